@@ -1,0 +1,82 @@
+"""What came back from one refresh call, read but not judged: the input of the verdict table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from models.token import TokenResponse
+
+
+class Fault(StrEnum):
+    """What kept a call from an HTTP response, or made the response unreadable."""
+
+    CONNECT = "connect"  # refused, unreachable, reset before the request was sent
+    DNS = "dns"
+    TLS = "tls"
+    TIMEOUT = "timeout"  # the deadline of the whole call; the refresh token may be spent
+    BROKEN = "broken"  # the connection broke after the request was sent; the refresh token may be spent
+    TOO_LARGE = "too_large"
+    NOT_SENT = "not_sent"  # given up before a byte was sent: a bad URL, an ended deadline, a refused address
+    CALLBACK = "callback"  # the callback raised, ended its process, or returned something that is no output
+
+
+class BodyKind(StrEnum):
+    """How the body of a response could be read."""
+
+    NONE = "none"
+    JSON = "json"
+    FORM = "form"
+    HTML = "html"
+    TEXT = "text"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One provider's (or callback's) answer to one refresh.
+
+    `token` is set wherever the body held a usable access token, whatever else was odd. `error`,
+    `error_description` and `error_uri` are RFC 6749 section 5.2's, or what the provider has in their place.
+    `fields` is the readable body without its tokens, for a provider's own error rules. `spent` says that the
+    refresh token may have been used although no answer was read.
+    """
+
+    status: int | None = None
+    token: TokenResponse | None = None
+    error: str | None = None
+    error_description: str | None = None
+    error_uri: str | None = None
+    fault: Fault | None = None
+    fault_detail: str | None = None
+    body_kind: BodyKind = BodyKind.NONE
+    fields: Mapping[str, object] = field(default_factory=dict)
+    #: Seconds from Retry-After (both forms), None where absent or unreadable.
+    retry_after_s: float | None = None
+    provider_request_id: str | None = None
+    #: The request as sent, redacted: method, URL without query, names of the parameters.
+    request: str | None = None
+    spent: bool = False
+    #: What a callback logged or printed, redacted and cut.
+    output: str | None = None
+
+
+class Verdict(StrEnum):
+    """What an answer means for the account (DESIGN, section 3)."""
+
+    REFRESHED = "refreshed"
+    RETRY = "retry"
+    RATE_LIMITED = "rate_limited"
+    REAUTHORIZE = "reauthorize"
+    MISCONFIGURED = "misconfigured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict with its stable reason (a word that the log, the row, the event and the docs share)."""
+
+    verdict: Verdict
+    reason: str
+    #: How long the provider asks to be left alone, seconds.
+    retry_after_s: float | None = None

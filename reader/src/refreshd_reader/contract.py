@@ -1,0 +1,136 @@
+"""The Redis contract: key names and payloads, written down once for the worker and every reader.
+
+`docs/redis.md` describes the same for people who write a reader in another language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+#: What an account id may look like. Braces are excluded, so `{ID}` is one Redis Cluster hash tag.
+ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+DEFAULT_PREFIX: Final = "refreshd:"
+
+#: The payload's own fields; every other field of the hash is an extra that the provider returned for use.
+TOKEN_FIELDS: Final = frozenset(
+    {"access_token", "token_type", "scope", "issued_at", "expires_at", "generation"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of every Redis key, under one prefix (`REFRESHD_REDIS_PREFIX`)."""
+
+    prefix: str = DEFAULT_PREFIX
+
+    def token(self, account: str) -> str:
+        return f"{self.prefix}token:{{{account}}}"
+
+    def account(self, account: str) -> str:
+        return f"{self.prefix}account:{{{account}}}"
+
+    def lock(self, account: str) -> str:
+        return f"{self.prefix}lock:{{{account}}}"
+
+    def stash(self, account: str) -> str:
+        return f"{self.prefix}stash:{{{account}}}"
+
+    @property
+    def events(self) -> str:
+        return f"{self.prefix}events"
+
+    @property
+    def announce(self) -> str:
+        return f"{self.prefix}announce"
+
+    @property
+    def rejected(self) -> str:
+        return f"{self.prefix}rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A published access token, as a connector uses it.
+
+    Times are epoch seconds (UTC). `expires_at` is None where the provider named no end. `extra` holds
+    what the provider returned for use beside the token, such as Salesforce's `instance_url`.
+    """
+
+    access_token: str = field(repr=False)
+    generation: int
+    token_type: str = "Bearer"
+    scope: str | None = None
+    issued_at: float | None = None
+    expires_at: float | None = None
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+    def to_hash(self) -> dict[str, str]:
+        """Give the fields of `refreshd:token:{ACCOUNT}`; what is unknown has no field."""
+        payload = {name: value for name, value in self.extra.items() if name not in TOKEN_FIELDS}
+        payload["access_token"] = self.access_token
+        payload["token_type"] = self.token_type
+        payload["generation"] = str(self.generation)
+        if self.scope is not None:
+            payload["scope"] = self.scope
+        if self.issued_at is not None:
+            payload["issued_at"] = seconds_text(self.issued_at)
+        if self.expires_at is not None:
+            payload["expires_at"] = seconds_text(self.expires_at)
+        return payload
+
+    @classmethod
+    def from_hash(cls, payload: Mapping[str, str]) -> Token:
+        """Read the fields of `refreshd:token:{ACCOUNT}`.
+
+        Raises:
+            KeyError: `access_token` or `generation` is missing.
+            ValueError: a number is none.
+        """
+        return cls(
+            access_token=payload["access_token"],
+            generation=int(payload["generation"]),
+            token_type=payload.get("token_type", "Bearer"),
+            scope=payload.get("scope"),
+            issued_at=_seconds(payload.get("issued_at")),
+            expires_at=_seconds(payload.get("expires_at")),
+            extra=MappingProxyType({k: v for k, v in payload.items() if k not in TOKEN_FIELDS}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """`refreshd:account:{ACCOUNT}`: why there is a token, or none."""
+
+    status: str
+    generation: int
+    reason: str | None = None
+    next_refresh_at: float | None = None
+
+    def to_hash(self) -> dict[str, str]:
+        payload = {"status": self.status, "generation": str(self.generation)}
+        payload["reason"] = self.reason or ""
+        payload["next_refresh_at"] = "" if self.next_refresh_at is None else seconds_text(self.next_refresh_at)
+        return payload
+
+    @classmethod
+    def from_hash(cls, payload: Mapping[str, str]) -> AccountState:
+        return cls(
+            status=payload["status"],
+            generation=int(payload["generation"]),
+            reason=payload.get("reason") or None,
+            next_refresh_at=_seconds(payload.get("next_refresh_at")),
+        )
+
+
+def seconds_text(at: float) -> str:
+    """Epoch seconds as the contract writes them: whole where whole, else with milliseconds."""
+    return str(int(at)) if at == int(at) else f"{at:.3f}"
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text else None
