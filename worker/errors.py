@@ -1,0 +1,102 @@
+"""Every error that refreshd raises on purpose.
+
+    RefreshdError                 exit code 1
+    ├── UsageError                2   what a person typed
+    │   ├── SettingsError         2   an environment variable or a line of .env
+    │   └── InputError            2   a field of an account or provider
+    ├── UnknownAccount            3
+    ├── Unreachable               4
+    │   ├── DatabaseUnreachable   4
+    │   └── RedisUnreachable      4
+    ├── WaitTimedOut              5
+    ├── SchemaOutdated            1   the database is not at this code's revision
+    └── CipherError               1
+        ├── KeyMissing            1   a sealed value names a key that is not configured
+        └── SealBroken            1   a sealed value was cut, changed, or copied from another place
+
+A message says what is wrong, where, and what to do about it; it never holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RefreshdError(Exception):
+    """Something that a person can act on."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(RefreshdError):
+    """A command, a file or a value that can't be understood."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting that is missing, unreadable or contradicts another."""
+
+
+class InputError(UsageError):
+    """A field of an account or provider that can't be stored."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class UnknownAccount(RefreshdError):
+    """No account has this id."""
+
+    exit_code = 3
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__(
+            f"unknown account {account_id!r}: `refreshd accounts list` shows the ids (they are case-sensitive)"
+        )
+        self.account_id = account_id
+
+
+class Unreachable(RefreshdError):
+    """A server that refreshd stands on does not answer."""
+
+    exit_code = 4
+
+
+class DatabaseUnreachable(Unreachable):
+    """The database of REFRESHD_DATABASE_URL does not answer."""
+
+
+class RedisUnreachable(Unreachable):
+    """The Redis of REFRESHD_REDIS_URL does not answer."""
+
+
+class WaitTimedOut(RefreshdError):
+    """`--wait` ended before the refresh did."""
+
+    exit_code = 5
+
+
+class SchemaOutdated(RefreshdError):
+    """The database's schema is not the one this code works on."""
+
+
+class CipherError(RefreshdError):
+    """A sealed value that does not open."""
+
+
+class KeyMissing(CipherError):
+    """The key that sealed a value is not among REFRESHD_KEYS."""
+
+    def __init__(self, key_id: str, where: str) -> None:
+        super().__init__(
+            f"{where} is sealed with key {key_id!r}, which is not configured: "
+            "add it to REFRESHD_KEYS (after the first, which writes)"
+        )
+        self.key_id = key_id
+
+
+class SealBroken(CipherError):
+    """A sealed value was cut or changed, or belongs to another account or field."""

@@ -1,0 +1,176 @@
+"""Settings from the environment and `.env`: one model, every amount with its unit, every error with its remedy."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+#: The claim outlives the whole call by this much, so that no second call starts while the first may still be
+#: on the wire (DESIGN section 3: longer than the deadline "by 10 s and more").
+CLAIM_BEYOND_CALL_S: Final = 15
+MIN_CLAIM_BEYOND_CALL_S: Final = 10
+
+_PREFIX: Final = "REFRESHD_"
+_EXAMPLES: Final = {
+    "keys": "k1:BASE64 of 32 bytes, made by `refreshd keys generate`",
+    "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
+    "redis_url": "redis://user:password@host:6379/0 or rediss://...",
+    "flower_basic_auth": "user:password",
+    "callback_modules": "my_callbacks,acme.refresh",
+    "allow_http_hosts": "localhost,127.0.0.1",
+}
+
+
+class Settings(BaseSettings):
+    """All settings. Field `call_timeout_s` is the variable `REFRESHD_CALL_TIMEOUT_S`, and so on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr | None = Field(None, description="default: refreshd.db in the data folder")
+    redis_url: SecretStr | None = Field(None, description="default: the embedded server")
+    data_dir: Path = Field(Path(".refreshd"), description="database, embedded Redis, keys and logs")
+    redis_prefix: str = Field("refreshd:", min_length=1, description="of every key that refreshd writes")
+    keys: SecretStr | None = Field(None, description="ID:BASE64, comma separated; the first one writes")
+    plan_interval_s: float = Field(1, ge=0.1, le=3600, description="seconds between two plans")
+    call_timeout_s: float = Field(30, gt=0, le=600, description="seconds for one whole call to a provider")
+    claim_s: float | None = Field(None, description="seconds that an open attempt holds its account")
+    group_size: int = Field(50, ge=1, le=1000, description="accounts in one message")
+    queue_limit: int = Field(
+        200, ge=1, description="messages waiting in `refresh` before planning holds back"
+    )
+    backoff_max_s: float = Field(3600, gt=0, description="longest pause after failures, seconds")
+    requests_per_s: float = Field(50, gt=0, description="to one provider whose data names no rate")
+    max_in_flight: int = Field(200, ge=1, description="calls to one provider whose data names no number")
+    history_days: float = Field(30, gt=0, description="days that an attempt is kept")
+    history_per_account: int = Field(200, ge=1, description="attempts kept of one account")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the authorities that token URLs are checked by"
+    )
+    allow_http_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="hosts whose token URL may be http, comma separated"
+    )
+    callback_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Python modules with refresh callbacks, comma separated"
+    )
+    providers_file: Path | None = Field(None, description="YAML of your own providers")
+    flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of Flower")
+    flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
+
+    @field_validator("allow_http_hosts", "callback_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator(
+        "database_url",
+        "redis_url",
+        "keys",
+        "claim_s",
+        "ca_file",
+        "providers_file",
+        "flower_basic_auth",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(value.get_secret_value().partition(":")):
+            raise ValueError("is not user:password")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(
+            ("redis://", "rediss://", "unix://")
+        ):
+            raise ValueError("is no address of a Redis")
+        return value
+
+    @model_validator(mode="after")
+    def _claim_outlives_call(self) -> Self:
+        if self.claim_s is not None and self.claim_s < self.call_timeout_s + MIN_CLAIM_BEYOND_CALL_S:
+            raise ValueError(
+                f"{_PREFIX}CLAIM_S={self.claim_s:g} is too short: it must exceed {_PREFIX}CALL_TIMEOUT_S="
+                f"{self.call_timeout_s:g} by {MIN_CLAIM_BEYOND_CALL_S} or more, or two workers could call at once; "
+                "leave it unset to have it derived"
+            )
+        return self
+
+    @property
+    def claim_seconds(self) -> float:
+        """How long an open attempt (and the lease beside it) holds an account."""
+        return self.claim_s if self.claim_s is not None else self.call_timeout_s + CLAIM_BEYOND_CALL_S
+
+    @property
+    def database(self) -> str:
+        """The database's URL; SQLite in the data folder where none is set."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data_dir / 'refreshd.db').absolute()}"
+
+    @property
+    def redis_url_file(self) -> Path:
+        """Where the embedded server's address is written for those who come later."""
+        return self.data_dir / "redis.url"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where `up` and `demo` keep the keys that they made."""
+        return self.data_dir / "keys"
+
+    @cached_property
+    def redis(self) -> str:
+        """The Redis' URL: the one set, else the embedded server's.
+
+        Raises:
+            SettingsError: none is set and no embedded server has run from this data folder.
+        """
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        try:
+            return self.redis_url_file.read_text(encoding="utf-8").strip()
+        except OSError:
+            raise SettingsError(
+                f"no Redis: {_PREFIX}REDIS_URL is not set, and no embedded server has run from "
+                f"{self.data_dir.absolute()}. Set it, or start everything with `refreshd up`"
+            ) from None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: names each wrong variable and what would be right. It never shows the value of one
+            that could be secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(_in_words(item) for item in error.errors(include_input=False))
+        ) from None
+
+
+def _in_words(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return message
+    name = str(item["loc"][0])
+    field = Settings.model_fields[name]
+    right = _EXAMPLES.get(name) or field.description
+    return f"{_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}; right would be: {right}"
