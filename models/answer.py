@@ -18,8 +18,11 @@ class Fault(StrEnum):
     TIMEOUT = "timeout"  # the deadline of the whole call; the refresh token may be spent
     BROKEN = "broken"  # the connection broke after the request was sent; the refresh token may be spent
     TOO_LARGE = "too_large"
-    NOT_SENT = "not_sent"  # given up before a byte was sent: a bad URL, an ended deadline, a refused address
+    CLIENT_CERTIFICATE = "client_certificate"  # the server's TLS refused the client's certificate
+    NOT_SENT = "not_sent"  # the deadline ended before a byte was sent
+    UNBUILDABLE = "unbuildable"  # no request can be made of this: a bad URL, a refused address, a variable without value
     CALLBACK = "callback"  # the callback raised, ended its process, or returned something that is no output
+    NO_CALLBACK = "no_callback"  # there is no callback of that name
 
 
 class BodyKind(StrEnum):
@@ -39,8 +42,9 @@ class Answer:
 
     `token` is set wherever the body held a usable access token, whatever else was odd. `error`,
     `error_description` and `error_uri` are RFC 6749 section 5.2's, or what the provider has in their place.
-    `fields` is the readable body without its tokens, for a provider's own error rules. `spent` says that the
-    refresh token may have been used although no answer was read.
+    `fields` is the readable body of an answer without a token, redacted, for a provider's own error rules.
+    `spent` says that the refresh token may have been used although neither a token nor an error was read:
+    the call broke after the request was sent, or ended in a 5xx or in a success that can't be read.
     """
 
     status: int | None = None

@@ -1,0 +1,56 @@
+"""What a signed JWT of a provider holds: client assertions and JWT bearer grants (RFC 7523)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CLIENT_ASSERTION_TYPE: Final = (
+    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
+)
+
+
+class SigningAlgorithm(StrEnum):
+    """RFC 7518 section 3.1."""
+
+    HS256 = "HS256"
+    HS384 = "HS384"
+    HS512 = "HS512"
+    RS256 = "RS256"
+    RS384 = "RS384"
+    RS512 = "RS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    EDDSA = "EdDSA"
+
+    @property
+    def symmetric(self) -> bool:
+        return self.value.startswith("HS")
+
+
+class Assertion(BaseModel):
+    """How a JWT is made: every text is a template; a claim of None is left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: None: HS256 for client_secret_jwt, else RS256.
+    algorithm: SigningAlgorithm | None = None
+    #: PEM of a private key, a JWK, or the shared secret.
+    key: str = "${custom.private_key} || ${account.client_secret}"
+    issuer: str | None = "${account.client_id}"
+    subject: str | None = "${account.client_id}"
+    #: None: the URL that the request goes to.
+    audience: str | None = None
+    lifetime_s: float = Field(300, gt=0, le=365 * 86400)
+    #: `jti`, so that an assertion is used once (RFC 7523 section 3, item 7).
+    unique_id: bool = True
+    claims: Mapping[str, str | int | bool] = Field(default_factory=dict)
+    #: JOSE header fields beside `alg` and `typ`: `kid`, `x5t` ...
+    header: Mapping[str, str] = Field(default_factory=dict)

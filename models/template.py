@@ -1,0 +1,205 @@
+"""Texts with variables in provider data: `https://${account.subdomain}.example.com/token`.
+
+A template is looked up, never evaluated. Its grammar, whole:
+
+    template  = part (" || " part)*       the first part whose variables all have a value is used
+    part      = (text | "${" variable "}" | "${base64(" text and variables ")}")*
+    variable  = "account." NAME           a field of the account, else one of its custom fields
+              | "custom." NAME            one of its custom fields
+              | "random"                  a new UUID for each call
+              | "now" | "now:ms" | "now:iso"
+
+A variable that is unknown or empty is an error, at import (`unresolved`) and again at the call.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
+
+#: Gives a variable's value, None or "" where the account has none.
+Lookup = Callable[[str], str | None]
+
+_TOKEN: Final = re.compile(r"\$\{base64\(((?:[^${}()]|\$\{[^{}]*\})*)\)\}|\$\{([^{}]*)\}")
+_VARIABLE: Final = re.compile(r"(?:account|custom)\.[A-Za-z0-9_.-]{1,64}|random|now(?::ms|:iso)?")
+_ALTERNATIVE: Final = " || "
+#: What a host, with or without a port, may consist of: nothing that could end the host and begin a path.
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(?::\d{1,5})?")
+#: What may stand for the scheme and host of a URL, and the beginning of its path.
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+
+
+class TemplateError(ValueError):
+    """A template that can't be read, or a variable without a value. The message never holds a value."""
+
+
+class _Place(Enum):
+    """Where in a URL a variable stands: what its value may look like depends on it."""
+
+    ORIGIN = "origin"
+    HOST = "host"
+    ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    name: str
+    place: _Place = _Place.ELSEWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class _Base64:
+    parts: tuple[_Text | _Variable, ...]
+
+
+_Part = _Text | _Variable | _Base64
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template. Parse with `parse`, which remembers."""
+
+    source: str
+    alternatives: tuple[tuple[_Part, ...], ...]
+
+    @property
+    def constant(self) -> str | None:
+        """Give the text where there is no variable in it, else None."""
+        first = self.alternatives[0]
+        if not first:
+            return ""
+        return first[0].text if len(first) == 1 and isinstance(first[0], _Text) else None
+
+    def variables(self) -> tuple[frozenset[str], ...]:
+        """Name the variables of each alternative."""
+        return tuple(frozenset(_variables(parts)) for parts in self.alternatives)
+
+    def unresolved(self, lookup: Lookup) -> list[str]:
+        """Name the variables without a value: none where one alternative can be filled in, else the last's."""
+        missing: list[str] = []
+        for parts in self.alternatives:
+            missing = [name for name in _variables(parts) if not lookup(name)]
+            if not missing:
+                return []
+        return sorted(set(missing))
+
+    def text(self, lookup: Lookup) -> str:
+        """Fill in the values as they are.
+
+        Raises:
+            TemplateError: a variable has no value.
+        """
+        return "".join(_render(part, lookup) for part in self._chosen(lookup))
+
+    def url(self, lookup: Lookup) -> str:
+        """Fill in the values for a URL: percent-encoded, or checked where they stand for (a part of) its host.
+
+        Raises:
+            TemplateError: a variable has no value, or one that would change what the URL points at.
+        """
+        return "".join(_render_in_url(part, lookup) for part in self._chosen(lookup))
+
+    def _chosen(self, lookup: Lookup) -> tuple[_Part, ...]:
+        if len(self.alternatives) == 1 and self.constant is not None:
+            return self.alternatives[0]
+        for parts in self.alternatives:
+            if all(lookup(name) for name in _variables(parts)):
+                return parts
+        raise TemplateError(f"no value for {', '.join(self.unresolved(lookup))} in {self.source!r}")
+
+
+@lru_cache(maxsize=4096)
+def parse(source: str) -> Template:
+    """Read a template.
+
+    Raises:
+        TemplateError: something in `${...}` is no variable, or a `${` is left open.
+    """
+    return Template(source, tuple(_parts(piece) for piece in source.split(_ALTERNATIVE)))
+
+
+def _parts(source: str) -> tuple[_Part, ...]:
+    parts: list[_Part] = []
+    at = 0
+    for match in _TOKEN.finditer(source):
+        _add_text(parts, source[at : match.start()], source)
+        at = match.end()
+        if match[1] is not None:
+            inner = _parts(match[1])
+            parts.append(_Base64(tuple(part for part in inner if not isinstance(part, _Base64))))
+        else:
+            parts.append(_Variable(_checked(match[2], source), _place(source[: match.start()])))
+    _add_text(parts, source[at:], source)
+    return tuple(parts)
+
+
+def _add_text(parts: list[_Part], text: str, source: str) -> None:
+    if "${" in text:
+        raise TemplateError(f"a '${{' that is not closed, or a function that does not exist, in {source!r}")
+    if text:
+        parts.append(_Text(text))
+
+
+def _checked(name: str, source: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise TemplateError(
+            f"{name!r} is no variable in {source!r}: "
+            "use account.NAME, custom.NAME, random, now, now:ms or now:iso"
+        )
+    return name
+
+
+def _place(before: str) -> _Place:
+    if not before:
+        return _Place.ORIGIN
+    scheme, separator, rest = before.partition("://")
+    in_host = separator and "/" not in scheme and not re.search(r"[/?#]", rest)
+    return _Place.HOST if in_host else _Place.ELSEWHERE
+
+
+def _variables(parts: tuple[_Part, ...]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, _Variable):
+            yield part.name
+        elif isinstance(part, _Base64):
+            yield from _variables(part.parts)
+
+
+def _render(part: _Part, lookup: Lookup) -> str:
+    if isinstance(part, _Text):
+        return part.text
+    if isinstance(part, _Base64):
+        joined = "".join(_render(inner, lookup) for inner in part.parts)
+        return base64.b64encode(joined.encode()).decode()
+    return lookup(part.name) or ""
+
+
+def _render_in_url(part: _Part, lookup: Lookup) -> str:
+    value = _render(part, lookup)
+    if isinstance(part, _Text):
+        return value
+    place = part.place if isinstance(part, _Variable) else _Place.ELSEWHERE
+    if place is _Place.ELSEWHERE:
+        return quote(value, safe="")
+    if place is _Place.ORIGIN:
+        if not _ORIGIN.fullmatch(value):
+            raise TemplateError(f"{_named(part)} stands for the beginning of a URL: https://HOST is expected")
+        return value.rstrip("/")
+    if not _HOST.fullmatch(value):
+        raise TemplateError(f"{_named(part)} stands for a host: letters, digits, '.' and '-' are expected")
+    return value
+
+
+def _named(part: _Part) -> str:
+    return f"${{{part.name}}}" if isinstance(part, _Variable) else "a value"

@@ -1,0 +1,73 @@
+"""Signed JWTs: client assertions and JWT bearer grants (RFC 7523), through joserfc."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import lru_cache
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+from models.assertion import Assertion, SigningAlgorithm
+from models.token import Secret
+from worker.io.provider_draft import Draft, Unbuildable
+
+_Key = OctKey | RSAKey | ECKey | OKPKey
+
+_KEY_TYPES: dict[str, type[RSAKey | ECKey | OKPKey]] = {
+    "RS": RSAKey,
+    "PS": RSAKey,
+    "ES": ECKey,
+    "Ed": OKPKey,
+}
+
+
+def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
+    """Make the JWT that `assertion` describes, issued now.
+
+    Raises:
+        Unbuildable: a variable has no value, or the key does not fit the algorithm.
+    """
+    algorithm = assertion.algorithm or default
+    key = _key(Secret(draft.text(assertion.key)), algorithm)
+    header = {"alg": algorithm.value, **{name: draft.text(text) for name, text in assertion.header.items()}}
+    try:
+        return jwt.encode(header, _claims(draft, assertion), key, algorithms=[algorithm.value])
+    except (JoseError, ValueError, TypeError) as error:
+        raise Unbuildable(f"assertion: {type(error).__name__} while signing with {algorithm}") from None
+
+
+def _claims(draft: Draft, assertion: Assertion) -> dict[str, object]:
+    now = int(draft.now)
+    claims: dict[str, object] = {
+        "aud": draft.text(assertion.audience) if assertion.audience else draft.url,
+        "iat": now,
+        "exp": now + int(assertion.lifetime_s),
+    }
+    if assertion.issuer is not None:
+        claims["iss"] = draft.text(assertion.issuer)
+    if assertion.subject is not None:
+        claims["sub"] = draft.text(assertion.subject)
+    if assertion.unique_id:
+        claims["jti"] = str(uuid.uuid4())
+    claims.update({name: draft.filled(value) for name, value in assertion.claims.items()})
+    return claims
+
+
+@lru_cache(maxsize=256)
+def _key(secret: Secret, algorithm: SigningAlgorithm) -> _Key:
+    """Read a private key; remembered, because reading a PEM costs more than signing with it."""
+    text = secret.reveal()
+    try:
+        if algorithm.symmetric:
+            return OctKey.import_key(text)
+        kind = _KEY_TYPES[algorithm.value[:2]]
+        material = json.loads(text) if text.lstrip().startswith("{") else text.replace("\\n", "\n")
+        key = kind.import_key(material)
+    except (JoseError, ValueError, TypeError, KeyError):
+        raise Unbuildable(f"assertion key: no private key for {algorithm} (a PEM or a JWK)") from None
+    if not key.is_private:
+        raise Unbuildable(f"assertion key: a public key can't sign {algorithm}")
+    return key

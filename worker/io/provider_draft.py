@@ -1,0 +1,72 @@
+"""A request while it is being put together: its parameters and headers, and what templates are filled from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from models.refresh_request import RefreshRequest
+from models.template import TemplateError, parse
+from models.token import Secret
+
+
+class Unbuildable(Exception):
+    """No request can be made: names the field and what is expected of it, never a value."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """One request in the making. `now` is epoch seconds."""
+
+    request: RefreshRequest
+    now: float
+    headers: dict[str, str]
+    url: str = ""
+    #: The URL without its query, variables not filled in.
+    url_shown: str = ""
+    url_is_fixed: bool = False
+    params: dict[str, object] = field(default_factory=dict)
+    _drawn: str = ""
+
+    def lookup(self, name: str) -> str | None:
+        """Give a template variable's value: of the account, or of this call."""
+        if name == "random":
+            self._drawn = self._drawn or str(uuid.uuid4())
+            return self._drawn
+        if name == "now":
+            return str(int(self.now))
+        if name == "now:ms":
+            return str(int(self.now * 1000))
+        if name == "now:iso":
+            return datetime.fromtimestamp(int(self.now), UTC).isoformat().replace("+00:00", "Z")
+        return self.request.variable(name)
+
+    def text(self, template: str) -> str:
+        """Fill in a template.
+
+        Raises:
+            Unbuildable: a variable has no value.
+        """
+        try:
+            return parse(template).text(self.lookup)
+        except TemplateError as error:
+            raise Unbuildable(str(error)) from None
+
+    def filled(self, value: object) -> object:
+        """Fill in every template of a (nested) parameter value."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {name: self.filled(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.filled(inner) for inner in value]
+        return value
+
+
+def require(secret: Secret | None, field_name: str) -> str:
+    """Give a credential's text, or say which one is missing."""
+    if not secret:
+        raise Unbuildable(f"{field_name}: the account has none, and this provider needs one")
+    return secret.reveal()

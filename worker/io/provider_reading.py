@@ -1,0 +1,172 @@
+"""From a response to an `Answer`: what it holds, not what it means. Never raises, whatever the bytes.
+
+Persist first: where there is a usable access token, everything else that is odd is left out or mended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import httpx
+
+from models.answer import Answer, BodyKind
+from models.path import lookup_path
+from models.provider import Provider
+from models.refresh_request import RefreshRequest
+from models.response_shape import LifetimeUnit, Paths, first_value
+from models.token import Secret, TokenResponse
+from worker.io.provider_amounts import amount, http_date, point_in_time, retry_after_s
+from worker.io.provider_body import Body, read_body
+from worker.io.provider_redaction import Redaction
+
+_REQUEST_ID_HEADERS: Final = (
+    "x-request-id", "request-id", "x-ms-request-id", "x-correlation-id", "correlation-id",
+    "x-amzn-requestid", "x-trace-id", "cf-ray",
+)  # fmt: skip
+_REQUEST_ID_FIELDS: Final = ("trace_id", "correlation_id", "request_id", "requestId")
+_NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+#: What text columns and JSON can't hold: controls and lone surrogates.
+_UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_WORDS_MAX: Final = 500
+_CODE_MAX: Final = 100
+_FIELD_MAX: Final = 4096
+
+
+def read_answer(
+    response: httpx.Response, content: bytes, request: RefreshRequest, *, shown: str, now: float
+) -> Answer:
+    """Read a response. `now` is epoch seconds, for a Retry-After that names a date and no Date beside it."""
+    headers = response.headers
+    body = read_body(content, headers.get("content-type", ""))
+    token = _token(body, request.provider, success=response.is_success)
+    if token is not None:
+        return Answer(
+            status=response.status_code,
+            token=token,
+            body_kind=body.kind,
+            provider_request_id=_request_id(headers, body),
+            request=shown,
+        )
+    return _failure(response, body, request, shown=shown, now=now)
+
+
+def _failure(
+    response: httpx.Response, body: Body, request: RefreshRequest, *, shown: str, now: float
+) -> Answer:
+    status, headers, shape = response.status_code, response.headers, request.provider.response
+    redaction = Redaction.of(request)
+    error = redaction.text(_words(first_value(body.fields, shape.error), _CODE_MAX))
+    description = redaction.text(_words(first_value(body.fields, shape.error_description), _WORDS_MAX))
+    if response.has_redirect_location:
+        description = f"redirected to {_host(headers.get('location', ''), response)}"
+    server_time = http_date(headers.get("date", ""))
+    return Answer(
+        status=status,
+        error=error,
+        error_description=description,
+        error_uri=redaction.text(_words(first_value(body.fields, shape.error_uri), _WORDS_MAX)),
+        body_kind=body.kind,
+        fields=redaction.fields(body.fields),
+        retry_after_s=retry_after_s(
+            headers.get("retry-after"), now=now if server_time is None else server_time
+        ),
+        provider_request_id=_request_id(headers, body),
+        request=shown,
+        spent=error is None and (response.is_server_error or response.is_success),
+    )
+
+
+def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | None:
+    shape, fields = provider.response, body.fields
+    access_token = _secret(first_value(fields, shape.access_token))
+    if access_token is None and shape.whole_body_is_the_token and success:
+        access_token = _plain_token(body)
+    if access_token is None:
+        return None
+    lifetime_s = amount(first_value(fields, shape.expires_in))
+    if lifetime_s is not None and shape.expires_in_unit is LifetimeUnit.MILLISECONDS:
+        lifetime_s /= 1000
+    expires_at = None if lifetime_s is not None else point_in_time(first_value(fields, shape.expires_at))
+    ends_in_s = amount(first_value(fields, shape.refresh_token_expires_in))
+    return TokenResponse(
+        access_token=access_token,
+        refresh_token=_secret(first_value(fields, shape.refresh_token)),
+        token_type=_words(first_value(fields, shape.token_type), _CODE_MAX),
+        scope=_scope(fields, shape.scope),
+        expires_in_s=None if provider.never_expires else lifetime_s,
+        expires_at=None if provider.never_expires else expires_at,
+        refresh_token_expires_in_s=ends_in_s,
+        refresh_token_expires_at=None
+        if ends_in_s is not None
+        else point_in_time(first_value(fields, shape.refresh_token_expires_at)),
+        extra=_extra(fields, provider.publish_fields) if provider.publish_fields else {},
+    )
+
+
+def _secret(value: object) -> Secret | None:
+    """Take a token: any text that is not blank and can be encoded, or a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        return None
+    if not value.isascii() and _SURROGATE.search(value):
+        return None
+    return Secret(value)
+
+
+def _plain_token(body: Body) -> Secret | None:
+    token = body.text.strip()
+    if body.kind not in {BodyKind.TEXT, BodyKind.JSON} or any(letter.isspace() for letter in token):
+        return None
+    return _secret(token)
+
+
+def _scope(fields: Mapping[str, object], paths: Paths) -> str | None:
+    value = first_value(fields, paths)
+    if isinstance(value, list):
+        value = " ".join(item for item in value if isinstance(item, str))
+    return _words(value, _FIELD_MAX)
+
+
+def _extra(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, str]:
+    found = {name: lookup_path(fields, path) for name, path in names.items()}
+    return {name: text for name, value in found.items() if (text := _words(value, _FIELD_MAX)) is not None}
+
+
+def _words(value: object, longest: int) -> str | None:
+    """Give a value as text that any store can hold, None for nothing."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, str):
+        text = value
+    else:
+        text = _as_json(value)
+    return _UNSTORABLE.sub("\ufffd", text[:longest])
+
+
+def _as_json(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _request_id(headers: httpx.Headers, body: Body) -> str | None:
+    named = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
+    if named is None:
+        found = next((body.fields[name] for name in _REQUEST_ID_FIELDS if name in body.fields), None)
+        named = found if isinstance(found, str) else None
+    return _NOT_PRINTABLE.sub("", named)[:_CODE_MAX] if named else None
+
+
+def _host(location: str, response: httpx.Response) -> str:
+    try:
+        return httpx.URL(location).host or response.request.url.host
+    except (httpx.InvalidURL, ValueError):
+        return "an address that can't be read"

@@ -1,0 +1,159 @@
+"""The connection to providers: one aiohttp session under httpx, and what its errors mean.
+
+httpx-aiohttp 0.2 names most of aiohttp's errors wrongly (a reset connection becomes a ConnectTimeout), so
+faults are read from the cause. aiohttp keeps cookies and sends a GET again by itself: both are turned off.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from models.answer import Fault
+
+#: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
+POOL_SIZE: Final = 1024
+#: Shorter than the 5 s after which Node, Apache and uvicorn close an idle connection: a request that meets a
+#: connection being closed is lost, and nobody can tell whether its refresh token was spent.
+KEEPALIVE_S: Final = 4.0
+
+
+class NotSent(Exception):
+    """The deadline was over when the connection stood ready: nothing was sent."""
+
+
+class SentAlready(Exception):
+    """A request is not sent twice: its refresh token may be spent."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """The moment before the first byte: the last look at the deadline, and the note that it was passed."""
+
+    deadline: float
+    clock: Callable[[], float]
+    on_send: Callable[[], None] | None = None
+    sent: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.clock() >= self.deadline
+
+    def begin(self) -> None:
+        """Pass, once, or raise.
+
+        Raises:
+            NotSent: the deadline is over.
+            SentAlready: this request passed before.
+        """
+        if self.sent:
+            raise SentAlready
+        if self.over:
+            raise NotSent
+        if self.on_send is not None:
+            self.on_send()
+        self.sent = True
+
+
+#: The call that the running task is making.
+SENDING: Final[ContextVar[Sending]] = ContextVar("refreshd_sending")
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that looks at the deadline when its connection stands, right before its first byte."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        SENDING.get().begin()
+        return await super().send(conn)
+
+
+class AnnouncedTransport(httpx.AsyncBaseTransport):
+    """Another transport, which passes the moment before sending as well."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        SENDING.get().begin()
+        return await self._transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust what certifi (or SSL_CERT_FILE) names, and the certificates of `ca_file` beside it."""
+    context = httpx.create_ssl_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def open_transport(context: ssl.SSLContext) -> AiohttpTransport:
+    """Make the transport; its session begins with the first request, on that request's event loop."""
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=POOL_SIZE, keepalive_timeout=KEEPALIVE_S, ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request,
+            skip_auto_headers=("User-Agent",),
+        )
+
+    return AiohttpTransport(verify=context, client=session)
+
+
+def fault_of(error: BaseException, *, sent: bool) -> tuple[Fault, str]:
+    """Read a transport's error: what kept the call from an answer, and in words that hold no secret."""
+    cause = error.__cause__ or error
+    if _refuses_client_certificate(cause):
+        return Fault.CLIENT_CERTIFICATE, _words(cause)
+    if sent:
+        return Fault.BROKEN, _words(cause)
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return Fault.DNS, _words(cause)
+    if isinstance(cause, aiohttp.ClientSSLError | ssl.SSLError):
+        return Fault.TLS, _words(cause)
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError):
+        return Fault.UNBUILDABLE, _words(cause)
+    return Fault.CONNECT, _words(cause)
+
+
+def _refuses_client_certificate(cause: BaseException) -> bool:
+    tls = _tls_error(cause)
+    word = "" if tls is None else _tls_word(tls)
+    return "ALERT" in word and "CERTIFICATE" in word
+
+
+def _tls_error(cause: BaseException) -> ssl.SSLError | None:
+    """Find OpenSSL's own error: aiohttp's are SSLErrors too, and hold it."""
+    for inner in (
+        getattr(cause, "certificate_error", None),
+        getattr(cause, "os_error", None),
+        cause,
+        cause.__cause__,
+    ):
+        if isinstance(inner, ssl.SSLError) and not isinstance(inner, aiohttp.ClientError):
+            return inner
+    return None
+
+
+def _tls_word(tls: ssl.SSLError) -> str:
+    return getattr(tls, "verify_message", None) or getattr(tls, "reason", None) or type(tls).__name__
+
+
+def _words(cause: BaseException) -> str:
+    """Name the error by its kind and the system's own word for it: its message may hold the URL."""
+    tls = _tls_error(cause)
+    if tls is not None:
+        return _tls_word(tls)
+    text = getattr(getattr(cause, "os_error", cause), "strerror", None)
+    return f"{type(cause).__name__}: {text}" if isinstance(text, str) else type(cause).__name__
