@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.template import parse
 
 CLIENT_ASSERTION_TYPE: Final = (
     "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
@@ -42,8 +44,9 @@ class Assertion(BaseModel):
 
     #: None: HS256 for client_secret_jwt, else RS256.
     algorithm: SigningAlgorithm | None = None
-    #: PEM of a private key, a JWK, or the shared secret.
-    key: str = "${custom.private_key} || ${account.client_secret}"
+    #: PEM of a private key, a JWK, or the shared secret. None: the account's custom field private_key, or its
+    #: client_secret where the algorithm is symmetric.
+    key: str | None = None
     issuer: str | None = "${account.client_id}"
     subject: str | None = "${account.client_id}"
     #: None: the URL that the request goes to.
@@ -54,3 +57,19 @@ class Assertion(BaseModel):
     claims: Mapping[str, str | int | bool] = Field(default_factory=dict)
     #: JOSE header fields beside `alg` and `typ`: `kid`, `x5t` ...
     header: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _templates_can_be_read(self) -> Assertion:
+        for text in self.texts():
+            parse(text)
+        return self
+
+    def key_for(self, algorithm: SigningAlgorithm) -> str:
+        """Give the template of the key."""
+        return self.key or ("${account.client_secret}" if algorithm.symmetric else "${custom.private_key}")
+
+    def texts(self) -> list[str]:
+        """Give every template but the key's default."""
+        singles = [self.key, self.issuer, self.subject, self.audience]
+        values = [*singles, *self.claims.values(), *self.header.values()]
+        return [text for text in values if isinstance(text, str)]

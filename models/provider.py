@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from models.assertion import Assertion
 from models.error_rule import ErrorRule
 from models.response_shape import ResponseShape
-from models.template import Template, parse
+from models.template import Template, TemplateError, parse
 
 #: Knobs of this many different overrides are remembered per provider.
 _OVERRIDES_REMEMBERED: Final = 2048
@@ -161,8 +161,11 @@ class Provider(BaseModel):
 
     @model_validator(mode="after")
     def _templates_can_be_read(self) -> Provider:
-        for _, template in self.templates():
-            parse(template)
+        for knob, template in self.templates():
+            try:
+                parse(template)
+            except TemplateError as error:
+                raise ValueError(f"{knob}: {error}") from None
         if self.client_auth is ClientAuth.HEADER and not self.authorization:
             raise ValueError("client_auth `header` needs `authorization`, the header's template")
         if self.params_in is not ParamsIn.JSON:

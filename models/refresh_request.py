@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from models.account import RefreshMethod
 from models.provider import Provider
 from models.token import Secret
+
+#: What a template's `account.` reaches beside custom fields.
+OWN_FIELDS: Final = frozenset(
+    {"id", "client_id", "client_secret", "access_token", "refresh_token", "token_url", "server_url", "scope"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,22 +36,8 @@ class RefreshRequest:
     def variable(self, name: str) -> str | None:
         """Give the value of a template's `account.` or `custom.` variable, None where there is none."""
         space, _, field_name = name.partition(".")
-        if space == "account" and field_name in _OWN_FIELDS:
+        if space == "account" and field_name in OWN_FIELDS:
             value = self.account_id if field_name == "id" else getattr(self, field_name)
             return value.reveal() if isinstance(value, Secret) else value
         custom = self.custom_fields.get(field_name)
         return None if custom is None else custom.reveal()
-
-
-_OWN_FIELDS = frozenset(
-    {
-        "id",
-        "client_id",
-        "client_secret",
-        "access_token",
-        "refresh_token",
-        "token_url",
-        "server_url",
-        "scope",
-    }
-)

@@ -10,13 +10,15 @@ from typing import Final
 import aiohttp
 import httpx
 
-from models.answer import Answer, Fault
+from models.answer import Answer, BodyKind, Fault
+from models.provider import Grant
 from models.refresh_request import RefreshRequest
 from worker.io.clock import wall_clock
-from worker.io.provider_content import Oversized, read_content
+from worker.io.provider_content import Content, Oversized
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_reading import read_answer
-from worker.io.provider_request import RequestBuilder
+from worker.io.provider_request import RequestBuilder, WireRequest, sign_locally
+from worker.io.provider_tls import Trust
 from worker.io.provider_wire import (
     SENDING,
     AnnouncedTransport,
@@ -25,7 +27,6 @@ from worker.io.provider_wire import (
     SentAlready,
     fault_of,
     open_transport,
-    tls_context,
 )
 
 #: What a transport raises when there is no (whole) response.
@@ -35,8 +36,12 @@ _WIRE_ERRORS: Final = (
     aiohttp.ClientError,
     OSError,
     ValueError,
+    Oversized,
+    NotSent,
     SentAlready,
 )
+#: A body that was cut in one of these may hold complete strings; in a form nobody knows where the last one ends.
+_SALVAGEABLE: Final = frozenset({BodyKind.JSON, BodyKind.UNREADABLE})
 
 
 class ProviderClient:
@@ -59,8 +64,9 @@ class ProviderClient:
     ) -> None:
         self._builder = RequestBuilder(allow_http_hosts)
         self._now = now
+        self._trust = Trust(ca_file)
         self._transport = (
-            open_transport(tls_context(ca_file)) if transport is None else AnnouncedTransport(transport)
+            open_transport(self._trust.context) if transport is None else AnnouncedTransport(transport)
         )
 
     async def call(
@@ -77,44 +83,55 @@ class ProviderClient:
         Returns:
             What came back, or what kept it from coming. Only cancellation is raised.
         """
+        sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
         try:
-            wire_request, shown = self._builder.build(request, now=self._now())
+            if request.provider.grant is Grant.SELF_SIGNED:
+                return Answer(
+                    token=sign_locally(request, now=self._now()), request="signed here, nothing sent"
+                )
+            wire = self._builder.build(request, now=self._now())
+            if wire.certificate is not None:
+                sending.tls = self._trust.client(wire.certificate)
         except Unbuildable as error:
             return Answer(fault=Fault.UNBUILDABLE, fault_detail=str(error))
-        sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
-        if sending.over:
-            return _fault(Fault.NOT_SENT, "the deadline was over", shown, sending)
         unset = SENDING.set(sending)
         try:
-            return await self._exchange(wire_request, request, sending, shown)
+            return await self._exchange(wire, request, sending)
         finally:
             SENDING.reset(unset)
 
-    async def _exchange(
-        self, wire_request: httpx.Request, request: RefreshRequest, sending: Sending, shown: str
-    ) -> Answer:
+    async def _exchange(self, wire: WireRequest, request: RefreshRequest, sending: Sending) -> Answer:
+        response: httpx.Response | None = None
+        content = Content()
         try:
             async with asyncio.timeout_at(sending.deadline):
-                response = await self._transport.handle_async_request(wire_request)
-                response.request = wire_request
-                content = await read_content(response)
-        except NotSent:
-            return _fault(Fault.NOT_SENT, "the deadline was over", shown, sending)
-        except TimeoutError:
-            if sending.sent:
-                return _fault(Fault.TIMEOUT, "no answer before the deadline", shown, sending)
-            return _fault(Fault.CONNECT, "no connection before the deadline", shown, sending)
-        except Oversized:
-            return _fault(Fault.TOO_LARGE, "more than 1 MiB", shown, sending)
+                if sending.over:
+                    raise NotSent
+                response = await self._transport.handle_async_request(wire.http)
+                response.request = wire.http
+                whole = await content.read(response)
         except _WIRE_ERRORS as error:
+            if response is not None:
+                salvaged = self._salvage(response, content, request, wire)
+                if salvaged is not None:
+                    return salvaged
             fault, detail = fault_of(error, sent=sending.sent)
-            return _fault(fault, detail, shown, sending)
-        return read_answer(response, content, request, shown=shown, now=self._now())
+            return Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
+        return read_answer(response, whole, request, shown=wire.shown, now=self._now())
+
+    def _salvage(
+        self, response: httpx.Response, content: Content, request: RefreshRequest, wire: WireRequest
+    ) -> Answer | None:
+        """Take the tokens out of a body whose end never came: the old refresh token may be spent.
+
+        Where the new refresh token is not among them and a replay brings it for certain, nothing is taken.
+        """
+        answer = read_answer(response, content.so_far(response), request, shown=wire.shown, now=self._now())
+        if answer.token is None or answer.body_kind not in _SALVAGEABLE:
+            return None
+        replay_is_better = request.provider.replay_grace_s is not None and answer.token.refresh_token is None
+        return None if replay_is_better else answer
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
-
-
-def _fault(fault: Fault, detail: str, shown: str, sending: Sending) -> Answer:
-    return Answer(fault=fault, fault_detail=detail, request=shown, spent=sending.sent)

@@ -31,7 +31,7 @@ def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
         Unbuildable: a variable has no value, or the key does not fit the algorithm.
     """
     algorithm = assertion.algorithm or default
-    key = _key(Secret(draft.text(assertion.key)), algorithm)
+    key = _key(Secret(draft.text(assertion.key_for(algorithm))), algorithm)
     header = {"alg": algorithm.value, **{name: draft.text(text) for name, text in assertion.header.items()}}
     try:
         return jwt.encode(header, _claims(draft, assertion), key, algorithms=[algorithm.value])
@@ -41,11 +41,10 @@ def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
 
 def _claims(draft: Draft, assertion: Assertion) -> dict[str, object]:
     now = int(draft.now)
-    claims: dict[str, object] = {
-        "aud": draft.text(assertion.audience) if assertion.audience else draft.url,
-        "iat": now,
-        "exp": now + int(assertion.lifetime_s),
-    }
+    claims: dict[str, object] = {"iat": now, "exp": now + int(assertion.lifetime_s)}
+    audience = draft.text(assertion.audience) if assertion.audience else draft.url
+    if audience:
+        claims["aud"] = audience
     if assertion.issuer is not None:
         claims["iss"] = draft.text(assertion.issuer)
     if assertion.subject is not None:

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 from models.assertion import CLIENT_ASSERTION_TYPE, SigningAlgorithm
 from models.provider import ClientAuth
 from worker.io.provider_assertion import sign
-from worker.io.provider_draft import Draft, Unbuildable
+from worker.io.provider_draft import ClientCertificate, Draft, Unbuildable, require
 
 
 def authenticate(draft: Draft, method: ClientAuth) -> None:
@@ -30,6 +30,11 @@ def authenticate(draft: Draft, method: ClientAuth) -> None:
         token = sign(draft, request.provider.client_assertion, SigningAlgorithm.RS256)
         draft.headers["authorization"] = f"Bearer {token}"
         return
+    if method is ClientAuth.MTLS:
+        draft.certificate = ClientCertificate(
+            require(request.custom_fields.get("client_certificate"), "custom_fields.client_certificate"),
+            require(request.custom_fields.get("client_key"), "custom_fields.client_key"),
+        )
     if request.client_id:
         params["client_id"] = request.client_id
     if method is ClientAuth.BODY and request.client_secret:

@@ -1,4 +1,4 @@
-"""The bytes of a response: decompressed, and never more than 1 MiB of them."""
+"""The bytes of a response: decompressed, never more than 1 MiB of them, and kept when the rest never comes."""
 
 from __future__ import annotations
 
@@ -10,49 +10,52 @@ import httpx
 #: No token endpoint answers with more. Holds for the bytes on the wire and for what they decompress to.
 MAX_BYTES: Final = 1024 * 1024
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
+_UNZIPPED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Oversized(Exception):
     """The response is larger than MAX_BYTES."""
 
 
-async def read_content(response: httpx.Response) -> bytes:
-    """Read the whole body and give the connection back.
+class Content:
+    """The body of one response. What arrived stays here, whether or not the rest did."""
 
-    Raises:
-        Oversized: there is more than MAX_BYTES of it.
-    """
-    stream = cast("httpx.AsyncByteStream", response.stream)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in stream:
-            size += len(chunk)
-            if size > MAX_BYTES:
-                raise Oversized
-            chunks.append(chunk)
-    finally:
-        await stream.aclose()
-    raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    coding = response.headers.get("content-encoding")
-    return raw if coding is None else decompressed(raw, coding)
+    def __init__(self) -> None:
+        self._raw = bytearray()
 
+    async def read(self, response: httpx.Response) -> bytes:
+        """Read the whole body and give the connection back.
 
-def decompressed(raw: bytes, coding: str) -> bytes:
-    """Undo gzip and deflate. What is cut or damaged gives what could be read; other codings stay as they are.
-
-    Raises:
-        Oversized: the bytes unfold to more than MAX_BYTES.
-    """
-    if coding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
-        return raw
-    for window_bits in (_GZIP_OR_ZLIB, -zlib.MAX_WBITS):  # some servers send deflate without zlib's header
-        unzip = zlib.decompressobj(window_bits)
+        Raises:
+            Oversized: there is more than MAX_BYTES of it.
+        """
+        stream = cast("httpx.AsyncByteStream", response.stream)
         try:
-            content = unzip.decompress(raw, MAX_BYTES + 1)
-        except zlib.error:
-            continue
+            async for chunk in stream:
+                self._raw += chunk
+                if len(self._raw) > MAX_BYTES:
+                    raise Oversized
+        finally:
+            await stream.aclose()
+        content = self.so_far(response)
         if len(content) > MAX_BYTES:
             raise Oversized
         return content
+
+    def so_far(self, response: httpx.Response) -> bytes:
+        """Give what arrived, decompressed, and not much more than MAX_BYTES of it."""
+        coding = response.headers.get("content-encoding")
+        raw = bytes(self._raw)
+        return raw if coding is None else decompressed(raw, coding)
+
+
+def decompressed(raw: bytes, coding: str) -> bytes:
+    """Undo gzip and deflate. What is cut or damaged gives what could be read; other codings stay as they are."""
+    if coding.strip().lower() not in _UNZIPPED:
+        return raw
+    for window_bits in (_GZIP_OR_ZLIB, -zlib.MAX_WBITS):  # some servers send deflate without zlib's header
+        try:
+            return zlib.decompressobj(window_bits).decompress(raw, MAX_BYTES + 1)
+        except zlib.error:
+            continue
     return raw

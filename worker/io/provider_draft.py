@@ -12,6 +12,14 @@ from models.template import TemplateError, parse
 from models.token import Secret
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A certificate (with its chain) and its private key, PEM."""
+
+    certificate: Secret
+    key: Secret
+
+
 class Unbuildable(Exception):
     """No request can be made: names the field and what is expected of it, never a value."""
 
@@ -28,6 +36,7 @@ class Draft:
     url_shown: str = ""
     url_is_fixed: bool = False
     params: dict[str, object] = field(default_factory=dict)
+    certificate: ClientCertificate | None = None
     _drawn: str = ""
 
     def lookup(self, name: str) -> str | None:
@@ -65,8 +74,8 @@ class Draft:
         return value
 
 
-def require(secret: Secret | None, field_name: str) -> str:
-    """Give a credential's text, or say which one is missing."""
+def require(secret: Secret | None, field_name: str) -> Secret:
+    """Give a credential, or say which one is missing."""
     if not secret:
         raise Unbuildable(f"{field_name}: the account has none, and this provider needs one")
-    return secret.reveal()
+    return secret

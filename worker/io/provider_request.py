@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus, urlencode
 
@@ -15,9 +16,10 @@ from models.assertion import SigningAlgorithm
 from models.provider import ClientAuth, Grant, ParamsIn
 from models.refresh_request import RefreshRequest
 from models.template import Template, TemplateError, parse
+from models.token import Secret, TokenResponse
 from worker.io.provider_assertion import sign
 from worker.io.provider_auth import authenticate
-from worker.io.provider_draft import Draft, Unbuildable, require
+from worker.io.provider_draft import ClientCertificate, Draft, Unbuildable, require
 
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -27,6 +29,15 @@ _HEADERS: Final = {"accept": "application/json", "accept-encoding": "gzip, defla
 _URLS_REMEMBERED: Final = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request that is ready to be sent; `shown` tells what it is without any of its values."""
+
+    http: httpx.Request
+    shown: str
+    certificate: ClientCertificate | None = None
+
+
 class RequestBuilder:
     """Builds requests; knows which hosts may be asked by plain http."""
 
@@ -34,8 +45,8 @@ class RequestBuilder:
         self._http_hosts = frozenset(host.strip("[]").casefold() for host in allow_http_hosts)
         self._checked: dict[str, httpx.URL] = {}
 
-    def build(self, request: RefreshRequest, *, now: float) -> tuple[httpx.Request, str]:
-        """Give the request, and a line that tells what it is without any of its values.
+    def build(self, request: RefreshRequest, *, now: float) -> WireRequest:
+        """Give the request. `now` is epoch seconds.
 
         Raises:
             Unbuildable: something that the provider needs is missing or unfit; the message holds no value.
@@ -61,7 +72,8 @@ class RequestBuilder:
         url = self._url(draft.url, fixed=draft.url_is_fixed, query=query)
         where = "query" if in_query else provider.params_in.value
         shown = f"{provider.method} {draft.url_shown} {where}({', '.join(draft.params)})"
-        return httpx.Request(provider.method, url, headers=_checked_headers(draft), content=content), shown
+        http = httpx.Request(provider.method, url, headers=_checked_headers(draft), content=content)
+        return WireRequest(http, shown, draft.certificate)
 
     def _url(self, text: str, *, fixed: bool, query: Mapping[str, str]) -> httpx.URL:
         if query:
@@ -91,6 +103,19 @@ class RequestBuilder:
         if url.scheme not in {"http", "https"}:
             raise Unbuildable("token_url: https:// is expected")
         return url
+
+
+def sign_locally(request: RefreshRequest, *, now: float) -> TokenResponse:
+    """Make the access token of a provider that takes what the account's own key signs: nothing is sent.
+
+    Raises:
+        Unbuildable: a variable has no value, or the key does not fit.
+    """
+    assertion = request.provider.grant_assertion
+    draft = Draft(request=request, now=now, headers={})
+    return TokenResponse(
+        Secret(sign(draft, assertion, SigningAlgorithm.RS256)), expires_in_s=assertion.lifetime_s
+    )
 
 
 def _draft(request: RefreshRequest, now: float) -> Draft:
@@ -136,14 +161,14 @@ def _add_grant(draft: Draft) -> None:
     grant = request.provider.grant
     if grant is Grant.REFRESH_TOKEN:
         params["grant_type"] = "refresh_token"
-        params["refresh_token"] = require(request.refresh_token, "refresh_token")
+        params["refresh_token"] = require(request.refresh_token, "refresh_token").reveal()
     elif grant is Grant.CLIENT_CREDENTIALS:
         params["grant_type"] = "client_credentials"
     elif grant is Grant.JWT_BEARER:
         params["grant_type"] = _JWT_BEARER
         params["assertion"] = sign(draft, request.provider.grant_assertion, SigningAlgorithm.RS256)
     elif grant is Grant.ACCESS_TOKEN:
-        params["access_token"] = require(request.access_token, "access_token")
+        params["access_token"] = require(request.access_token, "access_token").reveal()
 
 
 def _client_auth(request: RefreshRequest) -> ClientAuth:

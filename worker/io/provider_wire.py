@@ -10,14 +10,14 @@ import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from models.answer import Fault
+from worker.io.provider_content import Oversized
 
 #: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
 POOL_SIZE: Final = 1024
@@ -41,6 +41,8 @@ class Sending:
     deadline: float
     clock: Callable[[], float]
     on_send: Callable[[], None] | None = None
+    #: The client's certificate, where the provider wants one.
+    tls: ssl.SSLContext | None = None
     sent: bool = False
 
     @property
@@ -68,7 +70,14 @@ SENDING: Final[ContextVar[Sending]] = ContextVar("refreshd_sending")
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that looks at the deadline when its connection stands, right before its first byte."""
+    """A request that looks at the deadline when its connection stands, right before its first byte.
+
+    It brings its account's certificate along: aiohttp keeps connections of different contexts apart.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        tls = SENDING.get().tls
+        super().__init__(*args, **(options if tls is None else {**options, "ssl": tls}))
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         SENDING.get().begin()
@@ -89,14 +98,6 @@ class AnnouncedTransport(httpx.AsyncBaseTransport):
         await self._transport.aclose()
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Trust what certifi (or SSL_CERT_FILE) names, and the certificates of `ca_file` beside it."""
-    context = httpx.create_ssl_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
-
-
 def open_transport(context: ssl.SSLContext) -> AiohttpTransport:
     """Make the transport; its session begins with the first request, on that request's event loop."""
 
@@ -113,6 +114,12 @@ def open_transport(context: ssl.SSLContext) -> AiohttpTransport:
 
 def fault_of(error: BaseException, *, sent: bool) -> tuple[Fault, str]:
     """Read a transport's error: what kept the call from an answer, and in words that hold no secret."""
+    if isinstance(error, NotSent):
+        return Fault.NOT_SENT, "the deadline was over"
+    if isinstance(error, Oversized):
+        return Fault.TOO_LARGE, "more than 1 MiB"
+    if isinstance(error, TimeoutError):
+        return (Fault.TIMEOUT, "no answer in time") if sent else (Fault.CONNECT, "no connection in time")
     cause = error.__cause__ or error
     if _refuses_client_certificate(cause):
         return Fault.CLIENT_CERTIFICATE, _words(cause)
