@@ -1,0 +1,80 @@
+"""Reads the OAuth 2.0 access tokens that refreshd keeps fresh in Redis.
+
+    from refreshd_reader import Reader
+
+    reader = Reader.from_url("redis://connector:password@redis:6379/0")
+    token = reader.get("acct-1")
+
+`AsyncReader` is the same for asyncio. `refreshd_reader.httpx` and `refreshd_reader.requests` attach the token to
+every request and replace it when an API refuses it.
+
+The readers are imported when they are first used: who wants `refreshd_reader.contract` alone, as the workers do,
+need not load redis-py for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from refreshd_reader.contract import AccountState, Announcement, Keys, Rejection, Token
+from refreshd_reader.errors import (
+    Disabled,
+    Misconfigured,
+    NoUsableToken,
+    PayloadUnreadable,
+    ReaderError,
+    Reauthorize,
+    RedisRefused,
+    RedisUnreachable,
+    RefreshUnderWay,
+    TokenTooShort,
+    UnknownAccount,
+    WaitTimedOut,
+)
+
+if TYPE_CHECKING:
+    from refreshd_reader.async_reader import AsyncReader
+    from refreshd_reader.reader import Reader
+    from refreshd_reader.source import AccessToken, AsyncTokenSource, TokenSource
+
+__all__ = [
+    "AccessToken",
+    "AccountState",
+    "Announcement",
+    "AsyncReader",
+    "AsyncTokenSource",
+    "Disabled",
+    "Keys",
+    "Misconfigured",
+    "NoUsableToken",
+    "PayloadUnreadable",
+    "Reader",
+    "ReaderError",
+    "Reauthorize",
+    "RedisRefused",
+    "RedisUnreachable",
+    "RefreshUnderWay",
+    "Rejection",
+    "Token",
+    "TokenSource",
+    "TokenTooShort",
+    "UnknownAccount",
+    "WaitTimedOut",
+]
+
+_LATE: Final = {
+    "AccessToken": "refreshd_reader.source",
+    "AsyncReader": "refreshd_reader.async_reader",
+    "AsyncTokenSource": "refreshd_reader.source",
+    "Reader": "refreshd_reader.reader",
+    "TokenSource": "refreshd_reader.source",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

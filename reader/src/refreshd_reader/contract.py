@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ DEFAULT_PREFIX: Final = "refreshd:"
 TOKEN_FIELDS: Final = frozenset(
     {"access_token", "token_type", "scope", "issued_at", "expires_at", "generation"}
 )
+
+#: `refreshd:rejected` keeps about this many reports. Consumed ones are never read again, so the cap only bounds
+#: what piles up while no worker runs: 10 MB at most.
+REJECTED_MAXLEN: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Token:
         return cls(
             access_token=payload["access_token"],
             generation=int(payload["generation"]),
-            token_type=payload.get("token_type", "Bearer"),
+            token_type=payload.get("token_type") or "Bearer",
             scope=payload.get("scope"),
             issued_at=_seconds(payload.get("issued_at")),
             expires_at=_seconds(payload.get("expires_at")),
@@ -104,27 +109,94 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """`refreshd:account:{ACCOUNT}`: why there is a token, or none."""
+    """`refreshd:account:{ACCOUNT}`: why there is a token, or none.
+
+    `since` is when the account came into `status` (epoch seconds), so that a person reads
+    "reauthorize: invalid_grant since ...". What is unknown is an empty field: an older value must not stay.
+    """
 
     status: str
     generation: int
     reason: str | None = None
     next_refresh_at: float | None = None
+    since: float | None = None
 
     def to_hash(self) -> dict[str, str]:
-        payload = {"status": self.status, "generation": str(self.generation)}
-        payload["reason"] = self.reason or ""
-        payload["next_refresh_at"] = "" if self.next_refresh_at is None else seconds_text(self.next_refresh_at)
-        return payload
+        """Give the fields of `refreshd:account:{ACCOUNT}`."""
+        return {
+            "status": self.status,
+            "generation": str(self.generation),
+            "reason": self.reason or "",
+            "next_refresh_at": "" if self.next_refresh_at is None else seconds_text(self.next_refresh_at),
+            "since": "" if self.since is None else seconds_text(self.since),
+        }
 
     @classmethod
     def from_hash(cls, payload: Mapping[str, str]) -> AccountState:
+        """Read the fields of `refreshd:account:{ACCOUNT}`.
+
+        Raises:
+            KeyError: `status` or `generation` is missing.
+            ValueError: a number is none.
+        """
         return cls(
             status=payload["status"],
             generation=int(payload["generation"]),
             reason=payload.get("reason") or None,
             next_refresh_at=_seconds(payload.get("next_refresh_at")),
+            since=_seconds(payload.get("since")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One message on `refreshd:announce`: what is published of this account has changed."""
+
+    account: str
+    generation: int
+
+    def to_text(self) -> str:
+        return f"{self.account} {self.generation}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Announcement:
+        """Read a message.
+
+        Raises:
+            ValueError: it is no `ACCOUNT GENERATION`.
+        """
+        account, generation = text.split(" ")
+        return cls(account, int(generation))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One entry of `refreshd:rejected`: an API refused this generation of the account's token."""
+
+    account: str
+    generation: int
+    http_status: int
+
+    def to_entry(self) -> dict[str, str]:
+        """Give the fields of the stream's entry."""
+        return {
+            "account": self.account,
+            "generation": str(self.generation),
+            "http_status": str(self.http_status),
+        }
+
+    @classmethod
+    def from_entry(cls, fields: Mapping[str, str]) -> Rejection:
+        """Read the fields of an entry.
+
+        Raises:
+            KeyError: a field is missing.
+            ValueError: a number is none, or the account is no account id.
+        """
+        account = fields["account"]
+        if not ACCOUNT_ID.fullmatch(account):
+            raise ValueError(f"no account id: {account[:200]!r}")
+        return cls(account, int(fields["generation"]), int(fields["http_status"]))
 
 
 def seconds_text(at: float) -> str:
@@ -133,4 +205,9 @@ def seconds_text(at: float) -> str:
 
 
 def _seconds(text: str | None) -> float | None:
-    return float(text) if text else None
+    if not text:
+        return None
+    at = float(text)
+    if not math.isfinite(at):
+        raise ValueError(f"no point in time: {text!r}")
+    return at

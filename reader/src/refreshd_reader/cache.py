@@ -1,0 +1,90 @@
+"""Tokens kept in the process, for as long as they are certainly the ones in Redis."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+from refreshd_reader.contract import Token
+from refreshd_reader.errors import PayloadUnreadable
+from refreshd_reader.look import Look
+
+#: A heartbeat on the subscription vouches this long for what is kept, seconds after it was sent. A connection
+#: that dies without a word (no FIN, no RST) can hide a new generation no longer than this.
+VOUCH_S = 3.0
+
+
+class TokenCache:
+    """Tokens by account, served only while a live subscription vouches that none was replaced.
+
+    An entry ends with its token (counted on the monotonic clock from what Redis said of the key's life, so
+    a wrong wall clock changes nothing) and is dropped when a newer generation is announced.
+    A token that was read before an announcement arrived is not kept: `begin` before the read and `keep` after it
+    notice what was announced in between.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: dict[str, tuple[Token, float]] = {}
+        self._reads: dict[str, object] = {}
+        self._vouched_until = 0.0
+        self._lock = threading.Lock()
+
+    def get(self, account: str, min_lifetime_s: float) -> Token | None:
+        """Give the account's token if it is certainly current and lasts long enough. No lock: hot path."""
+        entry = self._entries.get(account)
+        if entry is None:
+            return None
+        now = monotonic()
+        if now < self._vouched_until and now + min_lifetime_s < entry[1]:
+            return entry[0]
+        return None
+
+    def begin(self, account: str) -> object:
+        """Say that a read of this account is about to be sent."""
+        read = object()
+        with self._lock:
+            self._reads[account] = read
+        return read
+
+    def keep(self, account: str, read: object, seen: Look | PayloadUnreadable | None, sent_at: float) -> None:
+        """End a read, and keep its token unless something was announced since `begin`.
+
+        Args:
+            account: whose token was read.
+            read: what `begin` gave.
+            seen: what the read showed; None if it failed.
+            sent_at: when the read was sent, on the monotonic clock: the token's life counts from there.
+        """
+        with self._lock:
+            if self._reads.get(account) is not read:
+                return
+            del self._reads[account]
+            self._entries.pop(account, None)
+            if not isinstance(seen, Look) or seen.token is None:
+                return
+            if len(self._entries) >= self._size:
+                del self._entries[next(iter(self._entries))]
+            self._entries[account] = (seen.token, sent_at + seen.lifetime_s)
+
+    def drop(self, account: str) -> None:
+        """Forget one account: something newer is in Redis."""
+        with self._lock:
+            self._reads.pop(account, None)
+            self._entries.pop(account, None)
+
+    def clear(self) -> None:
+        """Forget everything, and serve nothing until somebody vouches: announcements may have been missed."""
+        with self._lock:
+            self._vouched_until = 0.0
+            self._reads.clear()
+            self._entries.clear()
+
+    def vouch(self, heartbeat_sent_at: float) -> None:
+        """Serve what is kept: up to the moment this heartbeat was sent, nothing was missed."""
+        self._vouched_until = heartbeat_sent_at + VOUCH_S
+
+    def after_fork(self) -> None:
+        """Start empty in a forked child, which has no subscription; another thread may have held the lock."""
+        self._lock = threading.Lock()
+        self.clear()

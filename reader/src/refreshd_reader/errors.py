@@ -1,0 +1,136 @@
+"""Every error that the reader raises on purpose.
+
+    ReaderError
+    ├── RedisUnreachable         no answer in time, or none with data in it
+    │   └── RedisRefused         it answers and refuses: login, or a right that the Redis user lacks
+    └── NoUsableToken            Redis answers, and there is no token to use; says why
+        ├── PayloadUnreadable    what is there is not what `docs/redis.md` describes
+        ├── UnknownAccount       nothing was ever published for this id
+        ├── RefreshUnderWay      the account is in order, its next token is not there yet
+        ├── TokenTooShort        there is a token, and it ends before `min_lifetime_s`
+        ├── Reauthorize          the grant is gone: a person has to authorize again
+        ├── Misconfigured        the client or the provider's configuration is wrong
+        ├── Disabled             an operator switched refreshing off
+        └── WaitTimedOut         `wait_for` ended before a newer token came
+
+A message says which account, in the system's own reason, and never holds a token.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from refreshd_reader.contract import AccountState
+
+
+class ReaderError(Exception):
+    """Something that a connector can act on."""
+
+
+class RedisUnreachable(ReaderError):
+    """Redis does not answer in time, or not with data."""
+
+
+class RedisRefused(RedisUnreachable):
+    """Redis answers and refuses: wrong login, or a command or key that the Redis user may not use."""
+
+
+class NoUsableToken(ReaderError):
+    """There is no token to use now.
+
+    Attributes:
+        account: the id that was asked for.
+        state: what `refreshd:account:{ACCOUNT}` says, None where it says nothing.
+    """
+
+    def __init__(self, account: str, state: AccountState | None, problem: str) -> None:
+        super().__init__(f"{account}: {problem}")
+        self.account = account
+        self.state = state
+
+    @property
+    def status(self) -> str | None:
+        """`active`, `degraded`, `reauthorize`, `misconfigured`, `disabled`; None for an unknown account."""
+        return self.state.status if self.state else None
+
+    @property
+    def reason(self) -> str | None:
+        """The system's own reason, such as `invalid_grant`."""
+        return self.state.reason if self.state else None
+
+
+class PayloadUnreadable(NoUsableToken):
+    """A key holds something that is not what `docs/redis.md` describes."""
+
+    def __init__(self, account: str, problem: str) -> None:
+        super().__init__(account, None, f"{problem}; docs/redis.md describes what belongs there")
+
+
+class UnknownAccount(NoUsableToken):
+    """Nothing was ever published for this id."""
+
+
+class RefreshUnderWay(NoUsableToken):
+    """The account is in order (or retries by itself), and its next token is not there yet."""
+
+
+class TokenTooShort(NoUsableToken):
+    """There is a token, and it ends before `min_lifetime_s`."""
+
+    def __init__(self, account: str, state: AccountState | None, problem: str, lifetime_s: float) -> None:
+        super().__init__(account, state, problem)
+        #: What is left of the token that is there, seconds.
+        self.lifetime_s = lifetime_s
+
+
+class Reauthorize(NoUsableToken):
+    """The grant is gone: a person has to authorize again."""
+
+
+class Misconfigured(NoUsableToken):
+    """The client or the provider's configuration is wrong; refreshing is retried slowly."""
+
+
+class Disabled(NoUsableToken):
+    """An operator switched this account's refreshing off."""
+
+
+class WaitTimedOut(NoUsableToken):
+    """`wait_for` ended before a newer token came."""
+
+
+#: What a missing token means, by the account's status. None of them ends by waiting a few seconds.
+SETTLED: dict[str, type[NoUsableToken]] = {
+    "reauthorize": Reauthorize,
+    "misconfigured": Misconfigured,
+    "disabled": Disabled,
+}
+
+
+def no_token(account: str, state: AccountState | None) -> NoUsableToken:
+    """Say why there is no token, in the type and the words of the account's status."""
+    if state is None:
+        return UnknownAccount(account, None, "unknown account: ids are case-sensitive")
+    if state.status in SETTLED:
+        return SETTLED[state.status](account, state, in_words(state))
+    if state.status in {"active", "degraded"}:
+        return RefreshUnderWay(account, state, f"no token now, refresh under way ({in_words(state)})")
+    return NoUsableToken(account, state, in_words(state))
+
+
+def in_words(state: AccountState | None) -> str:
+    """Give an account's state as a person reads it: `reauthorize: invalid_grant since 2026-11-24T01:55:00Z`."""
+    if state is None:
+        return "unknown account"
+    words = state.status
+    if state.reason:
+        words += f": {state.reason}"
+    if state.since is not None:
+        words += f" since {_utc(state.since)}"
+    if state.next_refresh_at is not None:
+        words += f", next refresh at {_utc(state.next_refresh_at)}"
+    return words
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

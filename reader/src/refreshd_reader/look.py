@@ -1,0 +1,108 @@
+"""One look at an account: what Redis holds of it, and what that means for who asked. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from refreshd_reader.contract import AccountState, Token
+from refreshd_reader.errors import (
+    SETTLED,
+    NoUsableToken,
+    PayloadUnreadable,
+    RefreshUnderWay,
+    TokenTooShort,
+    in_words,
+    no_token,
+)
+
+#: A hash as redis-py gives it: text with `decode_responses=True`, else bytes.
+RawHash = Mapping[bytes | str, bytes | str]
+
+_Payload = TypeVar("_Payload", Token, AccountState)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one round trip showed. `lifetime_s`: what is left of the token (infinite without a known end)."""
+
+    account: str
+    token: Token | None
+    state: AccountState | None
+    lifetime_s: float
+
+    def usable(self, min_lifetime_s: float) -> Token | NoUsableToken:
+        """Give the token, or why there is none that lasts `min_lifetime_s`."""
+        token = self.token
+        if token is None or self.lifetime_s <= 0:
+            if token is not None and self.state is None:
+                return RefreshUnderWay(self.account, None, "its token has ended, refresh under way")
+            return no_token(self.account, self.state)
+        if self.lifetime_s < min_lifetime_s:
+            return TokenTooShort(
+                self.account,
+                self.state,
+                f"its token lasts {self.lifetime_s:.1f} s, {min_lifetime_s:g} s were asked for "
+                f"({in_words(self.state)})",
+                self.lifetime_s,
+            )
+        return token
+
+    def newer(self, than: int) -> Token | NoUsableToken | None:
+        """Give a token newer than that generation, why none will come soon, or None: worth waiting for."""
+        if self.token is not None and self.token.generation > than and self.lifetime_s > 0:
+            return self.token
+        if self.state is not None and self.state.status in SETTLED:
+            return no_token(self.account, self.state)
+        return None
+
+
+def look(account: str, token: Token | None, state: AccountState | None, pttl_ms: int, now: float) -> Look:
+    """Put one round trip's answers together.
+
+    Args:
+        account: whose they are.
+        token: what its key held.
+        state: what its account's key held.
+        pttl_ms: what PTTL said of the token's key, asked before the hash itself: should a newer token be
+            published in between, its life is taken for shorter, never for longer, than it is. The key ends with
+            the token, so this is the token's life by Redis' own clock, whatever this machine's clock says.
+        now: epoch seconds by this machine's clock; only asked where a token has an end and its key had none.
+    """
+    if token is None:
+        lifetime_s = 0.0
+    elif pttl_ms >= 0:
+        lifetime_s = pttl_ms / 1000
+    else:
+        lifetime_s = math.inf if token.expires_at is None else token.expires_at - now
+    return Look(account, token, state, lifetime_s)
+
+
+def token_of(account: str, raw: RawHash) -> Token | None:
+    """Read a token's hash; None where there is none."""
+    return _read(Token, account, raw)
+
+
+def state_of(account: str, raw: RawHash) -> AccountState | None:
+    """Read an account's hash; None where there is none."""
+    return _read(AccountState, account, raw)
+
+
+def _read(kind: type[_Payload], account: str, raw: RawHash) -> _Payload | None:
+    if not raw:
+        return None
+    try:
+        return kind.from_hash({_text(name): _text(value) for name, value in raw.items()})
+    except KeyError as error:
+        raise PayloadUnreadable(account, f"the {kind.__name__} in Redis has no field {error}") from None
+    except ValueError:
+        # The error's text may quote the payload, and the payload holds a token.
+        raise PayloadUnreadable(
+            account, f"the {kind.__name__} in Redis has a number that is none, or is no UTF-8 text"
+        ) from None
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()

@@ -1,0 +1,257 @@
+"""Reading tokens, the synchronous face. `async_reader.py` is the same with `await`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, Self, TypeAlias
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
+
+from refreshd_reader.cache import TokenCache
+from refreshd_reader.contract import DEFAULT_PREFIX, REJECTED_MAXLEN, Keys, Rejection, Token
+from refreshd_reader.errors import (
+    NoUsableToken,
+    PayloadUnreadable,
+    ReaderError,
+    RedisRefused,
+    RedisUnreachable,
+    TokenTooShort,
+)
+from refreshd_reader.hub import Hub
+from refreshd_reader.look import Look
+from refreshd_reader.source import TokenSource
+from refreshd_reader.subscription import Subscription
+from refreshd_reader.wire import (
+    LOOK_AGAIN_S,
+    WIRE_ERRORS,
+    ask,
+    bare_token,
+    gather,
+    in_reader_terms,
+    waited_in_vain,
+)
+
+Client: TypeAlias = redis.Redis | RedisCluster
+
+
+class Reader:
+    """Reads the tokens that refreshd keeps fresh in Redis. Safe to share between threads.
+
+    Args:
+        client: a redis-py client, of a single server, a Sentinel's primary or a Cluster. It stays yours to close.
+        prefix: what the operators set as `REFRESHD_REDIS_PREFIX`.
+        cache_size: how many tokens to keep in this process; 0: every read is a round trip to Redis. A kept token
+            is served in about a microsecond, never beyond its end, and dropped when a newer one is announced.
+            While the subscription that tells of newer ones is down, every read goes to Redis.
+    """
+
+    def __init__(self, client: Client, *, prefix: str = DEFAULT_PREFIX, cache_size: int = 0) -> None:
+        self._client = client
+        self._keys = Keys(prefix)
+        self._cache = TokenCache(cache_size) if cache_size > 0 else None
+        self._hub: Hub[threading.Event] = Hub(self._cache)
+        self._subscription = Subscription(client, self._keys.announce, self._hub)
+        self._owns_client = False
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        cache_size: int = 0,
+        timeout_s: float = 2.0,
+        max_connections: int = 50,
+    ) -> Self:
+        """Make a reader with a client of its own.
+
+        Args:
+            url: `redis://`, `rediss://` (TLS) or `unix://`, with the connector's user and password.
+            prefix: see the class.
+            cache_size: see the class.
+            timeout_s: for connecting, for an answer, and for a free connection; each is tried three times.
+            max_connections: who needs one more waits for up to `timeout_s`.
+        """
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), retries=2),
+        )
+        reader = cls(redis.Redis.from_pool(pool), prefix=prefix, cache_size=cache_size)
+        reader._owns_client = True
+        return reader
+
+    def get(self, account: str, min_lifetime_s: float = 0.0) -> Token:
+        """Give the account's token.
+
+        Args:
+            account: its id, case-sensitive.
+            min_lifetime_s: how long the token must still last, by Redis' clock.
+
+        Raises:
+            NoUsableToken: there is none; the subclass says why.
+            RedisUnreachable: Redis does not answer.
+        """
+        if self._cache is not None:
+            held = self._cache.get(account, min_lifetime_s)
+            if held is not None:
+                return held
+        elif not min_lifetime_s:
+            token = self._bare(account)
+            if token is not None:
+                return token
+        found = self._look(account).usable(min_lifetime_s)
+        # A newer token may have been published in the middle of the look.
+        if isinstance(found, TokenTooShort):
+            found = self._look(account).usable(min_lifetime_s)
+        if isinstance(found, NoUsableToken):
+            raise found
+        return found
+
+    def get_many(
+        self, accounts: Iterable[str], min_lifetime_s: float = 0.0
+    ) -> dict[str, Token | NoUsableToken]:
+        """Give each account's token, or the error that `get` would raise, in one round trip.
+
+        Raises:
+            RedisUnreachable: Redis does not answer.
+        """
+        given: dict[str, Token | NoUsableToken] = {}
+        asked = []
+        for account in dict.fromkeys(accounts):
+            held = self._cache.get(account, min_lifetime_s) if self._cache is not None else None
+            if held is None:
+                asked.append(account)
+            else:
+                given[account] = held
+        if asked:
+            for account, seen in self._looks(asked).items():
+                given[account] = seen.usable(min_lifetime_s) if isinstance(seen, Look) else seen
+        return given
+
+    def wait_for(self, account: str, *, newer_than: int, timeout_s: float = 10.0) -> Token:
+        """Wait for a token of a later generation and give it the moment it is published.
+
+        Raises:
+            WaitTimedOut: none came within `timeout_s`.
+            Reauthorize, Misconfigured, Disabled: none will come soon; raised at once.
+            RedisUnreachable: Redis did not answer at the end of the wait.
+        """
+        ends_at = monotonic() + timeout_s
+        with self._hub.waiting(account, threading.Event()) as changed:
+            while True:
+                self._subscription.ensure()
+                changed.clear()
+                seen: Look | None = None
+                away: RedisUnreachable | None = None
+                try:
+                    seen = self._look(account)
+                except RedisRefused:
+                    raise
+                except RedisUnreachable as error:
+                    away = error
+                found = seen.newer(newer_than) if seen else None
+                if isinstance(found, Token):
+                    self._forget(account)
+                    return found
+                left_s = ends_at - monotonic()
+                if found or left_s <= 0:
+                    raise found or away or waited_in_vain(account, newer_than, timeout_s, seen)
+                changed.wait(min(left_s, LOOK_AGAIN_S))
+
+    def report_rejected(self, account: str, generation: int, http_status: int) -> None:
+        """Tell the workers that an API refused this generation of the account's token.
+
+        They refresh at once, and once, however many connectors report it. A report of an older generation
+        changes nothing.
+
+        Raises:
+            RedisUnreachable: Redis does not answer.
+        """
+        self._forget(account)
+        entry: dict[Any, Any] = dict(Rejection(account, generation, http_status).to_entry())
+        try:
+            self._client.xadd(self._keys.rejected, entry, maxlen=REJECTED_MAXLEN, approximate=True)
+        except WIRE_ERRORS as error:
+            raise in_reader_terms(None, error) from error
+
+    def replacement(
+        self, account: str, generation: int, http_status: int, timeout_s: float = 10.0
+    ) -> Token | None:
+        """After an API refused a token: report it and give a newer one, or None if none comes in time.
+
+        Never raises a `ReaderError`: who asks holds an API's response, and that is the better answer then.
+        """
+        try:
+            self._subscription.ensure()
+            newer = self._look(account).newer(generation)
+            if isinstance(newer, Token):  # somebody was quicker
+                self._forget(account)
+                return newer
+            self.report_rejected(account, generation, http_status)
+            return self.wait_for(account, newer_than=generation, timeout_s=timeout_s)
+        except ReaderError:
+            return None
+
+    def token_source(self, account: str, min_lifetime_s: float = 0.0) -> TokenSource:
+        """Give a callable that returns the access token as text, for SDKs that take one."""
+        return TokenSource(self, account, min_lifetime_s)
+
+    def close(self) -> None:
+        """End the subscription, and the client if `from_url` made it."""
+        self._subscription.close()
+        if self._owns_client:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _bare(self, account: str) -> Token | None:
+        try:
+            return bare_token(account, self._client.hgetall(self._keys.token(account)))
+        except WIRE_ERRORS as error:
+            raise in_reader_terms(account, error) from error
+
+    def _look(self, account: str) -> Look:
+        seen = self._looks([account])[account]
+        if isinstance(seen, PayloadUnreadable):
+            raise seen
+        return seen
+
+    def _looks(self, accounts: list[str]) -> dict[str, Look | PayloadUnreadable]:
+        if self._cache is None:
+            return self._looks_at_redis(accounts)
+        self._subscription.ensure()
+        reads = {account: self._cache.begin(account) for account in accounts}
+        sent_at = monotonic()
+        looks: dict[str, Look | PayloadUnreadable] = {}
+        try:
+            looks = self._looks_at_redis(accounts)
+        finally:
+            for account, read in reads.items():
+                self._cache.keep(account, read, looks.get(account), sent_at)
+        return looks
+
+    def _looks_at_redis(self, accounts: list[str]) -> dict[str, Look | PayloadUnreadable]:
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for account in accounts:
+            ask(pipeline, self._keys, account)
+        try:
+            return gather(accounts, pipeline.execute(raise_on_error=False))
+        except WIRE_ERRORS as error:
+            raise in_reader_terms(None, error) from error
+
+    def _forget(self, account: str) -> None:
+        if self._cache is not None:
+            self._cache.drop(account)

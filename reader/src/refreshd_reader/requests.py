@@ -1,0 +1,97 @@
+"""An auth for requests that attaches an account's token, and replaces it once when an API refuses it.
+
+    session = requests.Session()
+    session.auth = TokenAuth(reader, "acct-1")
+
+On a refusal (401 by default) it reports the token's generation, waits for a newer one for a bounded time, and
+sends the request once more. If no newer token comes, or the body can't be sent twice, the API's response is handed
+back untouched. A body can be sent twice if it is in memory, or a file that can be wound back; a generator can't.
+If there is no token to begin with, a request raises the `ReaderError` that says why.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from refreshd_reader.authorization import REJECTED_BY_DEFAULT, WAIT_S, Policy
+from refreshd_reader.contract import Token
+from refreshd_reader.reader import Reader
+
+__all__ = ["TokenAuth"]
+
+
+class TokenAuth(AuthBase):
+    """For `requests`, one request or a session.
+
+    Args:
+        reader: where tokens are read.
+        account: whose token.
+        rejected_statuses: statuses that refuse a token. Add 403 for an API that answers it to an ended token.
+        wait_s: how long a refused request may wait for a newer token.
+        min_lifetime_s: how long a token must still last when a request starts.
+        scheme: for an API that wants another word than the token's type, such as `Zoho-oauthtoken`.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        account: str,
+        *,
+        rejected_statuses: Collection[int] = REJECTED_BY_DEFAULT,
+        wait_s: float = WAIT_S,
+        min_lifetime_s: float = 0.0,
+        scheme: str | None = None,
+    ) -> None:
+        self._reader = reader
+        self._account = account
+        self._policy = Policy(scheme, frozenset(rejected_statuses), wait_s, min_lifetime_s)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Attach the token, and have the response looked at."""
+        token = self._reader.get(self._account, self._policy.min_lifetime_s)
+        self._policy.attach(request.headers, token)
+        hook = partial(self._answered, token, _position(request.body))
+        request.register_hook("response", hook)  # type: ignore[no-untyped-call]
+        return request
+
+    def _answered(
+        self, token: Token, body_from: int | None, response: requests.Response, /, **how: Any
+    ) -> requests.Response:
+        status = response.status_code
+        if not self._policy.refused(status, response.request.headers, token):
+            return response
+        wait_s = self._policy.wait_s if body_from is not None else 0.0
+        newer = self._reader.replacement(self._account, token.generation, status, wait_s)
+        if newer is None or body_from is None:
+            return response
+        return self._once_more(newer, body_from, response, how)
+
+    def _once_more(
+        self, token: Token, body_from: int, response: requests.Response, how: dict[str, Any]
+    ) -> requests.Response:
+        # As requests' own HTTPDigestAuth does it. Reading the body gives the connection back to its pool.
+        _ = response.content
+        response.close()
+        request = response.request.copy()
+        body: Any = request.body
+        if isinstance(body, io.IOBase):
+            body.seek(body_from)
+        self._policy.attach(request.headers, token)
+        again: requests.Response = response.connection.send(request, **how)
+        again.history.append(response)
+        return again
+
+
+def _position(body: object) -> int | None:
+    """Say from where a body can be sent again; None if it can't."""
+    if body is None or isinstance(body, bytes | str):
+        return 0
+    if isinstance(body, io.IOBase) and body.seekable():
+        return body.tell()
+    return None
