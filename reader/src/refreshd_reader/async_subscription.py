@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from refreshd_reader.hub import HEARTBEAT_S, Hub
-from refreshd_reader.subscription import RETRY_S
+from refreshd_reader.hub import Hub
+from refreshd_reader.subscription import RETRY_S, TICK_S
 from refreshd_reader.wire import WIRE_ERRORS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class AsyncSubscription:
     async def _hear(self, pubsub: Any) -> None:
         self._hub.opened()
         while self._hub.wanted:
-            response = await pubsub.parse_response(block=False, timeout=HEARTBEAT_S)
+            response = await pubsub.parse_response(block=False, timeout=TICK_S)
             if response is not None:
                 self._hub.hear(response)
             if self._hub.heartbeat():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Longest silent read, seconds: how soon the thread notices that it was closed or a heartbeat is due.
+#: Longest silent read, seconds: how soon a listener notices that it was closed or a heartbeat is due.
 TICK_S = 0.2
 
 #: Seconds between two tries to subscribe while Redis is away.
