@@ -1,0 +1,75 @@
+# refreshd: what there is to make. Needs make (GNU make 3.81 and later) and Python 3.11, 3.12 or 3.13; no root.
+
+SHELL = /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+BIN := .venv/bin
+RUNTIME := @GOAL=$@ PYTHON="$(PYTHON)" sh deploy/venv.sh requirements.lock
+DEV := @GOAL=$@ PYTHON="$(PYTHON)" sh deploy/venv.sh requirements-dev.lock
+
+# Resolves the lock files; nothing but `make lock` needs it.
+UV_VERSION := 0.13.9
+# Keeps every pin that still fits; `make lock UPGRADE=--upgrade` takes the newest of everything.
+UPGRADE :=
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-package refreshd-reader --custom-compile-command "make lock" $(UPGRADE)
+
+.PHONY: help
+help:  ## What you are reading
+	@echo "Run 'make demo' first. PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Ctrl-C is the demo's way out. It reaches make, this shell and the demo at once: the shell waits for the demo
+# (a trap, which unlike an ignored signal is not handed down), and 130 is no failure.
+.PHONY: demo
+demo:  ## See tokens being refreshed, live, with everything it needs; Ctrl-C ends it
+	$(RUNTIME)
+	@trap : INT; $(BIN)/refreshd demo || [ $$? -eq 130 ]
+
+.PHONY: test
+test: lint  ## The whole check: style, types, import rules, tests
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint:  ## Style, types and import rules
+	$(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench:  ## Refreshes a second and CPU, beside the obvious way and the floor; exit code 1 where the bar is missed
+	$(DEV)
+	$(BIN)/python -m benchmarks.refresh
+
+.PHONY: env
+env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays
+	@sh deploy/env.sh
+
+.PHONY: wheel
+wheel:  ## Build both wheels into dist/
+	$(RUNTIME)
+	$(BIN)/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist ./reader .
+	@ls dist/*.whl
+
+.PHONY: audit
+audit:  ## Look for known vulnerabilities in everything that is locked for running
+	$(DEV)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+
+.PHONY: lock
+lock:  ## Write the lock files anew from pyproject.toml
+	$(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(COMPILE) --group build --output-file requirements-build.lock
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) pyproject.toml reader/pyproject.toml --all-extras --group dev \
+		--constraint requirements.lock --constraint requirements-build.lock --output-file requirements-dev.lock
+
+.PHONY: clean
+clean:  ## Remove what was built and installed; data (.refreshd) and .env stay
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
