@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-_NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?")
-#: 2001-09-09 in seconds: a smaller "point in time" is none.
+_NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+#: September 2001: an earlier "point in time" is a lifetime, or a zero date such as .NET's year 1.
 _EARLIEST_S: Final = 1e9
-#: Year 5138 in seconds, 1973 in milliseconds: what is larger is milliseconds.
+#: The year 5138 in seconds, and 1973 in milliseconds: what is larger is milliseconds.
 _LATEST_S: Final = 1e11
-_LATEST_MS: Final = 1e14
 
 
 def amount(value: object) -> float | None:
@@ -33,12 +32,12 @@ def amount(value: object) -> float | None:
 
 def point_in_time(value: object) -> float | None:
     """Read a point in time, epoch seconds: from epoch seconds or milliseconds, ISO 8601, or an HTTP date."""
-    number = amount(value)
-    if number is None:
-        return _written_date(value) if isinstance(value, str) else None
-    if number >= _LATEST_S:
-        number /= 1000
-    return number if _EARLIEST_S <= number <= _LATEST_MS / 1000 else None
+    at = amount(value)
+    if at is None:
+        at = _written_date(value) if isinstance(value, str) else None
+    elif at >= _LATEST_S:
+        at /= 1000
+    return at if at is not None and _EARLIEST_S <= at < _LATEST_S else None
 
 
 def _written_date(text: str) -> float | None:

@@ -45,16 +45,15 @@ def read_body(content: bytes, content_type: str) -> Body:
 
 
 def _text(content: bytes, content_type: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
     named = _CHARSET.search(content_type)
-    encoding = named[1] if named else json.detect_encoding(content)
-    try:
-        return content.decode(encoding)
-    except (LookupError, UnicodeError):
-        return content.decode("latin-1")
+    wide = b"\0" in content[:4]  # UTF-16 and UTF-32 begin so, and UTF-8 would take them
+    guesses = [json.detect_encoding(content)] if wide else ["utf-8-sig"]
+    for encoding in [*guesses, named[1] if named else "utf-8-sig"]:
+        try:
+            return content.decode(encoding)
+        except (LookupError, UnicodeError):
+            continue
+    return content.decode("latin-1")
 
 
 def _json_body(text: str) -> Body:

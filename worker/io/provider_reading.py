@@ -27,6 +27,8 @@ _REQUEST_ID_HEADERS: Final = (
     "x-amzn-requestid", "x-trace-id", "cf-ray",
 )  # fmt: skip
 _REQUEST_ID_FIELDS: Final = ("trace_id", "correlation_id", "request_id", "requestId")
+#: Where a failure holds its code if not where the provider's data says: HubSpot's `status`.
+_KIN_OF_ERROR: Final = ("status", "code")
 _NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 #: What text columns and JSON can't hold: controls and lone surrogates.
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -59,7 +61,10 @@ def _failure(
 ) -> Answer:
     status, headers, shape = response.status_code, response.headers, request.provider.response
     redaction = Redaction.of(request)
-    error = redaction.text(_words(first_value(body.fields, shape.error), _CODE_MAX))
+    code = first_value(body.fields, shape.error)
+    if code is None and not response.is_success:
+        code = first_value(body.fields, _KIN_OF_ERROR)
+    error = redaction.text(_words(code, _CODE_MAX))
     description = redaction.text(_words(first_value(body.fields, shape.error_description), _WORDS_MAX))
     if response.has_redirect_location:
         description = f"redirected to {_host(headers.get('location', ''), response)}"
@@ -97,8 +102,8 @@ def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | 
         refresh_token=_secret(first_value(fields, shape.refresh_token)),
         token_type=_words(first_value(fields, shape.token_type), _CODE_MAX),
         scope=_scope(fields, shape.scope),
-        expires_in_s=None if provider.never_expires else lifetime_s,
-        expires_at=None if provider.never_expires else expires_at,
+        expires_in_s=lifetime_s,
+        expires_at=expires_at,
         refresh_token_expires_in_s=ends_in_s,
         refresh_token_expires_at=None
         if ends_in_s is not None

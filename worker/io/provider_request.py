@@ -24,6 +24,8 @@ from worker.io.provider_draft import ClientCertificate, Draft, Unbuildable, requ
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 _FORM: Final = "application/x-www-form-urlencoded"
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+#: A name (IDNA form) or an IPv4 or IPv6 address.
+_HOST: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "refreshd"}
 #: So many checked URLs are remembered: accounts with a token_url of their own mostly share it.
 _URLS_REMEMBERED: Final = 4096
@@ -94,6 +96,8 @@ class RequestBuilder:
             raise Unbuildable("token_url: it can't be read as a URL") from None
         if not url.host:
             raise Unbuildable("token_url: it names no host")
+        if not _HOST.fullmatch(url.raw_host):
+            raise Unbuildable("token_url: it can't be read as a URL")
         if url.userinfo:
             raise Unbuildable("token_url: it holds a user name or password, which belong in client_auth")
         if url.scheme == "http" and url.host.casefold() not in self._http_hosts:

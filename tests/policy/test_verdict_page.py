@@ -1,0 +1,20 @@
+"""The page about verdicts says what the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worker.policy.verdict_page import page
+from worker.policy.verdict_table import TABLE
+
+PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
+
+
+def test_the_page_is_up_to_date() -> None:
+    """Run `python -m worker.policy.verdict_page > docs/verdicts.md` where this fails."""
+    assert PAGE.read_text() == page()
+
+
+def test_every_reason_is_on_the_page() -> None:
+    text = page()
+    assert all(f"`{row.reason}`" in text and row.words in text for row in TABLE)
