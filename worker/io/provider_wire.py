@@ -26,6 +26,10 @@ POOL_SIZE: Final = 1024
 KEEPALIVE_S: Final = 4.0
 
 
+#: In OpenSSL's names of the alerts by which a server refuses a client's certificate (RFC 8446 section 6.2).
+_REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
+
+
 class NotSent(Exception):
     """The deadline was over when the connection stood ready: nothing was sent."""
 
@@ -137,7 +141,7 @@ def fault_of(error: BaseException, *, sent: bool) -> tuple[Fault, str]:
 def _refuses_client_certificate(cause: BaseException) -> bool:
     tls = _tls_error(cause)
     word = "" if tls is None else _tls_word(tls)
-    return "ALERT" in word and "CERTIFICATE" in word
+    return "ALERT" in word and any(sign in word for sign in _REFUSALS)
 
 
 def _tls_error(cause: BaseException) -> ssl.SSLError | None:
