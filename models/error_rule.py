@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.answer import Answer, Verdict
 from models.path import lookup_path
 
 Scalar = bool | int | float | str
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, int | str) else value
 
 
 class Contains(BaseModel):
@@ -34,15 +39,8 @@ class ErrorRule(BaseModel):
     #: Path in the body -> the value, several values, or a piece of text.
     match: Mapping[str, Scalar | Contains | tuple[Scalar, ...]] = Field(default_factory=dict)
     #: HTTP statuses; empty: any.
-    status: tuple[int, ...] = ()
+    status: Annotated[tuple[int, ...], BeforeValidator(_several, json_schema_input_type=int | list[int])] = ()
     source: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_status_is_enough(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("status"), int | str):
-            return {**data, "status": (data["status"],)}
-        return data
 
     @model_validator(mode="after")
     def _says_something(self) -> ErrorRule:

@@ -76,7 +76,7 @@ def _named_by_themselves(value: object) -> object:
 
 
 #: A URL template; a list is tried in order, and the first whose variables all have a value is used.
-UrlTemplate = Annotated[str, BeforeValidator(_alternatives)]
+UrlTemplate = Annotated[str, BeforeValidator(_alternatives, json_schema_input_type=str | list[str])]
 
 #: A parameter's value: a template, a constant, or None to leave out what would be sent. JSON bodies may nest.
 ParamValue = Any
@@ -126,9 +126,10 @@ class Provider(BaseModel):
 
     # --- the response --------------------------------------------------------------------------------
     response: ResponseShape = ResponseShape()
-    publish_fields: Annotated[Mapping[str, str], BeforeValidator(_named_by_themselves)] = Field(
-        default_factory=dict
-    )
+    publish_fields: Annotated[
+        Mapping[str, str],
+        BeforeValidator(_named_by_themselves, json_schema_input_type=Mapping[str, str] | list[str]),
+    ] = Field(default_factory=dict)
     """Response fields to publish beside the token: name -> path; a list of paths names them by themselves."""
     error_rules: tuple[ErrorRule, ...] = ()
     """The provider's own words for errors; they come before the general table."""

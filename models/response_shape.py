@@ -19,7 +19,7 @@ def _several(value: object) -> object:
 
 
 #: One path or several, the first one that holds something counts.
-Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Paths = Annotated[tuple[str, ...], BeforeValidator(_several, json_schema_input_type=str | list[str])]
 
 
 class LifetimeUnit(StrEnum):

@@ -1,0 +1,150 @@
+"""`refreshd providers`: what is known of each provider, and whether a file of your own can be used."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import yaml
+from rich.markup import escape
+from rich.table import Table
+
+from models.presets import PresetError, load_presets, load_providers
+from models.provider import Provider
+from models.provider_needs import needed
+from models.provider_schema import providers_schema
+from worker.cli.output import out, print_json, stores
+from worker.errors import UsageError
+
+providers_app = typer.Typer(help="Show what is known of providers, and check your own.", no_args_is_help=True)
+
+#: So many names are offered for one that does not exist.
+_OFFERED: Final = 5
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class UnknownProvider(UsageError):
+    """No provider has this name."""
+
+    def __init__(self, name: str, known: Mapping[str, Provider]) -> None:
+        wanted = name.casefold()
+        near = [
+            other for other in known if wanted in other or wanted in (known[other].title or "").casefold()
+        ]
+        near += difflib.get_close_matches(wanted, known, n=_OFFERED)
+        offered = ", ".join(dict.fromkeys(near[:_OFFERED])) or "`refreshd providers list` shows all"
+        super().__init__(
+            f"unknown provider {name!r}: {offered}. For any other, use `generic` with a token_url"
+        )
+
+
+class UnusableProviders(UsageError):
+    """A file of providers, or entries of it, can't be used."""
+
+
+@providers_app.command("list")
+def list_command(
+    search: Annotated[
+        str, typer.Argument(help="Only names and titles that hold this.", metavar="[TEXT]")
+    ] = "",
+    as_json: _AsJson = False,
+) -> None:
+    """List the providers: the built-in presets, and those of REFRESHD_PROVIDERS_FILE."""
+    wanted = search.casefold()
+    found = [
+        provider
+        for name, provider in sorted(stores().providers.known.items())
+        if wanted in name or wanted in (provider.title or "").casefold()
+    ]
+    if as_json:
+        for provider in found:
+            print_json(_line(provider))
+        return
+    table = Table(
+        "name", "provider", "grant", "client_auth", "an account needs, beside its credentials", box=None
+    )
+    for provider in found:
+        table.add_row(
+            provider.name,
+            escape(provider.title or ""),
+            provider.grant,
+            provider.client_auth,
+            ", ".join(_own_fields(provider)),
+        )
+    out.print(table)
+
+
+@providers_app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="The provider's name.", metavar="NAME")],
+    as_json: _AsJson = False,
+) -> None:
+    """Show one provider: each knob that it sets, as a providers file would, and what its accounts need."""
+    known = stores().providers.known
+    provider = known.get(name)
+    if provider is None:
+        raise UnknownProvider(name, known)
+    if as_json:
+        print_json({**_knobs(provider), "needs": list(needed(provider))})
+        return
+    knobs = _knobs(provider)
+    del knobs["name"]
+    text = yaml.safe_dump({name: knobs}, sort_keys=False, allow_unicode=True, width=110)
+    out.print(
+        text + f"\nAn account needs: {', '.join(needed(provider)) or 'nothing'}", markup=False, soft_wrap=True
+    )
+
+
+@providers_app.command("check")
+def check_command(
+    file: Annotated[Path, typer.Argument(help="A file for REFRESHD_PROVIDERS_FILE.", metavar="FILE")],
+) -> None:
+    """Check a file of providers: every entry, over the built-in presets. Names each field that is wrong."""
+    try:
+        providers = load_providers(file)
+    except PresetError as error:
+        raise UnusableProviders(str(error)) from None
+    built_in = load_presets()
+    own = [name for name, provider in providers.items() if provider != built_in.get(name)]
+    for name in own:
+        what = "changes the built-in one" if name in built_in else "is new"
+        out.print(
+            f"{name}: fine, {what}; an account needs {', '.join(needed(providers[name])) or 'nothing'}",
+            markup=False,
+            soft_wrap=True,
+        )
+    out.print(f"{file}: {len(own)} providers can be used.", markup=False, soft_wrap=True)
+
+
+@providers_app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of a providers file, for editors that complete and check YAML."""
+    json.dump(providers_schema(), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _line(provider: Provider) -> dict[str, Any]:
+    return {
+        "name": provider.name,
+        "title": provider.title,
+        "grant": provider.grant,
+        "client_auth": provider.client_auth,
+        "token_url": provider.refresh_url or provider.token_url,
+        "needs": list(needed(provider)),
+        "verified": provider.verified,
+    }
+
+
+def _knobs(provider: Provider) -> dict[str, Any]:
+    return provider.model_dump(mode="json", exclude_defaults=True)
+
+
+def _own_fields(provider: Provider) -> list[str]:
+    """Name what this provider asks for beyond the credentials that every account has."""
+    return [name for name in needed(provider) if name not in {"client_id", "client_secret", "refresh_token"}]
