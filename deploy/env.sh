@@ -1,0 +1,22 @@
+#!/bin/sh
+# Writes .env for compose.yaml, with new passwords and a new key: sh deploy/env.sh
+set -eu
+
+if [ -e .env ]; then
+    echo '.env is there already and stays as it is: a lost key would be every grant lost' >&2
+    exit 1
+fi
+
+# Hexadecimal, because they become part of URLs.
+password() {
+    od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+umask 077
+sed -e "s|^POSTGRES_PASSWORD=.*|POSTGRES_PASSWORD=$(password)|" \
+    -e "s|^REDIS_PASSWORD=.*|REDIS_PASSWORD=$(password)|" \
+    -e "s|^REFRESHD_KEYS=.*|REFRESHD_KEYS=k1:$(head -c 32 /dev/urandom | base64 | tr -d '\n')|" \
+    -e "s|^REFRESHD_FLOWER_BASIC_AUTH=.*|REFRESHD_FLOWER_BASIC_AUTH=operator:$(password)|" \
+    .env.example >.env.new
+mv .env.new .env
+echo 'Wrote .env. Keep a copy of REFRESHD_KEYS apart from the backups of the database: without it every grant is lost.'

@@ -1,0 +1,177 @@
+"""compose.yaml keeps its promises: the official schema, no secret, least privilege, and every setting within reach."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import pytest
+
+from tests.deploy.compose_file import ROOT, VariableMissing, raw, services
+from worker.settings import Settings
+
+#: The least that an .env must hold.
+REQUIRED: Final = {
+    "POSTGRES_PASSWORD": "pg-marker",
+    "REDIS_PASSWORD": "redis-marker",
+    "REFRESHD_KEYS": "k1:key-marker",
+    "REFRESHD_FLOWER_BASIC_AUTH": "operator:flower-marker",
+}
+OURS: Final = ("migrate", "worker", "callback", "beat", "flower")
+THEIRS: Final = ("redis", "postgres")
+LONG_RUNNING: Final = tuple(name for name in (*OURS, *THEIRS) if name != "migrate")
+#: Variables whose value is a secret or holds one.
+SECRET: Final = re.compile(r"PASSWORD|KEYS|BASIC_AUTH|_URL")
+#: Settings that no worker needs from .env, and why.
+NOT_FOR_WORKERS: Final = {
+    "data_dir": "set by the image",
+    "flower_port": "Flower's",
+    "flower_basic_auth": "Flower's",
+}
+
+
+def seconds(duration: str) -> float:
+    value, unit = re.fullmatch(r"(\d+)(s|m)", duration).groups()  # type: ignore[union-attr]
+    return float(value) * {"s": 1, "m": 60}[unit]
+
+
+@pytest.fixture(scope="module")
+def running() -> dict[str, Any]:
+    return services(REQUIRED)
+
+
+def test_it_is_valid_by_the_official_schema() -> None:
+    schema = files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+    jsonschema.validate(raw(), json.loads(schema.read_text()))
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_what_is_missing_is_named_with_what_to_do(missing: str) -> None:
+    with pytest.raises(VariableMissing, match=rf"{missing}: run `make env`"):
+        services({name: value for name, value in REQUIRED.items() if name != missing})
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for name, service in raw()["services"].items():
+        for variable, value in service["environment"].items():
+            if SECRET.search(variable):
+                assert ":?" in value, f"{name}: {variable} is not taken from a required variable"
+
+
+@pytest.mark.parametrize("name", OURS + THEIRS)
+def test_no_secret_stands_on_a_command_line(running: dict[str, Any], name: str) -> None:
+    assert "marker" not in json.dumps([running[name].get("command"), running[name].get("healthcheck")])
+
+
+@pytest.mark.parametrize("name", OURS + THEIRS)
+def test_a_container_can_do_as_little_as_possible(running: dict[str, Any], name: str) -> None:
+    service = running[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("user") != "root"
+    assert "privileged" not in service
+
+
+@pytest.mark.parametrize("name", OURS + THEIRS)
+def test_a_container_can_not_take_the_machine(running: dict[str, Any], name: str) -> None:
+    assert {"cpus", "memory", "pids"} <= running[name]["deploy"]["resources"]["limits"].keys()
+    assert "max-size" in running[name]["logging"]["options"]
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_what_should_run_is_watched_and_comes_back(running: dict[str, Any], name: str) -> None:
+    assert running[name]["restart"] == "always"
+    assert running[name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+
+
+@pytest.mark.parametrize("name", ["worker", "callback"])
+def test_a_worker_may_end_its_calls_before_it_is_killed(running: dict[str, Any], name: str) -> None:
+    call_timeout_s = Settings.model_fields["call_timeout_s"].default
+    assert seconds(running[name]["stop_grace_period"]) > call_timeout_s + 10
+    assert running[name].get("stop_signal", "SIGTERM") == "SIGTERM"
+
+
+def test_workers_start_on_a_migrated_database(running: dict[str, Any]) -> None:
+    for name in ("worker", "callback", "beat"):
+        assert running[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+@pytest.mark.parametrize("name", ["beat", "flower"])
+def test_beat_and_flower_get_no_database_and_no_key(running: dict[str, Any], name: str) -> None:
+    assert not {"REFRESHD_DATABASE_URL", "REFRESHD_KEYS"} & running[name]["environment"].keys()
+
+
+def test_what_is_published_listens_on_loopback_unless_asked_otherwise(running: dict[str, Any]) -> None:
+    published = [port for service in running.values() for port in service.get("ports", [])]
+    assert len(published) == 2
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_databases_are_not_reached_from_the_networks_of_others(running: dict[str, Any]) -> None:
+    assert raw()["networks"]["data"] == {"internal": True}
+    assert running["postgres"]["networks"] == ["data"]
+
+
+@pytest.mark.parametrize("name", ["worker", "callback"])
+def test_every_setting_can_be_made_in_the_env_file(name: str) -> None:
+    wanted = {f"REFRESHD_{field}".upper() for field in Settings.model_fields.keys() - NOT_FOR_WORKERS.keys()}
+    assert wanted <= raw()["services"][name]["environment"].keys()
+
+
+def test_an_optional_setting_reaches_the_worker_only_where_it_is_made(running: dict[str, Any]) -> None:
+    assert "REFRESHD_GROUP_SIZE" not in running["worker"]["environment"]
+    made = services({**REQUIRED, "REFRESHD_GROUP_SIZE": "20"})
+    assert made["worker"]["environment"]["REFRESHD_GROUP_SIZE"] == "20"
+
+
+def test_every_queue_is_emptied_and_urgent_comes_first(running: dict[str, Any]) -> None:
+    queues = {
+        name: next(word for word in running[name]["command"] if word.startswith("--queues="))[9:].split(",")
+        for name in ("worker", "callback")
+    }
+    assert queues == {"worker": ["urgent", "control", "refresh"], "callback": ["callback"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give an empty folder with what `make env` needs."""
+    (tmp_path / "deploy").mkdir()
+    for name in (".env.example", "deploy/env.sh"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    return tmp_path
+
+
+def make_env(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", "deploy/env.sh"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_make_env_writes_all_that_is_required_new_each_time_and_for_its_owner_alone(folder: Path) -> None:
+    written = []
+    for _ in range(2):
+        assert make_env(folder).returncode == 0
+        file = folder / ".env"
+        assert file.stat().st_mode & 0o777 == 0o600
+        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+        written.append(dict(line.split("=", 1) for line in lines))
+        file.unlink()
+    first, second = written
+    assert first.keys() == REQUIRED.keys()
+    assert all(first[name] != second[name] for name in first)
+    assert services(first)
+    Settings(
+        _env_file=None, **{name.lower().removeprefix("refreshd_"): value for name, value in first.items()}
+    )
+
+
+def test_make_env_never_replaces_a_key(folder: Path) -> None:
+    (folder / ".env").write_text("REFRESHD_KEYS=k1:mine\n")
+    assert make_env(folder).returncode == 1
+    assert (folder / ".env").read_text() == "REFRESHD_KEYS=k1:mine\n"
