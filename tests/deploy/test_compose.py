@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import jsonschema
 import pytest
+from pydantic import SecretStr
 
 from tests.deploy.compose_file import ROOT, VariableMissing, raw, services
+from worker.io.cipher import parse_keys
 from worker.settings import Settings
 
 #: The least that an .env must hold.
@@ -166,9 +168,9 @@ def test_make_env_writes_all_that_is_required_new_each_time_and_for_its_owner_al
     assert first.keys() == REQUIRED.keys()
     assert all(first[name] != second[name] for name in first)
     assert services(first)
-    Settings(
-        _env_file=None, **{name.lower().removeprefix("refreshd_"): value for name, value in first.items()}
-    )
+    assert parse_keys(first["REFRESHD_KEYS"]).keys() == {"k1"}
+    login = first["REFRESHD_FLOWER_BASIC_AUTH"]
+    assert Settings(flower_basic_auth=SecretStr(login)).flower_basic_auth == SecretStr(login)
 
 
 def test_make_env_never_replaces_a_key(folder: Path) -> None:
