@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from benchmarks.provider import LIFETIME_S, refresh_token
 ROUND_DEADLINE_S: Final = 120.0
 #: REFRESHD_GROUP_SIZE's default: what the planner puts in one message.
 GROUP_SIZE: Final = 50
+#: The command that was installed beside this Python.
+REFRESHD: Final = str(Path(sys.executable).with_name("refreshd"))
 #: The standard worker's: 8 groups of 50 are 400 calls in flight.
 THREADS: Final = 8
 
@@ -68,7 +71,7 @@ class Floor:
 
     def measure(self) -> Sample:
         flags = ("--refreshes", str(self._refreshes), "--round", next(self._rounds))
-        command = ("benchmarks.floor", self._provider.token_url, *flags)
+        command = (sys.executable, "-m", "benchmarks.floor", self._provider.token_url, *flags)
         seen = json.loads(run(command, folder=self._folder, env=os.environ))
         return Sample(seen["refreshes_per_s"], seen["cpu_s"] * 1000 / self._refreshes)
 
@@ -110,8 +113,9 @@ class CeleryWorker(ABC):
         """Count the refreshes that are stored (and published, where the contestant publishes)."""
 
     def start(self) -> None:
+        """Start the worker. Nobody waits until it is ready: the first round does, and doesn't count."""
         self.prepare()
-        self._process.start(ready=" ready.")
+        self._process.start()
 
     def measure(self) -> Sample:
         """Refresh every account once: from the first message to the last token stored."""
@@ -216,7 +220,7 @@ class Refreshd(CeleryWorker):
         accounts = self._place.folder / "accounts.jsonl"
         accounts.write_text("".join(f"{json.dumps(self._entry(account))}\n" for account in self._accounts))
         for command in (("db", "upgrade"), ("accounts", "import", str(accounts))):
-            run(("worker.cli", *command), folder=self._place.folder, env=self._env)
+            run((REFRESHD, *command), folder=self._place.folder, env=self._env)
 
     def messages(self) -> list[dict[str, object]]:
         with self._engine.connect() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,10 +15,12 @@ from typing import Final, Self
 
 import psutil
 
-START_DEADLINE_S: Final = 60.0
+START_DEADLINE_S: Final = 30.0
 #: A worker that is told to stop ends the calls under way, which here last 200 ms.
 STOP_DEADLINE_S: Final = 30.0
 POLL_S: Final = 0.02
+
+_ADDRESS: Final = re.compile(r"^(http://\S+)$", re.MULTILINE)
 
 
 class BenchmarkBroken(RuntimeError):
@@ -33,10 +36,9 @@ class Process:
         self.log = folder / f"{name}.log"
         self._command = [sys.executable, "-m", *command]
         self._env = dict(env)
-        self._process: subprocess.Popen[bytes]
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, ready: str) -> None:
-        """Start, and wait until `ready` stands in the output."""
+    def start(self) -> None:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -47,7 +49,6 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
-        self.wait_for(lambda: ready in self.log.read_text(), within_s=START_DEADLINE_S, what=f"{ready!r}")
 
     def wait_for(self, condition: Callable[[], bool], *, within_s: float, what: str) -> None:
         """Wait for something that this process brings about.
@@ -57,7 +58,7 @@ class Process:
         """
         deadline = time.monotonic() + within_s
         while not condition():
-            if self._process.poll() is not None:
+            if self._running().poll() is not None:
                 raise BenchmarkBroken(f"{self.name} ended while we waited for {what}: {self._log_end()}")
             if time.monotonic() > deadline:
                 raise BenchmarkBroken(
@@ -67,20 +68,28 @@ class Process:
 
     def cpu_s(self) -> float:
         """CPU seconds, user and system, that this process and its living children have used."""
-        parent = psutil.Process(self._process.pid)
+        parent = psutil.Process(self._running().pid)
         times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
         return sum(t.user + t.system for t in times)
 
     def stop(self) -> None:
         """End it politely, and after a while not."""
-        self._process.terminate()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
         try:
-            self._process.wait(STOP_DEADLINE_S)
+            process.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
-            for process in psutil.Process(self._process.pid).children(recursive=True):
-                process.kill()
-            self._process.kill()
-            self._process.wait()
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise BenchmarkBroken(f"{self.name} was not started")
+        return self._process
 
     def _log_end(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
@@ -100,8 +109,17 @@ class Provider(Process):
         self.address = ""
 
     def __enter__(self) -> Self:
-        self.start(ready="\n")
-        self.address = self.log.read_text().strip()
+        self.start()
+        try:
+            self.wait_for(
+                lambda: _ADDRESS.search(self.log.read_text()) is not None,
+                within_s=START_DEADLINE_S,
+                what="address",
+            )
+        except BenchmarkBroken:
+            self.stop()
+            raise
+        self.address = _ADDRESS.findall(self.log.read_text())[0]
         return self
 
     @property
@@ -116,13 +134,13 @@ class Provider(Process):
 
 
 def run(command: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> str:
-    """Run a Python module to its end and give its output.
+    """Run a command to its end and give its output.
 
     Raises:
         BenchmarkBroken: it failed.
     """
     result = subprocess.run(
-        [sys.executable, "-m", *command],
+        list(command),
         cwd=folder,
         env=dict(env),
         capture_output=True,

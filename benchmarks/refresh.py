@@ -99,8 +99,8 @@ def compete(contestants: Sequence[Contestant], rounds: int, console: Console) ->
     samples: Samples = [[] for _ in contestants]
     with ExitStack() as stack:
         for contestant in contestants:
-            contestant.start()
             stack.callback(contestant.stop)
+            contestant.start()
             contestant.measure()
         for number in range(rounds):
             for turn in range(len(contestants)):
