@@ -30,7 +30,9 @@ class Secret:
 
     def fingerprint(self) -> str:
         """Give 16 hex digits that tell two secrets apart and lead back to neither."""
-        return hashlib.sha256(b"refreshd fingerprint\0" + self._text.encode(errors="surrogatepass")).hexdigest()[:16]
+        return hashlib.sha256(
+            b"refreshd fingerprint\0" + self._text.encode(errors="surrogatepass")
+        ).hexdigest()[:16]
 
     def __bool__(self) -> bool:
         return bool(self._text)
@@ -54,14 +56,18 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled: send the account's id, and open the secret where it is used")
+        raise TypeError(
+            "a Secret is not pickled: send the account's id, and open the secret where it is used"
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(
             lambda value: value if isinstance(value, cls) else cls(value),
             core_schema.union_schema([core_schema.is_instance_schema(cls), core_schema.str_schema()]),
-            serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema()),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                str, return_schema=core_schema.str_schema()
+            ),
         )
 
 

@@ -64,8 +64,8 @@ def _failure(
     code = first_value(body.fields, shape.error)
     if code is None and not response.is_success:
         code = first_value(body.fields, _KIN_OF_ERROR)
-    error = redaction.text(_words(code, _CODE_MAX))
-    description = redaction.text(_words(first_value(body.fields, shape.error_description), _WORDS_MAX))
+    error = _words(code, _CODE_MAX, redaction)
+    description = _words(first_value(body.fields, shape.error_description), _WORDS_MAX, redaction)
     if response.has_redirect_location:
         description = f"redirected to {_host(headers.get('location', ''), response)}"
     server_time = http_date(headers.get("date", ""))
@@ -73,7 +73,7 @@ def _failure(
         status=status,
         error=error,
         error_description=description,
-        error_uri=redaction.text(_words(first_value(body.fields, shape.error_uri), _WORDS_MAX)),
+        error_uri=_words(first_value(body.fields, shape.error_uri), _WORDS_MAX, redaction),
         body_kind=body.kind,
         fields=redaction.fields(body.fields),
         retry_after_s=retry_after_s(
@@ -142,7 +142,7 @@ def _extra(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, 
     return {name: text for name, value in found.items() if (text := _words(value, _FIELD_MAX)) is not None}
 
 
-def _words(value: object, longest: int) -> str | None:
+def _words(value: object, longest: int, redaction: Redaction | None = None) -> str | None:
     """Give a value as text that any store can hold, None for nothing."""
     if value is None or value == "":
         return None
@@ -152,6 +152,8 @@ def _words(value: object, longest: int) -> str | None:
         text = value
     else:
         text = _as_json(value)
+    if redaction is not None:  # before anything else is done to it: half a secret is not found any more
+        text = redaction.text(text)
     return _UNSTORABLE.sub("\ufffd", text[:longest])
 
 

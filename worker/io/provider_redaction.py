@@ -34,9 +34,7 @@ class Redaction:
         texts = {secret.reveal() for secret in candidates if secret}
         return cls(tuple(sorted((text for text in texts if len(text) >= _SHORTEST), key=len, reverse=True)))
 
-    def text(self, words: str | None) -> str | None:
-        if words is None:
-            return None
+    def text(self, words: str) -> str:
         for secret in self.secrets:
             words = words.replace(secret, _MASK)
         return words

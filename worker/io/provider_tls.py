@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,11 @@ class Trust:
     def __init__(self, ca_file: Path | None) -> None:
         self._ca_file = ca_file
         self._of_clients: OrderedDict[ClientCertificate, ssl.SSLContext] = OrderedDict()
-        self.context = self._new()
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """The context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
+        return self._new()
 
     def client(self, shown: ClientCertificate) -> ssl.SSLContext:
         """Give a context that shows a client's certificate.

@@ -1,0 +1,231 @@
+"""The account: one grant held for one resource owner at one provider, and the ways its state may change."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import Column, Float, Index, Text, text
+from sqlmodel import Field, SQLModel
+
+from models.token import Secret
+
+DEFAULT_SESSION_TIMEOUT_S: Final = 900.0  # webMethods' default of 15 minutes
+
+
+class RefreshMethod(StrEnum):
+    """How the refresh request is sent."""
+
+    URL_QUERY = "url_query"
+    BODY = "body"
+    CALLBACK = "callback"
+
+
+class SessionManagement(StrEnum):
+    """Who decides when a token is due: nobody, the operator's clock, or the provider's `expires_in`."""
+
+    NONE = "none"
+    FIXED = "fixed"
+    AUTO = "auto"
+
+
+class Status(StrEnum):
+    """What an account's owner needs to know; published in Redis beside the token."""
+
+    ACTIVE = "active"
+    DEGRADED = "degraded"
+    REAUTHORIZE = "reauthorize"
+    MISCONFIGURED = "misconfigured"
+    DISABLED = "disabled"
+
+
+class SealedTokens(SQLModel):
+    """A token set as the row keeps it: every secret sealed, times in epoch seconds."""
+
+    access_token_sealed: str | None
+    refresh_token_sealed: str | None
+    refresh_fp: str | None
+    token_type: str
+    scope: str | None
+    issued_at: float | None
+    expires_at: float | None
+    refresh_token_expires_at: float | None
+    extra: str
+
+
+class Account(SQLModel, table=True):
+    """One row of `account`. Times are epoch seconds (UTC) of the database's clock.
+
+    Columns that end in `_sealed` hold ciphertext bound to this account and column. `generation` counts token
+    sets, `config_version` counts edits that a refresh depends on. `next_refresh_at` is what the policy says;
+    `plan_at` is when the planner looks next: the same, or later while a dispatched message is on its way.
+    """
+
+    __tablename__ = "account"
+    __table_args__ = (
+        Index(
+            "ix_account_plan_at",
+            "plan_at",
+            sqlite_where=text("plan_at IS NOT NULL"),
+            postgresql_where=text("plan_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_account_next_refresh_at",
+            "next_refresh_at",
+            sqlite_where=text("next_refresh_at IS NOT NULL"),
+            postgresql_where=text("next_refresh_at IS NOT NULL"),
+        ),
+        Index("ix_account_status_provider", "status", "provider"),
+        Index("ix_account_expires_at", "expires_at"),
+        Index(
+            "ix_account_unpublished",
+            "id",
+            sqlite_where=text("published_generation < generation"),
+            postgresql_where=text("published_generation < generation"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=128)
+    provider: str
+    client_id: str | None = None
+    client_secret_sealed: str | None = None
+    client_auth: str | None = None
+    token_url: str | None = None
+    server_url: str | None = None
+    refresh_enabled: bool = True
+    refresh_method: str = RefreshMethod.BODY
+    callback: str | None = None
+    session_management: str = SessionManagement.AUTO
+    session_timeout_s: float = Field(default=DEFAULT_SESSION_TIMEOUT_S, sa_type=Float)
+    #: JSON object name -> value, sealed as a whole: any of them may be a secret.
+    custom_fields_sealed: str | None = None
+    #: JSON object: the provider's knobs that this account sets otherwise.
+    knobs: str = Field(default="{}", sa_type=Text)
+
+    access_token_sealed: str | None = None
+    refresh_token_sealed: str | None = None
+    refresh_fp: str | None = None
+    token_type: str = "Bearer"
+    scope: str | None = None
+    issued_at: float | None = Field(default=None, sa_type=Float)
+    expires_at: float | None = Field(default=None, sa_type=Float)
+    refresh_token_expires_at: float | None = Field(default=None, sa_type=Float)
+    #: JSON object: what the provider returned for use beside the token.
+    extra: str = Field(default="{}", sa_type=Text)
+
+    generation: int = 0
+    published_generation: int = 0
+    config_version: int = 1
+    #: A fraction in [0, 1), drawn when a token is stored: spreads accounts that would come due together.
+    jitter: float = Field(default=0.0, sa_type=Float)
+    next_refresh_at: float | None = Field(default=None, sa_type=Float)
+    due_reason: str = ""
+    plan_at: float | None = Field(default=None, sa_type=Float)
+    status: str = Status.ACTIVE
+    reason: str | None = None
+    status_at: float = Field(default=0.0, sa_type=Float)
+    #: Failed refreshes in a row that count against this account.
+    failures: int = 0
+
+    #: The open attempt that holds this account, and the end of its hold.
+    claim_attempt: str | None = None
+    claim_until: float | None = Field(default=None, sa_type=Float)
+    #: A success that lost the race for its generation: tried before anyone is asked to re-authorize.
+    kept_sealed: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    #: Fingerprint of the refresh token of the file that was imported last.
+    source_fp: str | None = None
+    created_at: float = Field(default=0.0, sa_type=Float)
+
+    def refreshed(
+        self,
+        tokens: SealedTokens,
+        *,
+        next_refresh_at: float | None,
+        due_reason: str,
+        jitter: float,
+        now: float,
+    ) -> None:
+        """Take a new token set: one generation on, and everything that was wrong is over."""
+        for name, value in tokens:
+            setattr(self, name, value)
+        self.generation += 1
+        self.jitter = jitter
+        self._schedule(next_refresh_at, due_reason)
+        self.failures = 0
+        self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
+        self._release()
+
+    def failed(
+        self, *, status: Status, reason: str, retry_at: float | None, counts: bool, now: float
+    ) -> None:
+        """Note a failed refresh: every credential stays, the next try is `retry_at` (None: not planned)."""
+        if counts:
+            self.failures += 1
+        self._schedule(retry_at, reason)
+        self._become(status, reason, now)
+        self._release()
+
+    def given_back(self, *, retry_at: float | None) -> None:
+        """End an attempt that sent nothing: nothing is learnt, the account is looked at again at `retry_at`."""
+        self.plan_at = retry_at if self.next_refresh_at is not None else None
+        self._release()
+
+    def rescheduled(self, next_refresh_at: float | None, due_reason: str) -> None:
+        """Take what the policy says after an edit."""
+        self._schedule(next_refresh_at, due_reason)
+
+    def reconfigured(self, *, now: float) -> None:
+        """Note an edit that a refresh depends on: what failed under the old configuration is forgotten."""
+        self.config_version += 1
+        self.failures = 0
+        self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
+
+    def enable(self, *, now: float) -> None:
+        self.refresh_enabled = True
+        self.reconfigured(now=now)
+
+    def disable(self, *, now: float) -> None:
+        """Take the account out of the plan; its token stays published until it ends."""
+        self.refresh_enabled = False
+        self.reconfigured(now=now)
+        self._schedule(None, "refresh_disabled")
+
+    def _schedule(self, at: float | None, reason: str) -> None:
+        self.next_refresh_at = at
+        self.plan_at = at
+        self.due_reason = reason
+
+    def _become(self, status: Status, reason: str | None, now: float) -> None:
+        if (status, reason) != (self.status, self.reason):
+            self.status, self.reason, self.status_at = status, reason, now
+
+    def _release(self) -> None:
+        self.claim_attempt = None
+        self.claim_until = None
+
+
+class RetiredAccount(SQLModel, table=True):
+    """The last generation of an account that was removed, so that the same id goes on from there."""
+
+    __tablename__ = "retired_account"
+
+    id: str = Field(primary_key=True, max_length=128)
+    generation: int
+
+
+class Duty(SQLModel, table=True):
+    """A fleet-wide duty (`plan`, `reconcile`, `prune`): who does it now, until when, and when it last ended."""
+
+    __tablename__ = "duty"
+
+    name: str = Field(primary_key=True)
+    holder: str | None = None
+    until: float = Field(default=0.0, sa_type=Float)
+    finished_at: float | None = Field(default=None, sa_type=Float)
+    #: What this duty remembers between two runs.
+    note: str | None = None
+
+
+def fingerprint(secret: Secret | None) -> str | None:
+    """Give a secret's fingerprint, None for none."""
+    return secret.fingerprint() if secret else None

@@ -1,0 +1,87 @@
+"""The attempt: one entry of an account's execution history, and while it is open the claim on the account."""
+
+from __future__ import annotations
+
+import secrets
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import Column, Float, Index, Text
+from sqlmodel import Field, SQLModel
+
+from models.answer import Verdict
+
+
+class Trigger(StrEnum):
+    """Why a refresh was asked for: the `reason` of a refresh message."""
+
+    PLANNED = "planned"
+    FORCED = "forced"
+    REPORTED = "reported"
+    TEST = "test"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended: a verdict, or why there was no call."""
+
+    REFRESHED = Verdict.REFRESHED
+    RETRY = Verdict.RETRY
+    RATE_LIMITED = Verdict.RATE_LIMITED
+    REAUTHORIZE = Verdict.REAUTHORIZE
+    MISCONFIGURED = Verdict.MISCONFIGURED
+    BUSY = "busy"
+    NOT_DUE = "not_due"
+    SUPERSEDED = "superseded"
+    NOT_SENT = "not_sent"
+    DISABLED = "disabled"
+
+
+#: What an attempt found open after its end is closed with: the provider may have used the refresh token.
+INTERRUPTED: Final = "interrupted_outcome_ambiguous"
+
+
+class Attempt(SQLModel, table=True):
+    """One row of `attempt`. Times are epoch seconds (UTC) of the database's clock, durations milliseconds.
+
+    Fingerprints tell whether two refresh tokens are the same; no column ever holds a token.
+    """
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        Index("ix_attempt_account_opened", "account_id", "opened_at"),
+        Index("ix_attempt_opened_at", "opened_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    account_id: str
+    trigger: str
+    opened_at: float = Field(sa_type=Float)
+    closed_at: float | None = Field(default=None, sa_type=Float)
+    claim_until: float | None = Field(default=None, sa_type=Float)
+    worker: str | None = None
+    task_id: str | None = None
+
+    generation: int
+    generation_after: int | None = None
+    config_version: int
+    refresh_fp: str | None = None
+    received_fp: str | None = None
+
+    outcome: str | None = None
+    reason: str | None = None
+    http_status: int | None = None
+    error: str | None = None
+    error_description: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    provider_request_id: str | None = None
+    request: str | None = None
+    output: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    lock_wait_ms: float | None = Field(default=None, sa_type=Float)
+    latency_ms: float | None = Field(default=None, sa_type=Float)
+    next_refresh_at: float | None = Field(default=None, sa_type=Float)
+    #: How often the same thing happened, folded into this entry.
+    repeats: int = 1
+
+
+def new_attempt_id(opened_at: float) -> str:
+    """Make an id that sorts by time: 12 hex digits of milliseconds, 12 of chance."""
+    return f"{int(opened_at * 1000) & 0xFFFFFFFFFFFF:012x}{secrets.token_hex(6)}"

@@ -1,0 +1,16 @@
+"""Alembic's environment: `worker.io.database.upgrade` hands over its connection."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import models.account
+import models.attempt  # noqa: F401  (registers its table)
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    render_as_batch=True,
+)
+context.run_migrations()

@@ -1,0 +1,27 @@
+"""`refreshd.reconcile`: put into Redis what it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from worker.app import app
+from worker.errors import Unreachable
+from worker.events import log
+from worker.runtime import runtime
+
+
+@app.task(name="refreshd.reconcile")
+def reconcile() -> dict[str, Any]:
+    """Publish every live token that Redis lacks, soonest needed first."""
+    here = runtime()
+    try:
+        done = here.run(here.reconciler.reconcile())
+    except Unreachable as error:
+        log.error("not_reconciled", error=str(error))
+        return {"error": str(error)}
+    if done is None:
+        return {"held_back": "another_reconcile_is_running"}
+    if done.published or done.unreadable or done.abandoned:
+        log.info("reconcile", **asdict(done))
+    return asdict(done)

@@ -1,0 +1,79 @@
+"""Real stores for every test that does io: one Redis and one PostgreSQL a session, a database of its own a test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
+from worker.io.database import make_engine, upgrade
+
+_numbers = itertools.count()
+_REDIS_DATABASES = 16
+
+
+@pytest.fixture(scope="session")
+def redis_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_service: PostgresServer) -> str:
+    """A database with the schema, to copy from: cheaper than a migration a test."""
+    upgrade(postgres_service.create_database("template"))
+    return "template"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    engine = make_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def redis_url(redis_service: RedisServer) -> str:
+    """A Redis database with nothing in it."""
+    url = redis_service.url_of(next(_numbers) % _REDIS_DATABASES)
+    client = redis.Redis.from_url(url)
+    client.flushdb()
+    client.close()
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated database of this test alone, on each of the two that we support."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+    else:
+        yield request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    path = tmp_path / "refreshd.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres_service: PostgresServer, postgres_template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    yield postgres_service.create_database(name, template=postgres_template)
+    postgres_service.drop_database(name)

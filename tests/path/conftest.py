@@ -1,0 +1,112 @@
+"""A whole process' runtime on real stores; only the wire is scripted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlmodel import Session
+
+from models.account import Account, RefreshMethod, fingerprint
+from models.attempt import Trigger
+from models.token import Secret
+from refreshd_reader.contract import AccountState, Token
+from worker.io.cipher import generate_key
+from worker.io.database import database_now, writing
+from worker.io.provider import ProviderClient
+from worker.refresh import Result
+from worker.runtime import Runtime
+from worker.settings import Settings
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+class Bench:
+    """A runtime whose provider is a function, and what a test looks at."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.runtime = Runtime(settings, worker="test")
+        self.requests: list[httpx.Request] = []
+        self.answer: Handler = lambda _: httpx.Response(500)
+        client = ProviderClient(transport=httpx.MockTransport(self._handle))
+        for method in (RefreshMethod.BODY, RefreshMethod.URL_QUERY):
+            self.runtime.callers[method] = client
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self.answer(request)
+
+    def add(self, account_id: str = "acct", **fields: Any) -> Account:
+        """Store an account that is due, with tokens `old-access` and `old-refresh`."""
+        vault = self.runtime.vault
+        with (
+            writing(self.runtime.engine) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            now = database_now(connection)
+            refresh_token = Secret(fields.pop("refresh_token", "old-refresh"))
+            account = Account(
+                **{
+                    "id": account_id,
+                    "provider": "acme",
+                    "client_id": "client",
+                    "client_secret_sealed": vault.seal(account_id, "client_secret", Secret("client-secret")),
+                    "token_url": "https://provider.example/token",
+                    "access_token_sealed": vault.seal(account_id, "access_token", Secret("old-access")),
+                    "refresh_token_sealed": vault.seal(account_id, "refresh_token", refresh_token),
+                    "refresh_fp": fingerprint(refresh_token),
+                    "issued_at": now - 3600,
+                    "expires_at": now + 60,
+                    "generation": 1,
+                    "next_refresh_at": now - 1,
+                    "plan_at": now - 1,
+                    **fields,
+                }
+            )
+            session.add(account)
+            session.flush()
+        return account
+
+    def refresh(self, *ids: str, seen: int = 1, trigger: Trigger = Trigger.PLANNED) -> dict[str, Result]:
+        pairs = [(i, seen) for i in ids or ("acct",)]
+        return self.runtime.run(self.runtime.refresher.refresh(pairs, trigger=trigger, task_id="task"))
+
+    def account(self, account_id: str = "acct") -> Account:
+        with Session(self.runtime.engine) as session:
+            found = session.get(Account, account_id)
+            assert found is not None
+            session.expunge(found)
+            return found
+
+    def token(self, account_id: str = "acct") -> Token | None:
+        payload = self.runtime.redis.hgetall(self.runtime.keys.token(account_id))
+        return Token.from_hash(payload) if payload else None
+
+    def state(self, account_id: str = "acct") -> AccountState | None:
+        payload = self.runtime.redis.hgetall(self.runtime.keys.account(account_id))
+        return AccountState.from_hash(payload) if payload else None
+
+    def events(self) -> list[tuple[str, str]]:
+        entries = self.runtime.redis.xrange(self.runtime.keys.events)
+        return [(fields["type"], fields["reason"]) for _, fields in entries]
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url),
+        keys=SecretStr(generate_key()),
+        data_dir=tmp_path,
+    )
+
+
+@pytest.fixture
+def bench(settings: Settings) -> Iterator[Bench]:
+    made = Bench(settings)
+    yield made
+    made.runtime.close()

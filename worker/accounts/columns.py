@@ -1,0 +1,128 @@
+"""The columns of an accounts file: our names for them, and webMethods' keys and labels (DESIGN section 1).
+
+Names are compared without regard to case; our own may be written with spaces or hyphens for underscores.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from models.provider import Provider
+
+
+class Kind(StrEnum):
+    """What a column's value is for."""
+
+    ID = "id"
+    SETTING = "setting"
+    SECRET = "secret"
+    #: Says something of the access token beside it.
+    OF_THE_TOKEN = "of_the_token"
+    CUSTOM_FIELDS = "custom_fields"
+    CUSTOM_FIELD = "custom_field"
+    KNOB = "knob"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, by our name. `written` tells which of webMethods' meanings the value has, if not ours."""
+
+    kind: Kind
+    field: str
+    in_minutes: bool = False
+    #: What an empty value under webMethods' name says there; None: nothing.
+    empty_means: str | None = None
+
+
+SETTINGS: Final = (
+    "provider",
+    "client_id",
+    "client_auth",
+    "token_url",
+    "server_url",
+    "refresh_enabled",
+    "refresh_method",
+    "callback",
+    "session_management",
+    "session_timeout_s",
+)
+SECRETS: Final = ("client_secret", "access_token", "refresh_token")
+OF_THE_TOKEN: Final = ("token_type", "scope", "issued_at", "expires_in", "expires_at")
+CUSTOM_FIELDS: Final = "custom_fields"
+
+_NOT_KNOBS: Final = {"name", "title", "sources", "verified", "notes", *SETTINGS}
+KNOBS: Final = tuple(name for name in Provider.model_fields if name not in _NOT_KNOBS)
+
+#: A custom field's name: what a template can refer to (`models/template.py`).
+CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+_MINUTES: Final = Column(Kind.SETTING, "session_timeout_s", in_minutes=True)
+#: webMethods does not refresh unless told to. A file that has the column means that; one that lacks it says
+#: nothing about webMethods.
+_REFRESH: Final = Column(Kind.SETTING, "refresh_enabled", empty_means="false")
+
+_OURS: Final = {
+    "id": Column(Kind.ID, "id"),
+    CUSTOM_FIELDS: Column(Kind.CUSTOM_FIELDS, CUSTOM_FIELDS),
+    **{name: Column(Kind.SETTING, name) for name in SETTINGS},
+    **{name: Column(Kind.SECRET, name) for name in SECRETS},
+    **{name: Column(Kind.OF_THE_TOKEN, name) for name in OF_THE_TOKEN},
+    **{name: Column(Kind.KNOB, name) for name in KNOBS},
+}
+#: Lower case; a unit in brackets behind a label is left out before the comparison.
+_WEBMETHODS: Final = {
+    "account": _OURS["id"],
+    "connection": _OURS["id"],
+    "consumer id": _OURS["client_id"],
+    "oauth.consumerid": _OURS["client_id"],
+    "consumer secret": _OURS["client_secret"],
+    "oauth.consumersecret": _OURS["client_secret"],
+    "access token": _OURS["access_token"],
+    "oauth.accesstoken": _OURS["access_token"],
+    "refresh token": _OURS["refresh_token"],
+    "oauth_v20.refreshtoken": _OURS["refresh_token"],
+    "refresh url": _OURS["token_url"],
+    "oauth_v20.accesstokenrefreshurl": _OURS["token_url"],
+    "server url": _OURS["server_url"],
+    "cn.providerurl": _OURS["server_url"],
+    "refresh access token": _REFRESH,
+    "oauth_v20.refreshaccesstoken": _REFRESH,
+    "refresh url request": _OURS["refresh_method"],
+    "oauth_v20.accesstokenrefreshurlrequest": _OURS["refresh_method"],
+    "refresh token callback service": _OURS["callback"],
+    "custom esb service": _OURS["callback"],
+    "oauth_v20.accesstokenrefreshcustomesbservice": _OURS["callback"],
+    "session management": _OURS["session_management"],
+    "cm.timeouttype": _OURS["session_management"],
+    "session timeout": _MINUTES,
+    "cm.sessionexpiry": _MINUTES,
+}
+_UNIT: Final = re.compile(r"\s*\(\s*min(?:ute)?s?\s*\)$")
+_CUSTOM_PREFIX: Final = f"{CUSTOM_FIELDS}."
+
+
+@lru_cache(maxsize=4096)
+def column_of(name: str) -> Column | None:
+    """Find the column that goes by this name, None for none."""
+    words = " ".join(name.split())
+    if words[: len(_CUSTOM_PREFIX)].casefold() == _CUSTOM_PREFIX:
+        field = words[len(_CUSTOM_PREFIX) :]
+        return Column(Kind.CUSTOM_FIELD, field) if CUSTOM_NAME.fullmatch(field) else None
+    lowered = words.casefold()
+    found = _WEBMETHODS.get(_UNIT.sub("", lowered))
+    return found or _OURS.get(re.sub(r"[ -]", "_", lowered))
+
+
+def unknown_column(name: str) -> str:
+    """Say that a column is unknown, and which one may be meant."""
+    if name.casefold().startswith(_CUSTOM_PREFIX):
+        return "a custom field's name is 1 to 64 letters, digits, '_', '.' or '-'"
+    near = difflib.get_close_matches(name.casefold(), [*_OURS, *_WEBMETHODS], n=1)
+    if near:
+        return f"unknown column: is {near[0]!r} meant?"
+    return f"unknown column: values that a provider needs beside ours go into {_CUSTOM_PREFIX}NAME"

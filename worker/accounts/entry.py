@@ -1,0 +1,190 @@
+"""One row of an accounts file, or one command's words: every value read, nothing of it compared with anything yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from models.token import Secret
+from worker.accounts.columns import CUSTOM_NAME, Column, Kind, column_of, unknown_column
+from worker.accounts.values import (
+    SETTING_READERS,
+    TOKEN_READERS,
+    Value,
+    account_id,
+    custom_value,
+    knob,
+    secret,
+    timeout_minutes,
+)
+
+#: The field of an error that is of the row as a whole.
+ROW: Final = "row"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field of a row."""
+
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class Refused(Exception):
+    """A row that can't be stored, with everything that is wrong with it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(slots=True)
+class Entry:
+    """What a row says, by our names. A field that it does not name, or leaves empty, is not in here.
+
+    A value of None takes back what is stored; only a command can say that.
+    """
+
+    id: str
+    settings: dict[str, Value] = field(default_factory=dict)
+    secrets: dict[str, Secret | None] = field(default_factory=dict)
+    of_the_token: dict[str, str | float | None] = field(default_factory=dict)
+    custom_fields: dict[str, Secret | None] = field(default_factory=dict)
+    #: The row names all of the account's custom fields: others go.
+    all_custom_fields: bool = False
+    knobs: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def access_token(self) -> Secret | None:
+        return self.secrets.get("access_token")
+
+    @property
+    def refresh_token(self) -> Secret | None:
+        return self.secrets.get("refresh_token")
+
+    def seconds(self, name: str) -> float | None:
+        """Give one of the token's times."""
+        value = self.of_the_token.get(name)
+        return value if isinstance(value, float) else None
+
+    def text(self, name: str) -> str | None:
+        """Give one of the token's texts."""
+        value = self.of_the_token.get(name)
+        return value if isinstance(value, str) else None
+
+
+def read_entry(row: Mapping[str, object], *, empty_takes_back: bool = False) -> Entry:
+    """Read a row.
+
+    Args:
+        row: column -> value, columns by any of their names.
+        empty_takes_back: an empty value takes back what is stored, as in `edit ID scope=`. In a file it says
+            nothing: many programs write empty columns for what they do not know.
+
+    Raises:
+        Refused: with everything that is wrong.
+    """
+    reading = _Reading(Entry(""), empty_takes_back)
+    for name, value in row.items():
+        reading.take(name, value)
+    if not reading.entry.id and not any(problem.field == "id" for problem in reading.problems):
+        reading.problems.insert(0, Problem("id", "is missing"))
+    _check_times(reading.entry, reading.problems)
+    if reading.problems:
+        raise Refused(reading.problems)
+    return reading.entry
+
+
+def id_of(row: Mapping[str, object]) -> str | None:
+    """Give a row's account id for an error, whatever else is wrong with the row."""
+    for name, value in row.items():
+        column = column_of(name)
+        if column is not None and column.kind is Kind.ID and isinstance(value, str | int):
+            return str(value).strip()[:128] or None
+    return None
+
+
+@dataclass(slots=True)
+class _Reading:
+    entry: Entry
+    empty_takes_back: bool
+    problems: list[Problem] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def take(self, name: str, value: object) -> None:
+        column = column_of(name)
+        if column is None:
+            if not _is_empty(value):
+                self.problems.append(Problem(name[:60], unknown_column(name)))
+            return
+        if _is_empty(value):
+            if column.empty_means is None:
+                if self.empty_takes_back:
+                    self._store(column, None)
+                return
+            value = column.empty_means
+        where = f"{column.kind}.{column.field}"
+        if where in self._names:
+            self.problems.append(
+                Problem(column.field, f"is given twice, as {self._names[where]!r} and as {name!r}")
+            )
+            return
+        self._names[where] = name
+        try:
+            self._store(column, value)
+        except ValueError as error:
+            self.problems.append(Problem(_shown_field(column), str(error)))
+
+    def _store(self, column: Column, value: object) -> None:
+        entry, name = self.entry, column.field
+        match column.kind:
+            case Kind.ID:
+                entry.id = account_id(value)
+            case Kind.SETTING:
+                reader = timeout_minutes if column.in_minutes else SETTING_READERS[name]
+                entry.settings[name] = None if value is None else reader(value)
+            case Kind.SECRET:
+                entry.secrets[name] = None if value is None else secret(value)
+            case Kind.OF_THE_TOKEN:
+                entry.of_the_token[name] = None if value is None else TOKEN_READERS[name](value)
+            case Kind.CUSTOM_FIELD:
+                entry.custom_fields[name] = None if value is None else custom_value(value)
+            case Kind.CUSTOM_FIELDS:
+                entry.all_custom_fields = True
+                # What a column of its own says comes first, wherever in the row it stands.
+                entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
+            case Kind.KNOB:
+                entry.knobs[name] = None if value is None else knob(value)
+
+
+def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:
+    fields = {} if value is None else knob(value)
+    if not isinstance(fields, Mapping):
+        raise ValueError("an object of names and values is expected")  # noqa: TRY004  (a wrong value in a file)
+    for name, inner in fields.items():
+        if not isinstance(name, str) or not CUSTOM_NAME.fullmatch(name):
+            raise ValueError("a name is 1 to 64 letters, digits, '_', '.' or '-'")
+        if _is_empty(inner):
+            continue
+        try:
+            yield name, custom_value(inner)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+
+def _check_times(entry: Entry, problems: list[Problem]) -> None:
+    issued_at, expires_at = entry.seconds("issued_at"), entry.seconds("expires_at")
+    if issued_at is not None and expires_at is not None and expires_at <= issued_at:
+        problems.append(Problem("expires_at", "is not after issued_at"))
+
+
+def _shown_field(column: Column) -> str:
+    return f"custom_fields.{column.field}" if column.kind is Kind.CUSTOM_FIELD else column.field
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

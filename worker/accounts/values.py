@@ -1,0 +1,232 @@
+"""What each column may hold. A reader gives the value as it is kept, or says what would be right.
+
+A message never holds the value of a secret. Numbers and booleans may come as text, as CSV has nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from models.account import RefreshMethod, SessionManagement
+from models.provider import ClientAuth
+from models.token import Secret
+from refreshd_reader.contract import ACCOUNT_ID
+from worker.io.provider_amounts import amount, point_in_time
+from worker.policy.due import LIFETIME_MAX_S
+
+#: A value of a column of ours; None says: as if it had never been given.
+Value = str | bool | float | None
+
+#: Longer than any token, certificate chain or client secret that is known.
+TEXT_MAX: Final = 100_000
+_SHOWN: Final = 60
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+#: A PEM has line breaks; a NUL and half a character have no place in any text.
+_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+_PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_TRUE: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE: Final = frozenset({"false", "no", "off", "0"})
+_LOOKS_LIKE_JSON: Final = re.compile(r"\s*(?:[\[{\"]|-?\d|true\b|false\b|null\b)")
+
+#: RFC 7591 section 2's names of what RFC 6749 section 2.3 describes, beside ours.
+_CLIENT_AUTH_ALIASES: Final = {
+    "client_secret_post": ClientAuth.BODY,
+    "client_secret_basic": ClientAuth.BASIC,
+    "tls_client_auth": ClientAuth.MTLS,
+}
+#: webMethods' words for the ways to send the request.
+_METHOD_ALIASES: Final = {
+    "url query string": RefreshMethod.URL_QUERY,
+    "body query string": RefreshMethod.BODY,
+    "refresh token callback service": RefreshMethod.CALLBACK,
+    "custom esb service": RefreshMethod.CALLBACK,
+}
+
+
+def plain_text(value: object) -> str:
+    """Read a text of one line. Space around it is none of it."""
+    text = _text(value).strip()
+    if _CONTROL.search(text):
+        raise ValueError("holds a line break or another control character")
+    if len(text) > TEXT_MAX:
+        raise ValueError(f"is longer than {TEXT_MAX:,} characters")
+    return text
+
+
+def account_id(value: object) -> str:
+    text = plain_text(value)
+    if not ACCOUNT_ID.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)}: 1 to 128 letters (a-z), digits, '.', '_', ':', '@' or '-' are expected"
+        )
+    return text
+
+
+def provider_name(value: object) -> str:
+    text = plain_text(value).lower()
+    if not _PROVIDER.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)}: a name like 'google' is expected: up to 64 letters, digits, '.', '_' or '-'"
+        )
+    return text
+
+
+def secret(value: object) -> Secret:
+    """Read a secret. White space around it came with copying."""
+    return Secret(plain_text(value))
+
+
+def custom_value(value: object) -> Secret:
+    """Read a custom field's value: any text, line breaks and space around it included."""
+    text = ("true" if value else "false") if isinstance(value, bool) else _text(value)
+    if _UNSTORABLE.search(text):
+        raise ValueError("holds a NUL or half a character")
+    if len(text) > TEXT_MAX:
+        raise ValueError(f"is longer than {TEXT_MAX:,} characters")
+    return Secret(text)
+
+
+def yes_or_no(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = plain_text(value).casefold()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise ValueError(f"{shown(text)}: true or false is expected")
+
+
+def client_auth(value: object) -> str:
+    return _one_of(ClientAuth, value, _CLIENT_AUTH_ALIASES)
+
+
+def refresh_method(value: object) -> str:
+    return _one_of(RefreshMethod, value, _METHOD_ALIASES)
+
+
+def session_management(value: object) -> str:
+    return _one_of(SessionManagement, value, {})
+
+
+def timeout_s(value: object) -> float:
+    """Read a session timeout, seconds."""
+    seconds = amount(value)
+    if seconds is None or not 0 < seconds <= LIFETIME_MAX_S:
+        raise ValueError(f"{shown(value)}: a number of seconds above 0 is expected, 10 years at most")
+    return seconds
+
+
+def timeout_minutes(value: object) -> float:
+    """Read webMethods' Session Timeout, minutes, and give seconds."""
+    minutes = amount(value)
+    if minutes is None or not 0 < minutes * 60 <= LIFETIME_MAX_S:
+        raise ValueError(f"{shown(value)}: a number of minutes above 0 is expected, 10 years at most")
+    return minutes * 60
+
+
+def lifetime_s(value: object) -> float:
+    """Read `expires_in`. 0 and less are accepted: providers write them where they know of no end."""
+    seconds = amount(value)
+    if seconds is None:
+        raise ValueError(f"{shown(value)}: a number of seconds is expected")
+    return seconds
+
+
+def moment(value: object) -> float:
+    """Read a point in time, epoch seconds."""
+    at = point_in_time(value)
+    if at is None:
+        raise ValueError(
+            f"{shown(value)}: epoch seconds (1790000000) or ISO 8601 (2026-09-21T14:13:20Z) are expected"
+        )
+    return at
+
+
+def resource_url(value: object) -> str:
+    """Read the resource server's URL. refreshd itself never calls it."""
+    text = plain_text(value)
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError(f"{shown(text)}: it can't be read as a URL") from None
+    if "${" not in text and (url.scheme not in {"https", "http"} or not url.host):
+        raise ValueError(f"{shown(text)}: https://HOST... is expected")
+    return text
+
+
+def knob(value: object) -> object:
+    """Read a provider's knob; a text that looks like JSON is read as JSON, for CSV has nothing else."""
+    if isinstance(value, str) and _LOOKS_LIKE_JSON.match(value):
+        try:
+            return json.loads(value, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            return value.strip()
+    return value.strip() if isinstance(value, str) else value
+
+
+def shown(value: object) -> str:
+    """Show a value that is no secret, shortened."""
+    text = value if isinstance(value, str) else str(value)
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+SETTING_READERS: Final[dict[str, Callable[[object], Value]]] = {
+    "provider": provider_name,
+    "client_id": plain_text,
+    "client_auth": client_auth,
+    "token_url": plain_text,
+    "server_url": resource_url,
+    "refresh_enabled": yes_or_no,
+    "refresh_method": refresh_method,
+    "callback": plain_text,
+    "session_management": session_management,
+    "session_timeout_s": timeout_s,
+}
+TOKEN_READERS: Final[dict[str, Callable[[object], str | float]]] = {
+    "token_type": plain_text,
+    "scope": plain_text,
+    "issued_at": moment,
+    "expires_in": lifetime_s,
+    "expires_at": moment,
+}
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        # 1.10 has already become 1.1: what was written is lost.
+        raise ValueError("text is expected: put the number in quotes")  # noqa: TRY004  (a wrong value, not a wrong call)
+    raise ValueError(f"text is expected, not {_KINDS.get(type(value), 'this')}")
+
+
+_KINDS: Final[dict[type, str]] = {
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+}
+
+
+def _one_of(
+    words: type[ClientAuth] | type[RefreshMethod] | type[SessionManagement],
+    value: object,
+    aliases: dict[str, ClientAuth] | dict[str, RefreshMethod] | dict[str, SessionManagement],
+) -> str:
+    text = " ".join(plain_text(value).casefold().split())
+    if text in aliases:
+        return aliases[text].value
+    if text in {word.value for word in words}:
+        return text
+    raise ValueError(f"{shown(text)}: one of {', '.join(words)} is expected")

@@ -1,0 +1,122 @@
+"""The Celery application: `celery -A worker.app worker|beat|flower`.
+
+Redis is broker and nothing else here: no result backend, no countdowns. SQL says what is due; a message is a
+hint that may be lost, repeated or late.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+from typing import Any, Final
+
+from celery import Celery
+from celery.concurrency.prefork import TaskPool as Prefork
+from celery.signals import celeryd_after_setup, setup_logging, worker_process_shutdown, worker_shutdown
+from kombu import Queue
+
+from worker.errors import RefreshdError
+from worker.events import configure_logging, log
+from worker.io.broker import TRANSPORT_OPTIONS, broker_url, survive_lost_connections
+from worker.plan import MESSAGE_EXPIRES_S
+from worker.runtime import Stores, close_runtime
+from worker.settings import Settings, load_settings
+
+#: In the order in which a worker empties them.
+URGENT: Final = "urgent"
+CONTROL: Final = "control"
+REFRESH: Final = "refresh"
+CALLBACK: Final = "callback"
+
+RECONCILE_INTERVAL_S: Final = 60
+PRUNE_INTERVAL_S: Final = 600
+
+survive_lost_connections()
+
+
+def _settings_or_exit() -> Settings:
+    try:
+        settings = load_settings()
+        settings.redis  # noqa: B018  (fails here, with what to do, rather than in the first task)
+    except RefreshdError as error:
+        sys.exit(f"refreshd: {error}")
+    return settings
+
+
+def _configured(settings: Settings) -> Celery:
+    celery = Celery("refreshd", broker=broker_url(settings.redis), include=["tasks"])
+    celery.conf.update(
+        task_queues=[Queue(name) for name in (URGENT, CONTROL, REFRESH, CALLBACK)],
+        task_default_queue=REFRESH,
+        task_routes={
+            "refreshd.plan": {"queue": CONTROL},
+            "refreshd.reconcile": {"queue": CONTROL},
+            "refreshd.prune": {"queue": CONTROL},
+            "refreshd.refresh": {"queue": REFRESH},
+        },
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_track_started=True,
+        task_send_sent_event=True,
+        worker_send_task_events=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_transport_options=TRANSPORT_OPTIONS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_acquire_timeout=10,
+        beat_enable_remote_control=True,
+        beat_schedule_filename=str(settings.data_dir / "beat-schedule"),
+        beat_max_loop_interval=max(settings.plan_interval_s, 1),
+        beat_schedule={
+            "plan": _every(settings.plan_interval_s, "refreshd.plan"),
+            "reconcile": _every(RECONCILE_INTERVAL_S, "refreshd.reconcile"),
+            "prune": _every(PRUNE_INTERVAL_S, "refreshd.prune"),
+        },
+    )
+    return celery
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    options = {"expires": MESSAGE_EXPIRES_S, "queue": CONTROL}
+    return {"task": task, "schedule": timedelta(seconds=seconds), "options": options}
+
+
+settings = _settings_or_exit()
+settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+if settings.flower_basic_auth is not None:
+    # Flower reads its options from FLOWER_*; its login must not stand in a command line.
+    os.environ.setdefault("FLOWER_BASIC_AUTH", settings.flower_basic_auth.get_secret_value())
+os.environ.setdefault("FLOWER_PORT", str(settings.flower_port))
+
+app = _configured(settings)
+
+
+@setup_logging.connect
+def _log_as_refreshd_does(loglevel: int | str | None = None, **_: Any) -> None:
+    configure_logging(loglevel if isinstance(loglevel, str) else "INFO")
+
+
+@celeryd_after_setup.connect
+def _check_before_work(instance: Any, **_: Any) -> None:
+    """Refuse to start on what can't work, and keep callbacks off pools that have no time limits."""
+    try:
+        stores = Stores(settings)
+        stores.cipher, stores.engine, stores.providers  # noqa: B018  (each says what is wrong with it)
+        stores.engine.dispose()
+    except RefreshdError as error:
+        log.error("can_not_start", error=str(error))
+        raise SystemExit(error.exit_code) from None
+    if not issubclass(instance.pool_cls, Prefork) and CALLBACK in instance.app.amqp.queues.consume_from:
+        instance.app.amqp.queues.deselect(CALLBACK)
+        log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
+
+
+@worker_shutdown.connect
+@worker_process_shutdown.connect
+def _store_what_arrived(**_: Any) -> None:
+    close_runtime()

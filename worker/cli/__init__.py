@@ -1,0 +1,80 @@
+"""The `refreshd` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.accounts import accounts_app
+from worker.cli.db import db_app
+from worker.cli.demo import demo
+from worker.cli.providers import providers_app
+from worker.cli.refresh import refresh
+from worker.cli.status import status
+from worker.cli.token import token
+from worker.cli.up import up
+from worker.errors import RefreshdError
+from worker.events import configure_logging
+
+#: A shell's exit code of a command that Ctrl-C ended (128 + SIGINT).
+INTERRUPTED = 130
+
+_EPILOG = (
+    "Exit codes: 0 ok; 1 done, with failures; 2 usage; 3 unknown account; 4 database or Redis unreachable; "
+    "5 --wait timed out; 130 Ctrl-C."
+)
+
+app = typer.Typer(
+    name="refreshd",
+    help="Keeps OAuth 2.0 access tokens fresh for many accounts, in the background, without losing a grant.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"refreshd {version('refreshd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
+) -> None:
+    configure_logging("DEBUG" if verbose else "WARNING")
+
+
+app.command(rich_help_panel="Run")(up)
+app.command(rich_help_panel="Run")(demo)
+app.add_typer(db_app, name="db", rich_help_panel="Run")
+app.add_typer(accounts_app, name="accounts", rich_help_panel="Accounts")
+app.add_typer(providers_app, name="providers", rich_help_panel="Accounts")
+app.command(rich_help_panel="Tokens")(token)
+app.command(rich_help_panel="Tokens")(refresh)
+app.command(rich_help_panel="Answers")(status)
+
+
+def main() -> Any:
+    """Run a command; what goes wrong is said in a line, never in a traceback."""
+    try:
+        return app()
+    except RefreshdError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"error: {line}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has seen enough.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,49 @@
+"""How commands print: tables for people, JSON for scripts. stdout holds the answer, stderr everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from worker.io.clock import wall_clock
+from worker.runtime import Stores
+from worker.settings import load_settings
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def stores() -> Stores:
+    """Open what a command needs, by the settings of its environment."""
+    return Stores(load_settings())
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def ago_or_in(at: float | None, *, now: float | None = None) -> str:
+    """Say a point in time as people do: `in 4m 10s`, `12s ago`, `-` for none."""
+    if at is None:
+        return "-"
+    distance_s = at - (wall_clock() if now is None else now)
+    words = duration(abs(distance_s))
+    return f"in {words}" if distance_s >= 0 else f"{words} ago"
+
+
+def duration(seconds: float) -> str:
+    """Say a duration in its two largest units."""
+    whole = round(seconds)
+    for size, unit, next_size, next_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // next_size
+            return f"{whole // size}{unit} {rest}{next_unit}" if rest else f"{whole // size}{unit}"
+    return f"{whole}s"

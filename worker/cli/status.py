@@ -1,0 +1,181 @@
+"""`refreshd status`: the fleet on one screen."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+from redis.exceptions import RedisError
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from models.account import Status
+from worker.cli.output import ago_or_in, duration, out, print_json, stores
+from worker.io.fleet import Fleet, look
+from worker.runtime import Stores
+
+_STYLES = {
+    Status.ACTIVE: "green",
+    Status.DEGRADED: "yellow",
+    Status.REAUTHORIZE: "red",
+    Status.MISCONFIGURED: "red",
+    Status.DISABLED: "dim",
+}
+QUEUES = ("urgent", "control", "refresh", "callback")
+#: Beat plans every second; a plan that is older than this was not made.
+PLAN_LATE_S = 15.0
+
+
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers."""
+    here = stores()
+    if as_json:
+        print_json(_as_json(look(here.engine), _queues(here), _workers()))
+        return
+    if not watch:
+        out.print(_screen(look(here.engine), _queues(here), _workers()))
+        return
+    with Live(console=out, refresh_per_second=4, screen=True) as live:
+        while True:
+            live.update(_screen(look(here.engine), _queues(here), _workers()))
+            time.sleep(2)
+
+
+def _queues(here: Stores) -> dict[str, int] | None:
+    try:
+        return {name: int(here.redis.llen(name)) for name in QUEUES}
+    except (RedisError, OSError):
+        return None
+
+
+def _workers() -> dict[str, list[str]] | None:
+    """Give the workers that answer within a second, and the queues that each takes from."""
+    try:
+        from worker.app import app
+
+        answers = app.control.inspect(timeout=1.0).active_queues() or {}
+    except (RedisError, OSError, SystemExit):
+        return None
+    return {name: sorted(queue["name"] for queue in queues) for name, queues in sorted(answers.items())}
+
+
+def _as_json(
+    fleet: Fleet, queues: dict[str, int] | None, workers: dict[str, list[str]] | None
+) -> dict[str, Any]:
+    statuses = {status.value: 0 for status in Status}
+    for group in fleet.groups:
+        statuses[group.status] += group.accounts
+    return {
+        "accounts": fleet.accounts,
+        "statuses": statuses,
+        "providers": [
+            {"provider": g.provider, "status": g.status, "accounts": g.accounts} for g in fleet.groups
+        ],
+        "failing": [
+            {"provider": f.provider, "status": f.status, "reason": f.reason, "accounts": f.accounts}
+            for f in fleet.failing
+        ],
+        "overdue": fleet.overdue,
+        "overdue_by_s": None if fleet.oldest_due_at is None else round(fleet.now - fleet.oldest_due_at, 1),
+        "soonest_to_expire": [{"account": account, "expires_at": at} for account, at in fleet.soonest],
+        "refreshed_last_minute": fleet.refreshed_last_minute,
+        "failed_last_minute": fleet.failed_last_minute,
+        "latency_ms": None if fleet.latency_ms is None else round(fleet.latency_ms),
+        "planned_at": fleet.planned_at,
+        "queues": queues,
+        "workers": workers,
+    }
+
+
+def _screen(
+    fleet: Fleet, queues: dict[str, int] | None, workers: dict[str, list[str]] | None
+) -> RenderableType:
+    if not fleet.accounts:
+        return Text.from_markup(
+            "No accounts yet. [b]refreshd accounts import FILE[/b] stores many, [b]refreshd accounts add[/b] one."
+        )
+    parts: list[RenderableType] = [_accounts(fleet), Text()]
+    if fleet.failing:
+        parts += [_failing(fleet), Text()]
+    parts += [*_work(fleet), *_machinery(fleet, queues, workers)]
+    return Stack(*parts)
+
+
+def _accounts(fleet: Fleet) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("provider")
+    for status_ in Status:
+        table.add_column(status_.value, justify="right")
+    counts: dict[str, dict[str, int]] = {}
+    for group in fleet.groups:
+        counts.setdefault(group.provider, {})[group.status] = group.accounts
+    for provider, row in counts.items():
+        table.add_row(Text(provider), *(_count(row.get(status_, 0), _STYLES[status_]) for status_ in Status))
+    if len(counts) > 1:
+        totals = {s: sum(row.get(s, 0) for row in counts.values()) for s in Status}
+        table.add_section()
+        table.add_row(Text("all", style="bold"), *(_count(totals[s], _STYLES[s]) for s in Status))
+    return table
+
+
+def _count(number: int, style: str) -> Text:
+    return Text(f"{number:,}" if number else "-", style=style if number else "dim")
+
+
+def _failing(fleet: Fleet) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("failing", "status", "reason", "accounts"):
+        table.add_column(name, justify="right" if name == "accounts" else "left")
+    for one in fleet.failing:
+        table.add_row(
+            Text(one.provider),
+            Text(one.status, style=_STYLES[Status(one.status)]),
+            Text(one.reason),
+            f"{one.accounts:,}",
+        )
+    return table
+
+
+def _work(fleet: Fleet) -> list[Text]:
+    late = (
+        "" if fleet.oldest_due_at is None else f", the oldest by {duration(fleet.now - fleet.oldest_due_at)}"
+    )
+    latency = "" if fleet.latency_ms is None else f", {fleet.latency_ms:.0f} ms a call"
+    lines = [
+        Text(f"overdue    {fleet.overdue:,}{late}", style="yellow" if fleet.overdue else ""),
+        Text(
+            f"last minute  {fleet.refreshed_last_minute:,} refreshed, {fleet.failed_last_minute:,} failed{latency}"
+        ),
+    ]
+    if fleet.soonest:
+        soonest = ", ".join(f"{account} {ago_or_in(at, now=fleet.now)}" for account, at in fleet.soonest[:3])
+        lines.append(Text(f"ending soonest  {soonest}"))
+    return lines
+
+
+def _machinery(
+    fleet: Fleet, queues: dict[str, int] | None, workers: dict[str, list[str]] | None
+) -> list[Text]:
+    late = fleet.planned_at is None or fleet.now - fleet.planned_at > PLAN_LATE_S
+    lines = [Text(f"last plan    {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")]
+    if late:
+        lines.append(Text("  nothing is planned: is beat running? `celery -A worker.app beat`", style="red"))
+    if queues is None:
+        return [*lines, Text("Redis does not answer: nothing is refreshed until it does", style="red")]
+    lines.append(Text("queues       " + ", ".join(f"{name} {length:,}" for name, length in queues.items())))
+    if not workers:
+        return [
+            *lines,
+            Text("workers      none answered: `celery -A worker.app worker -P threads -c 8`", style="red"),
+        ]
+    lines += [Text(f"worker       {name} takes {', '.join(taken)}") for name, taken in workers.items()]
+    return lines

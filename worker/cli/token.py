@@ -1,0 +1,73 @@
+"""`refreshd token`: one account's access token, as it is stored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+from sqlmodel import Session
+
+from models.account import Account
+from models.token import Secret
+from worker.cli.output import ago_or_in, err, out, print_json, stores
+from worker.errors import RefreshdError, UnknownAccount
+from worker.io.database import database_now, reading
+from worker.io.vault import ACCESS_TOKEN
+
+
+#: Of a secret this long, eight characters tell which it is and nothing more.
+_TELLING_LENGTH: Final = 24
+
+
+class NoToken(RefreshdError):
+    """The account has no access token yet."""
+
+
+def token(
+    account: Annotated[str, typer.Argument(help="The account's id.", metavar="ACCOUNT")],
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show the token itself.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show an account's access token: masked, unless [b]--reveal[/b]. Read from the database, not from Redis."""
+    here = stores()
+    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
+        found = session.get(Account, account)
+        now = database_now(connection)
+    if found is None:
+        raise UnknownAccount(account)
+    secret = here.vault.open(found, ACCESS_TOKEN)
+    if secret is None:
+        raise NoToken(
+            f"account {account} has no access token yet (status {found.status}): "
+            f"`refreshd refresh {account} --force --wait` fetches one and says what comes back"
+        )
+    shown = secret.reveal() if reveal else mask(secret)
+    if as_json:
+        print_json(
+            {
+                "account": found.id,
+                "generation": found.generation,
+                "expires_at": found.expires_at,
+                "access_token": shown,
+            }
+        )
+        return
+    ended = found.expires_at is not None and found.expires_at <= now
+    out.print(shown, markup=False, soft_wrap=True)
+    end = (
+        "no known end"
+        if found.expires_at is None
+        else f"{'ended' if ended else 'ends'} {ago_or_in(found.expires_at, now=now)}"
+    )
+    hint = "" if reveal else "; --reveal shows it"
+    err.print(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim", markup=False)
+
+
+def mask(secret: Secret) -> str:
+    """Give a secret's first and last characters where it is long enough that these say nothing."""
+    text = secret.reveal()
+    return (
+        f"{text[:4]}...{text[-4:]} ({len(text)} characters)"
+        if len(text) >= _TELLING_LENGTH
+        else f"******** ({len(text)} characters)"
+    )

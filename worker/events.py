@@ -1,0 +1,61 @@
+"""What refreshd says about itself: log lines of one stable name with key/values, and the names of events."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from models.token import Secret
+
+
+class EventType(StrEnum):
+    """Types of the entries of `refreshd:events`."""
+
+    REFRESHED = "refreshed"
+    FAILED = "failed"
+    DEGRADED = "degraded"
+    REAUTHORIZE = "reauthorize"
+    MISCONFIGURED = "misconfigured"
+    RECOVERED = "recovered"
+    EXPIRING = "expiring"
+
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("refreshd")
+
+_SECRET_NAMES = ("token", "secret", "password", "authorization", "assertion", "private_key", "api_key")
+_NOT_SECRET = ("token_url", "token_type", "secret_fp", "refresh_fp", "received_fp")
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Log to stderr: readable on a terminal, one JSON object a line otherwise."""
+    if sys.stderr.isatty():
+        renderer: Any = structlog.dev.ConsoleRenderer()
+    else:
+        renderer = structlog.processors.JSONRenderer(default=str)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Hide what is named like a secret: a second net below `Secret`, which hides itself."""
+    for name, value in event.items():
+        lowered = name.lower()
+        if isinstance(value, Secret) or (
+            lowered not in _NOT_SECRET and any(word in lowered for word in _SECRET_NAMES)
+        ):
+            event[name] = "**********"
+    return event

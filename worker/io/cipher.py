@@ -1,0 +1,117 @@
+"""Secrets at rest: AES-256-GCM, the key's id beside each value, its account and field bound in.
+
+A sealed value is `v1.KEYID.BASE64(nonce + ciphertext + tag)`. The associated data is the account's id and the
+field's name, so a value copied to another row or column does not open.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from models.token import Secret
+from worker.errors import KeyMissing, SealBroken, SettingsError
+
+_VERSION: Final = "v1"
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+class Cipher:
+    """Seals with the first key, opens with any."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
+        self.writing_key = next(iter(self._ciphers))
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        return tuple(self._ciphers)
+
+    def seal(self, secret: Secret, *, account: str, field: str) -> str:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        plain = secret.reveal().encode(errors="surrogatepass")
+        sealed = self._ciphers[self.writing_key].encrypt(nonce, plain, _bound_to(account, field))
+        return f"{_VERSION}.{self.writing_key}.{base64.b64encode(nonce + sealed).decode()}"
+
+    def open(self, sealed: str, *, account: str, field: str) -> Secret:
+        """Open a sealed value.
+
+        Raises:
+            KeyMissing: it was sealed with a key that is not configured.
+            SealBroken: it was changed, or is another account's or field's.
+        """
+        where = f"{field} of account {account}"
+        version, _, rest = sealed.partition(".")
+        key_id, _, text = rest.partition(".")
+        if version != _VERSION:
+            raise SealBroken(f"{where} is no sealed value: restore it from a backup, or store it anew")
+        if key_id not in self._ciphers:
+            raise KeyMissing(key_id, where)
+        try:
+            raw = base64.b64decode(text, validate=True)
+            plain = self._ciphers[key_id].decrypt(
+                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(account, field)
+            )
+        except (InvalidTag, binascii.Error, ValueError):
+            raise SealBroken(
+                f"{where} does not open with key {key_id!r}: the value was changed or belongs elsewhere, or the key "
+                "is another one of the same id"
+            ) from None
+        return Secret(plain.decode(errors="surrogatepass"))
+
+
+def key_of(sealed: str) -> str | None:
+    """Give the id of the key that sealed a value, None where it is no sealed value."""
+    version, _, rest = sealed.partition(".")
+    return rest.partition(".")[0] if version == _VERSION else None
+
+
+def generate_key(key_id: str = "k1") -> str:
+    """Make a new key as `ID:BASE64`, ready for REFRESHD_KEYS."""
+    return f"{key_id}:{base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}"
+
+
+def parse_keys(text: str) -> dict[str, bytes]:
+    """Read `ID:BASE64[,ID:BASE64...]`; the first key writes.
+
+    Raises:
+        SettingsError: a part is not a key. The message names it by position and id, never by value.
+    """
+    keys: dict[str, bytes] = {}
+    parts = [part for part in re.split(r"[,\s]+", text) if part]
+    for position, part in enumerate(parts, start=1):
+        key_id, colon, encoded = part.partition(":")
+        where = f"REFRESHD_KEYS, key {position}"
+        if not colon or not _KEY_ID.fullmatch(key_id):
+            raise SettingsError(f"{where}: is not ID:BASE64 (an id is 1 to 32 letters, digits, - or _)")
+        if key_id in keys:
+            raise SettingsError(f"{where}: the id {key_id!r} stands there twice")
+        keys[key_id] = _key_bytes(encoded, f"{where} ({key_id})")
+    if not keys:
+        raise SettingsError("REFRESHD_KEYS holds no key: make one with `refreshd keys generate`")
+    return keys
+
+
+def _key_bytes(encoded: str, where: str) -> bytes:
+    try:
+        key = base64.b64decode(encoded, altchars=b"-_" if {"-", "_"} & set(encoded) else None, validate=True)
+    except binascii.Error:
+        raise SettingsError(f"{where}: is not base64; make one with `refreshd keys generate`") from None
+    if len(key) != _KEY_BYTES:
+        raise SettingsError(
+            f"{where}: has {len(key)} bytes, AES-256 needs {_KEY_BYTES}; make one with `refreshd keys generate`"
+        )
+    return key
+
+
+def _bound_to(account: str, field: str) -> bytes:
+    return f"{account}\0{field}".encode()

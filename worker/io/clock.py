@@ -1,0 +1,42 @@
+"""The one clock, and the one source of chance.
+
+Claims and due times use the database's clock. A process knows how far it is from its own monotonic clock
+since it last asked; a machine whose wall clock is wrong therefore still computes right times.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Final
+
+#: A machine whose wall clock is off by more is told so at start-up (DESIGN section 2).
+TOLERATED_SKEW_S: Final = 2.0
+
+
+class Clock:
+    """Time as the database sees it, epoch seconds (UTC)."""
+
+    def __init__(self) -> None:
+        self._offset_s = time.time() - time.monotonic()
+
+    def set(self, database_now: float) -> None:
+        """Note what the database's clock shows at this moment."""
+        self._offset_s = database_now - time.monotonic()
+
+    def now(self) -> float:
+        return time.monotonic() + self._offset_s
+
+    def skew_s(self) -> float:
+        """How far this machine's wall clock is ahead of the database's, seconds."""
+        return time.time() - self.now()
+
+
+def wall_clock() -> float:
+    """Epoch seconds of this machine, for a person's screen and for what has no database at hand."""
+    return time.time()
+
+
+def draw_jitter() -> float:
+    """Draw a fraction in [0, 1). It is drawn once, stored with what it moves, and not drawn again."""
+    return random.random()

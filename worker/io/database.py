@@ -1,0 +1,209 @@
+"""The database: one engine per process, and a schema that is checked before anything is read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+import models.migrations
+from worker.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+#: SQLite has one writer; others wait this long for their turn before they report a busy database.
+SQLITE_BUSY_TIMEOUT_S: Final = 30
+#: A PostgreSQL that does not take a connection within this time is unreachable.
+CONNECT_TIMEOUT_S: Final = 5
+#: No statement of ours takes longer on a healthy server; a longer one must not hold a worker.
+STATEMENT_TIMEOUT_S: Final = 60
+
+_MIGRATIONS: Final = Path(models.migrations.__file__).parent
+
+
+def make_engine(url: str, *, pool_size: int = 8) -> Engine:
+    """Make the engine. Call it after a fork, never before.
+
+    Raises:
+        SettingsError: the URL is none, or of a database that is neither SQLite nor PostgreSQL.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed)
+    timeouts = f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={STATEMENT_TIMEOUT_S // 2}s"
+    return create_engine(
+        parsed,
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": timeouts,
+            "keepalives_idle": 10,
+            "tcp_user_timeout": 10_000,
+            "application_name": "refreshd",
+        },
+    )
+
+
+def is_sqlite(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite"
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that writes (SQLite: BEGIN IMMEDIATE, so that it can't fail half-way on a lock).
+
+    Raises:
+        DatabaseUnreachable: the server is away, the disk is full, or the database can't be written.
+    """
+    with _transaction(engine, begin="BEGIN IMMEDIATE") as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that only reads.
+
+    Raises:
+        DatabaseUnreachable: the server is away.
+    """
+    with _transaction(engine, begin="BEGIN") as connection:
+        yield connection
+
+
+def now_sql(engine: Engine) -> str:
+    """Give the SQL expression of the database's clock, epoch seconds."""
+    if is_sqlite(engine):
+        return "((julianday('now') - 2440587.5) * 86400.0)"
+    return "extract(epoch from statement_timestamp())::double precision"
+
+
+def database_now(connection: Connection) -> float:
+    return float(connection.execute(text(f"SELECT {now_sql(connection.engine)}")).scalar_one())
+
+
+def upgrade(url: str) -> tuple[str | None, str]:
+    """Bring the schema to this code's revision. Gives (revision before, revision after).
+
+    Raises:
+        DatabaseUnreachable: the server is away or refuses.
+    """
+    engine = make_engine(url)
+    try:
+        with _transaction(engine, begin="BEGIN IMMEDIATE") as connection:
+            before = MigrationContext.configure(connection).get_current_revision()
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+    return before, head_revision()
+
+
+def head_revision() -> str:
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    return str(head)
+
+
+def check_schema(engine: Engine) -> None:
+    """Check that the schema is the one that this code works on.
+
+    Raises:
+        SchemaOutdated: it is older, or not there. A newer one is accepted: a migration never breaks the
+            release before it.
+        DatabaseUnreachable: the server is away.
+    """
+    with reading(engine) as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current is None:
+        raise SchemaOutdated("the database holds no refreshd schema yet: run `refreshd db upgrade`")
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if current in known and current != head_revision():
+        raise SchemaOutdated(
+            f"the database is at revision {current}, this code needs {head_revision()}: run `refreshd db upgrade`"
+        )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(
+            url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
+        )
+    except ArgumentError:
+        raise SettingsError(
+            "REFRESHD_DATABASE_URL: is no database URL; right would be: sqlite:///path/refreshd.db or "
+            "postgresql://user:password@host/database"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend not in {"sqlite", "postgresql"}:
+        raise SettingsError(
+            f"REFRESHD_DATABASE_URL: {backend} is not supported; use sqlite:/// or postgresql://"
+        )
+    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise SettingsError(
+            "REFRESHD_DATABASE_URL: an in-memory SQLite is lost with its process; name a file"
+        )
+    return parsed.set(drivername="postgresql+psycopg") if backend == "postgresql" else parsed
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    path = Path(str(url.database))
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, mode=0o700)
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        driver: Any = connection
+        driver.isolation_level = None  # we say BEGIN ourselves
+        cursor = driver.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("refreshd_begin", "BEGIN"))
+
+    return engine
+
+
+@contextmanager
+def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
+    try:
+        with engine.connect().execution_options(refreshd_begin=begin) as connection, connection.begin():
+            yield connection
+    except (OperationalError, PoolTimeoutError) as error:
+        if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise  # a wrong statement: SQLite files it under the same class as a database that is away
+        raise DatabaseUnreachable(_in_words(engine, error)) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnreachable(_in_words(engine, error)) from error
+        raise
+
+
+def _in_words(engine: Engine, error: Exception) -> str:
+    where = engine.url.render_as_string(hide_password=True)
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    return f"the database {where} can't be used: {cause}. REFRESHD_DATABASE_URL says where it is"
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config

@@ -1,0 +1,113 @@
+"""The SQL of the whole fleet: how many accounts are how, what is overdue, who planned last. Indexed, no scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+
+from worker.io.database import database_now, now_sql, reading
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Accounts of one provider in one status."""
+
+    provider: str
+    status: str
+    accounts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """Accounts of one provider that are wrong for one reason."""
+
+    provider: str
+    status: str
+    reason: str
+    accounts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One look at everything. Times are epoch seconds of the database's clock."""
+
+    now: float
+    groups: tuple[Group, ...]
+    failing: tuple[Failing, ...]
+    overdue: int
+    oldest_due_at: float | None
+    soonest: tuple[tuple[str, float], ...]
+    refreshed_last_minute: int
+    failed_last_minute: int
+    latency_ms: float | None
+    planned_at: float | None
+
+    @property
+    def accounts(self) -> int:
+        return sum(group.accounts for group in self.groups)
+
+
+#: A due account is overdue after this long: a plan, a message and a call have had their time.
+OVERDUE_AFTER_S = 10.0
+
+
+def look(engine: Engine, *, soonest: int = 5) -> Fleet:
+    """Look at the fleet once.
+
+    Raises:
+        DatabaseUnreachable: it can't be looked at.
+    """
+    now = now_sql(engine)
+    with reading(engine) as connection:
+
+        def rows(sql: str, **parameters: object) -> list[tuple]:  # type: ignore[type-arg]
+            return [tuple(row) for row in connection.execute(text(sql), parameters)]
+
+        overdue = rows(
+            f"SELECT count(*), min(next_refresh_at) FROM account WHERE next_refresh_at < {now} - :late",
+            late=OVERDUE_AFTER_S,
+        )[0]
+        recent = rows(
+            f"""
+            SELECT coalesce(sum(CASE WHEN outcome = 'refreshed' THEN 1 ELSE 0 END), 0),
+             coalesce(sum(CASE WHEN outcome IN ('retry', 'rate_limited', 'reauthorize', 'misconfigured') THEN 1 ELSE 0 END), 0),
+             avg(CASE WHEN outcome = 'refreshed' THEN latency_ms END)
+            FROM attempt WHERE opened_at >= {now} - 60
+            """
+        )[0]
+        planned = rows("SELECT finished_at FROM duty WHERE name = 'plan'")
+        return Fleet(
+            now=database_now(connection),
+            groups=tuple(
+                Group(*row)
+                for row in rows(
+                    "SELECT provider, status, count(*) FROM account GROUP BY status, provider ORDER BY 1, 2"
+                )
+            ),
+            failing=tuple(
+                Failing(*row)
+                for row in rows(
+                    """
+                    SELECT provider, status, coalesce(reason, ''), count(*) FROM account
+                    WHERE status IN ('degraded', 'reauthorize', 'misconfigured')
+                    GROUP BY provider, status, reason ORDER BY 4 DESC LIMIT 20
+                    """
+                )
+            ),
+            overdue=int(overdue[0]),
+            oldest_due_at=overdue[1],
+            soonest=tuple(
+                (str(row[0]), float(row[1]))
+                for row in rows(
+                    f"""
+                    SELECT id, expires_at FROM account WHERE expires_at > {now} ORDER BY expires_at LIMIT :soonest
+                    """,
+                    soonest=soonest,
+                )
+            ),
+            refreshed_last_minute=int(recent[0]),
+            failed_last_minute=int(recent[1]),
+            latency_ms=recent[2],
+            planned_at=planned[0][0] if planned else None,
+        )

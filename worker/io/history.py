@@ -1,0 +1,67 @@
+"""The SQL of execution history: reading it, and keeping it short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, text
+from sqlmodel import Session, col, select
+
+from models.attempt import Attempt
+from worker.io.database import now_sql, reading, writing
+
+
+class History:
+    """Attempts, newest first."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._now = now_sql(engine)
+
+    def of(self, account_id: str, *, limit: int) -> list[Attempt]:
+        """Give an account's latest attempts."""
+        statement = (
+            select(Attempt)
+            .where(Attempt.account_id == account_id)
+            .order_by(col(Attempt.opened_at).desc(), col(Attempt.id).desc())
+            .limit(limit)
+        )
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return list(session.exec(statement))
+
+    def by_tasks(self, account_ids: Sequence[str], task_ids: Sequence[str]) -> dict[str, Attempt]:
+        """Give the closed attempts that these tasks made, by account."""
+        statement = select(Attempt).where(
+            col(Attempt.account_id).in_(account_ids),
+            col(Attempt.task_id).in_(task_ids),
+            col(Attempt.closed_at).is_not(None),
+        )
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return {attempt.account_id: attempt for attempt in session.exec(statement)}
+
+    def prune(self, *, older_than_s: float, keep_per_account: int, batch: int = 10_000) -> int:
+        """Delete closed attempts that are too old or too many; gives their number."""
+        deleted = 0
+        while count := self._delete(
+            f"SELECT id FROM attempt WHERE opened_at < {self._now} - :older_than_s AND closed_at IS NOT NULL LIMIT :batch",
+            older_than_s=older_than_s,
+            batch=batch,
+        ):
+            deleted += count
+        return deleted + self._delete(
+            """
+            SELECT id FROM (
+              SELECT id, closed_at, row_number() OVER (PARTITION BY account_id ORDER BY opened_at DESC, id DESC) AS nth
+              FROM attempt WHERE account_id IN (
+                SELECT account_id FROM attempt GROUP BY account_id HAVING count(*) > :keep ORDER BY count(*) DESC LIMIT 1000
+              )
+            ) AS ranked WHERE nth > :keep AND closed_at IS NOT NULL LIMIT :batch
+            """,
+            keep=keep_per_account,
+            batch=batch,
+        )
+
+    def _delete(self, which: str, **parameters: float) -> int:
+        with writing(self._engine) as connection:
+            result = connection.execute(text(f"DELETE FROM attempt WHERE id IN ({which})"), parameters)
+            return result.rowcount

@@ -1,0 +1,92 @@
+"""The Redis lease: keeps two workers off one account. It saves calls; the claim in SQL is what decides."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from refreshd_reader.contract import Keys
+from worker.events import log
+
+#: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
+RENEW_SHARE: Final = 1 / 3
+
+_RELEASE: Final = (
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
+_RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+
+
+class Leases:
+    """The leases that this process holds. One renewal serves them all."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, lease_s: float, holder: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._lease_ms = int(lease_s * 1000)
+        self._holder = holder
+        self._held: dict[str, str] = {}
+        self._release = redis.register_script(_RELEASE)
+        self._renew = redis.register_script(_RENEW)
+        self._renewer: asyncio.Task[None] | None = None
+
+    async def acquire(self, accounts: Sequence[str]) -> dict[str, str | None]:
+        """Take the leases that are free, in one round trip; gives the stashed answer of each one taken.
+
+        Raises:
+            RedisError: Redis is away: nothing is refreshed without it.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        tokens = [f"{self._holder}/{secrets.token_hex(8)}" for _ in accounts]
+        for account, token in zip(accounts, tokens, strict=True):
+            pipeline.set(self._keys.lock(account), token, nx=True, px=self._lease_ms)
+            pipeline.get(self._keys.stash(account))
+        replies = await pipeline.execute()
+        taken: dict[str, str | None] = {}
+        for account, token, got, stash in zip(accounts, tokens, replies[::2], replies[1::2], strict=True):
+            if got:
+                self._held[account] = token
+                taken[account] = stash
+        if taken and (self._renewer is None or self._renewer.done()):
+            self._renewer = asyncio.create_task(self._keep_renewing())
+        return taken
+
+    async def release(self, accounts: Iterable[str]) -> None:
+        """Give leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""
+        mine = [(account, token) for account in accounts if (token := self._held.pop(account, None))]
+        if not mine:
+            return
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for account, token in mine:
+                await self._release(keys=[self._keys.lock(account)], args=[token], client=pipeline)
+            await pipeline.execute()
+        except (RedisError, OSError) as error:
+            log.warning("leases_left_to_end", accounts=len(mine), error=str(error))
+
+    async def close(self) -> None:
+        """Give every lease back and stop renewing."""
+        await self.release(list(self._held))
+        if self._renewer is not None:
+            self._renewer.cancel()
+            await asyncio.wait([self._renewer])
+
+    async def _keep_renewing(self) -> None:
+        while self._held:
+            await asyncio.sleep(self._lease_ms / 1000 * RENEW_SHARE)
+            held = list(self._held.items())
+            try:
+                pipeline = self._redis.pipeline(transaction=False)
+                for account, token in held:
+                    await self._renew(
+                        keys=[self._keys.lock(account)], args=[token, self._lease_ms], client=pipeline
+                    )
+                await pipeline.execute()
+            except (RedisError, OSError) as error:
+                # The claim in SQL still keeps others off: a lease that ends early costs them one look.
+                log.warning("leases_not_renewed", accounts=len(held), error=str(error))

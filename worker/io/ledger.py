@@ -1,0 +1,333 @@
+"""The SQL of one refresh: load, open, close. SQL decides; everything else only keeps workers apart.
+
+Each function is one transaction over a whole group. An attempt is opened by one conditional statement: no row
+changed means that someone else has the account, and no call is made. A success is stored wherever its
+generation is still the current one; a failure only where the claim and the configuration are unchanged too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Float, literal_column, text
+from sqlmodel import Session, col, select
+
+from models.account import Account
+from models.attempt import INTERRUPTED, Attempt, Outcome
+from worker.io.clock import Clock
+from worker.io.database import now_sql, reading, writing
+from worker.io.rows import execute
+
+_TOKEN_COLUMNS: Final = {
+    "access_token_sealed": "text",
+    "refresh_token_sealed": "text",
+    "refresh_fp": "text",
+    "token_type": "text",
+    "scope": "text",
+    "issued_at": "double precision",
+    "expires_at": "double precision",
+    "refresh_token_expires_at": "double precision",
+    "extra": "text",
+    "jitter": "double precision",
+}
+_SCHEDULE_COLUMNS: Final = {
+    "next_refresh_at": "double precision",
+    "plan_at": "double precision",
+    "due_reason": "text",
+}
+_STATE_COLUMNS: Final = _SCHEDULE_COLUMNS | {
+    "generation": "bigint",
+    "status": "text",
+    "reason": "text",
+    "status_at": "double precision",
+    "failures": "bigint",
+}
+_KEY_COLUMNS: Final = {"id": "text", "attempt": "text", "seen": "bigint", "config_version": "bigint"}
+_OPENING: Final = {
+    "id": "text",
+    "account_id": "text",
+    "trigger": "text",
+    "worker": "text",
+    "task_id": "text",
+    "generation": "bigint",
+    "config_version": "bigint",
+    "refresh_fp": "text",
+    "lock_wait_ms": "double precision",
+}
+_CLOSING: Final = {
+    "generation_after": "bigint",
+    "received_fp": "text",
+    "outcome": "text",
+    "reason": "text",
+    "http_status": "bigint",
+    "error": "text",
+    "error_description": "text",
+    "provider_request_id": "text",
+    "request": "text",
+    "output": "text",
+    "latency_ms": "double precision",
+    "next_refresh_at": "double precision",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How one attempt ended: the row as it shall be, and the entry of its history."""
+
+    account: Account
+    attempt: Attempt
+    #: A token set arrived: it is stored if the generation has not moved, whatever else has.
+    success: bool
+    #: The token set, sealed as a whole, kept where the generation has moved.
+    sealed_answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one closing."""
+
+    #: The row took it. False: another process was first.
+    stored: bool
+    #: The account was edited while the call was under way: its due time must be computed anew.
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is known of Redis: generations that it has, and accounts that could not be published."""
+
+    published: Sequence[tuple[str, int]] = ()
+    unpublished: Sequence[str] = ()
+
+
+class Ledger:
+    """The database, as one refresh sees it."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._now = now_sql(engine)
+
+    def load(self, ids: Sequence[str]) -> dict[str, Account]:
+        """Read accounts by id, and set the clock by the database's."""
+        now = literal_column(self._now, Float)
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            found = session.exec(select(Account, now).where(col(Account.id).in_(ids))).all()
+        if found:
+            self._clock.set(found[0][1])
+        return {account.id: account for account, _ in found}
+
+    def open(self, attempts: Sequence[tuple[Attempt, Account]], *, claim_s: float) -> set[str]:
+        """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.
+
+        An attempt that was left open by a process that is gone is closed here, as ambiguous.
+        """
+        with writing(self._engine) as connection:
+            taken = execute(
+                connection,
+                {**_KEY_COLUMNS, "stale": "text"},
+                f"""
+                UPDATE account SET claim_attempt = r.attempt, claim_until = {self._now} + :claim_s
+                FROM r WHERE account.id = r.id AND account.generation = r.seen
+                 AND account.config_version = r.config_version
+                 AND (account.claim_attempt IS NULL OR account.claim_until <= {self._now})
+                 AND coalesce(account.claim_attempt, '') = r.stale
+                RETURNING account.id
+                """,
+                [
+                    {
+                        "id": account.id,
+                        "attempt": attempt.id,
+                        "seen": account.generation,
+                        "config_version": account.config_version,
+                        "stale": account.claim_attempt or "",
+                    }
+                    for attempt, account in attempts
+                ],
+                claim_s=claim_s,
+            )
+            ours = {str(row[0]) for row in taken}
+            mine = [(attempt, account) for attempt, account in attempts if account.id in ours]
+            execute(
+                connection,
+                _OPENING,
+                f"""
+                INSERT INTO attempt ({", ".join(_OPENING)}, opened_at, claim_until, repeats)
+                SELECT {", ".join(f"r.{name}" for name in _OPENING)}, {self._now}, {self._now} + :claim_s, 1 FROM r
+                WHERE true
+                """,
+                [_fields(attempt, _OPENING) for attempt, _ in mine],
+                claim_s=claim_s,
+            )
+            self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
+        return ours
+
+    def close(self, closings: Sequence[Closing], marks: Marks = Marks()) -> list[Stored]:
+        """Store what attempts brought, in one commit; note beside it what Redis has.
+
+        Args:
+            closings: ended attempts, one an account at the most.
+            marks: what is known of Redis since the last commit.
+        """
+        with writing(self._engine) as connection:
+            edited = self._store_successes(connection, [c for c in closings if c.success])
+            stored = set(edited) | self._store_failures(connection, [c for c in closings if not c.success])
+            lost = [c for c in closings if c.account.id not in stored]
+            self._let_go(connection, lost)
+            self._close_attempts(connection, [c.attempt for c in closings])
+            self._mark(connection, marks)
+        return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
+
+    def reschedule(self, accounts: Sequence[Account]) -> None:
+        """Store what the policy says after an edit, unless the row has moved on since it was loaded."""
+        sets = ", ".join(f"{name} = r.{name}" for name in _SCHEDULE_COLUMNS)
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "generation": "bigint", "config_version": "bigint"} | _SCHEDULE_COLUMNS,
+                f"""
+                UPDATE account SET {sets} FROM r WHERE account.id = r.id
+                 AND account.generation = r.generation AND account.config_version = r.config_version
+                """,
+                [_fields(a, ["id", "generation", "config_version", *_SCHEDULE_COLUMNS]) for a in accounts],
+            )
+
+    def note(self, attempts: Sequence[Attempt], *, fold: bool) -> None:
+        """Write entries of refreshes that were not begun; with `fold`, repeats become one entry with a count."""
+        with writing(self._engine) as connection:
+            for attempt in attempts:
+                if not (fold and self._folded(connection, attempt)):
+                    with Session(connection) as session:
+                        session.add(attempt)
+                        session.flush()
+
+    def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
+        columns = _TOKEN_COLUMNS | _STATE_COLUMNS
+        sets = ", ".join(f"{name} = r.{name}" for name in columns)
+        rows = execute(
+            connection,
+            _KEY_COLUMNS | columns,
+            f"""
+            UPDATE account SET {sets}, kept_sealed = NULL,
+             claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
+             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
+            FROM r WHERE account.id = r.id AND account.generation = r.seen
+            RETURNING account.id, account.config_version
+            """,
+            [_state_row(c, columns) for c in closings],
+        )
+        now = {str(row[0]): int(row[1]) for row in rows}
+        return {
+            c.account.id: now[c.account.id] != c.attempt.config_version
+            for c in closings
+            if c.account.id in now
+        }
+
+    def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
+        sets = ", ".join(f"{name} = r.{name}" for name in _STATE_COLUMNS)
+        rows = execute(
+            connection,
+            _KEY_COLUMNS | _STATE_COLUMNS,
+            f"""
+            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL
+            FROM r WHERE account.id = r.id AND account.generation = r.seen
+             AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
+             AND (r.status <> 'reauthorize' OR account.kept_sealed IS NULL)
+            RETURNING account.id
+            """,
+            [_state_row(c, _STATE_COLUMNS) for c in closings],
+        )
+        return {str(row[0]) for row in rows}
+
+    def _let_go(self, connection: Connection, lost: list[Closing]) -> None:
+        """Free the claims of closings that were not stored, and keep the successes among them."""
+        execute(
+            connection,
+            {"id": "text", "attempt": "text", "kept": "text"},
+            """
+            UPDATE account SET kept_sealed = coalesce(r.kept, account.kept_sealed),
+             claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
+             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
+            FROM r WHERE account.id = r.id
+            """,
+            [
+                {"id": c.account.id, "attempt": c.attempt.id, "kept": c.sealed_answer if c.success else None}
+                for c in lost
+            ],
+        )
+
+    def _close_attempts(self, connection: Connection, attempts: list[Attempt]) -> None:
+        sets = ", ".join(f"{name} = r.{name}" for name in _CLOSING)
+        execute(
+            connection,
+            {"id": "text"} | _CLOSING,
+            f"UPDATE attempt SET closed_at = {self._now}, {sets} FROM r WHERE attempt.id = r.id",
+            [_fields(attempt, {"id": "text"} | _CLOSING) for attempt in attempts],
+        )
+
+    def _close_interrupted(self, connection: Connection, attempt_ids: list[str]) -> None:
+        execute(
+            connection,
+            {"id": "text"},
+            f"""
+            UPDATE attempt SET closed_at = {self._now}, outcome = :outcome, reason = :reason
+            FROM r WHERE attempt.id = r.id AND attempt.closed_at IS NULL
+            """,
+            [{"id": attempt_id} for attempt_id in attempt_ids],
+            outcome=Outcome.RETRY.value,
+            reason=INTERRUPTED,
+        )
+
+    def _mark(self, connection: Connection, marks: Marks) -> None:
+        execute(
+            connection,
+            {"id": "text", "generation": "bigint"},
+            """
+            UPDATE account SET published_generation = r.generation
+            FROM r WHERE account.id = r.id AND account.published_generation < r.generation
+            """,
+            [{"id": account, "generation": generation} for account, generation in marks.published],
+        )
+        execute(
+            connection,
+            {"id": "text"},
+            "UPDATE account SET published_generation = -1 FROM r WHERE account.id = r.id",
+            [{"id": account} for account in marks.unpublished],
+        )
+
+    def _folded(self, connection: Connection, attempt: Attempt) -> bool:
+        result = connection.execute(
+            text(
+                f"""
+                UPDATE attempt SET repeats = repeats + 1, closed_at = {self._now}, task_id = :task_id
+                WHERE id = (SELECT id FROM attempt WHERE account_id = :account_id ORDER BY opened_at DESC, id DESC LIMIT 1)
+                 AND closed_at IS NOT NULL AND outcome = :outcome AND coalesce(reason, '') = :reason
+                 AND generation = :generation AND trigger = :trigger
+                """
+            ),
+            {
+                "task_id": attempt.task_id,
+                "account_id": attempt.account_id,
+                "outcome": attempt.outcome,
+                "reason": attempt.reason or "",
+                "generation": attempt.generation,
+                "trigger": attempt.trigger,
+            },
+        )
+        return result.rowcount == 1
+
+
+def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:
+    return {
+        "attempt": closing.attempt.id,
+        "seen": closing.attempt.generation,
+        "id": closing.account.id,
+        "config_version": closing.attempt.config_version,
+        **_fields(closing.account, columns),
+    }
+
+
+def _fields(row: object, columns: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in columns}

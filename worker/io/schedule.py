@@ -1,0 +1,171 @@
+"""The SQL of the fleet: which accounts are due, who plans now, and what Redis lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, text
+from sqlmodel import Session, col, select
+
+from models.account import Account
+from models.attempt import INTERRUPTED, Outcome
+from worker.io.database import is_sqlite, now_sql, reading, writing
+from worker.io.rows import execute
+
+#: Sorts tokens of no known end behind every other.
+NO_END: Final = 9e15
+
+_CLAIMED: Final = "id, generation, provider, refresh_method"
+
+
+@dataclass(frozen=True, slots=True)
+class DueAccount:
+    """An account that the planner has claimed."""
+
+    id: str
+    generation: int
+    provider: str
+    refresh_method: str
+
+
+class Schedule:
+    """Claims of the planner and of fleet-wide duties."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._now = now_sql(engine)
+        self._skip_locked = "" if is_sqlite(engine) else "FOR UPDATE SKIP LOCKED"
+
+    def claim_due(self, limit: int, *, hold_s: float) -> list[DueAccount]:
+        """Claim the accounts that are due, soonest first; no other plan sees them for `hold_s` seconds."""
+        with writing(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    f"""
+                    UPDATE account SET plan_at = {self._now} + :hold_s WHERE id IN (
+                      SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
+                      ORDER BY plan_at LIMIT :limit {self._skip_locked}
+                    ) RETURNING {_CLAIMED}
+                    """
+                ),
+                {"hold_s": hold_s, "limit": limit},
+            ).all()
+        return [DueAccount(*row) for row in rows]
+
+    def give_back(self, ids: Sequence[str]) -> None:
+        """End the planner's claims at once, for accounts that could not be dispatched."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text"},
+                """
+                UPDATE account SET plan_at = account.next_refresh_at
+                FROM r WHERE account.id = r.id AND account.plan_at IS NOT NULL
+                """,
+                [{"id": account_id} for account_id in ids],
+            )
+
+    def take_duty(self, name: str, *, holder: str, for_s: float) -> bool:
+        """Take a fleet-wide duty; False where another process has it and its time is not over."""
+        with writing(self._engine) as connection:
+            taken = connection.execute(
+                text(
+                    f"""
+                    INSERT INTO duty (name, holder, until) VALUES (:name, :holder, {self._now} + :for_s)
+                    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+                    WHERE duty.until <= {self._now} RETURNING name
+                    """
+                ),
+                {"name": name, "holder": holder, "for_s": for_s},
+            ).first()
+        return taken is not None
+
+    def end_duty(self, name: str, *, holder: str, note: str | None = None) -> None:
+        """Give a duty back, with what it remembers for the next time."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text(
+                    f"""
+                    UPDATE duty SET until = 0, finished_at = {self._now}, note = coalesce(:note, note)
+                    WHERE name = :name AND holder = :holder
+                    """
+                ),
+                {"name": name, "holder": holder, "note": note},
+            )
+
+    def duty_note(self, name: str) -> str | None:
+        with reading(self._engine) as connection:
+            found = connection.execute(
+                text("SELECT note FROM duty WHERE name = :name"), {"name": name}
+            ).scalar()
+        return None if found is None else str(found)
+
+    def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
+        """Give accounts in the order in which readers need them: soonest to end first, no known end last.
+
+        Args:
+            after: (end, id) of the last account given before, None to begin.
+            limit: how many at most.
+        """
+        end = f"coalesce(expires_at, {NO_END})"
+        where = f"WHERE ({end}, id) > (:end, :id)" if after else ""
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            ids = connection.execute(
+                text(f"SELECT id FROM account {where} ORDER BY {end}, id LIMIT :limit"),
+                {"limit": limit, **({"end": after[0], "id": after[1]} if after else {})},
+            ).scalars()
+            order = list(ids)
+            found = {a.id: a for a in session.exec(select(Account).where(col(Account.id).in_(order)))}
+        return [found[account_id] for account_id in order]
+
+    def unpublished(self, limit: int) -> list[Account]:
+        """Give accounts whose latest generation Redis lacks."""
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            statement = (
+                select(Account)
+                .where(text("published_generation < generation"))
+                .order_by(col(Account.expires_at))
+                .limit(limit)
+            )
+            return list(session.exec(statement))
+
+    def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
+        """Note which generations Redis has."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "generation": "bigint"},
+                """
+                UPDATE account SET published_generation = r.generation
+                FROM r WHERE account.id = r.id AND account.generation = r.generation
+                """,
+                [{"id": account_id, "generation": generation} for account_id, generation in published],
+            )
+
+    def close_abandoned(self) -> int:
+        """Close attempts that outlived their claim on accounts that no plan will look at; gives their number."""
+        with writing(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    f"""
+                    UPDATE attempt SET closed_at = {self._now}, outcome = :outcome, reason = :reason
+                    WHERE closed_at IS NULL AND id IN (
+                      SELECT claim_attempt FROM account
+                      WHERE claim_attempt IS NOT NULL AND claim_until <= {self._now} AND plan_at IS NULL
+                    ) RETURNING account_id
+                    """
+                ),
+                {"outcome": Outcome.RETRY.value, "reason": INTERRUPTED},
+            ).all()
+            execute(
+                connection,
+                {"id": "text"},
+                f"""
+                UPDATE account SET claim_attempt = NULL, claim_until = NULL
+                FROM r WHERE account.id = r.id AND account.claim_until <= {self._now}
+                """,
+                [{"id": row[0]} for row in rows],
+            )
+        return len(rows)

@@ -1,0 +1,154 @@
+"""The shelf: published tokens in Redis, where connectors read them. A view of SQL, monotonic on generation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from models.account import Account
+from models.token import Secret
+from refreshd_reader.contract import AccountState, Keys, Token
+
+#: The stream of events keeps about this many entries.
+EVENTS_KEPT: Final = 100_000
+
+#: KEYS: token, account. ARGV: generation, end of the token in ms (0: none known, -1: no token to publish),
+#: number of account fields, the account's fields, then the token's. Writes unless Redis has seen a newer one.
+_PUBLISH: Final = """
+local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or '-1')
+local generation = tonumber(ARGV[1])
+if seen > generation then return 0 end
+local cut = 3 + tonumber(ARGV[3])
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], unpack(ARGV, 4, cut))
+local ends = tonumber(ARGV[2])
+if ends < 0 then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], unpack(ARGV, cut + 1))
+  if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
+end
+return 1
+"""
+#: KEYS: account. ARGV: generation, the account's fields. States change; the token on the shelf stays.
+_STATE: Final = """
+local seen = tonumber(redis.call('HGET', KEYS[1], 'generation') or '-1')
+if seen > tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is put on the shelf for one account."""
+
+    account: str
+    state: AccountState
+    #: None: only the state changes, and a token that is there stays until it ends.
+    token: Token | None = None
+
+
+def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
+    """Give what to publish of a row; a token that has ended is none."""
+    state = AccountState(account.status, account.generation, account.reason, account.next_refresh_at)
+    if access_token is None or (account.expires_at is not None and account.expires_at <= now):
+        return Publication(account.id, state)
+    token = Token(
+        access_token=access_token.reveal(),
+        generation=account.generation,
+        token_type=account.token_type,
+        scope=account.scope,
+        issued_at=account.issued_at,
+        expires_at=account.expires_at,
+        extra=json.loads(account.extra),
+    )
+    return Publication(account.id, state, token)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the stream `refreshd:events`; it never holds a secret."""
+
+    type: str
+    account: str
+    generation: int
+    reason: str
+    at: float
+
+    def to_fields(self) -> dict[str, str]:
+        return {
+            "type": self.type,
+            "account": self.account,
+            "generation": str(self.generation),
+            "reason": self.reason,
+            "at": f"{self.at:.3f}",
+        }
+
+
+class Shelf:
+    """Writes what connectors read."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._publish = redis.register_script(_PUBLISH)
+        self._state = redis.register_script(_STATE)
+
+    async def put(
+        self, publications: Sequence[Publication], events: Sequence[Event] = (), *, announce: bool = True
+    ) -> None:
+        """Publish in one round trip; each account is written as a whole or, where Redis has a newer one, not.
+
+        Raises:
+            RedisError: Redis is away; SQL knows what it lacks.
+        """
+        if not publications and not events:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for publication in publications:
+            fields = _flat(publication.state.to_hash())
+            generation = publication.state.generation
+            keys = [self._keys.account(publication.account)]
+            if publication.token is None:
+                await self._state(keys=keys, args=[generation, *fields], client=pipeline)
+                continue
+            await self._publish(
+                keys=[self._keys.token(publication.account), *keys],
+                args=[
+                    generation,
+                    _end_ms(publication.token),
+                    len(fields),
+                    *fields,
+                    *_flat(publication.token.to_hash()),
+                ],
+                client=pipeline,
+            )
+            if announce:
+                pipeline.publish(self._keys.announce, f"{publication.account} {generation}")
+        for event in events:
+            pipeline.xadd(
+                self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
+            )
+        await pipeline.execute()
+
+    async def drop(self, account: str) -> None:
+        """Take everything of an account away: token, state, lock and stash."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
+            pipeline.delete(key(account))
+        await pipeline.execute()
+
+
+def _end_ms(token: Token) -> int:
+    return 0 if token.expires_at is None else max(int(token.expires_at * 1000), 1)
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [part for item in fields.items() for part in item]

@@ -1,0 +1,116 @@
+"""Plan: claim what is due, group it by provider, dispatch. Runs every second, and may run twice at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from models.account import RefreshMethod
+from models.attempt import Trigger
+from worker.events import log
+from worker.io.schedule import DueAccount, Schedule
+
+DUTY: Final = "plan"
+#: A plan that takes longer than this was killed; the next one goes on.
+DUTY_S: Final = 30.0
+#: A message lives this long: enough for clocks that are off by seconds, short enough that a fleet that was
+#: stopped finds no pile.
+MESSAGE_EXPIRES_S: Final = 60.0
+#: The planner's claim outlives its message: a lost message is dispatched again, a waiting one not twice.
+HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
+#: One plan claims no more accounts than this: it stays short, and the next one is a second away.
+CLAIM_MAX: Final = 5_000
+
+ANOTHER_PLAN: Final = "another_plan_is_running"
+QUEUES_FULL: Final = "queues_are_full"
+
+
+class Undeliverable(Exception):
+    """The broker did not take a message; the next plan tries again."""
+
+
+class Dispatch(Protocol):
+    """Sends one refresh message. The composition root hands it in: only `worker.app` knows Celery."""
+
+    def __call__(self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
+        """Send a group.
+
+        Raises:
+            Undeliverable: the broker is away.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What one plan did."""
+
+    accounts: int = 0
+    messages: int = 0
+    held_back: str | None = None
+
+
+class Planner:
+    """Finds due accounts and sends them to the workers."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        dispatch: Dispatch,
+        queue_length: Callable[[], int],
+        queue_limit: int,
+        group_size: int,
+        holder: str,
+    ) -> None:
+        self._schedule = schedule
+        self._dispatch = dispatch
+        self._queue_length = queue_length
+        self._queue_limit = queue_limit
+        self._group_size = group_size
+        self._holder = holder
+
+    def plan(self) -> Planned:
+        """Plan once.
+
+        Raises:
+            DatabaseUnreachable: nothing was claimed.
+        """
+        if not self._schedule.take_duty(DUTY, holder=self._holder, for_s=DUTY_S):
+            return Planned(held_back=ANOTHER_PLAN)
+        try:
+            return self._plan()
+        finally:
+            self._schedule.end_duty(DUTY, holder=self._holder)
+
+    def _plan(self) -> Planned:
+        room = self._queue_limit - self._queue_length()
+        if room <= 0:
+            return Planned(held_back=QUEUES_FULL)
+        due = self._schedule.claim_due(min(CLAIM_MAX, room * self._group_size), hold_s=HOLD_S)
+        groups = list(group(due, self._group_size))
+        for sent, (accounts, callback) in enumerate(groups):
+            try:
+                self._dispatch(
+                    [(one.id, one.generation) for one in accounts], trigger=Trigger.PLANNED, callback=callback
+                )
+            except Undeliverable as error:
+                left = [one.id for rest, _ in groups[sent:] for one in rest]
+                log.warning("not_dispatched", accounts=len(left), error=str(error))
+                self._schedule.give_back(left)
+                return Planned(len(due) - len(left), sent)
+        return Planned(len(due), len(groups))
+
+
+def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
+    """Group accounts by provider; one that a callback refreshes travels alone. Gives (accounts, callback)."""
+    providers: dict[str, list[DueAccount]] = defaultdict(list)
+    for one in due:
+        if one.refresh_method == RefreshMethod.CALLBACK:
+            yield [one], True
+        else:
+            providers[one.provider].append(one)
+    for accounts in providers.values():
+        for start in range(0, len(accounts), size):
+            yield accounts[start : start + size], False

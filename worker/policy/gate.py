@@ -1,0 +1,64 @@
+"""May this account be refreshed now? The gate before an attempt is opened. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from models.account import Account, SessionManagement, Status
+from models.attempt import Outcome, Trigger
+
+GENERATION_MOVED: Final = "generation_moved"
+UNKNOWN_ACCOUNT: Final = "unknown_account"
+LEASE_HELD: Final = "lease_held"
+ATTEMPT_OPEN: Final = "attempt_open"
+REFRESH_DISABLED: Final = "refresh_disabled"
+SESSION_NONE: Final = "session_none"
+NOT_DUE_YET: Final = "not_due_yet"
+NEEDS_REAUTHORIZATION: Final = "needs_reauthorization"
+
+#: A plan and a worker may differ by a rounding of the clock; that much too early is not too early.
+DUE_TOLERANCE_S: Final = 0.5
+
+#: Triggers of a person: they go ahead where a plan would not.
+_BY_HAND: Final = frozenset({Trigger.FORCED, Trigger.TEST})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no attempt."""
+
+    outcome: Outcome
+    reason: str
+
+
+def refusal(account: Account | None, *, seen: int, trigger: Trigger, now: float) -> Refusal | None:
+    """Give the reason not to refresh, None where there is none.
+
+    Args:
+        account: the row, read under the lease; None where it is gone.
+        seen: the generation that whoever asked had seen.
+        trigger: who asked.
+        now: epoch seconds.
+    """
+    if account is None:
+        return Refusal(Outcome.SUPERSEDED, UNKNOWN_ACCOUNT)
+    if account.generation != seen:
+        return Refusal(Outcome.SUPERSEDED, GENERATION_MOVED)
+    if account.claim_attempt is not None and account.claim_until is not None and account.claim_until > now:
+        return Refusal(Outcome.BUSY, ATTEMPT_OPEN)
+    if trigger in _BY_HAND:
+        return None
+    if not account.refresh_enabled:
+        return Refusal(Outcome.DISABLED, REFRESH_DISABLED)
+    if account.session_management == SessionManagement.NONE:
+        return Refusal(Outcome.NOT_DUE, SESSION_NONE)
+    if account.status == Status.REAUTHORIZE:
+        return Refusal(Outcome.NOT_DUE, NEEDS_REAUTHORIZATION)
+    if trigger is Trigger.PLANNED and not _is_due(account, now):
+        return Refusal(Outcome.NOT_DUE, NOT_DUE_YET)
+    return None
+
+
+def _is_due(account: Account, now: float) -> bool:
+    return account.next_refresh_at is not None and account.next_refresh_at <= now + DUE_TOLERANCE_S

@@ -1,0 +1,65 @@
+"""From an answer to the next generation: what the provider left out is kept from the generation before.
+
+Pure. RFC 6749 section 6: the server MAY issue a new refresh token, and where it does the client MUST discard
+the old one; an omitted `scope` means the scope is what it was (section 5.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from models.token import Secret, TokenResponse, TokenSet
+from worker.policy.due import expiry, refresh_token_expiry
+
+_BEARER: Final = "Bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What the account holds before the refresh."""
+
+    refresh_token: Secret | None
+    token_type: str = _BEARER
+    scope: str | None = None
+    refresh_token_expires_at: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def complete(
+    response: TokenResponse,
+    held: Held,
+    *,
+    issued_at: float,
+    default_lifetime_s: float | None = None,
+    never_expires: bool = False,
+    refresh_token_lifetime_s: float | None = None,
+) -> TokenSet:
+    """Complete a response into the token set to store.
+
+    Args:
+        response: what the provider answered.
+        held: what the account has.
+        issued_at: when the request was sent, epoch seconds: the earliest moment the lifetime can have begun.
+        default_lifetime_s: the provider's documented access-token life, where a response names none.
+        never_expires: the provider's access tokens have no end, whatever it says.
+        refresh_token_lifetime_s: the provider's documented refresh-token life.
+    """
+    return TokenSet(
+        access_token=response.access_token,
+        refresh_token=response.refresh_token or held.refresh_token,
+        token_type=response.token_type or held.token_type or _BEARER,
+        scope=response.scope if response.scope is not None else held.scope,
+        issued_at=issued_at,
+        expires_at=None
+        if never_expires
+        else expiry(response, issued_at=issued_at, default_lifetime_s=default_lifetime_s),
+        refresh_token_expires_at=refresh_token_expiry(
+            response,
+            issued_at=issued_at,
+            lifetime_s=refresh_token_lifetime_s,
+            kept=held.refresh_token_expires_at,
+        ),
+        extra={**held.extra, **response.extra},
+    )

@@ -1,0 +1,141 @@
+"""Reconcile: fill Redis again from SQL, soonest needed first, and close what nobody will come back to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from models.account import Account
+from refreshd_reader.contract import Keys
+from worker.errors import CipherError, RedisUnreachable
+from worker.events import log
+from worker.io.clock import Clock
+from worker.io.offload import Offload
+from worker.io.schedule import NO_END, Schedule
+from worker.io.shelf import Publication, Shelf, publication
+from worker.io.vault import ACCESS_TOKEN, Vault
+
+DUTY: Final = "reconcile"
+#: A pass over a million accounts takes about two minutes; a holder that is silent for longer is gone.
+DUTY_S: Final = 600.0
+#: Accounts in one round trip.
+BATCH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What one pass did."""
+
+    published: int = 0
+    unreadable: int = 0
+    abandoned: int = 0
+    #: Redis had been emptied, or is another one than before.
+    refilled: bool = False
+
+
+class Reconciler:
+    """Compares what Redis should hold with what it holds.
+
+    A mark in Redis (`refreshd:filled`) says that it was filled from this database; SQL remembers the mark. An
+    emptied Redis has none, so its absence is noticed by one GET.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        keys: Keys,
+        schedule: Schedule,
+        shelf: Shelf,
+        vault: Vault,
+        clock: Clock,
+        offload: Offload,
+        holder: str,
+    ) -> None:
+        self._redis = redis
+        self._mark_key = f"{keys.prefix}filled"
+        self._schedule = schedule
+        self._shelf = shelf
+        self._vault = vault
+        self._clock = clock
+        self._sql = offload
+        self._holder = holder
+
+    async def needed(self) -> bool:
+        """Tell whether Redis lacks anything: two look-ups, cheap enough for every plan.
+
+        Raises:
+            RedisUnreachable, DatabaseUnreachable: nothing can be told.
+        """
+        mark = await self._mark()
+        if mark is None or mark != await self._sql(self._schedule.duty_note, DUTY):
+            return True
+        return bool(await self._sql(self._schedule.unpublished, 1))
+
+    async def reconcile(self) -> Reconciled | None:
+        """Publish everything that Redis lacks; None where another process is at it.
+
+        Raises:
+            RedisUnreachable, DatabaseUnreachable: it went away meanwhile; the next pass begins again.
+        """
+        if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
+            return None
+        note: str | None = None
+        try:
+            mark = await self._mark()
+            refill = mark is None or mark != await self._sql(self._schedule.duty_note, DUTY)
+            published, unreadable = await (self._refill() if refill else self._catch_up())
+            abandoned = await self._sql(self._schedule.close_abandoned)
+            if refill:
+                note = secrets.token_hex(8)
+                await self._redis.set(self._mark_key, note)
+            return Reconciled(published, unreadable, abandoned, refill)
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
+        finally:
+            await self._sql(self._schedule.end_duty, DUTY, holder=self._holder, note=note)
+
+    async def _refill(self) -> tuple[int, int]:
+        after: tuple[float, str] | None = None
+        total = bad = 0
+        while accounts := await self._sql(self._schedule.live_accounts, after, BATCH):
+            good = await self._publish(accounts)
+            total, bad = total + good, bad + len(accounts) - good
+            last = accounts[-1]
+            after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
+        return total, bad
+
+    async def _catch_up(self) -> tuple[int, int]:
+        total = 0
+        while accounts := await self._sql(self._schedule.unpublished, BATCH):
+            good = await self._publish(accounts)
+            total += good
+            if good < len(accounts):
+                return total, len(accounts) - good
+        return total, 0
+
+    async def _publish(self, accounts: Sequence[Account]) -> int:
+        publications = [found for account in accounts if (found := self._publication(account))]
+        await self._shelf.put(publications)
+        marks = [(one.account, one.state.generation) for one in publications]
+        await self._sql(self._schedule.mark_published, marks)
+        return len(publications)
+
+    def _publication(self, account: Account) -> Publication | None:
+        try:
+            return publication(account, self._vault.open(account, ACCESS_TOKEN), now=self._clock.now())
+        except CipherError as error:
+            log.error("not_published", account=account.id, error=str(error))
+            return None
+
+    async def _mark(self) -> str | None:
+        try:
+            found = await self._redis.get(self._mark_key)
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(f"Redis can't be asked what it holds: {error}") from error
+        return None if found is None else str(found)

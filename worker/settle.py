@@ -1,0 +1,226 @@
+"""Steps 7 and 8 of a refresh: store what came back, then publish it. Nothing that arrived is dropped.
+
+Answers of all groups of this process meet here. While one commit runs the next ones gather, and are committed
+together; nothing waits for a call that is still under way. While the database is away, answers stay in memory
+and, sealed, in Redis, and are committed in order as soon as it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from models.account import Account
+from models.provider import Provider
+from worker.errors import DatabaseUnreachable
+from worker.events import log
+from worker.io.clock import Clock
+from worker.io.lease import Leases
+from worker.io.ledger import Closing, Ledger, Marks, Stored
+from worker.io.offload import Offload
+from worker.io.shelf import Event, Publication, Shelf, publication
+from worker.io.stash import Stash
+from worker.policy.due import due, session_policy, token_times
+
+#: How long to wait before the database is tried again.
+DATABASE_RETRY_S: Final = 1.0
+#: While a process ends it looks this often whether what it holds is safe.
+DRAIN_LOOK_S: Final = 0.2
+#: One commit takes no more than this many answers: it stays short, and the first of them are not kept waiting.
+BATCH_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """One finished attempt on its way to the database and to Redis."""
+
+    closing: Closing
+    #: What to publish once it is stored.
+    publication: Publication
+    events: tuple[Event, ...] = ()
+    #: A stash lies in Redis and is to be cleared once this is stored.
+    stashed: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting:
+    settling: Settling
+    done: asyncio.Future[Stored | None]
+    stashed: bool = field(default=False)
+
+
+class Settler:
+    """Commits, publishes, and gives leases back, in batches."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        shelf: Shelf,
+        stash: Stash,
+        leases: Leases,
+        offload: Offload,
+        clock: Clock,
+        providers: Callable[[Account], Provider | None],
+    ) -> None:
+        self._ledger = ledger
+        self._shelf = shelf
+        self._stash = stash
+        self._leases = leases
+        self._sql = offload
+        self._clock = clock
+        self._providers = providers
+        self._waiting: list[_Waiting] = []
+        self._published: list[tuple[str, int]] = []
+        self._unpublished: list[str] = []
+        self._batch_max = BATCH_MAX
+        self._database_away = False
+        self._committer: asyncio.Task[None] | None = None
+        self._publishers: set[asyncio.Task[None]] = set()
+
+    async def settle(self, settling: Settling) -> Stored | None:
+        """Store and publish one attempt.
+
+        Gives None where the database is away and the answer is safe in Redis for now: it will be stored by
+        this process when the database is back, or by whoever loads the account next.
+        """
+        waiting = _Waiting(settling, asyncio.get_running_loop().create_future(), settling.stashed)
+        self._waiting.append(waiting)
+        self._wake()
+        return await asyncio.shield(waiting.done)
+
+    async def drain(self) -> None:
+        """Wait until everything that arrived is stored and published, or safe in Redis."""
+        while self._committer is not None and not self._committer.done():
+            if self._database_away and all(
+                w.stashed or not w.settling.closing.sealed_answer for w in self._waiting
+            ):
+                self._committer.cancel()
+            await asyncio.wait([self._committer], timeout=DRAIN_LOOK_S)
+        while self._publishers:
+            await asyncio.wait(self._publishers)
+
+    def _wake(self) -> None:
+        if self._committer is None or self._committer.done():
+            self._committer = asyncio.create_task(self._commit_all())
+
+    async def _commit_all(self) -> None:
+        while self._waiting or self._published or self._unpublished:
+            batch = self._next_batch()
+            marks = Marks(self._published, self._unpublished)
+            self._published, self._unpublished = [], []
+            closings = [waiting.settling.closing for waiting in batch]
+            try:
+                stored = await self._sql(self._ledger.close, closings, marks)
+            except DatabaseUnreachable as error:
+                self._published = [*marks.published, *self._published]
+                self._unpublished = [*marks.unpublished, *self._unpublished]
+                await self._set_aside(error)
+                await asyncio.sleep(DATABASE_RETRY_S)
+                continue
+            except Exception as error:  # noqa: BLE001  (one bad row must not hold the others back)
+                await self._isolate(batch, error)
+                continue
+            self._batch_max, self._database_away = BATCH_MAX, False
+            self._forget(batch)
+            if batch:
+                publisher = asyncio.create_task(self._publish(batch, stored))
+                self._publishers.add(publisher)
+                publisher.add_done_callback(self._publishers.discard)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The first answers, one an account: two of one account are stored in their order."""
+        batch: dict[str, _Waiting] = {}
+        for waiting in self._waiting:
+            batch.setdefault(waiting.settling.closing.account.id, waiting)
+            if len(batch) >= self._batch_max:
+                break
+        return list(batch.values())
+
+    def _forget(self, batch: list[_Waiting]) -> None:
+        gone = {id(waiting) for waiting in batch}
+        self._waiting = [waiting for waiting in self._waiting if id(waiting) not in gone]
+
+    async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
+        """The database refuses what it was given: find the one that it refuses, and let no other wait for it."""
+        log.error("commit_refused", answers=len(batch), error=repr(error))
+        if len(batch) > 1:
+            self._batch_max = 1
+            return
+        self._forget(batch)
+        for waiting in batch:
+            answer = waiting.settling.closing.sealed_answer
+            if answer is not None:
+                await self._stash.put({waiting.settling.closing.account.id: answer})
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+
+    async def _publish(self, batch: list[_Waiting], stored: list[Stored]) -> None:
+        kept = [waiting for waiting, result in zip(batch, stored, strict=True) if result.stored]
+        publications = [waiting.settling.publication for waiting in kept]
+        events = [event for waiting in kept for event in waiting.settling.events]
+        cleared = [w.settling.closing.account.id for w in batch if w.stashed]
+        try:
+            await self._shelf.put(publications, events)
+            if cleared:
+                await self._stash.clear(cleared)
+            self._published += [(p.account, p.state.generation) for p in publications if p.token is not None]
+        except (RedisError, OSError) as error:
+            # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
+            self._unpublished += [publication.account for publication in publications]
+            log.warning("not_published", accounts=len(publications), error=str(error))
+        await self._leases.release([waiting.settling.closing.account.id for waiting in batch])
+        for waiting, result in zip(batch, stored, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(result)
+        edited = [
+            w.settling.closing.account.id for w, result in zip(batch, stored, strict=True) if result.edited
+        ]
+        if edited:
+            await self._reschedule(edited)
+        if self._published or self._unpublished:
+            self._wake()
+
+    async def _reschedule(self, account_ids: list[str]) -> None:
+        """The policy was edited while a call was under way: what was stored followed the old one."""
+        try:
+            found = await self._sql(self._ledger.load, account_ids)
+            for account in found.values():
+                provider = self._providers(account)
+                if provider is not None:
+                    when = due(
+                        session_policy(account, provider),
+                        token_times(account),
+                        jitter=account.jitter,
+                        now=self._clock.now(),
+                    )
+                    account.rescheduled(when.at, when.reason)
+            await self._sql(self._ledger.reschedule, list(found.values()))
+            await self._shelf.put([publication(a, None, now=self._clock.now()) for a in found.values()])
+        except (DatabaseUnreachable, RedisError, OSError) as error:
+            log.error("not_rescheduled", accounts=len(account_ids), error=str(error))
+
+    async def _set_aside(self, error: DatabaseUnreachable) -> None:
+        """The database is away: put sealed answers where every worker finds them, and tell who waits."""
+        self._database_away = True
+        fresh = {
+            waiting.settling.closing.account.id: answer
+            for waiting in self._waiting
+            if not waiting.stashed and (answer := waiting.settling.closing.sealed_answer) is not None
+        }
+        log.error(
+            "answers_wait_for_the_database", answers=len(self._waiting), stashing=len(fresh), error=str(error)
+        )
+        try:
+            await self._stash.put(fresh)
+        except (RedisError, OSError) as redis_error:
+            log.error("answers_in_memory_only", answers=len(fresh), error=str(redis_error))
+            return
+        for waiting in self._waiting:
+            waiting.stashed = waiting.stashed or waiting.settling.closing.account.id in fresh
+            if waiting.stashed and not waiting.done.done():
+                waiting.done.set_result(None)
