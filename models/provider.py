@@ -88,6 +88,7 @@ class Provider(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """What accounts call it."""
     title: str | None = None
     """The provider's name as people write it."""
     sources: tuple[str, ...] = ()
@@ -103,10 +104,13 @@ class Provider(BaseModel):
     refresh_url: UrlTemplate | None = None
     """Where a refresh goes, if not to the token endpoint."""
     method: Literal["POST", "GET"] = "POST"
+    """The HTTP method; GET sends every parameter in the query."""
     params_in: ParamsIn = ParamsIn.FORM
     """Where parameters travel; an account whose refresh_method is `url_query` sends them in the query."""
     grant: Grant = Grant.REFRESH_TOKEN
+    """What a refresh exchanges for a new access token."""
     client_auth: ClientAuth = ClientAuth.BODY
+    """How the client proves who it is; an account may choose otherwise."""
     authorization: str | None = None
     """The Authorization header of client_auth `header`, a template."""
     params: Mapping[str, ParamValue] = Field(default_factory=dict)
@@ -126,6 +130,7 @@ class Provider(BaseModel):
 
     # --- the response --------------------------------------------------------------------------------
     response: ResponseShape = ResponseShape()
+    """Where in the response tokens and errors stand."""
     publish_fields: Annotated[
         Mapping[str, str],
         BeforeValidator(_named_by_themselves, json_schema_input_type=Mapping[str, str] | list[str]),
@@ -148,7 +153,7 @@ class Provider(BaseModel):
     replay_grace_s: float | None = Field(None, ge=0)
     """A spent refresh token may be used again for so long. None: unknown, so unsafe."""
     old_access_token: OldAccessToken = OldAccessToken.LIVES
-    """What happens to the previous access token when a refresh succeeds."""
+    """The fate of the previous access token: where it dies, a refresh that comes early costs a live token."""
     refresh_token_idle_s: float | None = Field(None, gt=0)
     """A refresh token that is not used for so long ends."""
     refresh_token_lifetime_s: float | None = Field(None, gt=0)
@@ -156,7 +161,9 @@ class Provider(BaseModel):
 
     # --- the budget ----------------------------------------------------------------------------------
     requests_per_s: float | None = Field(None, gt=0)
+    """Refreshes a second, of all accounts and workers together."""
     max_in_flight: int | None = Field(None, ge=1)
+    """Calls at once, of all accounts and workers together."""
 
     _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
 

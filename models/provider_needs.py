@@ -17,6 +17,7 @@ _JWT_AUTH: Final = frozenset(
     {ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT, ClientAuth.BEARER_JWT}
 )
 _WITH_SECRET: Final = frozenset({ClientAuth.BODY, ClientAuth.BASIC, ClientAuth.BASIC_RAW})
+_IN_A_HEADER: Final = frozenset({ClientAuth.BASIC, ClientAuth.BASIC_RAW})
 _WITH_ID: Final = _WITH_SECRET | {ClientAuth.NONE, ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT}
 
 
@@ -67,9 +68,9 @@ def field_of(variable: str) -> str:
 def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
     # A provider without an address is any provider: what its clients need, only their accounts know.
     known = provider.endpoint is not None
-    if auth in _WITH_ID and known:
+    if known and auth in _WITH_ID and _is_sent(provider, auth, "client_id"):
         yield "client_id"
-    if auth in _WITH_SECRET and known:
+    if known and auth in _WITH_SECRET and _is_sent(provider, auth, "client_secret"):
         yield "client_secret"
     if auth is ClientAuth.MTLS:
         yield from ("custom_fields.client_certificate", "custom_fields.client_key")
@@ -77,6 +78,11 @@ def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
         yield "refresh_token"
     elif provider.grant is Grant.ACCESS_TOKEN:
         yield "access_token"
+
+
+def _is_sent(provider: Provider, auth: ClientAuth, name: str) -> bool:
+    """Tell whether a credential travels: a provider's `params` may leave out what is a parameter."""
+    return auth in _IN_A_HEADER or provider.params.get(name, "") is not None
 
 
 def _address_problems(provider: Provider, request: RefreshRequest) -> list[str]:

@@ -1,0 +1,78 @@
+"""Providers from YAML: one's own over the built-in ones, and mistakes that are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.presets import PresetError, load_presets, load_providers
+from models.provider import ClientAuth
+
+
+def own(folder: Path, text: str) -> Path:
+    path = folder / "providers.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_built_in_presets_can_be_read_and_name_their_sources() -> None:
+    presets = load_presets()
+    assert presets["generic"].token_url is None
+    assert all(preset.sources for preset in presets.values())
+    assert all(preset.name == name for name, preset in presets.items())
+
+
+def test_an_entry_of_a_built_ins_name_changes_it(tmp_path: Path) -> None:
+    providers = load_providers(
+        own(tmp_path, "xero:\n  margin_s: 60\nmine:\n  token_url: https://m.example.com/t\n")
+    )
+    assert (providers["xero"].margin_s, providers["xero"].client_auth) == (60, ClientAuth.BASIC)
+    assert providers["mine"].token_url == "https://m.example.com/t"
+    assert "google" in providers
+
+
+def test_an_entry_can_extend_another_wherever_it_stands(tmp_path: Path) -> None:
+    text = "c: {extends: b, max_in_flight: 3}\nb: {extends: xero, margin_s: 60}\nxero: {extends: xero, requests_per_s: 1}\n"
+    providers = load_providers(own(tmp_path, text))
+    c = providers["c"]
+    assert (c.name, c.max_in_flight, c.margin_s, c.requests_per_s, c.replay_grace_s) == ("c", 3, 60, 1, 1800)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: {margin_s: soon}", "a.margin_s: Input should be a valid number"),
+        ("a: {response: {nope: x}}", "a.response.nope: Extra inputs"),
+        ("A b: {}", "A b.name: String should match pattern"),
+        ("a: {extends: nobody}", "a.extends: there is no provider 'nobody'"),
+        ("a: {extends: b}\nb: {extends: a}", "a.extends: it leads back to itself"),
+        ("a: 5", "a: a mapping of knobs is expected"),
+        ("- a", "a mapping of provider names"),
+        ("a: {}\na: {}", "'a' stands twice"),
+        ("a: {margin_s: 1, margin_s: 2}", "'margin_s' stands twice"),
+        ("a: [", "expected"),
+        ("a: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+)
+def test_a_mistake_names_file_entry_and_field(tmp_path: Path, text: str, problem: str) -> None:
+    path = own(tmp_path, text)
+    with pytest.raises(PresetError) as raised:
+        load_providers(path)
+    assert all(line.startswith(f"{path}: ") for line in raised.value.problems)
+    assert problem in str(raised.value)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(PresetError) as raised:
+        load_providers(own(tmp_path, "a: {x: 1, y: 2}\nb: {z: 3}\n"))
+    assert len(raised.value.problems) == 3
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PresetError, match=r"gone\.yaml: No such file"):
+        load_providers(tmp_path / "gone.yaml")
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert load_providers(own(tmp_path, "")) == load_providers(None)
