@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from celery import bootsteps
-from celery.worker import WorkController
 
 from worker.events import log
 from worker.settings import load_settings
@@ -32,16 +31,16 @@ class Liveness(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Timer",)
 
-    def __init__(self, parent: WorkController, **_: Any) -> None:
+    def __init__(self, _parent: Any, **_: Any) -> None:
         self._timer_entry: Any = None
         self._file: Path | None = None
 
-    def start(self, parent: WorkController) -> None:
+    def start(self, parent: Any) -> None:
         self._file = alive_file(load_settings().data_dir, parent.hostname)
         self._touch()
         self._timer_entry = parent.timer.call_repeatedly(TOUCH_INTERVAL_S, self._touch)
 
-    def stop(self, parent: WorkController) -> None:
+    def stop(self, _parent: Any) -> None:
         if self._timer_entry is not None:
             self._timer_entry.cancel()
         if self._file is not None:
