@@ -8,8 +8,9 @@ import time
 
 import pytest
 import redis
+import redis.asyncio
 
-from refreshd_reader import Reader, RedisUnreachable, RefreshUnderWay, Token, cache, hub
+from refreshd_reader import AsyncReader, Reader, RedisUnreachable, RefreshUnderWay, Token, cache, hub
 from refreshd_reader.look import look
 from tests.reader.proxy import Proxy
 from tests.reader.publisher import Face, MakeFace, Publisher, until
@@ -177,3 +178,20 @@ def test_what_was_announced_during_a_read_is_not_kept() -> None:
     second = tokens.begin("a")
     tokens.keep("a", second, seen, time.monotonic())
     assert tokens.get("a", 0) == seen.token
+
+
+def test_a_reader_that_nobody_closed_does_not_keep_a_program_from_ending(
+    server: RedisServer, publisher: Publisher
+) -> None:
+    """Whatever the subscription is in the middle of when `asyncio.run` cancels its task."""
+    publisher.publish("acct-1", 1)
+
+    async def program(turns: int) -> None:
+        async with redis.asyncio.Redis.from_url(server.url) as client:
+            reader = AsyncReader(client, prefix=publisher.keys.prefix, cache_size=10)
+            await reader.get("acct-1")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    for turns in range(30):
+        asyncio.run(program(turns))

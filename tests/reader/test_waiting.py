@@ -165,8 +165,8 @@ async def test_no_replacement_is_none(face: Face, publisher: Publisher, make_fac
     assert await face.replacement("acct-1", 7, 401, 0.05) is None
     publisher.state("acct-1", AccountState("reauthorize", 7, "invalid_grant"))
     started_at = time.monotonic()
-    assert await face.replacement("acct-1", 7, 401, 3600) is None
-    assert time.monotonic() - started_at < 3600
+    assert await face.replacement("acct-1", 7, 401, 30) is None
+    assert time.monotonic() - started_at < 30
     absent = make_face(url=f"redis://127.0.0.1:{free_port()}/0", timeout_s=0.2)
     assert await absent.replacement("acct-1", 7, 401, 0.05) is None
 

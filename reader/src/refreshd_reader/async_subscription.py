@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio.retry import Retry
@@ -48,14 +47,19 @@ class AsyncSubscription:
     async def close(self) -> None:
         """Stop listening, and wait until the task has ended."""
         self._closed = True
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
+
+    @property
+    def _wanted(self) -> bool:
+        # redis-py may swallow a cancellation while it connects: the task still knows that it was asked to end.
+        task = asyncio.current_task()
+        return self._hub.wanted and not (task is not None and task.cancelling())
 
     async def _run(self) -> None:
         try:
-            while self._hub.wanted:
+            while self._wanted:
                 try:
                     await self._listen()
                 except WIRE_ERRORS:
@@ -78,7 +82,7 @@ class AsyncSubscription:
 
     async def _hear(self, pubsub: Any) -> None:
         self._hub.opened()
-        while self._hub.wanted:
+        while self._wanted:
             response = await pubsub.parse_response(block=False, timeout=TICK_S)
             if response is not None:
                 self._hub.hear(response)
