@@ -11,6 +11,7 @@ from models.account import RefreshMethod
 from models.attempt import Trigger
 from worker.events import log
 from worker.io.schedule import DueAccount, Schedule
+from worker.policy.budget import Limits, slots, within
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was killed; the next one goes on.
@@ -60,6 +61,8 @@ class Planner:
         schedule: Schedule,
         dispatch: Dispatch,
         queue_length: Callable[[], int],
+        limits: Callable[[str], Limits],
+        interval_s: float,
         queue_limit: int,
         group_size: int,
         holder: str,
@@ -67,6 +70,8 @@ class Planner:
         self._schedule = schedule
         self._dispatch = dispatch
         self._queue_length = queue_length
+        self._limits = limits
+        self._interval_s = interval_s
         self._queue_limit = queue_limit
         self._group_size = group_size
         self._holder = holder
@@ -88,7 +93,7 @@ class Planner:
         room = self._queue_limit - self._queue_length()
         if room <= 0:
             return Planned(held_back=QUEUES_FULL)
-        due = self._schedule.claim_due(min(CLAIM_MAX, room * self._group_size), hold_s=HOLD_S)
+        due = self._paced(self._schedule.claim_due(min(CLAIM_MAX, room * self._group_size), hold_s=HOLD_S))
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
@@ -101,6 +106,23 @@ class Planner:
                 self._schedule.give_back(left)
                 return Planned(len(due) - len(left), sent)
         return Planned(len(due), len(groups))
+
+    def _paced(self, due: Sequence[DueAccount]) -> list[DueAccount]:
+        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn."""
+        providers: dict[str, list[DueAccount]] = defaultdict(list)
+        for one in sorted(due, key=lambda one: one.expires_at or 0.0):
+            providers[one.provider].append(one)
+        now_: list[DueAccount] = []
+        turns: list[tuple[str, float]] = []
+        for name, accounts in providers.items():
+            rate = self._limits(name).requests_per_s
+            taken, waiting = within(accounts, rate, self._interval_s)
+            now_ += taken
+            times = slots(len(waiting), start=self._interval_s, requests_per_s=rate, jitter=0.0)
+            turns += [(one.id, after_s) for one, after_s in zip(waiting, times, strict=True)]
+        if turns:
+            self._schedule.postpone(turns)
+        return now_
 
 
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:

@@ -24,8 +24,10 @@ from models.account import Account, RefreshMethod
 from models.presets import PresetError, load_providers
 from models.provider import Provider
 from refreshd_reader.contract import Keys
+from worker.closing import Closer
 from worker.errors import SettingsError
 from worker.events import log
+from worker.io.budget import Budgets
 from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.clock import TOLERATED_SKEW_S, Clock
 from worker.io.database import check_schema, database_now, is_sqlite, make_engine, reading
@@ -40,6 +42,7 @@ from worker.io.shelf import Shelf
 from worker.io.stash import Stash
 from worker.io.vault import Vault
 from worker.plan import Dispatch, Planner
+from worker.policy.budget import Limits, limits
 from worker.reconcile import Reconciler
 from worker.refresh import Caller, Refresher
 from worker.settings import Settings, load_settings
@@ -108,6 +111,14 @@ class Stores:
     def providers(self) -> Providers:
         return Providers(self.settings.providers_file)
 
+    def limits(self, provider: Provider | None) -> Limits:
+        """Give what a provider takes: its data's limits, else the settings'."""
+        return limits(
+            provider or self.providers.known[GENERIC],
+            requests_per_s=self.settings.requests_per_s,
+            max_in_flight=self.settings.max_in_flight,
+        )
+
     @cached_property
     def redis(self) -> Redis:
         return connect(self.settings.redis)
@@ -151,6 +162,8 @@ class Runtime(Stores):
             schedule=self.schedule,
             dispatch=dispatch,
             queue_length=lambda: int(self.redis.llen(queue)),
+            limits=lambda name: self.limits(self.providers.known.get(name)),
+            interval_s=self.settings.plan_interval_s,
             queue_limit=self.settings.queue_limit,
             group_size=self.settings.group_size,
             holder=self.worker,
@@ -184,6 +197,7 @@ class Runtime(Stores):
         self.provider_client = ProviderClient(
             ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts
         )
+        self.budgets = Budgets(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
         self.callers: dict[RefreshMethod, Caller] = {
             RefreshMethod.BODY: self.provider_client,
             RefreshMethod.URL_QUERY: self.provider_client,
@@ -191,6 +205,10 @@ class Runtime(Stores):
         self.refresher = Refresher(
             leases=self.leases,
             ledger=ledger,
+            history=self.history,
+            closer=Closer(
+                vault=self.vault, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
+            ),
             settler=self.settler,
             stash=stash,
             vault=self.vault,
@@ -198,9 +216,10 @@ class Runtime(Stores):
             providers=self.providers.of,
             clock=self.clock,
             offload=self.offload,
+            budgets=self.budgets,
+            limits=self.limits,
             call_timeout_s=settings.call_timeout_s,
             claim_s=settings.claim_seconds,
-            backoff_max_s=settings.backoff_max_s,
         )
         self.reconciler = Reconciler(
             redis=self.async_redis,
@@ -215,6 +234,7 @@ class Runtime(Stores):
 
     async def _finish(self) -> None:
         await self.settler.drain()
+        await self.budgets.close()
         await self.leases.close()
         await self.provider_client.aclose()
         await self.async_redis.aclose()

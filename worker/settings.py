@@ -47,8 +47,10 @@ class Settings(BaseSettings):
         200, ge=1, description="messages waiting in `refresh` before planning holds back"
     )
     backoff_max_s: float = Field(3600, gt=0, description="longest pause after failures, seconds")
-    requests_per_s: float = Field(50, gt=0, description="to one provider whose data names no rate")
-    max_in_flight: int = Field(200, ge=1, description="calls to one provider whose data names no number")
+    requests_per_s: float | None = Field(
+        None, gt=0, description="to one provider whose data names no rate; unset: no limit"
+    )
+    max_in_flight: int = Field(1000, ge=1, description="calls to one provider whose data names no number")
     history_days: float = Field(30, gt=0, description="days that an attempt is kept")
     history_per_account: int = Field(200, ge=1, description="attempts kept of one account")
     ca_file: Path | None = Field(
@@ -76,6 +78,7 @@ class Settings(BaseSettings):
         "redis_url",
         "keys",
         "claim_s",
+        "requests_per_s",
         "ca_file",
         "providers_file",
         "flower_basic_auth",

@@ -1,10 +1,10 @@
-"""The SQL of execution history: reading it, and keeping it short."""
+"""The SQL of execution history: what was not begun, reading it, and keeping it short."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
 from models.attempt import Attempt
@@ -60,6 +60,36 @@ class History:
             keep=keep_per_account,
             batch=batch,
         )
+
+    def note(self, attempts: Sequence[Attempt], *, fold: bool) -> None:
+        """Write entries of refreshes that were not begun; with `fold`, repeats become one entry with a count."""
+        with writing(self._engine) as connection:
+            for attempt in attempts:
+                if not (fold and self._folded(connection, attempt)):
+                    with Session(connection) as session:
+                        session.add(attempt)
+                        session.flush()
+
+    def _folded(self, connection: Connection, attempt: Attempt) -> bool:
+        result = connection.execute(
+            text(
+                f"""
+                UPDATE attempt SET repeats = repeats + 1, closed_at = {self._now}, task_id = :task_id
+                WHERE id = (SELECT id FROM attempt WHERE account_id = :account_id ORDER BY opened_at DESC, id DESC LIMIT 1)
+                 AND closed_at IS NOT NULL AND outcome = :outcome AND coalesce(reason, '') = :reason
+                 AND generation = :generation AND trigger = :trigger
+                """
+            ),
+            {
+                "task_id": attempt.task_id,
+                "account_id": attempt.account_id,
+                "outcome": attempt.outcome,
+                "reason": attempt.reason or "",
+                "generation": attempt.generation,
+                "trigger": attempt.trigger,
+            },
+        )
+        return result.rowcount == 1
 
     def _delete(self, which: str, **parameters: float) -> int:
         with writing(self._engine) as connection:

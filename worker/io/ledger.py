@@ -180,6 +180,27 @@ class Ledger:
             self._mark(connection, marks)
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
+    def postpone(self, turns: Sequence[tuple[str, int, float]]) -> None:
+        """Have accounts planned again at a time: (id, generation, epoch seconds) each."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "generation": "bigint", "plan_at": "double precision"},
+                """
+                UPDATE account SET plan_at = r.plan_at FROM r WHERE account.id = r.id
+                 AND account.generation = r.generation AND account.plan_at IS NOT NULL
+                """,
+                [{"id": i, "generation": generation, "plan_at": at} for i, generation, at in turns],
+            )
+
+    def keep(self, account_id: str, sealed_answer: str) -> None:
+        """Keep a success that lost the race for its generation."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text("UPDATE account SET kept_sealed = :sealed WHERE id = :id"),
+                {"sealed": sealed_answer, "id": account_id},
+            )
+
     def reschedule(self, accounts: Sequence[Account]) -> None:
         """Store what the policy says after an edit, unless the row has moved on since it was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in _SCHEDULE_COLUMNS)
@@ -193,15 +214,6 @@ class Ledger:
                 """,
                 [_fields(a, ["id", "generation", "config_version", *_SCHEDULE_COLUMNS]) for a in accounts],
             )
-
-    def note(self, attempts: Sequence[Attempt], *, fold: bool) -> None:
-        """Write entries of refreshes that were not begun; with `fold`, repeats become one entry with a count."""
-        with writing(self._engine) as connection:
-            for attempt in attempts:
-                if not (fold and self._folded(connection, attempt)):
-                    with Session(connection) as session:
-                        session.add(attempt)
-                        session.flush()
 
     def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
         columns = _TOKEN_COLUMNS | _STATE_COLUMNS
@@ -296,27 +308,6 @@ class Ledger:
             "UPDATE account SET published_generation = -1 FROM r WHERE account.id = r.id",
             [{"id": account} for account in marks.unpublished],
         )
-
-    def _folded(self, connection: Connection, attempt: Attempt) -> bool:
-        result = connection.execute(
-            text(
-                f"""
-                UPDATE attempt SET repeats = repeats + 1, closed_at = {self._now}, task_id = :task_id
-                WHERE id = (SELECT id FROM attempt WHERE account_id = :account_id ORDER BY opened_at DESC, id DESC LIMIT 1)
-                 AND closed_at IS NOT NULL AND outcome = :outcome AND coalesce(reason, '') = :reason
-                 AND generation = :generation AND trigger = :trigger
-                """
-            ),
-            {
-                "task_id": attempt.task_id,
-                "account_id": attempt.account_id,
-                "outcome": attempt.outcome,
-                "reason": attempt.reason or "",
-                "generation": attempt.generation,
-                "trigger": attempt.trigger,
-            },
-        )
-        return result.rowcount == 1
 
 
 def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:

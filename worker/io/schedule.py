@@ -17,7 +17,7 @@ from worker.io.rows import execute
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
 
-_CLAIMED: Final = "id, generation, provider, refresh_method"
+_CLAIMED: Final = "id, generation, provider, refresh_method, expires_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class DueAccount:
     generation: int
     provider: str
     refresh_method: str
+    expires_at: float | None
 
 
 class Schedule:
@@ -65,6 +66,19 @@ class Schedule:
                 FROM r WHERE account.id = r.id AND account.plan_at IS NOT NULL
                 """,
                 [{"id": account_id} for account_id in ids],
+            )
+
+    def postpone(self, turns: Sequence[tuple[str, float]]) -> None:
+        """Have claimed accounts planned again after so many seconds: (id, seconds) each."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "after_s": "double precision"},
+                f"""
+                UPDATE account SET plan_at = {self._now} + r.after_s
+                FROM r WHERE account.id = r.id AND account.plan_at IS NOT NULL
+                """,
+                [{"id": account_id, "after_s": after_s} for account_id, after_s in turns],
             )
 
     def take_duty(self, name: str, *, holder: str, for_s: float) -> bool:

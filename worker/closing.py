@@ -1,0 +1,158 @@
+"""Step 6 of a refresh: from an answer to the row, the entry of its history, and what is published of both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from models.account import Account, Status, fingerprint
+from models.answer import Answer, Fault, Judgement, Verdict
+from models.attempt import Attempt, Outcome
+from models.provider import Provider
+from models.token import TokenSet
+from worker.errors import CipherError
+from worker.events import EventType, log
+from worker.io.clock import Clock, draw_jitter
+from worker.io.ledger import Closing
+from worker.io.shelf import Event, publication
+from worker.io.stash import Stash, StashedAnswer
+from worker.io.vault import REFRESH_TOKEN, Vault
+from worker.policy.backoff import consequence
+from worker.policy.due import due, session_policy, token_times
+from worker.policy.rotation import Held, complete
+from worker.settle import Settling
+
+STASH_ADOPTED = "stash_adopted"
+KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
+
+#: An account whose attempt could not be sent is looked at again after this long.
+NOT_SENT_RETRY_S = 5.0
+
+
+@dataclass(slots=True)
+class Opened:
+    """An account on its way through the call."""
+
+    account: Account
+    attempt: Attempt
+    provider: Provider | None
+    stashed: StashedAnswer | None
+    #: The account's status before the refresh.
+    was: str
+    #: The event loop's time by which the call has ended.
+    deadline: float = 0.0
+    #: When the request was sent, epoch seconds.
+    sent_at: float | None = field(default=None)
+
+
+class Closer:
+    """Makes the closing of each attempt."""
+
+    def __init__(self, *, vault: Vault, stash: Stash, clock: Clock, backoff_max_s: float) -> None:
+        self._vault = vault
+        self._stash = stash
+        self._clock = clock
+        self._backoff_max_s = backoff_max_s
+
+    def answered(self, one: Opened, answer: Answer, judgement: Judgement) -> Settling:
+        """Close an attempt whose call ended, by what its answer means."""
+        if answer.token is not None and judgement.verdict is Verdict.REFRESHED and one.provider is not None:
+            tokens = complete(
+                answer.token,
+                Held(
+                    refresh_token=self._vault.open(one.account, REFRESH_TOKEN),
+                    token_type=one.account.token_type,
+                    scope=one.account.scope,
+                    refresh_token_expires_at=one.account.refresh_token_expires_at,
+                    extra=json.loads(one.account.extra),
+                ),
+                issued_at=one.sent_at or self._clock.now(),
+                default_lifetime_s=one.provider.default_lifetime_s,
+                never_expires=one.provider.never_expires,
+                refresh_token_lifetime_s=one.provider.refresh_token_lifetime_s,
+            )
+            return self._succeeded(one, tokens, judgement.reason)
+        if answer.fault is Fault.NOT_SENT:
+            return self._not_sent(one, judgement.reason)
+        if judgement.verdict is Verdict.REAUTHORIZE:
+            kept = self._kept(one.account)
+            if kept is not None:
+                return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
+        return self._failed(one, judgement)
+
+    def adopted(self, one: Opened, stashed: StashedAnswer) -> Settling:
+        """Close an attempt with the answer that waited in the stash; no call is made."""
+        return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
+
+    def _kept(self, account: Account) -> StashedAnswer | None:
+        """Give a success that once lost its race, unless it is what was just refused."""
+        if account.kept_sealed is None:
+            return None
+        try:
+            kept = self._stash.open(account.id, account.kept_sealed)
+        except CipherError as error:
+            log.error("kept_answer_unreadable", account=account.id, error=str(error))
+            return None
+        return kept if fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None
+
+    def _succeeded(
+        self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
+    ) -> Settling:
+        account, attempt, now = one.account, one.attempt, self._clock.now()
+        sealed_answer = self._stash.seal(account.id, StashedAnswer(account.generation, tokens))
+        sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
+        account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
+        if one.provider is not None:
+            when = due(session_policy(account, one.provider), token_times(account), jitter=jitter, now=now)
+            account.rescheduled(now if due_now else when.at, when.reason)
+        attempt.outcome, attempt.reason = Outcome.REFRESHED, reason
+        attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
+        attempt.next_refresh_at = account.next_refresh_at
+        kinds = [EventType.REFRESHED]
+        if one.was not in {Status.ACTIVE, Status.DISABLED}:
+            kinds.append(EventType.RECOVERED)
+        return Settling(
+            Closing(account, attempt, success=True, sealed_answer=sealed_answer),
+            publication(account, tokens.access_token, now=now),
+            tuple(_event(kind, account, reason, now) for kind in kinds),
+            stashed=stashed,
+        )
+
+    def _failed(self, one: Opened, judgement: Judgement) -> Settling:
+        account, attempt, now = one.account, one.attempt, self._clock.now()
+        after = consequence(
+            judgement,
+            failures=account.failures,
+            expires_at=account.expires_at,
+            jitter=draw_jitter(),
+            now=now,
+            max_s=self._backoff_max_s,
+        )
+        account.failed(
+            status=after.status if account.refresh_enabled else Status.DISABLED,
+            reason=judgement.reason,
+            # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
+            retry_at=after.retry_at if account.next_refresh_at is not None else None,
+            counts=after.counts,
+            now=now,
+        )
+        attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
+        attempt.next_refresh_at = account.next_refresh_at
+        events = [_event(EventType.FAILED, account, judgement.reason, now)]
+        if account.status != one.was and account.status in set(EventType):
+            events.append(_event(EventType(account.status), account, judgement.reason, now))
+        return Settling(
+            Closing(account, attempt, success=False), publication(account, None, now=now), tuple(events)
+        )
+
+    def _not_sent(self, one: Opened, reason: str) -> Settling:
+        now = self._clock.now()
+        one.account.given_back(retry_at=now + NOT_SENT_RETRY_S)
+        one.attempt.outcome, one.attempt.reason = Outcome.NOT_SENT, reason
+        return Settling(
+            Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
+        )
+
+
+def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:
+    return Event(kind.value, account.id, account.generation, reason, now)

@@ -1,0 +1,204 @@
+"""The budget of each provider, shared by all workers through Redis: rate, calls in flight, pause, breaker.
+
+One script call decides for a whole group. Keys of a provider share a hash tag, so the script works on a
+cluster too. Times are Redis' own clock: what is shared there is measured there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from worker.events import log
+from worker.policy.budget import (
+    BREAKER_OPEN,
+    BREAKER_PAUSE_MAX_S,
+    BREAKER_THRESHOLD,
+    BUDGET_SPENT,
+    PROVIDER_PAUSED,
+    Limits,
+    breaker_pause_s,
+)
+
+#: Idle budgets are forgotten after this long.
+_KEEP_MS: Final = 3_600_000
+#: A rate below one a second still lets one call through; above, a second's worth may go at once.
+_BURST_S: Final = 1.0
+#: Ends of calls are gathered for this long before Redis is told.
+_TELL_AFTER_S: Final = 0.02
+#: A provider that is up is worth a word this often.
+_UP_EVERY_S: Final = 1.0
+
+#: KEYS: rate, in flight, pause, breaker. ARGV: gap between calls in us (0: no rate), burst in us, most in
+#: flight, time a call may take in ms, time to keep in ms, then the attempts. Gives {granted, wait in ms, why}.
+#: The rate is GCRA: one number, the time at which the budget is whole again.
+_TAKE: Final = """
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local asked = #ARGV - 5
+local pause = redis.call('PTTL', KEYS[3])
+if pause > 0 then return {0, pause, 'pause'} end
+local most = asked
+if redis.call('HGET', KEYS[4], 'open') then
+  local until_ms = tonumber(redis.call('HGET', KEYS[4], 'until') or '0')
+  if now / 1000 < until_ms then return {0, math.ceil(until_ms - now / 1000), 'breaker'} end
+  -- Half open: one probe, and nobody else until it has come back or its time is over.
+  redis.call('HSET', KEYS[4], 'until', string.format('%d', now / 1000 + tonumber(ARGV[4])))
+  most = 1
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now / 1000)
+local free = tonumber(ARGV[3]) - redis.call('ZCARD', KEYS[2])
+local granted = math.min(most, math.max(free, 0))
+local wait = 0
+local gap = tonumber(ARGV[1])
+if gap > 0 and granted > 0 then
+  local burst = tonumber(ARGV[2])
+  local whole = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+  local left = math.floor((now + burst - whole) / gap)
+  granted = math.min(granted, math.max(left, 0))
+  whole = whole + granted * gap
+  if granted > 0 then
+    redis.call('SET', KEYS[1], string.format('%d', whole), 'PX', math.ceil((whole - now) / 1000) + 1000)
+  end
+  wait = math.max(0, math.ceil((whole + gap - burst - now) / 1000))
+end
+local ends = string.format('%d', now / 1000 + tonumber(ARGV[4]))
+for i = 1, granted do redis.call('ZADD', KEYS[2], ends, ARGV[5 + i]) end
+if granted > 0 then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
+return {granted, wait, 'budget'}
+"""
+#: KEYS: breaker. ARGV: threshold, time to keep in ms. Gives {failures, times opened} after one more failure.
+_FAIL: Final = """
+local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
+local opened = 0
+if failures >= tonumber(ARGV[1]) then
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local again = tonumber(redis.call('HGET', KEYS[1], 'again') or '0')
+  if now >= again then
+    opened = redis.call('HINCRBY', KEYS[1], 'open', 1)
+    local pause = math.min(tonumber(ARGV[3]) * 2 ^ math.min(opened - 1, 30), tonumber(ARGV[4]))
+    redis.call('HSET', KEYS[1], 'until', string.format('%d', now + pause), 'again', string.format('%d', now + pause))
+  end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return {failures, opened}
+"""
+
+_REASONS: Final = {"pause": PROVIDER_PAUSED, "breaker": BREAKER_OPEN, "budget": BUDGET_SPENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many calls a provider takes now; for the rest: why not, and how long to wait, seconds."""
+
+    granted: int
+    wait_s: float
+    reason: str
+
+
+class Budgets:
+    """Deals out calls to providers."""
+
+    def __init__(self, redis: Redis, prefix: str, *, call_s: float) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._call_ms = int(call_s * 1000)
+        self._take = redis.register_script(_TAKE)
+        self._fail = redis.register_script(_FAIL)
+        self._failing: set[str] = set()
+        self._up_at: dict[str, float] = {}
+        self._ended: dict[str, list[str]] = {}
+        self._teller: asyncio.Task[None] | None = None
+
+    async def take(self, provider: str, attempts: Sequence[str], limits: Limits) -> Grant:
+        """Ask for a call for each attempt; the first ones are granted.
+
+        Raises:
+            RedisError: Redis is away: nothing is called without it.
+        """
+        gap_us = 0 if limits.requests_per_s is None else 1_000_000 / limits.requests_per_s
+        burst_us = max(gap_us, _BURST_S * 1_000_000)
+        granted, wait_ms, why = await self._take(
+            keys=[self._key(provider, part) for part in ("rate", "in_flight", "pause", "breaker")],
+            args=[round(gap_us), round(burst_us), limits.max_in_flight, self._call_ms, _KEEP_MS, *attempts],
+        )
+        return Grant(int(granted), int(wait_ms) / 1000, _REASONS[why])
+
+    def end(self, provider: str, attempt: str) -> None:
+        """Note the end of a call; Redis is told of many at once, a moment later."""
+        self._ended.setdefault(provider, []).append(attempt)
+        if self._teller is None or self._teller.done():
+            self._teller = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(_TELL_AFTER_S)
+        ended, self._ended = self._ended, {}
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for provider, attempts in ended.items():
+                pipeline.zrem(self._key(provider, "in_flight"), *attempts)
+            await pipeline.execute()
+        except (RedisError, OSError) as error:
+            # Calls that nobody ended end by themselves when their time is over.
+            log.warning("budget_not_given_back", error=str(error))
+
+    async def close(self) -> None:
+        """Wait until Redis has been told."""
+        if self._teller is not None:
+            await asyncio.wait([self._teller])
+
+    async def pause(self, provider: str, seconds: float) -> None:
+        """Leave a provider alone, all workers at once; a longer pause that runs already stays."""
+        key, pause_ms = self._key(provider, "pause"), max(int(seconds * 1000), 1)
+        try:
+            if int(await self._redis.pttl(key)) < pause_ms:
+                await self._redis.set(key, "1", px=pause_ms)
+                log.warning("provider_paused", provider=provider, seconds=round(seconds, 1))
+        except (RedisError, OSError) as error:
+            log.warning("provider_not_paused", provider=provider, error=str(error))
+
+    async def down(self, provider: str) -> None:
+        """Note a call that found the provider down; enough in a row open its breaker."""
+        self._failing.add(provider)
+        try:
+            failures, opened = await self._fail(
+                keys=[self._key(provider, "breaker")],
+                args=[
+                    BREAKER_THRESHOLD,
+                    _KEEP_MS,
+                    round(breaker_pause_s(1) * 1000),
+                    round(BREAKER_PAUSE_MAX_S * 1000),
+                ],
+            )
+        except (RedisError, OSError) as error:
+            log.warning("breaker_not_told", provider=provider, error=str(error))
+            return
+        if opened:
+            log.error(
+                "breaker_open",
+                provider=provider,
+                failures=int(failures),
+                seconds=breaker_pause_s(int(opened)),
+            )
+
+    async def up(self, provider: str) -> None:
+        """Note a call that found the provider up: its breaker closes. Redis is told once a second at most."""
+        now = asyncio.get_running_loop().time()
+        if now - self._up_at.get(provider, -_UP_EVERY_S) < _UP_EVERY_S and provider not in self._failing:
+            return
+        self._up_at[provider] = now
+        self._failing.discard(provider)
+        try:
+            if await self._redis.delete(self._key(provider, "breaker")):
+                log.info("breaker_closed", provider=provider)
+        except (RedisError, OSError) as error:
+            log.warning("breaker_not_told", provider=provider, error=str(error))
+
+    def _key(self, provider: str, part: str) -> str:
+        return f"{self._prefix}budget:{{{provider}}}:{part}"

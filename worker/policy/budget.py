@@ -1,0 +1,78 @@
+"""A provider's budget: how many calls it takes, how long it is left alone, when it counts as down. Pure.
+
+What all workers share lives in Redis (`worker/io/budget.py`); how it is dealt out is decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from models.answer import Answer, Fault, Judgement, Verdict
+from models.provider import Provider
+
+T = TypeVar("T")
+
+BUDGET_SPENT: Final = "provider_budget_spent"
+PROVIDER_PAUSED: Final = "provider_paused"
+BREAKER_OPEN: Final = "provider_breaker_open"
+
+#: So many calls in a row that found the provider down open its breaker.
+BREAKER_THRESHOLD: Final = 10
+#: The breaker's first pause; it doubles with each probe that fails.
+BREAKER_PAUSE_S: Final = 5.0
+BREAKER_PAUSE_MAX_S: Final = 60.0
+#: Nobody knows a provider's rate: accounts of unknown age are spread as if it took this many a second.
+ASSUMED_REQUESTS_PER_S: Final = 50.0
+
+_DOWN_FAULTS: Final = frozenset({Fault.CONNECT, Fault.DNS, Fault.TLS, Fault.TIMEOUT, Fault.BROKEN})
+_TOO_MANY: Final = 429
+_SERVER_ERROR: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one provider takes. None: as much as there is."""
+
+    requests_per_s: float | None
+    max_in_flight: int
+
+
+def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: int) -> Limits:
+    """Give a provider's limits: its data's, else the settings'."""
+    return Limits(
+        provider.requests_per_s if provider.requests_per_s is not None else requests_per_s,
+        provider.max_in_flight if provider.max_in_flight is not None else max_in_flight,
+    )
+
+
+def is_down(answer: Answer) -> bool:
+    """Tell whether an answer says that the provider is down, whoever asked."""
+    return answer.fault in _DOWN_FAULTS or (answer.status is not None and answer.status >= _SERVER_ERROR)
+
+
+def pauses_provider(answer: Answer, judgement: Judgement) -> bool:
+    """Tell whether an answer asks every worker to leave the provider alone, and not just for this account."""
+    too_many = answer.status == _TOO_MANY or (answer.retry_after_s is not None and is_down(answer))
+    return judgement.verdict is Verdict.RATE_LIMITED and too_many
+
+
+def breaker_pause_s(opened: int) -> float:
+    """Give the pause after a breaker opened for the n-th time in a row (from 1), seconds."""
+    return float(min(BREAKER_PAUSE_S * 2 ** min(opened - 1, 30), BREAKER_PAUSE_MAX_S))
+
+
+def slots(count: int, *, start: float, requests_per_s: float | None, jitter: float) -> list[float]:
+    """Spread accounts that had to wait: times from `start` on at the provider's rate, epoch seconds.
+
+    Without a known rate they come back as if it took `ASSUMED_REQUESTS_PER_S`, so that no pause ends in a
+    stampede.
+    """
+    gap_s = 1 / (requests_per_s or ASSUMED_REQUESTS_PER_S)
+    return [start + (nth + jitter) * gap_s for nth in range(count)]
+
+
+def within(items: list[T], requests_per_s: float | None, interval_s: float) -> tuple[list[T], list[T]]:
+    """Split what one plan found of a provider into what it takes until the next plan, and what has to wait."""
+    most = len(items) if requests_per_s is None else max(1, round(requests_per_s * interval_s))
+    return items[:most], items[most:]
