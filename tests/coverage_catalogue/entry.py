@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def response(self) -> Mapping[str, str]:
-        return self.data.get("token_response", {})
+        return dict(self.data.get("token_response", {}))
 
     @property
     def params(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
@@ -14,7 +15,7 @@ from models.account import RefreshMethod
 from models.answer import Answer
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
-from models.token import Secret
+from models.token import Secret, TokenResponse
 from worker.io.provider import ProviderClient
 
 NOW = 1_800_000_000.0
@@ -54,14 +55,17 @@ def account(of: Provider | None = None, /, **fields: object) -> RefreshRequest:
     """An account with an id, a secret and both tokens; `custom` gives its custom fields as texts."""
     custom = fields.pop("custom", {})
     assert isinstance(custom, Mapping)
-    secrets = {name: fields.pop(name, default) for name, default in _CREDENTIALS.items()}
+    texts = {name: fields.pop(name, default) for name, default in _CREDENTIALS.items()}
+    secrets: dict[str, Any] = {
+        name: None if text is None else Secret(str(text)) for name, text in texts.items()
+    }
     return RefreshRequest(
         account_id="acct-1",
         provider=of or provider(),
         refresh_method=RefreshMethod(str(fields.pop("refresh_method", "body"))),
         client_id=fields.pop("client_id", "client-1"),  # type: ignore[arg-type]
         custom_fields={name: Secret(str(value)) for name, value in custom.items()},
-        **{name: None if text is None else Secret(str(text)) for name, text in secrets.items()},
+        **secrets,
         **fields,  # type: ignore[arg-type]
     )
 
@@ -89,3 +93,23 @@ def query(request: httpx.Request) -> dict[str, str]:
 
 def json_body(request: httpx.Request) -> object:
     return json.loads(request.content)
+
+
+async def read(
+    body: object = b"",
+    /,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    knobs: Mapping[str, object] | None = None,
+    **fields: object,
+) -> Answer:
+    """Answer one call with this body (bytes as they are, the rest as JSON), and give what was read."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    wire = Wire(httpx.Response(status, content=content, headers=headers))
+    return await wire.call(account(provider(**(knobs or {})), **fields))
+
+
+def token_of(answer: Answer) -> TokenResponse:
+    assert answer.token is not None
+    return answer.token

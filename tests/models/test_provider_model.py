@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
@@ -108,6 +109,19 @@ def test_there_is_a_schema_for_editors_and_it_explains() -> None:
     unexplained = [name for name, knob in schema["properties"].items() if "description" not in knob]
     assert unexplained == []
     assert json.loads(json.dumps(schema)) == schema
+
+
+def test_what_the_schema_takes_the_model_takes() -> None:
+    """The short forms too, so that an editor does not underline what is right."""
+    knobs = {
+        "name": "p",
+        "token_url": ["https://${account.a}/t", "https://b.example.com/t"],
+        "publish_fields": ["instance_url"],
+        "response": {"access_token": "data.token", "scope": ["a", "b"]},
+        "error_rules": [{"status": 418, "verdict": "retry", "reason": "teapot"}],
+    }
+    jsonschema.validate(knobs, Provider.model_json_schema())
+    Provider.model_validate(knobs)
 
 
 def test_a_provider_survives_json() -> None:
