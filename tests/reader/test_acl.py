@@ -164,7 +164,7 @@ def test_nothing_else(acl_server: AclRedisServer, user: str, command: str) -> No
     words: list[Any] = command.split()
     with (
         redis.Redis.from_url(acl_server.url_as(user)) as client,
-        pytest.raises(redis.ResponseError, match="(?i)no permissions"),
+        pytest.raises(redis.ResponseError, match=r"(?i)no permissions"),
     ):
         client.execute_command(*words)
 
