@@ -277,16 +277,21 @@ async def test_the_deadline_is_looked_at_again_when_the_connection_stands(
     await client.aclose()
 
 
-async def test_a_connection_that_is_not_made_in_time_sent_nothing(client: ProviderClient) -> None:
+@pytest.mark.parametrize(("connect_timeout_s", "time_s"), [(10.0, 0.3), (0.3, 60.0)])
+async def test_a_connection_that_is_not_made_in_time_sent_nothing(
+    connect_timeout_s: float, time_s: float
+) -> None:
     """A full backlog: the provider neither takes the connection nor refuses it."""
+    client = ProviderClient(allow_http_hosts=["127.0.0.1"], connect_timeout_s=connect_timeout_s)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as crowd:
         address = listener.getsockname()
         for _ in range(8):
             one = crowd.enter_context(socket.socket())
             one.setblocking(False)
             one.connect_ex(address)
-        answer = await call(client, at(f"http://127.0.0.1:{address[1]}/token"), 0.3)
+        answer = await call(client, at(f"http://127.0.0.1:{address[1]}/token"), time_s)
     assert (answer.fault, answer.spent) == (Fault.CONNECT, False)
+    await client.aclose()
 
 
 async def test_cancellation_goes_through(client: ProviderClient) -> None:

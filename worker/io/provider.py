@@ -29,6 +29,8 @@ from worker.io.provider_wire import (
     open_transport,
 )
 
+#: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
+CONNECT_TIMEOUT_S: Final = 10.0
 #: What a transport raises when there is no (whole) response.
 _WIRE_ERRORS: Final = (
     httpx.HTTPError,
@@ -52,6 +54,8 @@ class ProviderClient:
         allow_http_hosts: hosts that may be asked without TLS; every other http:// is refused.
         transport: another wire, for tests.
         now: epoch seconds, for signed assertions and dates.
+        connect_timeout_s: how long a connection may take to stand, TLS included. Reading has no limit of its
+            own: the deadline of the call holds for all of it.
     """
 
     def __init__(
@@ -61,9 +65,11 @@ class ProviderClient:
         allow_http_hosts: Collection[str] = (),
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], float] = wall_clock,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._builder = RequestBuilder(allow_http_hosts)
         self._now = now
+        self._timeout = {"connect": connect_timeout_s}
         self._trust = Trust(ca_file)
         self._transport = (
             open_transport(self._trust.context) if transport is None else AnnouncedTransport(transport)
@@ -103,6 +109,7 @@ class ProviderClient:
     async def _exchange(self, wire: WireRequest, request: RefreshRequest, sending: Sending) -> Answer:
         response: httpx.Response | None = None
         content = Content()
+        wire.http.extensions["timeout"] = self._timeout
         try:
             async with asyncio.timeout_at(sending.deadline):
                 if sending.over:
