@@ -81,8 +81,8 @@ def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
 
 
 def _is_sent(provider: Provider, auth: ClientAuth, name: str) -> bool:
-    """Tell whether a credential travels: a provider's `params` may leave out what is a parameter."""
-    return auth in _IN_A_HEADER or provider.params.get(name, "") is not None
+    """Tell whether a credential travels: a provider's `params` may leave out, or give itself, what is a parameter."""
+    return auth in _IN_A_HEADER or name not in provider.params
 
 
 def _address_problems(provider: Provider, request: RefreshRequest) -> list[str]:
