@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from models.attempt import Trigger
-from worker.app import CALLBACK, REFRESH, app
+from worker.app import app
+from worker.bootsteps import REFRESH, dispatch_with
 from worker.errors import Unreachable
 from worker.events import log
-from worker.plan import MESSAGE_EXPIRES_S, Undeliverable
+from worker.plan import MESSAGE_EXPIRES_S
 from worker.runtime import runtime
 
 
@@ -22,7 +21,7 @@ def plan() -> dict[str, Any]:
     try:
         if here.run(here.reconciler.needed()):
             app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
-        done = here.planner(dispatch, REFRESH).plan()
+        done = here.planner(dispatch_with(app), REFRESH).plan()
     except (Unreachable, OperationalError) as error:
         log.error("not_planned", error=str(error))
         return {"planned": 0, "error": str(error)}
@@ -32,20 +31,3 @@ def plan() -> dict[str, Any]:
     if done.accounts:
         log.info("plan", **summary)
     return summary
-
-
-def dispatch(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
-    """Send one refresh message.
-
-    Raises:
-        Undeliverable: the broker is away.
-    """
-    try:
-        app.send_task(
-            "refreshd.refresh",
-            kwargs={"accounts": [list(pair) for pair in accounts], "reason": trigger.value},
-            queue=CALLBACK if callback else REFRESH,
-            expires=MESSAGE_EXPIRES_S,
-        )
-    except OperationalError as error:
-        raise Undeliverable(str(error)) from error

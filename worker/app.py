@@ -16,18 +16,14 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from celery.signals import celeryd_after_setup, setup_logging, worker_process_shutdown, worker_shutdown
 from kombu import Queue
 
+from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
 from worker.errors import RefreshdError
 from worker.events import configure_logging, log
 from worker.io.broker import TRANSPORT_OPTIONS, broker_url, survive_lost_connections
+from worker.liveness import Liveness
 from worker.plan import MESSAGE_EXPIRES_S
 from worker.runtime import Stores, close_runtime
 from worker.settings import Settings, load_settings
-
-#: In the order in which a worker empties them.
-URGENT: Final = "urgent"
-CONTROL: Final = "control"
-REFRESH: Final = "refresh"
-CALLBACK: Final = "callback"
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
@@ -94,6 +90,7 @@ if settings.flower_basic_auth is not None:
 os.environ.setdefault("FLOWER_PORT", str(settings.flower_port))
 
 app = _configured(settings)
+app.steps["worker"].update({Liveness, Reports})
 
 
 @setup_logging.connect

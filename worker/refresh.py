@@ -32,6 +32,7 @@ from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.budget import Limits, slots
 from worker.policy.gate import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Refusal, refusal
+from worker.policy.reported import report_refusal
 from worker.policy.verdict import judge
 from worker.settle import Settler, Settling
 
@@ -43,6 +44,10 @@ PROVIDER_UNKNOWN = "provider_unknown"
 REDIS_UNREACHABLE = "redis_unreachable"
 DATABASE_UNREACHABLE = "database_unreachable"
 ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
+
+
+#: Entries of an account's history that a report is judged by.
+REPORTS_LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,9 @@ class Refresher:
             for account_id, stash in taken.items():
                 account = found.get(account_id)
                 refused = refusal(account, seen=seen[account_id], trigger=trigger, now=self._clock.now())
+                if refused is None and trigger is Trigger.REPORTED:
+                    latest = await self._sql(self._history.of, account_id, limit=REPORTS_LOOKED_AT)
+                    refused = report_refusal(latest, now=self._clock.now())
                 if account is None or refused:
                     refused = refused or Refusal(Outcome.SUPERSEDED, GENERATION_MOVED)
                     generation = account.generation if account else seen[account_id]

@@ -85,7 +85,8 @@ def _not_now(account: Account, now: float) -> dict[str, Any] | None:
 
 
 def _send(accounts: Sequence[Account]) -> list[str]:
-    from worker.app import CALLBACK, URGENT, app
+    from worker.app import app
+    from worker.bootsteps import CALLBACK, URGENT
 
     plain = [(a.id, a.generation) for a in accounts if a.refresh_method != RefreshMethod.CALLBACK]
     groups = [(plain[i : i + _GROUP], URGENT) for i in range(0, len(plain), _GROUP)]

@@ -1,0 +1,63 @@
+"""What a worker process does beside its tasks: it reads what connectors report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from celery import Celery, bootsteps
+from kombu.exceptions import OperationalError
+
+from models.attempt import Trigger
+from refreshd_reader.contract import Keys
+from worker.io.redis import connect
+from worker.plan import MESSAGE_EXPIRES_S, Dispatch, Undeliverable
+from worker.reports import ReportReader
+from worker.settings import load_settings
+
+#: In the order in which a worker empties them.
+URGENT: Final = "urgent"
+CONTROL: Final = "control"
+REFRESH: Final = "refresh"
+CALLBACK: Final = "callback"
+
+
+def dispatch_with(app: Celery) -> Dispatch:
+    """Give the function that sends refresh messages."""
+
+    def dispatch(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
+        planned = CALLBACK if callback else REFRESH
+        try:
+            app.send_task(
+                "refreshd.refresh",
+                kwargs={"accounts": [list(pair) for pair in accounts], "reason": trigger.value},
+                queue=planned if trigger is Trigger.PLANNED or callback else URGENT,
+                expires=MESSAGE_EXPIRES_S,
+            )
+        except OperationalError as error:
+            raise Undeliverable(str(error)) from error
+
+    return dispatch
+
+
+class Reports(bootsteps.StartStopStep):
+    """Reads `refreshd:rejected` in every worker that takes urgent refreshes."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, _parent: Any, **_: Any) -> None:
+        self._reader: ReportReader | None = None
+
+    def start(self, parent: Any) -> None:
+        if URGENT not in parent.app.amqp.queues.consume_from:
+            return
+        settings = load_settings()
+        redis = connect(settings.redis)
+        self._reader = ReportReader(
+            redis, Keys(settings.redis_prefix), dispatch_with(parent.app), consumer=parent.hostname
+        )
+        self._reader.start()
+
+    def stop(self, _parent: Any) -> None:
+        if self._reader is not None:
+            self._reader.stop()

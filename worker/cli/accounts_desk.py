@@ -1,0 +1,67 @@
+"""What every `refreshd accounts` command works with, put together from the settings of its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from worker.accounts.apply import Applier, Intent, Spread
+from worker.accounts.check import Checker
+from worker.accounts.editing import Editor
+from worker.accounts.importing import Importer
+from worker.accounts.publish import NO_REDIS, CommandShelf
+from worker.cli.output import err, stores
+from worker.io.accounts import Accounts
+from worker.io.provider_request import RequestBuilder
+from worker.runtime import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Stores, and whoever writes to them."""
+
+    stores: Stores
+    accounts: Accounts
+    applier: Applier
+    shelf: CommandShelf
+
+    @property
+    def editor(self) -> Editor:
+        return Editor(accounts=self.accounts, applier=self.applier, shelf=self.shelf, clock=self.stores.clock)
+
+    def importer(self, *, replace_tokens: bool) -> Importer:
+        return Importer(
+            accounts=self.accounts,
+            applier=self.applier,
+            shelf=self.shelf,
+            clock=self.stores.clock,
+            intent=Intent.FILE_REPLACES if replace_tokens else Intent.FILE,
+        )
+
+
+@contextmanager
+def open_desk() -> Iterator[Desk]:
+    """Open the stores for a command that writes, and say at its end what Redis was not told.
+
+    Raises:
+        SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
+    """
+    here = stores()
+    checker = Checker(
+        known=here.providers.known,
+        provider_of=here.providers.of,
+        check_url=RequestBuilder(here.settings.allow_http_hosts).check,
+    )
+    applier = Applier(vault=here.vault, checker=checker, spread=Spread(here.settings.requests_per_s))
+    with CommandShelf(redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule) as shelf:
+        yield Desk(here, Accounts(here.engine), applier, shelf)
+        if shelf.unpublished:
+            reason = shelf.unreachable
+            what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"
+            err.print(
+                f"not published yet: {what}; a running worker publishes it as soon as both are there",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )

@@ -1,0 +1,127 @@
+"""`refreshd accounts list` and `show`: what is stored, and never a secret."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.account import Account, RefreshMethod, Status
+from worker.accounts.view import listed, masked
+from worker.cli.output import ago_or_in, err, out, print_json, stores
+from worker.errors import UnknownAccount
+from worker.io.accounts import Accounts, Filter
+from worker.io.vault import Vault
+
+#: A table that is not on a terminal is for `grep`: no cell is broken.
+_WIDE: Final = 400
+#: Rows of a table; a script gets all.
+_ROWS_SHOWN: Final = 100
+
+_STYLES: Final = {
+    Status.ACTIVE: "green",
+    Status.DEGRADED: "yellow",
+    Status.REAUTHORIZE: "red",
+    Status.MISCONFIGURED: "red",
+    Status.DISABLED: "dim",
+}
+_TIMES: Final = frozenset(
+    {"issued_at", "expires_at", "next_refresh_at", "status_at", "created_at", "refresh_token_expires_at"}
+)
+
+
+def list_accounts(
+    status: Annotated[Status | None, typer.Option(help="Only accounts in this status.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only this provider's accounts.")] = None,
+    method: Annotated[RefreshMethod | None, typer.Option(help="Only accounts refreshed this way.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many. Default: {_ROWS_SHOWN}, with --json all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
+) -> None:
+    """List accounts with their status, in the order of their ids. Secrets are not shown."""
+    here = stores()
+    accounts = Accounts(here.engine)
+    wanted = Filter(status.value if status else None, provider, method.value if method else None)
+    if as_json:
+        for account in accounts.all(wanted, limit=limit):
+            print_json(listed(account))
+        return
+    shown = list(accounts.all(wanted, limit=limit or _ROWS_SHOWN))
+    if not shown:
+        _say_none(accounts.count())
+        return
+    console = out if out.is_terminal else Console(width=_WIDE, highlight=False)
+    console.print(_table(shown, here.clock.now()))
+    more = accounts.count(wanted) - len(shown)
+    if more > 0:
+        err.print(f"... and {more:,} more: --limit N, or --json for all", style="dim")
+
+
+def show(
+    account_id: Annotated[str, typer.Argument(metavar="ID", help="The account's id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show all that is stored of one account, every secret masked (`refreshd token ID --reveal` shows a token)."""
+    here = stores()
+    account = Accounts(here.engine).find([account_id]).get(account_id)
+    if account is None:
+        raise UnknownAccount(account_id)
+    found = _shown(account, here.vault)
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _lines(found):
+        table.add_row(name, _words(name, value, here.clock.now()))
+    out.print(table)
+
+
+def _shown(account: Account, vault: Vault) -> dict[str, Any]:
+    return masked(account, vault)
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat += [(f"{name}.{inner}", text) for inner, text in value.items()]
+        elif value not in (None, ""):
+            flat.append((name, value))
+    return flat
+
+
+def _words(name: str, value: Any, now: float) -> str:
+    if name in _TIMES:
+        return f"{ago_or_in(value, now=now)} ({value:.0f})"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(accounts: list[Account], now: float) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("account", "provider", "status", "method", "session", "refresh", "token ends", "reason"):
+        table.add_column(heading, overflow="fold")
+    for account in accounts:
+        table.add_row(
+            account.id,
+            account.provider,
+            f"[{_STYLES[Status(account.status)]}]{account.status}",
+            account.refresh_method,
+            account.session_management,
+            ago_or_in(account.next_refresh_at, now=now),
+            ago_or_in(account.expires_at, now=now),
+            account.reason or account.due_reason,
+        )
+    return table
+
+
+def _say_none(in_all: int) -> None:
+    if in_all:
+        err.print(f"No account is like that; {in_all:,} are stored in all.")
+        return
+    err.print("No accounts yet. Import a file:  refreshd accounts import FILE", markup=False)
+    err.print("or add one by hand:              refreshd accounts add ID --provider NAME", markup=False)
