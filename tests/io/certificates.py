@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-
 #: Python 3.13 verifies as strictly as RFC 5280 says: an authority states what its key is for.
 _SIGNS_CERTIFICATES = x509.KeyUsage(
     digital_signature=False,
