@@ -7,6 +7,7 @@ alone, and reading goes on at the next one.
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, Final
@@ -16,7 +17,11 @@ from worker.accounts.source import ROW_MAX_BYTES, Raw, UnreadableFile
 
 _DELIMITERS: Final = (",", ";", "\t")
 #: A quoted field may span lines (a PEM has some thirty); a quote that is never closed must not take the file.
-_LINES_PER_ROW_MAX: Final = 1000
+_LINES_PER_ROW_MAX: Final = 200
+#: What the decoder makes of bytes that are no UTF-8.
+_UNDECODED: Final = re.compile(r"[\udc80-\udcff]")
+#: Stands for a line that is too long to be kept.
+_TOO_LONG: Final = "\0"
 
 
 def csv_rows(stream: BinaryIO, name: str) -> Iterator[Raw]:
@@ -26,7 +31,11 @@ def csv_rows(stream: BinaryIO, name: str) -> Iterator[Raw]:
         UnreadableFile: the first line names no columns.
     """
     lines = _Lines(stream)
-    header = lines.next() or ""
+    header = lines.next()
+    while header is not None and not header.strip():
+        header = lines.next()
+    if header is None:
+        return iter(())
     delimiter, columns = _columns(header, name)
     return _rows(lines, columns, delimiter)
 
@@ -35,7 +44,7 @@ def _columns(header: str, name: str) -> tuple[str, list[str]]:
     candidates = [(delimiter, _cells(header, delimiter)) for delimiter in _DELIMITERS]
     delimiter, columns = max(candidates, key=lambda one: sum(column_of(cell) is not None for cell in one[1]))
     kinds = {column.kind for cell in columns if (column := column_of(cell))}
-    if header.strip() and Kind.ID not in kinds:
+    if Kind.ID not in kinds:
         # The names are not shown: a file without a header has secrets there.
         raise UnreadableFile(f"{name}: the first line must name the columns, and `id` is not among them")
     if len(set(columns)) < len(columns):
@@ -56,10 +65,13 @@ def _rows(lines: _Lines, columns: list[str], delimiter: str) -> Iterator[Raw]:
         if not first.strip():
             continue
         line, taken = lines.number, [first]
+        if first == _TOO_LONG:
+            yield Raw(line, None, f"is longer than {ROW_MAX_BYTES:,} bytes")
+            continue
         cells, reason = _record(lines, taken, delimiter)
         if not reason and len(cells) != len(columns):
             reason = f"has {len(cells)} cells where the first line names {len(columns)} columns"
-        if not reason and any("\udc80" <= char <= "\udcff" for cell in cells for char in cell if char > "~"):
+        if not reason and any(_UNDECODED.search(text) for text in taken if not text.isascii()):
             reason = "is not UTF-8 text"
         if reason:
             lines.give_back(taken[1:])
@@ -82,8 +94,6 @@ def _record(lines: _Lines, taken: list[str], delimiter: str) -> tuple[list[str],
             size += len(following)
             yield following
 
-    if len(taken[0]) > ROW_MAX_BYTES:
-        return [], f"is longer than {ROW_MAX_BYTES:,} characters"
     try:
         return next(csv.reader(feed(), delimiter=delimiter, strict=True), []), ""
     except csv.Error as error:
@@ -106,11 +116,12 @@ class _Lines:
         raw = self._stream.readline(ROW_MAX_BYTES + 2)
         if not raw:
             return None
-        kept = raw
-        while not raw.endswith(b"\n") and raw:
-            raw = self._stream.readline(ROW_MAX_BYTES)
         self.number += 1
-        return kept.decode(errors="surrogateescape")
+        if len(raw) <= ROW_MAX_BYTES + 1:
+            return raw.decode(errors="surrogateescape")
+        while raw and not raw.endswith(b"\n"):
+            raw = self._stream.readline(ROW_MAX_BYTES)
+        return _TOO_LONG
 
     def give_back(self, lines: list[str]) -> None:
         self._returned.extendleft(reversed(lines))

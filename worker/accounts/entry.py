@@ -123,10 +123,11 @@ class _Reading:
             return
         if _is_empty(value):
             if column.empty_means is None:
-                if self.empty_takes_back:
-                    self._store(column, None)
-                return
-            value = column.empty_means
+                if not self.empty_takes_back:
+                    return
+                value = None
+            else:
+                value = column.empty_means
         where = f"{column.kind}.{column.field}"
         if where in self._names:
             self.problems.append(
@@ -148,6 +149,8 @@ class _Reading:
                 reader = timeout_minutes if column.in_minutes else SETTING_READERS[name]
                 entry.settings[name] = None if value is None else reader(value)
             case Kind.SECRET:
+                if value is None and name != "client_secret":
+                    raise ValueError("a stored token is not deleted: disable the account, or remove it")
                 entry.secrets[name] = None if value is None else secret(value)
             case Kind.OF_THE_TOKEN:
                 entry.of_the_token[name] = None if value is None else TOKEN_READERS[name](value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -154,7 +155,9 @@ def json_rows(stream: BinaryIO) -> Iterator[Raw]:
 
 def _json_row(line: int, raw: bytes) -> Raw:
     try:
-        row = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
+        row = json.loads(
+            raw.decode(), object_pairs_hook=_unique, parse_constant=_no_number, parse_float=finite
+        )
     except UnicodeDecodeError:
         return Raw(line, None, "is not UTF-8 text")
     except RecursionError:
@@ -179,3 +182,9 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_number(word: str) -> object:
     raise ValueError(f"is no JSON: {word}")
+
+
+def finite(text: str) -> float | str:
+    """Read a number; one that is larger than any float stays text."""
+    number = float(text)
+    return number if math.isfinite(number) else text

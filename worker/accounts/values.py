@@ -175,6 +175,11 @@ def shown(value: object) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
+def printable(text: str) -> str:
+    """Give a text from a file so that no terminal and no encoding stumbles over it."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
 SETTING_READERS: Final[dict[str, Callable[[object], Value]]] = {
     "provider": provider_name,
     "client_id": plain_text,
@@ -220,7 +225,7 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def _one_of(
-    words: type[ClientAuth] | type[RefreshMethod] | type[SessionManagement],
+    words: type[ClientAuth | RefreshMethod | SessionManagement],
     value: object,
     aliases: dict[str, ClientAuth] | dict[str, RefreshMethod] | dict[str, SessionManagement],
 ) -> str:

@@ -13,13 +13,13 @@ from typing import BinaryIO, Final
 
 import yaml
 
-from worker.accounts.source import Raw, UnreadableFile
+from worker.accounts.source import Raw, UnreadableFile, finite
 
 #: More values than any account has: an alias of aliases of aliases must not fill the memory.
 _VALUES_MAX: Final = 10_000
 _DEPTH_MAX: Final = 30
 
-_JSON_SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?|true|false|null")
+_JSON_SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
@@ -46,8 +46,9 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[Raw]:
         if _to_the_list(events, name):
             while not isinstance(events.peek(), yaml.SequenceEndEvent):
                 yield _row(events)
-        for _ in iter(events.next, None):
-            pass
+        for event in iter(events.next, None):
+            if isinstance(event, yaml.DocumentStartEvent):
+                raise UnreadableFile(f"{name}: holds several documents (`---`): one is expected")
     except yaml.YAMLError as error:
         raise UnreadableFile(f"{name}: {_in_words(error)}") from None
     except UnicodeDecodeError:
@@ -105,7 +106,7 @@ class _Events:
 
     def line(self) -> int:
         event = self.peek()
-        return event.start_mark.line + 1 if event is not None else 0
+        return event.start_mark.line + 1 if event is not None and event.start_mark is not None else 0
 
 
 class _Value:
@@ -119,11 +120,12 @@ class _Value:
     def build(self, depth: int = 0) -> object:
         event = self._events.next()
         self._count += 1
-        if depth > _DEPTH_MAX:
-            self._note("is nested too deeply")
+        if depth > _DEPTH_MAX and isinstance(event, yaml.CollectionStartEvent):
+            self._skip()
+            return None
         match event:
             case yaml.AliasEvent():
-                return self._aliased(event.anchor)
+                return self._aliased(event.anchor or "")
             case yaml.ScalarEvent():
                 value = self._scalar(event)
             case yaml.SequenceStartEvent():
@@ -134,6 +136,15 @@ class _Value:
         if anchor:
             self._events.anchored[anchor] = (value, self._count)
         return value
+
+    def _skip(self) -> None:
+        """Go behind the end of a collection that has just begun."""
+        self._note("is nested too deeply")
+        open_collections = 1
+        while open_collections:
+            event = self._events.next()
+            open_collections += isinstance(event, yaml.CollectionStartEvent)
+            open_collections -= isinstance(event, yaml.CollectionEndEvent)
 
     def _list(self, depth: int) -> list[object]:
         found: list[object] = []
@@ -168,7 +179,7 @@ class _Value:
             return None
         if text in _BOOLS:
             return _BOOLS[text]
-        return json.loads(text) if _JSON_SCALAR.fullmatch(text) else text
+        return json.loads(text, parse_float=finite) if _JSON_SCALAR.fullmatch(text) else text
 
     def _aliased(self, anchor: str) -> object:
         value, count = self._events.anchored.get(anchor, (None, 0))

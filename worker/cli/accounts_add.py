@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 import typer
@@ -102,7 +102,7 @@ def add(
     report(applied, as_json=as_json)
 
 
-def _resolved(given: dict[str, object]) -> Iterator[tuple[str, object]]:
+def _resolved(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in given.items():
         if value is None and name in SECRETS:
             yield name, os.environ.get(variable_of(name))

@@ -14,6 +14,7 @@ from worker.accounts.publish import NO_REDIS, CommandShelf
 from worker.cli.output import err, stores
 from worker.io.accounts import Accounts
 from worker.io.provider_request import RequestBuilder
+from worker.policy.budget import ASSUMED_REQUESTS_PER_S
 from worker.runtime import Stores
 
 
@@ -53,7 +54,8 @@ def open_desk() -> Iterator[Desk]:
         provider_of=here.providers.of,
         check_url=RequestBuilder(here.settings.allow_http_hosts).check,
     )
-    applier = Applier(vault=here.vault, checker=checker, spread=Spread(here.settings.requests_per_s))
+    spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
+    applier = Applier(vault=here.vault, checker=checker, spread=spread)
     with CommandShelf(redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule) as shelf:
         yield Desk(here, Accounts(here.engine), applier, shelf)
         if shelf.unpublished:

@@ -79,17 +79,22 @@ class RequestBuilder:
 
     def _url(self, text: str, *, fixed: bool, query: Mapping[str, str]) -> httpx.URL:
         if query:
-            return self._check(_with_query(text, query))
+            return self.check(_with_query(text, query))
         if not fixed:
-            return self._check(text)
+            return self.check(text)
         url = self._checked.get(text)
         if url is None:
             if len(self._checked) >= _URLS_REMEMBERED:
                 self._checked.clear()
-            url = self._checked[text] = self._check(text)
+            url = self._checked[text] = self.check(text)
         return url
 
-    def _check(self, text: str) -> httpx.URL:
+    def check(self, text: str) -> httpx.URL:
+        """Give a URL that a request may go to: https, or http to a host that is allowed it.
+
+        Raises:
+            Unbuildable: it is none.
+        """
         try:
             url = httpx.URL(text)
         except (httpx.InvalidURL, ValueError):

@@ -1,0 +1,324 @@
+"""A row, or an edit, applied to an account: what it shall be, and what became of it. Nothing is stored here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from models.account import Account, Status, fingerprint
+from models.provider import Provider
+from models.token import Secret, TokenResponse, TokenSet
+from worker.accounts.check import Checker
+from worker.accounts.decide import Decision, Outcome, TokenFacts, Tokens, decide, outcome
+from worker.accounts.entry import Entry, Problem, Refused
+from worker.accounts.opened import Opened
+from worker.io.clock import draw_jitter
+from worker.io.vault import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
+from worker.policy.due import (
+    ISSUE_TIME_UNKNOWN,
+    NO_TOKEN_YET,
+    due,
+    expiry,
+    refresh_token_expiry,
+    session_policy,
+    token_times,
+)
+
+#: The provider of an account that names none and brings its own address.
+GENERIC: Final = "generic"
+_TIMES: Final = frozenset({"issued_at", "expires_in", "expires_at"})
+_BEARER: Final = "Bearer"
+
+
+class Intent(Enum):
+    """Whose word it is."""
+
+    FILE = "file"
+    #: A file, by someone who has said that its tokens replace what is stored.
+    FILE_REPLACES = "file_replaces"
+    #: A person, for this account.
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One account as it shall be, and how it came to that."""
+
+    account: Account
+    outcome: Outcome
+    decision: Decision
+    #: Generation and config version that were read; None: the account is new.
+    seen: tuple[int, int] | None
+    #: Names of the fields that changed.
+    changed: tuple[str, ...] = ()
+    access_token: Secret | None = None
+    #: New tokens ended a state in which there were none to use.
+    recovered: bool = False
+    #: The tokens stay; only where they came from is noted.
+    source_only: bool = False
+
+
+class Spread:
+    """Gives accounts of unknown age their turn, one after the other at the rate that their provider takes.
+
+    So an import of a million accounts is no stampede that kills a million live tokens (DESIGN section 2).
+    """
+
+    def __init__(self, requests_per_s: float) -> None:
+        self._requests_per_s = requests_per_s
+        self._given: Counter[str] = Counter()
+
+    def schedule(self, account: Account, provider: Provider, *, now: float) -> None:
+        """Set when the account is due."""
+        rate = provider.requests_per_s or self._requests_per_s
+        policy = session_policy(account, provider, spread_s=1 / rate)
+        when = due(policy, token_times(account), jitter=account.jitter, now=now)
+        if when.at is not None and when.reason in {ISSUE_TIME_UNKNOWN, NO_TOKEN_YET}:
+            when = replace(when, at=when.at + self._given[account.provider] / rate)
+            self._given[account.provider] += 1
+        account.rescheduled(when.at, when.reason)
+
+
+class Applier:
+    """Applies entries, one at a time."""
+
+    def __init__(self, *, vault: Vault, checker: Checker, spread: Spread) -> None:
+        self._vault = vault
+        self._checker = checker
+        self._spread = spread
+
+    def add(self, entry: Entry, *, retired: int, now: float) -> Applied:
+        """Make a new account. `retired`: the generation at which one of this id was removed, or 0.
+
+        Raises:
+            Refused: it can't be stored.
+        """
+        account = Account(
+            id=entry.id,
+            provider=GENERIC,
+            generation=retired,
+            published_generation=-1,
+            jitter=draw_jitter(),
+            created_at=now,
+            status_at=now,
+        )
+        opened = Opened(account, self._vault)
+        configure(opened, entry)
+        if "provider" not in entry.settings and not (account.token_url or account.callback):
+            raise Refused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
+        provider = self._checker.provider(account)
+        file_fp = fingerprint(entry.refresh_token or entry.access_token)
+        decision = decide(TokenFacts(file_fp=file_fp, stored_fp=None, source_fp=None, same=False))
+        # Without an access token there is nothing to publish, and no generation yet.
+        self._take(opened, entry, provider, new_generation=entry.access_token is not None, now=now)
+        account.source_fp = file_fp
+        self._checker.check(opened, provider)
+        account.status = Status.ACTIVE if account.refresh_enabled else Status.DISABLED
+        self._spread.schedule(account, provider, now=now)
+        return Applied(account, Outcome.ADDED, decision, None, access_token=entry.access_token)
+
+    def change(
+        self, entry: Entry, account: Account, *, once_held: bool, intent: Intent, now: float
+    ) -> Applied:
+        """Apply an entry to an account that is there.
+
+        Args:
+            entry: what the row or the person says.
+            account: as it was just read; it is changed.
+            once_held: the account has sent or received the entry's refresh token.
+            intent: who says so.
+            now: epoch seconds.
+
+        Raises:
+            Refused: the account could not be stored like that.
+        """
+        seen, was = (account.generation, account.config_version), account.status
+        opened = Opened(account, self._vault)
+        changed = configure(opened, entry)
+        facts = _facts(opened, entry, once_held=once_held)
+        decision = decide(facts, replace=intent is not Intent.FILE)
+        provider = self._checker.provider(account)
+        if decision.tokens is Tokens.TAKE:
+            changed += [name for name, token in entry.secrets.items() if name != CLIENT_SECRET and token]
+        elif _describes_the_stored_token(opened, entry, intent):
+            changed += _describe(account, entry, provider)
+        if not changed:
+            source_only = decision.tokens is Tokens.SAME and facts.file_fp != facts.source_fp
+            if source_only:
+                account.source_fp = facts.file_fp
+            counted = outcome(decision, configuration_changed=False)
+            return Applied(account, counted, decision, seen, source_only=source_only)
+        if set(changed) - {ACCESS_TOKEN, REFRESH_TOKEN}:
+            account.reconfigured(now=now)
+        if decision.tokens is Tokens.TAKE:
+            self._take(opened, entry, provider, new_generation=True, now=now)
+            account.source_fp = facts.file_fp
+        self._checker.check(opened, provider)
+        self._spread.schedule(account, provider, now=now)
+        return Applied(
+            account,
+            outcome(decision, configuration_changed=True),
+            decision,
+            seen,
+            changed=tuple(dict.fromkeys(changed)),
+            access_token=opened.get(ACCESS_TOKEN),
+            recovered=decision.tokens is Tokens.TAKE and was not in {Status.ACTIVE, Status.DISABLED},
+        )
+
+    def _take(
+        self, opened: Opened, entry: Entry, provider: Provider, *, new_generation: bool, now: float
+    ) -> None:
+        """Put the entry's tokens in the place of the stored ones; one that it does not name stays."""
+        account = opened.account
+        access_token = entry.access_token or opened.get(ACCESS_TOKEN)
+        if entry.access_token or not access_token:
+            issued_at, expires_at = _times(entry, provider)
+            token_type, scope = entry.text("token_type") or _BEARER, entry.text("scope") or account.scope
+        else:
+            issued_at, expires_at = account.issued_at, account.expires_at
+            token_type, scope = account.token_type, account.scope
+        opened.set_tokens(
+            TokenSet(
+                access_token=access_token or Secret(""),
+                refresh_token=entry.refresh_token or opened.get(REFRESH_TOKEN),
+                token_type=token_type,
+                scope=scope,
+                issued_at=issued_at,
+                expires_at=expires_at,
+                refresh_token_expires_at=_refresh_token_end(account, entry, provider, issued_at),
+                extra=opened.stored_extra(),
+            ),
+            new_generation=new_generation,
+            now=now,
+        )
+
+
+def configure(opened: Opened, entry: Entry) -> list[str]:
+    """Write what an entry says of the configuration; gives the names of the fields that changed.
+
+    Raises:
+        Refused: a field is taken back that an account can't be without.
+    """
+    account, changed = opened.account, []
+    for name, value in entry.settings.items():
+        field = Account.model_fields[name]
+        if value is None and field.is_required():
+            raise Refused([Problem(name, "an account can't be without it")])
+        wanted = field.get_default() if value is None else value
+        if getattr(account, name) != wanted:
+            setattr(account, name, wanted)
+            changed.append(name)
+    if CLIENT_SECRET in entry.secrets and entry.secrets[CLIENT_SECRET] != opened.get(CLIENT_SECRET):
+        opened.set_client_secret(entry.secrets[CLIENT_SECRET])
+        changed.append(CLIENT_SECRET)
+    if entry.custom_fields or entry.all_custom_fields:
+        changed += _configure_custom_fields(opened, entry)
+    if entry.knobs:
+        knobs = _merged({} if account.knobs == "{}" else json.loads(account.knobs), entry.knobs)
+        text = json.dumps(knobs, sort_keys=True)
+        if text != account.knobs:
+            account.knobs = text
+            changed += sorted(entry.knobs)
+    return changed
+
+
+def _configure_custom_fields(opened: Opened, entry: Entry) -> list[str]:
+    stored = opened.custom_fields
+    kept = {} if entry.all_custom_fields else dict(stored)
+    fields = {name: value for name, value in {**kept, **entry.custom_fields}.items() if value is not None}
+    if fields == stored and not any(one.field == "custom_fields" for one in opened.unreadable()):
+        return []
+    opened.set_custom_fields(fields)
+    return ["custom_fields"]
+
+
+def _merged(stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in {**stored, **given}.items() if value is not None}
+
+
+def _facts(opened: Opened, entry: Entry, *, once_held: bool) -> TokenFacts:
+    account, access, refresh = opened.account, entry.access_token, entry.refresh_token
+    issued_at = entry.seconds("issued_at")
+    return TokenFacts(
+        file_fp=fingerprint(refresh or access),
+        stored_fp=opened.token_fingerprint(),
+        source_fp=account.source_fp,
+        same=(not refresh or fingerprint(refresh) == account.refresh_fp)
+        and (not access or access == opened.get(ACCESS_TOKEN)),
+        once_held=once_held,
+        file_issued_at=issued_at,
+        stored_issued_at=account.issued_at,
+        status=account.status,
+    )
+
+
+def _describes_the_stored_token(opened: Opened, entry: Entry, intent: Intent) -> bool:
+    """Tell whether what the entry says of a token is said of the stored one, and not of one before it."""
+    if not entry.of_the_token:
+        return False
+    if intent is Intent.PERSON:
+        return True
+    stored = opened.get(ACCESS_TOKEN)
+    issued_at, known = entry.seconds("issued_at"), opened.account.issued_at
+    if issued_at is not None and known is not None and issued_at < known:
+        return False
+    return entry.access_token == stored if stored else not entry.access_token
+
+
+def _describe(account: Account, entry: Entry, provider: Provider) -> list[str]:
+    """Write what an entry says of the token that stays; gives the names of the fields that changed."""
+    wanted: dict[str, object] = {}
+    if "token_type" in entry.of_the_token:
+        wanted["token_type"] = entry.text("token_type") or _BEARER
+    if "scope" in entry.of_the_token:
+        wanted["scope"] = entry.text("scope")
+    if _TIMES & entry.of_the_token.keys():
+        issued_at, expires_at = _times(entry, provider)
+        if "issued_at" not in entry.of_the_token and issued_at is None:
+            issued_at = account.issued_at
+            if "expires_in" in entry.of_the_token and issued_at is not None:
+                expires_at = _end(issued_at, entry, provider)
+        wanted["issued_at"] = issued_at
+        if {"expires_in", "expires_at"} & entry.of_the_token.keys():
+            wanted["expires_at"] = expires_at
+    changed = [name for name, value in wanted.items() if getattr(account, name) != value]
+    for name in changed:
+        setattr(account, name, wanted[name])
+    return changed
+
+
+def _times(entry: Entry, provider: Provider) -> tuple[float | None, float | None]:
+    """Give when the entry's access token was issued and when it ends, epoch seconds, None where unknown."""
+    issued_at, lifetime_s, end = (entry.seconds(name) for name in ("issued_at", "expires_in", "expires_at"))
+    if issued_at is None and end is not None and lifetime_s is not None and lifetime_s > 0:
+        issued_at = end - lifetime_s
+    if issued_at is None:
+        return None, None if provider.never_expires else end
+    return issued_at, _end(issued_at, entry, provider)
+
+
+def _end(issued_at: float, entry: Entry, provider: Provider) -> float | None:
+    if provider.never_expires:
+        return None
+    said = TokenResponse(
+        Secret(""), expires_in_s=entry.seconds("expires_in"), expires_at=entry.seconds("expires_at")
+    )
+    return expiry(said, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
+
+
+def _refresh_token_end(
+    account: Account, entry: Entry, provider: Provider, issued_at: float | None
+) -> float | None:
+    """Say when the refresh token has its hard end: known where each refresh brings a new one."""
+    if not entry.refresh_token:
+        return account.refresh_token_expires_at
+    if issued_at is None or not provider.rotates:
+        return None
+    said = TokenResponse(Secret(""), refresh_token=entry.refresh_token)
+    return refresh_token_expiry(
+        said, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
+    )

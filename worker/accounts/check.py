@@ -1,0 +1,142 @@
+"""Whether an account can be refreshed as it is configured: asked when it is stored, not at its first call."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from models.account import Account, RefreshMethod, SessionManagement
+from models.provider import Provider
+from models.provider_needs import check
+from models.refresh_request import RefreshRequest
+from models.template import TemplateError, parse
+from worker.accounts.entry import Problem, Refused
+from worker.accounts.opened import Opened
+from worker.io.provider_draft import Unbuildable
+
+#: So many checked URLs are remembered: accounts mostly share them.
+_URLS_REMEMBERED = 4096
+
+
+class Checker:
+    """Finds an account's provider, and says what is wrong with both together.
+
+    Args:
+        known: names of the providers that presets describe.
+        provider_of: gives an account's provider with the account's own knobs, None where there is none.
+        check_url: raises `Unbuildable` for a URL that no request may go to.
+    """
+
+    def __init__(
+        self,
+        *,
+        known: Collection[str],
+        provider_of: Callable[[Account], Provider | None],
+        check_url: Callable[[str], object],
+    ) -> None:
+        self._known = known
+        self._provider_of = provider_of
+        self._check_url = check_url
+        self._urls: dict[str, str | None] = {}
+
+    def provider(self, account: Account) -> Provider:
+        """Give the account's provider.
+
+        Raises:
+            Refused: nobody knows it, or it does not have one of the account's knobs.
+        """
+        try:
+            found = self._provider_of(account)
+        except ValidationError as error:
+            raise Refused([_knob_problem(item) for item in error.errors(include_input=False)]) from None
+        if found is None:
+            raise Refused([Problem("provider", self._unknown(account.provider))])
+        return found
+
+    def check(self, opened: Opened, provider: Provider) -> None:
+        """Check that a refresh could be sent. An account that is never refreshed by itself needs nothing.
+
+        Raises:
+            Refused: with everything that is missing or wrong.
+        """
+        account = opened.account
+        problems: list[Problem] = []
+        planned = account.refresh_enabled and account.session_management != SessionManagement.NONE
+        is_callback = account.refresh_method == RefreshMethod.CALLBACK
+        if planned and is_callback and not account.callback:
+            problems.append(Problem("callback", "refresh_method `callback` needs the callback's name"))
+        request = opened.request(provider)
+        if planned:
+            problems += [_split(problem) for problem in check(provider, request)]
+        problems += self._address_problems(request, own_only=is_callback or not planned)
+        problems = opened.unreadable() or _explained(problems, account)
+        if problems:
+            raise Refused(problems)
+
+    def _address_problems(self, request: RefreshRequest, *, own_only: bool) -> list[Problem]:
+        """Check where a request would go; of an account that sends none, only what stands there in full."""
+        try:
+            template = parse(request.token_url) if request.token_url else None
+        except TemplateError as error:
+            return [Problem("token_url", str(error))]
+        if template is None and not own_only:
+            template = request.provider.endpoint
+        if template is None or template.unresolved(request.variable):
+            return []
+        constant = template.constant
+        try:
+            reason = (
+                self._remembered(constant) if constant else self._url_problem(template.url(request.variable))
+            )
+        except TemplateError as error:
+            reason = str(error)
+        return [_split(reason)] if reason else []
+
+    def _remembered(self, url: str) -> str | None:
+        if url not in self._urls:
+            if len(self._urls) >= _URLS_REMEMBERED:
+                self._urls.clear()
+            self._urls[url] = self._url_problem(url)
+        return self._urls[url]
+
+    def _url_problem(self, url: str) -> str | None:
+        try:
+            self._check_url(url)
+        except Unbuildable as error:
+            return str(error)
+        return None
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._known, n=3)
+        hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ""
+        return (
+            f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint}"
+        )
+
+
+def _split(problem: str) -> Problem:
+    field, colon, reason = problem.partition(": ")
+    return Problem(field, reason) if colon and " " not in field else Problem("token_url", problem)
+
+
+def _knob_problem(item: ErrorDetails) -> Problem:
+    message = item["msg"].removeprefix("Value error, ")
+    location = ".".join(str(step) for step in item["loc"])
+    if location:
+        return Problem(location, message)
+    return _split(message) if ": " in message else Problem("provider", message)
+
+
+def _explained(problems: list[Problem], account: Account) -> list[Problem]:
+    """Leave out what is said twice, and point to the callback that stands there unused."""
+    if account.callback and account.refresh_method != RefreshMethod.CALLBACK:
+        problems = [
+            Problem(one.field, f"{one.reason} (or set refresh_method to `callback`)")
+            if one.field == "token_url"
+            else one
+            for one in problems
+        ]
+    return list(dict.fromkeys(problems))

@@ -1,0 +1,116 @@
+"""One account at a time, by a person's word: added, edited, enabled, disabled, removed, and published at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from models.account import Account
+from worker.accounts.apply import Applied, Applier, Intent
+from worker.accounts.decide import Outcome
+from worker.accounts.entry import Entry
+from worker.accounts.importing import change_of, recovered_event
+from worker.accounts.publish import CommandShelf
+from worker.errors import RefreshdError, UnknownAccount, UsageError
+from worker.io.accounts import Accounts
+from worker.io.clock import Clock
+from worker.io.shelf import publication
+
+#: An account that is refreshed every second still holds still between two tries.
+_TRIES: Final = 20
+
+
+class AlreadyThere(UsageError):
+    """An account of this id exists."""
+
+
+class Busy(RefreshdError):
+    """An account changed again and again while it was edited."""
+
+
+class Editor:
+    """Applies entries that a person gave, and stores them."""
+
+    def __init__(self, *, accounts: Accounts, applier: Applier, shelf: CommandShelf, clock: Clock) -> None:
+        self._accounts = accounts
+        self._applier = applier
+        self._shelf = shelf
+        self._clock = clock
+
+    def add(self, entry: Entry) -> Applied:
+        """Add an account.
+
+        Raises:
+            AlreadyThere: its id is taken.
+            Refused: it can't be stored like that.
+        """
+        if self._accounts.find([entry.id]):
+            raise _already_there(entry.id)
+        retired = self._accounts.retired([entry.id]).get(entry.id, 0)
+        applied = self._applier.add(entry, retired=retired, now=self._clock.now())
+        if entry.id not in self._accounts.save([applied.account]):
+            raise _already_there(entry.id)
+        self._publish(applied)
+        return applied
+
+    def edit(self, entry: Entry) -> Applied:
+        """Change what an entry names.
+
+        Raises:
+            UnknownAccount: there is none of this id.
+            Refused: the account can't be like that.
+        """
+        for _ in range(_TRIES):
+            account = self.account(entry.id)
+            applied = self._applier.change(
+                entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
+            )
+            if applied.outcome is not Outcome.CHANGED:
+                return applied
+            if self._accounts.save([], [change_of(applied)]):
+                self._publish(applied)
+                return applied
+        raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove accounts, and take what Redis has of them away.
+
+        Raises:
+            UnknownAccount: there is none of one of these ids; nothing was removed.
+            RedisUnreachable: Redis would go on showing their tokens; the message says what was removed.
+        """
+        self.accounts(ids)
+        self._shelf.require()
+        self._accounts.remove(ids)
+        self._shelf.drop(ids)
+
+    def account(self, account_id: str) -> Account:
+        """Read an account.
+
+        Raises:
+            UnknownAccount: there is none of this id.
+        """
+        return self.accounts([account_id])[0]
+
+    def accounts(self, ids: Sequence[str]) -> list[Account]:
+        """Read accounts, in this order.
+
+        Raises:
+            UnknownAccount: there is none of one of these ids.
+        """
+        found = self._accounts.find(ids)
+        for account_id in ids:
+            if account_id not in found:
+                raise UnknownAccount(account_id)
+        return [found[account_id] for account_id in ids]
+
+    def _publish(self, applied: Applied) -> None:
+        now = self._clock.now()
+        events = [recovered_event(applied, now=now)] if applied.recovered else []
+        self._shelf.put([publication(applied.account, applied.access_token, now=now)], events)
+
+
+def _already_there(account_id: str) -> AlreadyThere:
+    return AlreadyThere(
+        f"account {account_id} exists: change it with `refreshd accounts edit {account_id} ...`"
+    )

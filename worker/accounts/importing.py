@@ -1,0 +1,192 @@
+"""Import: rows in, accounts stored in batches, a summary out. A batch is one commit; each row is all or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from models.account import Account, fingerprint
+from worker.accounts.apply import Applied, Applier, Intent
+from worker.accounts.decide import Outcome, Tokens
+from worker.accounts.entry import ROW, Entry, Problem, Refused, id_of, read_entry
+from worker.accounts.publish import CommandShelf
+from worker.accounts.source import Raw
+from worker.accounts.values import printable
+from worker.events import EventType
+from worker.io.accounts import Accounts, Change
+from worker.io.clock import Clock
+from worker.io.shelf import Event, publication
+
+#: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
+BATCH: Final = 1_000
+#: How often a row is tried again that somebody else changed in between.
+_TRIES: Final = 5
+
+CREDENTIALS_REPLACED: Final = "credentials_replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why a row, or one field of it, was not stored."""
+
+    line: int
+    account: str | None
+    problem: Problem
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "line": self.line,
+            "account": self.account,
+            "field": self.problem.field,
+            "reason": self.problem.reason,
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an import did."""
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    errors: list[RowError] = field(default_factory=list)
+    #: Accounts whose stored tokens stayed although other fields of theirs changed.
+    changed_but_kept: int = 0
+    #: The last line that was read.
+    line: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the summary as DESIGN section 4 has it."""
+        return {
+            **{one.value: self.counts[one] for one in Outcome},
+            "errors": [error.to_json() for error in self.errors],
+        }
+
+
+class Importer:
+    """Imports one file."""
+
+    def __init__(
+        self, *, accounts: Accounts, applier: Applier, shelf: CommandShelf, clock: Clock, intent: Intent
+    ) -> None:
+        self._accounts = accounts
+        self._applier = applier
+        self._shelf = shelf
+        self._clock = clock
+        self._intent = intent
+        self._lines: dict[str, int] = {}
+        self.summary = Summary()
+
+    def run(self, rows: Iterable[Raw], *, progress: Callable[[Summary], None] = lambda _: None) -> Summary:
+        """Import all rows; `progress` is called after each commit.
+
+        Raises:
+            DatabaseUnreachable: it went away; what `summary` counts is stored.
+        """
+        remaining = iter(rows)
+        while batch := list(islice(remaining, BATCH)):
+            entries = dict(self._entries(batch))
+            for _ in range(_TRIES):
+                entries = self._store(entries)
+                if not entries:
+                    break
+            for line, entry in entries.items():
+                self._fail(line, entry.id, [_MOVED])
+            self.summary.errors.sort(key=lambda error: error.line)
+            self.summary.line = batch[-1].line
+            progress(self.summary)
+        return self.summary
+
+    def _entries(self, batch: list[Raw]) -> Iterator[tuple[int, Entry]]:
+        for raw in batch:
+            if raw.row is None:
+                self._fail(raw.line, None, [Problem(ROW, raw.reason)])
+                continue
+            account = id_of(raw.row)
+            first = self._lines.setdefault(account, raw.line) if account else raw.line
+            if first != raw.line:
+                self._fail(raw.line, account, [Problem("id", f"line {first} has this id already")])
+                continue
+            try:
+                yield raw.line, read_entry(raw.row)
+            except Refused as refused:
+                self._fail(raw.line, account, refused.problems)
+
+    def _store(self, entries: dict[int, Entry]) -> dict[int, Entry]:
+        """Store what entries say; gives those whose accounts somebody else changed in between."""
+        applied = self._apply(entries)
+        adding = [one.account for one in applied.values() if one.outcome is Outcome.ADDED]
+        changing = [change_of(one) for one in applied.values() if one.outcome is Outcome.CHANGED]
+        stored = self._accounts.save(adding, changing) if adding or changing else set()
+        again: dict[int, Entry] = {}
+        done: list[Applied] = []
+        for line, one in applied.items():
+            writes = one.outcome in {Outcome.ADDED, Outcome.CHANGED}
+            if writes and one.account.id not in stored:
+                again[line] = entries[line]
+                continue
+            self.summary.counts[one.outcome] += 1
+            if writes:
+                done.append(one)
+                self.summary.changed_but_kept += one.decision.tokens is Tokens.KEEP
+        self._accounts.note_source([change_of(one) for one in applied.values() if one.source_only])
+        self._publish(done)
+        return again
+
+    def _apply(self, entries: dict[int, Entry]) -> dict[int, Applied]:
+        ids = [entry.id for entry in entries.values()]
+        found = self._accounts.find(ids)
+        retired = self._accounts.retired([one for one in ids if one not in found])
+        held = self._accounts.once_held(list(_differing(entries.values(), found)))
+        now = self._clock.now()
+        applied: dict[int, Applied] = {}
+        for line, entry in entries.items():
+            account = found.get(entry.id)
+            try:
+                if account is None:
+                    applied[line] = self._applier.add(entry, retired=retired.get(entry.id, 0), now=now)
+                else:
+                    applied[line] = self._applier.change(
+                        entry, account, once_held=entry.id in held, intent=self._intent, now=now
+                    )
+            except Refused as refused:
+                self._fail(line, entry.id, refused.problems)
+        return applied
+
+    def _publish(self, done: list[Applied]) -> None:
+        now = self._clock.now()
+        self._shelf.put(
+            [publication(one.account, one.access_token, now=now) for one in done],
+            [recovered_event(one, now=now) for one in done if one.recovered],
+        )
+
+    def _fail(self, line: int, account: str | None, problems: list[Problem]) -> None:
+        self.summary.counts[Outcome.FAILED] += 1
+        shown = printable(account) if account else None
+        self.summary.errors.extend(
+            RowError(line, shown, Problem(printable(one.field), printable(one.reason))) for one in problems
+        )
+
+
+_MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; import it once more")
+
+
+def recovered_event(applied: Applied, *, now: float) -> Event:
+    """Give the event that an account which had no usable token has one again."""
+    account = applied.account
+    return Event(EventType.RECOVERED.value, account.id, account.generation, CREDENTIALS_REPLACED, now)
+
+
+def change_of(applied: Applied) -> Change:
+    """Give what to store of an account that was there."""
+    generation, config_version = applied.seen or (0, 0)
+    return Change(applied.account, generation, config_version)
+
+
+def _differing(entries: Iterable[Entry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:
+    """Give the refresh tokens that are neither stored nor of the last import: (id, fingerprint)."""
+    for entry in entries:
+        account, fp = found.get(entry.id), fingerprint(entry.refresh_token)
+        if account is not None and fp is not None and fp not in {account.refresh_fp, account.source_fp}:
+            yield entry.id, fp

@@ -1,0 +1,115 @@
+"""An account as people may see it: as a row of an accounts file, with or without its secrets, and as a line of a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from models.account import Account
+from worker.accounts.columns import CUSTOM_FIELDS, SECRETS, SETTINGS
+from worker.io.vault import Vault
+
+MASK: Final = "**********"
+
+#: Knobs whose texts may be credentials, unless they are templates that fetch them from elsewhere.
+_MAY_HOLD_SECRETS: Final = frozenset(
+    {"params", "query", "headers", "authorization", "client_assertion", "grant_assertion"}
+)
+_LISTED: Final = (
+    "id",
+    "provider",
+    "status",
+    "reason",
+    "refresh_enabled",
+    "refresh_method",
+    "session_management",
+    "generation",
+    "issued_at",
+    "expires_at",
+    "next_refresh_at",
+    "due_reason",
+    "failures",
+)
+_STATE: Final = (
+    "status",
+    "reason",
+    "status_at",
+    "failures",
+    "generation",
+    "published_generation",
+    "config_version",
+    "next_refresh_at",
+    "due_reason",
+    "refresh_token_expires_at",
+    "created_at",
+)
+
+
+def row(account: Account, vault: Vault | None) -> dict[str, Any]:
+    """Give an account as a row of an accounts file, without what it does not have.
+
+    With a vault its secrets are in it, in clear; without one they are left out, and importing the row again
+    changes nothing of them.
+
+    Raises:
+        CipherError: a secret does not open.
+    """
+    found: dict[str, Any] = {"id": account.id}
+    found |= {name: getattr(account, name) for name in SETTINGS}
+    if vault is not None:
+        for name in SECRETS:
+            secret = vault.open(account, name)
+            found[name] = secret.reveal() if secret else None
+    found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
+    if vault is not None:
+        found[CUSTOM_FIELDS] = {
+            name: value.reveal() for name, value in vault.custom_fields(account).items()
+        } or None
+    knobs: dict[str, Any] = json.loads(account.knobs)
+    found |= {
+        name: value for name, value in knobs.items() if vault is not None or not _has_secret(name, value)
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def masked(account: Account, vault: Vault) -> dict[str, Any]:
+    """Give all that is known of an account, every secret masked.
+
+    Raises:
+        CipherError: its custom fields, whose names are shown, do not open.
+    """
+    found: dict[str, Any] = {"id": account.id}
+    found |= {name: getattr(account, name) for name in SETTINGS}
+    found |= {name: MASK if getattr(account, f"{name}_sealed") else None for name in SECRETS}
+    found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
+    found[CUSTOM_FIELDS] = dict.fromkeys(vault.custom_fields(account), MASK)
+    knobs: dict[str, Any] = json.loads(account.knobs)
+    found |= {name: _masked(value) if _has_secret(name, value) else value for name, value in knobs.items()}
+    found |= {name: getattr(account, name) for name in _STATE}
+    found["extra"] = dict.fromkeys(json.loads(account.extra), MASK)
+    return found
+
+
+def listed(account: Account) -> dict[str, Any]:
+    """Give what a list shows of an account."""
+    return {name: getattr(account, name) for name in _LISTED}
+
+
+def _has_secret(knob: str, value: object) -> bool:
+    return knob in _MAY_HOLD_SECRETS and any("${" not in text for text in _texts(value))
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
+    return [text for one in inner for text in _texts(one)]
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str):
+        return value if "${" in value else MASK
+    if isinstance(value, Mapping):
+        return {name: _masked(inner) for name, inner in value.items()}
+    return [_masked(inner) for inner in value] if isinstance(value, list) else value

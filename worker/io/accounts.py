@@ -1,0 +1,220 @@
+"""The SQL of accounts as people handle them: many rows in one transaction, and never over a newer generation.
+
+What is written was computed from a row that was read before. Each statement therefore names the generation and
+the config version that were seen; a row that has moved on is left alone, and whoever asked begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Engine, func
+from sqlalchemy.dialects import postgresql
+from sqlmodel import Session, col, select
+
+from models.account import Account, RetiredAccount
+from worker.errors import DatabaseUnreachable
+from worker.io.database import reading, writing
+from worker.io.rows import execute
+
+#: Rows that are read at once when all are asked for.
+PAGE: Final = 1_000
+#: Two commands, or a command and a worker, that wait for each other: PostgreSQL ends one, which then goes second.
+_DEADLOCK: Final = "40P01"
+_DEADLOCK_TRIES: Final = 5
+
+_TYPES: Final[dict[str, str]] = {
+    column.name: column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
+    for column in Account.__table__.columns  # type: ignore[attr-defined]
+}
+#: What workers write while a command runs: claims, and the marks of what Redis has.
+_WORKERS_OWN: Final = frozenset({"claim_attempt", "claim_until", "published_generation", "kept_sealed"})
+_WRITTEN: Final[dict[str, str]] = {
+    name: kind
+    for name, kind in _TYPES.items()
+    if name not in _WORKERS_OWN and name not in {"id", "created_at"}
+}
+_SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An account as it shall be, and the generation and config version that this was computed from."""
+
+    account: Account
+    seen_generation: int
+    seen_config: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which accounts; None: any."""
+
+    status: str | None = None
+    provider: str | None = None
+    refresh_method: str | None = None
+
+
+class Accounts:
+    """The table of accounts."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def find(self, ids: Sequence[str]) -> dict[str, Account]:
+        """Read accounts by id."""
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return {one.id: one for one in session.exec(select(Account).where(col(Account.id).in_(ids)))}
+
+    def retired(self, ids: Sequence[str]) -> dict[str, int]:
+        """Give the last generation of accounts that were removed."""
+        with reading(self._engine) as connection, Session(connection) as session:
+            found = session.exec(select(RetiredAccount).where(col(RetiredAccount.id).in_(ids)))
+            return {one.id: one.generation for one in found}
+
+    def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
+        """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
+        with reading(self._engine) as connection:
+            found = execute(
+                connection,
+                {"id": "text", "fp": "text"},
+                """
+                SELECT DISTINCT r.id FROM r JOIN attempt ON attempt.account_id = r.id
+                WHERE attempt.refresh_fp = r.fp OR attempt.received_fp = r.fp
+                """,
+                [{"id": account_id, "fp": fp} for account_id, fp in tokens],
+            )
+        return {str(row[0]) for row in found}
+
+    def save(self, added: Sequence[Account], changed: Sequence[Change] = ()) -> set[str]:
+        """Store new accounts and changes, in one commit; gives the ids that were stored.
+
+        An id that is taken by now, or a row that has moved on, is not among them.
+        """
+        for tries_left in reversed(range(_DEADLOCK_TRIES)):
+            try:
+                return self._save(added, changed)
+            except DatabaseUnreachable as error:
+                if not tries_left or not _is_deadlock(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    def note_source(self, changed: Sequence[Change]) -> None:
+        """Note of which file the stored tokens are; nothing else of the accounts changes."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "source_fp": "text"} | _SEEN,
+                """
+                UPDATE account SET source_fp = r.source_fp
+                FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
+                """,
+                [_change_row(one, ("id", "source_fp")) for one in changed],
+            )
+
+    def remove(self, ids: Sequence[str]) -> set[str]:
+        """Remove accounts, remembering their generations; gives the ids that were there. Their history stays."""
+        with writing(self._engine) as connection:
+            rows = [{"id": account_id} for account_id in sorted(ids)]
+            execute(
+                connection,
+                {"id": "text"},
+                """
+                INSERT INTO retired_account (id, generation)
+                SELECT account.id, account.generation FROM r JOIN account ON account.id = r.id WHERE true
+                ON CONFLICT (id) DO UPDATE SET generation = excluded.generation
+                """,
+                rows,
+            )
+            gone = execute(
+                connection,
+                {"id": "text"},
+                "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id",
+                rows,
+            )
+        return {str(row[0]) for row in gone}
+
+    def count(self, wanted: Filter = Filter()) -> int:
+        with reading(self._engine) as connection, Session(connection) as session:
+            return session.exec(select(func.count()).select_from(Account).where(*_conditions(wanted))).one()
+
+    def all(self, wanted: Filter = Filter(), *, limit: int | None = None) -> Iterator[Account]:
+        """Give accounts in the order of their ids, read page by page."""
+        after, left = "", limit
+        while left is None or left > 0:
+            page = self._page(wanted, after, PAGE if left is None else min(PAGE, left))
+            yield from page
+            if len(page) < PAGE:
+                return
+            after, left = page[-1].id, None if left is None else left - len(page)
+
+    def _page(self, wanted: Filter, after: str, size: int) -> list[Account]:
+        statement = select(Account).where(col(Account.id) > after, *_conditions(wanted))
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
+
+    def _save(self, added: Sequence[Account], changed: Sequence[Change]) -> set[str]:
+        names = ", ".join(_TYPES)
+        sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
+        with writing(self._engine) as connection:
+            stored = execute(
+                connection,
+                _TYPES,
+                f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
+                [_fields(one, _TYPES) for one in sorted(added, key=_id)],
+            )
+            if stored:
+                execute(
+                    connection,
+                    {"id": "text"},
+                    "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)",
+                    [{"id": row[0]} for row in stored],
+                )
+            stored += execute(
+                connection,
+                {"id": "text"} | _SEEN | _WRITTEN,
+                f"""
+                UPDATE account SET {sets}, published_generation = -1,
+                 kept_sealed = CASE WHEN r.generation > account.generation THEN NULL ELSE account.kept_sealed END
+                FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
+                 AND account.config_version = r.seen_config
+                RETURNING account.id
+                """,
+                [
+                    _change_row(one, ("id", *_WRITTEN))
+                    for one in sorted(changed, key=lambda one: one.account.id)
+                ],
+            )
+        return {str(row[0]) for row in stored}
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    pairs = (
+        (Account.status, wanted.status),
+        (Account.provider, wanted.provider),
+        (Account.refresh_method, wanted.refresh_method),
+    )
+    return [col(column) == value for column, value in pairs if value is not None]
+
+
+def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
+    return {
+        **_fields(change.account, names),
+        "seen_generation": change.seen_generation,
+        "seen_config": change.seen_config,
+    }
+
+
+def _fields(account: Account, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(account, name) for name in names}
+
+
+def _id(account: Account) -> str:
+    return account.id
+
+
+def _is_deadlock(error: DatabaseUnreachable) -> bool:
+    cause = getattr(error.__cause__, "orig", None)
+    return getattr(cause, "sqlstate", None) == _DEADLOCK
