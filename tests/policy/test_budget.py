@@ -1,0 +1,66 @@
+"""How a provider's budget is dealt out."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.answer import Answer, Fault, Judgement, Verdict
+from models.provider import Provider
+from worker.policy.budget import Limits, breaker_pause_s, is_down, limits, pauses_provider, slots, within
+
+
+@pytest.mark.parametrize(
+    ("answer", "down"),
+    [
+        (Answer(fault=Fault.CONNECT), True),
+        (Answer(fault=Fault.TIMEOUT), True),
+        (Answer(status=503), True),
+        (Answer(status=500), True),
+        (Answer(status=429), False),
+        (Answer(status=400), False),
+        (Answer(status=200), False),
+        (Answer(fault=Fault.NOT_SENT), False),
+        (Answer(fault=Fault.UNBUILDABLE), False),
+    ],
+)
+def test_what_says_that_a_provider_is_down(answer: Answer, down: bool) -> None:
+    assert is_down(answer) is down
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "pauses"),
+    [
+        (Answer(status=429), Verdict.RATE_LIMITED, True),
+        (Answer(status=503, retry_after_s=5), Verdict.RATE_LIMITED, True),
+        (Answer(status=400), Verdict.RATE_LIMITED, False),  # Exact Online: this token is not old enough
+        (Answer(status=200), Verdict.RATE_LIMITED, False),  # Zoho: too many for this refresh token
+        (Answer(status=503), Verdict.RETRY, False),
+    ],
+)
+def test_what_pauses_a_provider_for_everybody(answer: Answer, verdict: Verdict, pauses: bool) -> None:
+    assert pauses_provider(answer, Judgement(verdict=verdict, reason="r")) is pauses
+
+
+def test_a_provider_s_own_limits_come_before_the_settings() -> None:
+    named = Provider(name="acme", requests_per_s=3)
+    assert limits(named, requests_per_s=50, max_in_flight=9) == Limits(3, 9)
+
+
+@pytest.mark.parametrize(("opened", "pause_s"), [(1, 5), (2, 10), (4, 40), (5, 60), (1000, 60)])
+def test_each_failed_probe_doubles_the_pause_up_to_a_minute(opened: int, pause_s: float) -> None:
+    assert breaker_pause_s(opened) == pause_s
+
+
+def test_who_has_to_wait_comes_back_at_the_providers_rate() -> None:
+    assert slots(3, start=100.0, requests_per_s=10, jitter=0.0) == pytest.approx([100.0, 100.1, 100.2])
+
+
+def test_without_a_known_rate_nobody_stampedes_either() -> None:
+    times = slots(100, start=0.0, requests_per_s=None, jitter=0.5)
+    assert times[-1] - times[0] == pytest.approx(99 / 50)
+
+
+@pytest.mark.parametrize(("rate", "taken"), [(None, 10), (4.0, 4), (0.1, 1), (100.0, 10)])
+def test_one_plan_takes_what_the_provider_takes_until_the_next(rate: float | None, taken: int) -> None:
+    now, later = within(list(range(10)), rate, 1.0)
+    assert (now, later) == (list(range(taken)), list(range(taken, 10)))

@@ -1,0 +1,89 @@
+"""May this account be refreshed now?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.account import Account, SessionManagement, Status
+from models.attempt import Attempt, Outcome, Trigger
+from worker.policy import gate
+from worker.policy.gate import Refusal, refusal
+from worker.policy.reported import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON, report_refusal
+
+NOW = 1_000.0
+DUE: dict[str, Any] = {"id": "a", "provider": "p", "generation": 3, "next_refresh_at": NOW}
+
+
+@pytest.mark.parametrize(
+    ("fields", "trigger", "wanted"),
+    [
+        ({}, Trigger.PLANNED, None),
+        ({"generation": 4}, Trigger.FORCED, Refusal(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        ({"generation": 2}, Trigger.PLANNED, Refusal(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        (
+            {"claim_attempt": "x", "claim_until": NOW + 1},
+            Trigger.FORCED,
+            Refusal(Outcome.BUSY, gate.ATTEMPT_OPEN),
+        ),
+        ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, None),
+        ({"refresh_enabled": False}, Trigger.PLANNED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"refresh_enabled": False}, Trigger.REPORTED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"refresh_enabled": False}, Trigger.FORCED, None),
+        (
+            {"session_management": SessionManagement.NONE},
+            Trigger.REPORTED,
+            Refusal(Outcome.NOT_DUE, gate.SESSION_NONE),
+        ),
+        ({"session_management": SessionManagement.NONE}, Trigger.FORCED, None),
+        ({"next_refresh_at": NOW + 60}, Trigger.PLANNED, Refusal(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
+        ({"next_refresh_at": NOW + 60}, Trigger.REPORTED, None),
+        ({"next_refresh_at": NOW + 60}, Trigger.FORCED, None),
+        ({"next_refresh_at": None}, Trigger.PLANNED, Refusal(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
+        (
+            {"status": Status.REAUTHORIZE},
+            Trigger.REPORTED,
+            Refusal(Outcome.NOT_DUE, gate.NEEDS_REAUTHORIZATION),
+        ),
+        ({"status": Status.REAUTHORIZE}, Trigger.FORCED, None),
+    ],
+)
+def test_the_gate(fields: dict[str, Any], trigger: Trigger, wanted: Refusal | None) -> None:
+    assert refusal(Account(**(DUE | fields)), seen=3, trigger=trigger, now=NOW) == wanted
+
+
+def test_an_account_that_is_gone_is_superseded() -> None:
+    found = refusal(None, seen=3, trigger=Trigger.PLANNED, now=NOW)
+    assert found == Refusal(Outcome.SUPERSEDED, gate.UNKNOWN_ACCOUNT)
+
+
+def refreshed(trigger: Trigger, seconds_ago: float) -> Attempt:
+    return Attempt(
+        id=f"{seconds_ago}",
+        account_id="a",
+        trigger=trigger,
+        opened_at=NOW - seconds_ago,
+        generation=1,
+        generation_after=2,
+        config_version=1,
+        outcome=Outcome.REFRESHED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "reason"),
+    [
+        ([], None),
+        ([(Trigger.PLANNED, 5)], None),
+        ([(Trigger.REPORTED, 5)], REPORTED_TOO_SOON),
+        ([(Trigger.REPORTED, 60)], None),
+        ([(Trigger.REPORTED, 60), (Trigger.REPORTED, 120)], None),
+        ([(Trigger.REPORTED, 60), (Trigger.REPORTED, 120), (Trigger.REPORTED, 180)], FRESH_TOKENS_REJECTED),
+        ([(Trigger.REPORTED, 60), (Trigger.PLANNED, 120), (Trigger.REPORTED, 180)], None),
+        ([(Trigger.REPORTED, 60), (Trigger.REPORTED, 120), (Trigger.REPORTED, 9_000)], None),
+    ],
+)
+def test_a_report_is_no_licence_to_hammer(history: list[tuple[Trigger, float]], reason: str | None) -> None:
+    found = report_refusal([refreshed(*one) for one in history], now=NOW)
+    assert (found.reason if found else None) == reason
