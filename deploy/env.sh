@@ -13,10 +13,13 @@ password() {
 }
 
 umask 077
-sed -e "s|^POSTGRES_PASSWORD=.*|POSTGRES_PASSWORD=$(password)|" \
-    -e "s|^REDIS_PASSWORD=.*|REDIS_PASSWORD=$(password)|" \
-    -e "s|^REFRESHD_KEYS=.*|REFRESHD_KEYS=k1:$(head -c 32 /dev/urandom | base64 | tr -d '\n')|" \
-    -e "s|^REFRESHD_FLOWER_BASIC_AUTH=.*|REFRESHD_FLOWER_BASIC_AUTH=operator:$(password)|" \
-    .env.example >.env.new
+while IFS= read -r line; do
+    case $line in
+        *_PASSWORD=) echo "$line$(password)" ;;
+        REFRESHD_KEYS=) echo "${line}k1:$(head -c 32 /dev/urandom | base64 | tr -d '\n')" ;;
+        REFRESHD_FLOWER_BASIC_AUTH=) echo "${line}operator:$(password)" ;;
+        *) printf '%s\n' "$line" ;;
+    esac
+done <.env.example >.env.new
 mv .env.new .env
 echo 'Wrote .env. Keep a copy of REFRESHD_KEYS apart from the backups of the database: without it every grant is lost.'

@@ -1,9 +1,17 @@
 #!/bin/sh
-# Starts Redis or Valkey with a configuration file: sh start.sh redis.conf
-# The password reaches it by standard input, so that neither a command line nor a file holds it.
+# Starts Redis or Valkey with a configuration file and users: sh start.sh redis.conf users.acl
+# Passwords come from the environment and go to the server by standard input: no command line and no file holds one.
 set -eu
 server=$(command -v valkey-server || command -v redis-server)
+users=$(
+    sed -f /dev/stdin "$2" <<EOF
+s|[$]{WORKER_PASSWORD}|$REDIS_WORKER_PASSWORD|
+s|[$]{WATCHER_PASSWORD}|$REDIS_WATCHER_PASSWORD|
+s|[$]{CONNECTOR_PASSWORD}|$REDIS_CONNECTOR_PASSWORD|
+EOF
+)
 exec "$server" "$1" - <<EOF
-requirepass $REDIS_PASSWORD
 maxmemory $REDIS_MAXMEMORY
+$users
+user administrator reset on >$REDIS_PASSWORD ~* &* +@all
 EOF

@@ -21,6 +21,9 @@ from worker.settings import Settings
 REQUIRED: Final = {
     "POSTGRES_PASSWORD": "pg-marker",
     "REDIS_PASSWORD": "redis-marker",
+    "REDIS_WORKER_PASSWORD": "redis-worker-marker",
+    "REDIS_WATCHER_PASSWORD": "redis-watcher-marker",
+    "REDIS_CONNECTOR_PASSWORD": "redis-connector-marker",
     "REFRESHD_KEYS": "k1:key-marker",
     "REFRESHD_FLOWER_BASIC_AUTH": "operator:flower-marker",
 }
@@ -32,6 +35,7 @@ SECRET: Final = re.compile(r"PASSWORD|KEYS|BASIC_AUTH|_URL")
 #: Settings that no worker needs from .env, and why.
 NOT_FOR_WORKERS: Final = {
     "data_dir": "set by the image",
+    "redis_prefix": "Redis is refreshd's own here, and users.acl names the keys",
     "flower_port": "Flower's",
     "flower_basic_auth": "Flower's",
 }
@@ -105,8 +109,10 @@ def test_workers_start_on_a_migrated_database(running: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["beat", "flower"])
-def test_beat_and_flower_get_no_database_and_no_key(running: dict[str, Any], name: str) -> None:
-    assert not {"REFRESHD_DATABASE_URL", "REFRESHD_KEYS"} & running[name]["environment"].keys()
+def test_beat_and_flower_get_no_database_no_key_and_no_token(running: dict[str, Any], name: str) -> None:
+    environment = running[name]["environment"]
+    assert not {"REFRESHD_DATABASE_URL", "REFRESHD_KEYS"} & environment.keys()
+    assert "refreshd-watcher:" in environment["REFRESHD_REDIS_URL"]
 
 
 def test_what_is_published_listens_on_loopback_unless_asked_otherwise(running: dict[str, Any]) -> None:

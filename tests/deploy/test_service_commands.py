@@ -6,7 +6,7 @@ import base64
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,36 +14,83 @@ import httpx
 import psutil
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.deploy.compose_file import ROOT, services
 from tests.deploy.service import Service
 from tests.deploy.test_compose import seconds
 from tests.server_binaries import redis_binary
 from tests.server_process import free_port
-from tests.services import PostgresServer, RedisServer
+from tests.services import PostgresServer
 
 LOGIN: Final = ("operator", "flower-password")
 
 
 @pytest.fixture(scope="module")
-def definitions(redis_service: RedisServer, postgres_service: PostgresServer) -> dict[str, Any]:
+def secrets_of_env() -> dict[str, str]:
+    """Give what .env holds."""
+    passwords = ("REDIS", "REDIS_WORKER", "REDIS_WATCHER", "REDIS_CONNECTOR")
+    return {
+        **{f"{name}_PASSWORD": secrets.token_hex(12) for name in passwords},
+        "REFRESHD_KEYS": f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        "REFRESHD_FLOWER_BASIC_AUTH": ":".join(LOGIN),
+    }
+
+
+@pytest.fixture(scope="module")
+def definitions(
+    secrets_of_env: dict[str, str], postgres_service: PostgresServer, redis_port: int
+) -> dict[str, Any]:
     """Give the services as compose.yaml defines them, but for the two addresses."""
     postgres_service.create_database("refreshd")
-    found = services(
-        {
-            "POSTGRES_PASSWORD": postgres_service.password,
-            "REDIS_PASSWORD": redis_service.password,
-            "REFRESHD_KEYS": f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
-            "REFRESHD_FLOWER_BASIC_AUTH": ":".join(LOGIN),
-        }
-    )
+    found = services({**secrets_of_env, "POSTGRES_PASSWORD": postgres_service.password})
     for definition in found.values():
         environment = definition["environment"]
         for name, value in environment.items():
-            environment[name] = value.replace("@redis:6379/", f"@127.0.0.1:{redis_service.port}/").replace(
+            environment[name] = value.replace("@redis:6379/", f"@127.0.0.1:{redis_port}/").replace(
                 "@postgres:5432/", f"@127.0.0.1:{postgres_service.port}/"
             )
     return found
+
+
+@pytest.fixture(scope="module")
+def redis_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def redis_container(
+    definitions: dict[str, Any], redis_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Give the service `redis`, running; what the image holds and the container mounts is in a folder."""
+    folder = tmp_path_factory.mktemp("container")
+    mounted, data, tools = (folder / name for name in ("etc", "data", "bin"))
+    shutil.copytree(ROOT / "deploy/redis", mounted)
+    data.mkdir()
+    tools.mkdir()
+    (tools / "valkey-server").symlink_to(redis_binary())
+    config = mounted / "redis.conf"
+    config.write_text(config.read_text().replace("dir /data", f"dir {data}") + f"port {redis_port}\n")
+    service = Service("redis", definitions["redis"], folder)
+    service.command = [word.replace("/etc/refreshd", str(mounted)) for word in service.command]
+    service.environment["PATH"] = f"{tools}:{service.environment['PATH']}"
+    with service.running():
+        with redis_client(service, redis_port, "refreshd-connector", "REDIS_CONNECTOR") as connector:
+            service.wait_until(lambda: answers(connector))
+        yield service
+
+
+def redis_client(service: Service, port: int, user: str, variable: str) -> redis.Redis:
+    password = service.environment[f"{variable}_PASSWORD"]
+    return redis.Redis(port=port, username=user, password=password, decode_responses=True)
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.BusyLoadingError):
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +103,7 @@ def test_migrate_ends_with_the_schema_in_place(migrated: str) -> None:
     assert "revision" in migrated
 
 
-@pytest.mark.usefixtures("migrated")
+@pytest.mark.usefixtures("migrated", "redis_container")
 @pytest.mark.parametrize("name", ["worker", "callback", "beat"])
 def test_it_becomes_healthy_and_ends_by_sigterm_within_its_grace_period(
     name: str, definitions: dict[str, Any], tmp_path: Path
@@ -78,6 +125,7 @@ def test_a_worker_whose_file_is_old_is_not_healthy(definitions: dict[str, Any], 
     assert not service.healthy()
 
 
+@pytest.mark.usefixtures("redis_container")
 def test_flower_shows_nothing_without_the_login(definitions: dict[str, Any], tmp_path: Path) -> None:
     port = free_port()
     service = Service("flower", definitions["flower"], tmp_path, REFRESHD_FLOWER_PORT=str(port))
@@ -91,47 +139,27 @@ def test_flower_shows_nothing_without_the_login(definitions: dict[str, Any], tmp
         assert service.terminate(within_s=10) == 0
 
 
-@pytest.fixture
-def redis_container(
-    definitions: dict[str, Any], tmp_path: Path
-) -> tuple[Service, Callable[[str], redis.Redis]]:
-    """Give the service `redis`, its folders in `tmp_path`, and a way to connect to it."""
-    mounted = tmp_path / "etc"
-    shutil.copytree(ROOT / "deploy/redis", mounted)
-    data = tmp_path / "data"
-    data.mkdir()
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "valkey-server").symlink_to(redis_binary())
-    port = free_port()
-    config = mounted / "redis.conf"
-    config.write_text(config.read_text().replace("dir /data", f"dir {data}") + f"port {port}\n")
-    service = Service("redis", definitions["redis"], tmp_path)
-    service.command = [word.replace("/etc/refreshd", str(mounted)) for word in service.command]
-    service.environment["PATH"] = f"{tools}:{service.environment['PATH']}"
-    return service, lambda password: redis.Redis(port=port, password=password, decode_responses=True)
-
-
-def answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except (redis.ConnectionError, redis.BusyLoadingError):
-        return False
-
-
-def test_redis_asks_for_the_password_keeps_what_it_took_and_evicts_nothing(
-    redis_container: tuple[Service, Callable[[str], redis.Redis]],
-) -> None:
-    service, connect = redis_container
-    password = service.environment["REDIS_PASSWORD"]
-    with connect(password) as client, service.running():
-        service.wait_until(lambda: answers(client))
-        settings = client.config_get("appendonly", "maxmemory", "maxmemory-policy")
-        assert settings == {
+def test_redis_keeps_what_it_took_and_evicts_nothing(redis_container: Service, redis_port: int) -> None:
+    with redis_client(redis_container, redis_port, "administrator", "REDIS") as client:
+        assert client.config_get("appendonly", "maxmemory", "maxmemory-policy") == {
             "appendonly": "yes",
             "maxmemory": str(512 * 1024 * 1024),
             "maxmemory-policy": "noeviction",
         }
-        with pytest.raises(redis.AuthenticationError), connect("wrong") as stranger:
-            stranger.ping()
-        assert password not in " ".join(psutil.Process(service.pid).cmdline())
+
+
+def test_redis_knows_the_users_and_nobody_else(redis_container: Service, redis_port: int) -> None:
+    users = ("worker", "watcher", "connector")
+    for user in users:
+        with redis_client(redis_container, redis_port, f"refreshd-{user}", f"REDIS_{user.upper()}") as client:
+            assert client.ping()
+    impatient = Retry(NoBackoff(), 0)
+    with redis.Redis(port=redis_port, retry=impatient) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+
+def test_no_password_stands_on_the_command_line_of_redis(redis_container: Service) -> None:
+    command = " ".join(psutil.Process(redis_container.pid).cmdline())
+    passwords = [value for name, value in redis_container.environment.items() if name.endswith("_PASSWORD")]
+    assert passwords
+    assert not [password for password in passwords if password in command]
