@@ -99,6 +99,8 @@ def database_now(connection: Connection) -> float:
 def upgrade(url: str) -> tuple[str | None, str]:
     """Bring the schema to this code's revision. Gives (revision before, revision after).
 
+    The schema of a newer release stays as it is: who goes back a release starts with the same command.
+
     Raises:
         DatabaseUnreachable: the server is away or refuses.
     """
@@ -106,6 +108,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
     try:
         with _transaction(engine, begin="BEGIN IMMEDIATE") as connection:
             before = MigrationContext.configure(connection).get_current_revision()
+            if before is not None and before not in _known_revisions():
+                return before, before
             config = _alembic()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -117,6 +121,10 @@ def upgrade(url: str) -> tuple[str | None, str]:
 def head_revision() -> str:
     head = ScriptDirectory.from_config(_alembic()).get_current_head()
     return str(head)
+
+
+def _known_revisions() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
 
 
 def check_schema(engine: Engine) -> None:
@@ -131,8 +139,7 @@ def check_schema(engine: Engine) -> None:
         current = MigrationContext.configure(connection).get_current_revision()
     if current is None:
         raise SchemaOutdated("the database holds no refreshd schema yet: run `refreshd db upgrade`")
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-    if current in known and current != head_revision():
+    if current in _known_revisions() and current != head_revision():
         raise SchemaOutdated(
             f"the database is at revision {current}, this code needs {head_revision()}: run `refreshd db upgrade`"
         )
