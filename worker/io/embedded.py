@@ -93,6 +93,7 @@ class EmbeddedServer:
     """
 
     def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self.url_file = data_dir / "redis.url"
         self.folder = data_dir / "redis"
         self.log = data_dir / "logs" / "redis.log"
@@ -128,9 +129,13 @@ class EmbeddedServer:
         if self.child is not None and self.child.ended() is None:
             return self.child
         binary = server_binary()
-        private_folder(self.log.parent)
         with self._taken_over() as before:
-            child = self._start_on_some_port(binary, before)
+            private_folder(self.log.parent)
+            try:
+                child = self._start_on_some_port(binary, before)
+            except BaseException:
+                self.kill()
+                raise
         # The server has the lock now.
         write_private(self.url_file, self.url + "\n")
         return child
@@ -168,14 +173,17 @@ class EmbeddedServer:
         return self._address
 
     def _start_on_some_port(self, binary: Path, before: Address | None) -> Child:
+        if self._address is not None:
+            # Started again after a crash: whoever runs already knows this address and no other.
+            return self._start_once(binary, self._address)
         password = before.password if before else secrets.token_urlsafe(24)
-        port = before.port if before and _is_free(before.port) else _free_port()
+        port = before.port if before and is_free_port(before.port) else _free_port()
         for tries_left in reversed(range(_PORT_TRIES)):
             try:
                 return self._start_once(binary, Address(port, password))
             except ServerFailed:
                 self.kill()
-                if not tries_left or _is_free(port):  # what failed was not the port
+                if not tries_left or is_free_port(port):  # what failed was not the port
                     raise
                 port = _free_port()
         raise AssertionError("the last try returns or raises")
@@ -209,6 +217,7 @@ class EmbeddedServer:
     @contextmanager
     def _taken_over(self) -> Iterator[Address | None]:
         """Hold the server's lock. One that was left behind holds it, and is asked to end. Gives its address."""
+        private_folder(self._data_dir)
         private_folder(self.folder)
         before = self._read_address()
         if not self._lock.acquire():
@@ -282,7 +291,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_free(port: int) -> bool:
+def is_free_port(port: int) -> bool:
+    """Tell whether a server could listen on this loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

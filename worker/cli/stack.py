@@ -1,0 +1,234 @@
+"""Everything of refreshd on one machine, step by step: what `up` and `demo` have in common.
+
+Each step does one thing and gives a sentence about it. Entering takes the data folder, leaving stops whatever
+was started, in order.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from worker.cli.services import LOOPBACK, REDIS, Services
+from worker.cli.supervisor import Killed, Service, Supervisor
+from worker.errors import RefreshdError
+from worker.io.cipher import parse_keys
+from worker.io.database import database_now, reading, upgrade
+from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer, is_free_port
+from worker.io.fleet import Fleet, look
+from worker.io.folder_lock import FolderLock
+from worker.io.private_file import private_folder, read_or_make
+from worker.io.redis import connect, in_words
+from worker.runtime import Stores, make_key
+from worker.settings import Settings
+
+#: Hosts whose token URL may be http: this machine's own.
+LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+#: Flower takes the first free port of so many, beginning with the one that is set.
+FLOWER_PORTS: Final = 50
+
+
+class FolderTaken(RefreshdError):
+    """Another `up` or `demo` runs in this data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that is ready, in words. A note is for what a person should do about it."""
+
+    name: str
+    detail: str
+    note: str = ""
+
+
+class Stack:
+    """Redis, keys, database, workers, beat and Flower of one data folder.
+
+    Raises:
+        FolderTaken: on entering, where another `up` or `demo` has the folder.
+    """
+
+    def __init__(self, settings: Settings, *, log_level: str = "INFO") -> None:
+        self.settings = settings.model_copy(
+            update={
+                "data_dir": settings.data_dir.absolute(),
+                "allow_http_hosts": tuple(dict.fromkeys((*settings.allow_http_hosts, *LOOPBACK_HOSTS))),
+            }
+        )
+        self.data_dir = self.settings.data_dir
+        self.logs = self.data_dir / "logs"
+        self.supervisor = Supervisor(self.logs / "guardian.log")
+        self.embedded: EmbeddedServer | None = None
+        self.flower_port: int | None = None
+        self._log_level = log_level
+        self._lock = FolderLock(self.data_dir / "up.lock")
+        self._workers_since = 0.0
+
+    def __enter__(self) -> Self:
+        private_folder(self.data_dir)
+        if not self._lock.acquire():
+            raise FolderTaken(
+                f"refreshd runs already in {self.data_dir} (process {self._lock.holder()}): "
+                "stop that one, or name another folder with REFRESHD_DATA_DIR"
+            )
+        private_folder(self.logs)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for _ in self.stop():
+            pass
+        self._lock.release()
+
+    @property
+    def redis_url(self) -> str:
+        return self.settings.redis
+
+    @property
+    def services(self) -> Services:
+        """Makes services of the settings as they are now."""
+        return Services(self.settings, self._log_level)
+
+    @cached_property
+    def stores(self) -> Stores:
+        """What commands have, for this data folder."""
+        return Stores(self.settings)
+
+    @property
+    def flower_url(self) -> str | None:
+        return None if self.flower_port is None else f"http://{LOOPBACK}:{self.flower_port}"
+
+    @property
+    def flower_login(self) -> str:
+        login = self.settings.flower_basic_auth
+        return "" if login is None else login.get_secret_value()
+
+    # --- steps, in this order -------------------------------------------------------------------------
+
+    def start_redis(self) -> Step:
+        """Start the embedded Redis, unless one is set; then see that it answers."""
+        if self.settings.redis_url is None:
+            self.embedded = EmbeddedServer(self.data_dir)
+            self.supervisor.add(Service("redis", self.embedded.start, REDIS, STOP_DEADLINE_S))
+            self._set(redis_url=SecretStr(self.embedded.url))
+        with in_words(self.redis_url):
+            version = _version_of(self.redis_url)
+        if self.embedded is None:
+            return Step("Redis", f"{version}, {self.redis_url.rpartition('@')[2]} (REFRESHD_REDIS_URL)")
+        return Step("Redis", f"{version}, {LOOPBACK}:{self.embedded.port} (address in redis.url)")
+
+    def find_keys(self) -> Step:
+        """Read the keys; make one where there is none."""
+        if self.settings.keys is not None:
+            parse_keys(self.settings.keys.get_secret_value())
+            return Step("Keys", "REFRESHD_KEYS")
+        made = not self.settings.keys_file.exists()
+        text = make_key(self.settings).read_text(encoding="utf-8").strip()
+        parse_keys(text)
+        self._set(keys=SecretStr(text))
+        if not made:
+            return Step("Keys", self.settings.keys_file.name)
+        return Step(
+            "Keys",
+            f"{self.settings.keys_file.name} (made now, readable by you alone)",
+            "Keep a copy of it: without it every stored grant is lost.",
+        )
+
+    def migrate(self) -> Step:
+        """Bring the database to this version's schema."""
+        before, after = upgrade(self.settings.database)
+        url = make_url(self.settings.database)
+        where = (
+            _short(Path(str(url.database)), self.data_dir)
+            if url.get_backend_name() == "sqlite"
+            else url.render_as_string(hide_password=True)
+        )
+        return Step("Database", where if before == after else f"{where} (schema brought to {after})")
+
+    def start_workers(self, number: int) -> Step:
+        """Start the workers, the one for callbacks, and beat."""
+        with reading(self.stores.engine) as connection:
+            self._workers_since = database_now(connection)
+        for each in range(1, number + 1):
+            self.supervisor.add(self.services.worker(each))
+        self.supervisor.add(self.services.callback_worker())
+        self.supervisor.add(self.services.beat())
+        standard = "1 worker" if number == 1 else f"{number} workers"
+        return Step("Workers", f"{standard}, 1 for callbacks, beat (logs in logs/)")
+
+    def start_flower(self) -> Step:
+        """Start Flower behind a login, on the port that is set or the next free one."""
+        login = self.settings.flower_basic_auth
+        if login is None:
+            text = read_or_make(
+                self.data_dir / "flower.login", lambda: f"refreshd:{secrets.token_urlsafe(9)}"
+            )
+            login = SecretStr(text)
+        first = self.settings.flower_port
+        ports = range(first, min(first + FLOWER_PORTS, 65536))
+        port = next((port for port in ports if is_free_port(port)), None)
+        if port is None:
+            raise RefreshdError(
+                f"no free port for Flower from {first} on: set REFRESHD_FLOWER_PORT, or say --no-flower"
+            )
+        self._set(flower_basic_auth=login, flower_port=port)
+        self.flower_port = port
+        self.supervisor.add(self.services.flower(port))
+        return Step("Flower", f"{self.flower_url}")
+
+    # --- afterwards -----------------------------------------------------------------------------------
+
+    def fleet(self) -> Fleet:
+        """Look at all accounts.
+
+        Raises:
+            DatabaseUnreachable: it can't be looked at.
+        """
+        return look(self.stores.engine)
+
+    def works(self) -> bool:
+        """Tell whether beat, broker, a worker and the database work together: a plan ended since the workers began."""
+        planned_at = self.fleet().planned_at
+        return planned_at is not None and planned_at > self._workers_since
+
+    def flower_answers(self) -> bool:
+        """Tell whether Flower takes connections."""
+        if self.flower_port is None:
+            return False
+        with socket.socket() as probe:
+            return probe.connect_ex((LOOPBACK, self.flower_port)) == 0
+
+    def stop(self) -> Iterator[Killed]:
+        """Stop what was started, in order; gives what had to be killed. May be called twice."""
+        yield from self.supervisor.stop()
+        if self.embedded is not None:
+            self.embedded.forget_address()
+
+    def _set(self, **resolved: object) -> None:
+        self.settings = self.settings.model_copy(update=resolved)
+
+
+def _version_of(url: str) -> str:
+    client = connect(url)
+    try:
+        server = client.info("server")
+    finally:
+        client.close()
+    # Valkey calls itself so, and keeps `redis_version` for clients that look for it.
+    if "valkey_version" in server:
+        return f"Valkey {server['valkey_version']}"
+    return f"Redis {server['redis_version']}"
+
+
+def _short(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
