@@ -9,9 +9,10 @@ from typing import Final, Protocol
 
 from models.account import RefreshMethod
 from models.attempt import Trigger
+from models.budget import Limits
 from worker.events import log
 from worker.io.schedule import DueAccount, Schedule
-from worker.policy.budget import Limits, slots, within
+from worker.policy.budget import slots, within
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was killed; the next one goes on.

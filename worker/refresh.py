@@ -19,18 +19,17 @@ from models.answer import Answer, Judgement, Verdict
 from models.attempt import Attempt, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
+from worker.admission import Admission
 from worker.closing import Closer, Opened
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing
 from worker.events import log
-from worker.io.budget import Budgets
-from worker.io.clock import Clock, draw_jitter
+from worker.io.clock import Clock
 from worker.io.history import History
 from worker.io.lease import Leases
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
 from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import Vault
-from worker.policy.budget import Limits, slots
 from worker.policy.gate import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Refusal, refusal
 from worker.policy.reported import report_refusal
 from worker.policy.verdict import judge
@@ -84,8 +83,7 @@ class Refresher:
         providers: Callable[[Account], Provider | None],
         clock: Clock,
         offload: Offload,
-        budgets: Budgets,
-        limits: Callable[[Provider | None], Limits],
+        admission: Admission,
         call_timeout_s: float,
         claim_s: float,
     ) -> None:
@@ -100,8 +98,7 @@ class Refresher:
         self._providers = providers
         self._clock = clock
         self._sql = offload
-        self._budgets = budgets
-        self._limits = limits
+        self._admission = admission
         self._call_timeout_s = call_timeout_s
         self._claim_s = claim_s
 
@@ -142,7 +139,7 @@ class Refresher:
                     results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
                     continue
                 ready.append(self._prepare(account, stashed, trigger, worker, task_id, began))
-            opened = await self._open(await self._admit(ready, results), results)
+            opened = await self._open(await self._admitted(ready, results), results)
         except DatabaseUnreachable as error:
             log.error("database_unreachable", accounts=len(taken), error=str(error))
             results |= {i: Result(Outcome.NOT_SENT, DATABASE_UNREACHABLE, seen[i]) for i in taken}
@@ -176,35 +173,11 @@ class Refresher:
         await self._stash.clear([account.id])
         return None
 
-    async def _admit(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
-        """Ask each provider's budget; accounts that have to wait get their turn, soonest to end first.
-
-        Raises:
-            RedisError: Redis is away.
-        """
-        groups: dict[str, list[Opened]] = {}
-        for one in sorted(ready, key=lambda one: one.account.expires_at or 0.0):
-            if one.stashed is None and one.provider is not None:
-                groups.setdefault(one.account.provider, []).append(one)
-        admitted = [one for one in ready if one.stashed is not None or one.provider is None]
-        later: list[tuple[str, int, float]] = []
-        for name, group in groups.items():
-            most = self._limits(group[0].provider)
-            grant = await self._budgets.take(name, [one.attempt.id for one in group], most)
-            admitted += group[: grant.granted]
-            waiting = group[grant.granted :]
-            times = slots(
-                len(waiting),
-                start=self._clock.now() + grant.wait_s,
-                requests_per_s=most.requests_per_s,
-                jitter=draw_jitter(),
-            )
-            for one, at in zip(waiting, times, strict=True):
-                later.append((one.account.id, one.account.generation, at))
-                results[one.account.id] = Result(Outcome.NOT_SENT, grant.reason, one.account.generation)
-        if later:
-            await self._sql(self._ledger.postpone, later)
-        return admitted
+    async def _admitted(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
+        admitted = await self._admission.admit(ready)
+        for one, shortage in admitted.later:
+            results[one.account.id] = Result(Outcome.NOT_SENT, shortage.value, one.account.generation)
+        return list(admitted.now)
 
     async def _open(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
         if not ready:
@@ -217,7 +190,7 @@ class Refresher:
             one.deadline = deadline
             if one.account.id not in ours:
                 results[one.account.id] = Result(Outcome.BUSY, ATTEMPT_OPEN, one.account.generation)
-                self._budgets.end(one.account.provider, one.attempt.id)
+                self._admission.ended(one)
         return [one for one in ready if one.account.id in ours]
 
     async def _finish(self, one: Opened) -> Result:
@@ -226,7 +199,10 @@ class Refresher:
             settling = self._closer.adopted(one, one.stashed)
         else:
             began = self._monotonic()
-            answer, judgement = await self._call(one)
+            try:
+                answer, judgement = await self._call(one)
+            finally:
+                self._admission.ended(one)
             self._describe(one.attempt, answer, (self._monotonic() - began) * 1000)
             settling = self._closer.answered(one, answer, judgement)
         return await self._settle(one, settling)
@@ -243,10 +219,13 @@ class Refresher:
         def on_send() -> None:
             one.sent_at = self._clock.now()
 
-        answer = await self._callers[request.refresh_method].call(
-            request, deadline=one.deadline, on_send=on_send
-        )
-        return answer, judge(answer, one.provider.error_rules)
+        caller = self._callers.get(request.refresh_method)
+        if caller is None:
+            return Answer(), Judgement(verdict=Verdict.MISCONFIGURED, reason=METHOD_NOT_RUN_HERE)
+        answer = await caller.call(request, deadline=one.deadline, on_send=on_send)
+        judgement = judge(answer, one.provider.error_rules)
+        await self._admission.told(one.account.provider, answer, judgement)
+        return answer, judgement
 
     async def _settle(self, one: Opened, settling: Settling) -> Result:
         account, attempt = one.account, one.attempt

@@ -21,9 +21,11 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from models.account import Account, RefreshMethod
+from models.budget import Limits
 from models.presets import PresetError, load_providers
 from models.provider import Provider
 from refreshd_reader.contract import Keys
+from worker.admission import Admission
 from worker.closing import Closer
 from worker.errors import SettingsError
 from worker.events import log
@@ -42,7 +44,7 @@ from worker.io.shelf import Shelf
 from worker.io.stash import Stash
 from worker.io.vault import Vault
 from worker.plan import Dispatch, Planner
-from worker.policy.budget import Limits, limits
+from worker.policy.budget import limits
 from worker.reconcile import Reconciler
 from worker.refresh import Caller, Refresher
 from worker.settings import Settings, load_settings
@@ -195,7 +197,7 @@ class Runtime(Stores):
             providers=self.providers.of,
         )
         self.provider_client = ProviderClient(
-            ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts
+            ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, now=self.clock.now
         )
         self.budgets = Budgets(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
         self.callers: dict[RefreshMethod, Caller] = {
@@ -216,8 +218,13 @@ class Runtime(Stores):
             providers=self.providers.of,
             clock=self.clock,
             offload=self.offload,
-            budgets=self.budgets,
-            limits=self.limits,
+            admission=Admission(
+                budgets=self.budgets,
+                ledger=ledger,
+                clock=self.clock,
+                offload=self.offload,
+                limits=self.limits,
+            ),
             call_timeout_s=settings.call_timeout_s,
             claim_s=settings.claim_seconds,
         )
@@ -284,7 +291,9 @@ def load_cipher(settings: Settings) -> Cipher:
             "REFRESHD_KEYS is not set: secrets are not stored unsealed. Make a key with `refreshd keys generate`, "
             "set it for every worker and command, and keep a copy: without it every grant is lost"
         )
-    make_key(settings)
+    log.warning(
+        "key_made", file=str(make_key(settings)), remedy="keep a copy: without it every grant is lost"
+    )
     return load_cipher(settings)
 
 
@@ -295,7 +304,4 @@ def make_key(settings: Settings) -> Path:
         descriptor = os.open(settings.keys_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(generate_key() + "\n")
-        log.warning(
-            "key_made", file=str(settings.keys_file), remedy="keep a copy: without it every grant is lost"
-        )
     return settings.keys_file

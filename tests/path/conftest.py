@@ -83,15 +83,15 @@ class Bench:
             return found
 
     def token(self, account_id: str = "acct") -> Token | None:
-        payload = self.runtime.redis.hgetall(self.runtime.keys.token(account_id))
+        payload: Any = self.runtime.redis.hgetall(self.runtime.keys.token(account_id))
         return Token.from_hash(payload) if payload else None
 
     def state(self, account_id: str = "acct") -> AccountState | None:
-        payload = self.runtime.redis.hgetall(self.runtime.keys.account(account_id))
+        payload: Any = self.runtime.redis.hgetall(self.runtime.keys.account(account_id))
         return AccountState.from_hash(payload) if payload else None
 
     def events(self) -> list[tuple[str, str]]:
-        entries = self.runtime.redis.xrange(self.runtime.keys.events)
+        entries: Any = self.runtime.redis.xrange(self.runtime.keys.events)
         return [(fields["type"], fields["reason"]) for _, fields in entries]
 
 

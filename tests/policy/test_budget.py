@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from models.answer import Answer, Fault, Judgement, Verdict
+from models.budget import Limits
 from models.provider import Provider
-from worker.policy.budget import Limits, breaker_pause_s, is_down, limits, pauses_provider, slots, within
+from worker.policy.budget import is_down, limits, pauses_provider, slots, within
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,6 @@ def test_what_pauses_a_provider_for_everybody(answer: Answer, verdict: Verdict, 
 def test_a_provider_s_own_limits_come_before_the_settings() -> None:
     named = Provider(name="acme", requests_per_s=3)
     assert limits(named, requests_per_s=50, max_in_flight=9) == Limits(3, 9)
-
-
-@pytest.mark.parametrize(("opened", "pause_s"), [(1, 5), (2, 10), (4, 40), (5, 60), (1000, 60)])
-def test_each_failed_probe_doubles_the_pause_up_to_a_minute(opened: int, pause_s: float) -> None:
-    assert breaker_pause_s(opened) == pause_s
 
 
 def test_who_has_to_wait_comes_back_at_the_providers_rate() -> None:

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from models.budget import Breaker, Grant, Limits, Shortage
 from worker.events import log
-from worker.policy.budget import (
-    BREAKER_OPEN,
-    BREAKER_PAUSE_MAX_S,
-    BREAKER_THRESHOLD,
-    BUDGET_SPENT,
-    PROVIDER_PAUSED,
-    Limits,
-    breaker_pause_s,
-)
 
 #: Idle budgets are forgotten after this long.
 _KEEP_MS: Final = 3_600_000
@@ -90,24 +81,16 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {failures, opened}
 """
 
-_REASONS: Final = {"pause": PROVIDER_PAUSED, "breaker": BREAKER_OPEN, "budget": BUDGET_SPENT}
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """How many calls a provider takes now; for the rest: why not, and how long to wait, seconds."""
-
-    granted: int
-    wait_s: float
-    reason: str
+_SHORTAGES: Final = {"pause": Shortage.PAUSED, "breaker": Shortage.BREAKER_OPEN, "budget": Shortage.SPENT}
 
 
 class Budgets:
     """Deals out calls to providers."""
 
-    def __init__(self, redis: Redis, prefix: str, *, call_s: float) -> None:
+    def __init__(self, redis: Redis, prefix: str, *, call_s: float, breaker: Breaker | None = None) -> None:
         self._redis = redis
         self._prefix = prefix
+        self._breaker = breaker or Breaker()
         self._call_ms = int(call_s * 1000)
         self._take = redis.register_script(_TAKE)
         self._fail = redis.register_script(_FAIL)
@@ -128,7 +111,7 @@ class Budgets:
             keys=[self._key(provider, part) for part in ("rate", "in_flight", "pause", "breaker")],
             args=[round(gap_us), round(burst_us), limits.max_in_flight, self._call_ms, _KEEP_MS, *attempts],
         )
-        return Grant(int(granted), int(wait_ms) / 1000, _REASONS[why])
+        return Grant(int(granted), int(wait_ms) / 1000, _SHORTAGES[why])
 
     def end(self, provider: str, attempt: str) -> None:
         """Note the end of a call; Redis is told of many at once, a moment later."""
@@ -170,22 +153,17 @@ class Budgets:
             failures, opened = await self._fail(
                 keys=[self._key(provider, "breaker")],
                 args=[
-                    BREAKER_THRESHOLD,
+                    self._breaker.threshold,
                     _KEEP_MS,
-                    round(breaker_pause_s(1) * 1000),
-                    round(BREAKER_PAUSE_MAX_S * 1000),
+                    round(self._breaker.pause_s * 1000),
+                    round(self._breaker.pause_max_s * 1000),
                 ],
             )
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))
             return
         if opened:
-            log.error(
-                "breaker_open",
-                provider=provider,
-                failures=int(failures),
-                seconds=breaker_pause_s(int(opened)),
-            )
+            log.error("breaker_open", provider=provider, failures=int(failures), times=int(opened))
 
     async def up(self, provider: str) -> None:
         """Note a call that found the provider up: its breaker closes. Redis is told once a second at most."""

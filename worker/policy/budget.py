@@ -5,37 +5,20 @@ What all workers share lives in Redis (`worker/io/budget.py`); how it is dealt o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from models.answer import Answer, Fault, Judgement, Verdict
+from models.budget import Limits
 from models.provider import Provider
 
 T = TypeVar("T")
 
-BUDGET_SPENT: Final = "provider_budget_spent"
-PROVIDER_PAUSED: Final = "provider_paused"
-BREAKER_OPEN: Final = "provider_breaker_open"
-
-#: So many calls in a row that found the provider down open its breaker.
-BREAKER_THRESHOLD: Final = 10
-#: The breaker's first pause; it doubles with each probe that fails.
-BREAKER_PAUSE_S: Final = 5.0
-BREAKER_PAUSE_MAX_S: Final = 60.0
 #: Nobody knows a provider's rate: accounts of unknown age are spread as if it took this many a second.
 ASSUMED_REQUESTS_PER_S: Final = 50.0
 
 _DOWN_FAULTS: Final = frozenset({Fault.CONNECT, Fault.DNS, Fault.TLS, Fault.TIMEOUT, Fault.BROKEN})
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one provider takes. None: as much as there is."""
-
-    requests_per_s: float | None
-    max_in_flight: int
 
 
 def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: int) -> Limits:
@@ -55,11 +38,6 @@ def pauses_provider(answer: Answer, judgement: Judgement) -> bool:
     """Tell whether an answer asks every worker to leave the provider alone, and not just for this account."""
     too_many = answer.status == _TOO_MANY or (answer.retry_after_s is not None and is_down(answer))
     return judgement.verdict is Verdict.RATE_LIMITED and too_many
-
-
-def breaker_pause_s(opened: int) -> float:
-    """Give the pause after a breaker opened for the n-th time in a row (from 1), seconds."""
-    return float(min(BREAKER_PAUSE_S * 2 ** min(opened - 1, 30), BREAKER_PAUSE_MAX_S))
 
 
 def slots(count: int, *, start: float, requests_per_s: float | None, jitter: float) -> list[float]:

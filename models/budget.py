@@ -1,0 +1,42 @@
+"""What a provider takes, and why it takes no more now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one provider takes. None: as much as there is."""
+
+    requests_per_s: float | None
+    max_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a provider counts as down, and how long it is left alone then. Pauses in seconds."""
+
+    #: So many calls in a row that found the provider down.
+    threshold: int = 10
+    #: The first pause; it doubles with each probe that fails.
+    pause_s: float = 5.0
+    pause_max_s: float = 60.0
+
+
+class Shortage(StrEnum):
+    """Why a call has to wait: the reason in the result, the history and the log."""
+
+    SPENT = "provider_budget_spent"
+    PAUSED = "provider_paused"
+    BREAKER_OPEN = "provider_breaker_open"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many calls a provider takes now; for the rest: why not, and how long to wait, seconds."""
+
+    granted: int
+    wait_s: float
+    shortage: Shortage

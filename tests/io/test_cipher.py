@@ -1,0 +1,104 @@
+"""Secrets at rest."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+from pydantic import BaseModel
+
+from models.token import Secret
+from worker.errors import KeyMissing, SealBroken, SettingsError
+from worker.io.cipher import Cipher, generate_key, key_of, parse_keys
+
+SECRET = Secret("s3cr3t-\udcff-\0-\N{SNOWMAN}")
+
+
+def cipher(*ids: str) -> Cipher:
+    return Cipher(parse_keys(",".join(generate_key(key_id) for key_id in ids)))
+
+
+def test_what_was_sealed_opens_at_its_own_place() -> None:
+    box = cipher("k1")
+    sealed = box.seal(SECRET, account="a", field="refresh_token")
+    assert box.open(sealed, account="a", field="refresh_token") == SECRET
+    assert key_of(sealed) == "k1"
+
+
+def test_the_same_secret_never_looks_the_same() -> None:
+    box = cipher("k1")
+    assert box.seal(SECRET, account="a", field="f") != box.seal(SECRET, account="a", field="f")
+
+
+@pytest.mark.parametrize(("account", "field"), [("b", "refresh_token"), ("a", "access_token"), ("", "")])
+def test_a_value_copied_to_another_place_does_not_open(account: str, field: str) -> None:
+    box = cipher("k1")
+    sealed = box.seal(SECRET, account="a", field="refresh_token")
+    with pytest.raises(SealBroken):
+        box.open(sealed, account=account, field=field)
+
+
+@pytest.mark.parametrize("broken", ["", "v1.k1", "v1.k1.", "v1.k1.AAAA", "v1.k1.%%%", "v2.k1.AAAA", "plain"])
+def test_what_is_no_sealed_value_is_said_so(broken: str) -> None:
+    with pytest.raises(SealBroken):
+        cipher("k1").open(broken, account="a", field="f")
+
+
+def test_the_first_key_writes_and_any_opens() -> None:
+    old, new = generate_key("old"), generate_key("new")
+    sealed = Cipher(parse_keys(old)).seal(SECRET, account="a", field="f")
+    both = Cipher(parse_keys(f"{new},{old}"))
+    assert both.open(sealed, account="a", field="f") == SECRET
+    assert key_of(both.seal(SECRET, account="a", field="f")) == "new"
+
+
+def test_a_missing_key_is_named() -> None:
+    sealed = cipher("old").seal(SECRET, account="acct", field="refresh_token")
+    with pytest.raises(KeyMissing, match="refresh_token of account acct is sealed with key 'old'"):
+        cipher("new").open(sealed, account="acct", field="refresh_token")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no key"),
+        ("nocolon", "key 1: is not ID:BASE64"),
+        ("bad id:AAAA", "key 1"),
+        ("k1:not-base64!", r"key 1 \(k1\): is not base64"),
+        ("k1:AAAA", r"key 1 \(k1\): has 3 bytes, AES-256 needs 32"),
+        (generate_key("k1") + "," + generate_key("k1"), "key 2: the id 'k1' stands there twice"),
+    ],
+)
+def test_a_wrong_key_is_named_by_place_and_not_by_value(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        parse_keys(text)
+    for part in text.replace(",", ":").split(":"):
+        assert len(part) < 5 or part not in str(caught.value)
+
+
+class Holder(BaseModel):
+    secret: Secret
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    secret = Secret("marker-secret")
+    holder = Holder(secret=secret)
+    shown = [
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret:>40}",
+        repr([secret]),
+        repr(holder),
+        str(holder),
+        holder.model_dump_json(),
+        str(holder.model_dump(mode="json")),
+        secret.fingerprint(),
+        "{}".format(secret),  # noqa: UP032
+    ]
+    assert not [text for text in shown if "marker" in text]
+    with pytest.raises(TypeError):
+        json.dumps(secret)
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
