@@ -71,6 +71,27 @@ class Service:
                 raise ServiceFailed(f"{self.name}: exit code {self._process.returncode}: {self.said}")
         return self.said
 
+    def execute(self, *command: str, given: str = "") -> str:
+        """Run a command in its place, as `docker compose exec` does, and give what it printed.
+
+        Raises:
+            ServiceFailed: its exit code is not 0.
+        """
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ServiceFailed(
+                f"{' '.join(command)}: exit code {done.returncode}: {done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
     @property
     def said(self) -> str:
         return self.log.read_text(errors="replace")

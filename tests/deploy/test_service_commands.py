@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import shutil
 import subprocess
@@ -123,6 +124,27 @@ def test_a_worker_whose_file_is_old_is_not_healthy(definitions: dict[str, Any], 
     assert service.healthy()
     subprocess.run(["touch", "-d", "-4 minutes", file], check=True)
     assert not service.healthy()
+
+
+@pytest.mark.usefixtures("migrated", "redis_container")
+def test_the_commands_of_the_deployment_page_work_beside_a_worker(
+    definitions: dict[str, Any], tmp_path: Path
+) -> None:
+    service = Service("worker", definitions["worker"], tmp_path)
+    row = json.dumps(
+        {
+            "id": "acct-1",
+            "client_id": "app",
+            "client_secret": "s",
+            "refresh_token": "r",
+            "token_url": "https://provider.invalid/token",
+            "session_management": "none",
+        }
+    )
+    summary = json.loads(service.execute("refreshd", "accounts", "import", "--json", "-", given=row))
+    assert (summary["added"], summary["failed"]) == (1, 0)
+    assert json.loads(service.execute("refreshd", "status", "--json"))
+    assert "acct-1" in service.execute("refreshd", "accounts", "list")
 
 
 @pytest.mark.usefixtures("redis_container")
