@@ -67,8 +67,17 @@ def _end_phase(wards: list[Ward]) -> None:
 def _is_the_one(pid: int) -> bool:
     """Tell whether a process of this pid leads a session, as ours do: one that got the pid since rarely does."""
     with suppress(OSError):
-        return os.getsid(pid) == pid
+        return os.getsid(pid) == pid and not _is_a_zombie(pid)
     return False
+
+
+def _is_a_zombie(pid: int) -> bool:
+    """Tell whether it ended and nobody has noted it: a container's first process may be slow at that."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  (pathlib would triple the start-up time)
+            return file.read().rpartition(b")")[2].split()[0] == b"Z"  # proc(5): the state follows the name
+    except OSError:
+        return False  # macOS has no /proc; there the system's first process is quick
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ def say(change: Change, logs: Path) -> Text:
             line = Text(
                 f"{change.name} {change.cause}; it is started again in {change.pause_s:g} s", style="red"
             )
-            if words := last_words(logs / f"{change.name}.log"):
+            ended_by_itself = change.exit_code is not None and change.exit_code >= 0
+            if ended_by_itself and (words := last_words(logs / f"{change.name}.log")):
                 line.append(f"\n  {words}", style="dim")
             return line
 

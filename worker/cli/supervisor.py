@@ -52,10 +52,14 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process ended by itself, or could not be started; it is started again after a pause."""
+    """A process ended, or could not be started; it is started again after a pause.
+
+    `exit_code` is None where it could not be started, and negative where a signal ended it.
+    """
 
     name: str
     cause: str
+    exit_code: int | None
     pause_s: float
 
 
@@ -158,13 +162,13 @@ class Supervisor:
             if code is None:
                 return None
             self._guard.forget(kept.child.pid)
-            return Ended(name, _cause(code), kept.ended())
+            return Ended(name, _cause(code), code, kept.ended())
         if time.monotonic() < kept.start_at:
             return None
         try:
             kept.runs(kept.service.start())
         except (OSError, RefreshdError) as error:
-            return Ended(name, str(error), kept.ended())
+            return Ended(name, str(error), None, kept.ended())
         return Restarted(name, self._guard_it(kept))
 
     def _guard_it(self, kept: _Kept) -> int:
