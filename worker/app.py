@@ -6,6 +6,7 @@ hint that may be lost, repeated or late.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from datetime import timedelta
@@ -18,7 +19,7 @@ from kombu import Queue
 
 from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
 from worker.errors import RefreshdError
-from worker.events import configure_logging, log
+from worker.events import configure_logging, log, log_celery
 from worker.io.broker import TRANSPORT_OPTIONS, broker_url, survive_lost_connections
 from worker.liveness import Liveness
 from worker.plan import MESSAGE_EXPIRES_S
@@ -94,8 +95,10 @@ app.steps["worker"].update({Liveness, Reports})
 
 
 @setup_logging.connect
-def _log_as_refreshd_does(loglevel: int | str | None = None, **_: Any) -> None:
-    configure_logging(loglevel if isinstance(loglevel, str) else "INFO")
+def _log_as_refreshd_does(loglevel: int, **_: Any) -> None:
+    """Keep refreshd's own lines at INFO whatever Celery is asked for: an attempt's line is its only story."""
+    configure_logging("DEBUG" if loglevel <= logging.DEBUG else "INFO")
+    log_celery(loglevel)
 
 
 @celeryd_after_setup.connect

@@ -26,28 +26,57 @@ class EventType(StrEnum):
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("refreshd")
 
+#: Celery's loggers that say a line for each message received and each task done; our own lines tell more.
+_TASK_BY_TASK = ("celery.worker.strategy", "celery.app.trace")
+
 _SECRET_NAMES = ("token", "secret", "password", "authorization", "assertion", "private_key", "api_key")
 _NOT_SECRET = ("token_url", "token_type", "secret_fp", "refresh_fp", "received_fp")
 
 
 def configure_logging(level: str = "INFO") -> None:
     """Log to stderr: readable on a terminal, one JSON object a line otherwise."""
-    if sys.stderr.isatty():
-        renderer: Any = structlog.dev.ConsoleRenderer()
-    else:
-        renderer = structlog.processors.JSONRenderer(default=str)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            redact,
-            renderer,
-        ],
+        processors=[*_noting(), redact, _renderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def log_celery(level: int) -> None:
+    """Show what Celery itself says, in the same form, from `level` on (`--loglevel`)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_noting(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact,
+                _renderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    if level > logging.DEBUG:
+        for name in _TASK_BY_TASK:
+            logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _noting() -> list[structlog.typing.Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _renderer() -> structlog.typing.Processor:
+    if sys.stderr.isatty():
+        return structlog.dev.ConsoleRenderer()
+    return structlog.processors.JSONRenderer(default=str)
 
 
 def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
