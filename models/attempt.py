@@ -75,6 +75,8 @@ class Attempt(SQLModel, table=True):
     provider_request_id: str | None = None
     request: str | None = None
     output: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    #: Scopes that the grant had before this refresh and has no more.
+    scope_lost: str | None = None
     lock_wait_ms: float | None = Field(default=None, sa_type=Float)
     latency_ms: float | None = Field(default=None, sa_type=Float)
     next_refresh_at: float | None = Field(default=None, sa_type=Float)

@@ -19,7 +19,7 @@ from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import REFRESH_TOKEN, Vault
 from worker.policy.backoff import consequence
 from worker.policy.due import due, session_policy, token_times
-from worker.policy.rotation import Held, complete
+from worker.policy.rotation import Held, complete, lost_scopes
 from worker.settle import Settling
 
 STASH_ADOPTED = "stash_adopted"
@@ -100,6 +100,7 @@ class Closer:
     ) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         sealed_answer = self._stash.seal(account.id, StashedAnswer(account.generation, tokens))
+        attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
         account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
         if one.provider is not None:

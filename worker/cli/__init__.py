@@ -10,6 +10,8 @@ import typer
 from worker.cli.accounts import accounts_app
 from worker.cli.db import db_app
 from worker.cli.demo import demo
+from worker.cli.explain import explain
+from worker.cli.history import history
 from worker.cli.providers import providers_app
 from worker.cli.refresh import refresh
 from worker.cli.status import status
@@ -61,6 +63,8 @@ app.add_typer(accounts_app, name="accounts", rich_help_panel="Accounts")
 app.add_typer(providers_app, name="providers", rich_help_panel="Accounts")
 app.command(rich_help_panel="Tokens")(token)
 app.command(rich_help_panel="Tokens")(refresh)
+app.command(rich_help_panel="Answers")(explain)
+app.command(rich_help_panel="Answers")(history)
 app.command(rich_help_panel="Answers")(status)
 
 

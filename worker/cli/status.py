@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
+from worker.cli.facts import QUEUES
 from worker.cli.output import ago_or_in, duration, out, print_json, stores
+from worker.cli.workers import alive_workers
 from worker.io.fleet import Fleet, look
 from worker.runtime import Stores
 
@@ -25,7 +27,6 @@ _STYLES = {
     Status.MISCONFIGURED: "red",
     Status.DISABLED: "dim",
 }
-QUEUES = ("urgent", "control", "refresh", "callback")
 #: Beat plans every second; a plan that is older than this was not made.
 PLAN_LATE_S = 15.0
 
@@ -39,14 +40,14 @@ def status(
     """Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers."""
     here = stores()
     if as_json:
-        print_json(_as_json(look(here.engine), _queues(here), _workers()))
+        print_json(_as_json(look(here.engine), _queues(here), alive_workers()))
         return
     if not watch:
-        out.print(_screen(look(here.engine), _queues(here), _workers()))
+        out.print(_screen(look(here.engine), _queues(here), alive_workers()))
         return
     with Live(console=out, refresh_per_second=4, screen=True) as live:
         while True:
-            live.update(_screen(look(here.engine), _queues(here), _workers()))
+            live.update(_screen(look(here.engine), _queues(here), alive_workers()))
             time.sleep(2)
 
 
@@ -55,17 +56,6 @@ def _queues(here: Stores) -> dict[str, int] | None:
         return {name: int(here.redis.llen(name)) for name in QUEUES}
     except (RedisError, OSError):
         return None
-
-
-def _workers() -> dict[str, list[str]] | None:
-    """Give the workers that answer within a second, and the queues that each takes from."""
-    try:
-        from worker.app import app
-
-        answers = app.control.inspect(timeout=1.0).active_queues() or {}
-    except (RedisError, OSError, SystemExit):
-        return None
-    return {name: sorted(queue["name"] for queue in queues) for name, queues in sorted(answers.items())}
 
 
 def _as_json(

@@ -14,7 +14,6 @@ from worker.errors import RefreshdError, UnknownAccount
 from worker.io.database import database_now, reading
 from worker.io.vault import ACCESS_TOKEN
 
-
 #: Of a secret this long, eight characters tell which it is and nothing more.
 _TELLING_LENGTH: Final = 24
 

@@ -67,6 +67,7 @@ _CLOSING: Final = {
     "provider_request_id": "text",
     "request": "text",
     "output": "text",
+    "scope_lost": "text",
     "latency_ms": "double precision",
     "next_refresh_at": "double precision",
 }

@@ -48,7 +48,16 @@ class Stash:
         Raises:
             CipherError: its key is missing, or it was changed.
         """
-        plain = self._cipher.open(sealed, account=account, field=_FIELD).reveal()
+        return self.read(self._cipher, account, sealed)
+
+    @staticmethod
+    def read(cipher: Cipher, account: str, sealed: str) -> StashedAnswer:
+        """Open a sealed answer without a connection to Redis.
+
+        Raises:
+            CipherError: its key is missing, or it was changed.
+        """
+        plain = cipher.open(sealed, account=account, field=_FIELD).reveal()
         try:
             payload = json.loads(plain)
             return StashedAnswer(int(payload["generation"]), _from_json(payload))

@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("provider_request_id", sa.String(), nullable=True),
         sa.Column("request", sa.String(), nullable=True),
         sa.Column("output", sa.Text(), nullable=True),
+        sa.Column("scope_lost", sa.String(), nullable=True),
         sa.Column("lock_wait_ms", sa.Float(), nullable=True),
         sa.Column("latency_ms", sa.Float(), nullable=True),
         sa.Column("next_refresh_at", sa.Float(), nullable=True),

@@ -1,0 +1,128 @@
+"""Gather what `explain` judges: SQL, Redis, and the workers that are alive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlmodel import Session
+
+from models.account import Account
+from worker.cli.workers import alive_workers
+from worker.errors import CipherError, DatabaseUnreachable, UnknownAccount
+from worker.io.database import database_now, reading, writing
+from worker.io.provider_draft import Unbuildable
+from worker.io.provider_request import RequestBuilder
+from worker.io.stash import Stash
+from worker.policy.facts import Facts, RedisFacts
+from worker.runtime import Stores
+
+QUEUES = ("urgent", "control", "refresh", "callback")
+#: Entries of the history that a diagnosis looks at.
+ATTEMPTS_LOOKED_AT = 50
+
+
+def gather(here: Stores, account_id: str) -> Facts:
+    """Gather everything about one account.
+
+    Raises:
+        UnknownAccount: there is none.
+        DatabaseUnreachable: without the database nothing can be said.
+    """
+    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
+        account = session.get(Account, account_id)
+        now = database_now(connection)
+        planned_at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
+    if account is None:
+        raise UnknownAccount(account_id)
+    redis, redis_error = _redis(here, account)
+    sealed_error, url_error = _request_errors(here, account, now)
+    return Facts(
+        now=now,
+        account=account,
+        provider=here.providers.of(account),
+        attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
+        redis=redis,
+        redis_error=redis_error,
+        workers=alive_workers() if redis is not None else None,
+        planned_at=planned_at,
+        plan_interval_s=here.settings.plan_interval_s,
+        skew_s=here.clock.skew_s(),
+        sealed_error=sealed_error,
+        read_only=_read_only(here),
+        url_error=url_error,
+    )
+
+
+def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | None]:
+    keys, prefix = here.keys, here.settings.redis_prefix
+    try:
+        client: Any = here.redis
+        pipeline = client.pipeline(transaction=False)
+        pipeline.hget(keys.token(account.id), "generation")
+        pipeline.hget(keys.account(account.id), "generation")
+        pipeline.get(keys.lock(account.id))
+        pipeline.pttl(keys.lock(account.id))
+        pipeline.get(keys.stash(account.id))
+        pipeline.pttl(f"{prefix}budget:{{{account.provider}}}:pause")
+        pipeline.hmget(f"{prefix}budget:{{{account.provider}}}:breaker", "open", "until")
+        pipeline.time()
+        for name in QUEUES:
+            pipeline.llen(name)
+        token, state, holder, lease_ms, stash, paused_ms, breaker, clock, *lengths = pipeline.execute()
+    except (RedisError, OSError) as error:
+        return None, str(error)
+    opened, until_ms = breaker
+    redis_now = clock[0] + clock[1] / 1_000_000
+    return RedisFacts(
+        where=here.settings.redis.rpartition("@")[2].partition("://")[2]
+        or here.settings.redis.rpartition("@")[2],
+        prefix=prefix,
+        token_generation=None if token is None else int(token),
+        state_generation=None if state is None else int(state),
+        lease_holder=holder,
+        lease_s=lease_ms / 1000 if lease_ms > 0 else None,
+        stashed=stash is not None,
+        stash_error=_stash_error(here, account, stash),
+        paused_s=paused_ms / 1000 if paused_ms > 0 else None,
+        breaker_open_s=max(float(until_ms or 0) / 1000 - redis_now, 0.0) if opened else None,
+        queues=dict(zip(QUEUES, lengths, strict=True)),
+    ), None
+
+
+def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | None:
+    if sealed is None:
+        return None
+    try:
+        Stash.read(here.cipher, account.id, sealed)
+    except CipherError as error:
+        return str(error)
+    return None
+
+
+def _request_errors(here: Stores, account: Account, now: float) -> tuple[str | None, str | None]:
+    """Build the request as a worker would: why a secret does not open, and why it can't be sent."""
+    provider = here.providers.of(account)
+    if provider is None:
+        return None, None
+    try:
+        request = here.vault.request(account, provider)
+    except CipherError as error:
+        return str(error), None
+    try:
+        if request.refresh_token is not None:
+            RequestBuilder(here.settings.allow_http_hosts).build(request, now=now)
+    except Unbuildable as error:
+        return None, str(error)
+    return None, None
+
+
+def _read_only(here: Stores) -> str | None:
+    """Say why the database can't be written, None where it can: by asking it to begin, and to do nothing."""
+    try:
+        with writing(here.engine) as connection:
+            connection.execute(text("UPDATE duty SET until = until WHERE name = ''"))
+    except DatabaseUnreachable as error:
+        return str(error)
+    return None

@@ -1,0 +1,69 @@
+"""What `explain` looks at: SQL, Redis and the workers that are alive, gathered before anything is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from models.account import Account
+from models.attempt import Attempt
+from models.provider import Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisFacts:
+    """What Redis holds of one account. Times in epoch seconds, durations in seconds."""
+
+    #: host:port/database, never a password.
+    where: str
+    prefix: str
+    token_generation: int | None = None
+    state_generation: int | None = None
+    lease_holder: str | None = None
+    lease_s: float | None = None
+    stashed: bool = False
+    stash_error: str | None = None
+    paused_s: float | None = None
+    breaker_open_s: float | None = None
+    queues: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything about one account that can be known from outside a worker."""
+
+    now: float
+    account: Account
+    #: None: its provider is described nowhere, and the account gives no token URL.
+    provider: Provider | None
+    attempts: Sequence[Attempt] = ()
+    #: None: Redis did not answer; `redis_error` says how.
+    redis: RedisFacts | None = None
+    redis_error: str | None = None
+    #: Worker -> the queues that it takes from; None: nobody could be asked.
+    workers: Mapping[str, Sequence[str]] | None = None
+    #: Worker -> the callbacks that it knows.
+    callbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    planned_at: float | None = None
+    plan_interval_s: float = 1.0
+    #: This machine's clock is ahead of the database's by so many seconds.
+    skew_s: float = 0.0
+    #: Why a secret of the account does not open, None where all do.
+    sealed_error: str | None = None
+    #: Why the database can't be written, None where it can.
+    read_only: str | None = None
+    #: Why the token URL is refused, None where it is not.
+    url_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or that a person should know, and what to do about it."""
+
+    #: A stable word for scripts and the runbook.
+    cause: str
+    words: str
+    #: What to type or to do.
+    remedy: str
+    #: False: worth knowing, but not what breaks anything now.
+    wrong: bool = True

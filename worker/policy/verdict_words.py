@@ -1,0 +1,39 @@
+"""Every reason in words, for people: the verdict table's own, and those of the path around it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.attempt import INTERRUPTED
+from models.budget import Shortage
+from worker.policy import gate, reported
+from worker.policy.verdict_table import TABLE
+
+_OWN: Final = {
+    INTERRUPTED: "A worker was interrupted after it had opened the attempt; whether the provider saw it is unknown.",
+    Shortage.SPENT: "The provider's rate or its calls in flight were used up.",
+    Shortage.PAUSED: "The provider had asked to be left alone.",
+    Shortage.BREAKER_OPEN: "The provider was down for everybody.",
+    gate.GENERATION_MOVED: "The token had been replaced meanwhile.",
+    gate.UNKNOWN_ACCOUNT: "There was no such account any more.",
+    gate.LEASE_HELD: "Another worker held the account's lease.",
+    gate.ATTEMPT_OPEN: "Another attempt was open.",
+    gate.REFRESH_DISABLED: "Refreshing is switched off for the account.",
+    gate.SESSION_NONE: "The account's session management is `none`.",
+    gate.NOT_DUE_YET: "It was not due.",
+    gate.NEEDS_REAUTHORIZATION: "The account's owner has to log in again first.",
+    reported.REPORTED_TOO_SOON: "Another report had it refreshed a moment ago.",
+    reported.FRESH_TOKENS_REJECTED: "The API rejects fresh tokens too: a permission is missing, not a token.",
+    "refreshed": "A new token was stored.",
+    "stash_adopted": "An answer that had waited in Redis was stored.",
+    "kept_answer_adopted": "An answer that had once come too late was stored.",
+    "key_missing": "A secret of the account is sealed with a key that the worker does not have.",
+    "seal_broken": "A secret of the account does not open.",
+    "provider_unknown": "The provider is described nowhere, and the account gives no token URL.",
+}
+
+
+def words_of(reason: str) -> str:
+    """Say a reason in words; one that is not ours is said as it is."""
+    row = next((row for row in TABLE if row.reason == reason), None)
+    return row.words if row is not None else _OWN.get(reason, f"{reason}.")
