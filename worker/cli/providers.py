@@ -66,9 +66,9 @@ def list_command(
         for provider in found:
             print_json(_line(provider))
         return
-    table = Table(
-        "name", "provider", "grant", "client_auth", "an account needs, beside its credentials", box=None
-    )
+    table = Table(box=None)
+    for heading in ("name", "provider", "grant", "client_auth", "beside its credentials an account needs"):
+        table.add_column(heading, overflow="fold")
     for provider in found:
         table.add_row(
             provider.name,
@@ -111,7 +111,11 @@ def check_command(
     except PresetError as error:
         raise UnusableProviders(str(error)) from None
     built_in = load_presets()
-    own = [name for name, provider in providers.items() if provider != built_in.get(name)]
+    own = [
+        name
+        for name, provider in providers.items()
+        if name not in built_in or _knobs(provider) != _knobs(built_in[name])
+    ]
     for name in own:
         what = "changes the built-in one" if name in built_in else "is new"
         out.print(
