@@ -1,0 +1,142 @@
+"""`explain` names the cause: one case each, and nothing is wrong where nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.account import Account, RefreshMethod, SessionManagement, Status
+from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
+from models.provider import Provider
+from worker.policy.diagnosis import diagnose
+from worker.policy.facts import Facts, RedisFacts
+from worker.policy.reported import FRESH_TOKENS_REJECTED
+
+NOW = 10_000.0
+GOOD: dict[str, Any] = {
+    "id": "acct",
+    "provider": "acme",
+    "token_url": "https://acme.example/token",
+    "access_token_sealed": "sealed",
+    "refresh_token_sealed": "sealed",
+    "issued_at": NOW - 600,
+    "expires_at": NOW + 3000,
+    "generation": 7,
+    "next_refresh_at": NOW + 2600,
+}
+REDIS = RedisFacts(where="127.0.0.1:6379/0", prefix="refreshd:", token_generation=7, state_generation=7)
+WORKERS = {"celery@one": ["control", "refresh", "urgent"], "callback@one": ["callback"]}
+
+
+def facts(account: dict[str, Any] | None = None, **more: Any) -> Facts:
+    known: dict[str, Any] = {
+        "now": NOW,
+        "account": Account(**(GOOD | (account or {}))),
+        "provider": Provider(name="acme"),
+        "redis": REDIS,
+        "workers": WORKERS,
+        "planned_at": NOW - 1,
+    }
+    return Facts(**(known | more))
+
+
+def attempt(
+    outcome: Outcome, reason: str = "refreshed", trigger: Trigger = Trigger.PLANNED, **more: Any
+) -> Attempt:
+    fields: dict[str, Any] = {"id": "x", "account_id": "acct", "trigger": trigger, "opened_at": NOW - 5, "closed_at": NOW - 4}
+    return Attempt(
+        **(fields | {"generation": 7, "config_version": 1, "outcome": outcome, "reason": reason} | more)
+    )
+
+
+CALLBACK = {"refresh_method": RefreshMethod.CALLBACK, "callback": "acme"}
+REVOKED = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None}
+REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
+
+CASES: dict[str, Facts] = {
+    "refresh_disabled": facts({"refresh_enabled": False, "status": Status.DISABLED, "next_refresh_at": None}),
+    "session_none": facts({"session_management": SessionManagement.NONE, "next_refresh_at": None}),
+    "fixed_timeout_longer_than_token": facts(
+        {"session_management": SessionManagement.FIXED, "session_timeout_s": 7200.0}
+    ),
+    "clock_skew": facts(skew_s=-7.0),
+    "beat_down": facts(planned_at=NOW - 3600),
+    "no_worker_on_queue": facts(workers={"callback@one": ["callback"]}),
+    "callback_not_registered": facts(CALLBACK, callbacks={"callback@one": ["acne"]}),
+    "callback_registered_elsewhere": facts(CALLBACK, callbacks={"other@two": ["acme"]}),
+    "callback_failing": facts(
+        CALLBACK,
+        callbacks={"callback@one": ["acme"]},
+        attempts=[attempt(Outcome.RETRY, "callback_failed", error_description="ZeroDivisionError")],
+    ),
+    "not_published": facts(redis=replace(REDIS, token_generation=6)),
+    "database_older_than_redis": facts(redis=replace(REDIS, token_generation=9, state_generation=9)),
+    "redis_unreachable": facts(redis=None, redis_error="refused", workers=None),
+    "key_missing": facts(sealed_error="refresh_token of account acct is sealed with key 'k0'"),
+    "lease_of_a_dead_worker": facts(redis=replace(REDIS, lease_holder="gone/12/abcd", lease_s=20.0)),
+    "interrupted": facts({"claim_attempt": "x", "claim_until": NOW - 5}),
+    "breaker_open": facts(redis=replace(REDIS, breaker_open_s=3.0)),
+    "provider_paused": facts(redis=replace(REDIS, paused_s=30.0)),
+    "rate_limited": facts(attempts=[attempt(Outcome.RATE_LIMITED, "rate_limited", http_status=429)]),
+    "provider_failing": facts({"failures": 3}, attempts=[attempt(Outcome.RETRY, "server_error")]),
+    "grant_revoked": facts(
+        REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.REFRESHED)]
+    ),
+    "refresh_token_rotated_by_somebody_else": facts(
+        REVOKED | {"generation": 1},
+        attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant")],
+        redis=replace(REDIS, token_generation=1, state_generation=1),
+    ),
+    "refresh_token_spent_by_a_lost_answer": facts(
+        REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)]
+    ),
+    "client_refused": facts({"status": Status.MISCONFIGURED, "reason": "invalid_client"}),
+    "wrong_token_url": facts(
+        {"status": Status.MISCONFIGURED, "reason": "html_page"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "html_page", http_status=200)],
+    ),
+    "misconfigured": facts({"status": Status.MISCONFIGURED, "reason": "invalid_scope"}),
+    "token_url_refused": facts(url_error="http://acme.example is not https"),
+    "refresh_token_never_issued": facts({"refresh_token_sealed": None}),
+    "provider_unknown": facts(provider=None),
+    "api_rejects_fresh_tokens": facts(
+        {"scope": "read"},
+        attempts=[attempt(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED, Trigger.REPORTED), *[REPORTED] * 3],
+    ),
+    "database_read_only": facts(read_only="disk is full"),
+    "answer_in_stash": facts(redis=replace(REDIS, stashed=True, stash_error="key k0 is missing")),
+    "overdue": facts({"next_refresh_at": NOW - 120}),
+}
+
+
+@pytest.mark.parametrize("cause", CASES)
+def test_the_cause_is_named_first(cause: str) -> None:
+    findings = diagnose(CASES[cause])
+    assert findings
+    assert findings[0].cause == cause
+    assert findings[0].remedy
+
+
+def test_nothing_is_wrong_with_a_good_account() -> None:
+    assert diagnose(facts()) == []
+
+
+def test_lost_scopes_are_named() -> None:
+    lost = attempt(Outcome.REFRESHED, scope_lost="write")
+    found = diagnose(facts({"scope": "read"}, attempts=[REPORTED, REPORTED, lost]))
+    assert "lost these scopes: write" in found[0].words
+
+
+def test_the_nearest_callback_is_named() -> None:
+    found = diagnose(facts(CALLBACK, callbacks={"callback@one": ["acmee", "other"]}))
+    assert "The nearest is 'acmee'" in found[0].words
+
+
+@pytest.mark.parametrize("status", [Status.DISABLED])
+def test_a_disabled_account_is_not_blamed_on_beat(status: Status) -> None:
+    found = diagnose(
+        facts({"refresh_enabled": False, "status": status, "next_refresh_at": None}, planned_at=None)
+    )
+    assert [finding.cause for finding in found] == ["refresh_disabled"]
