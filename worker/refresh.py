@@ -44,6 +44,9 @@ REDIS_UNREACHABLE = "redis_unreachable"
 DATABASE_UNREACHABLE = "database_unreachable"
 ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
+#: A call ends this long before its claim, at the latest: a busy event loop notices an end late.
+CLAIM_GUARD_S = 5.0
+
 
 #: Entries of an account's history that a report is judged by.
 REPORTS_LOOKED_AT = 20
@@ -182,16 +185,27 @@ class Refresher:
     async def _open(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
         if not ready:
             return []
-        deadline = self._monotonic() + self._call_timeout_s
+        asked_at = self._monotonic()
         ours = await self._sql(
             self._ledger.open, [(one.attempt, one.account) for one in ready], claim_s=self._claim_s
         )
+        deadline = self._deadline(asked_at)
         for one in ready:
             one.deadline = deadline
             if one.account.id not in ours:
                 results[one.account.id] = Result(Outcome.BUSY, ATTEMPT_OPEN, one.account.generation)
                 self._admission.ended(one)
         return [one for one in ready if one.account.id in ours]
+
+    def _deadline(self, asked_at: float) -> float:
+        """Say when a call has to end. It has its whole time, or nothing is sent.
+
+        A call cut short is worse than none: its refresh token may be spent. The claim began no earlier than
+        `asked_at`; where a slow database ate so much of it that a call could outlast it, the time is over now.
+        """
+        now = self._monotonic()
+        ends = now + self._call_timeout_s
+        return ends if ends <= asked_at + self._claim_s - CLAIM_GUARD_S else now
 
     async def _finish(self, one: Opened) -> Result:
         """Call, judge, store, publish: the part that each account goes alone."""
