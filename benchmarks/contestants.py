@@ -109,8 +109,12 @@ class CeleryWorker(ABC):
         """Give the arguments of `send_task` for one round."""
 
     @abstractmethod
-    def stored(self) -> int:
-        """Count the refreshes that are stored (and published, where the contestant publishes)."""
+    def refreshes(self) -> int:
+        """Count the refreshes of all accounts since they were stored."""
+
+    @abstractmethod
+    def unpublished(self) -> int:
+        """Count the accounts whose latest token is not published; 0 where the contestant publishes none."""
 
     def start(self) -> None:
         """Start the worker. Nobody waits until it is ready: the first round does, and doesn't count."""
@@ -119,18 +123,18 @@ class CeleryWorker(ABC):
 
     def measure(self) -> Sample:
         """Refresh every account once: from the first message to the last token stored."""
-        refreshes = len(self._accounts)
-        answered = self._answered() + refreshes
-        stored = self.stored() + refreshes
+        asked = len(self._accounts)
+        answered, stored = self._answered() + asked, self.refreshes() + asked
         messages = self.messages()
         cpu_s, began_at = self._process.cpu_s(), time.monotonic()
         for message in messages:
             self._queue.send_task(**message)
         # The provider is asked first, and the database only at the end: asking it costs the contestants.
         self._wait(lambda: self._answered() >= answered, what="answers to all refreshes")
-        self._wait(lambda: self.stored() >= stored, what="all tokens stored")
+        self._wait(lambda: self.refreshes() >= stored, what="all tokens stored")
+        self._wait(lambda: self.unpublished() == 0, what="all tokens published")
         elapsed_s = time.monotonic() - began_at
-        return Sample.of(refreshes, elapsed_s=elapsed_s, cpu_s=self._process.cpu_s() - cpu_s)
+        return Sample.of(asked, elapsed_s=elapsed_s, cpu_s=self._process.cpu_s() - cpu_s)
 
     def stop(self) -> None:
         self._process.stop()
@@ -190,8 +194,11 @@ class Obvious(CeleryWorker):
     def messages(self) -> list[dict[str, object]]:
         return [{"name": "obvious.refresh", "args": [account]} for account in self._accounts]
 
-    def stored(self) -> int:
+    def refreshes(self) -> int:
         return self._number("SELECT sum(refreshes) FROM obvious_grant")
+
+    def unpublished(self) -> int:
+        return 0
 
 
 class Refreshd(CeleryWorker):
@@ -236,8 +243,11 @@ class Refreshd(CeleryWorker):
             for group in groups
         ]
 
-    def stored(self) -> int:
-        return self._number("SELECT sum(published_generation) FROM account")
+    def refreshes(self) -> int:
+        return self._number("SELECT sum(generation) FROM account")
+
+    def unpublished(self) -> int:
+        return self._number("SELECT count(*) FROM account WHERE published_generation < generation")
 
     def _entry(self, account: str) -> dict[str, object]:
         return {
