@@ -11,11 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 import yaml
-from rich.markup import escape
-from rich.table import Table
 
 from models.presets import PresetError, load_presets, load_providers
-from models.provider import Provider
+from models.provider import ClientAuth, Grant, Provider
 from models.provider_needs import needed
 from models.provider_schema import providers_schema
 from worker.cli.output import out, print_json, stores
@@ -25,6 +23,10 @@ providers_app = typer.Typer(help="Show what is known of providers, and check you
 
 #: So many names are offered for one that does not exist.
 _OFFERED: Final = 5
+#: Longer names stand out of their column.
+_NAME_WIDTH: Final = 32
+#: What nearly every account has; the rest is worth telling.
+_USUAL: Final = frozenset({"client_id", "client_secret", "refresh_token"})
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -38,10 +40,9 @@ class UnknownProvider(UsageError):
             other for other in known if wanted in other or wanted in (known[other].title or "").casefold()
         ]
         near += difflib.get_close_matches(wanted, known, n=_OFFERED)
-        offered = ", ".join(dict.fromkeys(near[:_OFFERED])) or "`refreshd providers list` shows all"
-        super().__init__(
-            f"unknown provider {name!r}: {offered}. For any other, use `generic` with a token_url"
-        )
+        offered = ", ".join(dict.fromkeys(near[:_OFFERED]))
+        meant = f"did you mean {offered}?" if offered else "`refreshd providers list` shows all."
+        super().__init__(f"unknown provider {name!r}: {meant} Any other is `generic`, with a token_url")
 
 
 class UnusableProviders(UsageError):
@@ -66,18 +67,9 @@ def list_command(
         for provider in found:
             print_json(_line(provider))
         return
-    table = Table(box=None)
-    for heading in ("name", "provider", "grant", "client_auth", "beside its credentials an account needs"):
-        table.add_column(heading, overflow="fold")
+    width = max((len(provider.name) for provider in found if len(provider.name) <= _NAME_WIDTH), default=0)
     for provider in found:
-        table.add_row(
-            provider.name,
-            escape(provider.title or ""),
-            provider.grant,
-            provider.client_auth,
-            ", ".join(_own_fields(provider)),
-        )
-    out.print(table)
+        out.print(f"{provider.name:<{width}}  {_in_words(provider)}", markup=False, soft_wrap=True)
 
 
 @providers_app.command("show")
@@ -149,6 +141,11 @@ def _knobs(provider: Provider) -> dict[str, Any]:
     return provider.model_dump(mode="json", exclude_defaults=True)
 
 
-def _own_fields(provider: Provider) -> list[str]:
-    """Name what this provider asks for beyond the credentials that every account has."""
-    return [name for name in needed(provider) if name not in {"client_id", "client_secret", "refresh_token"}]
+def _in_words(provider: Provider) -> str:
+    """Give the provider's title, and what is not as in RFC 6749 section 6 with id and secret in the body."""
+    grant = [] if provider.grant is Grant.REFRESH_TOKEN else [provider.grant.value]
+    auth = [] if provider.client_auth is ClientAuth.BODY else [provider.client_auth.value]
+    asked = [name.removeprefix("custom_fields.") for name in needed(provider) if name not in _USUAL]
+    needs = [f"needs {', '.join(asked)}"] if asked else []
+    details = "; ".join([*grant, *auth, *needs])
+    return f"{provider.title or provider.name}{f' ({details})' if details else ''}"
