@@ -10,6 +10,7 @@ import typer
 from worker.cli.accounts import accounts_app
 from worker.cli.db import db_app
 from worker.cli.demo import demo
+from worker.cli.doctor import doctor
 from worker.cli.explain import explain
 from worker.cli.history import history
 from worker.cli.providers import providers_app
@@ -66,6 +67,7 @@ app.command(rich_help_panel="Tokens")(refresh)
 app.command(rich_help_panel="Answers")(explain)
 app.command(rich_help_panel="Answers")(history)
 app.command(rich_help_panel="Answers")(status)
+app.command(rich_help_panel="Answers")(doctor)
 
 
 def main() -> Any:

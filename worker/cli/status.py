@@ -17,6 +17,7 @@ from models.account import Status
 from worker.cli.facts import QUEUES
 from worker.cli.output import ago_or_in, duration, out, print_json, stores
 from worker.cli.workers import alive_workers
+from worker.errors import SettingsError
 from worker.io.fleet import Fleet, look
 from worker.runtime import Stores
 
@@ -27,6 +28,7 @@ _STYLES = {
     Status.MISCONFIGURED: "red",
     Status.DISABLED: "dim",
 }
+_WATCH_S = 2.0
 #: Beat plans every second; a plan that is older than this was not made.
 PLAN_LATE_S = 15.0
 
@@ -40,21 +42,26 @@ def status(
     """Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers."""
     here = stores()
     if as_json:
-        print_json(_as_json(look(here.engine), _queues(here), alive_workers()))
+        print_json(_as_json(*_look(here)))
         return
     if not watch:
-        out.print(_screen(look(here.engine), _queues(here), alive_workers()))
+        out.print(_screen(*_look(here)))
         return
     with Live(console=out, refresh_per_second=4, screen=True) as live:
         while True:
-            live.update(_screen(look(here.engine), _queues(here), alive_workers()))
-            time.sleep(2)
+            live.update(_screen(*_look(here)))
+            time.sleep(_WATCH_S)
+
+
+def _look(here: Stores) -> tuple[Fleet, dict[str, int] | None, dict[str, list[str]] | None]:
+    queues = _queues(here)
+    return look(here.engine), queues, None if queues is None else alive_workers()
 
 
 def _queues(here: Stores) -> dict[str, int] | None:
     try:
         return {name: int(here.redis.llen(name)) for name in QUEUES}
-    except (RedisError, OSError):
+    except (RedisError, OSError, SettingsError):
         return None
 
 

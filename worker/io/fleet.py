@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from worker.io.database import database_now, now_sql, reading
+from worker.io.database import database_now, is_sqlite, now_sql, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +111,29 @@ def look(engine: Engine, *, soonest: int = 5) -> Fleet:
             latency_ms=recent[2],
             planned_at=planned[0][0] if planned else None,
         )
+
+
+def sealed_with(engine: Engine) -> dict[str, int]:
+    """Count sealed values by the key that sealed them: one pass over the accounts."""
+    columns = ("client_secret_sealed", "access_token_sealed", "refresh_token_sealed", "custom_fields_sealed")
+    key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
+    counts: dict[str, int] = {}
+    with reading(engine) as connection:
+        for column in columns:
+            rows = connection.execute(
+                text(
+                    f"SELECT {key.format(column)}, count(*) FROM account WHERE {column} IS NOT NULL GROUP BY 1"
+                )
+            )
+            for key_id, count in rows:
+                counts[str(key_id)] = counts.get(str(key_id), 0) + int(count)
+    return dict(sorted(counts.items()))
+
+
+def uses_callbacks(engine: Engine) -> bool:
+    """Tell whether any account is refreshed by a callback."""
+    with reading(engine) as connection:
+        found = connection.execute(
+            text("SELECT 1 FROM account WHERE refresh_method = 'callback' LIMIT 1")
+        ).first()
+    return found is not None
