@@ -47,7 +47,9 @@ def fake_python(checkout: Path, name: str, *, version: str, fits: bool, has_venv
     file.chmod(0o755)
 
 
-def run(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    checkout: Path, *, restore_signals: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/bin/sh", "deploy/venv.sh", "requirements.lock"],
         cwd=checkout,
@@ -55,6 +57,7 @@ def run(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        restore_signals=restore_signals,
     )
 
 
@@ -115,6 +118,15 @@ def test_a_lock_is_installed_by_hash_from_wheels_alone_and_our_projects_without_
     locked, ours = installs(installable)
     assert {"--require-hashes", "--only-binary", ":all:", "requirements.lock"} <= set(locked.split())
     assert {"--no-index", "--no-deps", "--no-build-isolation"} <= set(ours.split())
+
+
+def test_installing_complains_of_nothing(installable: Path) -> None:
+    """Python ignores SIGPIPE, and a child inherits that unless told otherwise: as under some CI runners."""
+    environment = {"PYTHON": str(installable / "bin/python3.12"), "PATH": "/usr/bin:/bin", "LOG": "/dev/null"}
+    for lock in ("celery==5.7.0\n", "celery==5.7.1\n" * 100_000):
+        (installable / "requirements.lock").write_text(lock)
+        result = run(installable, restore_signals=False, **environment)
+        assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_what_is_installed_is_not_installed_again(installable: Path) -> None:
