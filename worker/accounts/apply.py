@@ -16,6 +16,7 @@ from worker.accounts.check import Checker
 from worker.accounts.decide import Decision, Outcome, TokenFacts, Tokens, decide, outcome
 from worker.accounts.entry import Entry, Problem, Refused
 from worker.accounts.opened import Opened
+from worker.io.accounts import blank
 from worker.io.clock import draw_jitter
 from worker.io.vault import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
 from worker.policy.due import (
@@ -97,8 +98,8 @@ class Applier:
         Raises:
             Refused: it can't be stored.
         """
-        account = Account(
-            id=entry.id,
+        account = blank(
+            entry.id,
             provider=GENERIC,
             generation=retired,
             published_generation=-1,

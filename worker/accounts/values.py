@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import httpx
@@ -34,19 +34,22 @@ _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 _LOOKS_LIKE_JSON: Final = re.compile(r"\s*(?:[\[{\"]|-?\d|true\b|false\b|null\b)")
 
-#: RFC 7591 section 2's names of what RFC 6749 section 2.3 describes, beside ours.
-_CLIENT_AUTH_ALIASES: Final = {
-    "client_secret_post": ClientAuth.BODY,
-    "client_secret_basic": ClientAuth.BASIC,
-    "tls_client_auth": ClientAuth.MTLS,
+#: Ours, and RFC 7591 section 2's names of what RFC 6749 section 2.3 describes.
+_CLIENT_AUTH: Final = {
+    **{word.value: word.value for word in ClientAuth},
+    "client_secret_post": ClientAuth.BODY.value,
+    "client_secret_basic": ClientAuth.BASIC.value,
+    "tls_client_auth": ClientAuth.MTLS.value,
 }
-#: webMethods' words for the ways to send the request.
-_METHOD_ALIASES: Final = {
-    "url query string": RefreshMethod.URL_QUERY,
-    "body query string": RefreshMethod.BODY,
-    "refresh token callback service": RefreshMethod.CALLBACK,
-    "custom esb service": RefreshMethod.CALLBACK,
+#: Ours, and webMethods' words for the ways to send the request.
+_REFRESH_METHOD: Final = {
+    **{word.value: word.value for word in RefreshMethod},
+    "url query string": RefreshMethod.URL_QUERY.value,
+    "body query string": RefreshMethod.BODY.value,
+    "refresh token callback service": RefreshMethod.CALLBACK.value,
+    "custom esb service": RefreshMethod.CALLBACK.value,
 }
+_SESSION_MANAGEMENT: Final = {word.value: word.value for word in SessionManagement}
 
 
 def plain_text(value: object) -> str:
@@ -62,9 +65,7 @@ def plain_text(value: object) -> str:
 def account_id(value: object) -> str:
     text = plain_text(value)
     if not ACCOUNT_ID.fullmatch(text):
-        raise ValueError(
-            f"{shown(text)}: 1 to 128 letters (a-z), digits, '.', '_', ':', '@' or '-' are expected"
-        )
+        raise ValueError(f"{shown(text)}: 1 to 128 of the characters A-Z a-z 0-9 . _ : @ - are expected")
     return text
 
 
@@ -102,15 +103,15 @@ def yes_or_no(value: object) -> bool:
 
 
 def client_auth(value: object) -> str:
-    return _one_of(ClientAuth, value, _CLIENT_AUTH_ALIASES)
+    return _one_of(_CLIENT_AUTH, ClientAuth, value)
 
 
 def refresh_method(value: object) -> str:
-    return _one_of(RefreshMethod, value, _METHOD_ALIASES)
+    return _one_of(_REFRESH_METHOD, RefreshMethod, value)
 
 
 def session_management(value: object) -> str:
-    return _one_of(SessionManagement, value, {})
+    return _one_of(_SESSION_MANAGEMENT, SessionManagement, value)
 
 
 def timeout_s(value: object) -> float:
@@ -224,14 +225,9 @@ _KINDS: Final[dict[type, str]] = {
 }
 
 
-def _one_of(
-    words: type[ClientAuth | RefreshMethod | SessionManagement],
-    value: object,
-    aliases: dict[str, ClientAuth] | dict[str, RefreshMethod] | dict[str, SessionManagement],
-) -> str:
-    text = " ".join(plain_text(value).casefold().split())
-    if text in aliases:
-        return aliases[text].value
-    if text in {word.value for word in words}:
-        return text
-    raise ValueError(f"{shown(text)}: one of {', '.join(words)} is expected")
+def _one_of(words: Mapping[str, str], shown_words: Iterable[str], value: object) -> str:
+    text = plain_text(value).casefold()
+    found = words.get(text) or words.get(" ".join(text.split()))
+    if found is None:
+        raise ValueError(f"{shown(text)}: one of {', '.join(shown_words)} is expected")
+    return found

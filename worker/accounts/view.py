@@ -70,7 +70,7 @@ def row(account: Account, vault: Vault | None) -> dict[str, Any]:
     found |= {
         name: value for name, value in knobs.items() if vault is not None or not _has_secret(name, value)
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: _short(value) for name, value in found.items() if value is not None}
 
 
 def masked(account: Account, vault: Vault) -> dict[str, Any]:
@@ -94,6 +94,11 @@ def masked(account: Account, vault: Vault) -> dict[str, Any]:
 def listed(account: Account) -> dict[str, Any]:
     """Give what a list shows of an account."""
     return {name: getattr(account, name) for name in _LISTED}
+
+
+def _short(value: object) -> object:
+    """Write 900 for 900.0, as a person would."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _has_secret(knob: str, value: object) -> bool:

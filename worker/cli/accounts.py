@@ -12,7 +12,6 @@ from worker.cli.accounts_show import list_accounts, show
 accounts_app = typer.Typer(
     help="Import, add, show, edit and remove accounts. docs/accounts.md describes every field.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
 )
 
 accounts_app.command("import")(import_file)

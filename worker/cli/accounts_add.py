@@ -24,7 +24,7 @@ _OPTIONAL_OF_ANY_PROVIDER: Final = ("client_id", "client_secret", "access_token"
 
 
 def add(
-    account_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The account's id.")] = None,
+    account_id: Annotated[str | None, typer.Argument(metavar="ID", help="The account's id.")] = None,
     provider: Annotated[
         str | None, typer.Option(help="A preset's name, or any name together with --token-url.")
     ] = None,
@@ -64,9 +64,7 @@ def add(
 ) -> None:
     """Add one account. On a terminal you are asked for what its provider needs and you did not give.
 
-    Do not write secrets into a command line, where every user of the machine sees them: give `@FILE`, or set
-    REFRESHD_ACCOUNT_CLIENT_SECRET, REFRESHD_ACCOUNT_ACCESS_TOKEN and REFRESHD_ACCOUNT_REFRESH_TOKEN, or answer
-    when you are asked. An account that exists is changed with `edit`.
+    Do not write secrets into a command line, where every user of the machine sees them: give `@FILE`, or set REFRESHD_ACCOUNT_CLIENT_SECRET, REFRESHD_ACCOUNT_ACCESS_TOKEN and REFRESHD_ACCOUNT_REFRESH_TOKEN, or answer when you are asked. An account that exists is changed with `edit`.
     """
     given = {
         "id": account_id,

@@ -42,21 +42,31 @@ class Desk:
 
 
 @contextmanager
+def open_stores() -> Iterator[Stores]:
+    """Open the stores for a command that only reads; connections are closed behind it."""
+    here = stores()
+    try:
+        yield here
+    finally:
+        if "engine" in vars(here):  # asking for it would open it
+            here.engine.dispose()
+
+
+@contextmanager
 def open_desk() -> Iterator[Desk]:
     """Open the stores for a command that writes, and say at its end what Redis was not told.
 
     Raises:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
     """
-    here = stores()
-    checker = Checker(
-        known=here.providers.known,
-        provider_of=here.providers.of,
-        check_url=RequestBuilder(here.settings.allow_http_hosts).check,
-    )
-    spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
-    applier = Applier(vault=here.vault, checker=checker, spread=spread)
-    with CommandShelf(redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule) as shelf:
+    with open_stores() as here, _shelf(here) as shelf:
+        checker = Checker(
+            known=here.providers.known,
+            provider_of=here.providers.of,
+            check_url=RequestBuilder(here.settings.allow_http_hosts).check,
+        )
+        spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
+        applier = Applier(vault=here.vault, checker=checker, spread=spread)
         yield Desk(here, Accounts(here.engine), applier, shelf)
         if shelf.unpublished:
             reason = shelf.unreachable
@@ -67,3 +77,7 @@ def open_desk() -> Iterator[Desk]:
                 markup=False,
                 soft_wrap=True,
             )
+
+
+def _shelf(here: Stores) -> CommandShelf:
+    return CommandShelf(redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule)

@@ -13,6 +13,7 @@ from worker.cli.accounts_desk import open_desk
 from worker.cli.accounts_words import fields_of
 from worker.cli.output import ago_or_in, out, print_json
 from worker.errors import InputError, UsageError
+from worker.io.clock import wall_clock
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of accounts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per account.")]
@@ -31,12 +32,9 @@ def edit(
 ) -> None:
     """Change fields of an account; the new values hold from the next refresh on, and it is planned anew.
 
-    Do not write secrets into a command line: `refresh_token=@FILE`, `refresh_token=@-` for standard input, or
-    `refresh_token` alone, which reads REFRESHD_ACCOUNT_REFRESH_TOKEN or asks without showing it. New tokens take
-    the place of the stored ones and are published at once.
+    Do not write secrets into a command line: `refresh_token=@FILE`, `refresh_token=@-` for standard input, or `refresh_token` alone, which reads REFRESHD_ACCOUNT_REFRESH_TOKEN or asks without showing it. New tokens take the place of the stored ones and are published at once.
 
-    Examples: `edit acme-1 session_management=fixed session_timeout_s=1200`; `edit acme-1 client_secret`;
-    `edit acme-1 custom_fields.tenant=t1 margin_s=`.
+    Examples: `edit acme-1 session_management=fixed session_timeout_s=1200`; `edit acme-1 client_secret`; `edit acme-1 custom_fields.tenant=t1 margin_s=`.
     """
     fields = fields_of(words)
     if any(name.strip().casefold() == "id" for name in fields):
@@ -68,8 +66,7 @@ def remove(
 ) -> None:
     """Remove accounts, their tokens and all that Redis has of them. On a terminal you are asked first.
 
-    The grant at the provider is not revoked. An account's history stays until it is pruned, and an id that is
-    added again goes on from its generation.
+    The grant at the provider is not revoked. An account's history stays until it is pruned, and an id that is added again goes on from its generation.
     """
     ids = list(dict.fromkeys(ids))
     with open_desk() as desk:
@@ -88,8 +85,10 @@ def report(applied: Applied, *, as_json: bool) -> None:
         print_json(applied_json(applied))
         return
     fields = f" ({', '.join(applied.changed)})" if applied.changed else ""
-    when = ago_or_in(account.next_refresh_at)
-    planned = f"next refresh {when}" if account.next_refresh_at is not None else account.due_reason
+    planned = account.due_reason
+    if account.next_refresh_at is not None:
+        due = account.next_refresh_at <= wall_clock()
+        planned = "refresh due now" if due else f"next refresh {ago_or_in(account.next_refresh_at)}"
     out.print(
         f"{account.id}: {applied.outcome.value}{fields}; {account.status}, {planned}",
         markup=False,

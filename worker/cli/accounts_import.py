@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Annotated, Final, TextIO
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,8 +18,8 @@ from worker.accounts.export import export
 from worker.accounts.importing import Summary
 from worker.accounts.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.view import row
-from worker.cli.accounts_desk import open_desk
-from worker.cli.output import err, out, print_json, stores
+from worker.cli.accounts_desk import open_desk, open_stores
+from worker.cli.output import err, out, print_json
 from worker.errors import DatabaseUnreachable
 from worker.io.accounts import Accounts
 
@@ -47,8 +47,7 @@ def import_file(
 ) -> None:
     """Import accounts from a file. Safe to run again: what is stored and not named differently stays as it is.
 
-    A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others
-    are stored. A stored token that is newer than the file's stays.
+    A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others are stored. A stored token that is newer than the file's stays.
 
     Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
     """
@@ -73,7 +72,7 @@ def import_file(
 
 def export_file(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to; standard output where left out.")
+        Path | None, typer.Argument(metavar="FILE", help="Where to; standard output where left out.")
     ] = None,
     file_format: Annotated[
         Format | None, typer.Option("--format", help="Where the file's name does not tell. Default: jsonl.")
@@ -85,19 +84,16 @@ def export_file(
 ) -> None:
     """Write all accounts to a file that `import` reads; without their secrets unless asked.
 
-    A file is made readable by its owner alone, and replaced only when it is complete. It is no backup: history,
-    generations and what providers returned beside tokens are not in it.
+    A file is made readable by its owner alone, and replaced only when it is complete. It is no backup: history, generations and what providers returned beside tokens are not in it.
     """
     to_stdout = file is None or file == STDIN
     wanted = file_format or (Format.JSONL if file is None or to_stdout else format_of(file, None))
-    here = stores()
-    accounts, vault = Accounts(here.engine), here.vault if with_secrets else None
-
-    def rows() -> Iterator[dict[str, Any]]:
-        return (row(account, vault) for account in accounts.all())
-
-    with nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream:
-        count = export(rows, wanted, stream)
+    with (
+        open_stores() as here,
+        nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
+    ):
+        accounts, vault = Accounts(here.engine), here.vault if with_secrets else None
+        count = export(lambda: (row(account, vault) for account in accounts.all()), wanted, stream)
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"
     err.print(f"exported {count:,} accounts{target}, {secrets}", style="dim", markup=False, soft_wrap=True)

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
-from worker.cli.output import ago_or_in, err, out, print_json, stores
+from worker.cli.accounts_desk import open_stores
+from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts, Filter
-from worker.io.vault import Vault
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -42,22 +43,22 @@ def list_accounts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
 ) -> None:
     """List accounts with their status, in the order of their ids. Secrets are not shown."""
-    here = stores()
-    accounts = Accounts(here.engine)
     wanted = Filter(status.value if status else None, provider, method.value if method else None)
-    if as_json:
-        for account in accounts.all(wanted, limit=limit):
-            print_json(listed(account))
-        return
-    shown = list(accounts.all(wanted, limit=limit or _ROWS_SHOWN))
-    if not shown:
-        _say_none(accounts.count())
-        return
-    console = out if out.is_terminal else Console(width=_WIDE, highlight=False)
-    console.print(_table(shown, here.clock.now()))
-    more = accounts.count(wanted) - len(shown)
-    if more > 0:
-        err.print(f"... and {more:,} more: --limit N, or --json for all", style="dim")
+    with open_stores() as here:
+        accounts = Accounts(here.engine)
+        if as_json:
+            for account in accounts.all(wanted, limit=limit):
+                print_json(listed(account))
+            return
+        shown = list(accounts.all(wanted, limit=limit or _ROWS_SHOWN))
+        if not shown:
+            _say_none(accounts.count())
+            return
+        console = out if out.is_terminal else Console(width=_WIDE, highlight=False)
+        console.print(_table(shown, here.clock.now()))
+        more = accounts.count(wanted) - len(shown)
+        if more > 0:
+            err.print(f"... and {more:,} more: --limit N, or --json for all", style="dim")
 
 
 def show(
@@ -65,22 +66,18 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show all that is stored of one account, every secret masked (`refreshd token ID --reveal` shows a token)."""
-    here = stores()
-    account = Accounts(here.engine).find([account_id]).get(account_id)
-    if account is None:
-        raise UnknownAccount(account_id)
-    found = _shown(account, here.vault)
+    with open_stores() as here:
+        account = Accounts(here.engine).find([account_id]).get(account_id)
+        if account is None:
+            raise UnknownAccount(account_id)
+        found, now = masked(account, here.vault), here.clock.now()
     if as_json:
         print_json(found)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _lines(found):
-        table.add_row(name, _words(name, value, here.clock.now()))
+        table.add_row(name, Text(_words(name, value, now)))
     out.print(table)
-
-
-def _shown(account: Account, vault: Vault) -> dict[str, Any]:
-    return masked(account, vault)
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -109,12 +106,12 @@ def _table(accounts: list[Account], now: float) -> Table:
         table.add_row(
             account.id,
             account.provider,
-            f"[{_STYLES[Status(account.status)]}]{account.status}",
+            Text(account.status, style=_STYLES[Status(account.status)]),
             account.refresh_method,
             account.session_management,
             ago_or_in(account.next_refresh_at, now=now),
             ago_or_in(account.expires_at, now=now),
-            account.reason or account.due_reason,
+            Text(account.reason or account.due_reason),
         )
     return table
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, func
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import class_mapper
 from sqlmodel import Session, col, select
 
 from models.account import Account, RetiredAccount
@@ -28,6 +29,9 @@ _DEADLOCK_TRIES: Final = 5
 _TYPES: Final[dict[str, str]] = {
     column.name: column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
     for column in Account.__table__.columns  # type: ignore[attr-defined]
+}
+_DEFAULTS: Final = {
+    name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
 }
 #: What workers write while a command runs: claims, and the marks of what Redis has.
 _WORKERS_OWN: Final = frozenset({"claim_attempt", "claim_until", "published_generation", "kept_sealed"})
@@ -188,6 +192,16 @@ class Accounts:
                 ],
             )
         return {str(row[0]) for row in stored}
+
+
+def blank(account_id: str, **columns: str | float) -> Account:
+    """Give a new account, every column that is not named at its default.
+
+    It is made as the ORM makes one of a row: SQLModel's constructor takes 90 us, which an import feels.
+    """
+    account: Account = class_mapper(Account).class_manager.new_instance()
+    account.__dict__.update(_DEFAULTS, id=account_id, **columns)
+    return account
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
