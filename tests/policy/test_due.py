@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -155,20 +156,23 @@ def test_a_point_in_time_is_taken_where_it_lies_ahead(expires_at: float, wanted:
 
 
 @pytest.mark.parametrize(
-    ("response", "lifetime_s", "wanted"),
+    ("response", "lifetime_s", "kept", "wanted"),
     [
-        ({"refresh_token_expires_in_s": 60.0}, None, NOW + 60),
-        ({"refresh_token_expires_at": NOW + 70}, None, NOW + 70),
-        ({}, 1000.0, NOW + 5),  # not replaced: it ends when it ended before
-        ({"refresh_token": Secret("new")}, 1000.0, NOW + 1000),
-        ({"refresh_token": Secret("new")}, None, None),
+        ({"refresh_token_expires_in_s": 60.0}, None, NOW + 5, NOW + 60),
+        ({"refresh_token_expires_at": NOW + 70}, None, NOW + 5, NOW + 70),
+        ({}, 1000.0, NOW + 5, NOW + 5),
+        # A rotation does not move an end that counts from the consent.
+        ({"refresh_token": Secret("new")}, 1000.0, NOW + 5, NOW + 5),
+        ({"refresh_token": Secret("new")}, 1000.0, None, NOW + 1000),
+        ({"refresh_token": Secret("new")}, None, None, None),
+        ({}, 1000.0, None, None),
     ],
 )
 def test_the_hard_end_of_a_refresh_token(
-    response: dict[str, object], lifetime_s: float | None, wanted: float
+    response: dict[str, Any], lifetime_s: float | None, kept: float | None, wanted: float | None
 ) -> None:
-    answered = TokenResponse(access_token=Secret("a"), **response)  # type: ignore[arg-type]
-    assert refresh_token_expiry(answered, issued_at=NOW, lifetime_s=lifetime_s, kept=NOW + 5) == wanted
+    answered = TokenResponse(access_token=Secret("a"), **response)
+    assert refresh_token_expiry(answered, issued_at=NOW, lifetime_s=lifetime_s, kept=kept) == wanted
 
 
 @given(

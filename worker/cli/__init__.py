@@ -13,6 +13,7 @@ from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.explain import explain
 from worker.cli.history import history
+from worker.cli.keys import keys_app
 from worker.cli.providers import providers_app
 from worker.cli.refresh import refresh
 from worker.cli.status import status
@@ -60,6 +61,7 @@ def common(
 app.command(rich_help_panel="Run")(up)
 app.command(rich_help_panel="Run")(demo)
 app.add_typer(db_app, name="db", rich_help_panel="Run")
+app.add_typer(keys_app, name="keys", rich_help_panel="Run")
 app.add_typer(accounts_app, name="accounts", rich_help_panel="Accounts")
 app.add_typer(providers_app, name="providers", rich_help_panel="Accounts")
 app.command(rich_help_panel="Tokens")(token)

@@ -155,17 +155,18 @@ def refresh_token_expiry(
     Args:
         response: what the provider answered.
         issued_at: when the request was sent, epoch seconds.
-        lifetime_s: the provider's documented life of a refresh token that is replaced at each use, seconds.
-        kept: the end known so far, which a refresh token that was not replaced keeps.
+        lifetime_s: how long the provider's refresh tokens live after the consent, however often they are
+            replaced, seconds.
+        kept: the end known so far; only the provider itself moves it.
     """
     said_s = _usable(response.refresh_token_expires_in_s)
     if said_s is None and response.refresh_token_expires_at is not None:
         said_s = _usable(response.refresh_token_expires_at - issued_at)
     if said_s is not None:
         return issued_at + said_s
-    if response.refresh_token is None:
+    if kept is not None or response.refresh_token is None or lifetime_s is None:
         return kept
-    return None if lifetime_s is None else issued_at + lifetime_s
+    return issued_at + lifetime_s
 
 
 def _usable(lifetime_s: float | None) -> float | None:

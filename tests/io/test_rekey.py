@@ -1,0 +1,100 @@
+"""Keys rotate while workers run; what does not open stays as it is and is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlmodel import Session
+
+from models.account import Account
+from models.token import Secret
+from worker.io.cipher import Cipher, generate_key, key_of, parse_keys
+from worker.io.database import make_engine, reading, writing
+from worker.io.fleet import sealed_with
+from worker.io.rekey import check, rotate
+
+OLD, NEW, LOST = (generate_key(name) for name in ("old", "new", "lost"))
+
+
+def cipher(*keys: str) -> Cipher:
+    return Cipher(parse_keys(",".join(keys)))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = make_engine(database_url)
+    yield made
+    made.dispose()
+
+
+def add(engine: Engine, account: str, box: Cipher) -> None:
+    with writing(engine) as connection, Session(connection) as session:
+        session.add(
+            Account(
+                id=account,
+                provider="acme",
+                refresh_token_sealed=box.seal(
+                    Secret(f"rt-{account}"), account=account, field="refresh_token"
+                ),
+                client_secret_sealed=box.seal(Secret("cs"), account=account, field="client_secret"),
+            )
+        )
+        session.flush()
+
+
+def sealed(engine: Engine, account: str) -> str:
+    with reading(engine) as connection:
+        return str(
+            connection.execute(
+                text("SELECT refresh_token_sealed FROM account WHERE id = :id"), {"id": account}
+            ).scalar_one()
+        )
+
+
+def test_everything_is_sealed_with_the_first_key_and_opens(engine: Engine) -> None:
+    for number in range(5):
+        add(engine, f"a{number}", cipher(OLD))
+    both = cipher(NEW, OLD)
+
+    done = list(rotate(engine, both))
+
+    assert sum(one.resealed for one in done) == 10
+    assert sealed_with(engine) == {"new": 10}
+    assert cipher(NEW).open(sealed(engine, "a3"), account="a3", field="refresh_token") == Secret("rt-a3")
+    assert sum(one.resealed for one in rotate(engine, both)) == 0
+
+
+def test_what_a_worker_stored_meanwhile_is_not_overwritten(engine: Engine) -> None:
+    add(engine, "a", cipher(OLD))
+    both = cipher(NEW, OLD)
+    newer = both.seal(Secret("newer"), account="a", field="refresh_token")
+    opened = both.open
+
+    def store_meanwhile(value: str, *, account: str, field: str) -> Secret:
+        with writing(engine) as connection:
+            connection.execute(text("UPDATE account SET refresh_token_sealed = :newer"), {"newer": newer})
+        return opened(value, account=account, field=field)
+
+    both.open = store_meanwhile  # type: ignore[method-assign]
+    list(rotate(engine, both))
+
+    assert sealed(engine, "a") == newer
+
+
+def test_rows_whose_key_is_missing_are_named_and_kept(engine: Engine) -> None:
+    add(engine, "a", cipher(OLD))
+    add(engine, "b", cipher(LOST))
+    before = sealed(engine, "b")
+
+    (one,) = rotate(engine, cipher(NEW, OLD))
+
+    assert {(bad.account, bad.field) for bad in one.unreadable} == {
+        ("b", "refresh_token"),
+        ("b", "client_secret"),
+    }
+    assert sealed(engine, "b") == before
+    assert key_of(sealed(engine, "a")) == "new"
+    (checked,) = check(engine, cipher(NEW))
+    assert {bad.account for bad in checked.unreadable} == {"b"}

@@ -1,0 +1,113 @@
+"""`refreshd keys`: the keys that seal secrets at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.cli.output import err, out, print_json, stores
+from worker.errors import UsageError
+from worker.io.cipher import generate_key, parse_keys
+from worker.io.fleet import sealed_with
+from worker.io.rekey import Pass, Unreadable, accounts, check, rotate
+
+keys_app = typer.Typer(
+    help="The keys that seal secrets at rest (REFRESHD_KEYS; the first one writes).", no_args_is_help=True
+)
+#: Unreadable values are named up to this many.
+_NAMED_MAX = 20
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@keys_app.command("generate")
+def generate(
+    key_id: Annotated[
+        str, typer.Argument(help="The new key's id: letters, digits, - and _.", metavar="ID")
+    ] = "k1",
+) -> None:
+    """Make a new key, ready for REFRESHD_KEYS. It is printed once and kept nowhere."""
+    key = generate_key(key_id)
+    parse_keys(key)
+    out.print(key, markup=False, soft_wrap=True)
+    err.print(
+        "To rotate: put it first in REFRESHD_KEYS (NEW,OLD) of every worker, restart them, `refreshd keys rotate`,\n"
+        "`refreshd keys check`, then take the old one out.",
+        style="dim",
+    )
+
+
+@keys_app.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """Show which keys are configured and how many values each one sealed. Keys themselves are never shown."""
+    here = stores()
+    used = sealed_with(here.engine)
+    known = here.cipher.key_ids
+    rows = [
+        {
+            "key": key,
+            "configured": key in known,
+            "writes": key == here.cipher.writing_key,
+            "values": used.get(key, 0),
+        }
+        for key in [*known, *(key for key in used if key not in known)]
+    ]
+    for row in rows:
+        if as_json:
+            print_json(row)
+        else:
+            note = (
+                "writes"
+                if row["writes"]
+                else ""
+                if row["configured"]
+                else "NOT CONFIGURED: add it to REFRESHD_KEYS"
+            )
+            out.print(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip(), markup=False)
+
+
+@keys_app.command("rotate")
+def rotate_keys(as_json: Json = False) -> None:
+    """Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on."""
+    here = stores()
+    if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
+        raise UsageError(
+            "REFRESHD_KEYS holds only the new key: without the old one nothing opens. Set NEW,OLD, both"
+        )
+    _report(
+        rotate(here.engine, here.cipher), total=accounts(here.engine), verb="sealed anew", as_json=as_json
+    )
+
+
+@keys_app.command("check")
+def check_keys(as_json: Json = False) -> None:
+    """Open every sealed value, change none, and name the accounts that do not open."""
+    here = stores()
+    _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
+
+
+def _report(passes: Iterator[Pass], *, total: int, verb: str, as_json: bool) -> None:
+    looked_at = resealed = 0
+    bad: list[Unreadable] = []
+    columns = (TextColumn("accounts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        for one in passes:
+            looked_at, resealed = looked_at + one.accounts, resealed + one.resealed
+            bad += one.unreadable
+            progress.update(task, completed=looked_at)
+    if as_json:
+        unreadable = [{"account": one.account, "field": one.field, "reason": one.reason} for one in bad]
+        print_json({"accounts": looked_at, "resealed": resealed, "unreadable": unreadable})
+    else:
+        values = f", {resealed:,} values {verb}" if verb != "checked" else ""
+        out.print(f"{looked_at:,} accounts looked at{values}, {len(bad):,} values do not open.")
+        for value in bad[:_NAMED_MAX]:
+            err.print(f"  {value.reason}", markup=False, soft_wrap=True)
+        if len(bad) > _NAMED_MAX:
+            err.print(f"  ... and {len(bad) - _NAMED_MAX:,} more (--json names all)", style="dim")
+    if bad:
+        raise typer.Exit(1)
