@@ -66,7 +66,9 @@ def test_everything_is_sealed_with_the_first_key_and_opens(engine: Engine) -> No
     assert sum(one.resealed for one in rotate(engine, both)) == 0
 
 
-def test_what_a_worker_stored_meanwhile_is_not_overwritten(engine: Engine) -> None:
+def test_what_a_worker_stored_meanwhile_is_not_overwritten(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(engine, "a", cipher(OLD))
     both = cipher(NEW, OLD)
     newer = both.seal(Secret("newer"), account="a", field="refresh_token")
@@ -77,7 +79,7 @@ def test_what_a_worker_stored_meanwhile_is_not_overwritten(engine: Engine) -> No
             connection.execute(text("UPDATE account SET refresh_token_sealed = :newer"), {"newer": newer})
         return opened(value, account=account, field=field)
 
-    both.open = store_meanwhile  # type: ignore[method-assign]
+    monkeypatch.setattr(both, "open", store_meanwhile)
     list(rotate(engine, both))
 
     assert sealed(engine, "a") == newer
