@@ -2,6 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 
-def demo() -> None:
-    """See tokens being refreshed, live, on accounts of a local OAuth provider; Ctrl-C ends it."""
+import typer
+from rich.text import Text
+
+from worker.cli.demo_show import DemoShow
+from worker.cli.demo_stack import DemoStack
+from worker.cli.interrupts import Interrupts
+from worker.cli.output import out
+from worker.cli.starting import Opening, close
+from worker.demo.accounts import DEFAULT_NUMBER
+from worker.demo.ground import Ground
+from worker.settings import load_settings
+
+
+def demo(
+    accounts: Annotated[
+        int, typer.Option("--accounts", help="How many accounts.", min=1, max=5000)
+    ] = DEFAULT_NUMBER,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="End by itself after so many seconds.", min=1)
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Go on where the last demo ended, instead of afresh.")
+    ] = False,
+    flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower's web pages.")] = True,
+) -> None:
+    """See it work: tokens being refreshed, live, against a local OAuth provider, until Ctrl-C.
+
+    The provider rotates refresh tokens, and revokes a grant whose old one is used again. Everything runs on this
+    machine and stays in the folder `demo` of the data folder; your own accounts are not touched. Two accounts fail
+    on purpose: one has a wrong client secret, and the owner of another revokes the grant.
+    """
+    settings = load_settings()
+    settings = load_settings(data_dir=settings.data_dir.absolute() / "demo", database_url=None)
+    with Interrupts() as interrupts, DemoStack(settings, Ground(settings.data_dir)) as stack:
+        interrupts.hurry = stack.supervisor.hurry
+        out.print(Text.assemble(("\nrefreshd demo", "bold"), f" in {stack.data_dir}\n"))
+        stack.set_the_scene(accounts, keep=keep)
+        opening = Opening(out, stack, interrupts)
+        if opening.run(stack.tasks(flower=flower)):
+            opening.wait_until_it_works()
+        show: DemoShow | None = None
+        if interrupts.asked is None:
+            show = DemoShow(out, stack, interrupts)
+            show.run(seconds)
+        close(out, stack)
+        if show is None:
+            raise typer.Exit(interrupts.exit_code)
+        show.sum_up()
+        raise typer.Exit(interrupts.exit_code if show.went_well else 1)

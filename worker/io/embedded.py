@@ -177,7 +177,7 @@ class EmbeddedServer:
             # Started again after a crash: whoever runs already knows this address and no other.
             return self._start_once(binary, self._address)
         password = before.password if before else secrets.token_urlsafe(24)
-        port = before.port if before and is_free_port(before.port) else _free_port()
+        port = before.port if before and is_free_port(before.port) else free_port()
         for tries_left in reversed(range(_PORT_TRIES)):
             try:
                 return self._start_once(binary, Address(port, password))
@@ -185,7 +185,7 @@ class EmbeddedServer:
                 self.kill()
                 if not tries_left or is_free_port(port):  # what failed was not the port
                     raise
-                port = _free_port()
+                port = free_port()
         raise AssertionError("the last try returns or raises")
 
     def _start_once(self, binary: Path, address: Address) -> Child:
@@ -285,7 +285,8 @@ def _client(address: Address) -> redis.Redis:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a loopback port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])
