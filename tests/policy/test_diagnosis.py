@@ -45,7 +45,13 @@ def facts(account: dict[str, Any] | None = None, **more: Any) -> Facts:
 def attempt(
     outcome: Outcome, reason: str = "refreshed", trigger: Trigger = Trigger.PLANNED, **more: Any
 ) -> Attempt:
-    fields: dict[str, Any] = {"id": "x", "account_id": "acct", "trigger": trigger, "opened_at": NOW - 5, "closed_at": NOW - 4}
+    fields: dict[str, Any] = {
+        "id": "x",
+        "account_id": "acct",
+        "trigger": trigger,
+        "opened_at": NOW - 5,
+        "closed_at": NOW - 4,
+    }
     return Attempt(
         **(fields | {"generation": 7, "config_version": 1, "outcome": outcome, "reason": reason} | more)
     )
@@ -127,6 +133,10 @@ def test_lost_scopes_are_named() -> None:
     lost = attempt(Outcome.REFRESHED, scope_lost="write")
     found = diagnose(facts({"scope": "read"}, attempts=[REPORTED, REPORTED, lost]))
     assert "lost these scopes: write" in found[0].words
+
+
+def test_another_shell_s_settings_are_no_cause_where_workers_do_send() -> None:
+    assert diagnose(facts(url_error="plain http is refused", attempts=[attempt(Outcome.REFRESHED)])) == []
 
 
 def test_the_nearest_callback_is_named() -> None:

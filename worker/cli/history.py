@@ -14,7 +14,6 @@ from models.attempt import Attempt, Outcome
 from worker.cli.output import ago_or_in, err, out, print_json, stores
 from worker.errors import UnknownAccount
 from worker.io.database import database_now, reading
-from worker.policy.verdict_words import words_of
 
 _STYLES: dict[str | None, str] = {
     Outcome.REFRESHED: "green",
@@ -59,16 +58,17 @@ def history(
 def line_of(entry: Attempt, *, now: float) -> Text:
     """Give one entry as a line."""
     outcome = entry.outcome or "under way"
+    reason = entry.reason if entry.reason and entry.reason != outcome else ""
     line = Text.assemble(
-        (f"{ago_or_in(entry.opened_at, now=now):>12}  ", "dim"),
+        (f"{ago_or_in(entry.opened_at, now=now):>11}  ", "dim"),
         f"{entry.trigger:<8}  ",
         (f"{outcome:<13}", _STYLES.get(entry.outcome, "")),
-        f"  {words_of(entry.reason) if entry.reason else ''}",
+        f"  {reason}" if reason else "",
     )
     facts = [
         f"HTTP {entry.http_status}" if entry.http_status else "",
         f"{entry.latency_ms:.0f} ms" if entry.latency_ms else "",
-        f"generation {entry.generation} -> {entry.generation_after}" if entry.generation_after else "",
+        f"generation {entry.generation} to {entry.generation_after}" if entry.generation_after else "",
         f"x{entry.repeats}" if entry.repeats > 1 else "",
         f"lost scopes: {entry.scope_lost}" if entry.scope_lost else "",
         entry.error_description or "",

@@ -145,9 +145,9 @@ def _show(line: dict[str, Any], *, as_json: bool) -> None:
         print_json({name: line[name] for name in ("account", "outcome", "reason", "generation")})
         return
     style = _STYLES.get(line["outcome"], "red")
+    reason = f"  {escape(line['reason'])}" if line["reason"] != line["outcome"] else ""
     out.print(
-        f"{escape(line['account'])}  [{style}]{line['outcome']}[/{style}]  "
-        f"{escape(line['reason'])}  generation {line['generation']}",
+        f"{escape(line['account'])}  [{style}]{line['outcome']}[/{style}]{reason}  generation {line['generation']}",
         soft_wrap=True,
     )
     if "detail" in line:

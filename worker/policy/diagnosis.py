@@ -23,6 +23,7 @@ PLAN_LATE_S: Final = 15.0
 #: An account that is due for longer than this waits for something.
 OVERDUE_S: Final = 15.0
 TOLERATED_SKEW_S: Final = 2.0
+REQUEST_IMPOSSIBLE: Final = "request_impossible"
 _QUEUE: Final = "refresh"
 _CALLBACK_QUEUE: Final = "callback"
 _REPORTS_TELLING: Final = 2
@@ -150,7 +151,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             f"`refreshd accounts edit {account.id} token_url=https://...`, or correct the provider's name "
             "(`refreshd providers list`).",
         )
-    elif facts.url_error:
+    elif facts.url_error and _was_impossible(facts):
         yield Finding(
             "token_url_refused",
             f"The request can't be sent: {facts.url_error}.",
@@ -265,6 +266,12 @@ def _rejected(facts: Facts) -> Iterator[Finding]:
         "Compare the scopes, the user's permissions and the API's address with what the call needs; a new consent "
         "grants more scopes, a refresh never does.",
     )
+
+
+def _was_impossible(facts: Facts) -> bool:
+    """Tell whether a worker could not send it either: a worker's settings are not this shell's."""
+    last = last_call(facts.attempts)
+    return last is None or last.reason == REQUEST_IMPOSSIBLE
 
 
 def _is_planned(facts: Facts) -> bool:

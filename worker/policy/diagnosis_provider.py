@@ -20,7 +20,7 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     """Say what the last answers mean for the account."""
     account = facts.account
     last = last_call(facts.attempts)
-    said = f" It said: {last.error_description}" if last and last.error_description else ""
+    said = f' It said: "{last.error_description}".' if last and last.error_description else ""
     if account.status == Status.REAUTHORIZE:
         yield _revoked(facts, said)
     elif account.status == Status.MISCONFIGURED:
