@@ -41,7 +41,7 @@ class DemoShow:
             provider_url=stack.provider_url,
             from_now=stack.goes_on,
         )
-        self._began = time.monotonic()
+        self._began = self._ended = time.monotonic()
         self._picture = self._watcher.look()
         self._to_revoke = [one for one in stack.accounts if one.story is Story.REVOKED]
 
@@ -71,11 +71,12 @@ class DemoShow:
                 if time.monotonic() >= totals_at:
                     totals_at += _TOTALS_EVERY_S
                     self._console.print(totals(self._picture), soft_wrap=True)
+        self._ended = time.monotonic()
         self._watcher.close()
 
     def sum_up(self) -> None:
         """Say in two lines how it went, and where everything is."""
-        ran = short_time(time.monotonic() - self._began)
+        ran = short_time(self._ended - self._began)
         self._console.print(f"After {ran}: {totals(self._picture)}.", soft_wrap=True)
         self._console.print(
             f"Its files stay in {self._stack.data_dir}; `refreshd demo --keep` goes on with them.",

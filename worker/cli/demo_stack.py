@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Final
 
 import httpx
@@ -86,6 +87,10 @@ class DemoStack(Stack):
         self.ground.write_shell(embedded_redis=self.embedded is not None)
         return step
 
+    def find_keys(self) -> Step:
+        """Make a key; nobody needs to keep a copy of it."""
+        return replace(super().find_keys(), note="")
+
     def start_provider(self) -> Step:
         """Start the local provider."""
         command = [
@@ -133,10 +138,10 @@ class DemoStack(Stack):
             ],
             hints=[
                 (f". {self.ground.shell}", "first: PATH and REFRESHD_DATA_DIR"),
-                (f"refreshd token {first} --reveal", ""),
+                (f"refreshd token {first} --reveal", "what connectors get"),
                 (f"refreshd refresh {first} --force --wait", "through a worker, at once"),
                 (self._redis_hint(first), ""),
-                (f"kill -9 {worker or '...'}", "the worker: it comes back, nothing is lost"),
+                (f"kill -9 {worker or '...'}", "the worker: nothing is lost"),
             ],
         )
 

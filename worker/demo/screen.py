@@ -28,6 +28,8 @@ _LOW: Final = 0.35
 #: Of the lines below the header, events get this much where they stand below the accounts.
 _EVENTS_SHARE: Final = 0.3
 _JUST_NOW_S: Final = 2.0
+#: What happened to a process is not pushed out by refreshes for so long.
+_PROCESS_EVENT_S: Final = 12.0
 #: A terminal that has no room for even so much shows the top of it.
 _LEAST_LINES: Final = 6
 
@@ -206,8 +208,10 @@ def _next(seen: Seen, now: float, *, fresh: bool) -> Text:
 
 
 def _events(picture: Picture, lines: int) -> list[Text]:
-    """Give the newest events, the newest first."""
-    newest = list(reversed(picture.events))[: max(lines, 0)]
+    """Give the newest events, the newest first; what happened to processes stays on top for a while."""
+    newest = sorted(
+        reversed(picture.events), key=lambda event: _is_of_a_process(event, picture.now), reverse=True
+    )
     shown = [
         Text.assemble(
             (f"{short_time(max(picture.now - event.at, 0)):>5} ago  ", "dim"),
@@ -215,9 +219,13 @@ def _events(picture: Picture, lines: int) -> list[Text]:
             no_wrap=True,
             overflow="ellipsis",
         )
-        for event in newest
+        for event in newest[: max(lines, 0)]
     ]
     return shown + [Text()] * (lines - len(shown))
+
+
+def _is_of_a_process(event: SeenEvent, now: float) -> bool:
+    return event.kind in {ENDED, RUNS_AGAIN} and now - event.at < _PROCESS_EVENT_S
 
 
 def event_line(event: SeenEvent) -> Text:
@@ -234,10 +242,10 @@ def event_line(event: SeenEvent) -> Text:
 
 def totals(picture: Picture) -> str:
     """Say in a line how it went so far."""
-    words = f"{picture.refreshed:,} tokens refreshed, {picture.failed:,} failed"
+    words = f"{picture.refreshed:,} refreshed, {picture.failed:,} failed"
     if picture.reuses is None:
         return f"{words}; the provider does not answer"
-    return f"{words}; {picture.reuses:,} used twice, {picture.lost:,} grants lost"
+    return f"{words}, {picture.reuses:,} refresh tokens used twice, {picture.lost:,} grants lost"
 
 
 def short_time(seconds: float) -> str:
