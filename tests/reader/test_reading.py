@@ -161,7 +161,7 @@ async def test_what_is_no_payload_is_named_and_not_quoted(
     face: Face, publisher: Publisher, fields: dict[Any, Any]
 ) -> None:
     publisher.client.hset(publisher.keys.token("acct-1"), mapping=fields)
-    with pytest.raises(PayloadUnreadable, match=r"acct-1: the Token in Redis has") as raised:
+    with pytest.raises(PayloadUnreadable, match=r"acct-1: its token hash in Redis has") as raised:
         await face.get("acct-1")
     assert "soon" not in str(raised.value)
 

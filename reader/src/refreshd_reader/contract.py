@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 #: What an account id may look like. Braces are excluded, so `{ID}` is one Redis Cluster hash tag.
 ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
@@ -96,14 +96,15 @@ class Token:
             KeyError: `access_token` or `generation` is missing.
             ValueError: a number is none.
         """
+        rest: dict[str, Any] = dict(payload)  # what is taken out here is ours, what stays is the provider's
         return cls(
-            access_token=payload["access_token"],
-            generation=int(payload["generation"]),
-            token_type=payload.get("token_type") or "Bearer",
-            scope=payload.get("scope"),
-            issued_at=_seconds(payload.get("issued_at")),
-            expires_at=_seconds(payload.get("expires_at")),
-            extra=MappingProxyType({k: v for k, v in payload.items() if k not in TOKEN_FIELDS}),
+            rest.pop("access_token"),
+            int(rest.pop("generation")),
+            rest.pop("token_type", None) or "Bearer",
+            rest.pop("scope", None),
+            _seconds(rest.pop("issued_at", None)),
+            _seconds(rest.pop("expires_at", None)),
+            MappingProxyType(rest),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import cast
 
 from refreshd_reader.contract import AccountState, Token
 from refreshd_reader.errors import (
@@ -20,8 +20,6 @@ from refreshd_reader.errors import (
 
 #: A hash as redis-py gives it: text with `decode_responses=True`, else bytes.
 RawHash = Mapping[bytes | str, bytes | str]
-
-_Payload = TypeVar("_Payload", Token, AccountState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +80,34 @@ def look(account: str, token: Token | None, state: AccountState | None, pttl_ms:
 
 def token_of(account: str, raw: RawHash) -> Token | None:
     """Read a token's hash; None where there is none."""
-    return _read(Token, account, raw)
+    if not raw:
+        return None
+    try:
+        return Token.from_hash(_as_text(raw))
+    except (KeyError, ValueError) as error:
+        raise _unreadable(account, "token", error) from None
 
 
 def state_of(account: str, raw: RawHash) -> AccountState | None:
     """Read an account's hash; None where there is none."""
-    return _read(AccountState, account, raw)
-
-
-def _read(kind: type[_Payload], account: str, raw: RawHash) -> _Payload | None:
     if not raw:
         return None
     try:
-        return kind.from_hash({_text(name): _text(value) for name, value in raw.items()})
-    except KeyError as error:
-        raise PayloadUnreadable(account, f"the {kind.__name__} in Redis has no field {error}") from None
-    except ValueError:
-        # The error's text may quote the payload, and the payload holds a token.
-        raise PayloadUnreadable(
-            account, f"the {kind.__name__} in Redis has a number that is none, or is no UTF-8 text"
-        ) from None
+        return AccountState.from_hash(_as_text(raw))
+    except (KeyError, ValueError) as error:
+        raise _unreadable(account, "account", error) from None
 
 
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode()
+def _unreadable(account: str, hash_name: str, error: Exception) -> PayloadUnreadable:
+    if isinstance(error, KeyError):
+        return PayloadUnreadable(account, f"its {hash_name} hash in Redis has no field {error}")
+    # The error's own text may quote the payload, and the payload holds a token.
+    return PayloadUnreadable(
+        account, f"its {hash_name} hash in Redis has a number that is none, or is no UTF-8 text"
+    )
+
+
+def _as_text(raw: RawHash) -> Mapping[str, str]:
+    if isinstance(next(iter(raw)), str):  # a client decodes all or nothing
+        return cast(Mapping[str, str], raw)
+    return {name.decode(): value.decode() for name, value in cast(Mapping[bytes, bytes], raw).items()}
