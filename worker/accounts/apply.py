@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -219,11 +218,7 @@ def configure(opened: Opened, entry: Entry) -> list[str]:
     if entry.custom_fields or entry.all_custom_fields:
         changed += _configure_custom_fields(opened, entry)
     if entry.knobs:
-        knobs = _merged({} if account.knobs == "{}" else json.loads(account.knobs), entry.knobs)
-        text = json.dumps(knobs, sort_keys=True)
-        if text != account.knobs:
-            account.knobs = text
-            changed += sorted(entry.knobs)
+        changed += _configure_knobs(account, entry)
     return changed
 
 
@@ -237,8 +232,13 @@ def _configure_custom_fields(opened: Opened, entry: Entry) -> list[str]:
     return ["custom_fields"]
 
 
-def _merged(stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in {**stored, **given}.items() if value is not None}
+def _configure_knobs(account: Account, entry: Entry) -> list[str]:
+    stored: dict[str, object] = {} if account.knobs == "{}" else json.loads(account.knobs)
+    changed = [name for name, value in entry.knobs.items() if stored.get(name) != value]
+    if changed:
+        knobs = {name: value for name, value in {**stored, **entry.knobs}.items() if value is not None}
+        account.knobs = json.dumps(knobs, sort_keys=True)
+    return changed
 
 
 def _facts(opened: Opened, entry: Entry, *, once_held: bool) -> TokenFacts:

@@ -22,7 +22,8 @@ _DEPTH_MAX: Final = 30
 _JSON_SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_TEXT_TAG: Final = "tag:yaml.org,2002:str"
+#: What a tag may say: nothing, or what the value is anyhow.
+_TAGS: Final = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))})
 _MERGE: Final = "<<"
 _LIST_KEY: Final = "accounts"
 
@@ -123,6 +124,9 @@ class _Value:
         if depth > _DEPTH_MAX and isinstance(event, yaml.CollectionStartEvent):
             self._skip()
             return None
+        tag: str | None = getattr(event, "tag", None)
+        if tag not in _TAGS:
+            self._note(f"the tag {str(tag)[:60]!r} is not understood")
         match event:
             case yaml.AliasEvent():
                 return self._aliased(event.anchor or "")
@@ -171,8 +175,6 @@ class _Value:
 
     def _scalar(self, event: yaml.ScalarEvent) -> object:
         text: str = event.value
-        if event.tag not in {None, "!", _TEXT_TAG}:
-            self._note(f"the tag {event.tag[:60]!r} is not understood")
         if event.tag or event.style:
             return text
         if text in _NULLS:
