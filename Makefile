@@ -28,6 +28,10 @@ demo:  ## See tokens being refreshed, live, with everything it needs; Ctrl-C end
 	$(RUNTIME)
 	@trap : INT; $(BIN)/refreshd demo || [ $$? -eq 130 ]
 
+.PHONY: install
+install:  ## Make .venv and install what is locked for running; `. .venv/bin/activate` puts refreshd on PATH
+	$(RUNTIME)
+
 .PHONY: test
 test: lint  ## The whole check: style, types, import rules, tests
 	$(BIN)/python -m pytest
