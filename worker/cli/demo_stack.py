@@ -15,13 +15,14 @@ from typing import Final
 
 import httpx
 
-from worker.cli.services import LOOPBACK, environment
+from worker.cli.services import environment
 from worker.cli.stack import Stack, Step
 from worker.cli.starting import Task
 from worker.demo.accounts import DemoAccount, demo_accounts
 from worker.demo.ground import Ground
 from worker.demo.screen import Place
 from worker.errors import RefreshdError
+from worker.io.loopback import LOOPBACK
 from worker.io.redis import connect, in_words
 from worker.settings import Settings
 
@@ -126,8 +127,7 @@ class DemoStack(Stack):
         """Say what runs where, and what a person may try."""
         flower = "not started (--no-flower)"
         if self.flower_url is not None:
-            user, _, password = self.flower_login.partition(":")
-            flower = f"{self.flower_url}   user {user}, password {password}"
+            flower = f"{self.flower_url}   {self.login(reveal=True)}"
         worker = self.supervisor.running().get("worker-1")
         first = self.accounts[0].id
         return Place(

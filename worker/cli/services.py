@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from worker.cli.supervisor import Service
 from worker.io.child import Child
+from worker.io.loopback import LOOPBACK
 from worker.settings import Settings
 
 #: What is stopped first: workers store what they have in hand, then who gives them work, Redis last.
@@ -26,7 +27,6 @@ GRACE_BEYOND_CALL_S: Final = 10.0
 AROUND_GRACE_S: Final = 5.0
 THREADS: Final = 8
 CALLBACK_PROCESSES: Final = 2
-LOOPBACK: Final = "127.0.0.1"
 
 _OFF_SECRETS: Final = ("REFRESHD_KEYS", "REFRESHD_DATABASE_URL")
 

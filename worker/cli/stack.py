@@ -7,7 +7,6 @@ was started, in order.
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,14 +17,15 @@ from typing import Final, Self
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from worker.cli.services import LOOPBACK, REDIS, Services
+from worker.cli.services import REDIS, Services
 from worker.cli.supervisor import Killed, Service, Supervisor
 from worker.errors import RefreshdError
 from worker.io.cipher import parse_keys
 from worker.io.database import database_now, reading, upgrade
-from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer, is_free_port
+from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer
 from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
+from worker.io.loopback import LOOPBACK, is_free_port
 from worker.io.private_file import private_folder, read_or_make
 from worker.io.redis import connect, in_words
 from worker.runtime import Stores, make_key
@@ -35,6 +35,7 @@ from worker.settings import Settings
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 #: Flower takes the first free port of so many, beginning with the one that is set.
 FLOWER_PORTS: Final = 50
+_LOGIN_FILE: Final = "flower.login"
 
 
 class FolderTaken(RefreshdError):
@@ -72,6 +73,7 @@ class Stack:
         self._log_level = log_level
         self._lock = FolderLock(self.data_dir / "up.lock")
         self._workers_since = 0.0
+        self._login_made = False
 
     def __enter__(self) -> Self:
         private_folder(self.data_dir)
@@ -108,10 +110,12 @@ class Stack:
     def flower_url(self) -> str | None:
         return None if self.flower_port is None else f"http://{LOOPBACK}:{self.flower_port}"
 
-    @property
-    def flower_login(self) -> str:
-        login = self.settings.flower_basic_auth
-        return "" if login is None else login.get_secret_value()
+    def login(self, *, reveal: bool) -> str:
+        """Say how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
+        if not self._login_made:
+            return "login as in REFRESHD_FLOWER_BASIC_AUTH"
+        user, _, password = self._flower_auth().partition(":")
+        return f"user {user}, password {password}" if reveal else f"login in {_LOGIN_FILE}"
 
     # --- steps, in this order -------------------------------------------------------------------------
 
@@ -168,12 +172,10 @@ class Stack:
 
     def start_flower(self) -> Step:
         """Start Flower behind a login, on the port that is set or the next free one."""
-        login = self.settings.flower_basic_auth
-        if login is None:
-            text = read_or_make(
-                self.data_dir / "flower.login", lambda: f"refreshd:{secrets.token_urlsafe(9)}"
-            )
-            login = SecretStr(text)
+        if self.settings.flower_basic_auth is None:
+            made = read_or_make(self.data_dir / _LOGIN_FILE, lambda: f"refreshd:{secrets.token_urlsafe(9)}")
+            self._login_made = True
+            self._set(flower_basic_auth=SecretStr(made))
         first = self.settings.flower_port
         ports = range(first, min(first + FLOWER_PORTS, 65536))
         port = next((port for port in ports if is_free_port(port)), None)
@@ -181,7 +183,7 @@ class Stack:
             raise RefreshdError(
                 f"no free port for Flower from {first} on: set REFRESHD_FLOWER_PORT, or say --no-flower"
             )
-        self._set(flower_basic_auth=login, flower_port=port)
+        self._set(flower_port=port)
         self.flower_port = port
         self.supervisor.add(self.services.flower(port))
         return Step("Flower", f"{self.flower_url}")
@@ -201,18 +203,15 @@ class Stack:
         planned_at = self.fleet().planned_at
         return planned_at is not None and planned_at > self._workers_since
 
-    def flower_answers(self) -> bool:
-        """Tell whether Flower takes connections."""
-        if self.flower_port is None:
-            return False
-        with socket.socket() as probe:
-            return probe.connect_ex((LOOPBACK, self.flower_port)) == 0
-
     def stop(self) -> Iterator[Killed]:
         """Stop what was started, in order; gives what had to be killed. May be called twice."""
         yield from self.supervisor.stop()
         if self.embedded is not None:
             self.embedded.forget_address()
+
+    def _flower_auth(self) -> str:
+        auth = self.settings.flower_basic_auth
+        return "" if auth is None else auth.get_secret_value()
 
     def _set(self, **resolved: object) -> None:
         self.settings = self.settings.model_copy(update=resolved)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from worker.cli.guard import Guard
 from worker.cli.guardian import Ward
@@ -101,7 +100,7 @@ class _Kept:
 
 
 class Supervisor:
-    """Keeps services running. As a context manager it leaves none behind, whatever happens inside.
+    """Keeps services running until `stop`.
 
     Args:
         log: where the guardian's own output goes.
@@ -111,15 +110,6 @@ class Supervisor:
         self._kept: list[_Kept] = []
         self._guard = Guard(log)
         self._hurried = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for _ in self.stop():
-            pass
 
     def add(self, service: Service) -> None:
         """Start a service, and keep it running from now on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -18,7 +19,7 @@ from models.account import Status
 from worker.cli.interrupts import Interrupts
 from worker.cli.output import duration, out
 from worker.cli.said import say
-from worker.cli.stack import Stack
+from worker.cli.stack import Stack, Step
 from worker.cli.starting import LOOK_S, Opening, Task, close
 from worker.errors import Unreachable
 from worker.events import EventType
@@ -81,9 +82,13 @@ def _tasks(stack: Stack, workers: int, *, flower: bool) -> list[Task]:
         ("Preparing the database", stack.migrate),
         ("Starting workers", lambda: stack.start_workers(workers)),
     ]
-    if flower:
-        tasks.append(("Starting Flower", stack.start_flower))
-    return tasks
+
+    def start_flower() -> Step:
+        step = stack.start_flower()
+        # A terminal is somebody's; a log file is read by many.
+        return replace(step, detail=f"{step.detail}   {stack.login(reveal=out.is_terminal)}")
+
+    return [*tasks, ("Starting Flower", start_flower)] if flower else tasks
 
 
 def _show_what_is_there(stack: Stack) -> None:

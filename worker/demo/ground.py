@@ -17,7 +17,8 @@ from worker.demo.accounts import DemoAccount, accounts_file
 from worker.demo.grants import Grants
 from worker.errors import RefreshdError
 from worker.io.clock import wall_clock
-from worker.io.embedded import EmbeddedServer, free_port, is_free_port
+from worker.io.embedded import EmbeddedServer
+from worker.io.loopback import LOOPBACK, free_port, is_free_port
 from worker.io.private_file import write_private
 
 #: Stands in every folder that a demo made, so that no other is ever emptied.
@@ -25,7 +26,6 @@ _MARK: Final = "demo.json"
 #: What whoever took the folder made right before.
 _LOCK: Final = "up.lock"
 _LOGS: Final = "logs"
-LOOPBACK: Final = "127.0.0.1"
 
 
 class FolderForeign(RefreshdError):

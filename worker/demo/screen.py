@@ -209,9 +209,8 @@ def _next(seen: Seen, now: float, *, fresh: bool) -> Text:
 
 def _events(picture: Picture, lines: int) -> list[Text]:
     """Give the newest events, the newest first; what happened to processes stays on top for a while."""
-    newest = sorted(
-        reversed(picture.events), key=lambda event: _is_of_a_process(event, picture.now), reverse=True
-    )
+    newest = list(reversed(picture.events))
+    newest.sort(key=lambda event: _is_of_a_process(event, picture.now), reverse=True)
     shown = [
         Text.assemble(
             (f"{short_time(max(picture.now - event.at, 0)):>5} ago  ", "dim"),

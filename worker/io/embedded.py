@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -26,9 +25,9 @@ from redis.retry import Retry
 from worker.errors import RedisUnreachable
 from worker.io.child import Child
 from worker.io.folder_lock import FolderLock
+from worker.io.loopback import LOOPBACK, free_port, is_free_port
 from worker.io.private_file import private_folder, write_private
 
-_LOOPBACK: Final = "127.0.0.1"
 #: A server that is loading a large append-only file answers that it does; one that answers nothing is broken.
 START_DEADLINE_S: Final = 30.0
 LOADING_DEADLINE_S: Final = 600.0
@@ -82,7 +81,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self.password}@{_LOOPBACK}:{self.port}/0"
+        return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
 
 class EmbeddedServer:
@@ -247,7 +246,7 @@ class EmbeddedServer:
 
 def _configuration(address: Address) -> str:
     return (
-        f"bind {_LOOPBACK}\nport {address.port}\nprotected-mode yes\nrequirepass {address.password}\n"
+        f"bind {LOOPBACK}\nport {address.port}\nprotected-mode yes\nrequirepass {address.password}\n"
         # An fsync a second: what is lost with the machine's power is published again from SQL.
         "appendonly yes\nappendfsync everysec\nsave ''\n"
         # A broker must never forget; it says that it is full instead.
@@ -277,30 +276,12 @@ def _shut_down(address: Address) -> None:
 def _client(address: Address) -> redis.Redis:
     # Without retries: redis-py's own last for seconds.
     return redis.Redis(
-        host=_LOOPBACK,
+        host=LOOPBACK,
         port=address.port,
         password=address.password,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=_ANSWER_S,
     )
-
-
-def free_port() -> int:
-    """Give a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free_port(port: int) -> bool:
-    """Tell whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, port))
-        except OSError:
-            return False
-        return True
 
 
 def _end_of(log: Path) -> str:
