@@ -116,7 +116,15 @@ class Fleet:
     def worker(self, name: str = "worker", *, pool: str = "threads", concurrency: int = 8) -> Member:
         """Start a worker."""
         arguments = [
-            *("worker", "--pool", pool, "--concurrency", str(concurrency), "--hostname", f"{name}@acceptance"),
+            *(
+                "worker",
+                "--pool",
+                pool,
+                "--concurrency",
+                str(concurrency),
+                "--hostname",
+                f"{name}@acceptance",
+            ),
             *("--without-gossip", "--without-mingle", "--task-events", "--loglevel", "INFO"),
         ]
         return self._start(Member(name, arguments, ready=" ready.", fleet=self))

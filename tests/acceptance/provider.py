@@ -38,6 +38,8 @@ class ScriptedProvider:
         self.script: Callable[[Grant], Fault | None] = lambda _: None
         #: Told of every call that loses its answer.
         self.on_lost: Callable[[Call], None] = lambda _: None
+        #: Told of every use of a spent refresh token.
+        self.on_reuse: Callable[[Grant, Call], None] = lambda _grant, _call: None
         #: Cleared, it holds every answer back.
         self.answering = threading.Event()
         self.answering.set()
@@ -89,7 +91,9 @@ class ScriptedProvider:
     async def _start(self) -> None:
         application = web.Application()
         application.router.add_post("/token", self._token)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
@@ -133,7 +137,10 @@ class ScriptedProvider:
                 return web.json_response({"error": "rate_limit_exceeded"}, status=429, headers=headers)
             case Fault.RESET:
                 return _reset(request)
+        reuses = grant.reuses
         serial = grant.exchange(call)
+        if grant.reuses > reuses:
+            self.on_reuse(grant, call)
         if serial is None:
             return web.json_response({"error": "invalid_grant"}, status=400)
         if call.fault is not None:

@@ -82,7 +82,9 @@ class World:
                 )
             session.flush()
 
-    def push(self, pairs: Sequence[tuple[str, int]], *, reason: str = "forced", queue: str = "urgent") -> None:
+    def push(
+        self, pairs: Sequence[tuple[str, int]], *, reason: str = "forced", queue: str = "urgent"
+    ) -> None:
         """Send one refresh message by hand."""
         self.send("refreshd.refresh", {"accounts": [list(pair) for pair in pairs], "reason": reason}, queue)
 
