@@ -31,6 +31,7 @@ class Shortage(StrEnum):
     SPENT = "provider_budget_spent"
     PAUSED = "provider_paused"
     BREAKER_OPEN = "provider_breaker_open"
+    CLIENT_REFUSED = "client_refused_lately"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,12 @@ class Grant:
     granted: int
     wait_s: float
     shortage: Shortage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """What one more failed call made of a breaker."""
+
+    is_open: bool
+    #: How often in a row it has been opened, where this call opened it; else 0.
+    opened: int

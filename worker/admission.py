@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from redis.exceptions import RedisError
+
+from models.account import Account, Status
 from models.answer import Answer, Judgement
 from models.budget import Limits, Shortage
 from models.provider import Provider
 from worker.closing import Opened
+from worker.events import EventType, log
 from worker.io.budget import Budgets
 from worker.io.clock import Clock, draw_jitter
-from worker.io.ledger import Ledger
+from worker.io.ledger import Ledger, Turn
 from worker.io.offload import Offload
+from worker.io.shelf import Event, Shelf, publication
 from worker.policy.backoff import RATE_LIMITED_DEFAULT_S
-from worker.policy.budget import is_down, pauses_provider, slots
+from worker.policy.budget import CLIENT_PAUSE_S, CLIENT_REASONS, is_down, pauses_provider, slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +37,27 @@ class Admission:
         self,
         *,
         budgets: Budgets,
+        clients: Budgets,
         ledger: Ledger,
+        shelf: Shelf,
         clock: Clock,
         offload: Offload,
         limits: Callable[[Provider | None], Limits],
+        client_of: Callable[[Account], str | None],
     ) -> None:
         self._budgets = budgets
+        self._clients = clients
         self._ledger = ledger
+        self._shelf = shelf
         self._clock = clock
         self._sql = offload
         self._limits = limits
+        self._client_of = client_of
 
     async def admit(self, ready: Sequence[Opened]) -> Admitted:
-        """Ask each provider's budget, for the accounts that end soonest first. What makes no call needs none.
+        """Ask each client's breaker and each provider's budget, for the accounts that end soonest first.
+
+        What makes no call needs no budget.
 
         Raises:
             RedisError: Redis is away.
@@ -57,30 +70,99 @@ class Admission:
                 calling.setdefault(one.account.provider, []).append(one)
             else:
                 free.append(one)
-        later: list[tuple[Opened, Shortage]] = []
-        turns: list[tuple[str, int, float]] = []
+        later: list[tuple[Opened, Shortage, float]] = []
         for name, group in calling.items():
+            accepted, refused = await self._by_client(group)
             most = self._limits(group[0].provider)
-            grant = await self._budgets.take(name, [one.attempt.id for one in group], most)
-            free += group[: grant.granted]
-            waiting = group[grant.granted :]
-            later += [(one, grant.shortage) for one in waiting]
-            start = self._clock.now() + grant.wait_s
-            times = slots(len(waiting), start=start, requests_per_s=most.requests_per_s, jitter=draw_jitter())
-            turns += [(w.account.id, w.account.generation, at) for w, at in zip(waiting, times, strict=True)]
-        if turns:
-            await self._sql(self._ledger.postpone, turns)
-        return Admitted(tuple(free), tuple(later))
+            if accepted:
+                grant = await self._budgets.take(name, [one.attempt.id for one in accepted], most)
+                free += accepted[: grant.granted]
+                refused += [(one, grant.shortage, grant.wait_s) for one in accepted[grant.granted :]]
+            now, jitter = self._clock.now(), draw_jitter()
+            waits = slots(len(refused), start=now, requests_per_s=most.requests_per_s, jitter=jitter)
+            later += [(one, why, at + wait_s) for (one, why, wait_s), at in zip(refused, waits, strict=True)]
+        await self._postpone(later)
+        return Admitted(tuple(free), tuple((one, why) for one, why, _ in later))
 
     def ended(self, one: Opened) -> None:
         """Give a call back, made or not."""
         self._budgets.end(one.account.provider, one.attempt.id)
 
-    async def told(self, provider: str, answer: Answer, judgement: Judgement) -> None:
-        """What one account learns of its provider, every worker shall know."""
+    async def told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
+        """What one account learns of its provider or client, every worker shall know.
+
+        Gives whether the provider is down for everybody.
+        """
+        account = one.account
+        client = self._client_of(account)
+        if client is not None and judgement.reason in CLIENT_REASONS:
+            if (await self._clients.down(client)).opened == 1:
+                await self._announce_client(account, judgement.reason)
+        elif client is not None and answer.status is not None and not is_down(answer):
+            await self._clients.up(client)
         if pauses_provider(answer, judgement):
-            await self._budgets.pause(provider, judgement.retry_after_s or RATE_LIMITED_DEFAULT_S)
+            await self._budgets.pause(account.provider, judgement.retry_after_s or RATE_LIMITED_DEFAULT_S)
         elif is_down(answer):
-            await self._budgets.down(provider)
+            return (await self._budgets.down(account.provider)).is_open
         elif answer.status is not None:
-            await self._budgets.up(provider)
+            await self._budgets.up(account.provider)
+        return False
+
+    async def _by_client(
+        self, group: list[Opened]
+    ) -> tuple[list[Opened], list[tuple[Opened, Shortage, float]]]:
+        """Part the accounts whose client the provider refused lately from the others; one of them may probe."""
+        clients: dict[str | None, list[Opened]] = {}
+        for one in group:
+            clients.setdefault(self._client_of(one.account), []).append(one)
+        accepted: list[Opened] = []
+        refused: list[tuple[Opened, Shortage, float]] = []
+        waits = await self._clients.gates([client for client in clients if client is not None])
+        for client, accounts in clients.items():
+            wait_s = None if client is None else waits[client]
+            if wait_s is None:
+                accepted += accounts
+                continue
+            probing = accounts[:1] if wait_s == 0 else []
+            accepted += probing
+            refused += [
+                (one, Shortage.CLIENT_REFUSED, wait_s or CLIENT_PAUSE_S) for one in accounts[len(probing) :]
+            ]
+        return accepted, refused
+
+    async def _postpone(self, later: Sequence[tuple[Opened, Shortage, float]]) -> None:
+        if not later:
+            return
+        turns = [Turn(one.account.id, one.account.generation, at, why.value) for one, why, at in later]
+        degraded = set(await self._sql(self._ledger.postpone, turns))
+        now = self._clock.now()
+        for one, why, _ in later:
+            if one.account.id in degraded:
+                one.account.status, one.account.reason = Status.DEGRADED, why.value
+        changed = [one.account for one, _, _ in later if one.account.id in degraded]
+        await self._shelf.put(
+            [publication(account, None, now=now) for account in changed],
+            [
+                Event(
+                    type=EventType.DEGRADED.value,
+                    account=account.id,
+                    generation=account.generation,
+                    reason=account.reason or "",
+                    at=now,
+                )
+                for account in changed
+            ],
+        )
+
+    async def _announce_client(self, account: Account, reason: str) -> None:
+        event = Event(
+            type=EventType.MISCONFIGURED.value,
+            provider=account.provider,
+            client=account.client_id or "",
+            reason=reason,
+            at=self._clock.now(),
+        )
+        try:
+            await self._shelf.put([], [event])
+        except (RedisError, OSError) as error:
+            log.warning("event_not_published", client=account.client_id, reason=reason, error=str(error))

@@ -18,6 +18,7 @@ from worker.io.shelf import Event, publication
 from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import REFRESH_TOKEN, Vault
 from worker.policy.backoff import consequence
+from worker.policy.budget import CLIENT_REASONS
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.rotation import Held, complete, lost_scopes
 from worker.settle import Settling
@@ -54,8 +55,17 @@ class Closer:
         self._clock = clock
         self._backoff_max_s = backoff_max_s
 
-    def answered(self, one: Opened, answer: Answer, judgement: Judgement) -> Settling:
-        """Close an attempt whose call ended, by what its answer means."""
+    def answered(
+        self, one: Opened, answer: Answer, judgement: Judgement, *, everybodys: bool = False
+    ) -> Settling:
+        """Close an attempt whose call ended, by what its answer means.
+
+        Args:
+            one: the account and its attempt.
+            answer: what came back.
+            judgement: what it means.
+            everybodys: the provider is down for every account, so that the failure is not this one's.
+        """
         if answer.token is not None and judgement.verdict is Verdict.REFRESHED and one.provider is not None:
             tokens = complete(
                 answer.token,
@@ -78,7 +88,7 @@ class Closer:
             kept = self._kept(one.account)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
-        return self._failed(one, judgement)
+        return self._failed(one, judgement, everybodys=everybodys)
 
     def adopted(self, one: Opened, stashed: StashedAnswer) -> Settling:
         """Close an attempt with the answer that waited in the stash; no call is made."""
@@ -119,7 +129,7 @@ class Closer:
             stashed=stashed,
         )
 
-    def _failed(self, one: Opened, judgement: Judgement) -> Settling:
+    def _failed(self, one: Opened, judgement: Judgement, *, everybodys: bool) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         after = consequence(
             judgement,
@@ -134,13 +144,16 @@ class Closer:
             reason=judgement.reason,
             # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
             retry_at=after.retry_at if account.next_refresh_at is not None else None,
-            counts=after.counts,
+            counts=after.counts and not everybodys,
             now=now,
         )
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
         attempt.next_refresh_at = account.next_refresh_at
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
-        if account.status != one.was and account.status in set(EventType):
+        folded = (
+            judgement.reason in CLIENT_REASONS
+        )  # told once for the client, not once for each of its accounts
+        if account.status != one.was and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, judgement.reason, now))
         return Settling(
             Closing(account, attempt, success=False), publication(account, None, now=now), tuple(events)
@@ -156,4 +169,4 @@ class Closer:
 
 
 def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:
-    return Event(kind.value, account.id, account.generation, reason, now)
+    return Event(type=kind.value, account=account.id, generation=account.generation, reason=reason, at=now)

@@ -210,16 +210,20 @@ class Refresher:
     async def _finish(self, one: Opened) -> Result:
         """Call, judge, store, publish: the part that each account goes alone."""
         if one.stashed is not None:
-            settling = self._closer.adopted(one, one.stashed)
-        else:
-            began = self._monotonic()
-            try:
-                answer, judgement = await self._call(one)
-            finally:
-                self._admission.ended(one)
-            self._describe(one.attempt, answer, (self._monotonic() - began) * 1000)
-            settling = self._closer.answered(one, answer, judgement)
-        return await self._settle(one, settling)
+            return await self._settle(one, self._closer.adopted(one, one.stashed))
+        began = self._monotonic()
+        try:
+            answer, judgement = await self._call(one)
+        finally:
+            self._admission.ended(one)
+        self._describe(one.attempt, answer, (self._monotonic() - began) * 1000)
+        if answer.token is not None:
+            # Stored first; what else there is to tell can wait.
+            result = await self._settle(one, self._closer.answered(one, answer, judgement))
+            await self._admission.told(one, answer, judgement)
+            return result
+        everybodys = await self._admission.told(one, answer, judgement)
+        return await self._settle(one, self._closer.answered(one, answer, judgement, everybodys=everybodys))
 
     async def _call(self, one: Opened) -> tuple[Answer, Judgement]:
         if one.provider is None:
@@ -237,9 +241,7 @@ class Refresher:
         if caller is None:
             return Answer(), Judgement(verdict=Verdict.MISCONFIGURED, reason=METHOD_NOT_RUN_HERE)
         answer = await caller.call(request, deadline=one.deadline, on_send=on_send)
-        judgement = judge(answer, one.provider.error_rules)
-        await self._admission.told(one.account.provider, answer, judgement)
-        return answer, judgement
+        return answer, judge(answer, one.provider.error_rules)
 
     async def _settle(self, one: Opened, settling: Settling) -> Result:
         account, attempt = one.account, one.attempt

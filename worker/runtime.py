@@ -21,13 +21,14 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from models.account import Account, RefreshMethod
-from models.budget import Limits
+from models.budget import Breaker, Limits
 from models.presets import PresetError, load_providers
 from models.provider import Provider
+from models.token import Secret
 from refreshd_reader.contract import Keys
 from worker.admission import Admission
 from worker.closing import Closer
-from worker.errors import SettingsError
+from worker.errors import CipherError, SettingsError
 from worker.events import log
 from worker.io.budget import Budgets
 from worker.io.cipher import Cipher, generate_key, parse_keys
@@ -42,9 +43,9 @@ from worker.io.redis import connect, connect_async
 from worker.io.schedule import Schedule
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
-from worker.io.vault import Vault
+from worker.io.vault import CLIENT_SECRET, Vault
 from worker.plan import Dispatch, Planner
-from worker.policy.budget import limits
+from worker.policy.budget import CLIENT_PAUSE_S, limits
 from worker.reconcile import Reconciler
 from worker.refresh import Caller, Refresher
 from worker.settings import Settings, load_settings
@@ -120,6 +121,17 @@ class Stores:
             requests_per_s=self.settings.requests_per_s,
             max_in_flight=self.settings.max_in_flight,
         )
+
+    def client_of(self, account: Account) -> str | None:
+        """Tell clients apart by everything that proves them: a replaced secret makes another client."""
+        try:
+            secret = self.vault.open(account, CLIENT_SECRET)
+        except CipherError:
+            return None
+        if account.client_id is None:
+            return None
+        parts = (account.provider, account.client_id, secret.reveal() if secret else "")
+        return Secret("\0".join(parts)).fingerprint()
 
     @cached_property
     def redis(self) -> Redis:
@@ -220,6 +232,14 @@ class Runtime(Stores):
             offload=self.offload,
             admission=Admission(
                 budgets=self.budgets,
+                clients=Budgets(
+                    self.async_redis,
+                    f"{settings.redis_prefix}client:",
+                    call_s=settings.claim_seconds,
+                    breaker=Breaker(threshold=1, pause_s=CLIENT_PAUSE_S, pause_max_s=settings.backoff_max_s),
+                ),
+                client_of=self.client_of,
+                shelf=self.shelf,
                 ledger=ledger,
                 clock=self.clock,
                 offload=self.offload,

@@ -71,6 +71,9 @@ class Bench:
             session.flush()
         return account
 
+    def seal(self, account: str, field: str, text: str) -> str | None:
+        return self.runtime.vault.seal(account, field, Secret(text))
+
     def refresh(self, *ids: str, seen: int = 1, trigger: Trigger = Trigger.PLANNED) -> dict[str, Result]:
         pairs = [(i, seen) for i in ids or ("acct",)]
         return self.runtime.run(self.runtime.refresher.refresh(pairs, trigger=trigger, task_id="task"))

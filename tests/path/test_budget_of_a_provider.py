@@ -54,3 +54,56 @@ def test_calls_that_ended_leave_room_for_others(bench: Bench) -> None:
     assert bench.refresh("one")["one"].outcome == Outcome.REFRESHED
     bench.runtime.run(bench.runtime.budgets.close())
     assert bench.refresh("one", seen=2, trigger=Trigger.FORCED)["one"].outcome == Outcome.REFRESHED
+
+
+def test_a_refused_client_is_told_once_and_tried_by_one_account(bench: Bench) -> None:
+    accounts = [f"acct-{number}" for number in range(50)]
+    for account in accounts:
+        bench.add(account)
+    bench.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
+    bench.refresh(accounts[0])
+
+    rest = bench.refresh(*accounts[1:])
+
+    assert len(bench.requests) == 1
+    assert {(result.outcome, result.reason) for result in rest.values()} == {
+        (Outcome.NOT_SENT, Shortage.CLIENT_REFUSED)
+    }
+    assert bench.events() == [("misconfigured", "invalid_client"), ("failed", "invalid_client")]
+
+
+def test_a_replaced_client_secret_is_tried_at_once(bench: Bench) -> None:
+    bench.add("old")
+    bench.add("new", client_secret_sealed=bench.seal("new", "client_secret", "another"))
+    bench.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
+    bench.refresh("old")
+    bench.answer = granted
+
+    assert bench.refresh("new")["new"].outcome == Outcome.REFRESHED
+
+
+def test_an_account_that_has_to_wait_past_its_token_s_end_is_degraded(bench: Bench) -> None:
+    account = bench.add("first")
+    assert account.expires_at is not None
+    bench.add("ended", expires_at=account.expires_at - 120)
+    bench.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
+    bench.refresh("first")
+
+    bench.refresh("ended")
+
+    assert (bench.account("ended").status, bench.account("ended").reason) == ("degraded", Shortage.PAUSED)
+    state = bench.state("ended")
+    assert state is not None
+    assert state.status == "degraded"
+
+
+def test_an_outage_uses_up_no_account_s_own_failures_once_it_is_known(bench: Bench) -> None:
+    for account in FLEET:
+        bench.add(account)
+    bench.answer = lambda _: httpx.Response(503)
+    bench.refresh(*FLEET)
+
+    failures = [bench.account(account).failures for account in FLEET]
+
+    assert sum(failures) < Breaker().threshold
+    assert failures.count(0) >= len(FLEET) - Breaker().threshold + 1

@@ -13,11 +13,11 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from models.budget import Breaker, Grant, Limits, Shortage
+from models.budget import Breaker, Grant, Limits, Outage, Shortage
 from worker.events import log
 
 #: Idle budgets are forgotten after this long.
-_KEEP_MS: Final = 3_600_000
+_KEEP_MS: Final = 7_200_000
 #: A rate below one a second still lets one call through; above, a second's worth may go at once.
 _BURST_S: Final = 1.0
 #: Ends of calls are gathered for this long before Redis is told.
@@ -81,6 +81,17 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {failures, opened}
 """
 
+#: KEYS: breaker. ARGV: time a call may take in ms. Gives -1 where it is closed, 0 for the one probe, else ms to wait.
+_GATE: Final = """
+if not redis.call('HGET', KEYS[1], 'open') then return -1 end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local until_ms = tonumber(redis.call('HGET', KEYS[1], 'until') or '0')
+if now < until_ms then return until_ms - now end
+redis.call('HSET', KEYS[1], 'until', string.format('%d', now + tonumber(ARGV[1])))
+return 0
+"""
+
 _SHORTAGES: Final = {"pause": Shortage.PAUSED, "breaker": Shortage.BREAKER_OPEN, "budget": Shortage.SPENT}
 
 
@@ -94,6 +105,7 @@ class Budgets:
         self._call_ms = int(call_s * 1000)
         self._take = redis.register_script(_TAKE)
         self._fail = redis.register_script(_FAIL)
+        self._gate = redis.register_script(_GATE)
         self._failing: set[str] = set()
         self._up_at: dict[str, float] = {}
         self._ended: dict[str, list[str]] = {}
@@ -146,7 +158,19 @@ class Budgets:
         except (RedisError, OSError) as error:
             log.warning("provider_not_paused", provider=provider, error=str(error))
 
-    async def down(self, provider: str) -> None:
+    async def gates(self, names: Sequence[str]) -> dict[str, float | None]:
+        """Ask breakers alone: None where one is closed, 0 for the one probe, else the seconds to wait.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            await self._gate(keys=[self._key(name, "breaker")], args=[self._call_ms], client=pipeline)
+        waits = await pipeline.execute() if names else []
+        return {name: None if ms < 0 else ms / 1000 for name, ms in zip(names, waits, strict=True)}
+
+    async def down(self, provider: str) -> Outage:
         """Note a call that found the provider down; enough in a row open its breaker."""
         self._failing.add(provider)
         try:
@@ -161,9 +185,10 @@ class Budgets:
             )
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))
-            return
+            return Outage(is_open=False, opened=0)
         if opened:
             log.error("breaker_open", provider=provider, failures=int(failures), times=int(opened))
+        return Outage(is_open=int(failures) >= self._breaker.threshold, opened=int(opened))
 
     async def up(self, provider: str) -> None:
         """Note a call that found the provider up: its breaker closes. Redis is told once a second at most."""

@@ -73,6 +73,19 @@ _CLOSING: Final = {
 }
 
 
+_TURN: Final = {"id": "text", "generation": "bigint", "plan_at": "double precision", "reason": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When an account that had to wait is looked at again (epoch seconds), and what it waits for."""
+
+    id: str
+    generation: int
+    plan_at: float
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
     """How one attempt ended: the row as it shall be, and the entry of its history."""
@@ -181,18 +194,29 @@ class Ledger:
             self._mark(connection, marks)
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
-    def postpone(self, turns: Sequence[tuple[str, int, float]]) -> None:
-        """Have accounts planned again at a time: (id, generation, epoch seconds) each."""
+    def postpone(self, turns: Sequence[Turn]) -> list[str]:
+        """Have accounts planned again later; gives those whose token has ended meanwhile, now degraded."""
         with writing(self._engine) as connection:
+            rows = [_fields(turn, _TURN) for turn in turns]
             execute(
                 connection,
-                {"id": "text", "generation": "bigint", "plan_at": "double precision"},
-                """
-                UPDATE account SET plan_at = r.plan_at FROM r WHERE account.id = r.id
-                 AND account.generation = r.generation AND account.plan_at IS NOT NULL
-                """,
-                [{"id": i, "generation": generation, "plan_at": at} for i, generation, at in turns],
+                _TURN,
+                "UPDATE account SET plan_at = r.plan_at FROM r WHERE account.id = r.id "
+                "AND account.generation = r.generation AND account.plan_at IS NOT NULL",
+                rows,
             )
+            ended = execute(
+                connection,
+                _TURN,
+                f"""
+                UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}
+                FROM r WHERE account.id = r.id AND account.generation = r.generation
+                 AND account.status = 'active' AND account.expires_at <= {self._now}
+                RETURNING account.id
+                """,
+                rows,
+            )
+        return [str(row[0]) for row in ended]
 
     def keep(self, account_id: str, sealed_answer: str) -> None:
         """Keep a success that lost the race for its generation."""

@@ -72,24 +72,31 @@ def publication(account: Account, access_token: Secret | None, *, now: float) ->
     return Publication(account.id, state, token)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry of the stream `refreshd:events`; it never holds a secret."""
+    """One entry of the stream `refreshd:events`; it never holds a secret.
+
+    It is about an account (`generation` is set then), or about every account of a `client` or `provider`.
+    """
 
     type: str
-    account: str
-    generation: int
     reason: str
     at: float
+    account: str | None = None
+    generation: int | None = None
+    provider: str | None = None
+    client: str | None = None
 
     def to_fields(self) -> dict[str, str]:
-        return {
-            "type": self.type,
+        """Give the entry's fields."""
+        about = {
             "account": self.account,
-            "generation": str(self.generation),
-            "reason": self.reason,
-            "at": f"{self.at:.3f}",
+            "provider": self.provider,
+            "client": self.client,
+            "generation": None if self.generation is None else str(self.generation),
         }
+        known = {name: value for name, value in about.items() if value is not None}
+        return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}
 
 
 class Shelf:

@@ -16,6 +16,11 @@ T = TypeVar("T")
 #: Nobody knows a provider's rate: accounts of unknown age are spread as if it took this many a second.
 ASSUMED_REQUESTS_PER_S: Final = 50.0
 
+#: Reasons that are the client's and not the account's: every account of the client would hear the same.
+CLIENT_REASONS: Final = frozenset({"invalid_client", "client_refused"})
+#: A refused client is tried again by one account after this long, and then less and less often.
+CLIENT_PAUSE_S: Final = 300.0
+
 _DOWN_FAULTS: Final = frozenset({Fault.CONNECT, Fault.DNS, Fault.TLS, Fault.TIMEOUT, Fault.BROKEN})
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500

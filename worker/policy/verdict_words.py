@@ -14,6 +14,7 @@ _OWN: Final = {
     Shortage.SPENT: "The provider's rate or its calls in flight were used up.",
     Shortage.PAUSED: "The provider had asked to be left alone.",
     Shortage.BREAKER_OPEN: "The provider was down for everybody.",
+    Shortage.CLIENT_REFUSED: "The provider had refused the same client a moment ago; one account at a time tries again.",
     gate.GENERATION_MOVED: "The token had been replaced meanwhile.",
     gate.UNKNOWN_ACCOUNT: "There was no such account any more.",
     gate.LEASE_HELD: "Another worker held the account's lease.",
