@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import Any, Final
+
+import redis
 
 from tests.services import RedisServer
 
@@ -35,3 +37,9 @@ class AclRedisServer(RedisServer):
         config = Path(command[-1])
         config.write_text(config.read_text().replace(f"requirepass {self.password}\n", f"aclfile {acl}\n"))
         return command
+
+
+def refusals(administrator: redis.Redis) -> list[tuple[str, str, str]]:
+    """Give what Redis refused since the test began: user, kind, and command, key or channel."""
+    entries: Any = administrator.acl_log()
+    return [(entry["username"], entry["reason"], entry["object"]) for entry in entries]

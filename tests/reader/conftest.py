@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from refreshd_reader import AsyncReader, Reader
+from tests.reader.acl_server import AclRedisServer
 from tests.reader.publisher import Face, Kind, MakeFace, Publisher
 from tests.services import RedisServer, redis_server
 
@@ -32,7 +33,7 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def publisher(server: RedisServer) -> Iterator[Publisher]:
-    with redis.Redis.from_url(server.url) as client:
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
         yield Publisher(client, f"t-{uuid.uuid4().hex}:")
 
 
@@ -60,3 +61,19 @@ async def make_face(kind: Kind, server: RedisServer, publisher: Publisher) -> As
 @pytest.fixture
 def face(make_face: MakeFace) -> Face:
     return make_face()
+
+
+@pytest.fixture(scope="session")
+def acl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AclRedisServer]:
+    server = AclRedisServer(tmp_path_factory.mktemp("acl"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def administrator(acl_server: AclRedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(acl_server.url, decode_responses=True) as client:
+        client.flushall()
+        client.acl_log_reset()
+        yield client

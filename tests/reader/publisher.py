@@ -24,7 +24,7 @@ Kind: TypeAlias = Literal["sync", "async"]
 
 
 class Publisher:
-    """Writes what the workers write (docs/redis.md), under a prefix of its own."""
+    """Writes what the workers write (docs/redis.md). Its client decodes responses."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client = client
@@ -68,10 +68,7 @@ class Publisher:
     def reports(self) -> list[Rejection]:
         """Give what connectors reported."""
         entries: Any = self.client.xrange(self.keys.rejected)
-        return [
-            Rejection.from_entry({name.decode(): value.decode() for name, value in fields.items()})
-            for _, fields in entries
-        ]
+        return [Rejection.from_entry(fields) for _, fields in entries]
 
     def subscribers(self) -> int:
         """Count the subscriptions to this prefix' announcements."""

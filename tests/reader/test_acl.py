@@ -6,7 +6,6 @@ import asyncio
 import base64
 import re
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,11 @@ from redis.retry import Retry
 from refreshd_reader import AccountState, Keys, RedisRefused, Token, UnknownAccount
 from tests.deploy.compose_file import ROOT, services
 from tests.deploy.service import Service
-from tests.reader.acl_server import AclRedisServer
+from tests.reader.acl_server import AclRedisServer, refusals
 from tests.reader.publisher import MakeFace, Publisher, until
 from tests.server_process import free_port
 from worker.io.database import upgrade
 from worker.io.shelf import Publication, Shelf
-
-
-@pytest.fixture(scope="module")
-def acl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AclRedisServer]:
-    server = AclRedisServer(tmp_path_factory.mktemp("acl"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def administrator(acl_server: AclRedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(acl_server.url, decode_responses=True) as client:
-        client.flushall()
-        client.acl_log_reset()
-        yield client
-
-
-def _refusals(administrator: redis.Redis) -> list[tuple[str, str, str]]:
-    entries: Any = administrator.acl_log()
-    return [(entry["username"], entry["reason"], entry["object"]) for entry in entries]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -68,7 +46,7 @@ async def test_a_connector_reads_waits_and_reports(
         assert (await wait) is not None
         administrator.delete(publisher.keys.rejected)
         await face.close()
-    assert _refusals(administrator) == []
+    assert refusals(administrator) == []
 
 
 async def test_the_reader_says_what_it_may_not_do(acl_server: AclRedisServer, make_face: MakeFace) -> None:
@@ -204,7 +182,7 @@ async def test_worker_beat_and_flower_work_without_a_refusal(
             for page in ("/workers?refresh=1", "/broker", "/tasks"):
                 assert (await client.get(page, auth=("operator", "pages"))).status_code == 200
         await until(lambda: "refreshd.plan" in worker.said or administrator.llen("control") == 0)
-    assert _refusals(administrator) == []
+    assert refusals(administrator) == []
 
 
 async def test_the_worker_publishes_what_the_connector_reads(
@@ -215,4 +193,4 @@ async def test_the_worker_publishes_what_the_connector_reads(
         await Shelf(client, Keys()).put([Publication("acct-1", AccountState("active", 7), token)])
     face = make_face(url=acl_server.url_as("connector"), prefix=Keys().prefix)
     assert await face.get("acct-1") == token
-    assert _refusals(administrator) == []
+    assert refusals(administrator) == []

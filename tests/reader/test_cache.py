@@ -107,7 +107,7 @@ def _kill_subscriptions(publisher: Publisher) -> None:
 async def test_nothing_is_served_while_redis_is_away(
     make_face: MakeFace, publisher: Publisher, own_server: RedisServer
 ) -> None:
-    own = redis.Redis.from_url(own_server.url)
+    own = redis.Redis.from_url(own_server.url, decode_responses=True)
     theirs = Publisher(own, publisher.keys.prefix)
     face = make_face(url=own_server.url, cache_size=10, timeout_s=0.5)
     theirs.publish("acct-1", 1)

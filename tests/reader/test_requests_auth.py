@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,68 +13,9 @@ import requests
 
 from refreshd_reader import AccountState, Reader, Reauthorize
 from refreshd_reader.requests import TokenAuth
+from tests.reader.api import Api, rotating
 from tests.reader.publisher import Publisher
 from tests.services import RedisServer
-
-
-class Api:
-    """An HTTP server that takes the tokens of `good`, and redirects `/away` to another name of itself."""
-
-    def __init__(self) -> None:
-        self.good: set[str] = set()
-        self.refusal = 401
-        self.requests: list[tuple[str | None, bytes]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                authorization = self.headers.get("Authorization")
-                api.requests.append((authorization, self._body()))
-                if self.path == "/away":
-                    self._answer(302, location=f"http://localhost:{api.port}/")
-                elif (authorization or "").removeprefix("Bearer ") in api.good:
-                    self._answer(200)
-                else:
-                    self._answer(api.refusal)
-
-            do_POST = do_GET  # noqa: N815 - the name that http.server looks for
-
-            def _body(self) -> bytes:
-                if self.headers.get("Transfer-Encoding") != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return body
-
-            def _answer(self, status: int, location: str | None = None) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", "2")
-                if location:
-                    self.send_header("Location", location)
-                self.end_headers()
-                self.wfile.write(b"no")
-
-            def log_message(self, *_: Any) -> None:
-                """Keep the test's output clean."""
-
-        return Handler
 
 
 @pytest.fixture
@@ -99,18 +38,6 @@ def session(reader: Reader) -> Iterator[requests.Session]:
         yield made
 
 
-def _rotate_when_reported(publisher: Publisher, generation: int) -> threading.Thread:
-    """Publish the next generation as soon as the current one is reported, as the workers do."""
-
-    def work() -> None:
-        publisher.client.xread({publisher.keys.rejected: "0"}, block=10_000)
-        publisher.publish("acct-1", generation)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
 def test_the_token_is_attached(api: Api, session: requests.Session, publisher: Publisher) -> None:
     publisher.publish("acct-1", 1)
     api.good = {"access-acct-1-1"}
@@ -126,9 +53,8 @@ def test_a_refused_token_is_reported_awaited_and_the_request_sent_once_more(
     api.good = {"access-acct-1-2"}
     if isinstance(body, io.BytesIO):
         body.seek(2)
-    worker = _rotate_when_reported(publisher, 2)
-    response = session.post(api.url, data=body)
-    worker.join()
+    with rotating(publisher, 2):
+        response = session.post(api.url, data=body)
     assert (response.status_code, len(response.history)) == (200, 1)
     (first, first_body), (second, second_body) = api.requests
     assert (first, second) == ("Bearer access-acct-1-1", "Bearer access-acct-1-2")
@@ -139,9 +65,8 @@ def test_a_refused_token_is_reported_awaited_and_the_request_sent_once_more(
 
 def test_a_second_refusal_is_handed_back(api: Api, session: requests.Session, publisher: Publisher) -> None:
     publisher.publish("acct-1", 1)
-    worker = _rotate_when_reported(publisher, 2)
-    response = session.get(api.url)
-    worker.join()
+    with rotating(publisher, 2):
+        response = session.get(api.url)
     assert (response.status_code, response.text) == (401, "no")
     assert len(api.requests) == 2
     assert len(publisher.reports()) == 1
@@ -201,8 +126,6 @@ def test_threads_that_are_refused_at_once_all_succeed(
 ) -> None:
     publisher.publish("acct-1", 1)
     api.good = {"access-acct-1-2"}
-    worker = _rotate_when_reported(publisher, 2)
-    with ThreadPoolExecutor(20) as threads:
+    with rotating(publisher, 2), ThreadPoolExecutor(20) as threads:
         statuses = [answer.status_code for answer in threads.map(session.get, [api.url] * 100)]
-    worker.join()
     assert set(statuses) == {200}

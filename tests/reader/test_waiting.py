@@ -89,7 +89,7 @@ async def test_nobody_waits_for_what_only_a_person_can_mend(
 async def test_a_wait_outlasts_an_absent_redis(
     make_face: MakeFace, publisher: Publisher, own_server: RedisServer
 ) -> None:
-    own = redis.Redis.from_url(own_server.url)
+    own = redis.Redis.from_url(own_server.url, decode_responses=True)
     theirs = Publisher(own, publisher.keys.prefix)
     theirs.publish("acct-1", 7)
     face = make_face(url=own_server.url, timeout_s=0.5)

@@ -38,10 +38,14 @@ class AsyncSubscription:
         self._hub = hub
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        # The asyncio Cluster client of older redis-py: waits then end with the next look, and no token is kept.
+        self._deaf = not hasattr(client, "pubsub")
 
     def ensure(self) -> None:
         """Start listening, if no task does (not yet, no longer, or not in this event loop)."""
-        if not self._closed and (self._task is None or self._task.done()):
+        if self._closed or self._deaf:
+            return
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="refreshd-announce")
 
     async def close(self) -> None:

@@ -1,0 +1,30 @@
+"""Call an API with an account's token, and have a refused token replaced: requests.
+
+    REFRESHD_REDIS_URL=redis://refreshd-connector:PASSWORD@HOST:6379/0 python with_requests.py ACCOUNT URL
+
+Needs `pip install refreshd-reader[requests]`.
+"""
+
+import os
+import sys
+
+import requests
+
+from refreshd_reader import Reader, ReaderError
+from refreshd_reader.requests import TokenAuth
+
+
+def main(account: str, url: str) -> int:
+    with Reader.from_url(os.environ["REFRESHD_REDIS_URL"]) as reader, requests.Session() as session:
+        session.auth = TokenAuth(reader, account)
+        try:
+            response = session.get(url, timeout=30)
+        except ReaderError as error:  # no token to begin with; the message says why
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            return 1
+    print(response.status_code, response.text)
+    return 0 if response.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
