@@ -75,12 +75,12 @@ def format_of(path: Path, wanted: Format | None) -> Format:
 
 @dataclass(slots=True)
 class Source:
-    """An open accounts file. `size` is None where nobody knows it (a pipe)."""
+    """An open accounts file of `size` bytes."""
 
     stream: BinaryIO
     name: str
     format: Format
-    size: int | None
+    size: int
 
     def rows(self) -> Iterator[Raw]:
         """Give the rows.
@@ -135,7 +135,11 @@ def open_source(path: Path, wanted: Format | None) -> Iterator[Source]:
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror}") from None
     with stream:
-        yield Source(stream, str(path), file_format, path.stat().st_size)
+        if stream.seekable():
+            yield Source(stream, str(path), file_format, path.stat().st_size)
+            return
+        content = stream.read()  # a pipe: it can't be read twice
+    yield Source(io.BytesIO(content), str(path), file_format, len(content))
 
 
 def json_rows(stream: BinaryIO) -> Iterator[Raw]:

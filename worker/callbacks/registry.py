@@ -1,0 +1,155 @@
+"""Which callbacks there are: registered by the decorator, in modules that the operator named.
+
+Nothing else is ever imported. A name in an account's row is looked up here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+#: A callback: plain, or `async def`. It is given a `CallbackInput`, and gives a `CallbackOutput` or a dict.
+Function = Callable[..., object]
+F = TypeVar("F", bound=Function)
+
+#: What a callback may be called.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: Entry points of this group are imported: `acme = "acme_refresh"`, or `acme = "acme_refresh:refresh"`.
+ENTRY_POINTS: Final = "refreshd.callbacks"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One callback. Amounts are None where it takes the default."""
+
+    name: str
+    function: Function
+    module: str
+    where: str
+    timeout_s: float | None = None
+    memory_mb: int | None = None
+
+
+@dataclass(slots=True)
+class Registry:
+    """The callbacks of one process, and what kept others out."""
+
+    callbacks: dict[str, Registered] = field(default_factory=dict)
+    #: Module or entry point -> why it is not used.
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def add(
+        self, name: str, function: Function, *, timeout_s: float | None = None, memory_mb: int | None = None
+    ) -> None:
+        """Register a callback.
+
+        Raises:
+            ValueError: the name or an amount is unfit, or the name is taken by another function.
+        """
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a callback: 1 to 64 letters, digits, . _ -")
+        if timeout_s is not None and not timeout_s > 0:
+            raise ValueError(f"{name}: timeout_s is seconds, more than 0")
+        if memory_mb is not None and memory_mb < 1:
+            raise ValueError(f"{name}: memory_mb is mebibytes, 1 or more")
+        where, taken = _where(function), self.callbacks.get(name)
+        if taken is not None and taken.where != where:
+            raise ValueError(f"{name!r} is registered already, at {taken.where}; {where} needs another name")
+        self.callbacks[name] = Registered(name, function, function.__module__, where, timeout_s, memory_mb)
+
+    def load(self, modules: Sequence[str], *, skipped: dict[str, str]) -> Iterator[str]:
+        """Import modules, then entry points; gives the name of each before it is imported.
+
+        Whatever an import raises keeps out that module alone.
+        """
+        self.problems.update(skipped)
+        for module in modules:
+            if module not in skipped:
+                yield module
+                self._import(module, partial(import_module, module))
+        for point in entry_points(group=ENTRY_POINTS):
+            if point.value not in skipped:
+                yield point.value
+                self._import(point.value, partial(self._take, point))
+
+    def _import(self, name: str, load: Callable[[], object]) -> None:
+        try:
+            load()
+        except BaseException as error:  # noqa: BLE001  (a module may raise anything, SystemExit too)
+            self.problems[name] = f"{type(error).__name__}: {error}{_at(error)}"
+
+    def _take(self, point: EntryPoint) -> None:
+        """Register what an entry point names, unless its decorator did; a module only needs to be imported."""
+        loaded: Any = point.load()
+        if inspect.isroutine(loaded) and all(one.function is not loaded for one in self.callbacks.values()):
+            self.add(point.name, loaded)
+
+
+_registry: Final = Registry()
+
+
+def registry() -> Registry:
+    """Give this process' registry."""
+    return _registry
+
+
+def refresh_callback(
+    name: str, *, timeout_s: float | None = None, memory_mb: int | None = None
+) -> Callable[[F], F]:
+    """Register a function as the callback of that name; the function itself stays as it is.
+
+    Args:
+        name: what accounts say as `callback: NAME`. 1 to 64 letters, digits, `.`, `_`, `-`.
+        timeout_s: seconds after which `CallbackTimeout` is raised in it; 5 seconds later it is killed. None, and
+            at most: 5 seconds less than REFRESHD_CALL_TIMEOUT_S.
+        memory_mb: mebibytes of address space that it may take. None: REFRESHD_CALLBACK_MEMORY_MB.
+
+    Raises:
+        ValueError: the name or an amount is unfit, or the name is taken.
+    """
+
+    def register(function: F) -> F:
+        _registry.add(name, function, timeout_s=timeout_s, memory_mb=memory_mb)
+        return function
+
+    return register
+
+
+def source_files(modules: Sequence[str]) -> list[str]:
+    """Give the files that these modules came from, with what they imported beside themselves.
+
+    What is installed with Python is left out: a package is updated as a whole, and then workers are restarted.
+    """
+    installed = {sys.prefix, sys.base_prefix}
+    tops = {module.partition(".")[0] for module in modules}
+    files = set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or name == "__main__":
+            continue
+        if name.partition(".")[0] in tops and not any(file.startswith(f"{root}/") for root in installed):
+            files.add(file)
+    return sorted(files)
+
+
+def _where(function: Function) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return function.__module__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _at(error: BaseException) -> str:
+    """Say where an import failed: the last line of the traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"

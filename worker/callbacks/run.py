@@ -1,0 +1,141 @@
+"""One run of one callback, in a process of its own: inputs in, function called, answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+from models.callback import CallbackInput
+from worker.callbacks.protocol import EXITED, RAISED, RETURNED, TIMED_OUT, UNFIT, Command, line
+from worker.callbacks.registry import Registered
+
+_CHUNK = 65_536
+#: A coroutine that blocks the loop is not cancelled by it; it is interrupted so much later.
+_ALARM_AFTER_S = 0.5
+
+
+class CallbackTimeout(TimeoutError):
+    """The callback's time is nearly over: it may tidy up now, and is killed a few seconds later."""
+
+
+def run(callback: Registered, command: Command, channel: socket.socket) -> NoReturn:
+    """Read the inputs from the channel, run the callback, write the answer to it, and end this process."""
+    me = os.getpid()
+    answer = _answer(callback, command, _inputs(channel))
+    if os.getpid() != me:
+        os._exit(0)  # the callback forked, and its child came back here too: it has no answer to give
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    channel.sendall(line(answer))
+    channel.close()
+    # Not sys.exit: threads and exit handlers of the callback's libraries must not keep it here.
+    os._exit(0)
+
+
+def _inputs(channel: socket.socket) -> CallbackInput:
+    received = bytearray()
+    while chunk := channel.recv(_CHUNK):
+        received += chunk
+    return CallbackInput.model_validate_json(bytes(received))
+
+
+def _answer(callback: Registered, command: Command, inputs: CallbackInput) -> dict[str, Any]:
+    try:
+        _alarm_after(command.soft_s + (_ALARM_AFTER_S if _is_async(callback) else 0))
+        value = callback.function(inputs)
+        if inspect.isawaitable(value):
+            value = asyncio.run(_within(value, command.soft_s))
+        _no_alarm()
+    except CallbackTimeout:
+        _print_traceback()
+        return {TIMED_OUT: command.soft_s}
+    except SystemExit as error:
+        return {EXITED: error.code if isinstance(error.code, int) or error.code is None else str(error.code)}
+    except BaseException as error:  # noqa: BLE001  (whatever a callback raises is told)
+        _no_alarm()
+        _print_traceback()
+        return {RAISED: {"type": type(error).__name__, "words": str(error), "at": _at(error)}}
+    return _as_answer(value)
+
+
+def _as_answer(value: object) -> dict[str, Any]:
+    try:
+        plain = json.loads(json.dumps(_plain(value), default=_plain))
+    except (TypeError, ValueError, RecursionError, MemoryError) as error:
+        return {UNFIT: f"a {type(value).__name__} that is no JSON ({error})"}
+    return {RETURNED: plain}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True, warnings=False)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if value is None or isinstance(value, str | int | float | bool | list | tuple):
+        return value
+    raise TypeError(f"{type(value).__name__} can't be written as JSON")
+
+
+async def _within(work: Awaitable[object], soft_s: float) -> object:
+    try:
+        async with asyncio.timeout(soft_s) as limit:
+            return await work
+    except TimeoutError:
+        if limit.expired():
+            raise CallbackTimeout from None
+        raise
+
+
+def _is_async(callback: Registered) -> bool:
+    return inspect.iscoroutinefunction(inspect.unwrap(callback.function))
+
+
+def _alarm_after(seconds: float) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise CallbackTimeout
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _no_alarm() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _print_traceback() -> None:
+    """Print the traceback, from the callback's own first line on."""
+    error = sys.exception()
+    if error is not None:
+        traceback.print_exception(error.with_traceback(_own_part(error)))
+
+
+def _own_part(error: BaseException) -> Any:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def _at(error: BaseException) -> str:
+    """Say where in the callback's own file it was raised, or the first line that is not ours."""
+    trace = _own_part(error)
+    if trace is None:
+        return ""
+    own, at = trace.tb_frame.f_code.co_filename, ""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == own:
+            at = f"{Path(own).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return at
