@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -42,20 +43,35 @@ def status(
     """Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers."""
     here = stores()
     if as_json:
-        print_json(_as_json(*_look(here)))
+        print_json(_as_json(_look(here)))
         return
     if not watch:
-        out.print(_screen(*_look(here)))
+        out.print(_screen(_look(here)))
         return
     with Live(console=out, refresh_per_second=4, screen=True) as live:
         while True:
-            live.update(_screen(*_look(here)))
+            live.update(_screen(_look(here)))
             time.sleep(_WATCH_S)
 
 
-def _look(here: Stores) -> tuple[Fleet, dict[str, int] | None, dict[str, list[str]] | None]:
-    queues = _queues(here)
-    return look(here.engine), queues, None if queues is None else alive_workers()
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look: the fleet in SQL, the queues in Redis, the workers that answer."""
+
+    fleet: Fleet
+    queues: dict[str, int] | None
+    workers: dict[str, list[str]] | None
+    #: Provider, how many of its accounts are overdue, and when that ends at its rate (None: nobody knows).
+    behind: list[tuple[str, int, float | None]]
+
+
+def _look(here: Stores) -> _Seen:
+    fleet, queues = look(here.engine), _queues(here)
+    behind = []
+    for provider, count in fleet.behind:
+        rate = here.limits(here.providers.known.get(provider)).requests_per_s
+        behind.append((provider, count, None if rate is None else fleet.now + count / rate))
+    return _Seen(fleet, queues, None if queues is None else alive_workers(), behind)
 
 
 def _queues(here: Stores) -> dict[str, int] | None:
@@ -65,9 +81,8 @@ def _queues(here: Stores) -> dict[str, int] | None:
         return None
 
 
-def _as_json(
-    fleet: Fleet, queues: dict[str, int] | None, workers: dict[str, list[str]] | None
-) -> dict[str, Any]:
+def _as_json(seen: _Seen) -> dict[str, Any]:
+    fleet = seen.fleet
     statuses = {status.value: 0 for status in Status}
     for group in fleet.groups:
         statuses[group.status] += group.accounts
@@ -82,20 +97,22 @@ def _as_json(
             for f in fleet.failing
         ],
         "overdue": fleet.overdue,
+        "behind": [
+            {"provider": name, "accounts": count, "until": until} for name, count, until in seen.behind
+        ],
         "overdue_by_s": None if fleet.oldest_due_at is None else round(fleet.now - fleet.oldest_due_at, 1),
         "soonest_to_expire": [{"account": account, "expires_at": at} for account, at in fleet.soonest],
         "refreshed_last_minute": fleet.refreshed_last_minute,
         "failed_last_minute": fleet.failed_last_minute,
         "latency_ms": None if fleet.latency_ms is None else round(fleet.latency_ms),
         "planned_at": fleet.planned_at,
-        "queues": queues,
-        "workers": workers,
+        "queues": seen.queues,
+        "workers": seen.workers,
     }
 
 
-def _screen(
-    fleet: Fleet, queues: dict[str, int] | None, workers: dict[str, list[str]] | None
-) -> RenderableType:
+def _screen(seen: _Seen) -> RenderableType:
+    fleet = seen.fleet
     if not fleet.accounts:
         return Text.from_markup(
             "No accounts yet. [b]refreshd accounts import FILE[/b] stores many, [b]refreshd accounts add[/b] one."
@@ -103,7 +120,7 @@ def _screen(
     parts: list[RenderableType] = [_accounts(fleet), Text()]
     if fleet.failing:
         parts += [_failing(fleet), Text()]
-    parts += [*_work(fleet), *_machinery(fleet, queues, workers)]
+    parts += [*_work(seen), *_machinery(seen)]
     return Stack(*parts)
 
 
@@ -142,7 +159,8 @@ def _failing(fleet: Fleet) -> Table:
     return table
 
 
-def _work(fleet: Fleet) -> list[Text]:
+def _work(seen: _Seen) -> list[Text]:
+    fleet = seen.fleet
     late = (
         "" if fleet.oldest_due_at is None else f", the oldest by {duration(fleet.now - fleet.oldest_due_at)}"
     )
@@ -153,15 +171,17 @@ def _work(fleet: Fleet) -> list[Text]:
             f"last minute  {fleet.refreshed_last_minute:,} refreshed, {fleet.failed_last_minute:,} failed{latency}"
         ),
     ]
+    for provider, count, until in seen.behind:
+        end = "" if until is None else f", at its rate until about {ago_or_in(until, now=fleet.now)}"
+        lines.append(Text(f"  behind     {provider}: {count:,} accounts{end}", style="yellow"))
     if fleet.soonest:
         soonest = ", ".join(f"{account} {ago_or_in(at, now=fleet.now)}" for account, at in fleet.soonest[:3])
         lines.append(Text(f"ending soonest  {soonest}"))
     return lines
 
 
-def _machinery(
-    fleet: Fleet, queues: dict[str, int] | None, workers: dict[str, list[str]] | None
-) -> list[Text]:
+def _machinery(seen: _Seen) -> list[Text]:
+    fleet, queues, workers = seen.fleet, seen.queues, seen.workers
     late = fleet.planned_at is None or fleet.now - fleet.planned_at > PLAN_LATE_S
     lines = [Text(f"last plan    {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")]
     if late:

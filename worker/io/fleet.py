@@ -37,6 +37,8 @@ class Fleet:
     failing: tuple[Failing, ...]
     overdue: int
     oldest_due_at: float | None
+    #: Overdue accounts by provider, most first.
+    behind: tuple[tuple[str, int], ...]
     soonest: tuple[tuple[str, float], ...]
     refreshed_last_minute: int
     failed_last_minute: int
@@ -97,6 +99,16 @@ def look(engine: Engine, *, soonest: int = 5) -> Fleet:
             ),
             overdue=int(overdue[0]),
             oldest_due_at=overdue[1],
+            behind=tuple(
+                (str(row[0]), int(row[1]))
+                for row in rows(
+                    f"""
+                    SELECT provider, count(*) FROM account WHERE next_refresh_at < {now} - :late
+                    GROUP BY provider ORDER BY 2 DESC LIMIT 5
+                    """,
+                    late=OVERDUE_AFTER_S,
+                )
+            ),
             soonest=tuple(
                 (str(row[0]), float(row[1]))
                 for row in rows(
