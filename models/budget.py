@@ -12,6 +12,8 @@ class Limits:
 
     requests_per_s: float | None
     max_in_flight: int
+    #: False: a refresh before its time is refused (Exact Online), so none is begun ahead of a crowd.
+    takes_early: bool = True
 
 
 @dataclass(frozen=True, slots=True)

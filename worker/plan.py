@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -12,7 +12,7 @@ from models.attempt import Trigger
 from models.budget import Limits
 from worker.events import log
 from worker.io.schedule import DueAccount, Schedule
-from worker.policy.budget import slots, within
+from worker.policy.budget import HORIZONS_S, ahead, slots, within
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was killed; the next one goes on.
@@ -25,6 +25,8 @@ HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 #: One plan claims no more accounts than this: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
 
+#: The due reason of accounts that were begun early.
+AHEAD_OF_A_CROWD: Final = "ahead_of_a_crowd"
 ANOTHER_PLAN: Final = "another_plan_is_running"
 QUEUES_FULL: Final = "queues_are_full"
 
@@ -63,6 +65,7 @@ class Planner:
         dispatch: Dispatch,
         queue_length: Callable[[], int],
         limits: Callable[[str], Limits],
+        rates_matter: bool,
         interval_s: float,
         queue_limit: int,
         group_size: int,
@@ -72,6 +75,7 @@ class Planner:
         self._dispatch = dispatch
         self._queue_length = queue_length
         self._limits = limits
+        self._rates_matter = rates_matter
         self._interval_s = interval_s
         self._queue_limit = queue_limit
         self._group_size = group_size
@@ -95,6 +99,7 @@ class Planner:
         if room <= 0:
             return Planned(held_back=QUEUES_FULL)
         due = self._paced(self._schedule.claim_due(min(CLAIM_MAX, room * self._group_size), hold_s=HOLD_S))
+        due += self._ahead(due)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
@@ -107,6 +112,18 @@ class Planner:
                 self._schedule.give_back(left)
                 return Planned(len(due) - len(left), sent)
         return Planned(len(due), len(groups))
+
+    def _ahead(self, due: Sequence[DueAccount]) -> list[DueAccount]:
+        """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
+        if not self._rates_matter:
+            return []
+        taken = Counter(one.provider for one in due)
+        early: list[DueAccount] = []
+        for provider, crowd in self._schedule.crowds(HORIZONS_S).items():
+            count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])
+            if count:
+                early += self._schedule.claim_ahead(provider, count, hold_s=HOLD_S, reason=AHEAD_OF_A_CROWD)
+        return early
 
     def _paced(self, due: Sequence[DueAccount]) -> list[DueAccount]:
         """Keep what each provider takes until the next plan, soonest to end first; the others get their turn."""

@@ -68,6 +68,11 @@ class Providers:
         except PresetError as error:
             raise SettingsError(f"REFRESHD_PROVIDERS_FILE: {error}") from None
 
+    @cached_property
+    def some_name_a_rate(self) -> bool:
+        """Whether any provider's data names a rate, so that looking ahead is worth its query."""
+        return any(provider.requests_per_s is not None for provider in self.known.values())
+
     def of(self, account: Account) -> Provider | None:
         """Give an account's provider with the account's own knobs.
 
@@ -177,6 +182,7 @@ class Runtime(Stores):
             dispatch=dispatch,
             queue_length=lambda: int(self.redis.llen(queue)),
             limits=lambda name: self.limits(self.providers.known.get(name)),
+            rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
             interval_s=self.settings.plan_interval_s,
             queue_limit=self.settings.queue_limit,
             group_size=self.settings.group_size,

@@ -7,7 +7,7 @@ import pytest
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.budget import Limits
 from models.provider import Provider
-from worker.policy.budget import is_down, limits, pauses_provider, slots, within
+from worker.policy.budget import ahead, is_down, limits, pauses_provider, slots, within
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,19 @@ def test_without_a_known_rate_nobody_stampedes_either() -> None:
 def test_one_plan_takes_what_the_provider_takes_until_the_next(rate: float | None, taken: int) -> None:
     now, later = within(list(range(10)), rate, 1.0)
     assert (now, later) == (list(range(taken)), list(range(taken, 10)))
+
+
+@pytest.mark.parametrize(
+    ("crowd", "limits", "taken", "wanted"),
+    [
+        ({60.0: 10_000}, Limits(50.0, 10), 0, 50),  # a cliff
+        ({60.0: 10_000}, Limits(50.0, 10), 30, 20),  # what is due anyway comes first
+        ({60.0: 10_000}, Limits(50.0, 10), 80, 0),
+        ({60.0: 100, 600.0: 1_000}, Limits(50.0, 10), 0, 0),  # it can take them as they come
+        ({60.0: 100, 600.0: 29_000}, Limits(50.0, 10), 0, 50),  # far away, but too many
+        ({60.0: 10_000}, Limits(None, 10), 0, 0),
+        ({60.0: 10_000}, Limits(50.0, 10, takes_early=False), 0, 0),
+    ],
+)
+def test_a_crowd_is_begun_early(crowd: dict[float, int], limits: Limits, taken: int, wanted: int) -> None:
+    assert ahead(crowd, limits, interval_s=1.0, taken=taken) == wanted

@@ -32,6 +32,7 @@ _DUE_WORDS = {
     "no_access_token_yet": "there is no access token yet",
     "issue_time_unknown": "nobody knows when the token was issued",
     "before_the_refresh_token_ends_by_idling": "a refresh token that is not used would end",
+    "ahead_of_a_crowd": "more accounts come due than the provider takes, so some are begun early",
     "before_the_refresh_token_ends": "the refresh token has a hard end",
 }
 

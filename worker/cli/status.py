@@ -166,14 +166,14 @@ def _work(seen: _Seen) -> list[Text]:
     )
     latency = "" if fleet.latency_ms is None else f", {fleet.latency_ms:.0f} ms a call"
     lines = [
-        Text(f"overdue    {fleet.overdue:,}{late}", style="yellow" if fleet.overdue else ""),
+        Text(f"overdue         {fleet.overdue:,}{late}", style="yellow" if fleet.overdue else ""),
         Text(
-            f"last minute  {fleet.refreshed_last_minute:,} refreshed, {fleet.failed_last_minute:,} failed{latency}"
+            f"last minute     {fleet.refreshed_last_minute:,} refreshed, {fleet.failed_last_minute:,} failed{latency}"
         ),
     ]
     for provider, count, until in seen.behind:
         end = "" if until is None else f", at its rate until about {ago_or_in(until, now=fleet.now)}"
-        lines.append(Text(f"  behind     {provider}: {count:,} accounts{end}", style="yellow"))
+        lines.append(Text(f"  behind        {provider}: {count:,} accounts{end}", style="yellow"))
     if fleet.soonest:
         soonest = ", ".join(f"{account} {ago_or_in(at, now=fleet.now)}" for account, at in fleet.soonest[:3])
         lines.append(Text(f"ending soonest  {soonest}"))
@@ -183,16 +183,20 @@ def _work(seen: _Seen) -> list[Text]:
 def _machinery(seen: _Seen) -> list[Text]:
     fleet, queues, workers = seen.fleet, seen.queues, seen.workers
     late = fleet.planned_at is None or fleet.now - fleet.planned_at > PLAN_LATE_S
-    lines = [Text(f"last plan    {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")]
+    lines = [
+        Text(f"last plan       {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")
+    ]
     if late:
         lines.append(Text("  nothing is planned: is beat running? `celery -A worker.app beat`", style="red"))
     if queues is None:
         return [*lines, Text("Redis does not answer: nothing is refreshed until it does", style="red")]
-    lines.append(Text("queues       " + ", ".join(f"{name} {length:,}" for name, length in queues.items())))
+    lines.append(
+        Text("queues          " + ", ".join(f"{name} {length:,}" for name, length in queues.items()))
+    )
     if not workers:
         return [
             *lines,
-            Text("workers      none answered: `celery -A worker.app worker -P threads -c 8`", style="red"),
+            Text("workers         none answered: `celery -A worker.app worker -P threads -c 8`", style="red"),
         ]
-    lines += [Text(f"worker       {name} takes {', '.join(taken)}") for name, taken in workers.items()]
+    lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
     return lines

@@ -55,6 +55,42 @@ class Schedule:
             ).all()
         return [DueAccount(*row) for row in rows]
 
+    def crowds(self, horizons_s: Sequence[float]) -> dict[str, dict[float, int]]:
+        """Count the accounts that come due: provider -> seconds from now -> how many until then."""
+        counts = ", ".join(
+            f"sum(CASE WHEN next_refresh_at <= {self._now} + {float(s)} THEN 1 ELSE 0 END)"
+            for s in horizons_s
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    f"""
+                    SELECT provider, {counts} FROM account
+                    WHERE next_refresh_at > {self._now} AND next_refresh_at <= {self._now} + {float(max(horizons_s))}
+                    GROUP BY provider
+                    """
+                )
+            ).all()
+        return {str(row[0]): dict(zip(horizons_s, map(int, row[1:]), strict=True)) for row in rows}
+
+    def claim_ahead(self, provider: str, limit: int, *, hold_s: float, reason: str) -> list[DueAccount]:
+        """Claim accounts of one provider that are not due yet, soonest first: they are due from now on."""
+        with writing(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    f"""
+                    UPDATE account SET plan_at = {self._now} + :hold_s, next_refresh_at = {self._now},
+                     due_reason = :reason WHERE id IN (
+                      SELECT id FROM account WHERE provider = :provider AND next_refresh_at > {self._now}
+                       AND plan_at = next_refresh_at AND status IN ('active', 'degraded')
+                      ORDER BY next_refresh_at LIMIT :limit {self._skip_locked}
+                    ) RETURNING {_CLAIMED}
+                    """
+                ),
+                {"hold_s": hold_s, "limit": limit, "provider": provider, "reason": reason},
+            ).all()
+        return [DueAccount(*row) for row in rows]
+
     def give_back(self, ids: Sequence[str]) -> None:
         """End the planner's claims at once, for accounts that could not be dispatched."""
         with writing(self._engine) as connection:

@@ -5,6 +5,7 @@ What all workers share lives in Redis (`worker/io/budget.py`); how it is dealt o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from models.answer import Answer, Fault, Judgement, Verdict
@@ -21,6 +22,12 @@ CLIENT_REASONS: Final = frozenset({"invalid_client", "client_refused"})
 #: A refused client is tried again by one account after this long, and then less and less often.
 CLIENT_PAUSE_S: Final = 300.0
 
+#: A provider whose accounts come due faster than this share of its rate is begun early: some of it is needed
+#: for retries and for what is forced or reported.
+CROWDED_SHARE: Final = 0.8
+#: How far a plan looks ahead, seconds: the longest margin and twice as far.
+HORIZONS_S: Final = (30.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
+
 _DOWN_FAULTS: Final = frozenset({Fault.CONNECT, Fault.DNS, Fault.TLS, Fault.TIMEOUT, Fault.BROKEN})
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
@@ -31,6 +38,7 @@ def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: i
     return Limits(
         provider.requests_per_s if provider.requests_per_s is not None else requests_per_s,
         provider.max_in_flight if provider.max_in_flight is not None else max_in_flight,
+        takes_early=provider.refresh_window_s is None,
     )
 
 
@@ -59,3 +67,19 @@ def within(items: list[T], requests_per_s: float | None, interval_s: float) -> t
     """Split what one plan found of a provider into what it takes until the next plan, and what has to wait."""
     most = len(items) if requests_per_s is None else max(1, round(requests_per_s * interval_s))
     return items[:most], items[most:]
+
+
+def ahead(crowd: Mapping[float, int], limits: Limits, *, interval_s: float, taken: int) -> int:
+    """Say how many accounts to begin before they are due, because more come due than the provider can take.
+
+    Args:
+        crowd: seconds from now -> accounts that come due until then.
+        limits: what the provider takes.
+        interval_s: seconds until the next plan.
+        taken: accounts that this plan takes of it anyway.
+    """
+    rate = limits.requests_per_s
+    if rate is None or not limits.takes_early:
+        return 0
+    crowded = any(count > rate * within_s * CROWDED_SHARE for within_s, count in crowd.items())
+    return max(round(rate * interval_s) - taken, 0) if crowded else 0
