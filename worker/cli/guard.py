@@ -36,7 +36,7 @@ class Guard:
     def forget(self, pid: int) -> None:
         """Note that a process ended: its pid may soon be somebody else's."""
         if self._wards.pop(pid, None) is not None:
-            self._tell(f"- {pid}")
+            self._tell(f"- {pid}\n")
 
     def look(self) -> None:
         """See that the guardian lives, as long as there is something to guard."""
@@ -72,5 +72,5 @@ class Guard:
     def _tell(self, line: str) -> None:
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):  # it was killed; the next look replaces it
-                self._process.stdin.write(line + "\n")
+                self._process.stdin.write(line)
                 self._process.stdin.flush()

@@ -29,20 +29,20 @@ class Ward(NamedTuple):
 
     def line(self) -> str:
         """Give the line that tells a guardian of it."""
-        return f"+ {self.phase} {self.grace_s:g} {self.pid}"
+        return f"+ {self.phase} {self.grace_s:g} {self.pid}\n"
 
 
 def read_wards(lines: Iterable[str]) -> list[Ward]:
     """Read until the writer is gone. Gives who is left, in the order of their phases."""
     wards: dict[int, Ward] = {}
     for line in lines:
+        if not line.endswith("\n"):
+            continue  # its writer was killed while writing, and half a pid is somebody else's
         match line.split():
             case ["+", phase, grace_s, pid]:
                 wards[int(pid)] = Ward(int(phase), float(grace_s), int(pid))
             case ["-", pid]:
                 wards.pop(int(pid), None)
-            case _:
-                pass  # half a line: its writer was killed while writing
     return sorted(wards.values())
 
 

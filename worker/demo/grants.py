@@ -151,7 +151,7 @@ class Grants:
         if grant.revoked is not None:
             raise Refused("invalid_grant", f"the grant was revoked: {grant.revoked}")
         if serial < grant.serial and grant.spec.rotates:
-            graced = serial == grant.serial - 1 and now - grant.issued_at <= grant.spec.replay_grace_s
+            graced = serial == grant.serial - 1 and now - grant.issued_at < grant.spec.replay_grace_s
             if not graced:
                 grant.reuses += 1
                 grant.revoke(REVOKED_BY_REUSE)  # RFC 9700 section 4.14.2
