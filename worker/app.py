@@ -89,6 +89,8 @@ if settings.flower_basic_auth is not None:
     # Flower reads its options from FLOWER_*; its login must not stand in a command line.
     os.environ.setdefault("FLOWER_BASIC_AUTH", settings.flower_basic_auth.get_secret_value())
 os.environ.setdefault("FLOWER_PORT", str(settings.flower_port))
+# Which accounts, and how each one ended, without opening every task.
+os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,state,kwargs,result,received,runtime,worker")
 
 app = _configured(settings)
 app.steps["worker"].update({Liveness, Reports})
