@@ -68,15 +68,15 @@ class Ground:
         Raises:
             FolderForeign: something is there that no demo made.
         """
-        found = [path for path in self.folder.iterdir() if path.name != _LOCK]
         if not self.used:
-            if all(path.name == _LOGS for path in found):
+            if {path.name for path in self.folder.iterdir()} <= {_LOCK, _LOGS}:
                 return
             raise FolderForeign(
                 f"{self.folder} holds something that no demo made, and the demo begins with an empty folder: "
                 "move it away, or name another data folder with REFRESHD_DATA_DIR"
             )
         EmbeddedServer(self.folder).stop_left_behind()
+        found = [path for path in self.folder.iterdir() if path.name != _LOCK]
         # The mark goes last: a clearing that is cut short can go on.
         for path in sorted(found, key=lambda path: path.name == _MARK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,97 @@
+"""The demo's folder: emptied only where a demo made it, kept where the last demo shall go on."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from worker.demo.accounts import demo_accounts
+from worker.demo.ground import FolderForeign, Ground
+from worker.io.embedded import EmbeddedServer
+from worker.io.loopback import LOOPBACK
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    folder = tmp_path / "a folder's"  # with characters that a shell minds
+    (folder / "logs").mkdir(parents=True)
+    (folder / "up.lock").touch()
+    return Ground(folder)
+
+
+def names(ground: Ground) -> set[str]:
+    return {path.name for path in ground.folder.iterdir()}
+
+
+def test_what_a_former_demo_left_is_removed(ground: Ground) -> None:
+    ground.prepare(demo_accounts(3))
+    (ground.folder / "logs" / "redis.log").touch()
+    ground.clear()
+    assert names(ground) == {"up.lock"}
+
+
+def test_a_redis_of_a_former_demo_is_stopped_first(ground: Ground) -> None:
+    """One that runs on deleted files would be found by nobody, and never end."""
+    ground.prepare(demo_accounts(1))
+    left = EmbeddedServer(ground.folder)
+    child = left.start()
+    ground.clear()
+    assert child.wait(10) is not None
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(ground: Ground) -> None:
+    (ground.folder / "thesis.txt").touch()
+    with pytest.raises(FolderForeign, match="no demo made"):
+        ground.clear()
+    assert "thesis.txt" in names(ground)
+
+
+def test_a_new_folder_is_no_obstacle(ground: Ground) -> None:
+    ground.clear()
+    assert names(ground) == {"up.lock", "logs"}
+
+
+def test_files_are_private(ground: Ground) -> None:
+    ground.prepare(demo_accounts(3))
+    ground.write_shell(embedded_redis=True)
+    for path in (ground.accounts, ground.grants, ground.signing_key, ground.shell):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_demo_that_goes_on_keeps_its_accounts_and_its_port(ground: Ground) -> None:
+    port = ground.prepare(demo_accounts(3))
+    before = ground.accounts.read_text()
+    assert ground.kept_number() == 3
+    assert ground.prepare(demo_accounts(3)) == port
+    assert ground.accounts.read_text() == before
+
+
+def test_where_the_port_is_taken_its_accounts_move_and_keep_their_tokens(ground: Ground) -> None:
+    port = ground.prepare(demo_accounts(3))
+    before = [json.loads(line) for line in ground.accounts.read_text().splitlines()]
+    with socket.socket() as somebody:
+        somebody.bind((LOOPBACK, port))
+        somebody.listen()
+        moved = ground.prepare(demo_accounts(3))
+    after = [json.loads(line) for line in ground.accounts.read_text().splitlines()]
+    assert {urlsplit(row["token_url"]).port for row in after} == {moved}
+    assert moved != port
+    assert [row["refresh_token"] for row in after] == [row["refresh_token"] for row in before]
+
+
+def test_a_shell_finds_the_demo(ground: Ground) -> None:
+    ground.write_shell(embedded_redis=True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", '. "$0"; echo "$REFRESHD_DATA_DIR|$REFRESHD_REDIS_URL"', str(ground.shell)],
+        env={"REFRESHD_REDIS_URL": "redis://production", "PATH": "/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{ground.folder}|\n"
