@@ -89,6 +89,8 @@ class Reconciler:
         try:
             mark = await self._mark()
             refill = mark is None or mark != await self._sql(self._schedule.duty_note, DUTY)
+            if refill:  # Redis is the broker too: whatever was on its way is as lost as the tokens
+                await self._sql(self._schedule.give_back_all)
             published, unreadable = await (self._refill() if refill else self._catch_up())
             abandoned = await self._sql(self._schedule.close_abandoned)
             if refill:

@@ -44,6 +44,9 @@ REDIS_UNREACHABLE = "redis_unreachable"
 DATABASE_UNREACHABLE = "database_unreachable"
 ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
+#: Reasons that say nothing of an account: a plan has to see it again.
+_DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
+
 #: A call ends this long before its claim, at the latest: a busy event loop notices an end late.
 CLAIM_GUARD_S = 5.0
 
@@ -118,7 +121,9 @@ class Refresher:
             taken = await self._leases.acquire(list(seen))
         except (RedisError, OSError) as error:
             log.error("redis_unreachable", accounts=len(seen), error=str(error))
-            return {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen}
+            results = {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen}
+            self._look_again(results, trigger)
+            return results
         results = {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken}
         opened: list[Opened] = []
         try:
@@ -154,6 +159,7 @@ class Refresher:
         finally:
             going_on = {one.account.id for one in opened}
             await self._leases.release([i for i in taken if i not in going_on])
+        self._look_again(results, trigger)
         await self._note_refused(results, trigger, worker, task_id)
         # Each account goes on in a task of its own: a group that is cancelled drops no answer.
         calls = [asyncio.create_task(self._finish(one)) for one in opened]
@@ -292,6 +298,11 @@ class Refresher:
             lock_wait_ms=(self._monotonic() - began) * 1000,
         )
         return Opened(account, attempt, self._providers(account), stashed, account.status)
+
+    def _look_again(self, results: Mapping[str, Result], trigger: Trigger) -> None:
+        """The planner waits as long as a message may live for those it sent; these need not wait."""
+        if trigger is Trigger.PLANNED:
+            self._settler.dropped([(i, r.generation) for i, r in results.items() if r.reason in _DROPPED])
 
     async def _note_refused(
         self, results: dict[str, Result], trigger: Trigger, worker: str, task_id: str

@@ -8,7 +8,7 @@ and, sealed, in Redis, and are committed in order as soon as it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,8 @@ from worker.errors import DatabaseUnreachable
 from worker.events import log
 from worker.io.clock import Clock
 from worker.io.lease import Leases
-from worker.io.ledger import Closing, Ledger, Marks, Stored
+from worker.io.ledger import Closing, Ledger, Stored
+from worker.io.marks import Marks
 from worker.io.offload import Offload
 from worker.io.shelf import Event, Publication, Shelf, publication
 from worker.io.stash import Stash
@@ -77,6 +78,7 @@ class Settler:
         self._waiting: list[_Waiting] = []
         self._published: list[tuple[str, int]] = []
         self._unpublished: list[str] = []
+        self._dropped: list[tuple[str, int]] = []
         self._batch_max = BATCH_MAX
         self._database_away = False
         self._committer: asyncio.Task[None] | None = None
@@ -92,6 +94,12 @@ class Settler:
         self._waiting.append(waiting)
         self._wake()
         return await asyncio.shield(waiting.done)
+
+    def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
+        """Have planned accounts, at the generation seen, planned again soon: as soon as the database is there."""
+        if accounts:
+            self._dropped += accounts
+            self._wake()
 
     async def drain(self) -> None:
         """Wait until everything that arrived is stored and published, or safe in Redis."""
@@ -109,16 +117,17 @@ class Settler:
             self._committer = asyncio.create_task(self._commit_all())
 
     async def _commit_all(self) -> None:
-        while self._waiting or self._published or self._unpublished:
+        while self._waiting or self._published or self._unpublished or self._dropped:
             batch = self._next_batch()
-            marks = Marks(self._published, self._unpublished)
-            self._published, self._unpublished = [], []
+            marks = Marks(self._published, self._unpublished, self._dropped)
+            self._published, self._unpublished, self._dropped = [], [], []
             closings = [waiting.settling.closing for waiting in batch]
             try:
                 stored = await self._sql(self._ledger.close, closings, marks)
             except DatabaseUnreachable as error:
                 self._published = [*marks.published, *self._published]
                 self._unpublished = [*marks.unpublished, *self._unpublished]
+                self._dropped = [*marks.dropped, *self._dropped]
                 await self._set_aside(error)
                 await asyncio.sleep(DATABASE_RETRY_S)
                 continue

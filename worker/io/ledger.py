@@ -18,6 +18,7 @@ from models.account import Account
 from models.attempt import INTERRUPTED, Attempt, Outcome
 from worker.io.clock import Clock
 from worker.io.database import now_sql, reading, writing
+from worker.io.marks import NOTHING, Marks, note
 from worker.io.rows import execute
 
 _TOKEN_COLUMNS: Final = {
@@ -108,14 +109,6 @@ class Stored:
     edited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What is known of Redis: generations that it has, and accounts that could not be published."""
-
-    published: Sequence[tuple[str, int]] = ()
-    unpublished: Sequence[str] = ()
-
-
 class Ledger:
     """The database, as one refresh sees it."""
 
@@ -136,14 +129,16 @@ class Ledger:
     def open(self, attempts: Sequence[tuple[Attempt, Account]], *, claim_s: float) -> set[str]:
         """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.
 
-        An attempt that was left open by a process that is gone is closed here, as ambiguous.
+        An attempt that was left open by a process that is gone is closed here, as ambiguous. A planned account is
+        looked at again when the claim ends, in case this process is gone by then.
         """
         with writing(self._engine) as connection:
             taken = execute(
                 connection,
                 {**_KEY_COLUMNS, "stale": "text"},
                 f"""
-                UPDATE account SET claim_attempt = r.attempt, claim_until = {self._now} + :claim_s
+                UPDATE account SET claim_attempt = r.attempt, claim_until = {self._now} + :claim_s,
+                 plan_at = CASE WHEN account.plan_at IS NULL THEN NULL ELSE {self._now} + :claim_s END
                 FROM r WHERE account.id = r.id AND account.generation = r.seen
                  AND account.config_version = r.config_version
                  AND (account.claim_attempt IS NULL OR account.claim_until <= {self._now})
@@ -178,7 +173,7 @@ class Ledger:
             self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
         return ours
 
-    def close(self, closings: Sequence[Closing], marks: Marks = Marks()) -> list[Stored]:
+    def close(self, closings: Sequence[Closing], marks: Marks = NOTHING) -> list[Stored]:
         """Store what attempts brought, in one commit; note beside it what Redis has.
 
         Args:
@@ -191,7 +186,7 @@ class Ledger:
             lost = [c for c in closings if c.account.id not in stored]
             self._let_go(connection, lost)
             self._close_attempts(connection, [c.attempt for c in closings])
-            self._mark(connection, marks)
+            note(connection, marks, now=self._now)
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
     def postpone(self, turns: Sequence[Turn]) -> list[str]:
@@ -286,7 +281,9 @@ class Ledger:
             """
             UPDATE account SET kept_sealed = coalesce(r.kept, account.kept_sealed),
              claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
-             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
+             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END,
+             plan_at = CASE WHEN account.claim_attempt = r.attempt AND account.plan_at IS NOT NULL
+              THEN account.next_refresh_at ELSE account.plan_at END
             FROM r WHERE account.id = r.id
             """,
             [
@@ -315,23 +312,6 @@ class Ledger:
             [{"id": attempt_id} for attempt_id in attempt_ids],
             outcome=Outcome.RETRY.value,
             reason=INTERRUPTED,
-        )
-
-    def _mark(self, connection: Connection, marks: Marks) -> None:
-        execute(
-            connection,
-            {"id": "text", "generation": "bigint"},
-            """
-            UPDATE account SET published_generation = r.generation
-            FROM r WHERE account.id = r.id AND account.published_generation < r.generation
-            """,
-            [{"id": account, "generation": generation} for account, generation in marks.published],
-        )
-        execute(
-            connection,
-            {"id": "text"},
-            "UPDATE account SET published_generation = -1 FROM r WHERE account.id = r.id",
-            [{"id": account} for account in marks.unpublished],
         )
 
 

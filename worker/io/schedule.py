@@ -117,6 +117,18 @@ class Schedule:
                 [{"id": account_id, "after_s": after_s} for account_id, after_s in turns],
             )
 
+    def give_back_all(self) -> None:
+        """End every claim of the planner at once: the messages that it sent are gone."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text(
+                    f"""
+                    UPDATE account SET plan_at = next_refresh_at
+                    WHERE plan_at > {self._now} AND next_refresh_at <= {self._now} AND claim_attempt IS NULL
+                    """
+                )
+            )
+
     def take_duty(self, name: str, *, holder: str, for_s: float) -> bool:
         """Take a fleet-wide duty; False where another process has it and its time is not over."""
         with writing(self._engine) as connection:

@@ -61,4 +61,6 @@ def refusal(account: Account | None, *, seen: int, trigger: Trigger, now: float)
 
 
 def _is_due(account: Account, now: float) -> bool:
+    if account.claim_attempt is not None:
+        return True  # interrupted: its refresh token may be spent, which can't wait until the token is due
     return account.next_refresh_at is not None and account.next_refresh_at <= now + DUE_TOLERANCE_S
