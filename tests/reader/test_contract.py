@@ -109,6 +109,7 @@ def test_every_golden_file_is_tested() -> None:
         "token-unknown-fields",
         "account-unknown-fields",
         "rejected-unknown-fields",
+        "token-sealed",
     }
     assert {path.stem for path in GOLDEN.iterdir()} == tested | read
 

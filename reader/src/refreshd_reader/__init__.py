@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from refreshd_reader.contract import AccountState, Announcement, Keys, Rejection, Token
 from refreshd_reader.errors import (
     Disabled,
+    KeyMissing,
     Misconfigured,
     NoUsableToken,
     PayloadUnreadable,
@@ -43,6 +44,7 @@ __all__ = [
     "AsyncReader",
     "AsyncTokenSource",
     "Disabled",
+    "KeyMissing",
     "Keys",
     "Misconfigured",
     "NoUsableToken",

@@ -6,7 +6,7 @@ import threading
 from time import monotonic
 
 from refreshd_reader.contract import Token
-from refreshd_reader.errors import PayloadUnreadable
+from refreshd_reader.errors import NoUsableToken
 from refreshd_reader.look import Look
 
 #: A heartbeat on the subscription vouches this long for what is kept, seconds after it was sent. A connection
@@ -47,7 +47,7 @@ class TokenCache:
             self._reads[account] = read
         return read
 
-    def keep(self, account: str, read: object, seen: Look | PayloadUnreadable | None, sent_at: float) -> None:
+    def keep(self, account: str, read: object, seen: Look | NoUsableToken | None, sent_at: float) -> None:
         """End a read, and keep its token unless something was announced since `begin`.
 
         Args:

@@ -17,9 +17,12 @@ ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 DEFAULT_PREFIX: Final = "refreshd:"
 
+#: Holds the access token where workers and readers share a key (`sealing.py`); there is no `access_token` then.
+SEALED_FIELD: Final = "sealed_access_token"
+
 #: The payload's own fields; every other field of the hash is an extra that the provider returned for use.
 TOKEN_FIELDS: Final = frozenset(
-    {"access_token", "token_type", "scope", "issued_at", "expires_at", "generation"}
+    {"access_token", "token_type", "scope", "issued_at", "expires_at", "generation", SEALED_FIELD}
 )
 
 #: `refreshd:rejected` keeps about this many reports. Consumed ones are never read again, so the cap only bounds

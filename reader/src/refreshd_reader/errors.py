@@ -5,6 +5,7 @@
     │   └── RedisRefused         it answers and refuses: login, or a right that the Redis user lacks
     └── NoUsableToken            Redis answers, and there is no token to use; says why
         ├── PayloadUnreadable    what is there is not what `docs/redis.md` describes
+        ├── KeyMissing           it is sealed, with a key that this reader was not given
         ├── UnknownAccount       nothing was ever published for this id
         ├── RefreshUnderWay      the account is in order, its next token is not there yet
         ├── TokenTooShort        there is a token, and it ends before `min_lifetime_s`
@@ -64,6 +65,16 @@ class PayloadUnreadable(NoUsableToken):
 
     def __init__(self, account: str, problem: str) -> None:
         super().__init__(account, None, f"{problem}; docs/redis.md describes what belongs there")
+
+
+class KeyMissing(NoUsableToken):
+    """The token is sealed with a key that this reader was not given."""
+
+    def __init__(self, account: str, key_id: str) -> None:
+        super().__init__(
+            account, None, f"its token is sealed with key {key_id!r}: add it to the reader's `keys`"
+        )
+        self.key_id = key_id
 
 
 class UnknownAccount(NoUsableToken):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from refreshd_reader.contract import AccountState, Token
+from refreshd_reader.contract import SEALED_FIELD, AccountState, Token
 from refreshd_reader.errors import (
     SETTLED,
+    KeyMissing,
     NoUsableToken,
     PayloadUnreadable,
     RefreshUnderWay,
@@ -17,6 +18,9 @@ from refreshd_reader.errors import (
     in_words,
     no_token,
 )
+
+if TYPE_CHECKING:
+    from refreshd_reader.sealing import TokenSeal
 
 #: A hash as redis-py gives it: text with `decode_responses=True`, else bytes.
 RawHash = Mapping[bytes | str, bytes | str]
@@ -78,12 +82,22 @@ def look(account: str, token: Token | None, state: AccountState | None, pttl_ms:
     return Look(account, token, state, lifetime_s)
 
 
-def token_of(account: str, raw: RawHash) -> Token | None:
-    """Read a token's hash; None where there is none."""
+def token_of(account: str, raw: RawHash, seal: TokenSeal | None) -> Token | None:
+    """Read a token's hash; None where there is none.
+
+    Raises:
+        PayloadUnreadable: it holds something else.
+        KeyMissing: it is sealed with a key that is not among `seal`'s.
+    """
     if not raw:
         return None
     try:
-        return Token.from_hash(_as_text(raw))
+        fields = _as_text(raw)
+        if SEALED_FIELD in fields:
+            if seal is None:
+                raise KeyMissing(account, fields[SEALED_FIELD].partition(":")[0])
+            fields = seal.opened(account, fields)
+        return Token.from_hash(fields)
     except (KeyError, ValueError) as error:
         raise _unreadable(account, "token", error) from None
 

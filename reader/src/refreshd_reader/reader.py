@@ -16,7 +16,6 @@ from refreshd_reader.cache import TokenCache
 from refreshd_reader.contract import DEFAULT_PREFIX, REJECTED_MAXLEN, Keys, Rejection, Token
 from refreshd_reader.errors import (
     NoUsableToken,
-    PayloadUnreadable,
     ReaderError,
     RedisRefused,
     RedisUnreachable,
@@ -25,6 +24,7 @@ from refreshd_reader.errors import (
 from refreshd_reader.hub import Hub
 from refreshd_reader.look import Look
 from refreshd_reader.pool import WaitingPool
+from refreshd_reader.sealing import TokenSeal
 from refreshd_reader.source import TokenSource
 from refreshd_reader.subscription import Subscription
 from refreshd_reader.wire import (
@@ -49,14 +49,18 @@ class Reader:
         cache_size: how many tokens to keep in this process; 0: every read is a round trip to Redis. A kept token
             is served in about a microsecond, never beyond its end, and dropped when a newer one is announced.
             While the subscription that tells of newer ones is down, every read goes to Redis.
+        keys: opens sealed tokens: what the workers have as `REFRESHD_PUBLISH_KEYS` (needs the extra `sealed`).
     """
 
-    def __init__(self, client: Client, *, prefix: str = DEFAULT_PREFIX, cache_size: int = 0) -> None:
+    def __init__(
+        self, client: Client, *, prefix: str = DEFAULT_PREFIX, cache_size: int = 0, keys: str | None = None
+    ) -> None:
         self._client = client
         self._keys = Keys(prefix)
         self._cache = TokenCache(cache_size) if cache_size > 0 else None
         self._hub: Hub[threading.Event] = Hub(self._cache)
         self._subscription = Subscription(client, self._keys.announce, self._hub)
+        self._seal = TokenSeal.of(keys) if keys else None
         self._owns_client = False
 
     @classmethod
@@ -66,6 +70,7 @@ class Reader:
         *,
         prefix: str = DEFAULT_PREFIX,
         cache_size: int = 0,
+        keys: str | None = None,
         timeout_s: float = 2.0,
         max_connections: int = 50,
     ) -> Self:
@@ -75,6 +80,7 @@ class Reader:
             url: `redis://`, `rediss://` (TLS) or `unix://`, with the connector's user and password.
             prefix: see the class.
             cache_size: see the class.
+            keys: see the class.
             timeout_s: for connecting, for an answer, and for a free connection; each is tried three times.
             max_connections: who needs one more waits for up to `timeout_s`.
         """
@@ -86,7 +92,7 @@ class Reader:
             socket_connect_timeout=timeout_s,
             retry=Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), retries=2),
         )
-        reader = cls(redis.Redis.from_pool(pool), prefix=prefix, cache_size=cache_size)
+        reader = cls(redis.Redis.from_pool(pool), prefix=prefix, cache_size=cache_size, keys=keys)
         reader._owns_client = True
         return reader
 
@@ -222,23 +228,25 @@ class Reader:
         # Not `hgetall`: its bookkeeping for redis-py's own cache costs a twentieth of a read.
         client: Any = self._client
         try:
-            return bare_token(account, client.execute_command("HGETALL", self._keys.token(account)))
+            return bare_token(
+                account, client.execute_command("HGETALL", self._keys.token(account)), self._seal
+            )
         except WIRE_ERRORS as error:
             raise in_reader_terms(account, error) from error
 
     def _look(self, account: str) -> Look:
         seen = self._looks([account])[account]
-        if isinstance(seen, PayloadUnreadable):
+        if isinstance(seen, NoUsableToken):
             raise seen
         return seen
 
-    def _looks(self, accounts: list[str]) -> dict[str, Look | PayloadUnreadable]:
+    def _looks(self, accounts: list[str]) -> dict[str, Look | NoUsableToken]:
         if self._cache is None:
             return self._looks_at_redis(accounts)
         self._subscription.ensure()
         reads = {account: self._cache.begin(account) for account in accounts}
         sent_at = monotonic()
-        looks: dict[str, Look | PayloadUnreadable] = {}
+        looks: dict[str, Look | NoUsableToken] = {}
         try:
             looks = self._looks_at_redis(accounts)
         finally:
@@ -246,12 +254,12 @@ class Reader:
                 self._cache.keep(account, read, looks.get(account), sent_at)
         return looks
 
-    def _looks_at_redis(self, accounts: list[str]) -> dict[str, Look | PayloadUnreadable]:
+    def _looks_at_redis(self, accounts: list[str]) -> dict[str, Look | NoUsableToken]:
         pipeline: Any = self._client.pipeline(transaction=False)
         for account in accounts:
             ask(pipeline, self._keys, account)
         try:
-            return gather(accounts, pipeline.execute(raise_on_error=False))
+            return gather(accounts, pipeline.execute(raise_on_error=False), self._seal)
         except WIRE_ERRORS as error:
             raise in_reader_terms(None, error) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.exceptions import (
@@ -23,6 +23,9 @@ from refreshd_reader.errors import (
     WaitTimedOut,
 )
 from refreshd_reader.look import Look, RawHash, look, state_of, token_of
+
+if TYPE_CHECKING:
+    from refreshd_reader.sealing import TokenSeal
 
 #: Everything that redis-py raises when Redis does not answer as it should.
 WIRE_ERRORS: Final = (redis.RedisError, RedisClusterException, OSError)
@@ -45,7 +48,9 @@ def ask(pipeline: Any, keys: Keys, account: str) -> None:
     pipeline.hgetall(keys.account(account))
 
 
-def gather(accounts: list[str], answers: list[Any]) -> dict[str, Look | PayloadUnreadable]:
+def gather(
+    accounts: list[str], answers: list[Any], seal: TokenSeal | None
+) -> dict[str, Look | NoUsableToken]:
     """Read what a pipeline (`raise_on_error=False`) answered to one `ask` for each account.
 
     Raises:
@@ -53,16 +58,18 @@ def gather(accounts: list[str], answers: list[Any]) -> dict[str, Look | PayloadU
     """
     now = wall_clock()
     shares = (answers[i : i + ANSWERS_PER_LOOK] for i in range(0, len(answers), ANSWERS_PER_LOOK))
-    return {account: _look(account, share, now) for account, share in zip(accounts, shares, strict=True)}
+    return {
+        account: _look(account, share, seal, now) for account, share in zip(accounts, shares, strict=True)
+    }
 
 
-def bare_token(account: str, raw: RawHash) -> Token | None:
+def bare_token(account: str, raw: RawHash, seal: TokenSeal | None) -> Token | None:
     """Read the answer to HGETALL alone; None where it takes a closer look to know.
 
     A token that is there is one to use: its key ends with it. By this machine's clock one may look ended that
     is not, so that is for the closer look to say, which asks Redis' clock.
     """
-    token = token_of(account, raw)
+    token = token_of(account, raw, seal)
     if token is not None and token.expires_at is not None and token.expires_at <= wall_clock():
         return None
     return token
@@ -88,7 +95,7 @@ def waited_in_vain(account: str, newer_than: int, timeout_s: float, seen: Look |
     return WaitTimedOut(account, state, f"no token newer than generation {newer_than} within {timeout_s:g} s")
 
 
-def _look(account: str, answers: list[Any], now: float) -> Look | PayloadUnreadable:
+def _look(account: str, answers: list[Any], seal: TokenSeal | None, now: float) -> Look | NoUsableToken:
     for answer in answers:
         if isinstance(answer, Exception):
             if _wrong_type(answer):
@@ -96,8 +103,8 @@ def _look(account: str, answers: list[Any], now: float) -> Look | PayloadUnreada
             raise answer
     pttl_ms, token, state = answers
     try:
-        return look(account, token_of(account, token), state_of(account, state), pttl_ms, now)
-    except PayloadUnreadable as error:
+        return look(account, token_of(account, token, seal), state_of(account, state), pttl_ms, now)
+    except NoUsableToken as error:
         return error
 
 

@@ -1,0 +1,151 @@
+"""Answer refreshd's callbacks from a Celery task of your own, in an environment of your own.
+
+    from refreshd_reader.callback_task import CallbackTask
+
+    callback = CallbackTask.from_url("redis://...", secret=os.environ["ACME_CALLBACK_SECRET"])
+
+    @app.task(name="acme.refresh", ignore_result=True)
+    def refresh(envelope: str) -> None:
+        callback.answer(envelope, ask_acme)
+
+    def ask_acme(inputs: dict[str, Any]) -> dict[str, Any]: ...
+
+The message holds the name of an envelope and nothing else. The inputs lie in Redis under that name, sealed with
+AES-256-GCM, for as long as the call may take; they can be taken once. The answer goes back the same way. So broker,
+result backend, events and Flower hold no secret, and an exception of yours reaches none of them either: refreshd
+keeps it in the account's history. Needs `refreshd-reader[callback]`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from redis import Redis
+
+from refreshd_reader.contract import DEFAULT_PREFIX
+
+#: An answer that nobody takes is forgotten after this many seconds.
+ANSWER_KEPT_S: Final = 60
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
+
+Function = Callable[[dict[str, Any]], Any]
+
+
+class EnvelopeGone(Exception):
+    """There is no such envelope: it was taken before, or its time is over. Nothing was called."""
+
+
+class EnvelopeBroken(Exception):
+    """The envelope does not open: refreshd and this task have different secrets, or it was changed."""
+
+
+class CallbackFailed(Exception):
+    """The callback raised; what, stands in the account's history, and nowhere else."""
+
+
+class Envelopes:
+    """Names, seals and opens envelopes. Both sides have the same secret.
+
+    Args:
+        secret: base64 of 32 bytes, with or without `whsec_` in front.
+        prefix: refreshd's prefix of Redis keys.
+
+    Raises:
+        ValueError: the secret is none.
+    """
+
+    def __init__(self, secret: str, prefix: str = DEFAULT_PREFIX) -> None:
+        try:
+            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a callback task's secret is base64 of {KEY_BYTES} bytes")
+        self._cipher = AESGCM(key)
+        self._prefix = prefix
+
+    def inputs_key(self, envelope: str) -> str:
+        return f"{self._prefix}envelope:{{{envelope}}}"
+
+    def answer_key(self, envelope: str) -> str:
+        return f"{self._prefix}envelope:{{{envelope}}}:answer"
+
+    def seal(self, envelope: str, what: str, content: Any) -> str:
+        """Seal something that is JSON, bound to its envelope and to what it is: `inputs` or `answer`."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, json.dumps(content).encode(), f"{envelope}\0{what}".encode())
+        return base64.b64encode(nonce + sealed).decode()
+
+    def open(self, envelope: str, what: str, sealed: str | bytes) -> Any:
+        """Open what was sealed.
+
+        Raises:
+            EnvelopeBroken: it does not open.
+        """
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+            plain = self._cipher.decrypt(
+                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], f"{envelope}\0{what}".encode()
+            )
+            return json.loads(plain)
+        except (InvalidTag, binascii.Error, ValueError):
+            raise EnvelopeBroken(
+                "the envelope does not open: is the secret the one that REFRESHD_CALLBACKS_FILE names?"
+            ) from None
+
+
+class CallbackTask:
+    """The task's side: takes the inputs, calls a function, gives its answer back."""
+
+    def __init__(self, redis: Redis, secret: str, prefix: str = DEFAULT_PREFIX) -> None:
+        self._redis = redis
+        self._envelopes = Envelopes(secret, prefix)
+
+    @classmethod
+    def from_url(cls, url: str, *, secret: str, prefix: str = DEFAULT_PREFIX) -> CallbackTask:
+        """Connect to refreshd's Redis. Nothing is asked before the first call."""
+        return cls(Redis.from_url(url), secret, prefix)
+
+    def answer(self, envelope: str, function: Function) -> None:
+        """Call the function with what is in the envelope, and send back what it returns.
+
+        Args:
+            envelope: the task's only argument.
+            function: takes the inputs as a dict, returns the outputs as one (docs/callbacks.md).
+
+        Raises:
+            EnvelopeGone, EnvelopeBroken: the function was not called.
+            CallbackFailed: it raised; refreshd has been told.
+        """
+        sealed: Any = self._redis.getdel(self._envelopes.inputs_key(envelope))
+        if sealed is None:
+            raise EnvelopeGone("no such envelope: it was taken before, or its time is over")
+        inputs = self._envelopes.open(envelope, "inputs", sealed)
+        try:
+            answer = {"returned": _jsonable(function(inputs))}
+        except Exception as error:  # noqa: BLE001  (Celery would store it with everything that it says)
+            self._send(envelope, {"raised": {"type": type(error).__name__, "words": str(error)}})
+        else:
+            self._send(envelope, answer)
+            return
+        raise CallbackFailed("the callback raised: `refreshd history ACCOUNT` says what")
+
+    def _send(self, envelope: str, answer: Mapping[str, Any]) -> None:
+        key = self._envelopes.answer_key(envelope)
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.rpush(key, self._envelopes.seal(envelope, "answer", answer))
+            pipeline.expire(key, ANSWER_KEPT_S)
+            pipeline.execute()
+
+
+def _jsonable(value: Any) -> Any:
+    """Give a value as JSON has it; raises TypeError for what is none."""
+    return json.loads(json.dumps(value))
