@@ -15,6 +15,7 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
 from refreshd_reader import Announcement, AsyncReader, Keys, Reader, Rejection, Token, UnknownAccount
+from tests.reader.acl_server import USERS
 from tests.reader.publisher import Face, Kind, until
 from tests.server_process import free_port
 from tests.services import RedisServer
@@ -113,3 +114,32 @@ async def test_a_refused_token_is_replaced_whichever_node_announces(face: Face, 
         assert newer is not None
         assert newer.generation == 2
         assert (await face.get(account)).generation == 2
+
+
+async def test_a_connectors_rights_on_a_cluster(cluster: ClusterNode, kind: Kind) -> None:
+    """The line of deploy/redis/users.acl, and what docs/redis.md adds for a Cluster."""
+    [line] = [line for line in USERS.read_text().splitlines() if line.startswith("user refreshd-connector ")]
+    rules = line.replace("${CONNECTOR_PASSWORD}", "connect").split()[2:]
+    rules += ["+cluster|slots", "+cluster|shards", "+command"]
+    administrator: Any = RedisCluster(host="127.0.0.1", port=cluster.port, password=cluster.password)
+    administrator.execute_command("ACL SETUSER", "connector", *rules, target_nodes=RedisCluster.ALL_NODES)
+    accounts = [f"shop-{number}" for number in range(10)]
+    for account in accounts:
+        _publish(administrator, account, 1)
+    login: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": cluster.port,
+        "username": "connector",
+        "password": "connect",
+    }
+    if kind == "sync":
+        client = RedisCluster(**login)
+        with Reader(client) as reader:
+            assert all(isinstance(x, Token) for x in reader.get_many(accounts).values())
+            reader.report_rejected(accounts[0], 1, 401)
+        client.close()
+    else:
+        async with AsyncRedisCluster(**login) as open_client, AsyncReader(open_client) as open_reader:
+            assert all(isinstance(x, Token) for x in (await open_reader.get_many(accounts)).values())
+            await open_reader.report_rejected(accounts[0], 1, 401)
+    administrator.close()
