@@ -14,7 +14,7 @@ import pytest
 from worker.demo.accounts import demo_accounts
 from worker.demo.ground import FolderForeign, Ground
 from worker.io.embedded import EmbeddedServer
-from worker.io.loopback import LOOPBACK
+from worker.io.ports import LOOPBACK
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from worker.demo.faults import Faults
 from worker.demo.grants import Grants
 from worker.demo.provider import make_app
 from worker.demo.provider_state import ProviderState
-from worker.io.loopback import LOOPBACK
+from worker.io.ports import LOOPBACK
 
 
 @pytest.fixture

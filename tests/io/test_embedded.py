@@ -20,7 +20,7 @@ from redis.retry import Retry
 from tests.acceptance.waiting import wait_until
 from worker.io import embedded
 from worker.io.embedded import EmbeddedServer, ServerFailed, server_binary
-from worker.io.loopback import LOOPBACK
+from worker.io.ports import LOOPBACK
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from worker.demo.accounts import DemoAccount, demo_accounts
 from worker.demo.ground import Ground
 from worker.demo.screen import Place
 from worker.errors import RefreshdError
-from worker.io.loopback import LOOPBACK
+from worker.io.ports import LOOPBACK
 from worker.io.redis import connect, in_words
 from worker.settings import Settings
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from worker.cli.supervisor import Service
 from worker.io.child import Child
-from worker.io.loopback import LOOPBACK
+from worker.io.ports import LOOPBACK
 from worker.settings import Settings
 
 #: What is stopped first: workers store what they have in hand, then who gives them work, Redis last.

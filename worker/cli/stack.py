@@ -25,7 +25,7 @@ from worker.io.database import database_now, reading, upgrade
 from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer
 from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
-from worker.io.loopback import LOOPBACK, is_free_port
+from worker.io.ports import LOOPBACK, is_free_port
 from worker.io.private_file import private_folder, read_or_make
 from worker.io.redis import connect, in_words
 from worker.runtime import Stores, make_key

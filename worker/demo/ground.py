@@ -18,7 +18,7 @@ from worker.demo.grants import Grants
 from worker.errors import RefreshdError
 from worker.io.clock import wall_clock
 from worker.io.embedded import EmbeddedServer
-from worker.io.loopback import LOOPBACK, free_port, is_free_port
+from worker.io.ports import LOOPBACK, free_port, is_free_port
 from worker.io.private_file import write_private
 
 #: Stands in every folder that a demo made, so that no other is ever emptied.

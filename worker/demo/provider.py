@@ -37,7 +37,7 @@ from worker.demo.provider_admin import Bulk, admin_routes
 from worker.demo.provider_oauth import oauth_routes
 from worker.demo.provider_state import STATE, ProviderState, total
 from worker.io.clock import wall_clock
-from worker.io.loopback import LOOPBACK
+from worker.io.ports import LOOPBACK
 
 #: Calls that are under way at SIGTERM get this long.
 SHUTDOWN_S: Final = 1.0

@@ -25,7 +25,7 @@ from redis.retry import Retry
 from worker.errors import RedisUnreachable
 from worker.io.child import Child
 from worker.io.folder_lock import FolderLock
-from worker.io.loopback import LOOPBACK, free_port, is_free_port
+from worker.io.ports import LOOPBACK, free_port, is_free_port
 from worker.io.private_file import private_folder, write_private
 
 #: A server that is loading a large append-only file answers that it does; one that answers nothing is broken.
