@@ -6,6 +6,7 @@ by field. The inputs are the same for a Python function, an HTTP endpoint and a 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -16,6 +17,9 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+
+#: What a callback may be called.
+CALLBACK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class CallbackInput(BaseModel):

@@ -23,6 +23,8 @@ class RefreshRequest:
     account_id: str
     provider: Provider
     refresh_method: RefreshMethod = RefreshMethod.BODY
+    #: The name of its callback.
+    callback: str | None = None
     client_id: str | None = None
     client_secret: Secret | None = None
     client_auth: str | None = None

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     callback_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Python modules with refresh callbacks, comma separated"
     )
+    callbacks_file: Path | None = Field(
+        None, description="YAML of callbacks that are HTTP endpoints or Celery tasks"
+    )
+    callback_memory_mb: int = Field(
+        512, ge=64, description="address space of a Python callback that names none, mebibytes"
+    )
     providers_file: Path | None = Field(None, description="YAML of your own providers")
     flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of Flower")
     flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
@@ -80,6 +86,7 @@ class Settings(BaseSettings):
         "claim_s",
         "requests_per_s",
         "ca_file",
+        "callbacks_file",
         "providers_file",
         "flower_basic_auth",
         mode="before",

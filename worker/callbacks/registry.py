@@ -6,22 +6,24 @@ Nothing else is ever imported. A name in an account's row is looked up here and 
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from models.callback import CALLBACK_NAME
 
 #: A callback: plain, or `async def`. It is given a `CallbackInput`, and gives a `CallbackOutput` or a dict.
 Function = Callable[..., object]
 F = TypeVar("F", bound=Function)
 
-#: What a callback may be called.
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_INSTALLED: Final = tuple(f"{root}/" for root in {sys.prefix, sys.base_prefix})
 #: Entry points of this group are imported: `acme = "acme_refresh"`, or `acme = "acme_refresh:refresh"`.
 ENTRY_POINTS: Final = "refreshd.callbacks"
 
@@ -54,7 +56,7 @@ class Registry:
         Raises:
             ValueError: the name or an amount is unfit, or the name is taken by another function.
         """
-        if not NAME.fullmatch(name):
+        if not CALLBACK_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a callback: 1 to 64 letters, digits, . _ -")
         if timeout_s is not None and not timeout_s > 0:
             raise ValueError(f"{name}: timeout_s is seconds, more than 0")
@@ -128,16 +130,19 @@ def source_files(modules: Sequence[str]) -> list[str]:
 
     What is installed with Python is left out: a package is updated as a whole, and then workers are restarted.
     """
-    installed = {sys.prefix, sys.base_prefix}
     tops = {module.partition(".")[0] for module in modules}
-    files = set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or name == "__main__":
-            continue
-        if name.partition(".")[0] in tops and not any(file.startswith(f"{root}/") for root in installed):
-            files.add(file)
-    return sorted(files)
+    files = {
+        getattr(module, "__file__", None)
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in tops
+    }
+    for top in (
+        tops - sys.modules.keys()
+    ):  # it could not be imported: whoever mends it need not restart anything
+        with suppress(ImportError, ValueError):
+            spec = find_spec(top)
+            files.add(spec.origin if spec is not None else None)
+    return sorted(file for file in files if file is not None and not file.startswith(_INSTALLED))
 
 
 def _where(function: Function) -> str:

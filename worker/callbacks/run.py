@@ -58,15 +58,15 @@ def _answer(callback: Registered, command: Command, inputs: CallbackInput) -> di
         if inspect.isawaitable(value):
             value = asyncio.run(_within(value, command.soft_s))
         _no_alarm()
-    except CallbackTimeout:
-        _print_traceback()
+    except CallbackTimeout as error:
+        _print(error, callback)
         return {TIMED_OUT: command.soft_s}
     except SystemExit as error:
         return {EXITED: error.code if isinstance(error.code, int) or error.code is None else str(error.code)}
     except BaseException as error:  # noqa: BLE001  (whatever a callback raises is told)
         _no_alarm()
-        _print_traceback()
-        return {RAISED: {"type": type(error).__name__, "words": str(error), "at": _at(error)}}
+        at = _print(error, callback)
+        return {RAISED: {"type": type(error).__name__, "words": str(error), "at": at}}
     return _as_answer(value)
 
 
@@ -114,26 +114,14 @@ def _no_alarm() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _print_traceback() -> None:
-    """Print the traceback, from the callback's own first line on."""
-    error = sys.exception()
-    if error is not None:
-        traceback.print_exception(error.with_traceback(_own_part(error)))
-
-
-def _own_part(error: BaseException) -> Any:
+def _print(error: BaseException, callback: Registered) -> str:
+    """Print the traceback from the callback's own first line on, and say at which of its lines it was."""
+    own = callback.where.rpartition(":")[0]
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and trace.tb_frame.f_code.co_filename != own:
         trace = trace.tb_next
-    return trace
-
-
-def _at(error: BaseException) -> str:
-    """Say where in the callback's own file it was raised, or the first line that is not ours."""
-    trace = _own_part(error)
-    if trace is None:
-        return ""
-    own, at = trace.tb_frame.f_code.co_filename, ""
+    traceback.print_exception(error.with_traceback(trace or error.__traceback__))
+    at = ""
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == own:
             at = f"{Path(own).name}:{trace.tb_lineno}"

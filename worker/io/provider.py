@@ -32,7 +32,7 @@ from worker.io.provider_wire import (
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
 CONNECT_TIMEOUT_S: Final = 10.0
 #: What a transport raises when there is no (whole) response.
-_WIRE_ERRORS: Final = (
+WIRE_ERRORS: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
     aiohttp.ClientError,
@@ -117,7 +117,7 @@ class ProviderClient:
                 response = await self._transport.handle_async_request(wire.http)
                 response.request = wire.http
                 whole = await content.read(response)
-        except _WIRE_ERRORS as error:
+        except WIRE_ERRORS as error:
             if response is not None:
                 salvaged = self._salvage(response, content, request, wire)
                 if salvaged is not None:

@@ -64,8 +64,8 @@ def _failure(
     code = first_value(body.fields, shape.error)
     if code is None and not response.is_success:
         code = first_value(body.fields, _KIN_OF_ERROR)
-    error = _words(code, _CODE_MAX, redaction)
-    description = _words(first_value(body.fields, shape.error_description), _WORDS_MAX, redaction)
+    error = as_words(code, _CODE_MAX, redaction)
+    description = as_words(first_value(body.fields, shape.error_description), _WORDS_MAX, redaction)
     if response.has_redirect_location:
         description = f"redirected to {_host(headers.get('location', ''), response)}"
     server_time = http_date(headers.get("date", ""))
@@ -73,7 +73,7 @@ def _failure(
         status=status,
         error=error,
         error_description=description,
-        error_uri=_words(first_value(body.fields, shape.error_uri), _WORDS_MAX, redaction),
+        error_uri=as_words(first_value(body.fields, shape.error_uri), _WORDS_MAX, redaction),
         body_kind=body.kind,
         fields=redaction.fields(body.fields),
         retry_after_s=retry_after_s(
@@ -87,7 +87,7 @@ def _failure(
 
 def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | None:
     shape, fields = provider.response, body.fields
-    access_token = _secret(first_value(fields, shape.access_token))
+    access_token = as_secret(first_value(fields, shape.access_token))
     if access_token is None and shape.whole_body_is_the_token and success:
         access_token = _plain_token(body)
     if access_token is None:
@@ -99,8 +99,8 @@ def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | 
     ends_in_s = amount(first_value(fields, shape.refresh_token_expires_in))
     return TokenResponse(
         access_token=access_token,
-        refresh_token=_secret(first_value(fields, shape.refresh_token)),
-        token_type=_words(first_value(fields, shape.token_type), _CODE_MAX),
+        refresh_token=as_secret(first_value(fields, shape.refresh_token)),
+        token_type=as_words(first_value(fields, shape.token_type), _CODE_MAX),
         scope=_scope(fields, shape.scope),
         expires_in_s=lifetime_s,
         expires_at=expires_at,
@@ -112,7 +112,7 @@ def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | 
     )
 
 
-def _secret(value: object) -> Secret | None:
+def as_secret(value: object) -> Secret | None:
     """Take a token: any text that is not blank and can be encoded, or a whole number."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -127,22 +127,22 @@ def _plain_token(body: Body) -> Secret | None:
     token = body.text.strip()
     if body.kind not in {BodyKind.TEXT, BodyKind.JSON} or any(letter.isspace() for letter in token):
         return None
-    return _secret(token)
+    return as_secret(token)
 
 
 def _scope(fields: Mapping[str, object], paths: Paths) -> str | None:
     value = first_value(fields, paths)
     if isinstance(value, list):
         value = " ".join(item for item in value if isinstance(item, str))
-    return _words(value, _FIELD_MAX)
+    return as_words(value, _FIELD_MAX)
 
 
 def _extra(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, str]:
     found = {name: lookup_path(fields, path) for name, path in names.items()}
-    return {name: text for name, value in found.items() if (text := _words(value, _FIELD_MAX)) is not None}
+    return {name: text for name, value in found.items() if (text := as_words(value, _FIELD_MAX)) is not None}
 
 
-def _words(value: object, longest: int, redaction: Redaction | None = None) -> str | None:
+def as_words(value: object, longest: int, redaction: Redaction | None = None) -> str | None:
     """Give a value as text that any store can hold, None for nothing."""
     if value is None or value == "":
         return None

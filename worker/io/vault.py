@@ -34,6 +34,7 @@ class Vault:
             account_id=account.id,
             provider=provider,
             refresh_method=RefreshMethod(account.refresh_method),
+            callback=account.callback,
             client_id=account.client_id,
             client_secret=self.open(account, CLIENT_SECRET),
             client_auth=account.client_auth,

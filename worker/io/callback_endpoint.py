@@ -1,0 +1,134 @@
+"""Callbacks behind an HTTP endpoint: inputs POSTed as JSON, signed as Standard Webhooks; outputs in the answer.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+from standardwebhooks import Webhook
+
+from models.answer import Answer, Fault
+from models.callback import CallbackInput
+from worker.io.callback_answer import parse
+from worker.io.callback_reply import Reply
+from worker.io.provider import CONNECT_TIMEOUT_S, WIRE_ERRORS
+from worker.io.provider_content import Content
+from worker.io.provider_draft import Unbuildable
+from worker.io.provider_request import RequestBuilder
+from worker.io.provider_tls import Trust
+from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, open_transport
+
+#: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
+_TIMES: Final = frozenset({Fault.TIMEOUT, Fault.NOT_SENT})
+
+
+class EndpointClient:
+    """Calls endpoints. One per event loop: it keeps their connections.
+
+    Args:
+        ca_file: certificates (PEM) to trust beside the public ones.
+        allow_http_hosts: hosts that may be called without TLS.
+        now: epoch seconds, for signatures.
+        transport: another wire, for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None,
+        allow_http_hosts: Collection[str],
+        now: Callable[[], float],
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._builder = RequestBuilder(allow_http_hosts)
+        self._now = now
+        self._transport = (
+            open_transport(Trust(ca_file).context) if transport is None else AnnouncedTransport(transport)
+        )
+
+    async def call(
+        self,
+        url: str,
+        secret: str,
+        inputs: CallbackInput,
+        *,
+        deadline: float,
+        on_send: Callable[[], None],
+    ) -> Reply:
+        """Call an endpoint, once. Redirects are not followed.
+
+        Args:
+            url: the endpoint.
+            secret: the key of the signature: base64, with or without `whsec_`.
+            inputs: what it is given.
+            deadline: the event loop's time by which the whole call has ended.
+            on_send: called right before the first byte.
+        """
+        try:
+            wire = self._request(url, secret, inputs.model_dump_json())
+        except Unbuildable as error:
+            words = str(error).replace("token_url", "url of the callback")
+            return Reply(failure=Answer(fault=Fault.UNBUILDABLE, fault_detail=words))
+        sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
+        unset = SENDING.set(sending)
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._transport.handle_async_request(wire)
+                content = await Content().read(response)
+        except WIRE_ERRORS as error:
+            fault, words = fault_of(error, sent=sending.sent)
+            fault = fault if fault in _TIMES else Fault.CALLBACK
+            return Reply(
+                failure=Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
+            )
+        finally:
+            SENDING.reset(unset)
+        return _reply(response, content)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    def _request(self, url: str, secret: str, body: str) -> httpx.Request:
+        message, sent_at = f"msg_{secrets.token_urlsafe(18)}", datetime.fromtimestamp(int(self._now()), UTC)
+        headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": "refreshd",
+            "webhook-id": message,
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": Webhook(secret).sign(message, sent_at, body),
+        }
+        return httpx.Request(
+            "POST",
+            self._builder.check(url),
+            headers=headers,
+            content=body.encode(),
+            extensions={"timeout": {"connect": CONNECT_TIMEOUT_S}},
+        )
+
+
+def _reply(response: httpx.Response, content: bytes) -> Reply:
+    """Read an answer. One that is no success counts only if it says, as an output does, what is wrong."""
+    try:
+        value = parse(content)
+    except ValueError:
+        value = None
+        words = "what is no JSON"
+    else:
+        words = "no errorResponse"
+        refused = isinstance(value, dict) and bool(value.get("errorResponse"))
+        if response.is_success or refused:
+            return Reply(value)
+    detail = f"the endpoint answered {response.status_code} {response.reason_phrase} with {words}".replace(
+        "  ", " "
+    )
+    return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=detail, spent=True))

@@ -1,0 +1,113 @@
+"""Callbacks that are Celery tasks of the operator's: the message names an envelope, and holds no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from models.answer import Answer, Fault
+from models.callback import CallbackInput
+from refreshd_reader.callback_task import EnvelopeBroken, Envelopes
+from worker.io.broker import TRANSPORT_OPTIONS, broker_url
+from worker.io.callback_answer import failed
+from worker.io.callback_reply import Reply
+
+#: One wait for the answer; shorter than the socket's own time-out.
+_WAIT_S: Final = 2.0
+#: An envelope that nobody took is still there when its call is over, and says so; then it is deleted.
+_KEPT_AFTER_S: Final = 10.0
+#: The least time in which a task can be sent, taken and answered.
+_LEAST_S: Final = 0.5
+
+
+class TaskClient:
+    """Sends envelopes to tasks, and waits for their answers.
+
+    Args:
+        redis: where envelopes lie for a moment.
+        redis_url: the broker.
+        prefix: of the keys.
+    """
+
+    def __init__(self, redis: Redis, redis_url: str, prefix: str) -> None:
+        self._redis: Any = redis
+        self._prefix = prefix
+        self._celery = Celery("refreshd-callback-tasks", broker=broker_url(redis_url), set_as_current=False)
+        self._celery.conf.update(
+            broker_transport_options=TRANSPORT_OPTIONS, task_ignore_result=True, task_serializer="json"
+        )
+
+    async def call(
+        self,
+        task: str,
+        queue: str,
+        secret: str,
+        inputs: CallbackInput,
+        *,
+        deadline: float,
+        on_send: Callable[[], None],
+    ) -> Reply:
+        """Have a task run, and wait for its answer until the deadline (the event loop's time)."""
+        loop = asyncio.get_running_loop()
+        envelopes, envelope = Envelopes(secret, self._prefix), secrets.token_urlsafe(16)
+        left_s = deadline - loop.time()
+        if left_s < _LEAST_S:
+            return Reply(failure=Answer(fault=Fault.NOT_SENT, fault_detail="the deadline was over"))
+        inputs_key, answer_key = envelopes.inputs_key(envelope), envelopes.answer_key(envelope)
+        try:
+            sealed = envelopes.seal(envelope, "inputs", inputs.model_dump(mode="json"))
+            await self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000))
+            on_send()
+            await asyncio.to_thread(self._send, task, queue, envelope, left_s)
+            answer = await self._answer(answer_key, deadline)
+            if answer is None:
+                never_taken = bool(await self._redis.delete(inputs_key))
+                return Reply(failure=_no_answer(queue, left_s, never_taken=never_taken))
+            return _reply(envelopes.open(envelope, "answer", answer))
+        except EnvelopeBroken as error:
+            return Reply(failure=failed(str(error)).answer)
+        except (RedisError, OperationalError, OSError) as error:
+            words = f"the task could not be asked: {type(error).__name__}"
+            return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=words, spent=True))
+
+    async def aclose(self) -> None:
+        """Close the connections to the broker."""
+        await asyncio.to_thread(self._celery.close)
+
+    def _send(self, task: str, queue: str, envelope: str, left_s: float) -> None:
+        self._celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
+
+    async def _answer(self, key: str, deadline: float) -> str | None:
+        loop = asyncio.get_running_loop()
+        while (left_s := deadline - loop.time()) > 0:
+            found = await self._redis.blpop([key], timeout=max(min(left_s, _WAIT_S), 0.01))
+            if found is not None:
+                return str(found[1])
+        return None
+
+
+def _no_answer(queue: str, waited_s: float, *, never_taken: bool) -> Answer:
+    """Say why there is none."""
+    if never_taken:
+        words = f"no worker took the task from the queue {queue!r} within {waited_s:.0f} s"
+        return Answer(fault=Fault.CALLBACK, fault_detail=words)
+    return Answer(
+        fault=Fault.TIMEOUT, fault_detail=f"the task gave no answer in {waited_s:.0f} s", spent=True
+    )
+
+
+def _reply(answer: Any) -> Reply:
+    match answer:
+        case {"returned": value}:
+            return Reply(value)
+        case {"raised": {"type": str(kind), "words": str(words)}}:
+            return Reply(failure=failed(f"it raised {kind}: {words}").answer)
+        case _:
+            return Reply(failure=failed("the task's answer is none of ours").answer)
