@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -82,6 +83,36 @@ class Attempt(SQLModel, table=True):
     next_refresh_at: float | None = Field(default=None, sa_type=Float)
     #: How often the same thing happened, folded into this entry.
     repeats: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """An attempt under way: what the path writes into `attempt`. Plain, because each refresh makes one."""
+
+    id: str
+    account_id: str
+    trigger: str
+    opened_at: float
+    generation: int
+    config_version: int
+    closed_at: float | None = None
+    worker: str | None = None
+    task_id: str | None = None
+    generation_after: int | None = None
+    refresh_fp: str | None = None
+    received_fp: str | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    http_status: int | None = None
+    error: str | None = None
+    error_description: str | None = None
+    provider_request_id: str | None = None
+    request: str | None = None
+    output: str | None = None
+    scope_lost: str | None = None
+    lock_wait_ms: float | None = None
+    latency_ms: float | None = None
+    next_refresh_at: float | None = None
 
 
 def new_attempt_id(opened_at: float) -> str:

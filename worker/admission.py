@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from models.account import Account, Status
+from models.account import Account
 from models.answer import Answer, Judgement
 from models.budget import Limits, Shortage
 from models.provider import Provider
+from models.token import Secret
 from worker.closing import Opened
 from worker.events import EventType, log
 from worker.io.budget import Budgets
@@ -43,7 +44,6 @@ class Admission:
         clock: Clock,
         offload: Offload,
         limits: Callable[[Provider | None], Limits],
-        client_of: Callable[[Account], str | None],
     ) -> None:
         self._budgets = budgets
         self._clients = clients
@@ -52,7 +52,6 @@ class Admission:
         self._clock = clock
         self._sql = offload
         self._limits = limits
-        self._client_of = client_of
 
     async def admit(self, ready: Sequence[Opened]) -> Admitted:
         """Ask each client's breaker and each provider's budget, for the accounts that end soonest first.
@@ -66,7 +65,7 @@ class Admission:
         calling: dict[str, list[Opened]] = {}
         free: list[Opened] = []
         for one in sorted(ready, key=lambda one: one.account.expires_at or 0.0):
-            if one.stashed is None and one.provider is not None:
+            if one.stashed is None and one.request is not None:
                 calling.setdefault(one.account.provider, []).append(one)
             else:
                 free.append(one)
@@ -94,7 +93,7 @@ class Admission:
         Gives whether the provider is down for everybody.
         """
         account = one.account
-        client = self._client_of(account)
+        client = client_of(one)
         if client is not None and judgement.reason in CLIENT_REASONS:
             if (await self._clients.down(client)).opened == 1:
                 await self._announce_client(account, judgement.reason)
@@ -114,7 +113,7 @@ class Admission:
         """Part the accounts whose client the provider refused lately from the others; one of them may probe."""
         clients: dict[str | None, list[Opened]] = {}
         for one in group:
-            clients.setdefault(self._client_of(one.account), []).append(one)
+            clients.setdefault(client_of(one), []).append(one)
         accepted: list[Opened] = []
         refused: list[tuple[Opened, Shortage, float]] = []
         waits = await self._clients.gates([client for client in clients if client is not None])
@@ -138,7 +137,7 @@ class Admission:
         now = self._clock.now()
         for one, why, _ in later:
             if one.account.id in degraded:
-                one.account.status, one.account.reason = Status.DEGRADED, why.value
+                one.account.degraded(why.value, now=now)
         changed = [one.account for one, _, _ in later if one.account.id in degraded]
         await self._shelf.put(
             [publication(account, None, now=now) for account in changed],
@@ -166,3 +165,12 @@ class Admission:
             await self._shelf.put([], [event])
         except (RedisError, OSError) as error:
             log.warning("event_not_published", client=account.client_id, reason=reason, error=str(error))
+
+
+def client_of(one: Opened) -> str | None:
+    """Tell clients apart by everything that proves them: a replaced secret makes another client."""
+    request = one.request
+    if request is None or request.client_id is None:
+        return None
+    secret = request.client_secret.reveal() if request.client_secret else ""
+    return Secret(f"{one.account.provider}\0{request.client_id}\0{secret}").fingerprint()

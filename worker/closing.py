@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from models.account import Account, Status, fingerprint
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.attempt import Attempt, Outcome
+from models.attempt import Entry, Outcome
 from models.provider import Provider
+from models.refresh_request import RefreshRequest
 from models.token import TokenSet
 from worker.errors import CipherError
 from worker.events import EventType, log
@@ -16,7 +17,7 @@ from worker.io.clock import Clock, draw_jitter
 from worker.io.ledger import Closing
 from worker.io.shelf import Event, publication
 from worker.io.stash import Stash, StashedAnswer
-from worker.io.vault import REFRESH_TOKEN, Vault
+from worker.io.vault import Vault
 from worker.policy.backoff import consequence
 from worker.policy.budget import CLIENT_REASONS
 from worker.policy.due import due, session_policy, token_times
@@ -35,8 +36,10 @@ class Opened:
     """An account on its way through the call."""
 
     account: Account
-    attempt: Attempt
+    attempt: Entry
     provider: Provider | None
+    #: Everything that the call needs; None where the provider is unknown or a secret does not open.
+    request: RefreshRequest | None
     stashed: StashedAnswer | None
     #: The account's status before the refresh.
     was: str
@@ -44,6 +47,8 @@ class Opened:
     deadline: float = 0.0
     #: When the request was sent, epoch seconds.
     sent_at: float | None = field(default=None)
+    #: Why there is no request: its reason, and words for a person.
+    impossible: tuple[str, str] | None = None
 
 
 class Closer:
@@ -66,11 +71,11 @@ class Closer:
             judgement: what it means.
             everybodys: the provider is down for every account, so that the failure is not this one's.
         """
-        if answer.token is not None and judgement.verdict is Verdict.REFRESHED and one.provider is not None:
+        if answer.token is not None and one.provider is not None and one.request is not None:
             tokens = complete(
                 answer.token,
                 Held(
-                    refresh_token=self._vault.open(one.account, REFRESH_TOKEN),
+                    refresh_token=one.request.refresh_token,
                     token_type=one.account.token_type,
                     scope=one.account.scope,
                     refresh_token_expires_at=one.account.refresh_token_expires_at,

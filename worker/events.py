@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -82,9 +83,12 @@ def _renderer() -> structlog.typing.Processor:
 def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Hide what is named like a secret: a second net below `Secret`, which hides itself."""
     for name, value in event.items():
-        lowered = name.lower()
-        if isinstance(value, Secret) or (
-            lowered not in _NOT_SECRET and any(word in lowered for word in _SECRET_NAMES)
-        ):
+        if isinstance(value, Secret) or _is_secret(name):
             event[name] = "**********"
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    lowered = name.lower()
+    return lowered not in _NOT_SECRET and any(word in lowered for word in _SECRET_NAMES)

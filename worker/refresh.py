@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from models.account import Account, RefreshMethod, fingerprint
 from models.answer import Answer, Judgement, Verdict
-from models.attempt import Attempt, Outcome, Trigger, new_attempt_id
+from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from worker.admission import Admission
@@ -178,7 +178,7 @@ class Refresher:
             return stashed
         if fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
             await self._sql(self._ledger.keep, account.id, sealed)
-            account.kept_sealed = sealed
+            account.kept(sealed)
         await self._stash.clear([account.id])
         return None
 
@@ -232,21 +232,17 @@ class Refresher:
         return await self._settle(one, self._closer.answered(one, answer, judgement, everybodys=everybodys))
 
     async def _call(self, one: Opened) -> tuple[Answer, Judgement]:
-        if one.provider is None:
-            return Answer(), Judgement(verdict=Verdict.MISCONFIGURED, reason=PROVIDER_UNKNOWN)
-        try:
-            request = self._vault.request(one.account, one.provider)
-        except CipherError as error:
-            reason = KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN
-            return Answer(fault_detail=str(error)), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
+        if one.request is None or one.provider is None:
+            reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
+            return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
 
         def on_send() -> None:
             one.sent_at = self._clock.now()
 
-        caller = self._callers.get(request.refresh_method)
+        caller = self._callers.get(one.request.refresh_method)
         if caller is None:
             return Answer(), Judgement(verdict=Verdict.MISCONFIGURED, reason=METHOD_NOT_RUN_HERE)
-        answer = await caller.call(request, deadline=one.deadline, on_send=on_send)
+        answer = await caller.call(one.request, deadline=one.deadline, on_send=on_send)
         return answer, judge(answer, one.provider.error_rules)
 
     async def _settle(self, one: Opened, settling: Settling) -> Result:
@@ -285,7 +281,7 @@ class Refresher:
         task_id: str,
         began: float,
     ) -> Opened:
-        attempt = Attempt(
+        attempt = Entry(
             id=new_attempt_id(self._clock.now()),
             account_id=account.id,
             trigger=trigger,
@@ -297,7 +293,13 @@ class Refresher:
             refresh_fp=account.refresh_fp,
             lock_wait_ms=(self._monotonic() - began) * 1000,
         )
-        return Opened(account, attempt, self._providers(account), stashed, account.status)
+        one = Opened(account, attempt, self._providers(account), None, stashed, account.status)
+        if one.provider is not None:
+            try:
+                one.request = self._vault.request(account, one.provider)
+            except CipherError as error:
+                one.impossible = (KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN, str(error))
+        return one
 
     def _look_again(self, results: Mapping[str, Result], trigger: Trigger) -> None:
         """The planner waits as long as a message may live for those it sent; these need not wait."""
@@ -310,7 +312,7 @@ class Refresher:
         """Write down each refusal that a person could wonder about; a plan that met another is none."""
         now = self._clock.now()
         entries = [
-            Attempt(
+            Entry(
                 id=new_attempt_id(now),
                 account_id=account_id,
                 trigger=trigger,
@@ -336,7 +338,7 @@ class Refresher:
         except DatabaseUnreachable as error:
             log.error("refusals_not_noted", accounts=len(entries), error=str(error))
 
-    def _describe(self, attempt: Attempt, answer: Answer, latency_ms: float) -> None:
+    def _describe(self, attempt: Entry, answer: Answer, latency_ms: float) -> None:
         attempt.latency_ms = latency_ms
         attempt.http_status = answer.status
         attempt.error = answer.error or (answer.fault.value if answer.fault else None)

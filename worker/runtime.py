@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import uvloop
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -24,11 +25,10 @@ from models.account import Account, RefreshMethod
 from models.budget import Breaker, Limits
 from models.presets import PresetError, load_providers
 from models.provider import Provider
-from models.token import Secret
 from refreshd_reader.contract import Keys
 from worker.admission import Admission
 from worker.closing import Closer
-from worker.errors import CipherError, SettingsError
+from worker.errors import SettingsError
 from worker.events import log
 from worker.io.budget import Budgets
 from worker.io.cipher import Cipher, generate_key, parse_keys
@@ -43,7 +43,7 @@ from worker.io.redis import connect, connect_async
 from worker.io.schedule import Schedule
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
-from worker.io.vault import CLIENT_SECRET, Vault
+from worker.io.vault import Vault
 from worker.plan import Dispatch, Planner
 from worker.policy.budget import CLIENT_PAUSE_S, limits
 from worker.reconcile import Reconciler
@@ -127,17 +127,6 @@ class Stores:
             max_in_flight=self.settings.max_in_flight,
         )
 
-    def client_of(self, account: Account) -> str | None:
-        """Tell clients apart by everything that proves them: a replaced secret makes another client."""
-        try:
-            secret = self.vault.open(account, CLIENT_SECRET)
-        except CipherError:
-            return None
-        if account.client_id is None:
-            return None
-        parts = (account.provider, account.client_id, secret.reveal() if secret else "")
-        return Secret("\0".join(parts)).fingerprint()
-
     @cached_property
     def redis(self) -> Redis:
         return connect(self.settings.redis)
@@ -165,7 +154,7 @@ class Runtime(Stores):
     def __init__(self, settings: Settings, *, worker: str | None = None) -> None:
         super().__init__(settings)
         self.worker = worker or f"{socket.gethostname()}/{os.getpid()}"
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="refreshd-loop", daemon=True)
         self._thread.start()
         self.offload = Offload(1 if is_sqlite(self.engine) else SQL_THREADS)
@@ -244,7 +233,6 @@ class Runtime(Stores):
                     call_s=settings.claim_seconds,
                     breaker=Breaker(threshold=1, pause_s=CLIENT_PAUSE_S, pause_max_s=settings.backoff_max_s),
                 ),
-                client_of=self.client_of,
                 shelf=self.shelf,
                 ledger=ledger,
                 clock=self.clock,

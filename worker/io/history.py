@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
-from models.attempt import Attempt
+from models.attempt import Attempt, Entry
 from worker.io.database import now_sql, reading, writing
+from worker.io.rows import execute
+
+_NOTED: Final = {
+    "id": "text",
+    "account_id": "text",
+    "trigger": "text",
+    "opened_at": "double precision",
+    "closed_at": "double precision",
+    "worker": "text",
+    "task_id": "text",
+    "generation": "bigint",
+    "config_version": "bigint",
+    "outcome": "text",
+    "reason": "text",
+}
 
 
 class History:
@@ -61,16 +77,21 @@ class History:
             batch=batch,
         )
 
-    def note(self, attempts: Sequence[Attempt], *, fold: bool) -> None:
+    def note(self, entries: Sequence[Entry], *, fold: bool) -> None:
         """Write entries of refreshes that were not begun; with `fold`, repeats become one entry with a count."""
         with writing(self._engine) as connection:
-            for attempt in attempts:
-                if not (fold and self._folded(connection, attempt)):
-                    with Session(connection) as session:
-                        session.add(attempt)
-                        session.flush()
+            new = [entry for entry in entries if not (fold and self._folded(connection, entry))]
+            execute(
+                connection,
+                _NOTED,
+                f"""
+                INSERT INTO attempt ({", ".join(_NOTED)}, repeats)
+                SELECT {", ".join(f"r.{name}" for name in _NOTED)}, 1 FROM r WHERE true
+                """,
+                [{name: getattr(entry, name) for name in _NOTED} for entry in new],
+            )
 
-    def _folded(self, connection: Connection, attempt: Attempt) -> bool:
+    def _folded(self, connection: Connection, attempt: Entry) -> bool:
         result = connection.execute(
             text(
                 f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -29,7 +30,9 @@ class Leases:
         self._redis = redis
         self._keys = keys
         self._lease_ms = int(lease_s * 1000)
-        self._holder = holder
+        # Which process, and which of its leases: a process of the same name and id, after a restart, is another.
+        self._holder = f"{holder}/{secrets.token_hex(8)}"
+        self._numbers = itertools.count()
         self._held: dict[str, str] = {}
         self._release = redis.register_script(_RELEASE)
         self._renew = redis.register_script(_RENEW)
@@ -42,7 +45,7 @@ class Leases:
             RedisError: Redis is away: nothing is refreshed without it.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        tokens = [f"{self._holder}/{secrets.token_hex(8)}" for _ in accounts]
+        tokens = [f"{self._holder}/{next(self._numbers)}" for _ in accounts]
         for account, token in zip(accounts, tokens, strict=True):
             pipeline.set(self._keys.lock(account), token, nx=True, px=self._lease_ms)
             pipeline.get(self._keys.stash(account))

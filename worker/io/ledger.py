@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Float, literal_column, text
 from sqlmodel import Session, col, select
 
 from models.account import Account
-from models.attempt import INTERRUPTED, Attempt, Outcome
+from models.attempt import INTERRUPTED, Entry, Outcome
 from worker.io.clock import Clock
 from worker.io.database import now_sql, reading, writing
 from worker.io.marks import NOTHING, Marks, note
@@ -92,7 +92,7 @@ class Closing:
     """How one attempt ended: the row as it shall be, and the entry of its history."""
 
     account: Account
-    attempt: Attempt
+    attempt: Entry
     #: A token set arrived: it is stored if the generation has not moved, whatever else has.
     success: bool
     #: The token set, sealed as a whole, kept where the generation has moved.
@@ -126,7 +126,7 @@ class Ledger:
             self._clock.set(found[0][1])
         return {account.id: account for account, _ in found}
 
-    def open(self, attempts: Sequence[tuple[Attempt, Account]], *, claim_s: float) -> set[str]:
+    def open(self, attempts: Sequence[tuple[Entry, Account]], *, claim_s: float) -> set[str]:
         """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.
 
         An attempt that was left open by a process that is gone is closed here, as ambiguous. A planned account is
@@ -292,7 +292,7 @@ class Ledger:
             ],
         )
 
-    def _close_attempts(self, connection: Connection, attempts: list[Attempt]) -> None:
+    def _close_attempts(self, connection: Connection, attempts: list[Entry]) -> None:
         sets = ", ".join(f"{name} = r.{name}" for name in _CLOSING)
         execute(
             connection,

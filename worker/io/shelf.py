@@ -16,23 +16,18 @@ from refreshd_reader.contract import AccountState, Keys, Token
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
 
-#: KEYS: token, account. ARGV: generation, end of the token in ms (0: none known, -1: no token to publish),
-#: number of account fields, the account's fields, then the token's. Writes unless Redis has seen a newer one.
+#: KEYS: token, account. ARGV: generation, end of the token in ms (0: none known), the account's fields and the
+#: token's as JSON arrays of names and values, the channel of announcements (empty: say nothing), the account.
+#: Writes unless Redis has seen a newer generation.
 _PUBLISH: Final = """
 local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or '-1')
-local generation = tonumber(ARGV[1])
-if seen > generation then return 0 end
-local cut = 3 + tonumber(ARGV[3])
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], unpack(ARGV, 4, cut))
+if seen > tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[2], unpack(cjson.decode(ARGV[3])))
+redis.call('HSET', KEYS[1], unpack(cjson.decode(ARGV[4])))
 local ends = tonumber(ARGV[2])
-if ends < 0 then
-  redis.call('DEL', KEYS[1])
-else
-  redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], unpack(ARGV, cut + 1))
-  if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
-end
+if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
+if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6] .. ' ' .. ARGV[1]) end
 return 1
 """
 #: KEYS: account. ARGV: generation, the account's fields. States change; the token on the shelf stays.
@@ -119,26 +114,26 @@ class Shelf:
         if not publications and not events:
             return
         pipeline = self._redis.pipeline(transaction=False)
+        channel = self._keys.announce if announce else ""
         for publication in publications:
-            fields = _flat(publication.state.to_hash())
-            generation = publication.state.generation
-            keys = [self._keys.account(publication.account)]
-            if publication.token is None:
-                await self._state(keys=keys, args=[generation, *fields], client=pipeline)
+            account, state, token = publication.account, publication.state, publication.token
+            keys = [self._keys.account(account)]
+            fields = _flat(state.to_hash())
+            if token is None:
+                await self._state(keys=keys, args=[state.generation, *fields], client=pipeline)
                 continue
             await self._publish(
-                keys=[self._keys.token(publication.account), *keys],
+                keys=[self._keys.token(account), *keys],
                 args=[
-                    generation,
-                    _end_ms(publication.token),
-                    len(fields),
-                    *fields,
-                    *_flat(publication.token.to_hash()),
+                    state.generation,
+                    _end_ms(token),
+                    json.dumps(fields),
+                    json.dumps(_flat(token.to_hash())),
+                    channel,
+                    account,
                 ],
                 client=pipeline,
             )
-            if announce:
-                pipeline.publish(self._keys.announce, f"{publication.account} {generation}")
         for event in events:
             pipeline.xadd(
                 self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
