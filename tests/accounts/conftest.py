@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import text
 
-from models.account import Account
+from models.account import Account, fingerprint
 from models.presets import load_presets
 from models.provider import Provider
+from models.token import Secret
 from worker.accounts.apply import Applied, Applier, Intent, Spread
 from worker.accounts.check import Checker
 from worker.accounts.entry import read_entry
 from worker.cli import main
+from worker.io.accounts import Accounts
 from worker.io.cipher import Cipher, generate_key, parse_keys
+from worker.io.database import make_engine, writing
 from worker.io.provider_request import RequestBuilder
 from worker.io.vault import Vault
 from worker.runtime import Providers
@@ -154,3 +158,58 @@ def file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def rotate(database_url: str) -> Callable[..., None]:
+    """Do what a worker does when a refresh succeeds."""
+
+    def rotate(account_id: str, refresh_token: str, *, status: str = "active", note: bool = True) -> None:
+        vault, engine = Vault(Cipher(parse_keys(KEY))), make_engine(database_url)
+        with writing(engine) as connection:
+            before = connection.execute(
+                text("SELECT refresh_fp FROM account WHERE id = :id"), {"id": account_id}
+            ).scalar()
+            connection.execute(
+                text(
+                    "UPDATE account SET generation = generation + 1, refresh_token_sealed = :sealed, "
+                    "refresh_fp = :fp, access_token_sealed = :access, status = :status WHERE id = :id"
+                ),
+                {
+                    "sealed": vault.seal(account_id, "refresh_token", Secret(refresh_token)),
+                    "fp": fingerprint(Secret(refresh_token)),
+                    "access": vault.seal(account_id, "access_token", Secret(f"access of {refresh_token}")),
+                    "status": status,
+                    "id": account_id,
+                },
+            )
+            if note:
+                connection.execute(
+                    text(
+                        "INSERT INTO attempt (id, account_id, trigger, opened_at, generation, config_version, "
+                        "refresh_fp, received_fp, repeats) VALUES (:id, :account, 'planned', 1, 1, 1, :sent, :got, 1)"
+                    ),
+                    {
+                        "id": refresh_token,
+                        "account": account_id,
+                        "sent": before,
+                        "got": fingerprint(Secret(refresh_token)),
+                    },
+                )
+        engine.dispose()
+
+    return rotate
+
+
+@pytest.fixture
+def refresh_token(database_url: str) -> Callable[[str], str | None]:
+    """Give an account's stored refresh token."""
+
+    def stored(account_id: str) -> str | None:
+        engine = make_engine(database_url)
+        account = Accounts(engine).find([account_id])[account_id]
+        engine.dispose()
+        secret = Vault(Cipher(parse_keys(KEY))).open(account, "refresh_token")
+        return secret.reveal() if secret else None
+
+    return stored

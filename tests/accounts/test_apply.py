@@ -22,7 +22,7 @@ from worker.policy.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, S
 
 def test_a_new_account_is_stored_sealed_and_planned(desk: Desk) -> None:
     applied = desk.add(
-        acme(issued_at=NOW - 60, expires_in="3600", custom_fields={"tenant": "t1"}, margin_s="30")
+        acme(issued_at=NOW - 60, expires_in="3600", custom_fields={"tenant": "t1"}, margin_s=30)
     )
     account = applied.account
     assert (account.generation, account.published_generation, account.config_version) == (1, -1, 1)
@@ -160,7 +160,7 @@ def test_webmethods_rows_are_accounts(desk: Desk) -> None:
             "token_url",
             "stands for a host",
         ),
-        ({"margin_s": "-1"}, "margin_s", "greater than or equal to 0"),
+        ({"margin_s": -1}, "margin_s", "greater than or equal to 0"),
         ({"params_in": "xml"}, "params_in", "form"),
         ({"headers": {"X-Tenant": "${custom.tenant}"}}, "custom_fields.tenant", "headers.X-Tenant"),
         ({"headers": {"X-Tenant": "${oops"}}, "headers.X-Tenant", "not closed"),

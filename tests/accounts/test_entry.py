@@ -163,7 +163,8 @@ def test_a_custom_field_keeps_its_line_breaks() -> None:
     ],
 )
 def test_a_knob_in_a_cell_is_json_where_it_looks_like_it(cell: str, value: object) -> None:
-    assert read(params=cell).knobs == {"params": value}
+    assert read_entry({"id": "a", "params": cell}, cells=True).knobs == {"params": value}
+    assert read(params=cell).knobs == {"params": cell}
 
 
 def test_everything_that_is_wrong_with_a_row_is_named_at_once() -> None:

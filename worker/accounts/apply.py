@@ -190,7 +190,7 @@ class Applier:
                 issued_at=issued_at,
                 expires_at=expires_at,
                 refresh_token_expires_at=_refresh_token_end(account, entry, provider, issued_at),
-                extra=opened.stored_extra(),
+                extra={**opened.stored_extra(), **(entry.granted.extra if entry.granted else {})},
             ),
             new_generation=new_generation,
             now=now,
@@ -314,12 +314,12 @@ def _end(issued_at: float, entry: Entry, provider: Provider) -> float | None:
 def _refresh_token_end(
     account: Account, entry: Entry, provider: Provider, issued_at: float | None
 ) -> float | None:
-    """Say when the refresh token has its hard end: known where each refresh brings a new one."""
+    """Say when the refresh token has its hard end: known after a consent, and where each refresh brings a new one."""
     if not entry.refresh_token:
         return account.refresh_token_expires_at
-    if issued_at is None or not provider.rotates:
+    if issued_at is None or not (provider.rotates or entry.granted):
         return None
-    said = TokenResponse(Secret(""), refresh_token=entry.refresh_token)
+    said = entry.granted or TokenResponse(Secret(""), refresh_token=entry.refresh_token)
     return refresh_token_expiry(
         said, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
     )

@@ -77,7 +77,7 @@ def _rows(lines: _Lines, columns: list[str], delimiter: str) -> Iterator[Raw]:
             lines.give_back(taken[1:])
             yield Raw(line, None, reason)
         else:
-            yield Raw(line, dict(zip(columns, cells, strict=True)))
+            yield Raw(line, dict(zip(columns, cells, strict=True)), cells=True)
 
 
 def _record(lines: _Lines, taken: list[str], delimiter: str) -> tuple[list[str], str]:

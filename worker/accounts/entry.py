@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.token import Secret
+from models.token import Secret, TokenResponse
 from worker.accounts.columns import CUSTOM_NAME, Column, Kind, column_of, unknown_column
 from worker.accounts.values import (
     SETTING_READERS,
@@ -14,7 +14,7 @@ from worker.accounts.values import (
     Value,
     account_id,
     custom_value,
-    knob,
+    json_of,
     secret,
     timeout_minutes,
 )
@@ -57,6 +57,8 @@ class Entry:
     #: The row names all of the account's custom fields: others go.
     all_custom_fields: bool = False
     knobs: dict[str, object] = field(default_factory=dict)
+    #: What the provider itself answered, where the tokens come straight from it.
+    granted: TokenResponse | None = None
 
     @property
     def access_token(self) -> Secret | None:
@@ -77,18 +79,19 @@ class Entry:
         return value if isinstance(value, str) else None
 
 
-def read_entry(row: Mapping[str, object], *, empty_takes_back: bool = False) -> Entry:
+def read_entry(row: Mapping[str, object], *, cells: bool = False, empty_takes_back: bool = False) -> Entry:
     """Read a row.
 
     Args:
         row: column -> value, columns by any of their names.
+        cells: every value is text, as in CSV and in a command: a knob that looks like JSON is JSON.
         empty_takes_back: an empty value takes back what is stored, as in `edit ID scope=`. In a file it says
             nothing: many programs write empty columns for what they do not know.
 
     Raises:
         Refused: with everything that is wrong.
     """
-    reading = _Reading(Entry(""), empty_takes_back)
+    reading = _Reading(Entry(""), cells, empty_takes_back)
     for name, value in row.items():
         reading.take(name, value)
     if not reading.entry.id and not any(problem.field == "id" for problem in reading.problems):
@@ -111,6 +114,7 @@ def id_of(row: Mapping[str, object]) -> str | None:
 @dataclass(slots=True)
 class _Reading:
     entry: Entry
+    cells: bool
     empty_takes_back: bool
     problems: list[Problem] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
@@ -161,11 +165,11 @@ class _Reading:
                 # What a column of its own says comes first, wherever in the row it stands.
                 entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
             case Kind.KNOB:
-                entry.knobs[name] = None if value is None else knob(value)
+                entry.knobs[name] = json_of(value) if self.cells else value
 
 
 def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:
-    fields = {} if value is None else knob(value)
+    fields = {} if value is None else json_of(value)
     if not isinstance(fields, Mapping):
         raise ValueError("an object of names and values is expected")  # noqa: TRY004  (a wrong value in a file)
     for name, inner in fields.items():

@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 
 from worker.accounts.columns import CUSTOM_FIELDS, KNOBS
 from worker.accounts.source import Format
-from worker.accounts.values import knob
+from worker.accounts.values import json_of
 from worker.errors import RefreshdError
 
 Row = Mapping[str, Any]
@@ -81,7 +81,7 @@ def _cells(row: Row) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
         if name == CUSTOM_FIELDS:
             yield from ((f"{CUSTOM_FIELDS}.{field}", text) for field, text in value.items())
-        elif isinstance(value, str) and (name not in KNOBS or knob(value) == value):
+        elif isinstance(value, str) and (name not in KNOBS or json_of(value) == value):
             yield name, value
         else:
             yield name, json.dumps(value, ensure_ascii=False)

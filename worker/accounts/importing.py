@@ -78,14 +78,20 @@ class Importer:
         self._lines: dict[str, int] = {}
         self.summary = Summary()
 
-    def run(self, rows: Iterable[Raw], *, progress: Callable[[Summary], None] = lambda _: None) -> Summary:
-        """Import all rows; `progress` is called after each commit.
+    def run(
+        self,
+        rows: Iterable[Raw],
+        *,
+        progress: Callable[[Summary], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Summary:
+        """Import rows to their end, or until `stop` says so after a commit; `progress` is told of each.
 
         Raises:
             DatabaseUnreachable: it went away; what `summary` counts is stored.
         """
         remaining = iter(rows)
-        while batch := list(islice(remaining, BATCH)):
+        while not stop() and (batch := list(islice(remaining, BATCH))):
             entries = dict(self._entries(batch))
             for _ in range(_TRIES):
                 entries = self._store(entries)
@@ -109,7 +115,7 @@ class Importer:
                 self._fail(raw.line, account, [Problem("id", f"line {first} has this id already")])
                 continue
             try:
-                yield raw.line, read_entry(raw.row)
+                yield raw.line, read_entry(raw.row, cells=raw.cells)
             except Refused as refused:
                 self._fail(raw.line, account, refused.problems)
 
@@ -175,7 +181,13 @@ _MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; imp
 def recovered_event(applied: Applied, *, now: float) -> Event:
     """Give the event that an account which had no usable token has one again."""
     account = applied.account
-    return Event(EventType.RECOVERED.value, account.id, account.generation, CREDENTIALS_REPLACED, now)
+    return Event(
+        type=EventType.RECOVERED.value,
+        reason=CREDENTIALS_REPLACED,
+        at=now,
+        account=account.id,
+        generation=account.generation,
+    )
 
 
 def change_of(applied: Applied) -> Change:

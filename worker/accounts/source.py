@@ -52,6 +52,8 @@ class Raw:
     line: int
     row: Mapping[str, object] | None
     reason: str = ""
+    #: Every value is text, for the format has nothing else.
+    cells: bool = False
 
 
 class UnreadableFile(UsageError):

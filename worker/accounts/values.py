@@ -160,8 +160,8 @@ def resource_url(value: object) -> str:
     return text
 
 
-def knob(value: object) -> object:
-    """Read a provider's knob; a text that looks like JSON is read as JSON, for CSV has nothing else."""
+def json_of(value: object) -> object:
+    """Give what a text stands for where it looks like JSON, for CSV has nothing but text; else the value itself."""
     if isinstance(value, str) and _LOOKS_LIKE_JSON.match(value):
         try:
             return json.loads(value, parse_constant=_no_number)

@@ -94,7 +94,7 @@ def add(
         if sys.stdin.isatty():
             _ask(row, desk)
         try:
-            applied = desk.editor.add(read_entry(row))
+            applied = desk.editor.add(read_entry(row, cells=True))
         except Refused as refused:
             raise as_usage_error(refused) from None
     report(applied, as_json=as_json)

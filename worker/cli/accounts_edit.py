@@ -42,7 +42,7 @@ def edit(
             "id: it can't be edited: export the account, add it under its new id, remove the old one"
         )
     try:
-        entry = read_entry({"id": account_id, **fields}, empty_takes_back=True)
+        entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
         with open_desk() as desk:
             applied = desk.editor.edit(entry)
     except Refused as refused:

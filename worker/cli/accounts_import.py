@@ -19,12 +19,11 @@ from worker.accounts.importing import Summary
 from worker.accounts.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.view import row
 from worker.cli.accounts_desk import open_desk, open_stores
+from worker.cli.interrupts import INTERRUPTED, Interrupts
 from worker.cli.output import err, out, print_json
 from worker.errors import DatabaseUnreachable
 from worker.io.accounts import Accounts
 
-#: Ctrl-C: 128 + SIGINT.
-_INTERRUPTED: Final = 130
 #: More bad rows than a person reads; scripts get them all.
 _ERRORS_SHOWN: Final = 200
 
@@ -53,20 +52,18 @@ def import_file(
     """
     with open_source(file, file_format) as source, open_desk() as desk:
         importer = desk.importer(replace_tokens=replace_tokens)
-        rows = source.rows()
-        stopped = False
-        try:
-            with _bar(source) as bar:
-                importer.run(rows, progress=bar)
-        except KeyboardInterrupt:
-            stopped = True
-        except DatabaseUnreachable:
-            _say_how_far(importer.summary)
-            raise
+        # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
+        with _bar(source) as bar, Interrupts() as interrupts:
+            interrupts.hurry = _end_now
+            try:
+                importer.run(source.rows(), progress=bar, stop=lambda: interrupts.asked is not None)
+            except DatabaseUnreachable:
+                _say_how_far(importer.summary)
+                raise
     _report(importer.summary, source.name, as_json=as_json)
-    if stopped:
+    if interrupts.asked is not None:
         _say_how_far(importer.summary)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(1 if importer.summary.counts[Outcome.FAILED] else 0)
 
 
@@ -164,6 +161,10 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
         )
     if not sum(counts.values()):
         _note("the file names no accounts: docs/accounts.md and examples/ show what one looks like")
+
+
+def _end_now() -> None:
+    raise KeyboardInterrupt
 
 
 def _say_how_far(summary: Summary) -> None:
