@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from worker.cli.demo_show import DemoShow
 from worker.cli.demo_stack import DemoStack
 from worker.cli.interrupts import Interrupts
 from worker.cli.output import out
-from worker.cli.starting import Opening, close
+from worker.cli.starting import Opening, close, title
 from worker.demo.accounts import DEFAULT_NUMBER
 from worker.demo.ground import Ground
 from worker.settings import load_settings
@@ -39,7 +38,7 @@ def demo(
     settings = load_settings(data_dir=settings.data_dir.absolute() / "demo", database_url=None)
     with Interrupts() as interrupts, DemoStack(settings, Ground(settings.data_dir)) as stack:
         interrupts.hurry = stack.supervisor.hurry
-        out.print(Text.assemble(("\nrefreshd demo", "bold"), f" in {stack.data_dir}\n"))
+        title(out, "refreshd demo", stack)
         stack.set_the_scene(accounts, keep=keep)
         opening = Opening(out, stack, interrupts)
         if opening.run(stack.tasks(flower=flower)):

@@ -72,6 +72,11 @@ class Opening:
             return False
 
 
+def title(console: Console, name: str, stack: Stack) -> None:
+    """Say what begins, and where."""
+    console.print(Text.assemble((f"\n{name}", "bold"), f" in {stack.data_dir}\n"), soft_wrap=True)
+
+
 def close(console: Console, stack: Stack) -> None:
     """Stop everything, and say what had to be killed."""
     with console.status("Stopping: calls under way are finished and stored. Ctrl-C again: do not wait."):

@@ -20,7 +20,7 @@ from worker.cli.interrupts import Interrupts
 from worker.cli.output import duration, out
 from worker.cli.said import say
 from worker.cli.stack import Stack, Step
-from worker.cli.starting import LOOK_S, Opening, Task, close
+from worker.cli.starting import LOOK_S, Opening, Task, close, title
 from worker.errors import Unreachable
 from worker.events import EventType
 from worker.io.event_feed import EventFeed, SeenEvent
@@ -63,7 +63,7 @@ def up(
     """
     with Interrupts() as interrupts, Stack(load_settings(), log_level=log_level.upper()) as stack:
         interrupts.hurry = stack.supervisor.hurry
-        out.print(Text.assemble(("\nrefreshd", "bold"), f" in {stack.data_dir}\n"))
+        title(out, "refreshd", stack)
         opening = Opening(out, stack, interrupts)
         if opening.run(_tasks(stack, workers, flower=flower)):
             opening.wait_until_it_works()
