@@ -23,8 +23,8 @@ from worker.io.vault import ACCESS_TOKEN, Vault
 DUTY: Final = "reconcile"
 #: A pass over a million accounts takes about two minutes; a holder that is silent for longer is gone.
 DUTY_S: Final = 600.0
-#: What the mark says while a pass is under way, before its holder's name.
-_FILLING: Final = "filling by "
+#: What the mark says while a pass is under way.
+_FILLING: Final = "filling"
 #: Accounts in one round trip.
 BATCH: Final = 1_000
 
@@ -93,21 +93,18 @@ class Reconciler:
             refill = mark is None or mark != await self._sql(self._schedule.duty_note, DUTY)
             if refill:  # Redis is the broker too: whatever was on its way is as lost as the tokens
                 await self._sql(self._schedule.give_back_all)
-                await self._redis.set(self._mark_key, _FILLING + self._holder)
+                await self._redis.set(self._mark_key, _FILLING)
             published, unreadable = await (self._refill() if refill else self._catch_up())
             abandoned = await self._sql(self._schedule.close_abandoned)
-            if refill and await self._still_filling():
-                note = secrets.token_hex(8)
-                await self._redis.set(self._mark_key, note)
+            if refill:
+                fresh = secrets.token_hex(8)
+                # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
+                note = fresh if await self._redis.set(self._mark_key, fresh, xx=True) else None
             return Reconciled(published, unreadable, abandoned, refill)
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
         finally:
             await self._sql(self._schedule.end_duty, DUTY, holder=self._holder, note=note)
-
-    async def _still_filling(self) -> bool:
-        """Tell whether Redis is the one that this pass began with: it may have been emptied meanwhile."""
-        return await self._mark() == _FILLING + self._holder
 
     async def _refill(self) -> tuple[int, int]:
         after: tuple[float, str] | None = None
