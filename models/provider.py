@@ -23,7 +23,15 @@ from models.template import Template, TemplateError, parse
 _OVERRIDES_REMEMBERED: Final = 2048
 
 #: Knobs that hold names and values: an override adds to them instead of replacing the whole.
-_MERGED: Final = ("params", "query", "headers", "param_names", "publish_fields", "response")
+_MERGED: Final = (
+    "params",
+    "query",
+    "headers",
+    "param_names",
+    "publish_fields",
+    "response",
+    "authorize_params",
+)
 
 
 class Grant(StrEnum):
@@ -128,6 +136,18 @@ class Provider(BaseModel):
     grant_assertion: Assertion = Assertion()
     """The JWT of the grants jwt_bearer and self_signed."""
 
+    # --- the first grant -----------------------------------------------------------------------------
+    authorize_url: UrlTemplate | None = None
+    """Where an account's owner consents (RFC 6749 section 3.1), for `refreshd accounts authorize`."""
+    device_url: UrlTemplate | None = None
+    """Where a code is had that the owner types in on another device (RFC 8628 section 3.1)."""
+    scopes: tuple[str, ...] = ()
+    """What consent is asked for where the account names no scope."""
+    offline_scope: str | None = None
+    """The scope without which no refresh token is given: asked for beside whatever else."""
+    authorize_params: Mapping[str, str | None] = Field(default_factory=dict)
+    """Parameters of the consent page to add or to change (templates), or to leave out (null)."""
+
     # --- the response --------------------------------------------------------------------------------
     response: ResponseShape = ResponseShape()
     """Where in the response tokens and errors stand."""
@@ -169,7 +189,7 @@ class Provider(BaseModel):
 
     @model_validator(mode="after")
     def _templates_can_be_read(self) -> Provider:
-        for knob, template in self.templates():
+        for knob, template in [*self.templates(), *self._consent_templates()]:
             try:
                 parse(template)
             except TemplateError as error:
@@ -191,6 +211,12 @@ class Provider(BaseModel):
         for knob in ("params", "query", "headers"):
             found += [(f"{knob}.{name}", text) for name, text in _texts(getattr(self, knob))]
         return found
+
+    def _consent_templates(self) -> list[tuple[str, str]]:
+        """Give the templates that the first grant alone needs: no refresh waits for what they name."""
+        urls = {"authorize_url": self.authorize_url, "device_url": self.device_url}
+        found = [(knob, text) for knob, text in urls.items() if text is not None]
+        return found + [(f"authorize_params.{name}", text) for name, text in _texts(self.authorize_params)]
 
     @cached_property
     def endpoint(self) -> Template | None:

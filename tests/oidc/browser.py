@@ -1,7 +1,13 @@
-"""A person with a browser, as a script: follows redirects, fills in each form that a page shows, and submits it."""
+"""A person with a browser, as a script: follows redirects, fills in each form that a page shows, and submits it.
+
+    BROWSER="python -m tests.oidc.browser alice %s"
+
+makes it the browser of whatever opens a page. A login of `nobody` declines.
+"""
 
 from __future__ import annotations
 
+import sys
 from html.parser import HTMLParser
 from types import TracebackType
 from typing import Final, Self
@@ -97,3 +103,8 @@ class _Page(HTMLParser):
 
     def filled(self, typed: dict[str, str]) -> dict[str, str]:
         return {name: value or typed.get(name, "") for name, value in self._fields.items()}
+
+
+if __name__ == "__main__":
+    with Browser(sys.argv[1], declines=sys.argv[1] == "nobody") as browser:
+        sys.stderr.write(browser.open(sys.argv[2]))

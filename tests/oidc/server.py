@@ -18,6 +18,7 @@ _ANSWER_S: Final = 5.0
 #: Client metadata: RFC 7591 section 2.
 Client = Mapping[str, object]
 
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 REFRESHING: Final = ("authorization_code", "refresh_token")
 #: RFC 8252 section 7.3: any port of a loopback redirect is the client's.
 REDIRECT_URI: Final = "http://127.0.0.1/callback"

@@ -18,6 +18,7 @@ from worker.cli.accounts_desk import Desk, open_desk
 from worker.cli.accounts_edit import as_usage_error, report
 from worker.cli.accounts_words import fields_of
 from worker.cli.consent import Consent, NoConsent
+from worker.cli.output import err
 from worker.errors import UsageError
 from worker.io.consent import scope_of
 
@@ -31,7 +32,7 @@ def authorize(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FIELD=VALUE...]",
+            metavar="FIELD=VALUE",
             help="Any column of an accounts file, for a new account or to change with it; @FILE reads a file.",
         ),
     ] = None,
@@ -112,9 +113,13 @@ def _granted(
         raise UsageError(
             f"--device: nothing is known of where {provider.name} gives device codes (device_url)"
         )
-    if device or provider.authorize_url is None:
-        return consent.on_another_device(request)
-    return consent.in_browser(request, redirect_uri=redirect_uri, pastes=pastes)
+    try:
+        if device or provider.authorize_url is None:
+            return consent.on_another_device(request)
+        return consent.in_browser(request, redirect_uri=redirect_uri, pastes=pastes)
+    except KeyboardInterrupt:
+        err.print("Nothing was stored.")
+        raise
 
 
 def _check_offline(request: RefreshRequest, granted: TokenResponse) -> None:

@@ -79,7 +79,7 @@ class RequestBuilder:
 
     def _url(self, text: str, *, fixed: bool, query: Mapping[str, str]) -> httpx.URL:
         if query:
-            return self.check(_with_query(text, query))
+            return self.check(with_query(text, query))
         if not fixed:
             return self.check(text)
         url = self._checked.get(text)
@@ -89,8 +89,12 @@ class RequestBuilder:
             url = self._checked[text] = self.check(text)
         return url
 
-    def check(self, text: str) -> httpx.URL:
+    def check(self, text: str, field: str = "token_url") -> httpx.URL:
         """Give a URL that a request may go to: https, or http to a host that is allowed it.
+
+        Args:
+            text: the URL.
+            field: whose it is, for the message.
 
         Raises:
             Unbuildable: it is none.
@@ -98,19 +102,19 @@ class RequestBuilder:
         try:
             url = httpx.URL(text)
         except (httpx.InvalidURL, ValueError):
-            raise Unbuildable("token_url: it can't be read as a URL") from None
+            raise Unbuildable(f"{field}: it can't be read as a URL") from None
         if not url.host:
-            raise Unbuildable("token_url: it names no host")
+            raise Unbuildable(f"{field}: it names no host")
         if not _HOST.fullmatch(url.raw_host):
-            raise Unbuildable("token_url: it can't be read as a URL")
+            raise Unbuildable(f"{field}: it can't be read as a URL")
         if url.userinfo:
-            raise Unbuildable("token_url: it holds a user name or password, which belong in client_auth")
+            raise Unbuildable(f"{field}: it holds a user name or password, which belong in client_auth")
         if url.scheme == "http" and url.host.casefold() not in self._http_hosts:
             raise Unbuildable(
-                f"token_url: plain http to {url.host} is refused (https, or REFRESHD_ALLOW_HTTP_HOSTS)"
+                f"{field}: plain http to {url.host} is refused (https, or REFRESHD_ALLOW_HTTP_HOSTS)"
             )
         if url.scheme not in {"http", "https"}:
-            raise Unbuildable("token_url: https:// is expected")
+            raise Unbuildable(f"{field}: https:// is expected")
         return url
 
 
@@ -199,7 +203,7 @@ def _form_text(value: object) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _with_query(url: str, query: Mapping[str, str]) -> str:
+def with_query(url: str, query: Mapping[str, str]) -> str:
     """Add parameters to a URL; one that the URL has already is replaced (RFC 6749 section 3.2: never twice)."""
     base, _, present = url.partition("#")[0].partition("?")
     kept = [piece for piece in present.split("&") if piece and _name(piece) not in query]
