@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 
 from models.account import Account, RefreshMethod, fingerprint
 from models.provider import Provider
@@ -51,10 +52,10 @@ class Opened:
         self._unreadable.pop(CLIENT_SECRET, None)
         self.account.client_secret_sealed = self._vault.seal(self.account.id, CLIENT_SECRET, secret)
 
-    def set_custom_fields(self, fields: Mapping[str, Secret]) -> None:
-        self._custom_fields = dict(fields)
+    def set_custom_fields(self, custom_fields: Mapping[str, Secret]) -> None:
+        self._custom_fields = dict(custom_fields)
         self._unreadable.pop(CUSTOM_FIELDS, None)
-        self.account.custom_fields_sealed = self._vault.seal_custom_fields(self.account.id, fields)
+        self.account.custom_fields_sealed = self._vault.seal_custom_fields(self.account.id, custom_fields)
 
     def set_tokens(self, tokens: TokenSet, *, new_generation: bool, now: float) -> None:
         """Take a token set."""
@@ -65,8 +66,8 @@ class Opened:
         if new_generation:
             self.account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
             return
-        for name, value in sealed:
-            setattr(self.account, name, value)
+        for field in fields(sealed):
+            setattr(self.account, field.name, getattr(sealed, field.name))
 
     def token_fingerprint(self) -> str | None:
         """Give the stored refresh token's fingerprint, or the access token's where there is no other."""
@@ -88,6 +89,7 @@ class Opened:
             account_id=account.id,
             provider=provider,
             refresh_method=RefreshMethod(account.refresh_method),
+            callback=account.callback,
             client_id=account.client_id,
             client_secret=self.get(CLIENT_SECRET),
             client_auth=account.client_auth,
