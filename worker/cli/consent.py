@@ -34,7 +34,7 @@ from worker.io.consent import (
     device_token_request,
     read_device_code,
 )
-from worker.io.loopback import LOOPBACK_HOSTS, LoopbackRedirect, is_answer, parameters_of
+from worker.io.consent_redirect import LOOPBACK_HOSTS, LoopbackRedirect, is_answer, parameters_of
 from worker.io.provider import ProviderClient
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
