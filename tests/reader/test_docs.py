@@ -72,8 +72,8 @@ def test_the_connectors_rights_can_be_narrowed_to_some_accounts(
     narrow = line.replace("${CONNECTOR_PASSWORD}", "narrow")
     for key in ("token", "account"):
         narrow = narrow.replace(f"%R~refreshd:{key}:*", f"%R~refreshd:{key}:{{acct-1*")
-    rules: list[Any] = narrow.split()[2:]
-    administrator.execute_command("ACL", "SETUSER", "narrow", *rules)
+    client: Any = administrator
+    client.execute_command("ACL", "SETUSER", "narrow", *narrow.split()[2:])
     with refreshd_reader.Reader.from_url(f"redis://narrow:narrow@127.0.0.1:{acl_server.port}/0") as reader:
         assert reader.get("acct-1").generation == 7
         with pytest.raises(refreshd_reader.RedisRefused):

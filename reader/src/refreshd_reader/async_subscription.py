@@ -73,6 +73,7 @@ class AsyncSubscription:
             self._hub.lost()
 
     async def _listen(self) -> None:
+        await self._client.initialize()  # an asyncio Cluster client learns its slots with its first command
         pubsub: Any = self._client.pubsub()
         try:
             await pubsub.subscribe(self._channel)
