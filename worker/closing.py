@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 
 from models.account import Account, Status, fingerprint
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.attempt import Entry, Outcome
+from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
-from models.token import TokenSet
+from models.token import TokenResponse, TokenSet
 from worker.errors import CipherError
 from worker.events import EventType, log
 from worker.io.clock import Clock, draw_jitter
@@ -20,12 +21,13 @@ from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.backoff import consequence
 from worker.policy.budget import CLIENT_REASONS
-from worker.policy.due import due, session_policy, token_times
+from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.rotation import Held, complete, lost_scopes
 from worker.settle import Settling
 
 STASH_ADOPTED = "stash_adopted"
 KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
+TESTED_NOT_STORED = "tested_not_stored"
 
 #: An account whose attempt could not be sent is looked at again after this long.
 NOT_SENT_RETRY_S = 5.0
@@ -72,20 +74,7 @@ class Closer:
             everybodys: the provider is down for every account, so that the failure is not this one's.
         """
         if answer.token is not None and one.provider is not None and one.request is not None:
-            tokens = complete(
-                answer.token,
-                Held(
-                    refresh_token=one.request.refresh_token,
-                    token_type=one.account.token_type,
-                    scope=one.account.scope,
-                    refresh_token_expires_at=one.account.refresh_token_expires_at,
-                    extra=json.loads(one.account.extra),
-                ),
-                issued_at=one.sent_at or self._clock.now(),
-                default_lifetime_s=one.provider.default_lifetime_s,
-                never_expires=one.provider.never_expires,
-                refresh_token_lifetime_s=one.provider.refresh_token_lifetime_s,
-            )
+            tokens = self._completed(one, answer.token, one.request, one.provider)
             return self._succeeded(one, tokens, judgement.reason)
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
@@ -95,9 +84,53 @@ class Closer:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, everybodys=everybodys)
 
+    def tested(self, one: Opened, answer: Answer, judgement: Judgement) -> tuple[Settling, str | None]:
+        """Close a test: the attempt says what would have followed, the account stays as it is.
+
+        Gives beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
+        """
+        account, attempt, now = one.account, one.attempt, self._clock.now()
+        attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
+        aside = None
+        if answer.fault is Fault.NOT_SENT:
+            attempt.outcome = Outcome.NOT_SENT
+        if answer.token is not None and one.provider is not None and one.request is not None:
+            tokens = self._completed(one, answer.token, one.request, one.provider)
+            attempt.reason, attempt.received_fp = TESTED_NOT_STORED, fingerprint(tokens.refresh_token)
+            times = TokenTimes(
+                issued_at=tokens.issued_at,
+                expires_at=tokens.expires_at,
+                refresh_token_expires_at=tokens.refresh_token_expires_at,
+            )
+            policy = session_policy(account, one.provider)
+            attempt.next_refresh_at = due(policy, times, jitter=account.jitter, now=now).at
+            if attempt.received_fp != account.refresh_fp:
+                aside = self._stash.seal(account.id, StashedAnswer(account.generation, tokens))
+        account.given_back(retry_at=account.plan_at)
+        return Settling(Closing(account, attempt, success=False), publication(account, None, now=now)), aside
+
     def adopted(self, one: Opened, stashed: StashedAnswer) -> Settling:
         """Close an attempt with the answer that waited in the stash; no call is made."""
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
+
+    def _completed(
+        self, one: Opened, token: TokenResponse, request: RefreshRequest, provider: Provider
+    ) -> TokenSet:
+        account = one.account
+        return complete(
+            token,
+            Held(
+                refresh_token=request.refresh_token,
+                token_type=account.token_type,
+                scope=account.scope,
+                refresh_token_expires_at=account.refresh_token_expires_at,
+                extra=json.loads(account.extra),
+            ),
+            issued_at=one.sent_at or self._clock.now(),
+            default_lifetime_s=provider.default_lifetime_s,
+            never_expires=provider.never_expires,
+            refresh_token_lifetime_s=provider.refresh_token_lifetime_s,
+        )
 
     def _kept(self, account: Account) -> StashedAnswer | None:
         """Give a success that once lost its race, unless it is what was just refused."""
@@ -114,7 +147,7 @@ class Closer:
         self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
     ) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
-        sealed_answer = self._stash.seal(account.id, StashedAnswer(account.generation, tokens))
+        seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
         account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
@@ -128,7 +161,7 @@ class Closer:
         if one.was not in {Status.ACTIVE, Status.DISABLED}:
             kinds.append(EventType.RECOVERED)
         return Settling(
-            Closing(account, attempt, success=True, sealed_answer=sealed_answer),
+            Closing(account, attempt, success=True, seal_answer=seal_answer),
             publication(account, tokens.access_token, now=now),
             tuple(_event(kind, account, reason, now) for kind in kinds),
             stashed=stashed,
@@ -171,6 +204,44 @@ class Closer:
         return Settling(
             Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
+
+
+def describe(attempt: Entry, answer: Answer, latency_ms: float) -> None:
+    """Note in an attempt what came back."""
+    attempt.latency_ms = latency_ms
+    attempt.http_status = answer.status
+    attempt.error = answer.error or (answer.fault.value if answer.fault else None)
+    attempt.error_description = answer.error_description or answer.fault_detail
+    attempt.provider_request_id = answer.provider_request_id
+    attempt.request = answer.request
+    attempt.output = answer.output
+
+
+def refused_entry(
+    account_id: str,
+    outcome: Outcome,
+    reason: str,
+    generation: int,
+    *,
+    trigger: Trigger,
+    worker: str,
+    task_id: str,
+    now: float,
+) -> Entry:
+    """Make the entry of a refresh that was not begun."""
+    return Entry(
+        id=new_attempt_id(now),
+        account_id=account_id,
+        trigger=trigger,
+        opened_at=now,
+        closed_at=now,
+        worker=worker,
+        task_id=task_id,
+        generation=generation,
+        config_version=0,
+        outcome=outcome,
+        reason=reason,
+    )
 
 
 def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:

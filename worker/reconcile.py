@@ -16,6 +16,7 @@ from worker.errors import CipherError, RedisUnreachable
 from worker.events import log
 from worker.io.clock import Clock
 from worker.io.offload import Offload
+from worker.io.redis import answered
 from worker.io.schedule import NO_END, Schedule
 from worker.io.shelf import Publication, Shelf, publication
 from worker.io.vault import ACCESS_TOKEN, Vault
@@ -99,7 +100,7 @@ class Reconciler:
             if refill:
                 fresh = secrets.token_hex(8)
                 # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
-                note = fresh if await self._redis.set(self._mark_key, fresh, xx=True) else None
+                note = fresh if await answered(self._redis.set(self._mark_key, fresh, xx=True)) else None
             return Reconciled(published, unreadable, abandoned, refill)
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
@@ -141,7 +142,7 @@ class Reconciler:
 
     async def _mark(self) -> str | None:
         try:
-            found = await self._redis.get(self._mark_key)
+            found = await answered(self._redis.get(self._mark_key))
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis can't be asked what it holds: {error}") from error
         return None if found is None else str(found)

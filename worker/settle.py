@@ -105,7 +105,7 @@ class Settler:
         """Wait until everything that arrived is stored and published, or safe in Redis."""
         while self._committer is not None and not self._committer.done():
             if self._database_away and all(
-                w.stashed or not w.settling.closing.sealed_answer for w in self._waiting
+                w.stashed or w.settling.closing.seal_answer is None for w in self._waiting
             ):
                 self._committer.cancel()
             await asyncio.wait([self._committer], timeout=DRAIN_LOOK_S)

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from models.budget import Breaker, Grant, Limits, Outage, Shortage
 from worker.events import log
+from worker.io.redis import answered
 
 #: Idle budgets are forgotten after this long.
 _KEEP_MS: Final = 7_200_000
@@ -119,9 +120,18 @@ class Budgets:
         """
         gap_us = 0 if limits.requests_per_s is None else 1_000_000 / limits.requests_per_s
         burst_us = max(gap_us, _BURST_S * 1_000_000)
-        granted, wait_ms, why = await self._take(
-            keys=[self._key(provider, part) for part in ("rate", "in_flight", "pause", "breaker")],
-            args=[round(gap_us), round(burst_us), limits.max_in_flight, self._call_ms, _KEEP_MS, *attempts],
+        granted, wait_ms, why = await answered(
+            self._take(
+                keys=[self._key(provider, part) for part in ("rate", "in_flight", "pause", "breaker")],
+                args=[
+                    round(gap_us),
+                    round(burst_us),
+                    limits.max_in_flight,
+                    self._call_ms,
+                    _KEEP_MS,
+                    *attempts,
+                ],
+            )
         )
         return Grant(int(granted), int(wait_ms) / 1000, _SHORTAGES[why])
 
@@ -138,7 +148,7 @@ class Budgets:
             pipeline = self._redis.pipeline(transaction=False)
             for provider, attempts in ended.items():
                 pipeline.zrem(self._key(provider, "in_flight"), *attempts)
-            await pipeline.execute()
+            await answered(pipeline.execute())
         except (RedisError, OSError) as error:
             # Calls that nobody ended end by themselves when their time is over.
             log.warning("budget_not_given_back", error=str(error))
@@ -152,8 +162,8 @@ class Budgets:
         """Leave a provider alone, all workers at once; a longer pause that runs already stays."""
         key, pause_ms = self._key(provider, "pause"), max(int(seconds * 1000), 1)
         try:
-            if int(await self._redis.pttl(key)) < pause_ms:
-                await self._redis.set(key, "1", px=pause_ms)
+            if int(await answered(self._redis.pttl(key))) < pause_ms:
+                await answered(self._redis.set(key, "1", px=pause_ms))
                 log.warning("provider_paused", provider=provider, seconds=round(seconds, 1))
         except (RedisError, OSError) as error:
             log.warning("provider_not_paused", provider=provider, error=str(error))
@@ -167,21 +177,23 @@ class Budgets:
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             await self._gate(keys=[self._key(name, "breaker")], args=[self._call_ms], client=pipeline)
-        waits = await pipeline.execute() if names else []
+        waits = await answered(pipeline.execute()) if names else []
         return {name: None if ms < 0 else ms / 1000 for name, ms in zip(names, waits, strict=True)}
 
     async def down(self, provider: str) -> Outage:
         """Note a call that found the provider down; enough in a row open its breaker."""
         self._failing.add(provider)
         try:
-            failures, opened = await self._fail(
-                keys=[self._key(provider, "breaker")],
-                args=[
-                    self._breaker.threshold,
-                    _KEEP_MS,
-                    round(self._breaker.pause_s * 1000),
-                    round(self._breaker.pause_max_s * 1000),
-                ],
+            failures, opened = await answered(
+                self._fail(
+                    keys=[self._key(provider, "breaker")],
+                    args=[
+                        self._breaker.threshold,
+                        _KEEP_MS,
+                        round(self._breaker.pause_s * 1000),
+                        round(self._breaker.pause_max_s * 1000),
+                    ],
+                )
             )
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))
@@ -198,7 +210,7 @@ class Budgets:
         self._up_at[provider] = now
         self._failing.discard(provider)
         try:
-            if await self._redis.delete(self._key(provider, "breaker")):
+            if await answered(self._redis.delete(self._key(provider, "breaker"))):
                 log.info("breaker_closed", provider=provider)
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))

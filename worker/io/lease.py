@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from refreshd_reader.contract import Keys
 from worker.events import log
+from worker.io.redis import answered
 
 #: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
 RENEW_SHARE: Final = 1 / 3
@@ -49,7 +50,7 @@ class Leases:
         for account, token in zip(accounts, tokens, strict=True):
             pipeline.set(self._keys.lock(account), token, nx=True, px=self._lease_ms)
             pipeline.get(self._keys.stash(account))
-        replies = await pipeline.execute()
+        replies = await answered(pipeline.execute())
         taken: dict[str, str | None] = {}
         for account, token, got, stash in zip(accounts, tokens, replies[::2], replies[1::2], strict=True):
             if got:
@@ -68,7 +69,7 @@ class Leases:
             pipeline = self._redis.pipeline(transaction=False)
             for account, token in mine:
                 await self._release(keys=[self._keys.lock(account)], args=[token], client=pipeline)
-            await pipeline.execute()
+            await answered(pipeline.execute())
         except (RedisError, OSError) as error:
             log.warning("leases_left_to_end", accounts=len(mine), error=str(error))
 
@@ -89,7 +90,7 @@ class Leases:
                     await self._renew(
                         keys=[self._keys.lock(account)], args=[token, self._lease_ms], client=pipeline
                     )
-                await pipeline.execute()
+                await answered(pipeline.execute())
             except (RedisError, OSError) as error:
                 # The claim in SQL still keeps others off: a lease that ends early costs them one look.
                 log.warning("leases_not_renewed", accounts=len(held), error=str(error))

@@ -7,8 +7,9 @@ generation is still the current one; a failure only where the claim and the conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Float, literal_column, text
@@ -87,7 +88,7 @@ class Turn:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Closing:
     """How one attempt ended: the row as it shall be, and the entry of its history."""
 
@@ -95,8 +96,13 @@ class Closing:
     attempt: Entry
     #: A token set arrived: it is stored if the generation has not moved, whatever else has.
     success: bool
-    #: The token set, sealed as a whole, kept where the generation has moved.
-    sealed_answer: str | None = None
+    #: Seals the token set as a whole.
+    seal_answer: Callable[[], str] | None = None
+
+    @cached_property
+    def sealed_answer(self) -> str | None:
+        """The token set as one sealed text: what is kept or stashed. Made only where that is needed."""
+        return None if self.seal_answer is None else self.seal_answer()
 
 
 @dataclass(frozen=True, slots=True)

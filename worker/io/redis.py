@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, TypeVar
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from worker.errors import RedisUnreachable
+
+T = TypeVar("T")
 
 #: A half-open connection is given up after this long (without it a worker hung for two minutes).
 SOCKET_TIMEOUT_S: Final = 5
@@ -34,14 +40,48 @@ def connect(url: str, **options: Any) -> redis.Redis:
 
 
 def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
-    """Make a client for the process's event loop."""
-    return redis.asyncio.Redis.from_url(
+    """Make a client for the process's event loop. Its calls go through `answered`, which is their time-out."""
+    client = redis.asyncio.Redis.from_url(
         url,
         decode_responses=True,
         retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
-        **SOCKET_OPTIONS,
+        **{**SOCKET_OPTIONS, "socket_timeout": None},
         **options,
     )
+    client.connection_pool.connection_class = _packing(client.connection_pool.connection_class)
+    return client
+
+
+async def answered(call: Awaitable[T]) -> T:
+    """Wait for a call, but not for ever: one time-out a call, where redis-py would set one a reply.
+
+    Raises:
+        RedisError: it failed, or Redis did not answer in time.
+    """
+    try:
+        async with asyncio.timeout(SOCKET_TIMEOUT_S):
+            return await call
+    except TimeoutError as error:
+        raise RedisTimeoutError(f"no answer within {SOCKET_TIMEOUT_S} s") from error
+
+
+@cache
+def _packing(connection_class: type[Any]) -> type[Any]:
+    """Give a class of connections that packs commands in C; redis-py does so in its blocking client alone."""
+
+    class Packing(connection_class):  # type: ignore[misc]
+        def pack_command(self, *args: Any) -> list[bytes]:
+            return [_packed(args)]
+
+        def pack_commands(self, commands: Iterable[tuple[Any, ...]]) -> list[bytes]:
+            return [b"".join(map(_packed, commands))]
+
+    return Packing
+
+
+def _packed(args: tuple[Any, ...]) -> bytes:
+    # "SCRIPT LOAD" is two words on the wire.
+    return hiredis.pack_command((*str(args[0]).split(), *args[1:]))
 
 
 @contextmanager

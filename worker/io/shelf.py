@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from models.account import Account
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Keys, Token
+from worker.io.redis import answered
 
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
@@ -138,14 +139,14 @@ class Shelf:
             pipeline.xadd(
                 self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
             )
-        await pipeline.execute()
+        await answered(pipeline.execute())
 
     async def drop(self, account: str) -> None:
         """Take everything of an account away: token, state, lock and stash."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
             pipeline.delete(key(account))
-        await pipeline.execute()
+        await answered(pipeline.execute())
 
 
 def _end_ms(token: Token) -> int:
