@@ -80,3 +80,17 @@ def test_ctrl_c_ends_the_demo_and_nobody_complains(checkout: Path, exit_code: in
 def test_a_demo_that_fails_fails_the_target(checkout: Path) -> None:
     put_demo(checkout, "raise SystemExit(4)")
     assert subprocess.run(["make", "demo"], cwd=checkout, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize(("ci", "left_out"), [("", True), ("true", False)])
+def test_without_node_js_it_says_what_is_left_out_and_ci_leaves_out_nothing(
+    tmp_path: Path, ci: str, left_out: bool
+) -> None:
+    for name in ("make", "sh"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    said = subprocess.run(
+        ["make", "-n", "test"], cwd=ROOT, env={"PATH": str(tmp_path), "CI": ci},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert ("LEFT OUT: tests/oidc" in said) is left_out
+    assert ("--ignore=tests/oidc" in said) is left_out
