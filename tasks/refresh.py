@@ -12,8 +12,10 @@ from celery import Task
 from models.attempt import Outcome, Trigger
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.app import app
+from worker.bootsteps import dispatch_with
 from worker.events import log
-from worker.refresh import Result
+from worker.plan import Dispatch, Undeliverable
+from worker.refresh import METHOD_NOT_RUN_HERE, Result
 from worker.runtime import runtime
 
 #: A message never holds more accounts; one that does is not ours.
@@ -47,7 +49,18 @@ def refresh(
             task_id=str(self.request.id or ""),
         )
     )
+    pass_on(results, trigger, dispatch_with(app))
     return summary(results)
+
+
+def pass_on(results: Mapping[str, Result], trigger: Trigger, dispatch: Dispatch) -> None:
+    """Send the accounts that only callback workers refresh to them, one a message."""
+    for account, result in results.items():
+        if result.reason == METHOD_NOT_RUN_HERE:
+            try:
+                dispatch([(account, result.generation)], trigger=trigger, callback=True)
+            except Undeliverable as error:
+                log.warning("not_passed_on", account=account, error=str(error))
 
 
 def summary(results: Mapping[str, Result]) -> dict[str, Any]:

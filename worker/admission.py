@@ -20,7 +20,7 @@ from worker.io.ledger import Ledger, Turn
 from worker.io.offload import Offload
 from worker.io.shelf import Event, Shelf, publication
 from worker.policy.backoff import RATE_LIMITED_DEFAULT_S
-from worker.policy.budget import CLIENT_PAUSE_S, CLIENT_REASONS, is_down, pauses_provider, slots
+from worker.policy.budget import CLIENT_PAUSE_S, CLIENT_REASONS, budget_of, is_down, pauses_provider, slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Admission:
         free: list[Opened] = []
         for one in sorted(ready, key=lambda one: one.account.expires_at or 0.0):
             if one.stashed is None and one.request is not None:
-                calling.setdefault(one.account.provider, []).append(one)
+                calling.setdefault(_budget_of(one), []).append(one)
             else:
                 free.append(one)
         later: list[tuple[Opened, Shortage, float]] = []
@@ -85,26 +85,27 @@ class Admission:
 
     def ended(self, one: Opened) -> None:
         """Give a call back, made or not."""
-        self._budgets.end(one.account.provider, one.attempt.id)
+        self._budgets.end(_budget_of(one), one.attempt.id)
 
     async def told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
         """What one account learns of its provider or client, every worker shall know.
 
         Gives whether the provider is down for everybody.
         """
-        account = one.account
+        account, budget = one.account, _budget_of(one)
+        heard = answer.status is not None or answer.fault is None
         client = client_of(one)
         if client is not None and judgement.reason in CLIENT_REASONS:
             if (await self._clients.down(client)).opened == 1:
                 await self._announce_client(account, judgement.reason)
-        elif client is not None and answer.status is not None and not is_down(answer):
+        elif client is not None and heard and not is_down(answer):
             await self._clients.up(client)
         if pauses_provider(answer, judgement):
-            await self._budgets.pause(account.provider, judgement.retry_after_s or RATE_LIMITED_DEFAULT_S)
+            await self._budgets.pause(budget, judgement.retry_after_s or RATE_LIMITED_DEFAULT_S)
         elif is_down(answer):
-            return (await self._budgets.down(account.provider)).is_open
-        elif answer.status is not None:
-            await self._budgets.up(account.provider)
+            return (await self._budgets.down(budget)).is_open
+        elif heard:
+            await self._budgets.up(budget)
         return False
 
     async def _by_client(
@@ -165,6 +166,11 @@ class Admission:
             await self._shelf.put([], [event])
         except (RedisError, OSError) as error:
             log.warning("event_not_published", client=account.client_id, reason=reason, error=str(error))
+
+
+def _budget_of(one: Opened) -> str:
+    method = one.account.refresh_method if one.request is None else one.request.refresh_method
+    return budget_of(one.account, method)
 
 
 def client_of(one: Opened) -> str | None:

@@ -17,17 +17,23 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from celery.signals import celeryd_after_setup, setup_logging, worker_process_shutdown, worker_shutdown
 from kombu import Queue
 
+from worker.announcing import Announcing
 from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
+from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
 from worker.events import configure_logging, log, log_celery
 from worker.io.broker import TRANSPORT_OPTIONS, broker_url, survive_lost_connections
+from worker.io.callback_offer import configured_callbacks
 from worker.liveness import Liveness
 from worker.plan import MESSAGE_EXPIRES_S
-from worker.runtime import Stores, close_runtime
+from worker.runtime import Stores, close_runtime, run_callbacks_here
 from worker.settings import Settings, load_settings
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
+#: A task that goes on for so long after its claim has ended is stuck. Long enough for both stores to come back
+#: from a restart: until then, an answer is in the process' memory alone.
+STUCK_AFTER_S: Final = 300
 
 survive_lost_connections()
 
@@ -60,6 +66,8 @@ def _configured(settings: Settings) -> Celery:
         task_send_sent_event=True,
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
+        # The outer net of prefork workers: a process that is stuck is replaced. Callbacks have limits of their own.
+        task_time_limit=settings.claim_seconds + STUCK_AFTER_S,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_transport_options=TRANSPORT_OPTIONS,
@@ -95,7 +103,7 @@ os.environ.setdefault("FLOWER_PORT", str(settings.flower_port))
 os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,state,kwargs,result,received,runtime,worker")
 
 app = _configured(settings)
-app.steps["worker"].update({Liveness, Reports})
+app.steps["worker"].update({Announcing, Liveness, Reports})
 
 
 @setup_logging.connect
@@ -111,13 +119,19 @@ def _check_before_work(instance: Any, **_: Any) -> None:
     try:
         stores = Stores(settings)
         stores.cipher, stores.engine, stores.providers  # noqa: B018  (each says what is wrong with it)
+        configured_callbacks(settings)
         stores.engine.dispose()
     except RefreshdError as error:
         log.error("can_not_start", error=str(error))
         raise SystemExit(error.exit_code) from None
-    if not issubclass(instance.pool_cls, Prefork) and CALLBACK in instance.app.amqp.queues.consume_from:
-        instance.app.amqp.queues.deselect(CALLBACK)
-        log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
+    hide_memory()  # from callbacks, which run as the same user on this machine
+    if CALLBACK not in instance.app.amqp.queues.consume_from:
+        return
+    if issubclass(instance.pool_cls, Prefork):
+        run_callbacks_here()
+        return
+    instance.app.amqp.queues.deselect(CALLBACK)
+    log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
 
 
 @worker_shutdown.connect

@@ -20,7 +20,7 @@ from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from worker.admission import Admission
-from worker.closing import Closer, Opened
+from worker.closing import Closer, Opened, describe, refused_entry
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing
 from worker.events import log
 from worker.io.clock import Clock
@@ -46,11 +46,10 @@ ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
 #: Reasons that say nothing of an account: a plan has to see it again.
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
-
+#: Outcomes that nobody wonders about where a plan met another.
+_QUIET = frozenset({Outcome.SUPERSEDED, Outcome.NOT_DUE, Outcome.BUSY})
 #: A call ends this long before its claim, at the latest: a busy event loop notices an end late.
 CLAIM_GUARD_S = 5.0
-
-
 #: Entries of an account's history that a report is judged by.
 REPORTS_LOOKED_AT = 20
 
@@ -183,7 +182,15 @@ class Refresher:
         return None
 
     async def _admitted(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
-        admitted = await self._admission.admit(ready)
+        here: list[Opened] = []
+        for one in ready:
+            if one.request is None or one.request.refresh_method in self._callers:
+                here.append(one)
+            else:
+                results[one.account.id] = Result(
+                    Outcome.NOT_SENT, METHOD_NOT_RUN_HERE, one.account.generation
+                )
+        admitted = await self._admission.admit(here)
         for one, shortage in admitted.later:
             results[one.account.id] = Result(Outcome.NOT_SENT, shortage.value, one.account.generation)
         return list(admitted.now)
@@ -222,7 +229,9 @@ class Refresher:
             answer, judgement = await self._call(one)
         finally:
             self._admission.ended(one)
-        self._describe(one.attempt, answer, (self._monotonic() - began) * 1000)
+        describe(one.attempt, answer, (self._monotonic() - began) * 1000)
+        if one.attempt.trigger == Trigger.TEST:
+            return await self._tested(one, answer, judgement)
         if answer.token is not None:
             # Stored first; what else there is to tell can wait.
             result = await self._settle(one, self._closer.answered(one, answer, judgement))
@@ -239,11 +248,20 @@ class Refresher:
         def on_send() -> None:
             one.sent_at = self._clock.now()
 
-        caller = self._callers.get(one.request.refresh_method)
-        if caller is None:
-            return Answer(), Judgement(verdict=Verdict.MISCONFIGURED, reason=METHOD_NOT_RUN_HERE)
+        caller = self._callers[one.request.refresh_method]
         answer = await caller.call(one.request, deadline=one.deadline, on_send=on_send)
         return answer, judge(answer, one.provider.error_rules)
+
+    async def _tested(self, one: Opened, answer: Answer, judgement: Judgement) -> Result:
+        """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
+        await self._admission.told(one, answer, judgement)
+        settling, aside = self._closer.tested(one, answer, judgement)
+        if aside is not None:
+            try:
+                await self._stash.put({one.account.id: aside})
+            except (RedisError, OSError):
+                await self._sql(self._ledger.keep, one.account.id, aside)
+        return await self._settle(one, settling)
 
     async def _settle(self, one: Opened, settling: Settling) -> Result:
         account, attempt = one.account, one.attempt
@@ -296,7 +314,8 @@ class Refresher:
         one = Opened(account, attempt, self._providers(account), None, stashed, account.status)
         if one.provider is not None:
             try:
-                one.request = self._vault.request(account, one.provider)
+                method = RefreshMethod.CALLBACK if trigger is Trigger.TEST else account.refresh_method
+                one.request = self._vault.request(account, one.provider, RefreshMethod(method))
             except CipherError as error:
                 one.impossible = (KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN, str(error))
         return one
@@ -312,24 +331,12 @@ class Refresher:
         """Write down each refusal that a person could wonder about; a plan that met another is none."""
         now = self._clock.now()
         entries = [
-            Entry(
-                id=new_attempt_id(now),
-                account_id=account_id,
-                trigger=trigger,
-                opened_at=now,
-                closed_at=now,
-                worker=worker,
-                task_id=task_id,
-                generation=result.generation,
-                config_version=0,
-                outcome=result.outcome,
-                reason=result.reason,
+            refused_entry(
+                i, r.outcome, r.reason, r.generation, trigger=trigger, worker=worker, task_id=task_id, now=now
             )
-            for account_id, result in results.items()
-            if not (
-                trigger is Trigger.PLANNED
-                and result.outcome in {Outcome.SUPERSEDED, Outcome.NOT_DUE, Outcome.BUSY}
-            )
+            for i, r in results.items()
+            if r.reason != METHOD_NOT_RUN_HERE  # it is passed on to a worker that runs it
+            and not (trigger is Trigger.PLANNED and r.outcome in _QUIET)
         ]
         if not entries or any(r.reason == DATABASE_UNREACHABLE for r in results.values()):
             return
@@ -337,15 +344,6 @@ class Refresher:
             await self._sql(self._history.note, entries, fold=trigger is not Trigger.FORCED)
         except DatabaseUnreachable as error:
             log.error("refusals_not_noted", accounts=len(entries), error=str(error))
-
-    def _describe(self, attempt: Entry, answer: Answer, latency_ms: float) -> None:
-        attempt.latency_ms = latency_ms
-        attempt.http_status = answer.status
-        attempt.error = answer.error or (answer.fault.value if answer.fault else None)
-        attempt.error_description = answer.error_description or answer.fault_detail
-        attempt.provider_request_id = answer.provider_request_id
-        attempt.request = answer.request
-        attempt.output = answer.output
 
     @staticmethod
     def _monotonic() -> float:

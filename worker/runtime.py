@@ -31,6 +31,7 @@ from worker.closing import Closer
 from worker.errors import SettingsError
 from worker.events import log
 from worker.io.budget import Budgets
+from worker.io.callback import CallbackCaller, make_callback_caller
 from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.clock import TOLERATED_SKEW_S, Clock
 from worker.io.database import check_schema, database_now, is_sqlite, make_engine, reading
@@ -151,8 +152,11 @@ class Stores:
 class Runtime(Stores):
     """A worker process: one event loop in a thread of its own, and the path of a refresh on it."""
 
-    def __init__(self, settings: Settings, *, worker: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, worker: str | None = None, runs_callbacks: bool = False
+    ) -> None:
         super().__init__(settings)
+        self._runs_callbacks = runs_callbacks
         self.worker = worker or f"{socket.gethostname()}/{os.getpid()}"
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="refreshd-loop", daemon=True)
@@ -211,6 +215,10 @@ class Runtime(Stores):
             RefreshMethod.BODY: self.provider_client,
             RefreshMethod.URL_QUERY: self.provider_client,
         }
+        self.callback_caller: CallbackCaller | None = None
+        if self._runs_callbacks:
+            self.callback_caller = make_callback_caller(settings, self.async_redis, now=self.clock.now)
+            self.callers[RefreshMethod.CALLBACK] = self.callback_caller
         self.refresher = Refresher(
             leases=self.leases,
             ledger=ledger,
@@ -258,6 +266,8 @@ class Runtime(Stores):
         await self.budgets.close()
         await self.leases.close()
         await self.provider_client.aclose()
+        if self.callback_caller is not None:
+            await self.callback_caller.aclose()
         await self.async_redis.aclose()
 
     def _warn_of_skew(self) -> None:
@@ -270,6 +280,13 @@ class Runtime(Stores):
 
 _lock = threading.Lock()
 _runtime: Runtime | None = None
+_runs_callbacks = False
+
+
+def run_callbacks_here() -> None:
+    """Have the runtimes of this process, and of those forked from it, run callbacks."""
+    global _runs_callbacks  # noqa: PLW0603  (decided once, before the pool's processes are forked)
+    _runs_callbacks = True
 
 
 def runtime() -> Runtime:
@@ -277,7 +294,7 @@ def runtime() -> Runtime:
     global _runtime  # noqa: PLW0603  (one per process, and prefork has no other place that lives that long)
     with _lock:
         if _runtime is None:
-            _runtime = Runtime(load_settings())
+            _runtime = Runtime(load_settings(), runs_callbacks=_runs_callbacks)
         return _runtime
 
 

@@ -92,9 +92,9 @@ async def _within(work: Awaitable[object], soft_s: float) -> object:
     try:
         async with asyncio.timeout(soft_s) as limit:
             return await work
-    except TimeoutError:
+    except TimeoutError as error:
         if limit.expired():
-            raise CallbackTimeout from None
+            raise CallbackTimeout from error
         raise
 
 

@@ -15,6 +15,7 @@ from worker.io.database import database_now, reading, writing
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.stash import Stash
+from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
 from worker.runtime import Stores
 
@@ -57,6 +58,7 @@ def gather(here: Stores, account_id: str) -> Facts:
 
 def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | None]:
     keys, prefix = here.keys, here.settings.redis_prefix
+    budget = f"{prefix}budget:{{{budget_of(account, account.refresh_method)}}}"
     try:
         client: Any = here.redis
         pipeline = client.pipeline(transaction=False)
@@ -65,8 +67,8 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         pipeline.get(keys.lock(account.id))
         pipeline.pttl(keys.lock(account.id))
         pipeline.get(keys.stash(account.id))
-        pipeline.pttl(f"{prefix}budget:{{{account.provider}}}:pause")
-        pipeline.hmget(f"{prefix}budget:{{{account.provider}}}:breaker", "open", "until")
+        pipeline.pttl(f"{budget}:pause")
+        pipeline.hmget(f"{budget}:breaker", "open", "until")
         pipeline.time()
         for name in QUEUES:
             pipeline.llen(name)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from redis.asyncio import Redis
+
 from models.answer import Answer, Fault
 from models.callback import CallbackInput
 from models.callback_file import EndpointCallback
@@ -15,8 +17,9 @@ from models.template import TemplateError
 from worker.callbacks.protocol import Known
 from worker.io.callback_answer import Read, read_value, redaction_of, shown
 from worker.io.callback_endpoint import EndpointClient
+from worker.io.callback_environment import environment_of_callbacks
 from worker.io.callback_inputs import inputs_of, masked
-from worker.io.callback_offer import PYTHON, Configured, queue_of, unknown_words
+from worker.io.callback_offer import PYTHON, Configured, configured_callbacks, queue_of, unknown_words
 from worker.io.callback_output import KEPT
 from worker.io.callback_reply import Reply
 from worker.io.callback_run import limits, reply_of
@@ -24,6 +27,7 @@ from worker.io.callback_sandbox import Sandbox
 from worker.io.callback_task import TaskClient
 from worker.io.callback_template import SandboxBroken
 from worker.io.provider_reading import as_words
+from worker.settings import Settings
 
 #: With less time than this left, nothing is begun: a call cut short may spend a refresh token for nothing.
 LEAST_S: Final = 1.0
@@ -160,4 +164,24 @@ def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
         else as_words(redaction.text(answer.fault_detail), DETAIL_MAX),
         request=run,
         output=as_words(said, OUTPUT_MAX),
+    )
+
+
+def make_callback_caller(settings: Settings, redis: Redis, *, now: Callable[[], float]) -> CallbackCaller:
+    """Put together what runs callbacks in this process. Nothing is imported or started before the first run.
+
+    Raises:
+        SettingsError: REFRESHD_CALLBACKS_FILE, or a secret that it names, can't be read.
+    """
+    configured = configured_callbacks(settings)
+    environment = environment_of_callbacks(settings, [one.secret for one in configured.values()])
+    return CallbackCaller(
+        sandbox=Sandbox(settings.callback_modules, environment),
+        endpoints=EndpointClient(
+            ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, now=now
+        ),
+        tasks=TaskClient(redis, settings.redis, settings.redis_prefix),
+        configured=configured,
+        memory_mb=settings.callback_memory_mb,
+        now=now,
     )

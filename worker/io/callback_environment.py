@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
+
+from worker.settings import Settings
 
 #: Settings of ours, of Flower, of Celery, and what PostgreSQL's own tools read.
 _OURS: Final = ("REFRESHD_", "FLOWER_", "CELERY_", "PG", "POSTGRES_", "REDIS_", "REDISCLI_")
 #: A shorter value is a word; whoever uses `secret` as a password has other worries.
 _SHORTEST: Final = 6
+
+
+def environment_of_callbacks(settings: Settings, secrets: Iterable[str] = ()) -> dict[str, str]:
+    """Give the environment of callbacks in this process. `secrets` are those of endpoints and tasks."""
+    keys = "" if settings.keys is None else settings.keys.get_secret_value()
+    texts = [key.rpartition(":")[2] for key in re.split(r"[,\s]+", keys)]
+    return keyless(os.environ, [*texts, settings.database, settings.redis, *secrets])
 
 
 def keyless(environment: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:

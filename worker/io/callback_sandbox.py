@@ -104,12 +104,29 @@ class Sandbox:
             await template.end()
 
     def _files(self) -> dict[str, int]:
-        files = self._template.described.files if self._template is not None else ()
-        return {file: _changed_at(file) for file in files}
+        return {} if self._template is None else changed_at(self._template.described.files)
 
 
-def _changed_at(file: str) -> int:
+async def describe(modules: Sequence[str], environment: Mapping[str, str]) -> Described:
+    """Say what modules have to offer, without keeping a template.
+
+    Raises:
+        SandboxBroken: no template can be started.
+    """
+    sandbox = Sandbox(modules, environment)
     try:
-        return Path(file).stat().st_mtime_ns
+        return await sandbox.describe()
+    finally:
+        await sandbox.aclose()
+
+
+def changed_at(files: Sequence[str]) -> dict[str, int]:
+    """Give when each file was changed last, nanoseconds; 0 for one that is not there."""
+    return {file: _changed_at(Path(file)) for file in files}
+
+
+def _changed_at(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
     except OSError:
         return 0

@@ -18,6 +18,7 @@ from refreshd_reader.callback_task import EnvelopeBroken, Envelopes
 from worker.io.broker import TRANSPORT_OPTIONS, broker_url
 from worker.io.callback_answer import failed
 from worker.io.callback_reply import Reply
+from worker.io.redis import answered
 
 #: One wait for the answer; shorter than the socket's own time-out.
 _WAIT_S: Final = 2.0
@@ -63,12 +64,12 @@ class TaskClient:
         inputs_key, answer_key = envelopes.inputs_key(envelope), envelopes.answer_key(envelope)
         try:
             sealed = envelopes.seal(envelope, "inputs", inputs.model_dump(mode="json"))
-            await self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000))
+            await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
             on_send()
             await asyncio.to_thread(self._send, task, queue, envelope, left_s)
             answer = await self._answer(answer_key, deadline)
             if answer is None:
-                never_taken = bool(await self._redis.delete(inputs_key))
+                never_taken = bool(await answered(self._redis.delete(inputs_key)))
                 return Reply(failure=_no_answer(queue, left_s, never_taken=never_taken))
             return _reply(envelopes.open(envelope, "answer", answer))
         except EnvelopeBroken as error:
@@ -87,7 +88,7 @@ class TaskClient:
     async def _answer(self, key: str, deadline: float) -> str | None:
         loop = asyncio.get_running_loop()
         while (left_s := deadline - loop.time()) > 0:
-            found = await self._redis.blpop([key], timeout=max(min(left_s, _WAIT_S), 0.01))
+            found = await answered(self._redis.blpop([key], timeout=max(min(left_s, _WAIT_S), 0.01)))
             if found is not None:
                 return str(found[1])
         return None

@@ -24,8 +24,10 @@ class Vault:
     def __init__(self, cipher: Cipher) -> None:
         self._cipher = cipher
 
-    def request(self, account: Account, provider: Provider) -> RefreshRequest:
-        """Give everything that one refresh needs.
+    def request(
+        self, account: Account, provider: Provider, method: RefreshMethod | None = None
+    ) -> RefreshRequest:
+        """Give everything that one refresh needs; by another method than the account's where one is named.
 
         Raises:
             CipherError: a secret does not open; the message says which, and with what key it was sealed.
@@ -33,7 +35,7 @@ class Vault:
         return RefreshRequest(
             account_id=account.id,
             provider=provider,
-            refresh_method=RefreshMethod(account.refresh_method),
+            refresh_method=method or RefreshMethod(account.refresh_method),
             callback=account.callback,
             client_id=account.client_id,
             client_secret=self.open(account, CLIENT_SECRET),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from models.account import Account, RefreshMethod
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.budget import Limits
 from models.provider import Provider
@@ -40,6 +41,14 @@ def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: i
         provider.max_in_flight if provider.max_in_flight is not None else max_in_flight,
         takes_early=provider.refresh_window_s is None,
     )
+
+
+def budget_of(account: Account, method: str) -> str:
+    """Name the budget that an account's refreshes count against: its provider's, or its callback's own.
+
+    A callback that hangs is no outage of the provider, and none of another callback.
+    """
+    return f"callback:{account.callback}" if method == RefreshMethod.CALLBACK else account.provider
 
 
 def is_down(answer: Answer) -> bool:

@@ -27,6 +27,8 @@ _OWN: Final = {
     reported.FRESH_TOKENS_REJECTED: "The API rejects fresh tokens too: a permission is missing, not a token.",
     "refreshed": "A new token was stored.",
     "stash_adopted": "An answer that had waited in Redis was stored.",
+    "tested_not_stored": "A test of the callback: it gave a token, which was not stored.",
+    "refresh_method_not_run_by_this_worker": "It was passed on to the workers that run callbacks.",
     "kept_answer_adopted": "An answer that had once come too late was stored.",
     "key_missing": "A secret of the account is sealed with a key that the worker does not have.",
     "seal_broken": "A secret of the account does not open.",
