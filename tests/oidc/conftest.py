@@ -13,11 +13,14 @@ from typing import Any, Final
 
 import pytest
 
+from models.account import Account
 from models.assertion import SigningAlgorithm
 from tests.acceptance.fleet import ROOT
 from tests.oidc.keys import public_set
 from tests.oidc.server import DEVICE_CODE, AuthorizationServer, Client, client
+from worker.io.accounts import Accounts
 from worker.io.cipher import generate_key
+from worker.io.database import make_engine
 from worker.settings import Settings
 
 #: 32 bytes and more: what HS256 asks of a key (RFC 7518 section 3.2).
@@ -80,6 +83,13 @@ class Deployment:
     def settings(self) -> Settings:
         names = {name.removeprefix("REFRESHD_").lower(): value for name, value in self.environment.items()}
         return Settings.model_validate(names)
+
+    def stored(self, account: str) -> Account | None:
+        """Give an account as it is stored."""
+        engine = make_engine(self.environment["REFRESHD_DATABASE_URL"])
+        found = Accounts(engine).find([account]).get(account)
+        engine.dispose()
+        return found
 
     def start(self, *words: str, login: str | None = None) -> subprocess.Popen[str]:
         """Start a command. `login`: whose browser opens the pages that it shows."""

@@ -7,6 +7,7 @@ from typing import IO
 
 import pytest
 
+from models.attempt import Trigger
 from refreshd_reader import Reader, UnknownAccount
 from tests.oidc.browser import Browser
 from tests.oidc.conftest import SECRET, Deployment
@@ -39,8 +40,6 @@ def said_until(stream: IO[str], sign: str) -> str:
 
 def refreshed(deployment: Deployment, account: str) -> str:
     """Refresh an account as a worker does; gives the outcome."""
-    from models.attempt import Trigger
-
     runtime = Runtime(deployment.settings, worker="test")
     try:
         pairs = [(account, _generation(deployment, account))]
@@ -85,8 +84,9 @@ def test_an_account_that_is_there_keeps_its_settings_and_counts_on(
     assert again.exit_code == 0, again.stderr
     assert again.json["outcome"] == "changed"
     assert again.json["generation"] == 2
-    shown = deployment.refreshd("accounts", "show", "acct", "--json").json
-    assert shown["session_timeout_s"] == 1234
+    stored = deployment.stored("acct")
+    assert stored is not None
+    assert stored.session_timeout_s == 1234
     assert refreshed(deployment, "acct") == "refreshed"
 
 
@@ -113,7 +113,7 @@ def test_an_owner_who_declines_is_heard_and_nothing_is_stored(
         pytest.raises(UnknownAccount),
     ):
         reader.get("acct")
-    assert deployment.refreshd("accounts", "show", "acct").exit_code == 3
+    assert deployment.stored("acct") is None
 
 
 def test_a_grant_without_a_refresh_token_is_explained_and_not_stored(
@@ -125,7 +125,7 @@ def test_a_grant_without_a_refresh_token_is_explained_and_not_stored(
 
     assert ran.exit_code == 1
     assert "offline_access" in ran.stderr
-    assert deployment.refreshd("accounts", "show", "acct").exit_code == 3
+    assert deployment.stored("acct") is None
 
 
 def test_what_is_missing_is_named_before_anybody_is_asked(deployment: Deployment) -> None:

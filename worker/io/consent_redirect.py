@@ -7,7 +7,8 @@ import queue
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,8 @@ LOOPBACK_HOSTS: Final = frozenset({_LOOPBACK, "localhost"})
 _PATH: Final = "/callback"
 #: A browser that opens connections and says nothing on them must not be waited for.
 _READ_S: Final = 10.0
+#: How soon it ends when nobody waits any more.
+_STOP_LOOK_S: Final = 0.05
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -51,9 +54,9 @@ class LoopbackRedirect:
         self._server.state = state
         self._server.path = address.path or "/"
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="refreshd-loopback", daemon=True
+            target=self._server.serve_forever, args=(_STOP_LOOK_S,), name="refreshd-redirect", daemon=True
         )
-        self.redirect_uri = redirect_uri or f"http://{_LOOPBACK}:{self._server.server_port}{_PATH}"
+        self.redirect_uri = redirect_uri or f"http://{_LOOPBACK}:{self._server.server_address[1]}{_PATH}"
 
     def wait(self, timeout_s: float) -> Mapping[str, str] | None:
         """Wait for the answer's parameters; None: none came in time."""
@@ -85,7 +88,10 @@ def is_answer(parameters: Mapping[str, str], state: str) -> bool:
     return known and ("code" in parameters or "error" in parameters)
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingTCPServer):
+    """Not HTTPServer, which looks its own name up, for seconds where nobody knows it."""
+
+    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False  # a browser keeps connections open that it has no use for
 
