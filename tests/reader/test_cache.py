@@ -10,11 +10,21 @@ import pytest
 import redis
 import redis.asyncio
 
-from refreshd_reader import AsyncReader, Reader, RedisUnreachable, RefreshUnderWay, Token, cache, hub
+from refreshd_reader import (
+    AsyncReader,
+    Reader,
+    RedisUnreachable,
+    RefreshUnderWay,
+    Token,
+    UnknownAccount,
+    cache,
+    hub,
+)
 from refreshd_reader.look import look
 from tests.reader.proxy import Proxy
 from tests.reader.publisher import Face, MakeFace, Publisher, until
 from tests.services import RedisServer
+from worker.io.shelf import Shelf
 
 
 @pytest.fixture
@@ -57,6 +67,32 @@ async def test_an_announcement_replaces_it(cached: Face, publisher: Publisher) -
             await asyncio.sleep(0)
             token = await cached.get("acct-1")
     assert not await _reaches_redis(cached, publisher, "acct-2")
+
+
+async def test_a_removed_account_is_not_served(
+    cached: Face, publisher: Publisher, server: RedisServer
+) -> None:
+    publisher.publish("acct-1", 1)
+    await warm(cached, publisher)
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        await Shelf(client, publisher.keys).drop("acct-1")
+    await until(lambda: publisher.client.exists(publisher.keys.token("acct-1")) == 0)
+    with pytest.raises(UnknownAccount):
+        await _read_for(cached, 10)
+
+
+async def test_the_kept_generation_announced_once_more_is_kept(cached: Face, publisher: Publisher) -> None:
+    """As after a Redis that was filled again."""
+    publisher.publish("acct-1", 1)
+    publisher.publish("acct-2", 1)
+    await warm(cached, publisher)
+    await warm(cached, publisher, "acct-2")
+    kept = await cached.get("acct-1")
+    publisher.publish("acct-1", 1)
+    publisher.publish("acct-2", 2)
+    while (await cached.get("acct-2")).generation == 1:
+        await asyncio.sleep(0)
+    assert await cached.get("acct-1") is kept
 
 
 async def test_an_ended_token_is_not_served(cached: Face, publisher: Publisher) -> None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refreshd_reader import AccountState, Announcement, Keys, Rejection, Token
 from refreshd_reader.contract import ACCOUNT_ID, TOKEN_FIELDS, seconds_text
+from tests.reader.publisher import Publisher
+from tests.services import RedisServer
+from worker.io.shelf import Publication, Shelf
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS = Keys()
@@ -85,6 +90,24 @@ def test_an_announcement_is_written_byte_for_byte_and_read_back() -> None:
     written = _as_golden({"channel": KEYS.announce, "message": announcement.to_text()})
     assert written == (GOLDEN / "announcement.json").read_bytes()
     assert Announcement.from_text(_golden("announcement")["message"]) == announcement
+
+
+@pytest.mark.parametrize("name", TOKENS)
+async def test_the_workers_publish_the_golden_files(
+    name: str, publisher: Publisher, server: RedisServer
+) -> None:
+    account, token = TOKENS[name]
+    state = STATES["account-active"]
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        await Shelf(client, publisher.keys).put(
+            [Publication(account, state, replace(token, expires_at=None))]
+        )
+    fields: Any = publisher.client.hgetall(publisher.keys.token(account))
+    golden = _golden(name)["fields"]
+    golden.pop("expires_at", None)  # it has passed, or will: Redis would not keep the key
+    assert fields == golden
+    state_fields: Any = publisher.client.hgetall(publisher.keys.account(account))
+    assert state_fields == _golden("account-active")["fields"]
 
 
 def test_the_version_before_is_read() -> None:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from models.account import Account
 from models.token import Secret
-from refreshd_reader.contract import AccountState, Keys, Token
+from refreshd_reader.contract import AccountState, Announcement, Keys, Token
 from worker.io.redis import answered
 
 #: The stream of events keeps about this many entries.
@@ -53,7 +53,13 @@ class Publication:
 
 def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
     """Give what to publish of a row; a token that has ended is none."""
-    state = AccountState(account.status, account.generation, account.reason, account.next_refresh_at)
+    state = AccountState(
+        account.status,
+        account.generation,
+        account.reason,
+        account.next_refresh_at,
+        since=account.status_at or None,
+    )
     if access_token is None or (account.expires_at is not None and account.expires_at <= now):
         return Publication(account.id, state)
     token = Token(
@@ -142,10 +148,11 @@ class Shelf:
         await answered(pipeline.execute())
 
     async def drop(self, account: str) -> None:
-        """Take everything of an account away: token, state, lock and stash."""
+        """Take everything of an account away, token, state, lock and stash, and have readers forget it."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
             pipeline.delete(key(account))
+        pipeline.publish(self._keys.announce, Announcement(account, 0).to_text())
         await answered(pipeline.execute())
 
 

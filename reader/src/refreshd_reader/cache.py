@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from refreshd_reader.contract import Token
+from refreshd_reader.contract import Announcement, Token
 from refreshd_reader.errors import NoUsableToken
 from refreshd_reader.look import Look
 
@@ -66,6 +66,14 @@ class TokenCache:
             if len(self._entries) >= self._size:
                 del self._entries[next(iter(self._entries))]
             self._entries[account] = (seen.token, sent_at + seen.lifetime_s)
+
+    def announced(self, announcement: Announcement) -> None:
+        """Forget an account unless it is the generation that is kept which was announced (once more)."""
+        with self._lock:
+            self._reads.pop(announcement.account, None)
+            entry = self._entries.get(announcement.account)
+            if entry is not None and entry[0].generation != announcement.generation:
+                del self._entries[announcement.account]
 
     def drop(self, account: str) -> None:
         """Forget one account: something newer is in Redis."""

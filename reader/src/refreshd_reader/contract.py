@@ -154,7 +154,10 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One message on `refreshd:announce`: what is published of this account has changed."""
+    """One message on `refreshd:announce`: what is published of this account has changed.
+
+    `generation` is the token's that is there now, 0 after the account was removed.
+    """
 
     account: str
     generation: int

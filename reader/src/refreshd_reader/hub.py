@@ -116,14 +116,14 @@ class Hub(Generic[E]):
 
     def _announced(self, data: str) -> None:
         try:
-            account = Announcement.from_text(data).account
+            announced = Announcement.from_text(data)
         except ValueError:
             self.lost()  # it announced something, and what is unknown
             return
         if self._cache is not None:
-            self._cache.drop(account)
+            self._cache.announced(announced)
         with self._lock:
-            for event in self._waiting.get(account, ()):
+            for event in self._waiting.get(announced.account, ()):
                 event.set()
 
 

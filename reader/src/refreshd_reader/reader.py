@@ -49,7 +49,7 @@ class Reader:
         cache_size: how many tokens to keep in this process; 0: every read is a round trip to Redis. A kept token
             is served in about a microsecond, never beyond its end, and dropped when a newer one is announced.
             While the subscription that tells of newer ones is down, every read goes to Redis.
-        keys: opens sealed tokens: what the workers have as `REFRESHD_PUBLISH_KEYS` (needs the extra `sealed`).
+        keys: open sealed tokens (docs/redis.md): `ID:BASE64`, comma separated. Needs the extra `sealed`.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class TokenSeal:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read keys as the workers' setting has them: `ID:BASE64`, comma separated.
+        """Read keys as settings have them: `ID:BASE64`, comma separated.
 
         Raises:
             ValueError: says which part is none; it never shows a key.
