@@ -49,7 +49,7 @@ def drawn(shown: Picture, width: int = 80, height: int = 24) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("width", "height"), list(itertools.product((60, 80, 100, 112, 120, 200), (24, 30, 40, 60)))
+    ("width", "height"), list(itertools.product((60, 80, 100, 117, 118, 120, 200), (24, 30, 40, 60)))
 )
 def test_it_fits(width: int, height: int) -> None:
     lines = drawn(picture(), width, height)
@@ -100,6 +100,14 @@ def test_accounts_that_fail_come_first_with_the_reason() -> None:
     assert rows[1].startswith("demo-01")
 
 
+def test_events_stand_whole_beside_the_accounts() -> None:
+    events = [SeenEvent("reauthorize", "demo-03", "invalid_grant", 2, NOW - 65)]
+    assert any(
+        line.endswith("1m05  demo-03 reauthorize invalid_grant")
+        for line in drawn(picture(events=events), 120)
+    )
+
+
 def test_commands_to_copy_are_never_cut() -> None:
     text = "".join(line.rstrip() if len(line) < 80 else line for line in drawn(picture()))
     assert "refreshd:token:{x}'" in text
@@ -126,9 +134,9 @@ def test_what_happens_to_a_process_is_not_pushed_out_at_once() -> None:
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        (SeenEvent("refreshed", "demo-01", "refreshed", 4, NOW), "demo-01   refreshed  generation 4"),
-        (SeenEvent("failed", "demo-04", "invalid_client", 1, NOW), "demo-04   failed  invalid_client"),
-        (SeenEvent("unheard of", "x", "why", None, NOW), "x         unheard of  why"),
+        (SeenEvent("refreshed", "demo-01", "refreshed", 4, NOW), "demo-01 refreshed gen 4"),
+        (SeenEvent("failed", "demo-04", "invalid_client", 1, NOW), "demo-04 failed invalid_client"),
+        (SeenEvent("unheard of", "x", "why", None, NOW), "x       unheard of why"),
     ],
 )
 def test_an_event_is_a_line(event: SeenEvent, line: str) -> None:

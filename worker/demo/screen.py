@@ -19,7 +19,7 @@ from worker.events import EventType
 from worker.io.event_feed import SeenEvent
 
 #: From so many columns on, events stand beside the accounts instead of below them.
-WIDE: Final = 112
+WIDE: Final = 118
 _ACCOUNTS_WIDTH: Final = 80
 _BAR_CELLS: Final = 8
 _TIME_CELLS: Final = 6
@@ -87,10 +87,10 @@ def _stacked(picture: Picture, room: int) -> RenderableType:
 
 
 def _beside(picture: Picture, room: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 3, 0, 0), expand=True)
+    grid = Table.grid(padding=(0, 1, 0, 0), expand=True)
     grid.add_column(width=_ACCOUNTS_WIDTH)
     grid.add_column(ratio=1)
-    events = Group(Text("what happened", style="bold"), *_events(picture, room - 1))
+    events = Group(Text(" ago  what happened", style="bold"), *_events(picture, room - 1))
     grid.add_row(_accounts(picture, room), events)
     return grid
 
@@ -190,10 +190,11 @@ def _left(seen: Seen, now: float) -> Text:
     left_s = max(token.expires_at - now, 0.0)
     share = left_s / max(token.expires_at - token.issued_at, 0.001)
     cells = min(_BAR_CELLS, round(share * _BAR_CELLS))
-    bar = Text("━" * cells, style="yellow" if share < _LOW else "green")
-    bar.append("╌" * (_BAR_CELLS - cells), style="bright_black")
-    bar.append(f"{short_time(left_s):>{_TIME_CELLS}}", style="none")
-    return bar
+    return Text.assemble(
+        ("━" * cells, "yellow" if share < _LOW else "green"),
+        ("╌" * (_BAR_CELLS - cells), "bright_black"),
+        f"{short_time(left_s):>{_TIME_CELLS}}",
+    )
 
 
 def _next(seen: Seen, now: float, *, fresh: bool) -> Text:
@@ -213,7 +214,7 @@ def _events(picture: Picture, lines: int) -> list[Text]:
     newest.sort(key=lambda event: _is_of_a_process(event, picture.now), reverse=True)
     shown = [
         Text.assemble(
-            (f"{short_time(max(picture.now - event.at, 0)):>5} ago  ", "dim"),
+            (f"{short_time(max(picture.now - event.at, 0)):>4}  ", "dim"),
             event_line(event),
             no_wrap=True,
             overflow="ellipsis",
@@ -229,11 +230,11 @@ def _is_of_a_process(event: SeenEvent, now: float) -> bool:
 
 def event_line(event: SeenEvent) -> Text:
     """Say an event in a line."""
-    said = f"generation {event.generation}" if event.kind == EventType.REFRESHED else event.reason
+    said = f"gen {event.generation}" if event.kind == EventType.REFRESHED else event.reason
     return Text.assemble(
-        f"{event.about:<9} ",
+        f"{event.about:<7} ",
         (event.kind, EVENT_STYLES.get(event.kind, "")),
-        f"  {said}",
+        f" {said}",
         no_wrap=True,
         overflow="ellipsis",
     )
