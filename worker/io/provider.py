@@ -27,6 +27,7 @@ from worker.io.provider_wire import (
     SentAlready,
     fault_of,
     open_transport,
+    until,
 )
 
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
@@ -111,7 +112,7 @@ class ProviderClient:
         content = Content()
         wire.http.extensions["timeout"] = self._timeout
         try:
-            async with asyncio.timeout_at(sending.deadline):
+            async with until(sending.deadline):
                 if sending.over:
                     raise NotSent
                 response = await self._transport.handle_async_request(wire.http)

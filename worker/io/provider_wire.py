@@ -6,8 +6,10 @@ faults are read from the cause. aiohttp keeps cookies and sends a GET again by i
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +27,11 @@ POOL_SIZE: Final = 1024
 #: connection being closed is lost, and nobody can tell whether its refresh token was spent.
 KEEPALIVE_S: Final = 4.0
 
+
+#: An event loop that notices a deadline later than this was not running.
+_PUNCTUAL_S: Final = 0.1
+#: Long enough to read what has arrived, short beside the time that a claim outlives its call.
+_READ_WHAT_CAME_S: Final = 1.0
 
 #: In OpenSSL's names of the alerts by which a server refuses a client's certificate (RFC 8446 section 6.2).
 _REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
@@ -100,6 +107,30 @@ class AnnouncedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+
+@asynccontextmanager
+async def until(deadline: float) -> AsyncIterator[None]:
+    """End what runs in the block when the event loop's time is `deadline`, as `asyncio.timeout_at` does.
+
+    A process that was stopped, or busy, finds its time over and answers waiting in its sockets: those are read
+    first. They hold the only copy of a new refresh token.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def over() -> None:
+            is_late = loop.time() - deadline > _PUNCTUAL_S
+            limit.reschedule(loop.time() + (_READ_WHAT_CAME_S if is_late else 0))
+
+        timer = loop.call_at(deadline, over)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def open_transport(context: ssl.SSLContext) -> AiohttpTransport:
