@@ -30,6 +30,8 @@ SQLITE_BUSY_TIMEOUT_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 5
 #: No statement of ours takes longer on a healthy server; a longer one must not hold a worker.
 STATEMENT_TIMEOUT_S: Final = 60
+#: A process that is stopped within a transaction holds its rows; after this long the server frees them.
+IDLE_TRANSACTION_TIMEOUT_S: Final = 10
 
 _MIGRATIONS: Final = Path(models.migrations.__file__).parent
 
@@ -43,7 +45,10 @@ def make_engine(url: str, *, pool_size: int = 8) -> Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed)
-    timeouts = f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={STATEMENT_TIMEOUT_S // 2}s"
+    timeouts = (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={STATEMENT_TIMEOUT_S // 2}s "
+        f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_S}s"
+    )
     return create_engine(
         parsed,
         pool_size=pool_size,
