@@ -115,9 +115,9 @@ class Applier:
         decision = decide(TokenFacts(file_fp=file_fp, stored_fp=None, source_fp=None, same=False))
         # Without an access token there is nothing to publish, and no generation yet.
         self._take(opened, entry, provider, new_generation=entry.access_token is not None, now=now)
-        account.source_fp = file_fp
+        status = Status.ACTIVE if account.refresh_enabled else Status.DISABLED
+        opened.set_columns(source_fp=file_fp, status=status)
         self._checker.check(opened, provider)
-        account.status = Status.ACTIVE if account.refresh_enabled else Status.DISABLED
         self._spread.schedule(account, provider, now=now)
         return Applied(account, Outcome.ADDED, decision, None, access_token=entry.access_token)
 
@@ -210,7 +210,7 @@ def configure(opened: Opened, entry: Entry) -> list[str]:
             raise Refused([Problem(name, "an account can't be without it")])
         wanted = field.get_default() if value is None else value
         if getattr(account, name) != wanted:
-            setattr(account, name, wanted)
+            opened.set_columns(**{name: wanted})
             changed.append(name)
     if CLIENT_SECRET in entry.secrets and entry.secrets[CLIENT_SECRET] != opened.get(CLIENT_SECRET):
         opened.set_client_secret(entry.secrets[CLIENT_SECRET])

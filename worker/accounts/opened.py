@@ -47,15 +47,19 @@ class Opened:
                 self._unreadable[CUSTOM_FIELDS] = str(error)
         return self._custom_fields
 
+    def set_columns(self, **values: object) -> None:
+        """Change columns of the account, past SQLAlchemy's change tracking (`models/account.py` says why)."""
+        vars(self.account).update(values)
+
     def set_client_secret(self, secret: Secret | None) -> None:
         self._plain[CLIENT_SECRET] = secret
         self._unreadable.pop(CLIENT_SECRET, None)
-        self.account.client_secret_sealed = self._vault.seal(self.account.id, CLIENT_SECRET, secret)
+        self.set_columns(client_secret_sealed=self._vault.seal(self.account.id, CLIENT_SECRET, secret))
 
     def set_custom_fields(self, custom_fields: Mapping[str, Secret]) -> None:
         self._custom_fields = dict(custom_fields)
         self._unreadable.pop(CUSTOM_FIELDS, None)
-        self.account.custom_fields_sealed = self._vault.seal_custom_fields(self.account.id, custom_fields)
+        self.set_columns(custom_fields_sealed=self._vault.seal_custom_fields(self.account.id, custom_fields))
 
     def set_tokens(self, tokens: TokenSet, *, new_generation: bool, now: float) -> None:
         """Take a token set."""
@@ -66,8 +70,7 @@ class Opened:
         if new_generation:
             self.account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
             return
-        for field in fields(sealed):
-            setattr(self.account, field.name, getattr(sealed, field.name))
+        self.set_columns(**{field.name: getattr(sealed, field.name) for field in fields(sealed)})
 
     def token_fingerprint(self) -> str | None:
         """Give the stored refresh token's fingerprint, or the access token's where there is no other."""
