@@ -128,6 +128,14 @@ def test_nothing_survives_an_up_that_was_killed_and_the_next_one_goes_on(tmp_pat
         assert again.survivors() == []
 
 
+def test_a_setting_that_no_worker_can_start_with_is_said_at_once(tmp_path: Path) -> None:
+    with refreshd(tmp_path, "up", REFRESHD_PROVIDERS_FILE="/no/such/file.yaml") as up:
+        up.family()
+        assert up.wait() == 2
+        assert up.survivors() == []
+    assert "error: REFRESHD_PROVIDERS_FILE: /no/such/file.yaml" in up.output
+
+
 @pytest.mark.parametrize("holds", ["nothing", "a stranger's data"])
 def test_a_redis_that_is_set_is_used_where_it_is_empty(tmp_path: Path, redis_url: str, holds: str) -> None:
     client = redis.Redis.from_url(redis_url)

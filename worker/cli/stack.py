@@ -160,7 +160,12 @@ class Stack:
         return Step("Database", where if before == after else f"{where} (schema brought to {after})")
 
     def start_workers(self, number: int) -> Step:
-        """Start the workers, the one for callbacks, and beat."""
+        """Start the workers, the one for callbacks, and beat.
+
+        Raises:
+            SettingsError: a setting that would end every worker as soon as it starts.
+        """
+        self.stores.providers  # noqa: B018  (it reads the file of REFRESHD_PROVIDERS_FILE)
         with reading(self.stores.engine) as connection:
             self._workers_since = database_now(connection)
         for each in range(1, number + 1):
