@@ -24,7 +24,7 @@ from worker.io.provider_content import Content
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.provider_tls import Trust
-from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, open_transport
+from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, open_transport, until
 
 #: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
 _TIMES: Final = frozenset({Fault.TIMEOUT, Fault.NOT_SENT})
@@ -80,7 +80,7 @@ class EndpointClient:
         sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
         unset = SENDING.set(sending)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with until(deadline):
                 response = await self._transport.handle_async_request(wire)
                 content = await Content().read(response)
         except WIRE_ERRORS as error:
