@@ -7,6 +7,7 @@ everything that refreshes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -56,6 +57,8 @@ T = TypeVar("T")
 
 #: SQL threads of a process on PostgreSQL. SQLite has one writer, so one thread is the fastest there.
 SQL_THREADS: Final = 4
+#: New objects before the garbage collector looks for cycles: a few groups' worth.
+GC_THRESHOLD: Final = 50_000
 #: Where a refresh of an account of unknown provider starts from.
 GENERIC: Final = "generic"
 
@@ -164,6 +167,7 @@ class Runtime(Stores):
         self.offload = Offload(1 if is_sqlite(self.engine) else SQL_THREADS)
         self.run(self._compose())
         self._warn_of_skew()
+        _spare_the_collector()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the event loop and wait for it in this thread."""
@@ -276,6 +280,17 @@ class Runtime(Stores):
             log.warning(
                 "clock_skew", seconds=round(skew_s, 1), remedy="synchronize this machine's clock (NTP)"
             )
+
+
+def _spare_the_collector() -> None:
+    """Keep what was imported out of every garbage collection, and collect less often.
+
+    A refresh makes some hundred objects that die by their reference counts. Looking for cycles every 700 of them,
+    through everything that is loaded, was a seventh of a refresh's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
 
 
 _lock = threading.Lock()

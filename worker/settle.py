@@ -174,7 +174,10 @@ class Settler:
         events = [event for waiting in kept for event in waiting.settling.events]
         cleared = [w.settling.closing.account.id for w in batch if w.stashed]
         try:
-            await self._shelf.put(publications, events)
+            leases = {
+                p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
+            }
+            await self._shelf.put(publications, events, leases=leases)
             if cleared:
                 await self._stash.clear(cleared)
             self._published += [(p.account, p.state.generation) for p in publications if p.token is not None]

@@ -21,6 +21,11 @@ RENEW_SHARE: Final = 1 / 3
 _RELEASE: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 )
+#: KEYS: lease, stash. ARGV: token, time in ms. Gives nothing where somebody holds it, else {stash or false}.
+_ACQUIRE: Final = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+return {redis.call('GET', KEYS[2])}
+"""
 _RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 
 
@@ -35,6 +40,7 @@ class Leases:
         self._holder = f"{holder}/{secrets.token_hex(8)}"
         self._numbers = itertools.count()
         self._held: dict[str, str] = {}
+        self._acquire = redis.register_script(_ACQUIRE)
         self._release = redis.register_script(_RELEASE)
         self._renew = redis.register_script(_RENEW)
         self._renewer: asyncio.Task[None] | None = None
@@ -48,17 +54,21 @@ class Leases:
         pipeline = self._redis.pipeline(transaction=False)
         tokens = [f"{self._holder}/{next(self._numbers)}" for _ in accounts]
         for account, token in zip(accounts, tokens, strict=True):
-            pipeline.set(self._keys.lock(account), token, nx=True, px=self._lease_ms)
-            pipeline.get(self._keys.stash(account))
+            keys = [self._keys.lock(account), self._keys.stash(account)]
+            await self._acquire(keys=keys, args=[token, self._lease_ms], client=pipeline)
         replies = await answered(pipeline.execute())
         taken: dict[str, str | None] = {}
-        for account, token, got, stash in zip(accounts, tokens, replies[::2], replies[1::2], strict=True):
-            if got:
+        for account, token, reply in zip(accounts, tokens, replies, strict=True):
+            if reply is not None:
                 self._held[account] = token
-                taken[account] = stash
+                taken[account] = reply[0]
         if taken and (self._renewer is None or self._renewer.done()):
             self._renewer = asyncio.create_task(self._keep_renewing())
         return taken
+
+    def hand_over(self, account: str) -> tuple[str, str]:
+        """Give the key and token of a lease to whoever ends it together with something else."""
+        return self._keys.lock(account), self._held.pop(account, "")
 
     async def release(self, accounts: Iterable[str]) -> None:
         """Give leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""

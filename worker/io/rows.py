@@ -42,11 +42,9 @@ def execute(
 
 def storable(value: Any) -> Any:
     """Give a text as both databases can keep it; anything else as it is."""
-    if isinstance(value, str) and not value.isascii():
-        return value.translate(_UNSTORABLE)
-    if isinstance(value, str) and "\0" in value:
-        return value.replace("\0", "")
-    return value
+    if type(value) is not str or (value.isascii() and "\0" not in value):
+        return value
+    return value.translate(_UNSTORABLE)
 
 
 def _table(connection: Connection, columns: Columns) -> str:

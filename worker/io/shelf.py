@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -17,10 +18,12 @@ from worker.io.redis import answered
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
 
-#: KEYS: token, account. ARGV: generation, end of the token in ms (0: none known), the account's fields and the
-#: token's as JSON arrays of names and values, the channel of announcements (empty: say nothing), the account.
+#: KEYS: token, account, lease. ARGV: generation, end of the token in ms (0: none known), the account's fields and the
+#: token's as JSON arrays of names and values, the channel of announcements, the account,
+#: the lease's token (empty: no lease to end).
 #: Writes unless Redis has seen a newer generation.
 _PUBLISH: Final = """
+if ARGV[7] ~= '' and redis.call('GET', KEYS[3]) == ARGV[7] then redis.call('DEL', KEYS[3]) end
 local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or '-1')
 if seen > tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
@@ -28,7 +31,7 @@ redis.call('HSET', KEYS[2], unpack(cjson.decode(ARGV[3])))
 redis.call('HSET', KEYS[1], unpack(cjson.decode(ARGV[4])))
 local ends = tonumber(ARGV[2])
 if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
-if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6] .. ' ' .. ARGV[1]) end
+redis.call('PUBLISH', ARGV[5], ARGV[6] .. ' ' .. ARGV[1])
 return 1
 """
 #: KEYS: account. ARGV: generation, the account's fields. States change; the token on the shelf stays.
@@ -101,6 +104,10 @@ class Event:
         return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}
 
 
+#: What is published without a lease: by reconcile, and by people's edits.
+NO_LEASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+
+
 class Shelf:
     """Writes what connectors read."""
 
@@ -111,9 +118,18 @@ class Shelf:
         self._state = redis.register_script(_STATE)
 
     async def put(
-        self, publications: Sequence[Publication], events: Sequence[Event] = (), *, announce: bool = True
+        self,
+        publications: Sequence[Publication],
+        events: Sequence[Event] = (),
+        *,
+        leases: Mapping[str, tuple[str, str]] = NO_LEASES,
     ) -> None:
         """Publish in one round trip; each account is written as a whole or, where Redis has a newer one, not.
+
+        Args:
+            publications: what to write.
+            events: what to add to the stream.
+            leases: account -> key and token of a lease that ends as its token is published.
 
         Raises:
             RedisError: Redis is away; SQL knows what it lacks.
@@ -121,7 +137,6 @@ class Shelf:
         if not publications and not events:
             return
         pipeline = self._redis.pipeline(transaction=False)
-        channel = self._keys.announce if announce else ""
         for publication in publications:
             account, state, token = publication.account, publication.state, publication.token
             keys = [self._keys.account(account)]
@@ -129,15 +144,17 @@ class Shelf:
             if token is None:
                 await self._state(keys=keys, args=[state.generation, *fields], client=pipeline)
                 continue
+            lock, lease = leases.get(account) or (self._keys.lock(account), "")
             await self._publish(
-                keys=[self._keys.token(account), *keys],
+                keys=[self._keys.token(account), *keys, lock],
                 args=[
                     state.generation,
                     _end_ms(token),
                     json.dumps(fields),
                     json.dumps(_flat(token.to_hash())),
-                    channel,
+                    self._keys.announce,
                     account,
+                    lease,
                 ],
                 client=pipeline,
             )
