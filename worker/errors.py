@@ -14,6 +14,8 @@
         ├── KeyMissing            1   a sealed value names a key that is not configured
         └── SealBroken            1   a sealed value was cut, changed, or copied from another place
 
+A package that has an error of its own puts it under one of these, so that it ends with the right exit code.
+
 A message says what is wrong, where, and what to do about it; it never holds a secret.
 """
 

@@ -13,6 +13,7 @@ from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.explain import explain
 from worker.cli.history import history
+from worker.cli.interrupts import INTERRUPTED
 from worker.cli.keys import keys_app
 from worker.cli.providers import providers_app
 from worker.cli.refresh import refresh
@@ -21,9 +22,6 @@ from worker.cli.token import token
 from worker.cli.up import up
 from worker.errors import RefreshdError
 from worker.events import configure_logging
-
-#: A shell's exit code of a command that Ctrl-C ended (128 + SIGINT).
-INTERRUPTED = 130
 
 _EPILOG = (
     "Exit codes: 0 ok; 1 done, with failures; 2 usage; 3 unknown account; 4 database or Redis unreachable; "
