@@ -45,6 +45,10 @@ class Grant(StrEnum):
     SELF_SIGNED = "self_signed"  # no call: a JWT that the account's own key signs is the access token
 
 
+#: Grants that begin with somebody's consent.
+WITH_CONSENT: Final = frozenset({Grant.REFRESH_TOKEN, Grant.ACCESS_TOKEN})
+
+
 class ClientAuth(StrEnum):
     """How the client proves who it is (RFC 6749 section 2.3, RFC 7523, RFC 8705)."""
 
@@ -147,6 +151,8 @@ class Provider(BaseModel):
     """The scope without which no refresh token is given: asked for beside whatever else."""
     authorize_params: Mapping[str, str | None] = Field(default_factory=dict)
     """Parameters of the consent page to add or to change (templates), or to leave out (null)."""
+    redirect_fields: Mapping[str, str] = Field(default_factory=dict)
+    """Parameters that the redirect brings beside the code -> custom fields of the account that keep them."""
 
     # --- the response --------------------------------------------------------------------------------
     response: ResponseShape = ResponseShape()

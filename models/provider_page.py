@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from models.error_rule import Contains, ErrorRule, Scalar
 from models.presets import load_presets
-from models.provider import ClientAuth, Grant, OldAccessToken, ParamsIn, Provider
+from models.provider import WITH_CONSENT, ClientAuth, Grant, OldAccessToken, ParamsIn, Provider
 from models.provider_needs import needed
 from models.response_shape import ResponseShape
 
@@ -57,7 +57,9 @@ a value. An account may set any knob otherwise for itself.
 A standard request is a form by POST with `client_id` and `client_secret` in it (RFC 6749 section 6); what differs is
 named by its knob. Where the response names a lifetime, that counts, and the one here stands in for it otherwise. A
 refresh token that `rotates` is replaced by each refresh; "unused" is how long it lives if nobody uses it, "at most" how
-long after the consent, used or not. What an account needs is given beside its `client_id`, `client_secret` and
+long after the consent, used or not. Where `accounts authorize` is named, it obtains the first grant by itself
+(`refreshd accounts authorize --help`); elsewhere it does so once the account is given an `authorize_url` or a
+`device_url`. What an account needs is given beside its `client_id`, `client_secret` and
 `refresh_token`.
 
 """
@@ -187,6 +189,8 @@ def _refresh_token(preset: Provider) -> Iterator[str]:
 def _good_to_know(preset: Provider) -> Iterator[str]:
     if preset.notes:
         yield _text(preset.notes)
+    if preset.authorize_url is not None and preset.grant in WITH_CONSENT:
+        yield f"First grant: `accounts authorize`{', also `--device`' if preset.device_url else ''}."
     if preset.publish_fields:
         yield f"Publishes {', '.join(map(_code, preset.publish_fields))}."
     yield from (_rule(rule) for rule in preset.error_rules)

@@ -13,7 +13,8 @@ from tests.oidc.browser import Browser
 from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.server import AuthorizationServer
-from worker.runtime import Runtime
+from worker.io.vault import Vault
+from worker.runtime import Runtime, load_cipher
 
 _OFFLINE = 'authorize_params={"prompt": "consent"}'
 
@@ -192,3 +193,16 @@ def test_ctrl_c_ends_the_wait_cleanly(server: AuthorizationServer, deployment: D
     assert ran.stderr.endswith("Nothing was stored.\n")
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
+
+
+def test_what_the_redirect_tells_of_the_account_is_kept(
+    server: AuthorizationServer, deployment: Deployment
+) -> None:
+    words = [*fields(server), 'redirect_fields={"iss": "issuer"}']
+
+    assert deployment.refreshd("accounts", "authorize", "acct", *words, login="alice").exit_code == 0
+
+    stored = deployment.stored("acct")
+    assert stored is not None
+    vault = Vault(load_cipher(deployment.settings))
+    assert vault.custom_fields(stored)["issuer"].reveal() == server.issuer

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from models.account import Account, RefreshMethod
-from models.provider import Grant
+from models.provider import WITH_CONSENT
 from models.provider_needs import check
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
@@ -17,8 +17,6 @@ from worker.accounts.opened import Opened
 from worker.io.accounts import blank
 from worker.io.vault import ACCESS_TOKEN, REFRESH_TOKEN, Vault
 
-#: Grants that begin with somebody's consent.
-_WITH_CONSENT: Final = frozenset({Grant.REFRESH_TOKEN, Grant.ACCESS_TOKEN})
 #: Stands where the consent will bring a token, so that only what else is missing is named.
 _TO_COME: Final = Secret("to come")
 
@@ -35,7 +33,7 @@ def request_of(entry: Entry, account: Account | None, *, vault: Vault, checker: 
     request = opened.request(provider)
     if "scope" in entry.of_the_token:
         request = replace(request, scope=entry.text("scope"))
-    if provider.grant not in _WITH_CONSENT:
+    if provider.grant not in WITH_CONSENT:
         raise Refused(
             [Problem("provider", f"{provider.name} asks nobody for consent: its grant is {provider.grant}")]
         )

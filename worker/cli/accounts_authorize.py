@@ -63,7 +63,7 @@ def authorize(
 
     The page of the provider is opened in a browser, which then comes back to a port of this machine (RFC 8252, with PKCE). Register the redirect URI with the provider: most take `http://127.0.0.1` with any port for desktop clients; for others name the registered one with `--redirect-uri`. An account that exists keeps its settings and its generation, and is refreshed again if it had to be authorized anew.
 
-    Examples: `authorize acme-1 provider=google client_id=ID client_secret scope=https://www.googleapis.com/auth/drive.readonly`; `authorize acme-1`; `authorize acme-2 provider=microsoft client_id=ID client_auth=none --device`.
+    Examples: `authorize acme-1 provider=google client_id=ID client_secret scope=https://www.googleapis.com/auth/drive.readonly`; `authorize acme-1`; `authorize acme-2 provider=microsoft-entra client_id=ID client_auth=none --device`.
     """
     fields = fields_of(words or [])
     taken = sorted(name for name in fields if name.strip().casefold() in _TO_COME | {"id"})
@@ -79,6 +79,7 @@ def authorize(
             ) as consent:
                 granted = _granted(consent, request, device=device, redirect_uri=redirect_uri, pastes=paste)
                 issued_at = consent.issued_at
+                entry.custom_fields |= consent.told
             _check_offline(request, granted)
             entry = with_grant(entry, granted, asked_scope=scope_of(request), issued_at=issued_at)
             applied = _store(desk, entry)

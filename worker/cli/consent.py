@@ -9,6 +9,7 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
-from models.token import TokenResponse
+from models.token import Secret, TokenResponse
 from worker.cli.output import duration, err
 from worker.errors import RefreshdError, UsageError
 from worker.io.clock import Clock
@@ -70,6 +71,8 @@ class Consent:
         self._runner = asyncio.Runner()
         #: When the tokens were asked for, epoch seconds.
         self.issued_at = 0.0
+        #: What the redirect told of the account, to keep among its custom fields.
+        self.told: dict[str, Secret] = {}
 
     def in_browser(self, request: RefreshRequest, *, redirect_uri: str | None, pastes: bool) -> TokenResponse:
         """Ask by authorization code with PKCE.
@@ -97,6 +100,9 @@ class Consent:
             parameters = _pasted(asking.state)
         if "error" in parameters:
             raise NoConsent(_refusal(parameters["error"], parameters.get("error_description")))
+        wanted = request.provider.redirect_fields
+        self.told = {field: Secret(parameters[name]) for name, field in wanted.items() if name in parameters}
+        request = replace(request, custom_fields={**request.custom_fields, **self.told})
         return self._tokens(self._call(code_request(request, asking, parameters["code"])))
 
     def on_another_device(self, request: RefreshRequest) -> TokenResponse:
