@@ -16,8 +16,10 @@ import select
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -63,6 +65,8 @@ def main(options: str, descriptor: int) -> NoReturn:
     wanted = json.loads(options)
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a module prints is no report
+    # A line at a time: in order with what is logged, and there even if the run is killed.
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     confinement.confine_template()
@@ -113,6 +117,8 @@ class Template:
         if process.pid == 0:
             try:
                 self._become(callback, command, folder, descriptors, limit)
+            except BaseException:  # noqa: BLE001  (it is told with the output; this process never goes on as a template)
+                traceback.print_exc()
             finally:
                 os._exit(1)
         for descriptor in descriptors:
