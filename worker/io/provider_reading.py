@@ -27,7 +27,7 @@ _REQUEST_ID_HEADERS: Final = (
     "x-amzn-requestid", "x-trace-id", "cf-ray",
 )  # fmt: skip
 _REQUEST_ID_FIELDS: Final = ("trace_id", "correlation_id", "request_id", "requestId")
-#: Where a failure holds its code if not where the provider's data says: HubSpot's `status`.
+#: Where a failure holds its code if not where the provider's data says: HubSpot's `status`, Notion's `code`.
 _KIN_OF_ERROR: Final = ("status", "code")
 _NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 #: What text columns and JSON can't hold: controls and lone surrogates.
@@ -63,7 +63,7 @@ def _failure(
     redaction = Redaction.of(request)
     code = first_value(body.fields, shape.error)
     if code is None and not response.is_success:
-        code = first_value(body.fields, _KIN_OF_ERROR)
+        code = _kin_of_error(body.fields)
     error = as_words(code, _CODE_MAX, redaction)
     description = as_words(first_value(body.fields, shape.error_description), _WORDS_MAX, redaction)
     if response.has_redirect_location:
@@ -83,6 +83,13 @@ def _failure(
         request=shown,
         spent=error is None and (response.is_server_error or response.is_success),
     )
+
+
+def _kin_of_error(fields: Mapping[str, object]) -> object:
+    """Give a word rather than a number, which mostly is the HTTP status once more."""
+    found = [value for name in _KIN_OF_ERROR if (value := first_value(fields, (name,))) is not None]
+    words = [value for value in found if isinstance(value, str) and not value.strip().isdigit()]
+    return next(iter(words or found), None)
 
 
 def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | None:
