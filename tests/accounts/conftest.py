@@ -213,3 +213,16 @@ def refresh_token(database_url: str) -> Callable[[str], str | None]:
         return secret.reveal() if secret else None
 
     return stored
+
+
+@pytest.fixture
+def three(refreshd: Refreshd, file: Callable[..., Path]) -> None:
+    """Three accounts: one of each way to be refreshed, one of them disabled."""
+    path = file(
+        acme("a", issued_at=NOW, expires_in=10**8, scope="x"),
+        acme("b", provider="other", refresh_method="url_query", refresh_enabled=False),
+        acme(
+            "c", refresh_method="callback", callback="mine", **{"custom_fields.key": "hush", "margin_s": 30}
+        ),
+    )
+    assert refreshd("accounts", "import", str(path)).exit_code == 0

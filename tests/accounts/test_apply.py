@@ -76,8 +76,7 @@ def test_the_times_of_a_token_follow_from_what_is_known(
 
 
 def test_a_preset_knows_what_a_row_leaves_out(desk: Desk) -> None:
-    row = acme(provider="google", token_url=None, default_lifetime_s=1800, issued_at=NOW)
-    assert desk.add(row).account.expires_at == NOW + 1800
+    assert desk.add(acme(default_lifetime_s=1800, issued_at=NOW)).account.expires_at == NOW + 1800
     assert desk.add(acme(never_expires=True, issued_at=NOW, expires_in=10)).account.expires_at is None
 
 

@@ -15,4 +15,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_examples_are_accounts_and_all_the_same(refreshd: Refreshd, first: str, second: str) -> None:
     ran = refreshd("accounts", "import", str(EXAMPLES / f"accounts.{first}"), "--json")
     assert (ran.exit_code, ran.json["added"], ran.json["errors"]) == (0, 6, [])
-    assert refreshd("accounts", "import", str(EXAMPLES / f"accounts.{second}"), "--json").json["unchanged"] == 6
+    assert (
+        refreshd("accounts", "import", str(EXAMPLES / f"accounts.{second}"), "--json").json["unchanged"] == 6
+    )
