@@ -6,10 +6,9 @@ import threading
 from typing import Final
 
 from sqlalchemy import text
-from sqlmodel import Session
 
 from benchmarks.chaos.losses import Losses
-from models.account import Account, SealedTokens, Status, fingerprint
+from models.account import Status, fingerprint
 from models.token import Secret
 from tests.acceptance.grants import Call, access_token, refresh_token
 from tests.acceptance.world import World
@@ -17,6 +16,14 @@ from worker.errors import DatabaseUnreachable
 from worker.io.database import database_now, reading, writing
 
 LOOK_EVERY_S: Final = 1.0
+
+_CONSENT: Final = """
+UPDATE account SET access_token_sealed = :access, refresh_token_sealed = :refresh, refresh_fp = :fp,
+ issued_at = :now, expires_at = :ends, generation = generation + 1, config_version = config_version + 1,
+ next_refresh_at = :now, plan_at = :now, status = 'active', reason = NULL, status_at = :now, failures = 0,
+ claim_attempt = NULL, claim_until = NULL
+WHERE id = :id
+"""
 
 
 class Records:
@@ -89,20 +96,17 @@ class Records:
         self._losses.mourning.add(account_id)
         serial = world.provider.grants[account_id].consent()
         access, refresh = Secret(access_token(account_id, serial)), Secret(refresh_token(account_id, serial))
-        with writing(world.stores.engine) as connection, Session(connection) as session:
+        vault = world.stores.vault
+        with writing(world.stores.engine) as connection:
             now = database_now(connection)
-            account = session.get_one(Account, account_id, with_for_update=True)
-            vault = world.stores.vault
-            sealed = SealedTokens(
-                access_token_sealed=vault.seal(account_id, "access_token", access),
-                refresh_token_sealed=vault.seal(account_id, "refresh_token", refresh),
-                refresh_fp=fingerprint(refresh),
-                token_type="Bearer",
-                scope=None,
-                issued_at=now,
-                expires_at=now + world.provider.lifetime_s,
-                refresh_token_expires_at=None,
-                extra="{}",
+            connection.execute(
+                text(_CONSENT),
+                {
+                    "id": account_id,
+                    "access": vault.seal(account_id, "access_token", access),
+                    "refresh": vault.seal(account_id, "refresh_token", refresh),
+                    "fp": fingerprint(refresh),
+                    "now": now,
+                    "ends": now + world.provider.lifetime_s,
+                },
             )
-            account.refreshed(sealed, next_refresh_at=now, due_reason="consent", jitter=0.5, now=now)
-            session.flush()

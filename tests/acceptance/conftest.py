@@ -44,3 +44,15 @@ def world(make_world: MakeWorld, database_url: str, redis_url: str) -> World:
 def fleet(world: World, tmp_path: Path) -> Iterator[Fleet]:
     with Fleet(world.environment, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def sqlite_world(make_world: MakeWorld, sqlite_url: str, redis_url: str) -> World:
+    """A world for what does not depend on the database."""
+    return make_world(sqlite_url, redis_url, requests_per_s="1000")
+
+
+@pytest.fixture
+def sqlite_fleet(sqlite_world: World, tmp_path: Path) -> Iterator[Fleet]:
+    with Fleet(sqlite_world.environment, tmp_path) as made:
+        yield made

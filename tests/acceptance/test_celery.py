@@ -1,0 +1,110 @@
+"""Celery as its users know it: pools, queues, remote control, and messages that nobody of ours sent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, Final
+
+import pytest
+
+from tests.acceptance.fleet import ROOT, Fleet
+from tests.acceptance.waiting import wait_until
+from tests.acceptance.world import World
+from worker.io.redis import connect
+
+#: The keyword arguments of `refreshd.refresh` that none of ours can be.
+FORGED: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"accounts": None},
+    {"accounts": []},
+    {"accounts": "acct"},
+    {"accounts": [["acct"]]},
+    {"accounts": [["acct", "1"]]},
+    {"accounts": [["acct", True]]},
+    {"accounts": [["acct", 2**70]]},
+    {"accounts": [["acct}{x", 1]]},
+    {"accounts": [["acct\n", 1]]},
+    {"accounts": [["x" * 1_000_000, 1]]},
+    {"accounts": [["acct", 1]] * 2000},
+    {"accounts": [["acct", 1]], "reason": "because"},
+    {"accounts": [["acct", 1]], "reason": ["forced"]},
+    {"accounts": [["nobody", 1]], "reason": "forced"},
+    {"accounts": [["acct", 1]], "verify": False},
+)
+#: What anybody who reaches Redis could push onto a queue: no message at all.
+GARBAGE: Final = (
+    b"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"garbage",
+    b'{"body": 1}',
+    b'{"body": "!", "headers": {}}',
+    b"\xff\x00",
+)
+
+
+def test_forged_messages_do_not_harm_a_worker(world: World, fleet: Fleet) -> None:
+    world.add(["acct"])
+    worker = fleet.worker(concurrency=2).wait_ready()
+    for arguments in FORGED:
+        world.send("refreshd.refresh", arguments, "refresh")
+    world.send("refreshd.unknown", {}, "refresh")
+    world.push([("acct", 1)], queue="refresh")
+
+    wait_until(lambda: world.all_refreshed(["acct"]), "work goes on")
+    wait_until(lambda: not world.stores.redis.exists("refresh"), "everything taken")
+    assert worker.alive
+    assert world.provider.refreshes == 1
+
+
+@pytest.mark.parametrize("raw", GARBAGE)
+def test_garbage_on_a_queue_does_not_end_a_worker(
+    raw: bytes, sqlite_world: World, sqlite_fleet: Fleet
+) -> None:
+    world = sqlite_world
+    world.add(["acct"])
+    worker = sqlite_fleet.worker(concurrency=2).wait_ready()
+    client = connect(world.environment["REFRESHD_REDIS_URL"])
+    client.lpush("refresh", raw)
+    client.close()
+    world.push([("acct", 1)], queue="refresh")
+
+    wait_until(lambda: world.all_refreshed(["acct"]) or not worker.alive, "work goes on")
+    assert worker.alive, worker.said[-2000:]
+
+
+def test_prefork_refreshes_and_takes_callbacks_which_threads_leave(world: World, fleet: Fleet) -> None:
+    world.add(["acct", "other"])
+    fleet.worker("threads").wait_ready()
+    world.push([("acct", 1)], queue="callback")
+    world.push([("other", 1)])
+    wait_until(lambda: world.all_refreshed(["other"]), "the threads worker works")
+    assert world.account("acct").generation == 1
+    assert world.stores.redis.llen("callback") == 1
+
+    fleet.members["threads"].kill()
+    fleet.worker("prefork", pool="prefork", concurrency=2).wait_ready()
+    wait_until(lambda: world.all_refreshed(["acct"]), "the prefork worker takes it")
+    world.push([("acct", 2)])
+    wait_until(lambda: world.all_refreshed(["acct"], beyond=2), "the prefork worker goes on")
+
+
+def test_inspect_ping_is_answered_by_workers_and_beats(sqlite_fleet: Fleet) -> None:
+    worker = sqlite_fleet.worker()
+    beat = sqlite_fleet.beat()
+    sqlite_fleet.wait_ready()
+    wait_until(lambda: "pidbox: Connected" in beat.said, "beat listens")
+
+    answer = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker.app", "inspect", "ping", "--timeout", "5"],
+        cwd=ROOT, env=sqlite_fleet.environment, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+
+    assert f"{worker.name}@acceptance" in answer
+    assert "celerybeat@" in answer
+    assert answer.count("pong") == 2
+    beat.terminate()
+    assert beat.wait_ended(20) == 0
+    assert "Traceback" not in beat.said
