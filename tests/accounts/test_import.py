@@ -85,6 +85,16 @@ def test_every_format_says_the_same(refreshd: Refreshd, tmp_path: Path, suffix: 
     assert (b["refresh_method"], b["status"], float(b["margin_s"])) == ("url_query", "disabled", 30)
 
 
+def test_rows_that_stand_in_one_line_are_all_stored(refreshd: Refreshd, file: Write) -> None:
+    path = file(json.dumps([acme("a"), acme("b"), acme("c c"), acme("b")]), name="accounts.json")
+    ran = refreshd("accounts", "import", str(path), "--json")
+    assert counts(ran) == {"added": 2, "failed": 2}
+    assert [one["reason"][:26] for one in ran.json["errors"]] == [
+        "'c c': 1 to 128 of the cha",
+        "line 1 has this id already",
+    ]
+
+
 def test_the_same_file_twice_changes_nothing(refreshd: Refreshd, file: Write, stores: redis.Redis) -> None:
     path = file(*(acme(f"a-{n}", issued_at=NOW, expires_in=10**8) for n in range(BATCH + 100)))
     assert counts(refreshd("accounts", "import", str(path), "--json")) == {"added": BATCH + 100}

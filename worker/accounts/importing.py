@@ -75,6 +75,7 @@ class Importer:
         self._shelf = shelf
         self._clock = clock
         self._intent = intent
+        #: Where each account of the file stands. A line may hold many: a JSON array often has no line breaks.
         self._lines: dict[str, int] = {}
         self.summary = Summary()
 
@@ -97,40 +98,44 @@ class Importer:
                 entries = self._store(entries)
                 if not entries:
                     break
-            for line, entry in entries.items():
-                self._fail(line, entry.id, [_MOVED])
+            for account in entries:
+                self._fail(self._lines[account], account, [_MOVED])
             self.summary.errors.sort(key=lambda error: error.line)
             self.summary.line = batch[-1].line
             progress(self.summary)
         return self.summary
 
-    def _entries(self, batch: list[Raw]) -> Iterator[tuple[int, Entry]]:
+    def _entries(self, batch: list[Raw]) -> Iterator[tuple[str, Entry]]:
         for raw in batch:
             if raw.row is None:
                 self._fail(raw.line, None, [Problem(ROW, raw.reason)])
                 continue
             account = id_of(raw.row)
-            first = self._lines.setdefault(account, raw.line) if account else raw.line
-            if first != raw.line:
-                self._fail(raw.line, account, [Problem("id", f"line {first} has this id already")])
+            if account in self._lines:
+                reason = f"line {self._lines[account]} has this id already"
+                self._fail(raw.line, account, [Problem("id", reason)])
                 continue
+            if account is not None:
+                self._lines[account] = raw.line
             try:
-                yield raw.line, read_entry(raw.row, cells=raw.cells)
+                entry = read_entry(raw.row, cells=raw.cells)
             except Refused as refused:
                 self._fail(raw.line, account, refused.problems)
+            else:
+                yield entry.id, entry
 
-    def _store(self, entries: dict[int, Entry]) -> dict[int, Entry]:
+    def _store(self, entries: dict[str, Entry]) -> dict[str, Entry]:
         """Store what entries say; gives those whose accounts somebody else changed in between."""
         applied = self._apply(entries)
         adding = [one.account for one in applied.values() if one.outcome is Outcome.ADDED]
         changing = [change_of(one) for one in applied.values() if one.outcome is Outcome.CHANGED]
         stored = self._accounts.save(adding, changing) if adding or changing else set()
-        again: dict[int, Entry] = {}
+        again: dict[str, Entry] = {}
         done: list[Applied] = []
-        for line, one in applied.items():
+        for account, one in applied.items():
             writes = one.outcome in {Outcome.ADDED, Outcome.CHANGED}
-            if writes and one.account.id not in stored:
-                again[line] = entries[line]
+            if writes and account not in stored:
+                again[account] = entries[account]
                 continue
             self.summary.counts[one.outcome] += 1
             if writes:
@@ -140,24 +145,26 @@ class Importer:
         self._publish(done)
         return again
 
-    def _apply(self, entries: dict[int, Entry]) -> dict[int, Applied]:
-        ids = [entry.id for entry in entries.values()]
+    def _apply(self, entries: dict[str, Entry]) -> dict[str, Applied]:
+        ids = list(entries)
         found = self._accounts.find(ids)
         retired = self._accounts.retired([one for one in ids if one not in found])
         held = self._accounts.once_held(list(_differing(entries.values(), found)))
         now = self._clock.now()
-        applied: dict[int, Applied] = {}
-        for line, entry in entries.items():
-            account = found.get(entry.id)
+        applied: dict[str, Applied] = {}
+        for account_id, entry in entries.items():
+            account = found.get(account_id)
             try:
                 if account is None:
-                    applied[line] = self._applier.add(entry, retired=retired.get(entry.id, 0), now=now)
+                    applied[account_id] = self._applier.add(
+                        entry, retired=retired.get(account_id, 0), now=now
+                    )
                 else:
-                    applied[line] = self._applier.change(
-                        entry, account, once_held=entry.id in held, intent=self._intent, now=now
+                    applied[account_id] = self._applier.change(
+                        entry, account, once_held=account_id in held, intent=self._intent, now=now
                     )
             except Refused as refused:
-                self._fail(line, entry.id, refused.problems)
+                self._fail(self._lines[account_id], account_id, refused.problems)
         return applied
 
     def _publish(self, done: list[Applied]) -> None:
