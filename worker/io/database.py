@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 #: SQLite has one writer; others wait this long for their turn before they report a busy database.
 SQLITE_BUSY_TIMEOUT_S: Final = 30
+#: Durable at each commit. The cache holds the rows of 30,000 accounts, and a checkpoint comes every 16 MB instead of
+#: every 4: with the defaults a refresh spent more in reading pages again than in its statements.
+SQLITE_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-65536",
+    "wal_autocheckpoint=4000",
+)
 #: A PostgreSQL that does not take a connection within this time is unreachable.
 CONNECT_TIMEOUT_S: Final = 5
 #: No statement of ours takes longer on a healthy server; a longer one must not hold a worker.
@@ -183,7 +192,7 @@ def _sqlite_engine(url: URL) -> Engine:
         driver: Any = connection
         driver.isolation_level = None  # we say BEGIN ourselves
         cursor = driver.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in SQLITE_PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
