@@ -1,0 +1,94 @@
+"""REFRESHD_CALLBACKS_FILE: endpoints and tasks by name, secrets by reference, every mistake named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.callback_file import EndpointCallback, TaskCallback
+from worker.callbacks.protocol import Described, Known
+from worker.errors import SettingsError
+from worker.io.callback_offer import Offer, Offered, configured_callbacks, queue_of
+from worker.settings import Settings
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def settings_with(tmp_path: Path, text: str) -> Settings:
+    file = tmp_path / "callbacks.yaml"
+    file.write_text(text)
+    return Settings(callbacks_file=file)
+
+
+def test_endpoints_and_tasks_are_read_with_the_secrets_that_they_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_SECRET", SECRET)
+    (tmp_path / "mega").write_text("c2VjcmV0\n")
+    found = configured_callbacks(
+        settings_with(
+            tmp_path,
+            f"""
+            acme: {{url: "https://callbacks.example/acme", secret_env: ACME_SECRET, timeout_s: 20}}
+            mega: {{task: mega.refresh, secret_file: {tmp_path / "mega"}}}
+            """,
+        )
+    )
+    acme, mega = found["acme"], found["mega"]
+    assert isinstance(acme.definition, EndpointCallback)
+    assert (acme.kind, acme.secret, acme.definition.timeout_s) == ("endpoint", SECRET, 20)
+    assert isinstance(mega.definition, TaskCallback)
+    assert (mega.kind, mega.secret, queue_of("mega", mega.definition.queue)) == (
+        "task",
+        "c2VjcmV0",
+        "callback.mega",
+    )
+    assert SECRET not in repr(found)
+
+
+def test_no_file_is_no_callbacks() -> None:
+    assert configured_callbacks(Settings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a list", "callbacks by name are expected"),
+        ("acme: [", "can't be read"),
+        ("acme: {}", "acme: either a url or a task is expected"),
+        ("acme: {url: u, task: t, secret_env: S}", "acme: either a url or a task is expected"),
+        ("acme: {url: u}", "acme: entry: one of secret_env and secret_file is expected"),
+        ("acme: {url: u, secret_env: A, secret_file: B}", "one of secret_env and secret_file is expected"),
+        ("acme: {url: u, secret: whsec_abc}", "acme: secret: Extra inputs are not permitted"),
+        ("acme: {url: u, secret_env: S, timeout_s: -1}", "acme: timeout_s: Input should be greater than 0"),
+        ("acme: {url: u, secret_env: NOT_SET_ANYWHERE}", "NOT_SET_ANYWHERE (secret_env) is not set"),
+        ("acme: {url: u, secret_file: /not/there}", "acme: secret_file can't be read"),
+        ("'a b': {url: u, secret_env: S}", "'a b' is no name for a callback"),
+        ("acme: {url: ''}\nmega: {task: ''}", "mega: "),
+    ],
+)
+def test_a_mistake_is_named_by_entry_and_field(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        configured_callbacks(settings_with(tmp_path, text))
+    assert words in str(raised.value)
+    assert "REFRESHD_CALLBACKS_FILE" in str(raised.value)
+    assert "whsec_abc" not in str(raised.value)
+
+
+def test_a_name_that_is_taken_twice_is_the_files_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_SECRET", SECRET)
+    configured = configured_callbacks(
+        settings_with(tmp_path, "acme: {url: 'https://c.example/a?key=1', secret_env: ACME_SECRET}")
+    )
+    described = Described(
+        {"acme": Known("acme", "acme.py:3"), "other": Known("other", "acme.py:9", 4)}, {}, ()
+    )
+    offer = Offer.of(configured, described)
+    assert offer.callbacks == {
+        "acme": Offered("endpoint", "https://c.example/a"),
+        "other": Offered("python", "acme.py:9", 4),
+    }
+    assert offer.problems == {"acme": "stands in REFRESHD_CALLBACKS_FILE and at acme.py:3: the file's is run"}

@@ -1,0 +1,68 @@
+"""Which running worker knows which callbacks: said by each, believed for a minute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.acceptance.waiting import wait_until
+from worker.announcing import Announcer
+from worker.io.callback_offer import Offer, Offered
+from worker.io.callback_presence import BELIEVED_S, Presence
+from worker.io.redis import connect
+from worker.settings import Settings
+
+OFFER = Offer({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    client.close()
+
+
+def test_what_a_worker_says_is_what_others_read(redis: Redis) -> None:
+    presence = Presence(redis, "refreshd:")
+    presence.announce("callback@a", OFFER)
+    presence.announce("callback@b", Offer())
+    assert presence.offers() == {"callback@a": OFFER, "callback@b": Offer()}
+    presence.withdraw("callback@b")
+    assert presence.offers() == {"callback@a": OFFER}
+
+
+def test_a_worker_that_has_been_silent_is_gone(redis: Redis) -> None:
+    presence = Presence(redis, "refreshd:")
+    presence.announce("callback@a", OFFER)
+    said = json.loads(str(redis.hget("refreshd:callbacks", "callback@a")))
+    redis.hset("refreshd:callbacks", "callback@a", json.dumps({**said, "at": said["at"] - BELIEVED_S - 1}))
+
+    assert presence.offers() == {}
+    presence.announce("callback@b", OFFER)
+    assert redis.hkeys("refreshd:callbacks") == ["callback@b"]
+
+
+@pytest.mark.parametrize(
+    "said", ["", "[]", "{}", '{"at": 1, "callbacks": {"a": {"colour": "red"}}, "problems": {}}']
+)
+def test_what_another_release_says_in_another_form_is_passed_over(redis: Redis, said: str) -> None:
+    redis.hset("refreshd:callbacks", "callback@new", said)
+    assert Presence(redis, "refreshd:").offers() == {}
+
+
+@pytest.mark.usefixtures("module_path")
+def test_a_worker_says_what_its_modules_register_and_takes_it_back(settings: Settings, redis: Redis) -> None:
+    presence = Presence(redis, settings.redis_prefix)
+    announcer = Announcer(settings, "callback@here")
+    announcer.start()
+    wait_until(lambda: "callback@here" in presence.offers(), "the announcement")
+
+    offered = presence.offers()["callback@here"].callbacks["sleeps"]
+    assert (offered.kind, offered.timeout_s) == ("python", 0.3)
+    assert Path(offered.where.partition(":")[0]).name == "wild_callbacks.py"
+    announcer.stop()
+    assert presence.offers() == {}
