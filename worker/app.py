@@ -26,8 +26,9 @@ from worker.io.broker import TRANSPORT_OPTIONS, broker_url, reuse_clients, survi
 from worker.io.callback_offer import configured_callbacks
 from worker.liveness import Liveness
 from worker.plan import MESSAGE_EXPIRES_S
-from worker.runtime import Stores, close_runtime, run_callbacks_here
+from worker.runtime import close_runtime, run_callbacks_here
 from worker.settings import Settings, load_settings
+from worker.stores import Stores
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
@@ -36,6 +37,7 @@ PRUNE_INTERVAL_S: Final = 600
 STUCK_AFTER_S: Final = 300
 
 survive_lost_connections()
+survive_garbage()
 reuse_clients()
 
 

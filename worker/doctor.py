@@ -21,7 +21,7 @@ from worker.io.broker import VISIBILITY_TIMEOUT_S
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import head_revision, is_sqlite, reading
 from worker.io.fleet import sealed_with, uses_callbacks
-from worker.runtime import Stores
+from worker.stores import Stores
 
 #: `UPDATE ... FROM` came with 3.33, RETURNING with 3.35.
 SQLITE_MIN: Final = (3, 35)

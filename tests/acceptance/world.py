@@ -19,8 +19,8 @@ from tests.acceptance.provider import ScriptedProvider
 from worker.io.broker import broker_url
 from worker.io.cipher import generate_key
 from worker.io.database import database_now, writing
-from worker.runtime import Stores
 from worker.settings import Settings
+from worker.stores import Stores
 
 
 class World:

@@ -26,7 +26,7 @@ from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.database import make_engine, writing
 from worker.io.provider_request import RequestBuilder
 from worker.io.vault import Vault
-from worker.runtime import Providers
+from worker.stores import Providers
 
 NOW = 1_790_000_000.0
 KEY = generate_key()

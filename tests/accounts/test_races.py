@@ -18,8 +18,8 @@ from worker.accounts.publish import CommandShelf
 from worker.accounts.source import Raw
 from worker.io.accounts import Accounts
 from worker.io.clock import Clock
-from worker.runtime import Stores
 from worker.settings import load_settings
+from worker.stores import Stores
 
 Rotate = Callable[..., None]
 Stored = Callable[[str], str | None]

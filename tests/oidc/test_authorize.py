@@ -14,7 +14,8 @@ from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.server import AuthorizationServer
 from worker.io.vault import Vault
-from worker.runtime import Runtime, load_cipher
+from worker.runtime import Runtime
+from worker.stores import load_cipher
 
 _OFFLINE = 'authorize_params={"prompt": "consent"}'
 

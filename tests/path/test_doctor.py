@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from tests.path.conftest import Bench
 from worker.doctor import Level, examine
 from worker.io.cipher import generate_key
-from worker.runtime import Stores
 from worker.settings import Settings
+from worker.stores import Stores
 
 ALL: Mapping[str, Sequence[str]] = {"celery@one": ["control", "refresh", "urgent"]}
 

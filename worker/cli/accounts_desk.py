@@ -15,7 +15,7 @@ from worker.cli.output import err, stores
 from worker.io.accounts import Accounts
 from worker.io.provider_request import RequestBuilder
 from worker.policy.budget import ASSUMED_REQUESTS_PER_S
-from worker.runtime import Stores
+from worker.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from worker.io.provider_request import RequestBuilder
 from worker.io.stash import Stash
 from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
-from worker.runtime import Stores
+from worker.stores import Stores
 
 QUEUES = ("urgent", "control", "refresh", "callback")
 #: Entries of the history that a diagnosis looks at.

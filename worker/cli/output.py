@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from worker.io.clock import wall_clock
-from worker.runtime import Stores
 from worker.settings import load_settings
+from worker.stores import Stores
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -19,7 +19,7 @@ from worker.cli.output import err, out, print_json, stores
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
 from worker.io.database import database_now, reading
 from worker.policy.gate import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
-from worker.runtime import Stores
+from worker.stores import Stores
 
 #: What the command says of an account whose message is on its way and was not waited for.
 QUEUED = "queued"

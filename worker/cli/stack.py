@@ -28,8 +28,8 @@ from worker.io.folder_lock import FolderLock
 from worker.io.ports import LOOPBACK, is_free_port
 from worker.io.private_file import private_folder, read_or_make
 from worker.io.redis import connect, in_words
-from worker.runtime import Stores, make_key
 from worker.settings import Settings
+from worker.stores import Stores, make_key
 
 #: Hosts whose token URL may be http: this machine's own.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")

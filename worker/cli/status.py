@@ -20,7 +20,7 @@ from worker.cli.output import ago_or_in, duration, out, print_json, stores
 from worker.cli.workers import alive_workers
 from worker.errors import SettingsError
 from worker.io.fleet import Fleet, look
-from worker.runtime import Stores
+from worker.stores import Stores
 
 _STYLES = {
     Status.ACTIVE: "green",

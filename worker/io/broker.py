@@ -1,12 +1,14 @@
-"""Celery's broker on Redis: options that held through outages, and one repair of kombu 5.7."""
+"""Celery's broker on Redis: options that held through outages, and two repairs of kombu 5.7."""
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import Any, Final
 
-from kombu.transport.redis import Channel
+from kombu.transport.redis import Channel, Transport
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from worker.events import log
 from worker.io.redis import SOCKET_OPTIONS
 
 #: A message that is not acknowledged within this time is delivered again. More than twice the longest task:
@@ -24,6 +26,11 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
 }
 
 
+#: kombu's classes, whose methods below are their own business and in no stub.
+_CHANNEL: Any = Channel
+_TRANSPORT: Any = Transport
+
+
 def broker_url(redis_url: str) -> str:
     """Give the URL of a Redis in kombu's words: a unix socket is `redis+socket://` there."""
     if redis_url.startswith("unix://"):
@@ -38,7 +45,7 @@ def survive_lost_connections() -> None:
     transport, which fails with an AttributeError that ends the worker. Raised as the connection error that it
     is, it is handled like any other (tests/acceptance/test_redis_outage.py). docs/decisions has the story.
     """
-    original = Channel._connparams  # noqa: SLF001
+    original = _CHANNEL._connparams  # noqa: SLF001
     if getattr(original, "repaired", False):
         return
 
@@ -48,7 +55,7 @@ def survive_lost_connections() -> None:
         return original(self, asynchronous=asynchronous)
 
     connparams.repaired = True  # type: ignore[attr-defined]
-    Channel._connparams = connparams  # noqa: SLF001
+    _CHANNEL._connparams = connparams  # noqa: SLF001
 
 
 def reuse_clients() -> None:
@@ -57,7 +64,7 @@ def reuse_clients() -> None:
     A client of redis-py 8 takes longer to make than most commands take to run. Connections come from the channel's
     pool either way.
     """
-    original = Channel._create_client  # noqa: SLF001
+    original = _CHANNEL._create_client  # noqa: SLF001
     if getattr(original, "kept", False):
         return
 
@@ -70,4 +77,36 @@ def reuse_clients() -> None:
         return client
 
     create_client.kept = True  # type: ignore[attr-defined]
-    Channel._create_client = create_client  # noqa: SLF001
+    _CHANNEL._create_client = create_client  # noqa: SLF001
+
+
+def survive_garbage() -> None:
+    """Keep a worker alive that takes something from a queue which is no message.
+
+    Whoever may write to Redis can push anything; kombu 5.7 lets it end the process, one a piece.
+    """
+    read, deliver = _CHANNEL._brpop_read, _TRANSPORT._deliver  # noqa: SLF001
+    if getattr(deliver, "repaired", False):
+        return
+
+    def brpop_read(self: Any, **options: Any) -> Any:
+        try:
+            return read(self, **options)
+        except ValueError as error:  # no JSON, no UTF-8
+            log.error("garbage_on_a_queue", error=type(error).__name__)
+            raise Empty from None
+
+    def checked(self: Any, message: Any, queue: str) -> None:
+        try:
+            envelope = Channel.Message(message, channel=next(iter(self.channels)))
+            dict(envelope.headers)
+            envelope.properties["delivery_info"]["routing_key"].strip()
+            envelope.delivery_tag.strip()
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            log.error("garbage_on_a_queue", queue=queue, error=type(error).__name__)
+        else:
+            deliver(self, message, queue)
+
+    checked.repaired = True  # type: ignore[attr-defined]
+    _CHANNEL._brpop_read = brpop_read  # noqa: SLF001
+    _TRANSPORT._deliver = checked  # noqa: SLF001

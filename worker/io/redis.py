@@ -48,7 +48,8 @@ def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
         **{**SOCKET_OPTIONS, "socket_timeout": None},
         **options,
     )
-    client.connection_pool.connection_class = _packing(client.connection_pool.connection_class)
+    pool: Any = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
     return client
 
 
@@ -81,7 +82,8 @@ def _packing(connection_class: type[Any]) -> type[Any]:
 
 def _packed(args: tuple[Any, ...]) -> bytes:
     # "SCRIPT LOAD" is two words on the wire.
-    return hiredis.pack_command((*str(args[0]).split(), *args[1:]))
+    packed: bytes = hiredis.pack_command((*str(args[0]).split(), *args[1:]))
+    return packed
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from worker.io.database import is_sqlite
 
@@ -22,7 +22,7 @@ Columns = Mapping[str, str]
 
 def execute(
     connection: Connection, columns: Columns, sql: str, rows: Iterable[Mapping[str, Any]], **more: Any
-) -> list[Row[Any]]:
+) -> list[tuple[Any, ...]]:
     """Run a statement that names the rows as `r`; gives what it returns.
 
     Args:
@@ -37,7 +37,7 @@ def execute(
         return []
     statement = text(f"{_table(connection, columns)} {sql}")
     result = connection.execute(statement, {"rows": json.dumps(payload), **more})
-    return list(result.all()) if result.returns_rows else []
+    return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def storable(value: Any) -> Any:

@@ -1,0 +1,153 @@
+"""What every command and worker stands on: settings, keys, database, providers. Opened when first used."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from models.account import Account
+from models.budget import Limits
+from models.presets import PresetError, load_providers
+from models.provider import Provider
+from refreshd_reader.contract import Keys
+from worker.errors import SettingsError
+from worker.events import log
+from worker.io.cipher import Cipher, generate_key, parse_keys
+from worker.io.clock import Clock
+from worker.io.database import check_schema, database_now, make_engine, reading
+from worker.io.history import History
+from worker.io.redis import connect
+from worker.io.schedule import Schedule
+from worker.io.vault import Vault
+from worker.policy.budget import limits
+from worker.settings import Settings
+
+#: Where a refresh of an account of unknown provider starts from.
+GENERIC: Final = "generic"
+
+
+class Providers:
+    """Finds the provider of an account."""
+
+    def __init__(self, file: Path | None) -> None:
+        try:
+            self.known = load_providers(file)
+        except PresetError as error:
+            raise SettingsError(f"REFRESHD_PROVIDERS_FILE: {error}") from None
+
+    @cached_property
+    def some_name_a_rate(self) -> bool:
+        """Whether any provider's data names a rate, so that looking ahead is worth its query."""
+        return any(provider.requests_per_s is not None for provider in self.known.values())
+
+    def of(self, account: Account) -> Provider | None:
+        """Give an account's provider with the account's own knobs.
+
+        A name that nobody described is plain OAuth 2.0 at the account's own URL; None where it has none.
+        """
+        provider = self.known.get(account.provider)
+        if provider is None:
+            if account.token_url is None and account.callback is None:
+                return None
+            provider = self.known[GENERIC]
+        return provider.overridden(json.loads(account.knobs))
+
+
+class Stores:
+    """What every command needs. Nothing is opened before it is used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.redis_prefix)
+        self.clock = Clock()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database, checked.
+
+        Raises:
+            SchemaOutdated, DatabaseUnreachable: it can't be used.
+        """
+        engine = make_engine(self.settings.database)
+        check_schema(engine)
+        with reading(engine) as connection:
+            self.clock.set(database_now(connection))
+        return engine
+
+    @cached_property
+    def cipher(self) -> Cipher:
+        return load_cipher(self.settings)
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.cipher)
+
+    @cached_property
+    def providers(self) -> Providers:
+        return Providers(self.settings.providers_file)
+
+    def limits(self, provider: Provider | None) -> Limits:
+        """Give what a provider takes: its data's limits, else the settings'."""
+        return limits(
+            provider or self.providers.known[GENERIC],
+            requests_per_s=self.settings.requests_per_s,
+            max_in_flight=self.settings.max_in_flight,
+        )
+
+    @cached_property
+    def redis(self) -> Redis:
+        return connect(self.settings.redis)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self.engine)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return Schedule(self.engine)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        opened = vars(self)
+        if "redis" in opened:
+            self.redis.close()
+        if "engine" in opened:
+            self.engine.dispose()
+
+
+def load_cipher(settings: Settings) -> Cipher:
+    """Give the keys: REFRESHD_KEYS, else the data folder's; made there for a SQLite that has none.
+
+    Raises:
+        SettingsError: there is no key, or one that can't be read.
+    """
+    if settings.keys is not None:
+        return Cipher(parse_keys(settings.keys.get_secret_value()))
+    with suppress(FileNotFoundError):
+        return Cipher(parse_keys(settings.keys_file.read_text(encoding="utf-8")))
+    if not settings.database.startswith("sqlite"):
+        raise SettingsError(
+            "REFRESHD_KEYS is not set: secrets are not stored unsealed. Make a key with `refreshd keys generate`, "
+            "set it for every worker and command, and keep a copy: without it every grant is lost"
+        )
+    log.warning(
+        "key_made", file=str(make_key(settings)), remedy="keep a copy: without it every grant is lost"
+    )
+    return load_cipher(settings)
+
+
+def make_key(settings: Settings) -> Path:
+    """Make a key in the data folder, readable by its owner alone. One that is there stays."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileExistsError):
+        descriptor = os.open(settings.keys_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(generate_key() + "\n")
+    return settings.keys_file
