@@ -290,7 +290,12 @@ def test_no_content_is_too_odd(content: bytes, file_format: Format) -> None:
 
 @given(st.text(alphabet="ab\",;\n\r\t \\{}[]:-&*!|>#'", max_size=60), st.sampled_from(Format))
 def test_no_punctuation_is_too_odd(text: str, file_format: Format) -> None:
-    prefix = {Format.CSV: "id,scope\n", Format.YAML: "- id: a\n", Format.JSONL: '{"id": "a"}\n'}[file_format]
+    prefix = {
+        Format.CSV: "id,scope\n",
+        Format.YAML: "- id: a\n",
+        Format.JSONL: '{"id": "a"}\n',
+        Format.PROPERTIES: "a.scope=\n",
+    }[file_format]
     try:
         rows(prefix + text, file_format)
     except UnreadableFile:

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 from worker.accounts.columns import CUSTOM_FIELDS, KNOBS
 from worker.accounts.source import Format
 from worker.accounts.values import json_of
-from worker.errors import RefreshdError
+from worker.errors import RefreshdError, UsageError
 
 Row = Mapping[str, Any]
 
@@ -32,8 +32,11 @@ def export(rows: Callable[[], Iterable[Row]], file_format: Format, file: TextIO)
         file: where to.
 
     Raises:
+        UsageError: a format that is only read.
         ChangedMeanwhile: CSV's columns do not suffice any more.
     """
+    if file_format is Format.PROPERTIES:
+        raise UsageError("properties are only read: export as jsonl, yaml or csv")
     if file_format is Format.CSV:
         return _csv(rows, file)
     write = _yaml if file_format is Format.YAML else _json_line

@@ -45,23 +45,37 @@ class RowError:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a row of another program says and what has no place here."""
+
+    line: int
+    account: str | None
+    name: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"line": self.line, "account": self.account, "field": self.name}
+
+
 @dataclass(slots=True)
 class Summary:
     """What an import did."""
 
     counts: Counter[Outcome] = field(default_factory=Counter)
     errors: list[RowError] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     #: Accounts whose stored tokens stayed although other fields of theirs changed.
     changed_but_kept: int = 0
     #: The last line that was read.
     line: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Give the summary as DESIGN section 4 has it."""
-        return {
+        """Give the summary as DESIGN section 4 has it, and what was left out where something was."""
+        summary: dict[str, Any] = {
             **{one.value: self.counts[one] for one in Outcome},
             "errors": [error.to_json() for error in self.errors],
         }
+        return summary | {"left_out": [one.to_json() for one in self.left_out]} if self.left_out else summary
 
 
 class Importer:
@@ -111,6 +125,7 @@ class Importer:
                 self._fail(raw.line, None, [Problem(ROW, raw.reason)])
                 continue
             account = id_of(raw.row)
+            self.summary.left_out += [LeftOut(raw.line, account, printable(one)) for one in raw.left_out]
             if account in self._lines:
                 reason = f"line {self._lines[account]} has this id already"
                 self._fail(raw.line, account, [Problem("id", reason)])

@@ -32,6 +32,7 @@ class Format(StrEnum):
     JSONL = "jsonl"
     YAML = "yaml"
     CSV = "csv"
+    PROPERTIES = "properties"
 
 
 _SUFFIXES: Final = {
@@ -42,6 +43,7 @@ _SUFFIXES: Final = {
     ".yml": Format.YAML,
     ".csv": Format.CSV,
     ".tsv": Format.CSV,
+    ".properties": Format.PROPERTIES,
 }
 
 
@@ -54,6 +56,8 @@ class Raw:
     reason: str = ""
     #: Every value is text, for the format has nothing else.
     cells: bool = False
+    #: Names of what the file says beside, and what has no place here.
+    left_out: tuple[str, ...] = ()
 
 
 class UnreadableFile(UsageError):
@@ -69,7 +73,7 @@ def format_of(path: Path, wanted: Format | None) -> Format:
     found = wanted or _SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise UsageError(
-            f"{path}: its name does not tell the format: give --format jsonl, yaml or csv "
+            f"{path}: its name does not tell the format: give --format {', '.join(Format)} "
             f"(or one of the endings {', '.join(_SUFFIXES)})"
         )
     return found
@@ -91,12 +95,15 @@ class Source:
             UnreadableFile: it is no text of this format; nothing was given before.
         """
         from worker.accounts.csv_rows import csv_rows  # late: each needs this module's names
+        from worker.accounts.properties_rows import properties_rows
         from worker.accounts.yaml_rows import yaml_rows
 
         start = self._skip_byte_order_mark()
         is_array = self.format is Format.JSONL and self._begins_with_bracket()
         if self.format is Format.CSV:
             return csv_rows(self.stream, self.name)
+        if self.format is Format.PROPERTIES:
+            return properties_rows(self.stream, self.name)
         if self.format is Format.YAML or is_array:  # JSON is YAML, and a JSON array is no JSON Lines
             return yaml_rows(self.stream, self.name, start)
         return json_rows(self.stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from worker.accounts.decide import Outcome
 from worker.accounts.export import export
 from worker.accounts.importing import Summary
+from worker.accounts.nango import NangoRows
 from worker.accounts.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.view import row
 from worker.cli.accounts_desk import open_desk, open_stores
@@ -30,7 +32,10 @@ _ERRORS_SHOWN: Final = 200
 
 def import_file(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="JSON Lines, YAML or CSV; - reads JSON Lines from stdin.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="JSON Lines, YAML, CSV or properties; - reads JSON Lines from stdin."
+        ),
     ],
     file_format: Annotated[
         Format | None, typer.Option("--format", help="Where the file's name does not tell.")
@@ -48,6 +53,8 @@ def import_file(
 
     A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others are stored. A stored token that is newer than the file's stays.
 
+    Columns by webMethods' names and connections of Nango are understood; what has no place here is named (docs/migrating.md).
+
     Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
     """
     with open_source(file, file_format) as source, open_desk() as desk:
@@ -56,7 +63,8 @@ def import_file(
         with _bar(source) as bar, Interrupts() as interrupts:
             interrupts.hurry = _end_now
             try:
-                importer.run(source.rows(), progress=bar, stop=lambda: interrupts.asked is not None)
+                rows = NangoRows(desk.stores.providers.known).translate(source.rows())
+                importer.run(rows, progress=bar, stop=lambda: interrupts.asked is not None)
             except DatabaseUnreachable:
                 _say_how_far(importer.summary)
                 raise
@@ -153,6 +161,10 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
             err.print(f"error: {where}: {error.problem}", markup=False, soft_wrap=True)
         if len(summary.errors) > _ERRORS_SHOWN:
             _note(f"... and {len(summary.errors) - _ERRORS_SHOWN:,} more errors: --json names them all")
+    if summary.left_out and not as_json:
+        names = Counter(one.name for one in summary.left_out)
+        said = ", ".join(f"{name} ({number:,})" for name, number in names.most_common())
+        _note(f"left out, because nothing here corresponds: {said}. --json names each")
     kept = counts[Outcome.KEPT_NEWER] + summary.changed_but_kept
     if kept:
         _note(
