@@ -20,7 +20,7 @@ from worker.errors import UsageError
 def rows(content: str | bytes, file_format: Format) -> list[Raw]:
     raw = content.encode() if isinstance(content, str) else content
     found = list(Source(io.BytesIO(raw), "FILE", file_format, len(raw)).rows())
-    assert all(one.cells is (file_format is Format.CSV) for one in found if one.row)
+    assert all(one.cells is (file_format in {Format.CSV, Format.PROPERTIES}) for one in found if one.row)
     return [replace(one, cells=False) for one in found]
 
 
