@@ -22,7 +22,13 @@ from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
 from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
 from worker.events import configure_logging, log, log_celery
-from worker.io.broker import TRANSPORT_OPTIONS, broker_url, reuse_clients, survive_lost_connections
+from worker.io.broker import (
+    TRANSPORT_OPTIONS,
+    broker_url,
+    reuse_clients,
+    survive_garbage,
+    survive_lost_connections,
+)
 from worker.io.callback_offer import configured_callbacks
 from worker.liveness import Liveness
 from worker.plan import MESSAGE_EXPIRES_S

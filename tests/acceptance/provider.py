@@ -46,11 +46,11 @@ class ScriptedProvider:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="provider", daemon=True)
         self._unfinished: set[asyncio.Future[web.StreamResponse]] = set()
-        self._port = 0
+        self.port = 0
 
     @property
     def token_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/token"
+        return f"http://127.0.0.1:{self.port}/token"
 
     def grant(self, accounts: Iterable[str], *, grace_s: float | None = None) -> None:
         """Make grants."""
@@ -97,7 +97,7 @@ class ScriptedProvider:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
-        self._port = self._runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
         await self._runner.cleanup()

@@ -98,7 +98,7 @@ def survive_garbage() -> None:
 
     def checked(self: Any, message: Any, queue: str) -> None:
         try:
-            envelope = Channel.Message(message, channel=next(iter(self.channels)))
+            envelope = _CHANNEL.Message(message, channel=next(iter(self.channels)))
             dict(envelope.headers)
             envelope.properties["delivery_info"]["routing_key"].strip()
             envelope.delivery_tag.strip()
