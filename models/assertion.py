@@ -16,7 +16,7 @@ CLIENT_ASSERTION_TYPE: Final = (
 
 
 class SigningAlgorithm(StrEnum):
-    """RFC 7518 section 3.1. EdDSA is not among them: RFC 9864 withdraws it, and no provider here asks for it."""
+    """RFC 7518 section 3.1, and Ed25519 of RFC 9864, which withdraws the name EdDSA."""
 
     HS256 = "HS256"
     HS384 = "HS384"
@@ -30,6 +30,7 @@ class SigningAlgorithm(StrEnum):
     ES256 = "ES256"
     ES384 = "ES384"
     ES512 = "ES512"
+    ED25519 = "Ed25519"
 
     @property
     def symmetric(self) -> bool:

@@ -25,7 +25,12 @@ from worker.settings import Settings
 
 #: 32 bytes and more: what HS256 asks of a key (RFC 7518 section 3.2).
 SECRET: Final = "a client's secret of more than 32 characters"
-SIGNED_BY: Final = (SigningAlgorithm.RS256, SigningAlgorithm.PS256, SigningAlgorithm.ES256)
+SIGNED_BY: Final = (
+    SigningAlgorithm.RS256,
+    SigningAlgorithm.PS256,
+    SigningAlgorithm.ES256,
+    SigningAlgorithm.ED25519,
+)
 _COMMAND_S: Final = 60.0
 
 

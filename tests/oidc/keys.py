@@ -5,21 +5,25 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from models.assertion import SigningAlgorithm
 
+Key = RSAKey | ECKey | OKPKey
 
-def new_key(algorithm: SigningAlgorithm) -> RSAKey | ECKey:
+
+def new_key(algorithm: SigningAlgorithm) -> Key:
     """Make a key that an algorithm can sign with."""
-    return ECKey.generate_key("P-256") if algorithm.value.startswith("ES") else RSAKey.generate_key(2048)
+    if algorithm is SigningAlgorithm.ED25519:
+        return OKPKey.generate_key("Ed25519")
+    return ECKey.generate_key("P-256") if algorithm is SigningAlgorithm.ES256 else RSAKey.generate_key(2048)
 
 
 #: The one key of this test run for an algorithm.
 _key_of = cache(new_key)
 
 
-def pem_of(key: RSAKey | ECKey) -> str:
+def pem_of(key: Key) -> str:
     """Give a private key as a custom field holds it."""
     return key.as_pem(private=True).decode()
 

@@ -9,16 +9,21 @@ from typing import Final
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from models.assertion import Assertion, SigningAlgorithm
 from models.token import Secret
 from worker.io.provider_draft import Draft, Unbuildable
 
-_Key = OctKey | RSAKey | ECKey
+_Key = OctKey | RSAKey | ECKey | OKPKey
 
 #: By the first letters of the algorithm's name.
-_KEY_TYPES: Final[dict[str, type[RSAKey | ECKey]]] = {"RS": RSAKey, "PS": RSAKey, "ES": ECKey}
+_KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
+    "RS": RSAKey,
+    "PS": RSAKey,
+    "ES": ECKey,
+    "Ed": OKPKey,
+}
 
 
 def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
