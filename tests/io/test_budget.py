@@ -92,6 +92,7 @@ async def test_an_outage_opens_the_breaker_one_probe_closes_it(workers: Workers,
     probe = await other.take("acme", attempts(5), UNLIMITED)
     meanwhile = await one.take("acme", attempts(5, "b"), UNLIMITED)
     assert (probe.granted, meanwhile.granted) == (1, 0)
+    assert meanwhile.wait_s <= 5, "a probe may be back long before its time is over"
 
     await other.up("acme")
     assert (await one.take("acme", attempts(5, "c"), UNLIMITED)).granted == 5

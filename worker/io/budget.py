@@ -26,6 +26,9 @@ _TELL_AFTER_S: Final = 0.02
 #: A provider that is up is worth a word this often.
 _UP_EVERY_S: Final = 1.0
 
+#: Who has to wait for another's probe asks again after this long: more often would be a storm where probes hang.
+_PROBE_LOOK_MS: Final = 5_000
+
 #: KEYS: rate, in flight, pause, breaker. ARGV: gap between calls in us (0: no rate), burst in us, most in
 #: flight, time a call may take in ms, time to keep in ms, then the attempts. Gives {granted, wait in ms, why}.
 #: The rate is GCRA: one number, the time at which the budget is whole again.
@@ -38,7 +41,12 @@ if pause > 0 then return {0, pause, 'pause'} end
 local most = asked
 if redis.call('HGET', KEYS[4], 'open') then
   local until_ms = tonumber(redis.call('HGET', KEYS[4], 'until') or '0')
-  if now / 1000 < until_ms then return {0, math.ceil(until_ms - now / 1000), 'breaker'} end
+  if now / 1000 < until_ms then
+    local wait = math.ceil(until_ms - now / 1000)
+    -- A probe is under way: it may be back in a moment, whatever time it has.
+    if until_ms > tonumber(redis.call('HGET', KEYS[4], 'again') or '0') then wait = math.min(wait, PROBE_LOOK_MS) end
+    return {0, wait, 'breaker'}
+  end
   -- Half open: one probe, and nobody else until it has come back or its time is over.
   redis.call('HSET', KEYS[4], 'until', string.format('%d', now / 1000 + tonumber(ARGV[4])))
   most = 1
@@ -63,7 +71,7 @@ local ends = string.format('%d', now / 1000 + tonumber(ARGV[4]))
 for i = 1, granted do redis.call('ZADD', KEYS[2], ends, ARGV[5 + i]) end
 if granted > 0 then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
 return {granted, wait, 'budget'}
-"""
+""".replace("PROBE_LOOK_MS", str(_PROBE_LOOK_MS))
 #: KEYS: breaker. ARGV: threshold, time to keep in ms. Gives {failures, times opened} after one more failure.
 _FAIL: Final = """
 local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
