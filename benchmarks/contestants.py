@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from celery import Celery
 from sqlalchemy import Engine, text
@@ -105,7 +105,7 @@ class CeleryWorker(ABC):
         """Store the accounts."""
 
     @abstractmethod
-    def messages(self) -> list[dict[str, object]]:
+    def messages(self) -> list[dict[str, Any]]:
         """Give the arguments of `send_task` for one round."""
 
     @abstractmethod
@@ -191,7 +191,7 @@ class Obvious(CeleryWorker):
             )
             session.commit()
 
-    def messages(self) -> list[dict[str, object]]:
+    def messages(self) -> list[dict[str, Any]]:
         return [{"name": "obvious.refresh", "args": [account]} for account in self._accounts]
 
     def refreshes(self) -> int:
@@ -229,7 +229,7 @@ class Refreshd(CeleryWorker):
         for command in (("db", "upgrade"), ("accounts", "import", str(accounts))):
             run((REFRESHD, *command), folder=self._place.folder, env=self._env)
 
-    def messages(self) -> list[dict[str, object]]:
+    def messages(self) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:
             rows = connection.execute(text("SELECT id, generation FROM account")).all()
         pairs = [[account, generation] for account, generation in rows]
@@ -249,7 +249,7 @@ class Refreshd(CeleryWorker):
     def unpublished(self) -> int:
         return self._number("SELECT count(*) FROM account WHERE published_generation < generation")
 
-    def _entry(self, account: str) -> dict[str, object]:
+    def _entry(self, account: str) -> dict[str, Any]:
         return {
             "id": account,
             "provider": "bench",

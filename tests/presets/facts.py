@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.answer import Verdict
 from models.provider import OldAccessToken
 
-_FOLDER: Final = Path(__file__).parent / "facts"
+_FOLDER: Final = Path(__file__).parent / "facts_of_providers"
 #: What an alias of a provider does not take over from it.
 _ITS_OWN: Final = ("url", "with", "or", "like")
 
@@ -38,7 +38,7 @@ class Elsewhere(_Facts):
 
 
 class Facts(_Facts):
-    """One provider; the words are explained on top of `facts/catalogue.yaml`."""
+    """One provider; the words are explained on top of `facts_of_providers/catalogue.yaml`."""
 
     like: str | None = None
     url: str
