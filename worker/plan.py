@@ -22,6 +22,8 @@ DUTY_S: Final = 30.0
 MESSAGE_EXPIRES_S: Final = 60.0
 #: The planner's claim outlives its message: a lost message is dispatched again, a waiting one not twice.
 HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
+#: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.
+TAKEN_HOLD_S: Final = 20.0
 #: One plan claims no more accounts than this: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
 
@@ -95,10 +97,16 @@ class Planner:
             self._schedule.end_duty(DUTY, holder=self._holder)
 
     def _plan(self) -> Planned:
-        room = self._queue_limit - self._queue_length()
+        waiting = self._queue_length()
+        room = self._queue_limit - waiting
         if room <= 0:
             return Planned(held_back=QUEUES_FULL)
-        due = self._paced(self._schedule.claim_due(min(CLAIM_MAX, room * self._group_size), hold_s=HOLD_S))
+        found = self._schedule.claim_due(
+            min(CLAIM_MAX, room * self._group_size),
+            hold_s=HOLD_S if waiting else TAKEN_HOLD_S,
+            callback_hold_s=HOLD_S,
+        )
+        due = self._paced(found)
         due += self._ahead(due)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):

@@ -90,7 +90,7 @@ def test_accounts_whose_messages_went_with_redis_are_refreshed_at_once(
     planning.pause()
     wait_until(lambda: connect(own_redis.url).llen("control") > 0, "a plan on its way")
     del beat
-    world.stores.schedule.claim_due(100, hold_s=3600)
+    world.stores.schedule.claim_due(100, hold_s=3600, callback_hold_s=3600)
     flushed(own_redis)
     planning.resume()
 

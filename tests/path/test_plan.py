@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from models.attempt import Trigger
 from models.budget import Limits
 from tests.path.conftest import Bench
-from worker.plan import AHEAD_OF_A_CROWD, ANOTHER_PLAN, QUEUES_FULL, Planned, Planner, Undeliverable
+from worker.plan import (
+    AHEAD_OF_A_CROWD,
+    ANOTHER_PLAN,
+    HOLD_S,
+    QUEUES_FULL,
+    TAKEN_HOLD_S,
+    Planned,
+    Planner,
+    Undeliverable,
+)
 
 Message = tuple[tuple[tuple[str, int], ...], bool]
 
@@ -66,6 +77,19 @@ def test_a_callback_account_travels_alone_to_its_own_queue(bench: Bench) -> None
     planning = Planning(bench)
     planning.planner.plan()
     assert sorted(planning.messages) == [((("acct-0", 1),), True), ((("acct-1", 1),), True)]
+
+
+@pytest.mark.parametrize(
+    ("queued", "method", "hold_s"), [(0, "body", TAKEN_HOLD_S), (1, "body", HOLD_S), (0, "callback", HOLD_S)]
+)
+def test_a_lost_message_is_sent_again_soon_where_it_could_not_have_waited(
+    bench: Bench, queued: int, method: str, hold_s: float
+) -> None:
+    bench.add(refresh_method=method, callback="acme")
+    Planning(bench, queued=queued).planner.plan()
+    planned_at = bench.account().plan_at
+    assert planned_at is not None
+    assert planned_at - bench.runtime.clock.now() == pytest.approx(hold_s, abs=5)
 
 
 def test_a_second_plan_at_once_does_nothing(bench: Bench) -> None:

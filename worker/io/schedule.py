@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 from sqlmodel import Session, col, select
 
-from models.account import Account
+from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.rows import execute
@@ -39,19 +39,25 @@ class Schedule:
         self._now = now_sql(engine)
         self._skip_locked = "" if is_sqlite(engine) else "FOR UPDATE SKIP LOCKED"
 
-    def claim_due(self, limit: int, *, hold_s: float) -> list[DueAccount]:
-        """Claim the accounts that are due, soonest first; no other plan sees them for `hold_s` seconds."""
+    def claim_due(self, limit: int, *, hold_s: float, callback_hold_s: float) -> list[DueAccount]:
+        """Claim the accounts that are due, soonest first; no other plan sees them for so many seconds."""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(
                     f"""
-                    UPDATE account SET plan_at = {self._now} + :hold_s WHERE id IN (
+                    UPDATE account SET plan_at = {self._now}
+                     + CASE WHEN refresh_method = :callback THEN :callback_hold_s ELSE :hold_s END WHERE id IN (
                       SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
                       ORDER BY plan_at LIMIT :limit {self._skip_locked}
                     ) RETURNING {_CLAIMED}
                     """
                 ),
-                {"hold_s": hold_s, "limit": limit},
+                {
+                    "callback": RefreshMethod.CALLBACK.value,
+                    "callback_hold_s": callback_hold_s,
+                    "hold_s": hold_s,
+                    "limit": limit,
+                },
             ).all()
         return [DueAccount(*row) for row in rows]
 
