@@ -91,7 +91,7 @@ class Runtime(Stores):
         settings = self.settings
         self.async_redis = connect_async(settings.redis)
         ledger = Ledger(self.engine, self.clock)
-        self.shelf = Shelf(self.async_redis, self.keys)
+        self.shelf = Shelf(self.async_redis, self.keys, settings.token_seal)
         stash = Stash(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
         self.settler = Settler(
@@ -187,13 +187,18 @@ def _spare_the_collector() -> None:
 
 _lock = threading.Lock()
 _runtime: Runtime | None = None
-_runs_callbacks = False
+#: Set in a callback worker's environment, so that its pool knows, forked or spawned: the worker's name.
+_CALLBACK_NODE: Final = "REFRESHD_CALLBACK_NODE"
 
 
-def run_callbacks_here() -> None:
-    """Have the runtimes of this process, and of those forked from it, run callbacks."""
-    global _runs_callbacks  # noqa: PLW0603  (decided once, before the pool's processes are forked)
-    _runs_callbacks = True
+def run_callbacks_here(node: str) -> None:
+    """Have the runtimes of this worker's processes run callbacks. Called before they are started."""
+    os.environ[_CALLBACK_NODE] = node
+
+
+def callback_node() -> str | None:
+    """Give the name of the worker if it runs callbacks."""
+    return os.environ.get(_CALLBACK_NODE)
 
 
 def runtime() -> Runtime:
@@ -201,7 +206,7 @@ def runtime() -> Runtime:
     global _runtime  # noqa: PLW0603  (one per process, and prefork has no other place that lives that long)
     with _lock:
         if _runtime is None:
-            _runtime = Runtime(load_settings(), runs_callbacks=_runs_callbacks)
+            _runtime = Runtime(load_settings(), runs_callbacks=callback_node() is not None)
         return _runtime
 
 

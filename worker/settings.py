@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from refreshd_reader.sealing import TokenSeal
 from worker.errors import SettingsError
 
 #: The claim outlives the whole call by this much, so that no second call starts while the first may still be
@@ -19,6 +20,7 @@ MIN_CLAIM_BEYOND_CALL_S: Final = 10
 _PREFIX: Final = "REFRESHD_"
 _EXAMPLES: Final = {
     "keys": "k1:BASE64 of 32 bytes, made by `refreshd keys generate`",
+    "publish_keys": "p1:BASE64 of 32 bytes, made by `refreshd keys generate`; connectors get the same",
     "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
     "redis_url": "redis://user:password@host:6379/0 or rediss://...",
     "flower_basic_auth": "user:password",
@@ -39,6 +41,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".refreshd"), description="database, embedded Redis, keys and logs")
     redis_prefix: str = Field("refreshd:", min_length=1, description="of every key that refreshd writes")
     keys: SecretStr | None = Field(None, description="ID:BASE64, comma separated; the first one writes")
+    publish_keys: SecretStr | None = Field(
+        None,
+        description="ID:BASE64, comma separated; seals access tokens in Redis for readers that have the same keys",
+    )
     plan_interval_s: float = Field(1, ge=0.1, le=3600, description="seconds between two plans")
     call_timeout_s: float = Field(30, gt=0, le=600, description="seconds for one whole call to a provider")
     claim_s: float | None = Field(None, description="seconds that an open attempt holds its account")
@@ -83,6 +89,7 @@ class Settings(BaseSettings):
         "database_url",
         "redis_url",
         "keys",
+        "publish_keys",
         "claim_s",
         "requests_per_s",
         "ca_file",
@@ -100,6 +107,13 @@ class Settings(BaseSettings):
     def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not all(value.get_secret_value().partition(":")):
             raise ValueError("is not user:password")
+        return value
+
+    @field_validator("publish_keys")
+    @classmethod
+    def _seals(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            TokenSeal.of(value.get_secret_value())
         return value
 
     @field_validator("redis_url")
@@ -142,6 +156,11 @@ class Settings(BaseSettings):
     def keys_file(self) -> Path:
         """Where `up` and `demo` keep the keys that they made."""
         return self.data_dir / "keys"
+
+    @cached_property
+    def token_seal(self) -> TokenSeal | None:
+        """What published access tokens are sealed with; None: they stand in Redis in clear."""
+        return None if self.publish_keys is None else TokenSeal.of(self.publish_keys.get_secret_value())
 
     @cached_property
     def redis(self) -> str:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from refreshd_reader.contract import Keys
+from refreshd_reader.sealing import TokenSeal
 from worker.errors import RedisUnreachable, SettingsError
 from worker.io.redis import connect_async
 from worker.io.schedule import Schedule
@@ -28,11 +29,20 @@ class CommandShelf:
         redis_url: gives the URL, or raises `SettingsError` where there is none.
         keys: names of Redis' keys.
         schedule: where it is noted which generations Redis has.
+        seal: what access tokens are sealed with; None: they are published in clear.
     """
 
-    def __init__(self, *, redis_url: Callable[[], str], keys: Keys, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        *,
+        redis_url: Callable[[], str],
+        keys: Keys,
+        schedule: Schedule,
+        seal: TokenSeal | None = None,
+    ) -> None:
         self._redis_url = redis_url
         self._keys = keys
+        self._seal = seal
         self._schedule = schedule
         self._runner = asyncio.Runner()
         self._redis: Redis | None = None
@@ -61,7 +71,7 @@ class CommandShelf:
             self.unpublished += len(publications)
             return
         try:
-            self._runner.run(Shelf(self._redis, self._keys).put(publications, events))
+            self._runner.run(Shelf(self._redis, self._keys, self._seal).put(publications, events))
         except (RedisError, OSError) as error:
             self.unreachable = str(error)
             self.unpublished += len(publications)

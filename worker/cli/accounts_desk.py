@@ -81,4 +81,9 @@ def open_desk() -> Iterator[Desk]:
 
 
 def _shelf(here: Stores) -> CommandShelf:
-    return CommandShelf(redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule)
+    return CommandShelf(
+        redis_url=lambda: here.settings.redis,
+        keys=here.keys,
+        schedule=here.schedule,
+        seal=here.settings.token_seal,
+    )

@@ -35,7 +35,10 @@ def demo(
     on purpose: one has a wrong client secret, and the owner of another revokes the grant.
     """
     settings = load_settings()
-    settings = load_settings(data_dir=settings.data_dir.absolute() / "demo", database_url=None)
+    # Its tokens are made up, and its screen and the hint beside it read them as they are.
+    settings = load_settings(
+        data_dir=settings.data_dir.absolute() / "demo", database_url=None, publish_keys=None
+    )
     with Interrupts() as interrupts, DemoStack(settings, Ground(settings.data_dir)) as stack:
         interrupts.hurry = stack.supervisor.hurry
         title(out, "refreshd demo", stack)

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from models.account import Account
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Announcement, Keys, Token
-from worker.io.redis import answered
+from refreshd_reader.sealing import TokenSeal
+from worker.io.redis import run
 
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
@@ -109,11 +110,18 @@ NO_LEASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
 class Shelf:
-    """Writes what connectors read."""
+    """Writes what connectors read.
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    Args:
+        redis: where to.
+        keys: names of Redis' keys.
+        seal: what access tokens are sealed with; None: they are written in clear.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, seal: TokenSeal | None = None) -> None:
         self._redis = redis
         self._keys = keys
+        self._seal = seal
         self._publish = redis.register_script(_PUBLISH)
         self._state = redis.register_script(_STATE)
 
@@ -151,7 +159,7 @@ class Shelf:
                     state.generation,
                     _end_ms(token),
                     json.dumps(fields),
-                    json.dumps(_flat(token.to_hash())),
+                    json.dumps(_flat(self._fields(account, token))),
                     self._keys.announce,
                     account,
                     lease,
@@ -162,7 +170,10 @@ class Shelf:
             pipeline.xadd(
                 self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
             )
-        await answered(pipeline.execute())
+        await run(pipeline)
+
+    def _fields(self, account: str, token: Token) -> dict[str, str]:
+        return token.to_hash() if self._seal is None else self._seal.to_hash(account, token)
 
     async def drop(self, account: str) -> None:
         """Take everything of an account away, token, state, lock and stash, and have readers forget it."""
@@ -170,7 +181,7 @@ class Shelf:
         for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
             pipeline.delete(key(account))
         pipeline.publish(self._keys.announce, Announcement(account, 0).to_text())
-        await answered(pipeline.execute())
+        await run(pipeline)
 
 
 def _end_ms(token: Token) -> int:
