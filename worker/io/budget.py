@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from models.budget import Breaker, Grant, Limits, Outage, Shortage
 from worker.events import log
-from worker.io.redis import answered
+from worker.io.redis import answered, run
 
 #: Idle budgets are forgotten after this long.
 _KEEP_MS: Final = 7_200_000
@@ -156,7 +156,7 @@ class Budgets:
             pipeline = self._redis.pipeline(transaction=False)
             for provider, attempts in ended.items():
                 pipeline.zrem(self._key(provider, "in_flight"), *attempts)
-            await answered(pipeline.execute())
+            await run(pipeline)
         except (RedisError, OSError) as error:
             # Calls that nobody ended end by themselves when their time is over.
             log.warning("budget_not_given_back", error=str(error))
@@ -185,7 +185,7 @@ class Budgets:
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             await self._gate(keys=[self._key(name, "breaker")], args=[self._call_ms], client=pipeline)
-        waits = await answered(pipeline.execute()) if names else []
+        waits = await run(pipeline) if names else []
         return {name: None if ms < 0 else ms / 1000 for name, ms in zip(names, waits, strict=True)}
 
     async def down(self, provider: str) -> Outage:

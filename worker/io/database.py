@@ -208,8 +208,8 @@ def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
     try:
         with engine.connect().execution_options(refreshd_begin=begin) as connection, connection.begin():
             yield connection
-    except (OperationalError, PoolTimeoutError) as error:
-        if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+    except (OperationalError, PoolTimeoutError, sqlite3.OperationalError) as error:
+        if getattr(getattr(error, "orig", error), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise  # a wrong statement: SQLite files it under the same class as a database that is away
         raise DatabaseUnreachable(_in_words(engine, error)) from error
     except DBAPIError as error:

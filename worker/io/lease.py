@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from refreshd_reader.contract import Keys
 from worker.events import log
-from worker.io.redis import answered
+from worker.io.redis import run
 
 #: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
 RENEW_SHARE: Final = 1 / 3
@@ -56,7 +56,7 @@ class Leases:
         for account, token in zip(accounts, tokens, strict=True):
             keys = [self._keys.lock(account), self._keys.stash(account)]
             await self._acquire(keys=keys, args=[token, self._lease_ms], client=pipeline)
-        replies = await answered(pipeline.execute())
+        replies = await run(pipeline)
         taken: dict[str, str | None] = {}
         for account, token, reply in zip(accounts, tokens, replies, strict=True):
             if reply is not None:
@@ -79,7 +79,7 @@ class Leases:
             pipeline = self._redis.pipeline(transaction=False)
             for account, token in mine:
                 await self._release(keys=[self._keys.lock(account)], args=[token], client=pipeline)
-            await answered(pipeline.execute())
+            await run(pipeline)
         except (RedisError, OSError) as error:
             log.warning("leases_left_to_end", accounts=len(mine), error=str(error))
 
@@ -100,7 +100,7 @@ class Leases:
                     await self._renew(
                         keys=[self._keys.lock(account)], args=[token, self._lease_ms], client=pipeline
                     )
-                await answered(pipeline.execute())
+                await run(pipeline)
             except (RedisError, OSError) as error:
                 # The claim in SQL still keeps others off: a lease that ends early costs them one look.
                 log.warning("leases_not_renewed", accounts=len(held), error=str(error))

@@ -11,8 +11,9 @@ from typing import Any, Final, TypeVar
 import hiredis
 import redis
 import redis.asyncio
+from redis.asyncio.client import Pipeline
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -64,6 +65,33 @@ async def answered(call: Awaitable[T]) -> T:
             return await call
     except TimeoutError as error:
         raise RedisTimeoutError(f"no answer within {SOCKET_TIMEOUT_S} s") from error
+
+
+async def run(pipeline: Pipeline) -> list[Any]:
+    """Run a pipeline in one round trip; a script that Redis has forgotten (a restart) is loaded, and run then.
+
+    redis-py asks before each pipeline whether its scripts are there, which is a round trip of its own.
+
+    Raises:
+        RedisError: the first error among the replies, or Redis did not answer in time.
+    """
+    scripts, pipeline.scripts = pipeline.scripts, set()
+    commands = list(pipeline.command_stack)
+    replies: list[Any] = await answered(pipeline.execute(raise_on_error=False))
+    forgotten = [nth for nth, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if forgotten:
+        for script in scripts:
+            pipeline.script_load(script.script)
+        for nth in forgotten:
+            args, options = commands[nth]
+            pipeline.execute_command(*args, **options)
+        again = await answered(pipeline.execute(raise_on_error=False))
+        for nth, reply in zip(forgotten, again[len(scripts) :], strict=True):
+            replies[nth] = reply
+    error = next((reply for reply in replies if isinstance(reply, RedisError)), None)
+    if error is not None:
+        raise error
+    return replies
 
 
 @cache

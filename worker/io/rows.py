@@ -1,7 +1,8 @@
-"""Many rows in one statement: a JSON array as the one parameter, read as a table named `r`.
+"""Many rows in one call of a statement, which names each of them as `r`.
 
-The text of a statement then never changes with the number of rows, on SQLite (`json_each`) and PostgreSQL
-(`json_to_recordset`) alike, and one round trip serves a whole group.
+On PostgreSQL the rows travel as one JSON text, read back by `json_to_recordset`: one round trip serves a whole
+group. SQLite has no round trips: there the statement runs once a row, its values bound. Either way the text of the
+statement never changes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from worker.io.database import is_sqlite
 
-#: What neither database takes inside a JSON text: NUL, and halves of surrogate pairs.
+#: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.
 _UNSTORABLE: Final = {0: None} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 Columns = Mapping[str, str]
@@ -35,8 +36,11 @@ def execute(
     payload = [{name: storable(row[name]) for name in columns} for row in rows]
     if not payload:
         return []
-    statement = text(f"{_table(connection, columns)} {sql}")
-    result = connection.execute(statement, {"rows": json.dumps(payload), **more})
+    if is_sqlite(connection.engine):
+        return _one_by_one(connection, columns, sql, payload, more)
+    fields = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    table = f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields}))"
+    result = connection.execute(text(f"{table} {sql}"), {"rows": json.dumps(payload), **more})
     return [tuple(row) for row in result] if result.returns_rows else []
 
 
@@ -47,9 +51,18 @@ def storable(value: Any) -> Any:
     return value.translate(_UNSTORABLE)
 
 
-def _table(connection: Connection, columns: Columns) -> str:
-    if is_sqlite(connection.engine):
-        fields = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
-        return f"WITH r AS (SELECT {fields} FROM json_each(:rows))"
-    fields = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    return f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields}))"
+def _one_by_one(
+    connection: Connection, columns: Columns, sql: str, payload: list[dict[str, Any]], more: dict[str, Any]
+) -> list[tuple[Any, ...]]:
+    statement = f"WITH r AS (SELECT {', '.join(f':{name} AS {name}' for name in columns)}) {sql}"
+    # The driver's own cursor: what SQLAlchemy adds to each call would cost more than the call.
+    cursor = connection.connection.cursor()
+    returned: list[tuple[Any, ...]] = []
+    try:
+        for row in payload:
+            cursor.execute(statement, {**more, **row})
+            if cursor.description is not None:
+                returned += cursor.fetchall()
+    finally:
+        cursor.close()
+    return returned

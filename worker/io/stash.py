@@ -17,7 +17,7 @@ from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
 from worker.errors import SealBroken
 from worker.io.cipher import Cipher
-from worker.io.redis import answered
+from worker.io.redis import run
 
 _FIELD: Final = "stash"
 
@@ -74,14 +74,14 @@ class Stash:
         pipeline = self._redis.pipeline(transaction=False)
         for account, text in sealed.items():
             pipeline.set(self._keys.stash(account), text)
-        await answered(pipeline.execute())
+        await run(pipeline)
 
     async def clear(self, accounts: list[str]) -> None:
         """Forget answers that the database has taken."""
         pipeline = self._redis.pipeline(transaction=False)
         for account in accounts:
             pipeline.delete(self._keys.stash(account))
-        await answered(pipeline.execute())
+        await run(pipeline)
 
 
 def _to_json(tokens: TokenSet) -> dict[str, Any]:
