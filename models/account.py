@@ -85,6 +85,12 @@ class Account(SQLModel, table=True):
             sqlite_where=text("published_generation < generation"),
             postgresql_where=text("published_generation < generation"),
         ),
+        Index(
+            "ix_account_callback",
+            "callback",
+            sqlite_where=text("refresh_method = 'callback'"),
+            postgresql_where=text("refresh_method = 'callback'"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=128)

@@ -14,10 +14,16 @@ from typing import Any, Final
 
 from celery import Celery
 from celery.concurrency.prefork import TaskPool as Prefork
-from celery.signals import celeryd_after_setup, setup_logging, worker_process_shutdown, worker_shutdown
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
+)
 from kombu import Queue
 
-from worker.announcing import Announcing
+from worker.announcing import announce_callbacks, stop_announcing, withdraw_callbacks
 from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
 from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
@@ -112,7 +118,7 @@ os.environ.setdefault("FLOWER_PORT", str(settings.flower_port))
 os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,state,kwargs,result,received,runtime,worker")
 
 app = _configured(settings)
-app.steps["worker"].update({Announcing, Liveness, Reports})
+app.steps["worker"].update({Liveness, Reports})
 
 
 @setup_logging.connect
@@ -123,7 +129,7 @@ def _log_as_refreshd_does(loglevel: int, **_: Any) -> None:
 
 
 @celeryd_after_setup.connect
-def _check_before_work(instance: Any, **_: Any) -> None:
+def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
     """Refuse to start on what can't work, and keep callbacks off pools that have no time limits."""
     try:
         stores = Stores(settings)
@@ -137,13 +143,24 @@ def _check_before_work(instance: Any, **_: Any) -> None:
     if CALLBACK not in instance.app.amqp.queues.consume_from:
         return
     if issubclass(instance.pool_cls, Prefork):
-        run_callbacks_here()
+        run_callbacks_here(sender)
         return
     instance.app.amqp.queues.deselect(CALLBACK)
     log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
 
 
-@worker_shutdown.connect
+@worker_process_init.connect
+def _begin_to_announce(**_: Any) -> None:
+    announce_callbacks()
+
+
 @worker_process_shutdown.connect
+def _store_what_arrived_in_this_process(**_: Any) -> None:
+    stop_announcing()
+    close_runtime()
+
+
+@worker_shutdown.connect
 def _store_what_arrived(**_: Any) -> None:
+    withdraw_callbacks(settings)
     close_runtime()

@@ -18,6 +18,8 @@ from sqlalchemy import text
 
 from worker.errors import RefreshdError
 from worker.io.broker import VISIBILITY_TIMEOUT_S
+from worker.io.callback_presence import Presence
+from worker.io.callback_use import lacking, uses
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import head_revision, is_sqlite, reading
 from worker.io.fleet import sealed_with, uses_callbacks
@@ -65,6 +67,8 @@ def examine(here: Stores, workers: Callable[[], Workers]) -> Iterator[Checked]:
         yield from _beat(here)
     if all(one.level is not Level.FAILED for one in redis):
         yield from _workers(here, workers())
+    if all(one.level is not Level.FAILED for one in (*database, *redis)):
+        yield from _callbacks(here)
 
 
 def _versions() -> Checked:
@@ -230,3 +234,25 @@ def _workers(here: Stores, workers: Workers) -> Iterator[Checked]:
     if workers:
         words = "; ".join(f"{name} takes {', '.join(queues)}" for name, queues in workers.items())
         yield Checked("workers", Level.OK, words)
+
+
+def _callbacks(here: Stores) -> Iterator[Checked]:
+    offers = Presence(here.redis, here.settings.redis_prefix).offers()
+    used = uses(here.engine)
+    missing = lacking(used, offers)
+    for one in missing:
+        yield Checked(
+            "callbacks",
+            Level.FAILED,
+            f"{one.use.shown}: no running worker knows the callback: {one.words}",
+            "correct the accounts, or list its module in REFRESHD_CALLBACK_MODULES of the callback workers",
+        )
+    for worker, offer in offers.items():
+        for where, why in offer.problems.items():
+            yield Checked(
+                "callbacks", Level.WARNING, f"{worker}: {where}: {why}", "mend it: nothing of it can be run"
+            )
+    if used and not missing:
+        yield Checked(
+            "callbacks", Level.OK, ", ".join(f"{one.name}: {one.accounts:,} accounts" for one in used)
+        )

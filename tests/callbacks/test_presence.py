@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from tests.acceptance.waiting import wait_until
-from worker.announcing import Announcer
 from worker.io.callback_offer import Offer, Offered
 from worker.io.callback_presence import BELIEVED_S, Presence
 from worker.io.redis import connect
-from worker.settings import Settings
 
 OFFER = Offer({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
 
@@ -52,17 +48,3 @@ def test_a_worker_that_has_been_silent_is_gone(redis: Redis) -> None:
 def test_what_another_release_says_in_another_form_is_passed_over(redis: Redis, said: str) -> None:
     redis.hset("refreshd:callbacks", "callback@new", said)
     assert Presence(redis, "refreshd:").offers() == {}
-
-
-@pytest.mark.usefixtures("module_path")
-def test_a_worker_says_what_its_modules_register_and_takes_it_back(settings: Settings, redis: Redis) -> None:
-    presence = Presence(redis, settings.redis_prefix)
-    announcer = Announcer(settings, "callback@here")
-    announcer.start()
-    wait_until(lambda: "callback@here" in presence.offers(), "the announcement")
-
-    offered = presence.offers()["callback@here"].callbacks["sleeps"]
-    assert (offered.kind, offered.timeout_s) == ("python", 0.3)
-    assert Path(offered.where.partition(":")[0]).name == "wild_callbacks.py"
-    announcer.stop()
-    assert presence.offers() == {}

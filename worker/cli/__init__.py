@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli.accounts import accounts_app
+from worker.cli.callbacks import callbacks_app
 from worker.cli.db import db_app
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
@@ -62,6 +63,7 @@ app.add_typer(db_app, name="db", rich_help_panel="Run")
 app.add_typer(keys_app, name="keys", rich_help_panel="Run")
 app.add_typer(accounts_app, name="accounts", rich_help_panel="Accounts")
 app.add_typer(providers_app, name="providers", rich_help_panel="Accounts")
+app.add_typer(callbacks_app, name="callbacks", rich_help_panel="Accounts")
 app.command(rich_help_panel="Tokens")(token)
 app.command(rich_help_panel="Tokens")(refresh)
 app.command(rich_help_panel="Answers")(explain)

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from models.account import Account
 from worker.cli.workers import alive_workers
 from worker.errors import CipherError, DatabaseUnreachable, UnknownAccount
+from worker.io.callback_presence import Presence
 from worker.io.database import database_now, reading, writing
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
@@ -47,6 +48,7 @@ def gather(here: Stores, account_id: str) -> Facts:
         redis=redis,
         redis_error=redis_error,
         workers=alive_workers() if redis is not None else None,
+        callbacks=_callbacks(here) if redis is not None else {},
         planned_at=planned_at,
         plan_interval_s=here.settings.plan_interval_s,
         skew_s=here.clock.skew_s(),
@@ -91,6 +93,14 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         breaker_open_s=max(float(until_ms or 0) / 1000 - redis_now, 0.0) if opened else None,
         queues=dict(zip(QUEUES, lengths, strict=True)),
     ), None
+
+
+def _callbacks(here: Stores) -> dict[str, list[str]]:
+    try:
+        offers = Presence(here.redis, here.settings.redis_prefix).offers()
+    except (RedisError, OSError):
+        return {}
+    return {worker: list(offer.callbacks) for worker, offer in offers.items()}
 
 
 def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | None:

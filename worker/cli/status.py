@@ -19,6 +19,8 @@ from worker.cli.facts import QUEUES
 from worker.cli.output import ago_or_in, duration, out, print_json, stores
 from worker.cli.workers import alive_workers
 from worker.errors import SettingsError
+from worker.io.callback_presence import Presence
+from worker.io.callback_use import Lacking, lacking, uses
 from worker.io.fleet import Fleet, look
 from worker.stores import Stores
 
@@ -63,6 +65,8 @@ class _Seen:
     workers: dict[str, list[str]] | None
     #: Provider, how many of its accounts are overdue, and when that ends at its rate (None: nobody knows).
     behind: list[tuple[str, int, float | None]]
+    #: Callbacks that accounts name and no running worker knows; None where nobody could be asked.
+    missing: list[Lacking] | None
 
 
 def _look(here: Stores) -> _Seen:
@@ -71,7 +75,15 @@ def _look(here: Stores) -> _Seen:
     for provider, count in fleet.behind:
         rate = here.limits(here.providers.known.get(provider)).requests_per_s
         behind.append((provider, count, None if rate is None else fleet.now + count / rate))
-    return _Seen(fleet, queues, None if queues is None else alive_workers(), behind)
+    workers = None if queues is None else alive_workers()
+    return _Seen(fleet, queues, workers, behind, None if queues is None else _missing(here))
+
+
+def _missing(here: Stores) -> list[Lacking] | None:
+    try:
+        return lacking(uses(here.engine), Presence(here.redis, here.settings.redis_prefix).offers())
+    except (RedisError, OSError):
+        return None
 
 
 def _queues(here: Stores) -> dict[str, int] | None:
@@ -106,6 +118,12 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "failed_last_minute": fleet.failed_last_minute,
         "latency_ms": None if fleet.latency_ms is None else round(fleet.latency_ms),
         "planned_at": fleet.planned_at,
+        "callbacks_missing": None
+        if seen.missing is None
+        else [
+            {"callback": m.use.name, "accounts": m.use.accounts, "example": m.use.example, "reason": m.words}
+            for m in seen.missing
+        ],
         "queues": seen.queues,
         "workers": seen.workers,
     }
@@ -199,4 +217,5 @@ def _machinery(seen: _Seen) -> list[Text]:
             Text("workers         none answered: `celery -A worker.app worker -P threads -c 8`", style="red"),
         ]
     lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
+    lines += [Text(f"callback missing  {m.use.shown}: {m.words}", style="red") for m in seen.missing or ()]
     return lines

@@ -19,7 +19,7 @@ from worker.io.callback_answer import Read, read_value, redaction_of, shown
 from worker.io.callback_endpoint import EndpointClient
 from worker.io.callback_environment import environment_of_callbacks
 from worker.io.callback_inputs import inputs_of, masked
-from worker.io.callback_offer import PYTHON, Configured, configured_callbacks, queue_of, unknown_words
+from worker.io.callback_offer import PYTHON, Configured, Offer, configured_callbacks, queue_of, unknown_words
 from worker.io.callback_output import KEPT
 from worker.io.callback_reply import Reply
 from worker.io.callback_run import limits, reply_of
@@ -87,6 +87,14 @@ class CallbackCaller:
         else:
             kind, reply = configured.kind, await self._ask(name, configured, inputs, deadline, begin)
         return _described(reply, request, f"callback {name} ({kind}): {masked(inputs)}")
+
+    async def offer(self) -> Offer:
+        """Say what this process can run; begins to import what it was not asked for yet.
+
+        Raises:
+            SandboxBroken: the Python modules can't be described.
+        """
+        return Offer.of(self._configured, await self._sandbox.describe())
 
     async def aclose(self) -> None:
         """End the template process and close every connection."""

@@ -41,11 +41,13 @@ class Sandbox:
         self._changed_at: dict[str, int] = {}
 
     async def describe(self) -> Described:
-        """Say what there is to run; begins anew where the files have changed.
+        """Say what there is to run; begins anew where the files have changed, unless a run is under way.
 
         Raises:
             SandboxBroken: no template can be started.
         """
+        if self._turn.locked() and self._template is not None:
+            return self._template.described
         async with self._turn:
             return (await self._current()).described
 

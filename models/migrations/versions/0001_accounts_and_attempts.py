@@ -74,6 +74,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_account_status_provider", "account", ["status", "provider"], unique=False)
     op.create_index(
+        "ix_account_callback",
+        "account",
+        ["callback"],
+        unique=False,
+        sqlite_where=sa.text("refresh_method = 'callback'"),
+        postgresql_where=sa.text("refresh_method = 'callback'"),
+    )
+    op.create_index(
         "ix_account_unpublished",
         "account",
         ["id"],
