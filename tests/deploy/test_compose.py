@@ -67,7 +67,9 @@ def test_no_secret_stands_in_the_file() -> None:
         for variable, value in service["environment"].items():
             if SECRET.search(variable):
                 # Without a value: taken from .env, where it is optional.
-                assert value is None or ":?" in value, f"{name}: {variable} is not taken from a required variable"
+                assert value is None or ":?" in value, (
+                    f"{name}: {variable} is not taken from a required variable"
+                )
 
 
 @pytest.mark.parametrize("name", OURS + THEIRS)
