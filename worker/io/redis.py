@@ -21,9 +21,10 @@ from worker.errors import RedisUnreachable
 
 T = TypeVar("T")
 
-#: A half-open connection is given up after this long (without it a worker hung for two minutes).
+#: A half-open connection is given up after this long, one that waits for messages after three times as long
+#: (without it a worker hung for two minutes).
 SOCKET_TIMEOUT_S: Final = 5
-HEALTH_CHECK_INTERVAL_S: Final = 10
+HEALTH_CHECK_INTERVAL_S: Final = 5
 
 SOCKET_OPTIONS: Final[dict[str, Any]] = {
     "socket_timeout": SOCKET_TIMEOUT_S,
