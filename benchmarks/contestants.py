@@ -95,7 +95,7 @@ class CeleryWorker(ABC):
     def __init__(self, name: str, place: Place, *, accounts: list[str], process: Process) -> None:
         self.name = name
         self._place = place
-        self._accounts = accounts
+        self.accounts = accounts
         self._process = process
         self._queue = Celery(broker=place.redis_url, set_as_current=False)
         self._engine: Engine = obvious.make_engine(place.database_url)
@@ -123,7 +123,7 @@ class CeleryWorker(ABC):
 
     def measure(self) -> Sample:
         """Refresh every account once: from the first message to the last token stored."""
-        asked = len(self._accounts)
+        asked = len(self.accounts)
         answered, stored = self._answered() + asked, self.refreshes() + asked
         messages = self.messages()
         cpu_s, began_at = self._process.cpu_s(), time.monotonic()
@@ -187,12 +187,12 @@ class Obvious(CeleryWorker):
                     client_secret=CLIENT_SECRET,
                     refresh_token=refresh_token(account),
                 )
-                for account in self._accounts
+                for account in self.accounts
             )
             session.commit()
 
     def messages(self) -> list[dict[str, Any]]:
-        return [{"name": "obvious.refresh", "args": [account]} for account in self._accounts]
+        return [{"name": "obvious.refresh", "args": [account]} for account in self.accounts]
 
     def refreshes(self) -> int:
         return self._number("SELECT sum(refreshes) FROM obvious_grant")
@@ -225,7 +225,7 @@ class Refreshd(CeleryWorker):
 
     def prepare(self) -> None:
         accounts = self._place.folder / "accounts.jsonl"
-        accounts.write_text("".join(f"{json.dumps(self._entry(account))}\n" for account in self._accounts))
+        accounts.write_text("".join(f"{json.dumps(self._entry(account))}\n" for account in self.accounts))
         for command in (("db", "upgrade"), ("accounts", "import", str(accounts))):
             run((REFRESHD, *command), folder=self._place.folder, env=self._env)
 

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.bar import Ratios, median_sample
 from benchmarks.contestants import Sample
 from benchmarks.processes import Provider
+from benchmarks.report import met
 
 
 @pytest.fixture
@@ -98,3 +99,12 @@ def test_a_noisy_round_is_noisy_for_all() -> None:
 
 def test_medians_are_of_each_column() -> None:
     assert median_sample([Sample(1, 9), Sample(2, 7), Sample(3, 8)]) == Sample(2, 8)
+
+
+@pytest.mark.parametrize(
+    ("took_ms", "is_met"), [([249.0, 250.0, 900.0], True), ([210.0, 250.1, 260.0], False)]
+)
+def test_the_bar_of_a_report_is_the_median_beside_the_providers_latency(
+    took_ms: list[float], is_met: bool
+) -> None:
+    assert met(took_ms, latency_ms=200.0) is is_met
