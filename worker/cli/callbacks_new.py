@@ -47,7 +47,7 @@ def refresh(inputs: CallbackInput) -> CallbackOutput:
     # What is stored, published to connectors, and given to the next run.
     return CallbackOutput(
         access_token=body["access_token"],
-        expires_in=body.get("expires_in"),  # seconds, a number or a text; None where the provider says nothing
+        expires_in=body.get("expires_in"),  # seconds, a number or a text; None: unknown
         refresh_token=body.get("refresh_token"),  # None: the old one stays
         token_type=body.get("token_type"),
         scope=body.get("scope"),
