@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,10 +15,12 @@ from models.attempt import Outcome, Trigger
 from refreshd_reader.contract import Keys, Rejection
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
+from worker.io.database import writing
 from worker.io.redis import connect
 from worker.policy.gate import GENERATION_MOVED
-from worker.policy.reported import REPORTED_TOO_SOON
-from worker.reports import ReportReader
+from worker.policy.reported import FRESH_REJECTED_MAX, FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
+from worker.reports import GROUP, SAME_REPORT_MS, TAKE_OVER_AFTER_MS, ReportReader
+from worker.settings import Settings
 
 
 def test_a_report_of_the_current_generation_refreshes_though_not_due(bench: Bench) -> None:
@@ -91,3 +96,65 @@ def test_ten_thousand_reports_of_one_generation_ask_for_one_refresh(
 
     assert dispatched.messages == [(("acct", 3), Trigger.REPORTED), (("last", 1), Trigger.REPORTED)]
     redis.close()
+
+
+def test_reports_that_a_dead_worker_held_are_taken_over(redis_url: str) -> None:
+    with connect(redis_url) as redis:
+        redis.xgroup_create(Keys().rejected, GROUP, id="0", mkstream=True)
+        entry: dict[Any, Any] = dict(Rejection("acct", 3, 401).to_entry())
+        redis.xadd(Keys().rejected, entry)
+        held: Any = redis.xreadgroup(GROUP, "killed", {Keys().rejected: ">"}, count=10)
+        assert held, "the dead worker holds the report"
+        (waiting,) = redis.xpending_range(Keys().rejected, GROUP, "-", "+", 10)
+        redis.xclaim(
+            Keys().rejected, GROUP, "killed", 0, [waiting["message_id"]], idle=TAKE_OVER_AFTER_MS + 1
+        )
+        found = Dispatched()
+        other = ReportReader(connect(redis_url), Keys(), found, consumer="alive")
+        other.start()
+        found.wait_for(1)
+        other.stop()
+
+        assert found.messages == [(("acct", 3), Trigger.REPORTED)]
+        assert redis.xpending(Keys().rejected, GROUP)["pending"] == 0
+
+
+def test_a_mark_that_a_worker_set_before_it_died_does_not_swallow_the_report_that_is_taken_over() -> None:
+    assert SAME_REPORT_MS < TAKE_OVER_AFTER_MS
+
+
+def test_an_api_that_rejects_fresh_tokens_is_recognised_after_a_few_and_explained(bench: Bench) -> None:
+    bench.add()
+    bench.answer = granted
+    seen = 1
+    for _ in range(FRESH_REJECTED_MAX):
+        assert bench.refresh(seen=seen, trigger=Trigger.REPORTED)["acct"].outcome == Outcome.REFRESHED
+        with writing(bench.runtime.engine) as connection:
+            connection.exec_driver_sql("UPDATE attempt SET opened_at = opened_at - 60")
+        seen += 1
+
+    again = bench.refresh(seen=seen, trigger=Trigger.REPORTED)["acct"]
+
+    assert (again.outcome, again.reason) == (Outcome.NOT_DUE, FRESH_TOKENS_REJECTED)
+    assert len(bench.requests) == FRESH_REJECTED_MAX
+    said = explained(bench.runtime.settings, "acct")
+    assert "api_rejects_fresh_tokens" in said
+    assert "the API rejects tokens that are fresh" in said
+
+
+def explained(settings: Settings, account: str) -> str:
+    """Give what `refreshd explain` says of an account, as it says it to scripts."""
+    assert settings.keys is not None
+    environment = {
+        **os.environ,
+        "REFRESHD_DATABASE_URL": settings.database,
+        "REFRESHD_REDIS_URL": settings.redis,
+        "REFRESHD_KEYS": settings.keys.get_secret_value(),
+        "REFRESHD_DATA_DIR": str(settings.data_dir),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "explain", account, "--json"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    return result.stdout
