@@ -11,6 +11,7 @@ import pytest
 from models.attempt import Attempt, Outcome
 from models.token import Secret
 from tests.path.conftest import Bench
+from worker.callbacks.confinement import NICENESS
 from worker.settings import Settings
 
 CUSTOM_FIELDS = Secret(json.dumps({"password": 'p/ss "word"'}))
@@ -84,6 +85,14 @@ def test_what_a_run_leaves_behind_is_killed_and_counted(bench: Bench) -> None:
     assert "processes that it had left behind were killed" in attempt.output
     (template,) = templates()
     assert template.children(recursive=True) == []
+
+
+def test_a_run_stands_behind_everything_else_for_the_cpu(bench: Bench) -> None:
+    assert run(bench, "rotates").outcome == Outcome.REFRESHED
+    (template,) = templates()
+    assert template.nice() == NICENESS
+    autogroup = Path(f"/proc/{template.pid}/autogroup")
+    assert not autogroup.exists() or autogroup.read_text().split()[-1] == str(NICENESS)
 
 
 def test_a_thread_keeps_no_process(bench: Bench) -> None:

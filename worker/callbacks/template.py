@@ -140,7 +140,9 @@ class Template:
     ) -> None:
         """Become the run, in the forked process."""
         channel, output = descriptors
-        os.setsid()
+        os.setpgid(
+            0, 0
+        )  # a group to be killed as a whole; no session, which would be given a share of the CPU
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for stream in (1, 2):
