@@ -17,11 +17,12 @@ from worker.events import log
 from worker.io.clock import Clock
 from worker.io.offload import Offload
 from worker.io.redis import answered
+from worker.io.restored import RECONCILE, filled_mark
 from worker.io.schedule import NO_END, Schedule
 from worker.io.shelf import Publication, Shelf, publication
 from worker.io.vault import ACCESS_TOKEN, Vault
 
-DUTY: Final = "reconcile"
+DUTY: Final = RECONCILE
 #: A pass over a million accounts takes about two minutes; a holder that is silent for longer is gone.
 DUTY_S: Final = 600.0
 #: What the mark says while a pass is under way.
@@ -61,7 +62,7 @@ class Reconciler:
         holder: str,
     ) -> None:
         self._redis = redis
-        self._mark_key = f"{keys.prefix}filled"
+        self._mark_key = filled_mark(keys)
         self._schedule = schedule
         self._shelf = shelf
         self._vault = vault

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.output import out, print_json
+from worker.cli.output import out, print_json, stores
 from worker.io.database import upgrade
+from worker.io.redis import in_words
+from worker.io.restored import believe_filled, raise_generations
 from worker.settings import load_settings
 
 db_app = typer.Typer(help="Create and migrate the database's schema.", no_args_is_help=True)
@@ -30,3 +32,27 @@ def upgrade_command(
         out.print(f"The schema is at revision {after} already: nothing to do.")
     else:
         out.print(f"The schema is now at revision {after} (before: {before or 'none'}).")
+
+
+@db_app.command("restored")
+def restored(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run this after the database was restored from a backup, before workers start again.
+
+    Raises every generation above what Redis has seen, so that nothing newer in Redis is overwritten and the next
+    refresh of each account is published. Safe to run again.
+    """
+    here = stores()
+    with in_words(here.settings.redis):
+        raised = raise_generations(here.engine, here.redis, here.keys)
+        believe_filled(here.schedule, here.redis, here.keys)
+    if as_json:
+        print_json({"raised": raised})
+        return
+    out.print(f"{raised:,} accounts were behind Redis; their generations are raised.")
+    if raised:
+        out.print(
+            "Their readers keep the newer tokens that Redis holds. Where the provider rotates refresh tokens, the "
+            "backup's are spent: expect these accounts to need a new login (`refreshd status`, status reauthorize)."
+        )

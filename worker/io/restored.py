@@ -1,0 +1,80 @@
+"""After a database was restored from a backup: raise each generation above what Redis has seen.
+
+The backup's rows are older than what lies in Redis, and some of its refresh tokens are spent. Raised, the next
+refresh can publish again; what Redis holds meanwhile is newer and stays.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from refreshd_reader.contract import Keys
+from worker.io.database import writing
+from worker.io.rows import execute
+from worker.io.schedule import Schedule
+
+BATCH: Final = 1_000
+#: The duty that remembers the mark.
+RECONCILE: Final = "reconcile"
+
+
+def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
+    """Raise the generations that Redis is ahead of; gives how many there were.
+
+    Raises:
+        RedisError: Redis is away.
+        DatabaseUnreachable: the database is.
+    """
+    raised = 0
+    seen = _seen(redis, keys)
+    while batch := list(islice(seen, BATCH)):
+        with writing(engine) as connection:
+            rows = execute(
+                connection,
+                {"id": "text", "seen": "bigint"},
+                """
+                UPDATE account SET generation = r.seen + 1, published_generation = r.seen + 1
+                FROM r WHERE account.id = r.id AND account.generation < r.seen RETURNING account.id
+                """,
+                [{"id": account, "seen": generation} for account, generation in sorted(batch)],
+            )
+        raised += len(rows)
+    return raised
+
+
+def believe_filled(schedule: Schedule, redis: Redis, keys: Keys) -> None:
+    """Have the database remember the mark that Redis carries, so that no refill puts the backup's tokens over it.
+
+    Raises:
+        RedisError: Redis is away.
+        DatabaseUnreachable: the database is.
+    """
+    mark = str(redis.get(filled_mark(keys)) or secrets.token_hex(8))
+    redis.set(filled_mark(keys), mark)
+    if schedule.take_duty(RECONCILE, holder="db restored", for_s=60):
+        schedule.end_duty(RECONCILE, holder="db restored", note=mark)
+
+
+def filled_mark(keys: Keys) -> str:
+    """Name the key that says from which filling Redis' content is."""
+    return f"{keys.prefix}filled"
+
+
+def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int]]:
+    """Give each account that Redis knows, with its generation there."""
+    start = keys.account("").removesuffix("{}")
+    names: Iterator[str] = redis.scan_iter(match=f"{start}*", count=BATCH)
+    while batch := list(islice(names, BATCH)):
+        client: Any = redis
+        pipeline = client.pipeline(transaction=False)
+        for name in batch:
+            pipeline.hget(name, "generation")
+        for name, generation in zip(batch, pipeline.execute(), strict=True):
+            if generation is not None and str(generation).isdigit():
+                yield name.removeprefix(start).strip("{}"), int(generation)
