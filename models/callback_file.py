@@ -55,6 +55,8 @@ class TaskCallback(_Definition):
     task: Annotated[str, Field(min_length=1)]
     queue: str | None = None
     """Its queue; None: `callback.` and the callback's name."""
+    broker_env: str | None = None
+    """The environment variable of the worker that holds the URL of its broker; None: refreshd's own."""
 
 
 Definition = EndpointCallback | TaskCallback

@@ -63,6 +63,11 @@ def test_no_file_is_no_callbacks() -> None:
         ("acme: {url: u, secret: whsec_abc}", "acme: secret: Extra inputs are not permitted"),
         ("acme: {url: u, secret_env: S, timeout_s: -1}", "acme: timeout_s: Input should be greater than 0"),
         ("acme: {url: u, secret_env: NOT_SET_ANYWHERE}", "NOT_SET_ANYWHERE (secret_env) is not set"),
+        (
+            "acme: {url: u, secret_env: PATH, broker_env: B}",
+            "acme: broker_env: Extra inputs are not permitted",
+        ),
+        ("acme: {task: t, secret_env: PATH, broker_env: NOT_SET}", "NOT_SET (broker_env) is not set"),
         ("acme: {url: u, secret_file: /not/there}", "acme: secret_file can't be read"),
         ("'a b': {url: u, secret_env: S}", "'a b' is no name for a callback"),
         ("acme: {url: ''}\nmega: {task: ''}", "mega: "),

@@ -82,10 +82,12 @@ def watch(redis_url: str) -> Iterator[Watch]:
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("TASK_SECRET", SECRET)
+    monkeypatch.setenv("TASK_BROKER", "redis://127.0.0.1:9/0")
     file = settings.data_dir / "callbacks.yaml"
     file.write_text(
         "works: {task: acme.refresh, queue: acme, secret_env: TASK_SECRET}\n"
         "fails: {task: acme.fail, queue: acme, secret_env: TASK_SECRET}\n"
+        "elsewhere: {task: acme.refresh, secret_env: TASK_SECRET, broker_env: TASK_BROKER}\n"
         "nobody: {task: acme.refresh, secret_env: TASK_SECRET, timeout_s: 1}\n"
     )
     return settings.model_copy(update={"callbacks_file": file, "callback_modules": ()})
@@ -168,6 +170,13 @@ def test_what_it_raises_is_in_the_history_and_nowhere_else(bench: Bench, watch: 
         lambda: any("celery-task-meta" in one and "FAILURE" in one for one in watch.commands), "the result"
     )
     assert [one for one in watch.commands if MARKER in one] == []
+
+
+def test_a_broker_that_is_away_is_a_failed_run(bench: Bench) -> None:
+    attempt = run(bench, "elsewhere")
+    assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, "callback_failed")
+    assert attempt.error_description == "the task could not be asked: OperationalError"
+    assert bench.runtime.redis.keys("refreshd:envelope:*") == []
 
 
 def test_a_queue_that_nobody_empties_is_named(bench: Bench) -> None:

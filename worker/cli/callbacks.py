@@ -112,7 +112,9 @@ def offered_by_workers(here: Stores) -> dict[str, Offer]:
 
 def _offered_here(here: Stores) -> Offer:
     configured = configured_callbacks(here.settings)
-    environment = environment_of_callbacks(here.settings, [one.secret for one in configured.values()])
+    environment = environment_of_callbacks(
+        here.settings, [text for one in configured.values() for text in one.secrets]
+    )
     return Offer.of(configured, asyncio.run(describe(here.settings.callback_modules, environment)))
 
 

@@ -116,7 +116,9 @@ class CallbackCaller:
         if isinstance(one, EndpointCallback):
             return await self._endpoints.call(one.url, secret, inputs, deadline=deadline, on_send=begin)
         queue = queue_of(name, one.queue)
-        return await self._tasks.call(one.task, queue, secret, inputs, deadline=deadline, on_send=begin)
+        return await self._tasks.call(
+            one.task, queue, secret, inputs, deadline=deadline, on_send=begin, broker=configured.broker
+        )
 
     async def _run(
         self, name: str, inputs: CallbackInput, deadline: float, begin: Callable[[], None]
@@ -182,7 +184,9 @@ def make_callback_caller(settings: Settings, redis: Redis, *, now: Callable[[], 
         SettingsError: REFRESHD_CALLBACKS_FILE, or a secret that it names, can't be read.
     """
     configured = configured_callbacks(settings)
-    environment = environment_of_callbacks(settings, [one.secret for one in configured.values()])
+    environment = environment_of_callbacks(
+        settings, [text for one in configured.values() for text in one.secrets]
+    )
     return CallbackCaller(
         sandbox=Sandbox(settings.callback_modules, environment),
         endpoints=EndpointClient(

@@ -27,6 +27,13 @@ class Configured:
 
     definition: Definition
     secret: str = field(repr=False)
+    #: The URL of a task's own broker; None: refreshd's.
+    broker: str | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no callback's environment may hold."""
+        return (self.secret, self.broker) if self.broker else (self.secret,)
 
     @property
     def kind(self) -> str:
@@ -93,7 +100,9 @@ def configured_callbacks(settings: Settings) -> dict[str, Configured]:
         definitions = load_callback_file(settings.callbacks_file)
     except CallbackFileError as error:
         raise SettingsError(f"REFRESHD_CALLBACKS_FILE: {error}") from None
-    return {name: Configured(one, _secret(name, one)) for name, one in definitions.items()}
+    return {
+        name: Configured(one, _secret(name, one), _broker(name, one)) for name, one in definitions.items()
+    }
 
 
 def queue_of(name: str, queue: str | None) -> str:
@@ -113,13 +122,23 @@ def unknown_words(name: str, known: Mapping[str, object]) -> str:
 def _secret(name: str, definition: Definition) -> str:
     where = f"REFRESHD_CALLBACKS_FILE: {name}"
     if definition.secret_env is not None:
-        secret = os.environ.get(definition.secret_env, "").strip()
-        if not secret:
-            raise SettingsError(
-                f"{where}: the environment variable {definition.secret_env} (secret_env) is not set"
-            )
-        return secret
+        return _variable(name, definition.secret_env, "secret_env")
     try:
         return str(definition.secret_file and definition.secret_file.read_text(encoding="utf-8").strip())
     except OSError as error:
         raise SettingsError(f"{where}: secret_file can't be read: {error}") from None
+
+
+def _broker(name: str, definition: Definition) -> str | None:
+    if isinstance(definition, EndpointCallback) or definition.broker_env is None:
+        return None
+    return _variable(name, definition.broker_env, "broker_env")
+
+
+def _variable(callback: str, name: str, field: str) -> str:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise SettingsError(
+            f"REFRESHD_CALLBACKS_FILE: {callback}: the environment variable {name} ({field}) is not set"
+        )
+    return value

@@ -40,10 +40,8 @@ class TaskClient:
     def __init__(self, redis: Redis, redis_url: str, prefix: str) -> None:
         self._redis: Any = redis
         self._prefix = prefix
-        self._celery = Celery("refreshd-callback-tasks", broker=broker_url(redis_url), set_as_current=False)
-        self._celery.conf.update(
-            broker_transport_options=TRANSPORT_OPTIONS, task_ignore_result=True, task_serializer="json"
-        )
+        self._own_broker = broker_url(redis_url)
+        self._celeries: dict[str, Celery] = {}
 
     async def call(
         self,
@@ -54,8 +52,12 @@ class TaskClient:
         *,
         deadline: float,
         on_send: Callable[[], None],
+        broker: str | None = None,
     ) -> Reply:
-        """Have a task run, and wait for its answer until the deadline (the event loop's time)."""
+        """Have a task run, and wait for its answer until the deadline (the event loop's time).
+
+        `broker` is the URL of the task's own, None: refreshd's.
+        """
         loop = asyncio.get_running_loop()
         envelopes, envelope = Envelopes(secret, self._prefix), secrets.token_urlsafe(16)
         left_s = deadline - loop.time()
@@ -66,24 +68,40 @@ class TaskClient:
             sealed = envelopes.seal(envelope, "inputs", inputs.model_dump(mode="json"))
             await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
             on_send()
-            await asyncio.to_thread(self._send, task, queue, envelope, left_s)
+            await asyncio.to_thread(self._send, broker or self._own_broker, task, queue, envelope, left_s)
             answer = await self._answer(answer_key, deadline)
             if answer is None:
-                never_taken = bool(await answered(self._redis.delete(inputs_key)))
+                never_taken = await self._withdrawn(inputs_key)
                 return Reply(failure=_no_answer(queue, left_s, never_taken=never_taken))
             return _reply(envelopes.open(envelope, "answer", answer))
         except EnvelopeBroken as error:
             return Reply(failure=failed(str(error)).answer)
         except (RedisError, OperationalError, OSError) as error:
+            never_taken = await self._withdrawn(inputs_key)
             words = f"the task could not be asked: {type(error).__name__}"
-            return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=words, spent=True))
+            return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=words, spent=not never_taken))
+
+    async def _withdrawn(self, inputs_key: str) -> bool:
+        """Take the inputs back; tells whether nobody had taken them."""
+        try:
+            return bool(await answered(self._redis.delete(inputs_key)))
+        except (RedisError, OSError):
+            return False
 
     async def aclose(self) -> None:
-        """Close the connections to the broker."""
-        await asyncio.to_thread(self._celery.close)
+        """Close the connections to brokers."""
+        for celery in self._celeries.values():
+            await asyncio.to_thread(celery.close)
 
-    def _send(self, task: str, queue: str, envelope: str, left_s: float) -> None:
-        self._celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
+    def _send(self, broker: str, task: str, queue: str, envelope: str, left_s: float) -> None:
+        celery = self._celeries.get(broker)
+        if celery is None:
+            celery = Celery("refreshd-callback-tasks", broker=broker, set_as_current=False)
+            celery.conf.update(task_ignore_result=True, task_serializer="json")
+            if broker == self._own_broker:
+                celery.conf.broker_transport_options = TRANSPORT_OPTIONS
+            self._celeries[broker] = celery
+        celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
 
     async def _answer(self, key: str, deadline: float) -> str | None:
         loop = asyncio.get_running_loop()
