@@ -18,6 +18,8 @@ from tests.acceptance.waiting import wait_until
 #: A cold worker imports for seconds on a busy machine.
 READY_DEADLINE_S: Final = 60.0
 ROOT: Final = Path(__file__).parents[2]
+_LOG: Final = ("--loglevel", "INFO")
+_PLAIN: Final = ("--without-gossip", "--without-mingle", "--task-events")
 
 
 class Member:
@@ -104,7 +106,7 @@ class Fleet:
 
     Args:
         environment: the REFRESHD_* variables.
-        folder: for logs and beat's schedules.
+        folder: for logs.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
@@ -115,24 +117,13 @@ class Fleet:
 
     def worker(self, name: str = "worker", *, pool: str = "threads", concurrency: int = 8) -> Member:
         """Start a worker."""
-        arguments = [
-            *(
-                "worker",
-                "--pool",
-                pool,
-                "--concurrency",
-                str(concurrency),
-                "--hostname",
-                f"{name}@acceptance",
-            ),
-            *("--without-gossip", "--without-mingle", "--task-events", "--loglevel", "INFO"),
-        ]
+        arguments = ["worker", "--pool", pool, "--concurrency", str(concurrency), *_PLAIN, *_LOG]
+        arguments += ["--hostname", f"{name}@acceptance"]
         return self._start(Member(name, arguments, ready=" ready.", fleet=self))
 
     def beat(self, name: str = "beat") -> Member:
-        """Start a beat with a schedule file of its own."""
-        arguments = ["beat", "--schedule", str(self.folder / f"{name}.schedule"), "--loglevel", "INFO"]
-        return self._start(Member(name, arguments, ready="beat: Starting", fleet=self))
+        """Start a beat."""
+        return self._start(Member(name, ["beat", *_LOG], ready="beat: Starting", fleet=self))
 
     def _start(self, member: Member) -> Member:
         self.members[member.name] = member

@@ -86,13 +86,13 @@ def test_accounts_whose_messages_went_with_redis_are_refreshed_at_once(
 ) -> None:
     """A planner's claim outlives its message by far: here it must not be waited for."""
     world.add(ACCOUNTS)
-    beat, planning = fleet.beat().wait_ready(), fleet.worker("planning").wait_ready()
-    planning.pause()
-    wait_until(lambda: connect(own_redis.url).llen("control") > 0, "a plan on its way")
-    del beat
+    worker = fleet.worker().wait_ready()
+    worker.pause()
+    fleet.beat()
+    wait_until(lambda: bool(world.stores.redis.exists("control")), "a plan on its way")
     world.stores.schedule.claim_due(100, hold_s=3600, callback_hold_s=3600)
     flushed(own_redis)
-    planning.resume()
+    worker.resume()
 
     wait_until(lambda: world.all_refreshed(ACCOUNTS), "every account refreshed")
 

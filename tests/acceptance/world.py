@@ -123,6 +123,11 @@ class World:
         payload = self.stores.redis.hgetall(self.stores.keys.token(account_id))
         return Token.from_hash({str(k): str(v) for k, v in payload.items()}) if payload else None
 
+    def is_published(self, account_id: str) -> bool:
+        """Tell whether a connector finds the generation that is stored."""
+        token = self.token(account_id)
+        return token is not None and token.generation == self.account(account_id).generation
+
     def all_refreshed(self, ids: Iterable[str], *, beyond: int = 1) -> bool:
         """Tell whether each account has a generation after `beyond`."""
         return all(generation > beyond for generation in self.generations(ids).values())
