@@ -37,7 +37,7 @@ def add(
     refresh_token: Annotated[str | None, typer.Option(help=_HOW)] = None,
     token_url: Annotated[str | None, typer.Option(help="Default: the provider's.")] = None,
     server_url: Annotated[
-        str | None, typer.Option(help="The resource server, for callbacks and templates.")
+        str | None, typer.Option(help="The resource server, for templates.")
     ] = None,
     refresh_enabled: Annotated[
         bool | None, typer.Option("--refresh/--no-refresh", help="Refresh it. Default: yes.")

@@ -158,6 +158,8 @@ def _show(name: str, row: Account, attempt: Attempt, known_to: list[str], *, app
 
 def _verdict(attempt: Attempt) -> str:
     words = attempt.error_description or words_of(attempt.reason or "")
+    if attempt.reason == STASH_ADOPTED:
+        words = "what an earlier test had put aside was stored; the callback was not run again"
     reason = f" ({attempt.reason})" if attempt.reason else ""
     return f"{attempt.outcome}{reason}: {words}"
 
@@ -166,10 +168,11 @@ def _stored(row: Account, attempt: Attempt, *, applied: bool) -> str:
     if attempt.outcome != Outcome.REFRESHED:
         return "nothing: the account keeps what it has"
     rotated = attempt.received_fp != attempt.refresh_fp
+    when = attempt.next_refresh_at
     lines = [
         f"the access token, as generation {row.generation + 1}",
         "the new refresh token" if rotated else "no refresh token: the stored one stays",
-        f"the next refresh, due {ago_or_in(attempt.next_refresh_at)}",
+        "no next refresh: none is planned" if when is None else f"the next refresh, due {ago_or_in(when)}",
     ]
     if not applied:
         lines.append("Nothing of this is stored; --apply stores it.")
