@@ -36,9 +36,7 @@ def add(
     access_token: Annotated[str | None, typer.Option(help=_HOW)] = None,
     refresh_token: Annotated[str | None, typer.Option(help=_HOW)] = None,
     token_url: Annotated[str | None, typer.Option(help="Default: the provider's.")] = None,
-    server_url: Annotated[
-        str | None, typer.Option(help="The resource server, for templates.")
-    ] = None,
+    server_url: Annotated[str | None, typer.Option(help="The resource server, for templates.")] = None,
     refresh_enabled: Annotated[
         bool | None, typer.Option("--refresh/--no-refresh", help="Refresh it. Default: yes.")
     ] = None,
