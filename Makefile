@@ -69,6 +69,11 @@ bench:  ## Refreshes a second and CPU; reads; a report to its new token; exit co
 	@missed=; for name in refresh reader report; do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
 	if [ -n "$$missed" ]; then echo "a bar is missed:$$missed" >&2; exit 1; fi
 
+.PHONY: chaos
+chaos:  ## An hour of kills, outages and faults at random; a report of what was lost, and why
+	$(DEV)
+	$(BIN)/python -m benchmarks.chaos --minutes 60
+
 .PHONY: env
 env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays
 	@sh deploy/env.sh
