@@ -15,8 +15,8 @@ from worker.io.schedule import DueAccount, Schedule
 from worker.policy.budget import HORIZONS_S, ahead, slots, within
 
 DUTY: Final = "plan"
-#: A plan that takes longer than this was killed; the next one goes on.
-DUTY_S: Final = 30.0
+#: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
+DUTY_S: Final = 5.0
 #: A message lives this long: enough for clocks that are off by seconds, short enough that a fleet that was
 #: stopped finds no pile.
 MESSAGE_EXPIRES_S: Final = 60.0

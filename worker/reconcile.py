@@ -23,8 +23,8 @@ from worker.io.shelf import Publication, Shelf, publication
 from worker.io.vault import ACCESS_TOKEN, Vault
 
 DUTY: Final = RECONCILE
-#: A pass over a million accounts takes about two minutes; a holder that is silent for longer is gone.
-DUTY_S: Final = 600.0
+#: A pass says after each batch that it goes on; a holder that is silent for longer is gone.
+DUTY_S: Final = 30.0
 #: What the mark says while a pass is under way.
 _FILLING: Final = "filling"
 #: Accounts in one round trip.
@@ -132,6 +132,7 @@ class Reconciler:
         await self._shelf.put(publications)
         marks = [(one.account, one.state.generation) for one in publications]
         await self._sql(self._schedule.mark_published, marks)
+        await self._sql(self._schedule.keep_duty, DUTY, holder=self._holder, for_s=DUTY_S)
         return len(publications)
 
     def _publication(self, account: Account) -> Publication | None:

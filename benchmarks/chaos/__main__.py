@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 
 from benchmarks.chaos.report import report, violations
@@ -20,6 +21,8 @@ from benchmarks.chaos.stage import new_folder, staged
 
 def main() -> int:
     arguments = _arguments()
+    # A supervisor's SIGTERM ends as Ctrl-C does: with every process that was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = new_folder()
     title = (
         f"chaos: seed {arguments.seed}, {arguments.accounts} accounts, {arguments.workers} workers, 2 beats,"

@@ -150,6 +150,14 @@ class Schedule:
             ).first()
         return taken is not None
 
+    def keep_duty(self, name: str, *, holder: str, for_s: float) -> None:
+        """Keep a duty for longer; whoever has lost it does not get it back this way."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text(f"UPDATE duty SET until = {self._now} + :for_s WHERE name = :name AND holder = :holder"),
+                {"name": name, "holder": holder, "for_s": for_s},
+            )
+
     def end_duty(self, name: str, *, holder: str, note: str | None = None) -> None:
         """Give a duty back, with what it remembers for the next time."""
         with writing(self._engine) as connection:
