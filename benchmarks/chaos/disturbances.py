@@ -144,6 +144,26 @@ def crash_postgres_and_a_worker(stage: Stage) -> None:
     stage.start_again(name)
 
 
+def crash_both_stores(stage: Stage) -> None:
+    """Answers wait in the memory of their processes, which live on."""
+    postgres = stage.database_server
+    postgres.kill()
+    stage.redis.kill()
+    _wait(stage, 6)
+    stage.redis.start()
+    _wait(stage, 3)
+    postgres.start()
+
+
+def flush_redis_while_answers_wait_there(stage: Stage) -> None:
+    """Their processes have them too."""
+    postgres = stage.database_server
+    postgres.kill()
+    _wait(stage, 4)
+    flush_redis(stage)
+    postgres.start()
+
+
 Disturbance = Callable[[Stage], None]
 
 DISTURBANCES: Final[tuple[Disturbance, ...]] = (
@@ -163,6 +183,8 @@ ON_POSTGRES: Final[tuple[Disturbance, ...]] = (
     restart_postgres,
     crash_postgres,
     crash_postgres_and_a_worker,
+    crash_both_stores,
+    flush_redis_while_answers_wait_there,
 )
 
 
