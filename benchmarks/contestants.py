@@ -58,7 +58,7 @@ class Contestant(Protocol):
 class Floor:
     """Bare POSTs, a new process each round."""
 
-    name = "floor: bare httpx-aiohttp POSTs"
+    name = "(b) bare POSTs"
 
     def __init__(self, provider: Provider, *, refreshes: int, folder: Path, run_name: str) -> None:
         self._provider = provider
@@ -172,9 +172,7 @@ class Obvious(CeleryWorker):
         )
         process = Process(name, command, folder=place.folder, env=env)
         ids = [f"{name}-{place.folder.name}-{n}" for n in range(accounts)]
-        super().__init__(
-            f"(a) the obvious way, prefork -c {concurrency}", place, accounts=ids, process=process
-        )
+        super().__init__(f"(a) -c {concurrency}", place, accounts=ids, process=process)
 
     def prepare(self) -> None:
         SQLModel.metadata.create_all(self._engine, tables=[obvious.Grant.metadata.tables["obvious_grant"]])
@@ -221,7 +219,7 @@ class Refreshd(CeleryWorker):
             "refreshd", (*command, "-Q", "refresh,urgent,control"), folder=place.folder, env=self._env
         )
         ids = [f"refreshd-{place.folder.name}-{n}" for n in range(accounts)]
-        super().__init__("refreshd: one worker process", place, accounts=ids, process=process)
+        super().__init__("refreshd", place, accounts=ids, process=process)
 
     def prepare(self) -> None:
         accounts = self._place.folder / "accounts.jsonl"

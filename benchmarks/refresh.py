@@ -5,7 +5,8 @@
 Against a loopback provider with 200 ms latency, on PostgreSQL and on SQLite: refreshd; (a) the obvious way, one
 account a Celery task, with 8 and with 32 processes; (b) the floor, bare POSTs. They take turns, in another order
 each round; what counts is the median of each round's ratios, so that a noisy machine is noisy for all. CPU is the
-worker's own, its children's included; databases, Redis and the provider are processes of their own.
+worker's own, its children's included; databases, Redis and the provider are processes of their own. The floor runs on
+asyncio's own event loop, as one would write it; on uvloop, which refreshd runs on, it takes about 5 % less CPU.
 
 Exit code 1: a ratio of `benchmarks.bar` is missed, or the provider saw a refresh token twice.
 """
@@ -36,6 +37,8 @@ REFRESHD_ACCOUNTS: Final = 4000
 OBVIOUS_ACCOUNTS: Final = {8: 160, 32: 480}
 FLOOR_REFRESHES: Final = 4000
 
+#: What the speed is compared to: the obvious way with as many processes as the refreshd worker has threads.
+BASELINE: Final = "(a) -c 8"
 #: refreshd, the obvious way with 8 and with 32, the floor: the order of the table.
 Samples = list[list[Sample]]
 
@@ -48,7 +51,7 @@ def main() -> int:
     databases = options.database or ["postgresql", "sqlite"]
     console = Console()
     table = _table(options.rounds)
-    met = True
+    found: dict[str, Ratios] = {}
     with servers() as (provider, redis, postgres, folder):
         for number, database in enumerate(databases):
             place_folder = folder / database
@@ -60,10 +63,13 @@ def main() -> int:
             )
             contestants = line_up(provider, redis, url, place_folder, first_database=number * 3)
             samples = compete(contestants, options.rounds, console)
-            met &= _add_rows(table, database, contestants, samples)
+            found[database] = _add_rows(table, database, contestants, samples)
         tally = provider.tally()
     console.print(table)
+    for database, ratios in found.items():
+        print(_verdict(database, ratios))
     print(f"provider: {tally['requests']} requests, {tally['overlaps']} overlaps, {tally['reuses']} reuses")
+    met = all(ratios.met for ratios in found.values())
     return 0 if met and not tally["overlaps"] and not tally["reuses"] else 1
 
 
@@ -116,16 +122,17 @@ def compete(contestants: Sequence[Contestant], rounds: int, console: Console) ->
 
 
 def _table(rounds: int) -> Table:
-    table = Table(title=f"Refreshes, provider latency {LATENCY_MS:.0f} ms, medians of {rounds} rounds")
-    for heading in ("database", "contestant"):
-        table.add_column(heading)
-    for heading in ("refreshes/s", "CPU ms each", "speed / (a) -c 8", "CPU / floor"):
+    table = Table(
+        title=f"Provider latency {LATENCY_MS:.0f} ms, medians of {rounds} rounds", title_justify="left"
+    )
+    table.add_column("database", no_wrap=True)
+    table.add_column("contestant", no_wrap=True)
+    for heading in ("refreshes/s", "CPU ms each", f"/s over {BASELINE}", "CPU over (b)"):
         table.add_column(heading, justify="right")
-    table.add_column("bar")
     return table
 
 
-def _add_rows(table: Table, database: str, contestants: Sequence[Contestant], samples: Samples) -> bool:
+def _add_rows(table: Table, database: str, contestants: Sequence[Contestant], samples: Samples) -> Ratios:
     refreshd, obvious, _, floor = samples
     for contestant, mine in zip(contestants, samples, strict=True):
         middle, ratios = median_sample(mine), Ratios.of(mine, obvious, floor)
@@ -136,16 +143,18 @@ def _add_rows(table: Table, database: str, contestants: Sequence[Contestant], sa
             f"{middle.cpu_ms:.2f}",
             f"{ratios.speed:.1f}",
             f"{ratios.cpu:.2f}",
-            _bar(ratios) if mine is refreshd else "",
         )
     table.add_section()
-    return Ratios.of(refreshd, obvious, floor).met
+    return Ratios.of(refreshd, obvious, floor)
 
 
-def _bar(ratios: Ratios) -> str:
+def _verdict(database: str, ratios: Ratios) -> str:
     speed = "met" if ratios.speed >= MIN_SPEED_RATIO else "MISSED"
     cpu = "met" if ratios.cpu <= MAX_CPU_RATIO else "MISSED"
-    return f"speed >= {MIN_SPEED_RATIO:g}: {speed}, CPU <= {MAX_CPU_RATIO:g}: {cpu}"
+    return (
+        f"{database}: {ratios.speed:.1f} times the refreshes of {BASELINE}, at least {MIN_SPEED_RATIO:g}: {speed}; "
+        f"{ratios.cpu:.2f} times the CPU of (b), at most {MAX_CPU_RATIO:g}: {cpu}"
+    )
 
 
 if __name__ == "__main__":

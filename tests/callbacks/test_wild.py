@@ -10,6 +10,7 @@ import pytest
 
 from models.attempt import Attempt, Outcome
 from models.token import Secret
+from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
 from worker.callbacks.confinement import NICENESS
 from worker.settings import Settings
@@ -142,7 +143,8 @@ def test_a_template_that_is_killed_is_replaced(bench: Bench) -> None:
     assert run(bench, "rotates", "first").outcome == Outcome.REFRESHED
     (template,) = templates()
     template.kill()
-    psutil.wait_procs([template], timeout=20)
+    # Not psutil's wait, which would reap it.
+    wait_until(lambda: not template.is_running() or template.status() == psutil.STATUS_ZOMBIE, "its end")
 
     assert run(bench, "rotates", "second").outcome in {Outcome.REFRESHED, Outcome.RETRY}
     assert run(bench, "rotates", "third").outcome == Outcome.REFRESHED

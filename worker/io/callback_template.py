@@ -151,12 +151,16 @@ class TemplateProcess:
         """End the process, and whatever of a run is left with it."""
         self._control.close()
         if self._loaded:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), END_WITHIN_S)
+            await self._wait()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        await self._wait()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _wait(self) -> None:
+        """Wait for its end, and not for ever: whatever happens to it, the worker goes on."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), END_WITHIN_S)
 
     async def _ended(self) -> Ended:
         kind, content = await self._report()
@@ -173,7 +177,7 @@ class TemplateProcess:
         except (ValueError, AttributeError):
             raise SandboxBroken("the template says what can't be read") from None
         if not text:
-            await self._process.wait()
+            await self._wait()
             raise SandboxBroken(self._how_it_ended())
         return kind, content
 
