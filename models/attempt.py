@@ -113,6 +113,11 @@ class Entry:
     lock_wait_ms: float | None = None
     latency_ms: float | None = None
     next_refresh_at: float | None = None
+    # --- for the metrics, and in no column ---
+    #: From when it was due to when the request was sent, seconds.
+    lag_s: float | None = None
+    #: It found another one open after its end.
+    after_interruption: bool = False
 
 
 def new_attempt_id(opened_at: float) -> str:

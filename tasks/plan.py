@@ -10,6 +10,7 @@ from worker.app import app
 from worker.bootsteps import REFRESH, dispatch_with
 from worker.errors import Unreachable
 from worker.events import log
+from worker.metrics import worker_metrics
 from worker.plan import MESSAGE_EXPIRES_S
 from worker.runtime import runtime
 
@@ -24,7 +25,9 @@ def plan() -> dict[str, Any]:
         done = here.planner(dispatch_with(app), REFRESH).plan()
     except (Unreachable, OperationalError) as error:
         log.error("not_planned", error=str(error))
+        worker_metrics().planned("failed", 0)
         return {"planned": 0, "error": str(error)}
+    worker_metrics().planned(done.held_back or "planned", done.accounts)
     summary: dict[str, Any] = {"planned": done.accounts, "messages": done.messages}
     if done.held_back:
         summary["held_back"] = done.held_back

@@ -8,6 +8,7 @@ from typing import Any
 from worker.app import app
 from worker.errors import Unreachable
 from worker.events import log
+from worker.metrics import worker_metrics
 from worker.runtime import runtime
 
 
@@ -22,6 +23,7 @@ def reconcile() -> dict[str, Any]:
         return {"error": str(error)}
     if done is None:
         return {"held_back": "another_reconcile_is_running"}
+    worker_metrics().interrupted(done.abandoned)
     if done.published or done.unreadable or done.abandoned:
         log.info("reconcile", **asdict(done))
     return asdict(done)

@@ -14,6 +14,7 @@ from refreshd_reader.contract import ACCOUNT_ID
 from worker.app import app
 from worker.bootsteps import dispatch_with
 from worker.events import log
+from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Undeliverable
 from worker.refresh import METHOD_NOT_RUN_HERE, Result
 from worker.runtime import runtime
@@ -49,6 +50,7 @@ def refresh(
             task_id=str(self.request.id or ""),
         )
     )
+    worker_metrics().results(Counter((one.outcome, one.reason) for one in results.values()), trigger)
     pass_on(results, trigger, dispatch_with(app))
     return summary(results)
 

@@ -19,6 +19,7 @@ from celery.signals import (
     setup_logging,
     worker_process_init,
     worker_process_shutdown,
+    worker_ready,
     worker_shutdown,
 )
 from kombu import Queue
@@ -28,6 +29,7 @@ from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
 from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
 from worker.events import configure_logging, log, log_celery
+from worker.exposition import begin_to_send, prepare_pool, serve_metrics, stop_sending
 from worker.io.broker import (
     TRANSPORT_OPTIONS,
     broker_url,
@@ -140,6 +142,8 @@ def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
         log.error("can_not_start", error=str(error))
         raise SystemExit(error.exit_code) from None
     hide_memory()  # from callbacks, which run as the same user on this machine
+    if issubclass(instance.pool_cls, Prefork) and settings.metrics_port is not None:
+        prepare_pool()
     if CALLBACK not in instance.app.amqp.queues.consume_from:
         return
     if issubclass(instance.pool_cls, Prefork):
@@ -149,8 +153,14 @@ def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
     log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
 
 
+@worker_ready.connect
+def _serve_metrics(**_: Any) -> None:
+    serve_metrics(settings)
+
+
 @worker_process_init.connect
-def _begin_to_announce(**_: Any) -> None:
+def _begin_beside_the_tasks(**_: Any) -> None:
+    begin_to_send()
     announce_callbacks()
 
 
@@ -158,6 +168,7 @@ def _begin_to_announce(**_: Any) -> None:
 def _store_what_arrived_in_this_process(**_: Any) -> None:
     stop_announcing()
     close_runtime()
+    stop_sending()
 
 
 @worker_shutdown.connect

@@ -73,6 +73,7 @@ class Closer:
             judgement: what it means.
             everybodys: the provider is down for every account, so that the failure is not this one's.
         """
+        _compare(one)
         if answer.token is not None and one.provider is not None and one.request is not None:
             tokens = self._completed(one, answer.token, one.request, one.provider)
             return self._succeeded(one, tokens, judgement.reason)
@@ -111,6 +112,7 @@ class Closer:
 
     def adopted(self, one: Opened, stashed: StashedAnswer) -> Settling:
         """Close an attempt with the answer that waited in the stash; no call is made."""
+        _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
 
     def _completed(
@@ -204,6 +206,14 @@ class Closer:
         return Settling(
             Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
+
+
+def _compare(one: Opened) -> None:
+    """Note what only the row as it was loaded tells: when it was due, and whether an attempt was left open."""
+    due_at = one.account.next_refresh_at
+    if one.sent_at is not None and due_at is not None:
+        one.attempt.lag_s = one.sent_at - due_at
+    one.attempt.after_interruption = one.account.claim_attempt is not None
 
 
 def describe(attempt: Entry, answer: Answer, latency_ms: float) -> None:

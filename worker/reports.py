@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from models.attempt import Trigger
 from refreshd_reader.contract import Keys, Rejection
 from worker.events import log
+from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Undeliverable
 
 GROUP: Final = "refreshd"
@@ -39,6 +40,7 @@ class ReportReader:
         self._keys = keys
         self._dispatch = dispatch
         self._consumer = consumer
+        self._metrics = worker_metrics()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name="refreshd-reports", daemon=True)
 
@@ -92,6 +94,7 @@ class ReportReader:
             return
         reports = [report for _, fields in entries if (report := _read(fields))]
         first = {(one.account, one.generation): one for one in reversed(reports)}
+        repeated = len(reports) - len(first)
         for (account, generation), report in first.items():
             key = f"{self._keys.prefix}reported:{{{account}}}:{generation}"
             if self._redis.set(key, "1", nx=True, px=SAME_REPORT_MS):
@@ -108,6 +111,10 @@ class ReportReader:
                     log.warning("report_not_dispatched", account=account, error=str(error))
                     self._redis.delete(key)
                     return
+            else:
+                repeated += 1
+        self._metrics.reports_dropped("repeated", repeated)
+        self._metrics.reports_dropped("unreadable", len(entries) - len(reports))
         self._redis.xack(self._keys.rejected, GROUP, *(entry_id for entry_id, _ in entries))
 
 

@@ -28,6 +28,7 @@ from worker.io.provider import ProviderClient
 from worker.io.redis import connect_async
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
+from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Planner
 from worker.policy.budget import CLIENT_PAUSE_S
 from worker.reconcile import Reconciler
@@ -102,6 +103,7 @@ class Runtime(Stores):
             offload=self.offload,
             clock=self.clock,
             providers=self.providers.of,
+            metrics=worker_metrics(),
         )
         self.provider_client = ProviderClient(
             ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, now=self.clock.now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -77,6 +78,13 @@ class Settings(BaseSettings):
     providers_file: Path | None = Field(None, description="YAML of your own providers")
     flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of Flower")
     flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="TCP port of a worker's Prometheus metrics; unset: it serves none"
+    )
+    metrics_address: str = Field(
+        "127.0.0.1", description="address that metrics are served at; 0.0.0.0 or :: for all interfaces"
+    )
+    exporter_port: int = Field(9750, ge=1, le=65535, description="TCP port of `refreshd exporter`")
 
     @field_validator("allow_http_hosts", "callback_modules", mode="before")
     @classmethod
@@ -96,6 +104,7 @@ class Settings(BaseSettings):
         "callbacks_file",
         "providers_file",
         "flower_basic_auth",
+        "metrics_port",
         mode="before",
     )
     @classmethod
@@ -108,6 +117,11 @@ class Settings(BaseSettings):
         if value is not None and not all(value.get_secret_value().partition(":")):
             raise ValueError("is not user:password")
         return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        return str(ip_address(value))
 
     @field_validator("publish_keys")
     @classmethod

@@ -25,6 +25,7 @@ from worker.io.marks import Marks
 from worker.io.offload import Offload
 from worker.io.shelf import Event, Publication, Shelf, publication
 from worker.io.stash import Stash
+from worker.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
 
 #: How long to wait before the database is tried again.
@@ -67,8 +68,10 @@ class Settler:
         offload: Offload,
         clock: Clock,
         providers: Callable[[Account], Provider | None],
+        metrics: WorkerMetrics,
     ) -> None:
         self._ledger = ledger
+        self._metrics = metrics
         self._shelf = shelf
         self._stash = stash
         self._leases = leases
@@ -134,6 +137,8 @@ class Settler:
             except Exception as error:  # noqa: BLE001  (one bad row must not hold the others back)
                 await self._isolate(batch, error)
                 continue
+            if self._database_away:
+                self._metrics.waiting(0)
             self._batch_max, self._database_away = BATCH_MAX, False
             self._forget(batch)
             if batch:
@@ -189,6 +194,9 @@ class Settler:
         for waiting, result in zip(batch, stored, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(result)
+        for waiting, result in zip(batch, stored, strict=True):
+            closing = waiting.settling.closing
+            self._metrics.attempt_ended(closing.account.provider, closing.attempt, stored=result.stored)
         edited = [
             w.settling.closing.account.id for w, result in zip(batch, stored, strict=True) if result.edited
         ]
@@ -219,6 +227,7 @@ class Settler:
     async def _set_aside(self, error: DatabaseUnreachable) -> None:
         """The database is away: put sealed answers where every worker finds them, and tell who waits."""
         self._database_away = True
+        self._metrics.waiting(len(self._waiting))
         fresh = {
             waiting.settling.closing.account.id: answer
             for waiting in self._waiting

@@ -110,11 +110,22 @@ def test_it_becomes_healthy_and_ends_by_sigterm_within_its_grace_period(
     name: str, definitions: dict[str, Any], tmp_path: Path
 ) -> None:
     definition = definitions[name]
-    service = Service(name, definition, tmp_path)
+    port = free_port()
+    service = Service(name, definition, tmp_path, REFRESHD_METRICS_PORT=str(port))
     with service.running():
         service.wait_healthy()
+        if name != "beat":
+            service.wait_until(lambda: "refreshd_refreshes_total" in metrics_at(port))
         assert service.terminate(within_s=seconds(definition["stop_grace_period"])) == 0
     assert "Traceback" not in service.said
+
+
+def metrics_at(port: int) -> str:
+    """Give what is served there; nothing where nobody serves yet."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    except httpx.TransportError:
+        return ""
 
 
 def test_a_worker_whose_file_is_old_is_not_healthy(definitions: dict[str, Any], tmp_path: Path) -> None:

@@ -65,12 +65,12 @@ class Services:
     def worker(self, number: int) -> Service:
         """A standard worker: threads, one event loop, everything but callbacks."""
         arguments = ["--pool=threads", f"--concurrency={THREADS}", "--queues=urgent,control,refresh"]
-        return self._worker(f"worker-{number}", f"standard{number}", arguments)
+        return self._worker(f"worker-{number}", f"standard{number}", arguments, number)
 
     def callback_worker(self) -> Service:
         """The worker for callbacks: other people's code, in processes with hard time limits."""
         arguments = ["--pool=prefork", f"--concurrency={CALLBACK_PROCESSES}", "--queues=callback"]
-        return self._worker("callback", "callback", arguments)
+        return self._worker("callback", "callback", arguments, 0)
 
     def beat(self) -> Service:
         """Says every second that it is time to plan."""
@@ -85,15 +85,16 @@ class Services:
         """Any other process that stands around the workers."""
         return self._service(name, command, given, AROUND, grace_s)
 
-    def _worker(self, name: str, node: str, arguments: Sequence[str]) -> Service:
+    def _worker(self, name: str, node: str, arguments: Sequence[str], nth: int) -> Service:
         command = [
             *("worker", f"--hostname={node}@%h", *arguments, "--task-events"),
             *("--without-gossip", "--without-mingle", f"--loglevel={self.log_level}"),
         ]
         grace_s = self.settings.call_timeout_s + GRACE_BEYOND_CALL_S
-        return self._celery(
-            name, command, environment=environment(self.settings), phase=WORKERS, grace_s=grace_s
-        )
+        given = environment(self.settings)
+        if self.settings.metrics_port is not None:  # one port a worker, from the one that is set on
+            given["REFRESHD_METRICS_PORT"] = str(self.settings.metrics_port + nth)
+        return self._celery(name, command, environment=given, phase=WORKERS, grace_s=grace_s)
 
     def _celery(
         self,
