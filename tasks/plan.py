@@ -6,6 +6,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
+from tasks.shown import ShownRequest, retried
 from worker.app import app
 from worker.bootsteps import REFRESH, dispatch_with
 from worker.errors import Unreachable
@@ -15,7 +16,7 @@ from worker.plan import MESSAGE_EXPIRES_S
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.plan")
+@app.task(name="refreshd.plan", Request=ShownRequest)
 def plan() -> dict[str, Any]:
     """Claim due accounts and dispatch them; have Redis filled where it lacks anything."""
     here = runtime()
@@ -26,7 +27,7 @@ def plan() -> dict[str, Any]:
     except (Unreachable, OperationalError) as error:
         log.error("not_planned", error=str(error))
         worker_metrics().planned("failed", 0)
-        return {"planned": 0, "error": str(error)}
+        retried(f"not planned: {error}", {"planned": 0, "error": str(error)})
     worker_metrics().planned(done.held_back or "planned", done.accounts)
     summary: dict[str, Any] = {"planned": done.accounts, "messages": done.messages}
     if done.held_back:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.shown import ShownRequest, retried
 from worker.app import app, settings
 from worker.errors import Unreachable
 from worker.events import log
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.prune")
+@app.task(name="refreshd.prune", Request=ShownRequest)
 def prune() -> dict[str, Any]:
     """Delete attempts that are too old, or too many of one account."""
     here = runtime()
@@ -20,5 +21,5 @@ def prune() -> dict[str, Any]:
         )
     except Unreachable as error:
         log.error("not_pruned", error=str(error))
-        return {"error": str(error)}
+        retried(f"not pruned: {error}", {"error": str(error)})
     return {"deleted": deleted}

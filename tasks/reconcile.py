@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from tasks.shown import ShownRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
 from worker.events import log
@@ -12,7 +13,7 @@ from worker.metrics import worker_metrics
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.reconcile")
+@app.task(name="refreshd.reconcile", Request=ShownRequest)
 def reconcile() -> dict[str, Any]:
     """Publish every live token that Redis lacks, soonest needed first."""
     here = runtime()
@@ -20,7 +21,7 @@ def reconcile() -> dict[str, Any]:
         done = here.run(here.reconciler.reconcile())
     except Unreachable as error:
         log.error("not_reconciled", error=str(error))
-        return {"error": str(error)}
+        retried(f"not reconciled: {error}", {"error": str(error)})
     if done is None:
         return {"held_back": "another_reconcile_is_running"}
     worker_metrics().interrupted(done.abandoned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,12 +12,13 @@ from celery import Task
 
 from models.attempt import Outcome, Trigger
 from refreshd_reader.contract import ACCOUNT_ID
+from tasks.shown import ShownRequest, Unfinished, failed, retried
 from worker.app import app
 from worker.bootsteps import dispatch_with
 from worker.events import log
 from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Undeliverable
-from worker.refresh import METHOD_NOT_RUN_HERE, Result
+from worker.refresh import METHOD_NOT_RUN_HERE, STASH_UNREADABLE, Result
 from worker.runtime import runtime
 
 #: A message never holds more accounts; one that does is not ours.
@@ -24,18 +26,27 @@ ACCOUNTS_MAX: Final = 1_000
 #: Up to this many accounts, each one's outcome is in the result; beyond, only failures are.
 LISTED_MAX: Final = 10
 
+#: So many accounts are named in the sentence about a group.
+NAMED_MAX: Final = 3
+
 _QUIET: Final = frozenset({Outcome.REFRESHED, Outcome.SUPERSEDED, Outcome.NOT_DUE})
+_FAILED: Final = frozenset({Outcome.REAUTHORIZE, Outcome.MISCONFIGURED})
+_RETRIED: Final = frozenset({Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.NOT_SENT})
 
 
 class MalformedMessage(ValueError):
     """A refresh message that none of ours can be."""
 
 
-@app.task(name="refreshd.refresh", bind=True)
+@app.task(name="refreshd.refresh", bind=True, Request=ShownRequest, throws=(Unfinished, MalformedMessage))
 def refresh(
     self: Task[Any, Any], accounts: list[list[Any]], reason: str = Trigger.PLANNED.value
 ) -> dict[str, Any]:
-    """Refresh accounts, each at the generation that the sender saw: `[[id, generation], ...]`."""
+    """Refresh accounts, each at the generation that the sender saw: `[[id, generation], ...]`.
+
+    Fails where an account needs a person, is a retry where one is tried again, and has the same result in each case.
+    """
+    began = time.monotonic()
     try:
         pairs, trigger = _checked(accounts, reason)
     except MalformedMessage as error:
@@ -52,7 +63,32 @@ def refresh(
     )
     worker_metrics().results(Counter((one.outcome, one.reason) for one in results.values()), trigger)
     pass_on(results, trigger, dispatch_with(app))
-    return summary(results)
+    return ended(results, time.monotonic() - began)
+
+
+def ended(results: Mapping[str, Result], runtime_s: float) -> dict[str, Any]:
+    """Give the result, or raise it, in the state of the account that went worst."""
+    result = summary(results)
+    for state, end in ((_has_failed, failed), (_is_retried, retried)):
+        if concerned := {account: one for account, one in results.items() if state(one)}:
+            end(sentence(concerned, len(results)), result, runtime_s)
+    return result
+
+
+def _has_failed(result: Result) -> bool:
+    return result.outcome in _FAILED or result.reason == STASH_UNREADABLE
+
+
+def _is_retried(result: Result) -> bool:
+    return result.outcome in _RETRIED and result.reason != METHOD_NOT_RUN_HERE
+
+
+def sentence(concerned: Mapping[str, Result], number: int) -> str:
+    """Say what became of the accounts that went worst, the first few by name."""
+    named = [f"{account} {one.outcome.value}: {one.reason}" for account, one in concerned.items()]
+    more = [f"{len(named) - NAMED_MAX} more"] if len(named) > NAMED_MAX else []
+    words = ", ".join(named[:NAMED_MAX] + more)
+    return words if number == 1 else f"{len(named)} of {number} accounts: {words}"
 
 
 def pass_on(results: Mapping[str, Result], trigger: Trigger, dispatch: Dispatch) -> None:

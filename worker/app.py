@@ -7,7 +7,6 @@ hint that may be lost, repeated or late.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from datetime import timedelta
 from typing import Any, Final
@@ -39,6 +38,7 @@ from worker.io.broker import (
 )
 from worker.io.callback_offer import configured_callbacks
 from worker.liveness import Liveness
+from worker.monitor import watch_safely
 from worker.plan import MESSAGE_EXPIRES_S
 from worker.runtime import close_runtime, run_callbacks_here
 from worker.settings import Settings, load_settings
@@ -112,12 +112,7 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 
 settings = _settings_or_exit()
 settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-if settings.flower_basic_auth is not None:
-    # Flower reads its options from FLOWER_*; its login must not stand in a command line.
-    os.environ.setdefault("FLOWER_BASIC_AUTH", settings.flower_basic_auth.get_secret_value())
-os.environ.setdefault("FLOWER_PORT", str(settings.flower_port))
-# Which accounts, and how each one ended, without opening every task.
-os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,state,kwargs,result,received,runtime,worker")
+watch_safely(settings)
 
 app = _configured(settings)
 app.steps["worker"].update({Liveness, Reports})

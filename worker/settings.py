@@ -24,7 +24,7 @@ _EXAMPLES: Final = {
     "publish_keys": "p1:BASE64 of 32 bytes, made by `refreshd keys generate`; connectors get the same",
     "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
     "redis_url": "redis://user:password@host:6379/0 or rediss://...",
-    "flower_basic_auth": "user:password",
+    "flower_basic_auth": "user:password (several: comma separated; a password holds no comma)",
     "callback_modules": "my_callbacks,acme.refresh",
     "allow_http_hosts": "localhost,127.0.0.1",
 }
@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     )
     providers_file: Path | None = Field(None, description="YAML of your own providers")
     flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of Flower")
+    flower_address: str = Field("127.0.0.1", min_length=1, description="address that Flower listens on")
     flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="TCP port of a worker's Prometheus metrics; unset: it serves none"
@@ -114,8 +115,11 @@ class Settings(BaseSettings):
     @field_validator("flower_basic_auth")
     @classmethod
     def _user_and_password(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(value.get_secret_value().partition(":")):
-            raise ValueError("is not user:password")
+        # Flower splits at commas: the rest of a password behind one would be a login of its own.
+        if value is not None and not all(
+            login.isascii() and all(login.partition(":")) for login in value.get_secret_value().split(",")
+        ):
+            raise ValueError("is not user:password in ASCII")
         return value
 
     @field_validator("metrics_address")

@@ -125,6 +125,10 @@ class Fleet:
         """Start a beat."""
         return self._start(Member(name, ["beat", *_LOG], ready="beat: Starting", fleet=self))
 
+    def flower(self, name: str = "flower") -> Member:
+        """Start Flower."""
+        return self._start(Member(name, ["flower"], ready="Visit me at", fleet=self))
+
     def _start(self, member: Member) -> Member:
         self.members[member.name] = member
         return member.start()

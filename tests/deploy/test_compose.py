@@ -37,6 +37,7 @@ NOT_FOR_WORKERS: Final = {
     "data_dir": "set by the image",
     "redis_prefix": "Redis is refreshd's own here, and users.acl names the keys",
     "flower_port": "Flower's",
+    "flower_address": "Flower's",
     "flower_basic_auth": "Flower's",
     "exporter_port": "the exporter's",
 }

@@ -6,7 +6,6 @@ was started, in order.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +25,9 @@ from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer
 from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
 from worker.io.ports import LOOPBACK, is_free_port
-from worker.io.private_file import private_folder, read_or_make
+from worker.io.private_file import private_folder
 from worker.io.redis import connect, in_words
+from worker.monitor import LOGIN_FILE, made_login
 from worker.settings import Settings
 from worker.stores import Stores, make_key
 
@@ -35,7 +35,6 @@ from worker.stores import Stores, make_key
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 #: Flower takes the first free port of so many, beginning with the one that is set.
 FLOWER_PORTS: Final = 50
-_LOGIN_FILE: Final = "flower.login"
 
 
 class FolderTaken(RefreshdError):
@@ -115,7 +114,7 @@ class Stack:
         if not self._login_made:
             return "login as in REFRESHD_FLOWER_BASIC_AUTH"
         user, _, password = self._flower_auth().partition(":")
-        return f"user {user}, password {password}" if reveal else f"login in {_LOGIN_FILE}"
+        return f"user {user}, password {password}" if reveal else f"login in {LOGIN_FILE}"
 
     # --- steps, in this order -------------------------------------------------------------------------
 
@@ -178,9 +177,8 @@ class Stack:
     def start_flower(self) -> Step:
         """Start Flower behind a login, on the port that is set or the next free one."""
         if self.settings.flower_basic_auth is None:
-            made = read_or_make(self.data_dir / _LOGIN_FILE, lambda: f"refreshd:{secrets.token_urlsafe(9)}")
             self._login_made = True
-            self._set(flower_basic_auth=SecretStr(made))
+            self._set(flower_basic_auth=SecretStr(made_login(self.data_dir)))
         first = self.settings.flower_port
         ports = range(first, min(first + FLOWER_PORTS, 65536))
         port = next((port for port in ports if is_free_port(port)), None)

@@ -1,0 +1,64 @@
+"""What Flower shows of a task that did not do all that it was asked for: its state, one sentence, and the result.
+
+Celery knows a state from how a task ends. One that returns has succeeded, so a task raises where something failed
+(`FAILURE`: somebody has to act) or will be tried again (`RETRY`: nobody has to). Celery's events then carry an
+exception's repr and a traceback, and no result; `ShownRequest` says it better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from celery.exceptions import Retry
+from celery.utils.saferepr import saferepr
+from celery.worker.request import Request
+
+
+class Unfinished(Exception):
+    """A task's work, or a part of it, that was not done; holds what the task would have returned."""
+
+    def __init__(self, words: str, result: Mapping[str, Any], runtime_s: float | None = None) -> None:
+        super().__init__(words, result, runtime_s)
+        self.words = words
+        self.result = result
+        self.runtime_s = runtime_s
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def failed(words: str, result: Mapping[str, Any], runtime_s: float | None = None) -> NoReturn:
+    """End a task as failed: somebody has to do something about it."""
+    raise Unfinished(words, result, runtime_s)
+
+
+def retried(words: str, result: Mapping[str, Any], runtime_s: float | None = None) -> NoReturn:
+    """End a task as one that is tried again: by the plan, which sends a new message when its time has come."""
+    raise Retry(words, exc=Unfinished(words, result, runtime_s))
+
+
+class ShownRequest(Request):
+    """A task's message in the worker, whose last event tells what became of it."""
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        self._unfinished = _unfinished(exc_info.exception)
+        return super().on_failure(exc_info, *args, **kwargs)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  (Celery's name)
+        if (known := getattr(self, "_unfinished", None)) is not None:
+            fields |= {
+                "exception": known.words,
+                "traceback": None,  # of the line that raises, for all of them
+                "result": saferepr(dict(known.result), self.task.resultrepr_maxsize),
+            }
+            if known.runtime_s is not None:
+                fields["runtime"] = known.runtime_s
+        super().send_event(type, **fields)
+
+
+def _unfinished(error: object) -> Unfinished | None:
+    """Look into what Celery wraps an exception with, on its way through a retry or from a child process."""
+    while error is not None and not isinstance(error, Unfinished):
+        error = getattr(error, "exc", None)
+    return error
