@@ -1,8 +1,8 @@
-"""`refreshd.prune`: execution history is kept for a time and a number, no more."""
+"""`refreshd.prune`: execution history and webhooks are kept for a time and a number, no more."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tasks.shown import ShownRequest, retried
 from worker.app import app, settings
@@ -10,16 +10,20 @@ from worker.errors import Unreachable
 from worker.events import log
 from worker.runtime import runtime
 
+#: A webhook that was delivered is kept for this long, for whoever asks whether it was.
+DELIVERED_KEPT_S: Final = 86400.0
+
 
 @app.task(name="refreshd.prune", Request=ShownRequest)
 def prune() -> dict[str, Any]:
-    """Delete attempts that are too old, or too many of one account."""
+    """Delete attempts that are too old, or too many of one account, and webhooks that are done with."""
     here = runtime()
     try:
         deleted = here.history.prune(
             older_than_s=settings.history_days * 86400, keep_per_account=settings.history_per_account
         )
+        webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, put_aside_s=settings.history_days * 86400)
     except Unreachable as error:
         log.error("not_pruned", error=str(error))
         retried(f"not pruned: {error}", {"error": str(error)})
-    return {"deleted": deleted}
+    return {"deleted": deleted, "webhooks": webhooks}

@@ -134,25 +134,14 @@ class Admission:
         if not later:
             return
         turns = [Turn(one.account.id, one.account.generation, at, why.value) for one, why, at in later]
-        degraded = set(await self._sql(self._ledger.postpone, turns))
+        events = await self._sql(self._ledger.postpone, turns)
+        degraded = {event.account for event in events}
         now = self._clock.now()
         for one, why, _ in later:
             if one.account.id in degraded:
                 one.account.degraded(why.value, now=now)
         changed = [one.account for one, _, _ in later if one.account.id in degraded]
-        await self._shelf.put(
-            [publication(account, None, now=now) for account in changed],
-            [
-                Event(
-                    type=EventType.DEGRADED.value,
-                    account=account.id,
-                    generation=account.generation,
-                    reason=account.reason or "",
-                    at=now,
-                )
-                for account in changed
-            ],
-        )
+        await self._shelf.put([publication(account, None, now=now) for account in changed], events)
 
     async def _announce_client(self, account: Account, reason: str) -> None:
         event = Event(

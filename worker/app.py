@@ -46,6 +46,8 @@ from worker.stores import Stores
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
+#: A person reads what webhooks tell; seconds are early enough.
+WEBHOOKS_INTERVAL_S: Final = 5
 #: A task that goes on for so long after its claim has ended is stuck. Long enough for both stores to come back
 #: from a restart: until then, an answer is in the process' memory alone.
 STUCK_AFTER_S: Final = 300
@@ -73,6 +75,7 @@ def _configured(settings: Settings) -> Celery:
             "refreshd.plan": {"queue": CONTROL},
             "refreshd.reconcile": {"queue": CONTROL},
             "refreshd.prune": {"queue": CONTROL},
+            "refreshd.webhooks": {"queue": CONTROL},
             "refreshd.refresh": {"queue": REFRESH},
         },
         accept_content=["json"],
@@ -100,6 +103,7 @@ def _configured(settings: Settings) -> Celery:
             "plan": _every(settings.plan_interval_s, "refreshd.plan"),
             "reconcile": _every(RECONCILE_INTERVAL_S, "refreshd.reconcile"),
             "prune": _every(PRUNE_INTERVAL_S, "refreshd.prune"),
+            "webhooks": _every(WEBHOOKS_INTERVAL_S, "refreshd.webhooks"),
         },
     )
     return celery
@@ -130,7 +134,7 @@ def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
     """Refuse to start on what can't work, and keep callbacks off pools that have no time limits."""
     try:
         stores = Stores(settings)
-        stores.cipher, stores.engine, stores.providers  # noqa: B018  (each says what is wrong with it)
+        stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
         configured_callbacks(settings)
         stores.engine.dispose()
     except RefreshdError as error:

@@ -162,10 +162,11 @@ class Closer:
         kinds = [EventType.REFRESHED]
         if one.was not in {Status.ACTIVE, Status.DISABLED}:
             kinds.append(EventType.RECOVERED)
+        events = tuple(_event(kind, account, reason, now) for kind in kinds)
         return Settling(
-            Closing(account, attempt, success=True, seal_answer=seal_answer),
+            Closing(account, attempt, success=True, seal_answer=seal_answer, events=events[1:]),
             publication(account, tokens.access_token, now=now),
-            tuple(_event(kind, account, reason, now) for kind in kinds),
+            events,
             stashed=stashed,
         )
 
@@ -196,7 +197,9 @@ class Closer:
         if account.status != one.was and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, judgement.reason, now))
         return Settling(
-            Closing(account, attempt, success=False), publication(account, None, now=now), tuple(events)
+            Closing(account, attempt, success=False, events=tuple(events[1:])),
+            publication(account, None, now=now),
+            tuple(events),
         )
 
     def _not_sent(self, one: Opened, reason: str) -> Settling:

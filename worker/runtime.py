@@ -29,6 +29,7 @@ from worker.io.redis import connect_async
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
 from worker.metrics import worker_metrics
+from worker.io.webhook import WebhookClient
 from worker.plan import Dispatch, Planner
 from worker.policy.budget import CLIENT_PAUSE_S
 from worker.reconcile import Reconciler
@@ -36,6 +37,7 @@ from worker.refresh import Caller, Refresher
 from worker.settings import Settings, load_settings
 from worker.settle import Settler
 from worker.stores import Stores
+from worker.webhooks import Courier
 
 T = TypeVar("T")
 
@@ -91,7 +93,7 @@ class Runtime(Stores):
     async def _compose(self) -> None:
         settings = self.settings
         self.async_redis = connect_async(settings.redis)
-        ledger = Ledger(self.engine, self.clock)
+        ledger = Ledger(self.engine, self.clock, told=settings.told)
         self.shelf = Shelf(self.async_redis, self.keys, settings.token_seal)
         stash = Stash(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
@@ -148,6 +150,20 @@ class Runtime(Stores):
             call_timeout_s=settings.call_timeout_s,
             claim_s=settings.claim_seconds,
         )
+        self.webhook_client = (
+            WebhookClient(settings.webhook_secrets, ca_file=settings.ca_file, now=self.clock.now)
+            if self.endpoints
+            else None
+        )
+        self.courier = Courier(
+            outbox=self.outbox,
+            schedule=self.schedule,
+            endpoints=self.endpoints,
+            client=self.webhook_client,
+            clock=self.clock,
+            offload=self.offload,
+            holder=self.worker,
+        )
         self.reconciler = Reconciler(
             redis=self.async_redis,
             keys=self.keys,
@@ -164,8 +180,9 @@ class Runtime(Stores):
         await self.budgets.close()
         await self.leases.close()
         await self.provider_client.aclose()
-        if self.callback_caller is not None:
-            await self.callback_caller.aclose()
+        for client in (self.callback_caller, self.webhook_client):
+            if client is not None:
+                await client.aclose()
         await self.async_redis.aclose()
 
     def _warn_of_skew(self) -> None:

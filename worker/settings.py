@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +18,10 @@ from worker.errors import SettingsError
 #: on the wire (DESIGN section 3: longer than the deadline "by 10 s and more").
 CLAIM_BEYOND_CALL_S: Final = 15
 MIN_CLAIM_BEYOND_CALL_S: Final = 10
+#: Standard Webhooks: a key of 24 to 64 bytes.
+WEBHOOK_KEY_MIN_BYTES: Final = 24
+#: Further ahead, an announcement is no news.
+EXPIRING_DAYS_MAX: Final = 366
 
 _PREFIX: Final = "REFRESHD_"
 _EXAMPLES: Final = {
@@ -27,7 +32,12 @@ _EXAMPLES: Final = {
     "flower_basic_auth": "user:password (several: comma separated; a password holds no comma)",
     "callback_modules": "my_callbacks,acme.refresh",
     "allow_http_hosts": "localhost,127.0.0.1",
+    "webhook_url": "https://host/path, comma separated where there are several",
+    "webhook_secret": "whsec_BASE64, made by `refreshd webhooks secret`; comma separated while it is replaced",
+    "expiring_days": "14,3,1",
 }
+#: Types of events that webhooks may be told of.
+WEBHOOK_TYPES: Final = ("reauthorize", "misconfigured", "recovered", "degraded", "expiring")
 
 
 class Settings(BaseSettings):
@@ -76,6 +86,16 @@ class Settings(BaseSettings):
         512, ge=64, description="address space of a Python callback that names none, mebibytes"
     )
     providers_file: Path | None = Field(None, description="YAML of your own providers")
+    webhook_url: SecretStr | None = Field(None, description="where webhooks go, comma separated")
+    webhook_secret: SecretStr | None = Field(
+        None, description="whsec_BASE64 that webhooks are signed with, comma separated: each one signs"
+    )
+    webhook_types: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="events that webhooks are told of, comma separated: " + ", ".join(WEBHOOK_TYPES)
+    )
+    expiring_days: str = Field(
+        "14,3,1", description="days before a refresh token's end on which it is announced, comma separated"
+    )
     flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of Flower")
     flower_address: str = Field("127.0.0.1", min_length=1, description="address that Flower listens on")
     flower_basic_auth: SecretStr | None = Field(None, description="user:password of Flower")
@@ -87,11 +107,11 @@ class Settings(BaseSettings):
     )
     exporter_port: int = Field(9750, ge=1, le=65535, description="TCP port of `refreshd exporter`")
 
-    @field_validator("allow_http_hosts", "callback_modules", mode="before")
+    @field_validator("allow_http_hosts", "callback_modules", "webhook_types", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            return _parts(value)
         return value
 
     @field_validator(
@@ -104,6 +124,8 @@ class Settings(BaseSettings):
         "ca_file",
         "callbacks_file",
         "providers_file",
+        "webhook_url",
+        "webhook_secret",
         "flower_basic_auth",
         "metrics_port",
         mode="before",
@@ -143,6 +165,46 @@ class Settings(BaseSettings):
             raise ValueError("is no address of a Redis")
         return value
 
+    @field_validator("webhook_types")
+    @classmethod
+    def _known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if one not in WEBHOOK_TYPES:
+                raise ValueError(f"{one} is none of {', '.join(WEBHOOK_TYPES)}")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        for one in _parts(value.get_secret_value()) if value is not None else ():
+            try:
+                key = base64.b64decode(one.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                raise ValueError("is no base64") from None
+            if len(key) < WEBHOOK_KEY_MIN_BYTES:
+                raise ValueError(f"is shorter than {WEBHOOK_KEY_MIN_BYTES} bytes")
+        return value
+
+    @field_validator("expiring_days")
+    @classmethod
+    def _days(cls, value: str) -> str:
+        try:
+            right = all(0 < float(part) <= EXPIRING_DAYS_MAX for part in _parts(value))
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"wants numbers of days, up to {EXPIRING_DAYS_MAX}")
+        return value
+
+    @model_validator(mode="after")
+    def _webhooks_are_signed(self) -> Self:
+        if self.webhook_url is not None and self.webhook_secret is None:
+            raise ValueError(
+                f"{_PREFIX}WEBHOOK_URL is set and {_PREFIX}WEBHOOK_SECRET is not: webhooks are signed; "
+                "`refreshd webhooks secret` makes one"
+            )
+        return self
+
     @model_validator(mode="after")
     def _claim_outlives_call(self) -> Self:
         if self.claim_s is not None and self.claim_s < self.call_timeout_s + MIN_CLAIM_BEYOND_CALL_S:
@@ -157,6 +219,24 @@ class Settings(BaseSettings):
     def claim_seconds(self) -> float:
         """How long an open attempt (and the lease beside it) holds an account."""
         return self.claim_s if self.claim_s is not None else self.call_timeout_s + CLAIM_BEYOND_CALL_S
+
+    @property
+    def webhook_urls(self) -> tuple[str, ...]:
+        return () if self.webhook_url is None else _parts(self.webhook_url.get_secret_value())
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        return () if self.webhook_secret is None else _parts(self.webhook_secret.get_secret_value())
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The types of events that a webhook wants; none where there is no webhook."""
+        return frozenset(self.webhook_types or WEBHOOK_TYPES) if self.webhook_urls else frozenset()
+
+    @property
+    def expiring_thresholds_days(self) -> tuple[float, ...]:
+        """Days before a refresh token's end, smallest first."""
+        return tuple(sorted(float(part) for part in _parts(self.expiring_days)))
 
     @property
     def database(self) -> str:
@@ -211,6 +291,10 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "\n".join(_in_words(item) for item in error.errors(include_input=False))
         ) from None
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _in_words(item: Any) -> str:

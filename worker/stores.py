@@ -23,9 +23,11 @@ from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.clock import Clock
 from worker.io.database import check_schema, database_now, make_engine, reading
 from worker.io.history import History
+from worker.io.outbox import Outbox
 from worker.io.redis import connect
 from worker.io.schedule import Schedule
 from worker.io.vault import Vault
+from worker.io.webhook import Endpoint, read_endpoints
 from worker.policy.budget import limits
 from worker.settings import Settings
 
@@ -112,6 +114,19 @@ class Stores:
     @cached_property
     def schedule(self) -> Schedule:
         return Schedule(self.engine)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.engine)
+
+    @cached_property
+    def endpoints(self) -> list[Endpoint]:
+        """Where webhooks go.
+
+        Raises:
+            SettingsError: a URL can't be used.
+        """
+        return read_endpoints(self.settings.webhook_urls, self.settings.allow_http_hosts)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -6,7 +6,8 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import models.account
-import models.attempt  # noqa: F401  (registers its table)
+import models.attempt
+import models.outbox  # noqa: F401  (they register their tables)
 
 context.configure(
     connection=context.config.attributes["connection"],

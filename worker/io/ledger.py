@@ -7,7 +7,7 @@ generation is still the current one; a failure only where the claim and the conf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -15,12 +15,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Float, literal_column, text
 from sqlmodel import Session, col, select
 
-from models.account import Account
+from models.account import Account, Status
 from models.attempt import INTERRUPTED, Entry, Outcome
 from worker.io.clock import Clock
 from worker.io.database import now_sql, reading, writing
 from worker.io.marks import NOTHING, Marks, note
+from worker.io.outbox import put
 from worker.io.rows import execute
+from worker.io.shelf import Event
 
 _TOKEN_COLUMNS: Final = {
     "access_token_sealed": "text",
@@ -98,6 +100,8 @@ class Closing:
     success: bool
     #: Seals the token set as a whole.
     seal_answer: Callable[[], str] | None = None
+    #: What webhooks may be told of it, if the row takes it.
+    events: tuple[Event, ...] = ()
 
     @cached_property
     def sealed_answer(self) -> str | None:
@@ -116,11 +120,18 @@ class Stored:
 
 
 class Ledger:
-    """The database, as one refresh sees it."""
+    """The database, as one refresh sees it.
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    Args:
+        engine: the database.
+        clock: is set by the database's.
+        told: types of events that go to the outbox, in the commit of what they tell of.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, told: Collection[str] = ()) -> None:
         self._engine = engine
         self._clock = clock
+        self._told = told
         self._now = now_sql(engine)
 
     def load(self, ids: Sequence[str]) -> dict[str, Account]:
@@ -193,10 +204,13 @@ class Ledger:
             self._let_go(connection, lost)
             self._close_attempts(connection, [c.attempt for c in closings])
             note(connection, marks, now=self._now)
+            self._tell(
+                connection, [e for c in closings if c.events and c.account.id in stored for e in c.events]
+            )
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
-    def postpone(self, turns: Sequence[Turn]) -> list[str]:
-        """Have accounts planned again later; gives those whose token has ended meanwhile, now degraded."""
+    def postpone(self, turns: Sequence[Turn]) -> list[Event]:
+        """Have accounts planned again later; gives an event for each whose token has ended meanwhile: now degraded."""
         with writing(self._engine) as connection:
             rows = [_fields(turn, _TURN) for turn in turns]
             execute(
@@ -213,11 +227,16 @@ class Ledger:
                 UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}
                 FROM r WHERE account.id = r.id AND account.generation = r.generation
                  AND account.status = 'active' AND account.expires_at <= {self._now}
-                RETURNING account.id
+                RETURNING account.id, account.generation, account.reason, account.status_at
                 """,
                 rows,
             )
-        return [str(row[0]) for row in ended]
+            events = [
+                Event(type=Status.DEGRADED.value, account=one, generation=generation, reason=reason, at=at)
+                for one, generation, reason, at in ended
+            ]
+            self._tell(connection, events)
+        return events
 
     def keep(self, account_id: str, sealed_answer: str) -> None:
         """Keep a success that lost the race for its generation."""
@@ -240,6 +259,10 @@ class Ledger:
                 """,
                 [_fields(a, ["id", "generation", "config_version", *_SCHEDULE_COLUMNS]) for a in accounts],
             )
+
+    def _tell(self, connection: Connection, events: list[Event]) -> None:
+        if events and self._told:
+            put(connection, [event for event in events if event.type in self._told])
 
     def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
         columns = _TOKEN_COLUMNS | _STATE_COLUMNS

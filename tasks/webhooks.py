@@ -1,0 +1,29 @@
+"""`refreshd.webhooks`: tell webhooks what happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.shown import ShownRequest, retried
+from worker.app import app
+from worker.errors import Unreachable
+from worker.events import log
+from worker.runtime import runtime
+from worker.webhooks import summary
+
+
+@app.task(name="refreshd.webhooks", Request=ShownRequest)
+def webhooks() -> dict[str, Any]:
+    """Make messages of what happened, and deliver those that are due."""
+    here = runtime()
+    try:
+        told = here.run(here.courier.tell())
+    except Unreachable as error:
+        log.error("webhooks_not_told", error=str(error))
+        retried(f"not told: {error}", {"error": str(error)})
+    if told is None:
+        return {"held_back": "another_run_is_under_way"}
+    done = summary(told)
+    if any(done.values()):
+        log.info("webhooks", **done)
+    return done

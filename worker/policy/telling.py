@@ -1,0 +1,64 @@
+"""How webhooks are told: what is folded into one message, when a delivery is tried again, when it is put aside. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+#: So many happenings of one type about one provider (or client) are told one by one; what is beyond, in one message.
+SINGLY_MAX: Final = 10
+#: Within so long. A fleet whose 10,000 grants end at once is told of by one message in five minutes, with a count.
+FOLD_WINDOW_S: Final = 300.0
+
+#: The pause after a first failure; each further one is twice as long, half of it by chance.
+RETRY_BASE_S: Final = 5.0
+RETRY_MAX_S: Final = 6 * 3600.0
+#: Standard Webhooks: "multiple attempts over multiple days". Long enough for a weekend.
+GIVE_UP_AFTER_S: Final = 3 * 86400.0
+#: 2 ** this is beyond the longest pause.
+_EXPONENT_MAX: Final = 16
+#: "The endpoint is no longer accepting messages" (Standard Webhooks, of 410 Gone).
+_GONE: Final = 410
+
+
+class Gathering(Enum):
+    """What becomes of the happenings of one topic that wait."""
+
+    #: One message each.
+    SINGLY = "singly"
+    #: All of them in one.
+    TOGETHER = "together"
+    #: They wait until the window is over.
+    WAIT = "wait"
+
+
+def gather(waiting: int, *, lately: int, oldest_s: float) -> Gathering:
+    """Say what becomes of the happenings of one topic.
+
+    Args:
+        waiting: how many there are.
+        lately: happenings of the topic that were told within the last `FOLD_WINDOW_S`.
+        oldest_s: how long the oldest of them has waited, seconds.
+    """
+    if waiting + lately <= SINGLY_MAX:
+        return Gathering.SINGLY
+    if lately <= SINGLY_MAX or oldest_s >= FOLD_WINDOW_S:
+        return Gathering.TOGETHER
+    return Gathering.WAIT
+
+
+def retry_after_s(attempts: int, *, jitter: float, asked_s: float | None = None) -> float:
+    """Say how long to wait after a failed delivery.
+
+    Args:
+        attempts: deliveries that failed so far, this one included.
+        jitter: a fraction in [0, 1).
+        asked_s: `Retry-After`, seconds, where the endpoint said it.
+    """
+    pause_s = min(RETRY_BASE_S * 2.0 ** min(attempts - 1, _EXPONENT_MAX), RETRY_MAX_S)
+    return max(pause_s * (0.5 + jitter / 2), min(asked_s or 0.0, RETRY_MAX_S))
+
+
+def is_given_up(age_s: float, http_status: int | None) -> bool:
+    """Tell whether a message that was not taken is put aside: after days, or because the endpoint wants no more."""
+    return age_s >= GIVE_UP_AFTER_S or http_status == _GONE
