@@ -28,8 +28,8 @@ from worker.io.provider import ProviderClient
 from worker.io.redis import connect_async
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
-from worker.metrics import worker_metrics
 from worker.io.webhook import WebhookClient
+from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Planner
 from worker.policy.budget import CLIENT_PAUSE_S
 from worker.reconcile import Reconciler

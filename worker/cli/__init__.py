@@ -21,6 +21,7 @@ from worker.cli.refresh import refresh
 from worker.cli.status import status
 from worker.cli.token import token
 from worker.cli.up import up
+from worker.cli.webhooks import webhooks_app
 from worker.errors import RefreshdError
 from worker.events import configure_logging
 
@@ -70,6 +71,7 @@ app.command(rich_help_panel="Answers")(explain)
 app.command(rich_help_panel="Answers")(history)
 app.command(rich_help_panel="Answers")(status)
 app.command(rich_help_panel="Answers")(doctor)
+app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Answers")
 
 
 def main() -> Any:

@@ -120,13 +120,7 @@ class Stored:
 
 
 class Ledger:
-    """The database, as one refresh sees it.
-
-    Args:
-        engine: the database.
-        clock: is set by the database's.
-        told: types of events that go to the outbox, in the commit of what they tell of.
-    """
+    """The database, as one refresh sees it. `told`: types of events that go to the outbox, in the same commit."""
 
     def __init__(self, engine: Engine, clock: Clock, told: Collection[str] = ()) -> None:
         self._engine = engine
@@ -231,10 +225,7 @@ class Ledger:
                 """,
                 rows,
             )
-            events = [
-                Event(type=Status.DEGRADED.value, account=one, generation=generation, reason=reason, at=at)
-                for one, generation, reason, at in ended
-            ]
+            events = [_degraded(*row) for row in ended]
             self._tell(connection, events)
         return events
 
@@ -356,3 +347,7 @@ def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:
 
 def _fields(row: object, columns: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in columns}
+
+
+def _degraded(account: str, generation: int, reason: str, at: float) -> Event:
+    return Event(type=Status.DEGRADED.value, account=account, generation=generation, reason=reason, at=at)

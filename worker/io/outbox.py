@@ -159,7 +159,11 @@ class Outbox:
                     """
                 )
             ).all()
-            return [Topic(*row, self._lately(connection, topic_name(*row[:3]), window_s)) for row in rows]
+            return [
+                Topic(kind, provider, client, waiting, oldest_s, self._lately(connection, name, window_s))
+                for kind, provider, client, waiting, oldest_s in rows
+                if (name := topic_name(kind, provider, client))
+            ]
 
     def _lately(self, connection: Connection, topic: str, window_s: float) -> int:
         sql = f"""
