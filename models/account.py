@@ -60,7 +60,8 @@ class Account(SQLModel, table=True):
 
     Columns that end in `_sealed` hold ciphertext bound to this account and column. `generation` counts token
     sets, `config_version` counts edits that a refresh depends on. `next_refresh_at` is what the policy says;
-    `plan_at` is when the planner looks next: the same, or later while a dispatched message is on its way.
+    `plan_at` is when the planner looks next: the same, or later while a dispatched message is on its way; None
+    beside a `next_refresh_at` where a pause has set the account aside.
     """
 
     __tablename__ = "account"
@@ -79,6 +80,15 @@ class Account(SQLModel, table=True):
         ),
         Index("ix_account_status_provider", "status", "provider"),
         Index("ix_account_expires_at", "expires_at"),
+        # What a pause has set aside: no plan looks at it, and it is due some time. Empty where nothing is paused.
+        Index(
+            "ix_account_aside",
+            "provider",
+            "next_refresh_at",
+            "expires_at",
+            sqlite_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
+            postgresql_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
+        ),
         Index(
             "ix_account_unpublished",
             "id",

@@ -1,4 +1,4 @@
-"""`refreshd.prune`: execution history and webhooks are kept for a time and a number, no more."""
+"""`refreshd.prune`: history, audit trail and webhooks are kept for a time and a number, no more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tasks.shown import ShownRequest, retried
 from worker.app import app, settings
 from worker.errors import Unreachable
 from worker.events import log
+from worker.plan import CLAIM_MAX
 from worker.runtime import runtime
 
 #: A webhook that was delivered is kept for this long, for whoever asks whether it was.
@@ -16,14 +17,19 @@ DELIVERED_KEPT_S: Final = 86400.0
 
 @app.task(name="refreshd.prune", Request=ShownRequest)
 def prune() -> dict[str, Any]:
-    """Delete attempts that are too old, or too many of one account, and webhooks that are done with."""
+    """Delete attempts that are too old, or too many of one account, old entries of the audit trail, and done webhooks.
+
+    It also has accounts planned again that a pause set aside in the moment in which it ended.
+    """
     here = runtime()
     try:
         deleted = here.history.prune(
             older_than_s=settings.history_days * 86400, keep_per_account=settings.history_per_account
         )
         webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, put_aside_s=settings.history_days * 86400)
+        audited = here.audit.prune(older_than_s=settings.audit_days * 86400)
+        stray = here.pauses.bring_back_stray(CLAIM_MAX)
     except Unreachable as error:
         log.error("not_pruned", error=str(error))
         retried(f"not pruned: {error}", {"error": str(error)})
-    return {"deleted": deleted, "webhooks": webhooks}
+    return {"deleted": deleted, "webhooks": webhooks, "audit": audited, "brought_back": stray}

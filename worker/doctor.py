@@ -32,6 +32,8 @@ POSTGRES_MIN: Final = 120_000
 PLAN_LATE_S: Final = 15.0
 #: What a group takes beside its calls.
 TASK_BESIDE_CALLS_S: Final = 60.0
+#: Pauses that are named one by one.
+PAUSES_NAMED_MAX: Final = 10
 NEEDED_QUEUES: Final = ("urgent", "control", "refresh")
 
 
@@ -65,6 +67,7 @@ def examine(here: Stores, workers: Callable[[], Workers]) -> Iterator[Checked]:
     if all(one.level is not Level.FAILED for one in database):
         yield from _keys(here)
         yield from _beat(here)
+        yield from _pauses(here)
     if all(one.level is not Level.FAILED for one in redis):
         yield from _workers(here, workers())
     if all(one.level is not Level.FAILED for one in (*database, *redis)):
@@ -216,6 +219,25 @@ def _beat(here: Stores) -> Iterator[Checked]:
         )
     else:
         yield Checked("beat", Level.OK, f"the last plan ended {late_s:.1f} s ago")
+
+
+def _pauses(here: Stores) -> Iterator[Checked]:
+    found, now = here.pauses.all(), here.clock.now()
+    for one in found[:PAUSES_NAMED_MAX]:
+        why = f": {one.reason}" if one.reason else ""
+        yield Checked(
+            "pauses",
+            Level.WARNING,
+            f"{one.what} is paused for {now - one.paused_at:.0f} s, by {one.actor}@{one.host}{why}",
+            f"`refreshd resume {one.option}` when the time has come",
+        )
+    if len(found) > PAUSES_NAMED_MAX:
+        yield Checked(
+            "pauses",
+            Level.WARNING,
+            f"... and {len(found) - PAUSES_NAMED_MAX:,} more",
+            "`refreshd pause` names them all",
+        )
 
 
 def _workers(here: Stores, workers: Workers) -> Iterator[Checked]:

@@ -9,8 +9,11 @@ from typing import Final, Protocol
 
 from models.account import RefreshMethod
 from models.attempt import Trigger
+from models.audit import Actor
 from models.budget import Limits
+from models.pause import PAUSED
 from worker.events import log
+from worker.io.pauses import Pauses, Standing
 from worker.io.schedule import DueAccount, Schedule
 from worker.policy.budget import HORIZONS_S, ahead, slots, within
 
@@ -31,6 +34,8 @@ CLAIM_MAX: Final = 5_000
 AHEAD_OF_A_CROWD: Final = "ahead_of_a_crowd"
 ANOTHER_PLAN: Final = "another_plan_is_running"
 QUEUES_FULL: Final = "queues_are_full"
+#: Who ends a pause whose time is over.
+BY_ITSELF: Final = "refreshd"
 
 
 class Undeliverable(Exception):
@@ -64,6 +69,7 @@ class Planner:
         self,
         *,
         schedule: Schedule,
+        pauses: Pauses,
         dispatch: Dispatch,
         queue_length: Callable[[], int],
         limits: Callable[[str], Limits],
@@ -74,6 +80,7 @@ class Planner:
         holder: str,
     ) -> None:
         self._schedule = schedule
+        self._pauses = pauses
         self._dispatch = dispatch
         self._queue_length = queue_length
         self._limits = limits
@@ -101,13 +108,19 @@ class Planner:
         room = self._queue_limit - waiting
         if room <= 0:
             return Planned(held_back=QUEUES_FULL)
+        pauses = self._pauses.standing()
+        if pauses.everything:
+            return Planned(held_back=PAUSED)
+        if pauses.ended:
+            self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
         found = self._schedule.claim_due(
             min(CLAIM_MAX, room * self._group_size),
             hold_s=HOLD_S if waiting else TAKEN_HOLD_S,
             callback_hold_s=HOLD_S,
+            some_paused=pauses.anything,
         )
         due = self._paced(found)
-        due += self._ahead(due)
+        due += self._ahead(due, pauses)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
@@ -121,16 +134,24 @@ class Planner:
                 return Planned(len(due) - len(left), sent)
         return Planned(len(due), len(groups))
 
-    def _ahead(self, due: Sequence[DueAccount]) -> list[DueAccount]:
+    def _ahead(self, due: Sequence[DueAccount], pauses: Standing) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
         if not self._rates_matter:
             return []
         taken = Counter(one.provider for one in due)
         early: list[DueAccount] = []
         for provider, crowd in self._schedule.crowds(HORIZONS_S).items():
+            if provider in pauses.providers:
+                continue
             count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])
             if count:
-                early += self._schedule.claim_ahead(provider, count, hold_s=HOLD_S, reason=AHEAD_OF_A_CROWD)
+                early += self._schedule.claim_ahead(
+                    provider,
+                    count,
+                    hold_s=HOLD_S,
+                    reason=AHEAD_OF_A_CROWD,
+                    some_paused=pauses.anything,
+                )
         return early
 
     def _paced(self, due: Sequence[DueAccount]) -> list[DueAccount]:

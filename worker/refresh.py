@@ -126,11 +126,17 @@ class Refresher:
         results = {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken}
         opened: list[Opened] = []
         try:
-            found = await self._sql(self._ledger.load, list(taken))
+            found, paused = await self._sql(self._ledger.load_for_refresh, list(taken))
             ready: list[Opened] = []
             for account_id, stash in taken.items():
                 account = found.get(account_id)
-                refused = refusal(account, seen=seen[account_id], trigger=trigger, now=self._clock.now())
+                refused = refusal(
+                    account,
+                    seen=seen[account_id],
+                    trigger=trigger,
+                    now=self._clock.now(),
+                    paused=account_id in paused,
+                )
                 if refused is None and trigger is Trigger.REPORTED:
                     latest = await self._sql(self._history.of, account_id, limit=REPORTS_LOOKED_AT)
                     refused = report_refusal(latest, now=self._clock.now())

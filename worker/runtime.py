@@ -71,6 +71,7 @@ class Runtime(Stores):
     def planner(self, dispatch: Dispatch, queue: str) -> Planner:
         return Planner(
             schedule=self.schedule,
+            pauses=self.pauses,
             dispatch=dispatch,
             queue_length=lambda: int(self.redis.llen(queue)),
             limits=lambda name: self.limits(self.providers.known.get(name)),

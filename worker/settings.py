@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(1000, ge=1, description="calls to one provider whose data names no number")
     history_days: float = Field(30, gt=0, description="days that an attempt is kept")
     history_per_account: int = Field(200, ge=1, description="attempts kept of one account")
+    audit_days: float = Field(
+        730, gt=0, description="days that an entry of the audit trail is kept (`refreshd audit`)"
+    )
+    actor: str | None = Field(
+        None, description="who the audit trail names instead of the user of the operating system"
+    )
     ca_file: Path | None = Field(
         None, description="PEM file of the authorities that token URLs are checked by"
     )
@@ -121,6 +127,7 @@ class Settings(BaseSettings):
         "publish_keys",
         "claim_s",
         "requests_per_s",
+        "actor",
         "ca_file",
         "callbacks_file",
         "providers_file",

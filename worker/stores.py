@@ -13,17 +13,21 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from models.account import Account
+from models.audit import Actor
 from models.budget import Limits
 from models.presets import PresetError, load_providers
 from models.provider import Provider
 from refreshd_reader.contract import Keys
 from worker.errors import SettingsError
 from worker.events import log
+from worker.io.actor import current_actor
+from worker.io.audit import AuditTrail
 from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.clock import Clock
 from worker.io.database import check_schema, database_now, make_engine, reading
 from worker.io.history import History
 from worker.io.outbox import Outbox
+from worker.io.pauses import Pauses
 from worker.io.redis import connect
 from worker.io.schedule import Schedule
 from worker.io.vault import Vault
@@ -127,6 +131,19 @@ class Stores:
             SettingsError: a URL can't be used.
         """
         return read_endpoints(self.settings.webhook_urls, self.settings.allow_http_hosts)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses(self.engine)
+
+    @cached_property
+    def audit(self) -> AuditTrail:
+        return AuditTrail(self.engine)
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Who types this command."""
+        return current_actor(self.settings.actor)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -7,7 +7,9 @@ from sqlmodel import SQLModel
 
 import models.account
 import models.attempt
-import models.outbox  # noqa: F401  (they register their tables)
+import models.audit
+import models.outbox
+import models.pause  # noqa: F401  (they register their tables)
 
 context.configure(
     connection=context.config.attributes["connection"],

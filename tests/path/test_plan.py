@@ -33,6 +33,7 @@ class Planning:
         self.broker_is_away = False
         self.planner = Planner(
             schedule=bench.runtime.schedule,
+            pauses=bench.runtime.pauses,
             dispatch=self._dispatch,
             queue_length=lambda: queued,
             limits=lambda _: Limits(rate, 1000),

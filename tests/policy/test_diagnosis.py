@@ -9,6 +9,7 @@ import pytest
 
 from models.account import Account, RefreshMethod, SessionManagement, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
+from models.pause import Pause
 from models.provider import Provider
 from worker.policy.diagnosis import diagnose
 from worker.policy.facts import Facts, RedisFacts
@@ -57,6 +58,9 @@ def attempt(
     )
 
 
+PAUSE = Pause(
+    scope="provider", name="acme", paused_at=NOW - 600, actor="mia", host="desk-1", reason="an outage"
+)
 CALLBACK = {"refresh_method": RefreshMethod.CALLBACK, "callback": "acme"}
 REVOKED = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None}
 REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
@@ -68,6 +72,7 @@ CASES: dict[str, Facts] = {
         {"session_management": SessionManagement.FIXED, "session_timeout_s": 7200.0}
     ),
     "clock_skew": facts(skew_s=-7.0),
+    "paused": facts({"expires_at": NOW - 5}, pauses=[PAUSE]),
     "beat_down": facts(planned_at=NOW - 3600),
     "no_worker_on_queue": facts(workers={"callback@one": ["callback"]}),
     "callback_not_registered": facts(CALLBACK, callbacks={"callback@one": ["acne"]}),
@@ -150,3 +155,12 @@ def test_a_disabled_account_is_not_blamed_on_beat(status: Status) -> None:
         facts({"refresh_enabled": False, "status": status, "next_refresh_at": None}, planned_at=None)
     )
     assert [finding.cause for finding in found] == ["refresh_disabled"]
+
+
+def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
+    (finding,) = diagnose(facts({"next_refresh_at": NOW - 60}, pauses=[PAUSE]))
+    assert (finding.cause, finding.wrong) == ("paused", False)
+    assert finding.words.startswith(
+        "Planned refreshes of provider acme were paused 600 s ago by mia@desk-1: an outage."
+    )
+    assert "`refreshd resume --provider acme`" in finding.remedy

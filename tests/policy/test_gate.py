@@ -8,6 +8,7 @@ import pytest
 
 from models.account import Account, SessionManagement, Status
 from models.attempt import Attempt, Outcome, Trigger
+from models.pause import PAUSED
 from worker.policy import gate
 from worker.policy.gate import Refusal, refusal
 from worker.policy.reported import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON, report_refusal
@@ -87,3 +88,22 @@ def refreshed(trigger: Trigger, seconds_ago: float) -> Attempt:
 def test_a_report_is_no_licence_to_hammer(history: list[tuple[Trigger, float]], reason: str | None) -> None:
     found = report_refusal([refreshed(*one) for one in history], now=NOW)
     assert (found.reason if found else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "trigger", "wanted"),
+    [
+        ({}, Trigger.PLANNED, Refusal(Outcome.DISABLED, PAUSED)),
+        ({}, Trigger.REPORTED, Refusal(Outcome.DISABLED, PAUSED)),
+        ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, Refusal(Outcome.DISABLED, PAUSED)),
+        ({}, Trigger.FORCED, None),
+        ({}, Trigger.TEST, None),
+        ({"generation": 4}, Trigger.PLANNED, Refusal(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        ({"refresh_enabled": False}, Trigger.PLANNED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+    ],
+)
+def test_what_is_paused_is_refreshed_by_a_persons_word_alone(
+    fields: dict[str, Any], trigger: Trigger, wanted: Refusal | None
+) -> None:
+    account = Account(**(DUE | fields))
+    assert refusal(account, seen=3, trigger=trigger, now=NOW, paused=True) == wanted

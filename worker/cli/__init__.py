@@ -16,6 +16,7 @@ from worker.cli.explain import explain
 from worker.cli.history import history
 from worker.cli.interrupts import INTERRUPTED
 from worker.cli.keys import keys_app
+from worker.cli.pause import pause, resume
 from worker.cli.providers import providers_app
 from worker.cli.refresh import refresh
 from worker.cli.status import status
@@ -67,6 +68,8 @@ app.add_typer(providers_app, name="providers", rich_help_panel="Accounts")
 app.add_typer(callbacks_app, name="callbacks", rich_help_panel="Accounts")
 app.command(rich_help_panel="Tokens")(token)
 app.command(rich_help_panel="Tokens")(refresh)
+app.command(rich_help_panel="Tokens")(pause)
+app.command(rich_help_panel="Tokens")(resume)
 app.command(rich_help_panel="Answers")(explain)
 app.command(rich_help_panel="Answers")(history)
 app.command(rich_help_panel="Answers")(status)

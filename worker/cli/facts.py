@@ -50,6 +50,7 @@ def gather(here: Stores, account_id: str) -> Facts:
         workers=alive_workers() if redis is not None else None,
         callbacks=_callbacks(here) if redis is not None else {},
         planned_at=planned_at,
+        pauses=here.pauses.of(account_id, account.provider),
         plan_interval_s=here.settings.plan_interval_s,
         skew_s=here.clock.skew_s(),
         sealed_error=sealed_error,

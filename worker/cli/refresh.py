@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from models.account import Account, RefreshMethod, SessionManagement
 from models.attempt import Attempt, Outcome, Trigger
+from models.pause import PAUSED
 from worker.cli.output import err, out, print_json, stores
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
 from worker.io.database import database_now, reading
@@ -32,7 +33,7 @@ _STYLES = {Outcome.REFRESHED: "green", Outcome.NOT_DUE: "dim", QUEUED: "cyan"}
 def refresh(
     accounts: Annotated[list[str], typer.Argument(help="Ids of accounts.", metavar="ACCOUNT...")],
     force: Annotated[
-        bool, typer.Option("--force", help="Refresh even if not due, disabled or session `none`.")
+        bool, typer.Option("--force", help="Refresh even if not due, paused, disabled or session `none`.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for each outcome.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.", min=1)] = 90,
@@ -45,7 +46,21 @@ def refresh(
     here = stores()
     ids = list(dict.fromkeys(accounts))
     found, now = _load(here, ids)
-    lines = {a.id: line for a in found if not force and (line := _not_now(a, now))}
+    held = (
+        {a.id for a in found if here.pauses.of(a.id, a.provider)}
+        if here.pauses.standing().anything
+        else set()
+    )
+    lines = {a.id: line for a in found if not force and (line := _not_now(a, now, paused=a.id in held))}
+    if force:
+        for account_id in ids:
+            if account_id in held:
+                err.print(
+                    f"{account_id} is paused, and stays so: this refreshes it once",
+                    style="yellow",
+                    markup=False,
+                    soft_wrap=True,
+                )
     sent = [a for a in found if a.id not in lines]
     task_ids = _send(sent)
     pending = {a.id: a.generation for a in sent}
@@ -74,9 +89,11 @@ def _load(here: Stores, ids: Sequence[str]) -> tuple[list[Account], float]:
     return [found[account_id] for account_id in ids], now
 
 
-def _not_now(account: Account, now: float) -> dict[str, Any] | None:
+def _not_now(account: Account, now: float, *, paused: bool) -> dict[str, Any] | None:
     if not account.refresh_enabled:
         return _line(account.id, Outcome.DISABLED, REFRESH_DISABLED, account.generation)
+    if paused:
+        return _line(account.id, Outcome.DISABLED, PAUSED, account.generation)
     if account.session_management == SessionManagement.NONE:
         return _line(account.id, Outcome.NOT_DUE, SESSION_NONE, account.generation)
     if account.next_refresh_at is None or account.next_refresh_at > now:

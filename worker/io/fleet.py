@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from models.account import Status
 from worker.io.database import database_now, is_sqlite, now_sql, reading
 
 
@@ -147,5 +148,16 @@ def uses_callbacks(engine: Engine) -> bool:
     with reading(engine) as connection:
         found = connection.execute(
             text("SELECT 1 FROM account WHERE refresh_method = 'callback' LIMIT 1")
+        ).first()
+    return found is not None
+
+
+def knows_provider(engine: Engine, name: str) -> bool:
+    """Tell whether any account is of a provider: a look at an index for each status."""
+    statuses = ", ".join(f"'{status.value}'" for status in Status)
+    with reading(engine) as connection:
+        found = connection.execute(
+            text(f"SELECT 1 FROM account WHERE status IN ({statuses}) AND provider = :name LIMIT 1"),
+            {"name": name},
         ).first()
     return found is not None

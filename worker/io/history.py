@@ -8,7 +8,9 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
-from models.attempt import Attempt, Entry
+from models.attempt import Attempt, Entry, Outcome, Trigger, new_attempt_id
+from models.pause import PAUSED
+from worker.io.clock import wall_clock
 from worker.io.database import now_sql, reading, writing
 from worker.io.rows import execute
 
@@ -25,6 +27,41 @@ _NOTED: Final = {
     "outcome": "text",
     "reason": "text",
 }
+
+
+def note_paused(connection: Connection, accounts: Sequence[tuple[str, int]]) -> None:
+    """Write, in an open transaction, that plans met paused accounts: (id, generation) each. Repeats are folded."""
+    now = now_sql(connection.engine)
+    entry = {"trigger": Trigger.PLANNED.value, "outcome": Outcome.DISABLED.value, "reason": PAUSED}
+    rows = [
+        {"id": new_attempt_id(wall_clock()), "account_id": account_id, "generation": generation}
+        for account_id, generation in accounts
+    ]
+    columns = {"id": "text", "account_id": "text", "generation": "bigint"}
+    folded = execute(
+        connection,
+        columns,
+        f"""
+        UPDATE attempt SET repeats = repeats + 1, closed_at = {now} FROM r
+        WHERE attempt.id = (SELECT id FROM attempt WHERE account_id = r.account_id ORDER BY opened_at DESC, id DESC LIMIT 1)
+         AND attempt.closed_at IS NOT NULL AND attempt.generation = r.generation AND attempt.trigger = :trigger
+         AND attempt.outcome = :outcome AND attempt.reason = :reason RETURNING attempt.account_id
+        """,
+        rows,
+        **entry,
+    )
+    known = {str(row[0]) for row in folded}
+    execute(
+        connection,
+        columns,
+        f"""
+        INSERT INTO attempt (id, account_id, generation, trigger, outcome, reason, opened_at, closed_at,
+         config_version, repeats)
+        SELECT r.id, r.account_id, r.generation, :trigger, :outcome, :reason, {now}, {now}, 0, 1 FROM r WHERE true
+        """,
+        [row for row in rows if row["account_id"] not in known],
+        **entry,
+    )
 
 
 class History:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Float, literal_column, text
+from sqlalchemy import Boolean, Connection, Engine, Float, literal_column, text
 from sqlmodel import Session, col, select
 
 from models.account import Account, Status
@@ -21,6 +21,7 @@ from worker.io.clock import Clock
 from worker.io.database import now_sql, reading, writing
 from worker.io.marks import NOTHING, Marks, note
 from worker.io.outbox import put
+from worker.io.pauses import is_paused
 from worker.io.rows import execute
 from worker.io.shelf import Event
 
@@ -130,12 +131,17 @@ class Ledger:
 
     def load(self, ids: Sequence[str]) -> dict[str, Account]:
         """Read accounts by id, and set the clock by the database's."""
-        now = literal_column(self._now, Float)
+        return self.load_for_refresh(ids)[0]
+
+    def load_for_refresh(self, ids: Sequence[str]) -> tuple[dict[str, Account], frozenset[str]]:
+        """Read accounts by id, and set the clock by the database's; beside them, the ids of those that are paused."""
+        now, paused = literal_column(self._now, Float), literal_column(is_paused(self._now), Boolean)
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            found = session.exec(select(Account, now).where(col(Account.id).in_(ids))).all()
+            found = session.exec(select(Account, now, paused).where(col(Account.id).in_(ids))).all()
         if found:
             self._clock.set(found[0][1])
-        return {account.id: account for account, _ in found}
+        held = frozenset(account.id for account, _, is_held in found if is_held)
+        return {account.id: account for account, _, _ in found}, held
 
     def open(self, attempts: Sequence[tuple[Entry, Account]], *, claim_s: float) -> set[str]:
         """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.

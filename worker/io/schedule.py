@@ -12,6 +12,8 @@ from sqlmodel import Session, col, select
 from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
 from worker.io.database import is_sqlite, now_sql, reading, writing
+from worker.io.history import note_paused
+from worker.io.pauses import is_paused
 from worker.io.rows import execute
 
 #: Sorts tokens of no known end behind every other.
@@ -39,17 +41,24 @@ class Schedule:
         self._now = now_sql(engine)
         self._skip_locked = "" if is_sqlite(engine) else "FOR UPDATE SKIP LOCKED"
 
-    def claim_due(self, limit: int, *, hold_s: float, callback_hold_s: float) -> list[DueAccount]:
-        """Claim the accounts that are due, soonest first; no other plan sees them for so many seconds."""
+    def claim_due(
+        self, limit: int, *, hold_s: float, callback_hold_s: float, some_paused: bool = False
+    ) -> list[DueAccount]:
+        """Claim the accounts that are due, soonest first; no other plan sees them for so many seconds.
+
+        With `some_paused`, those among them that are paused are set aside: no plan sees them until they come back, and
+        their history says so.
+        """
+        held = f"WHEN {is_paused(self._now)} THEN NULL" if some_paused else ""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(
                     f"""
-                    UPDATE account SET plan_at = {self._now}
-                     + CASE WHEN refresh_method = :callback THEN :callback_hold_s ELSE :hold_s END WHERE id IN (
+                    UPDATE account SET plan_at = CASE {held} WHEN refresh_method = :callback
+                     THEN {self._now} + :callback_hold_s ELSE {self._now} + :hold_s END WHERE id IN (
                       SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
                       ORDER BY plan_at LIMIT :limit {self._skip_locked}
-                    ) RETURNING {_CLAIMED}
+                    ) RETURNING {_CLAIMED}, plan_at
                     """
                 ),
                 {
@@ -59,7 +68,8 @@ class Schedule:
                     "limit": limit,
                 },
             ).all()
-        return [DueAccount(*row) for row in rows]
+            note_paused(connection, [(str(row[0]), int(row[1])) for row in rows if row[-1] is None])
+        return [DueAccount(*row[:-1]) for row in rows if row[-1] is not None]
 
     def crowds(self, horizons_s: Sequence[float]) -> dict[str, dict[float, int]]:
         """Count the accounts that come due: provider -> seconds from now -> how many until then."""
@@ -79,8 +89,14 @@ class Schedule:
             ).all()
         return {str(row[0]): dict(zip(horizons_s, map(int, row[1:]), strict=True)) for row in rows}
 
-    def claim_ahead(self, provider: str, limit: int, *, hold_s: float, reason: str) -> list[DueAccount]:
-        """Claim accounts of one provider that are not due yet, soonest first: they are due from now on."""
+    def claim_ahead(
+        self, provider: str, limit: int, *, hold_s: float, reason: str, some_paused: bool = False
+    ) -> list[DueAccount]:
+        """Claim accounts of one provider that are not due yet, soonest first: they are due from now on.
+
+        With `some_paused`, those that are paused are left out.
+        """
+        free = f"AND NOT {is_paused(self._now)}" if some_paused else ""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(
@@ -88,7 +104,7 @@ class Schedule:
                     UPDATE account SET plan_at = {self._now} + :hold_s, next_refresh_at = {self._now},
                      due_reason = :reason WHERE id IN (
                       SELECT id FROM account WHERE provider = :provider AND next_refresh_at > {self._now}
-                       AND plan_at = next_refresh_at AND status IN ('active', 'degraded')
+                       AND plan_at = next_refresh_at AND status IN ('active', 'degraded') {free}
                       ORDER BY next_refresh_at LIMIT :limit {self._skip_locked}
                     ) RETURNING {_CLAIMED}
                     """

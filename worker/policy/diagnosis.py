@@ -13,6 +13,7 @@ from typing import Final
 from models.account import RefreshMethod, SessionManagement, Status
 from models.attempt import Outcome, Trigger
 from models.provider import Grant
+from worker.policy.diagnosis_pause import paused
 from worker.policy.diagnosis_provider import EDIT_URL, last_call, provider_budget, provider_says
 from worker.policy.facts import Facts, Finding, RedisFacts
 from worker.policy.reported import FRESH_TOKENS_REJECTED
@@ -207,6 +208,7 @@ def _waiting(facts: Facts) -> Iterator[Finding]:
     due_at = facts.account.next_refresh_at
     if (
         due_at is not None
+        and not facts.pauses
         and facts.now - due_at > OVERDUE_S
         and facts.account.status in {Status.ACTIVE, Status.DEGRADED}
     ):
@@ -287,6 +289,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _stores,
     _keys,
     _policy,
+    paused,
     _callback,
     _credentials,
     provider_says,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from models.account import Account
 from models.attempt import Attempt
+from models.pause import Pause
 from models.provider import Provider
 
 
@@ -46,6 +47,8 @@ class Facts:
     callbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     planned_at: float | None = None
     plan_interval_s: float = 1.0
+    #: Pauses that hold the account, the widest first.
+    pauses: Sequence[Pause] = ()
     #: This machine's clock is ahead of the database's by so many seconds.
     skew_s: float = 0.0
     #: Why a secret of the account does not open, None where all do.

@@ -7,6 +7,7 @@ from typing import Final
 
 from models.account import Account, SessionManagement, Status
 from models.attempt import Outcome, Trigger
+from models.pause import PAUSED
 
 GENERATION_MOVED: Final = "generation_moved"
 UNKNOWN_ACCOUNT: Final = "unknown_account"
@@ -32,7 +33,9 @@ class Refusal:
     reason: str
 
 
-def refusal(account: Account | None, *, seen: int, trigger: Trigger, now: float) -> Refusal | None:
+def refusal(
+    account: Account | None, *, seen: int, trigger: Trigger, now: float, paused: bool = False
+) -> Refusal | None:
     """Give the reason not to refresh, None where there is none.
 
     Args:
@@ -40,6 +43,7 @@ def refusal(account: Account | None, *, seen: int, trigger: Trigger, now: float)
         seen: the generation that whoever asked had seen.
         trigger: who asked.
         now: epoch seconds.
+        paused: the account, its provider or everything is paused.
     """
     if account is None:
         return Refusal(Outcome.SUPERSEDED, UNKNOWN_ACCOUNT)
@@ -51,6 +55,8 @@ def refusal(account: Account | None, *, seen: int, trigger: Trigger, now: float)
         return None
     if not account.refresh_enabled:
         return Refusal(Outcome.DISABLED, REFRESH_DISABLED)
+    if paused:
+        return Refusal(Outcome.DISABLED, PAUSED)
     if account.session_management == SessionManagement.NONE:
         return Refusal(Outcome.NOT_DUE, SESSION_NONE)
     if account.status == Status.REAUTHORIZE:

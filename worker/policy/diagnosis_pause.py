@@ -1,0 +1,25 @@
+"""What a pause means for an account. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models.pause import PAUSED
+from worker.policy.facts import Facts, Finding
+
+
+def paused(facts: Facts) -> Iterator[Finding]:
+    """Name each pause that holds the account: wrong is a pause that costs it its token."""
+    ends_at = facts.account.expires_at
+    dead = ends_at is not None and ends_at <= facts.now
+    for pause in facts.pauses:
+        why = f": {pause.reason}" if pause.reason else ""
+        end = "" if pause.until is None else f" It ends by itself in {pause.until - facts.now:.0f} s."
+        token = " Its token has ended meanwhile: readers have none." if dead else ""
+        yield Finding(
+            PAUSED,
+            f"Planned refreshes of {pause.what} were paused {facts.now - pause.paused_at:.0f} s ago by "
+            f"{pause.actor}@{pause.host}{why}.{end}{token}",
+            f"`refreshd resume {pause.option}`; or refresh it once: `refreshd refresh {facts.account.id} --force`.",
+            wrong=dead,
+        )
