@@ -13,6 +13,7 @@ from worker.cli.db import db_app
 from worker.cli.demo import demo
 from worker.cli.doctor import doctor
 from worker.cli.explain import explain
+from worker.cli.exporter import exporter
 from worker.cli.history import history
 from worker.cli.interrupts import INTERRUPTED
 from worker.cli.keys import keys_app
@@ -61,6 +62,7 @@ def common(
 
 app.command(rich_help_panel="Run")(up)
 app.command(rich_help_panel="Run")(demo)
+app.command(rich_help_panel="Run")(exporter)
 app.add_typer(db_app, name="db", rich_help_panel="Run")
 app.add_typer(keys_app, name="keys", rich_help_panel="Run")
 app.add_typer(accounts_app, name="accounts", rich_help_panel="Accounts")

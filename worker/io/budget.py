@@ -224,4 +224,9 @@ class Budgets:
             log.warning("breaker_not_told", provider=provider, error=str(error))
 
     def _key(self, provider: str, part: str) -> str:
-        return f"{self._prefix}budget:{{{provider}}}:{part}"
+        return budget_key(self._prefix, provider, part)
+
+
+def budget_key(prefix: str, provider: str, part: str) -> str:
+    """Name the key of one part of a provider's budget: `rate`, `in_flight`, `pause` or `breaker`."""
+    return f"{prefix}budget:{{{provider}}}:{part}"

@@ -1,0 +1,79 @@
+"""A question is asked once however many want to know, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.acceptance.waiting import wait_until
+from worker.lookout import Lookout
+
+
+class Oracle:
+    """Answers with how often it was asked; may be made to hang, and to fail."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.now_s = 0.0
+        self.fails = False
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def __call__(self) -> int:
+        self.asked += 1
+        self.may_answer.wait()
+        if self.fails:
+            raise ConnectionError("away")
+        return self.asked
+
+    def lookout(self, *, kept_s: float = 0.0, patience_s: float = 20.0) -> Lookout[int]:
+        return Lookout("it", self, fresh_s=10, kept_s=kept_s, patience_s=patience_s, clock=lambda: self.now_s)
+
+
+@pytest.fixture
+def oracle() -> Oracle:
+    return Oracle()
+
+
+def test_a_storm_of_scrapes_asks_once(oracle: Oracle) -> None:
+    lookout = oracle.lookout()
+    with ThreadPoolExecutor(20) as many:
+        answers = set(many.map(lambda _: lookout.answer(), range(200)))
+    assert (answers, oracle.asked) == ({1}, 1)
+
+
+def test_it_is_asked_again_once_the_answer_is_old(oracle: Oracle) -> None:
+    lookout = oracle.lookout()
+    assert lookout.answer() == 1
+    oracle.now_s = 10
+    assert lookout.answer() == 2
+
+
+def test_a_failure_is_no_answer_and_the_next_look_may_succeed(oracle: Oracle) -> None:
+    lookout = oracle.lookout()
+    assert lookout.answer() == 1
+    oracle.fails, oracle.now_s = True, 10
+    assert lookout.answer() is None
+    oracle.fails, oracle.now_s = False, 20
+    assert lookout.answer() == 3
+
+
+def test_who_asks_of_what_hangs_is_let_go(oracle: Oracle) -> None:
+    oracle.may_answer.clear()
+    lookout = oracle.lookout(patience_s=0.01)
+    assert [lookout.answer(), lookout.answer()] == [None, None]
+    assert oracle.asked == 1, "the first look still hangs: no second one is begun"
+    oracle.may_answer.set()
+    wait_until(lambda: lookout.answer() == 1, "the look ends")
+
+
+def test_where_an_older_answer_will_do_nobody_waits_for_the_newer(oracle: Oracle) -> None:
+    lookout = oracle.lookout(kept_s=60)
+    assert lookout.answer() == 1
+    oracle.may_answer.clear()
+    oracle.now_s = 30
+    assert lookout.answer() == 1
+    oracle.may_answer.set()
+    wait_until(lambda: lookout.answer() == 2, "the newer answer is there")

@@ -1,0 +1,218 @@
+"""The fleet's gauges for Prometheus, from SQL, Redis and the workers that answer: looked at when they are asked for.
+
+docs/monitoring.md says what each name means. What can't be asked is left out, and `refreshd_up` says so: a number
+that nobody knows must not look like the last one that somebody knew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from models.account import Status
+from worker.io.census import Census, count
+from worker.io.traffic import Staff, Traffic, look_at_traffic
+from worker.lookout import Lookout
+from worker.metrics import OTHER, PROVIDERS_MAX
+from worker.stores import Stores
+
+#: However many ask, and however often: SQL and Redis are looked at this often.
+FRESH_S: Final = 10.0
+#: A scrape waits so long for each of them; Prometheus gives up after 10 s by default.
+DATABASE_PATIENCE_S: Final = 5.0
+REDIS_PATIENCE_S: Final = 3.0
+#: Workers take a second to answer, so theirs may be the answers to the last scrape.
+WORKERS_KEPT_S: Final = 60.0
+WORKERS_PATIENCE_S: Final = 5.0
+
+DATABASE: Final = "database"
+REDIS: Final = "redis"
+STORES: Final = (DATABASE, REDIS)
+PLAN: Final = "plan"
+
+
+class FleetCollector(Collector):
+    """Looks at the fleet when it is scraped.
+
+    Args:
+        here: the stores.
+        queues: names of the queues.
+        staff: asks workers and beats.
+    """
+
+    def __init__(self, here: Stores, *, queues: Sequence[str], staff: Callable[[], Staff]) -> None:
+        self._here = here
+        self._queues = queues
+        self._budgets: list[str] = []
+        self._census = Lookout(
+            DATABASE, lambda: count(here.engine), fresh_s=FRESH_S, patience_s=DATABASE_PATIENCE_S
+        )
+        self._traffic = Lookout(REDIS, self._look_at_redis, fresh_s=FRESH_S, patience_s=REDIS_PATIENCE_S)
+        self._staff = Lookout(
+            "workers", staff, fresh_s=FRESH_S, kept_s=WORKERS_KEPT_S, patience_s=WORKERS_PATIENCE_S
+        )
+
+    def describe(self) -> Iterable[Metric]:
+        """Describe nothing: to register a collector must not look at stores."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        census = self._census.answer()
+        if census is not None:
+            self._budgets = [*_largest(census), *(f"callback:{name}" for name in _callbacks(census))]
+        traffic = self._traffic.answer()
+        yield _gauge(
+            "refreshd_up",
+            "Whether a store answers.",
+            ("store",),
+            {(DATABASE,): census is not None, (REDIS,): traffic is not None},
+        )
+        yield _gauge(
+            "refreshd_look_duration_seconds",
+            "Time that the last look at a store took.",
+            ("store",),
+            {(DATABASE,): self._census.took_s, (REDIS,): self._traffic.took_s},
+        )
+        if census is not None:
+            yield from of_census(census)
+        if traffic is not None:
+            yield from of_traffic(traffic)
+            staff = self._staff.answer()
+            if staff is not None:
+                yield from of_staff(staff, self._queues)
+
+    def _look_at_redis(self) -> Traffic:
+        here = self._here
+        return look_at_traffic(
+            here.redis, here.settings.redis_prefix, queues=self._queues, budgets=self._budgets
+        )
+
+
+def of_census(census: Census) -> Iterator[Metric]:
+    """Give what the database tells."""
+    names = set(_largest(census))
+
+    def provider(name: str) -> str:
+        return name if name in names else OTHER
+
+    accounts: Counter[tuple[str, ...]] = Counter({(name, s.value): 0 for name in names for s in Status})
+    failing: Counter[tuple[str, ...]] = Counter()
+    overdue: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in names})
+    expired: Counter[tuple[str, ...]] = Counter({(name,): 0 for name in names})
+    for (name, status), number in census.accounts.items():
+        accounts[provider(name), status] += number
+    for (name, status, reason), number in census.failing.items():
+        failing[provider(name), status, reason] += number
+    for name, late in census.overdue.items():
+        overdue[provider(name),] += late.accounts
+    for name, late in census.expired.items():
+        expired[provider(name),] += late.accounts
+    worst_s = max((late.worst_s for late in census.overdue.values()), default=0.0)
+    ages = {PLAN: None, **census.duty_age_s}
+    yield _gauge("refreshd_accounts", "Accounts by provider and status.", ("provider", "status"), accounts)
+    yield _gauge(
+        "refreshd_accounts_failing",
+        "Accounts that are degraded, to be re-authorized or misconfigured, and why: the largest groups.",
+        ("provider", "status", "reason"),
+        failing,
+    )
+    yield _gauge("refreshd_accounts_overdue", "Accounts due for 10 s and more.", ("provider",), overdue)
+    yield _gauge(
+        "refreshd_oldest_overdue_seconds",
+        "By how much the oldest overdue account is late.",
+        (),
+        {(): worst_s},
+    )
+    yield _gauge(
+        "refreshd_tokens_expired_while_active",
+        "Planned, active accounts whose token has ended: a connector finds none, and no refresh has failed.",
+        ("provider",),
+        expired,
+    )
+    yield _gauge(
+        "refreshd_tokens_ending",
+        "Tokens that end within so many seconds from now.",
+        ("within_seconds",),
+        {(str(s),): number for s, number in census.ending.items()},
+    )
+    yield _gauge(
+        "refreshd_refresh_tokens_ending",
+        "Refresh tokens that end for good within so many seconds: their owners have to log in again.",
+        ("within_seconds",),
+        {(str(s),): number for s, number in census.hard_ending.items()},
+    )
+    yield _gauge(
+        "refreshd_accounts_unpublished",
+        "Accounts whose latest token is in SQL and not in Redis.",
+        (),
+        {(): census.unpublished},
+    )
+    yield _gauge(
+        "refreshd_duty_age_seconds",
+        "Time since a plan, a reconcile ... was last finished; +Inf: never.",
+        ("duty",),
+        {(duty,): float("inf") if age is None else age for duty, age in ages.items()},
+    )
+    yield _gauge(
+        "refreshd_callback_accounts",
+        "Accounts that a callback refreshes.",
+        ("callback",),
+        {(name,): census.callbacks[name] for name in _callbacks(census)},
+    )
+
+
+def of_traffic(traffic: Traffic) -> Iterator[Metric]:
+    """Give what Redis tells."""
+    yield _gauge("refreshd_queue_messages", "Messages that wait.", ("queue",), _by_name(traffic.queues))
+    yield _gauge(
+        "refreshd_breaker_open",
+        "1: the provider (or callback:NAME) counts as down, and one probe at a time looks whether it is back.",
+        ("provider",),
+        _by_name(traffic.breakers),
+    )
+    yield _gauge(
+        "refreshd_provider_paused",
+        "1: the provider asked to be left alone (429, Retry-After).",
+        ("provider",),
+        _by_name(traffic.pauses),
+    )
+
+
+def of_staff(staff: Staff, queues: Sequence[str]) -> Iterator[Metric]:
+    """Give who is there to work."""
+    taken = Counter(dict.fromkeys(queues, 0))
+    taken.update(queue for names in staff.workers.values() for queue in names if queue in taken)
+    yield _gauge(
+        "refreshd_workers", "Workers that answer and take from a queue.", ("queue",), _by_name(taken)
+    )
+    yield _gauge("refreshd_beats", "Beats that answer.", (), {(): staff.beats})
+
+
+def _by_name(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(name,): value for name, value in values.items()}
+
+
+def _largest(census: Census) -> list[str]:
+    """Give the providers with most accounts: labels are bounded, whatever accounts call their provider."""
+    sizes: Counter[str] = Counter()
+    for (name, _), number in census.accounts.items():
+        sizes[name] += number
+    return [name for name, _ in sizes.most_common(PROVIDERS_MAX)]
+
+
+def _callbacks(census: Census) -> list[str]:
+    return [name for name, _ in Counter(dict(census.callbacks)).most_common(PROVIDERS_MAX)]
+
+
+def _gauge(
+    name: str, words: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(key, float(value))
+    return family

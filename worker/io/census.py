@@ -1,0 +1,126 @@
+"""The SQL of the fleet's gauges: every count is answered by an index.
+
+Measured on a million accounts, see docs/monitoring.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, text
+
+from worker.io.database import now_sql, reading
+from worker.io.fleet import OVERDUE_AFTER_S
+
+#: Tokens are counted that end within so many seconds from now.
+ENDS_WITHIN_S: Final = (60, 300, 900, 3600, 21_600, 86_400)
+#: Refresh tokens with a hard end, announced days before.
+HARD_ENDS_WITHIN_S: Final = (86_400, 7 * 86_400, 30 * 86_400)
+#: Groups of what fails: the largest ones.
+FAILING_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Accounts of one provider that are behind, and by how much the worst of them, seconds."""
+
+    accounts: int
+    worst_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """One count of everything. Ages are seconds by the database's clock."""
+
+    #: (provider, status) -> accounts.
+    accounts: Mapping[tuple[str, str], int]
+    #: (provider, status, reason) -> accounts that are not as they should be.
+    failing: Mapping[tuple[str, str, str], int]
+    #: Provider -> accounts that are due and not refreshed yet.
+    overdue: Mapping[str, Late]
+    #: Provider -> planned, active accounts whose token has ended.
+    expired: Mapping[str, Late]
+    #: Seconds -> tokens that end within them.
+    ending: Mapping[int, int]
+    #: Seconds -> refresh tokens that end for good within them.
+    hard_ending: Mapping[int, int]
+    #: Accounts whose latest token Redis lacks.
+    unpublished: int
+    #: Duty (`plan`, `reconcile`, ...) -> seconds since it was last done; None: never.
+    duty_age_s: Mapping[str, float | None]
+    #: Callback -> accounts that it refreshes.
+    callbacks: Mapping[str, int]
+
+
+def count(engine: Engine) -> Census:
+    """Count everything once.
+
+    Raises:
+        DatabaseUnreachable: it can't be counted.
+    """
+    now = now_sql(engine)
+    with reading(engine) as connection:
+
+        def rows(sql: str, **parameters: object) -> list[tuple]:  # type: ignore[type-arg]
+            return [tuple(row) for row in connection.execute(text(sql), parameters)]
+
+        def within(column: str, horizons_s: tuple[int, ...]) -> dict[int, int]:
+            sums = ", ".join(
+                f"coalesce(sum(CASE WHEN {column} <= {now} + {s} THEN 1 ELSE 0 END), 0)" for s in horizons_s
+            )
+            found = rows(
+                f"SELECT {sums} FROM account WHERE {column} > {now} AND {column} <= {now} + {max(horizons_s)}"
+            )
+            return dict(zip(horizons_s, map(int, found[0]), strict=True))
+
+        def late(column: str, where: str, **parameters: object) -> dict[str, Late]:
+            found = rows(
+                f"SELECT provider, count(*), {now} - min({column}) FROM account WHERE {where} GROUP BY provider",
+                **parameters,
+            )
+            return {str(row[0]): Late(int(row[1]), float(row[2])) for row in found}
+
+        return Census(
+            accounts={
+                (str(row[0]), str(row[1])): int(row[2])
+                for row in rows("SELECT provider, status, count(*) FROM account GROUP BY status, provider")
+            },
+            failing={
+                (str(row[0]), str(row[1]), str(row[2])): int(row[3])
+                for row in rows(
+                    """
+                    SELECT provider, status, coalesce(reason, ''), count(*) FROM account
+                    WHERE status IN ('degraded', 'reauthorize', 'misconfigured')
+                    GROUP BY provider, status, reason ORDER BY 4 DESC LIMIT :most
+                    """,
+                    most=FAILING_MAX,
+                )
+            },
+            # Without what is not planned at all: it is nobody's fault that it is not refreshed.
+            overdue=late(
+                "next_refresh_at",
+                f"next_refresh_at < {now} - :late AND plan_at IS NOT NULL",
+                late=OVERDUE_AFTER_S,
+            ),
+            expired=late("expires_at", f"expires_at <= {now} AND status = 'active' AND plan_at IS NOT NULL"),
+            ending=within("expires_at", ENDS_WITHIN_S),
+            hard_ending=within("refresh_token_expires_at", HARD_ENDS_WITHIN_S),
+            unpublished=int(
+                rows("SELECT count(*) FROM account WHERE published_generation < generation")[0][0]
+            ),
+            duty_age_s={
+                str(name): None if age is None else max(float(age), 0.0)
+                for name, age in rows(f"SELECT name, {now} - finished_at FROM duty")
+            },
+            callbacks={
+                str(name): int(accounts)
+                for name, accounts in rows(
+                    """
+                    SELECT callback, count(*) FROM account
+                    WHERE refresh_method = 'callback' AND callback IS NOT NULL GROUP BY callback
+                    """
+                )
+            },
+        )
