@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import redis
 
 from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
 from worker.io.database import make_engine, upgrade
+
+# A shell that starts this in the background has Ctrl-C ignored, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count()
 _REDIS_DATABASES = 16

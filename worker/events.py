@@ -39,9 +39,14 @@ def configure_logging(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*_noting(), redact, _renderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_stderr,
         cache_logger_on_first_use=False,
     )
+
+
+def _to_stderr(*_: Any) -> structlog.PrintLogger:
+    """Look the stream up for each line: the one that stood there when this was configured may be closed since."""
+    return structlog.PrintLogger(sys.stderr)
 
 
 def log_celery(level: int) -> None:
