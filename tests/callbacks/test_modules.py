@@ -23,6 +23,14 @@ from worker.callbacks import refresh_callback
 def refresh(inputs): return {{"access_token": "{token}"}}
 """
 
+NICE = """
+import os
+from worker.callbacks import refresh_callback
+imported_at = os.nice(0)
+@refresh_callback("acme")
+def refresh(inputs): return {"access_token": f"{imported_at}, {os.nice(0)}"}
+"""
+
 Write = Callable[..., Path]
 
 
@@ -83,6 +91,16 @@ async def test_a_broken_module_keeps_out_itself_alone(text: str, words: str, wri
         assert words in described.problems["bad"]
         assert described.problems["missing"].startswith("ModuleNotFoundError")
         assert await token(box, "good") == b'{"returned": {"access_token": "t"}}\n'
+    finally:
+        await box.aclose()
+
+
+async def test_importing_goes_before_what_runs(write: Write) -> None:
+    """Behind a busy machine it would take so long that good modules were left out; runs are what has to wait."""
+    write("acme", NICE)
+    box = sandbox("acme")
+    try:
+        assert await token(box, "acme") == b'{"returned": {"access_token": "%d, 19"}}\n' % os.nice(0)
     finally:
         await box.aclose()
 

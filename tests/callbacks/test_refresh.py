@@ -149,8 +149,13 @@ def test_a_worker_that_runs_no_callbacks_passes_it_on_and_opens_nothing(bench: B
     assert not bench.runtime.redis.exists(Keys().lock("acct"))
 
 
-def test_a_callback_that_hangs_opens_its_own_breaker_and_nobody_elses(bench: Bench) -> None:
-    threshold = Breaker().threshold
+def test_a_callback_that_hangs_opens_its_own_breaker_and_nobody_elses(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threshold = 3
+    # A pause that no slow machine sits out before the test has looked.
+    breaker = Breaker(threshold=threshold, pause_s=3_600, pause_max_s=3_600)
+    monkeypatch.setattr(bench.runtime.budgets, "_breaker", breaker)
     for number in range(threshold + 1):
         add(bench, "sleeps", f"slow-{number}")
     for number in range(threshold):

@@ -49,14 +49,20 @@ def hide_memory() -> None:
 
 def confine_template() -> None:
     """Confine the process that every run is forked from; each run inherits it."""
-    os.nice(max(0, NICENESS - os.nice(0)))
-    # Linux may share out the CPU among sessions first, and among their processes then: both have to be nice.
-    for file, value in (("autogroup", NICENESS), ("oom_score_adj", OOM_SCORE)):
-        with suppress(OSError):
-            Path(f"/proc/self/{file}").write_text(str(value), encoding="ascii")
+    _tell_kernel("oom_score_adj", OOM_SCORE)
     # Whatever a run leaves behind becomes our child, wherever in the tree and in whichever session it was.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     hide_memory()
+
+
+def be_nice() -> None:
+    """Let everything else on the machine go first: this process, and what is forked from it.
+
+    Not before the modules are imported: behind a busy machine that takes so long that good ones would be left out.
+    """
+    os.nice(max(0, NICENESS - os.nice(0)))
+    # Linux may share out the CPU among sessions first, and among their processes then: both have to be nice.
+    _tell_kernel("autogroup", NICENESS)
 
 
 def confine_run(*, memory_mb: int, process_limit: int) -> None:
@@ -130,6 +136,11 @@ def _children() -> list[int]:
             if fields[1] == me:
                 found.append(int(entry.parent.name))
     return found
+
+
+def _tell_kernel(file: str, value: int) -> None:
+    with suppress(OSError):
+        Path(f"/proc/self/{file}").write_text(str(value), encoding="ascii")
 
 
 def _prctl(option: int, value: int) -> None:

@@ -92,10 +92,11 @@ class Template:
         self._process_limit = (0, -_COUNT_KEPT_S)
 
     def describe(self, modules: Sequence[str], skipped: dict[str, str]) -> None:
-        """Load everything, and report it."""
+        """Load everything, and report it; from then on everything else on the machine goes first."""
         known = registry()
         for name in known.load(modules, skipped=skipped):
             self._report(IMPORTING, name)
+        confinement.be_nice()
         callbacks = {
             name: Known(name, one.where, one.timeout_s, one.memory_mb)
             for name, one in known.callbacks.items()
