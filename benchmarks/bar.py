@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 from statistics import median
 from typing import Final
 
@@ -13,6 +14,10 @@ from benchmarks.contestants import Sample
 MIN_SPEED_RATIO: Final = 10.0
 #: refreshd against the floor, CPU per refresh of the worker: at most.
 MAX_CPU_RATIO: Final = 2.0
+#: What is left of standard refreshes a second while ten callbacks hang: at least.
+MIN_LEFT: Final = 0.9
+#: How improbable agreement by chance has to be before measuring ends early.
+_BY_CHANCE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +45,16 @@ class Ratios:
 def median_sample(samples: Sequence[Sample]) -> Sample:
     """Give the medians of speed and of cost, each by itself."""
     return Sample(median(s.refreshes_per_s for s in samples), median(s.cpu_ms for s in samples))
+
+
+def left(speeds: Sequence[tuple[float, float]]) -> list[float]:
+    """Give what is left of each (speed beside callbacks, speed without)."""
+    return [beside / without for beside, without in speeds]
+
+
+def agree(ratios: Sequence[float], bar: float = MIN_LEFT) -> bool:
+    """Tell whether enough ratios lie on one side of the bar: a sign test, one-sided, at 5 %."""
+    below, rounds = sum(ratio < bar for ratio in ratios), len(ratios)
+    fewest = min(below, rounds - below)
+    chance: float = sum(comb(rounds, n) for n in range(fewest + 1)) / 2**rounds
+    return chance <= _BY_CHANCE

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.bar import Ratios, median_sample
+from benchmarks.bar import Ratios, agree, left, median_sample
 from benchmarks.contestants import Sample
 from benchmarks.processes import Provider
 from benchmarks.report import met
@@ -108,3 +108,22 @@ def test_the_bar_of_a_report_is_the_median_beside_the_providers_latency(
     took_ms: list[float], is_met: bool
 ) -> None:
     assert met(took_ms, latency_ms=200.0) is is_met
+
+
+@pytest.mark.parametrize(
+    ("ratios", "clear"),
+    [
+        ([], False),
+        ([1.0, 1.1, 0.95, 1.0], False),
+        ([1.0, 1.1, 0.95, 1.0, 0.91], True),
+        ([1.0, 1.1, 0.95, 1.0, 0.5], False),
+        ([1.0, 1.1, 0.95, 1.0, 0.5, 1.0, 1.0, 1.0], True),
+        ([0.3, 0.4, 0.3, 0.4, 0.3], True),
+    ],
+)
+def test_measuring_ends_when_rounds_agree_on_a_side_of_the_bar(ratios: list[float], clear: bool) -> None:
+    assert agree(ratios) is clear
+
+
+def test_what_is_left_is_compared_with_the_quiet_rounds_around_it() -> None:
+    assert left([(450, 500), (500, 500)]) == [0.9, 1.0]
