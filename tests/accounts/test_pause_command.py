@@ -9,6 +9,12 @@ from tests.accounts.conftest import Refreshd
 pytestmark = pytest.mark.usefixtures("three")
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """SQLite alone: tests/path/test_pauses.py tries the same SQL on both databases."""
+    return sqlite_url
+
+
 def test_nothing_paused_says_how_to_pause(refreshd: Refreshd) -> None:
     assert "Nothing is paused. `refreshd pause ACCOUNT...`" in refreshd("pause").stdout
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from models.audit import Action, Actor
 from tests.accounts.conftest import Desk, Refreshd, acme
 from worker.accounts.apply import Intent
 from worker.accounts.decide import Outcome
@@ -17,12 +18,16 @@ from worker.accounts.importing import Importer
 from worker.accounts.publish import CommandShelf
 from worker.accounts.source import Raw
 from worker.io.accounts import Accounts
+from worker.io.audit import RunningEntry
 from worker.io.clock import Clock
 from worker.settings import load_settings
 from worker.stores import Stores
 
 Rotate = Callable[..., None]
 Stored = Callable[[str], str | None]
+
+
+MIA = Actor("mia", "desk-1")
 
 
 class Raced(Accounts):
@@ -40,9 +45,16 @@ class Office:
 
     def __init__(self, desk: Desk, here: Stores, shelf: CommandShelf) -> None:
         self.accounts = Raced(here.engine)
-        self.editor = Editor(accounts=self.accounts, applier=desk.applier, shelf=shelf, clock=Clock())
+        self.editor = Editor(
+            accounts=self.accounts, applier=desk.applier, shelf=shelf, clock=Clock(), actor=MIA
+        )
         self.importer = Importer(
-            accounts=self.accounts, applier=desk.applier, shelf=shelf, clock=Clock(), intent=Intent.FILE
+            accounts=self.accounts,
+            applier=desk.applier,
+            shelf=shelf,
+            clock=Clock(),
+            intent=Intent.FILE,
+            entry=RunningEntry(here.engine, MIA, Action.IMPORT, {}),
         )
 
 

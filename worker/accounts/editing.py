@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from sqlalchemy import Connection
+
 from models.account import Account
+from models.audit import Act, Action, Actor
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.decide import Outcome
 from worker.accounts.entry import Entry
 from worker.accounts.importing import change_of, recovered_event
 from worker.accounts.publish import CommandShelf
 from worker.errors import RefreshdError, UnknownAccount, UsageError
-from worker.io.accounts import Accounts
+from worker.io.accounts import Accounts, Note
+from worker.io.audit import record
 from worker.io.clock import Clock
 from worker.io.shelf import publication
 
@@ -31,14 +35,17 @@ class Busy(RefreshdError):
 class Editor:
     """Applies entries that a person gave, and stores them."""
 
-    def __init__(self, *, accounts: Accounts, applier: Applier, shelf: CommandShelf, clock: Clock) -> None:
+    def __init__(
+        self, *, accounts: Accounts, applier: Applier, shelf: CommandShelf, clock: Clock, actor: Actor
+    ) -> None:
+        self._actor = actor
         self._accounts = accounts
         self._applier = applier
         self._shelf = shelf
         self._clock = clock
 
-    def add(self, entry: Entry) -> Applied:
-        """Add an account.
+    def add(self, entry: Entry, action: Action = Action.ADD) -> Applied:
+        """Add an account; `action` is what the audit trail calls it.
 
         Raises:
             AlreadyThere: its id is taken.
@@ -48,13 +55,13 @@ class Editor:
             raise _already_there(entry.id)
         retired = self._accounts.retired([entry.id]).get(entry.id, 0)
         applied = self._applier.add(entry, retired=retired, now=self._clock.now())
-        if entry.id not in self._accounts.save([applied.account]):
+        if entry.id not in self._accounts.save([applied.account], (), self._note(applied, action)):
             raise _already_there(entry.id)
         self._publish(applied)
         return applied
 
-    def edit(self, entry: Entry) -> Applied:
-        """Change what an entry names.
+    def edit(self, entry: Entry, action: Action = Action.EDIT) -> Applied:
+        """Change what an entry names; `action` is what the audit trail calls it.
 
         Raises:
             UnknownAccount: there is none of this id.
@@ -67,7 +74,7 @@ class Editor:
             )
             if applied.outcome is not Outcome.CHANGED:
                 return applied
-            if self._accounts.save([], [change_of(applied)]):
+            if self._accounts.save([], [change_of(applied)], self._note(applied, action)):
                 self._publish(applied)
                 return applied
         raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
@@ -81,7 +88,7 @@ class Editor:
         """
         self.accounts(ids)
         self._shelf.require()
-        self._accounts.remove(ids)
+        self._accounts.remove(ids, self._note_removed)
         self._shelf.drop(ids)
 
     def account(self, account_id: str) -> Account:
@@ -103,6 +110,18 @@ class Editor:
             if account_id not in found:
                 raise UnknownAccount(account_id)
         return [found[account_id] for account_id in ids]
+
+    def _note(self, applied: Applied, action: Action) -> Note:
+        detail = {"fields": list(applied.changed)} if applied.changed else {}
+        account = applied.account
+
+        def note(connection: Connection, _: set[str]) -> None:
+            record(connection, self._actor, [Act(action, account.id, account.provider, detail)])
+
+        return note
+
+    def _note_removed(self, connection: Connection, ids: set[str]) -> None:
+        record(connection, self._actor, [Act(Action.REMOVE, account_id) for account_id in sorted(ids)])
 
     def _publish(self, applied: Applied) -> None:
         now = self._clock.now()

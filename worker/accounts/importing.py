@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from models.account import Account, fingerprint
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.decide import Outcome, Tokens
@@ -16,7 +18,8 @@ from worker.accounts.publish import CommandShelf
 from worker.accounts.source import Raw
 from worker.accounts.values import printable
 from worker.events import EventType
-from worker.io.accounts import Accounts, Change
+from worker.io.accounts import Accounts, Change, Note
+from worker.io.audit import RunningEntry
 from worker.io.clock import Clock
 from worker.io.shelf import Event, publication
 
@@ -82,9 +85,17 @@ class Importer:
     """Imports one file."""
 
     def __init__(
-        self, *, accounts: Accounts, applier: Applier, shelf: CommandShelf, clock: Clock, intent: Intent
+        self,
+        *,
+        accounts: Accounts,
+        applier: Applier,
+        shelf: CommandShelf,
+        clock: Clock,
+        intent: Intent,
+        entry: RunningEntry,
     ) -> None:
         self._accounts = accounts
+        self._entry = entry
         self._applier = applier
         self._shelf = shelf
         self._clock = clock
@@ -117,6 +128,7 @@ class Importer:
             self.summary.errors.sort(key=lambda error: error.line)
             self.summary.line = batch[-1].line
             progress(self.summary)
+        self._entry.finish(_named(self.summary.counts))
         return self.summary
 
     def _entries(self, batch: list[Raw]) -> Iterator[tuple[str, Entry]]:
@@ -144,7 +156,8 @@ class Importer:
         applied = self._apply(entries)
         adding = [one.account for one in applied.values() if one.outcome is Outcome.ADDED]
         changing = [change_of(one) for one in applied.values() if one.outcome is Outcome.CHANGED]
-        stored = self._accounts.save(adding, changing) if adding or changing else set()
+        outcomes = {account: one.outcome for account, one in applied.items()}
+        stored = self._accounts.save(adding, changing, self._noted(outcomes)) if adding or changing else set()
         again: dict[str, Entry] = {}
         done: list[Applied] = []
         for account, one in applied.items():
@@ -159,6 +172,15 @@ class Importer:
         self._accounts.note_source([change_of(one) for one in applied.values() if one.source_only])
         self._publish(done)
         return again
+
+    def _noted(self, outcomes: dict[str, Outcome]) -> Note:
+        """Have the audit trail count, in the commit that stores them, what this import has stored so far."""
+
+        def note(connection: Connection, stored: set[str]) -> None:
+            counts = self.summary.counts + Counter(outcomes[account] for account in stored)
+            self._entry.write(connection, _named(counts))
+
+        return note
 
     def _apply(self, entries: dict[str, Entry]) -> dict[str, Applied]:
         ids = list(entries)
@@ -198,6 +220,10 @@ class Importer:
 
 
 _MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; import it once more")
+
+
+def _named(counts: Counter[Outcome]) -> dict[str, int]:
+    return {one.value: counts[one] for one in Outcome if counts[one]}
 
 
 def recovered_event(applied: Applied, *, now: float) -> Event:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli.accounts import accounts_app
+from worker.cli.audit import audit
 from worker.cli.callbacks import callbacks_app
 from worker.cli.db import db_app
 from worker.cli.demo import demo
@@ -74,6 +75,7 @@ app.command(rich_help_panel="Tokens")(pause)
 app.command(rich_help_panel="Tokens")(resume)
 app.command(rich_help_panel="Answers")(explain)
 app.command(rich_help_panel="Answers")(history)
+app.command(rich_help_panel="Answers")(audit)
 app.command(rich_help_panel="Answers")(status)
 app.command(rich_help_panel="Answers")(doctor)
 app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Answers")

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from models.audit import Action
 from models.provider import Grant
 from models.refresh_request import RefreshRequest
 from models.token import TokenResponse
@@ -135,4 +136,4 @@ def _check_offline(request: RefreshRequest, granted: TokenResponse) -> None:
 def _store(desk: Desk, entry: Entry) -> Applied:
     """Store the tokens as a person's word, in a new account or in the one that is there."""
     exists = bool(desk.accounts.find([entry.id]))
-    return desk.editor.edit(entry) if exists else desk.editor.add(entry)
+    return desk.editor.edit(entry, Action.AUTHORIZE) if exists else desk.editor.add(entry, Action.AUTHORIZE)

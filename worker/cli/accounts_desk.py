@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from models.audit import Action
 from worker.accounts.apply import Applier, Intent, Spread
 from worker.accounts.check import Checker
 from worker.accounts.editing import Editor
@@ -13,6 +14,7 @@ from worker.accounts.importing import Importer
 from worker.accounts.publish import NO_REDIS, CommandShelf
 from worker.cli.output import err, stores
 from worker.io.accounts import Accounts
+from worker.io.audit import RunningEntry
 from worker.io.provider_request import RequestBuilder
 from worker.policy.budget import ASSUMED_REQUESTS_PER_S
 from worker.stores import Stores
@@ -30,15 +32,27 @@ class Desk:
 
     @property
     def editor(self) -> Editor:
-        return Editor(accounts=self.accounts, applier=self.applier, shelf=self.shelf, clock=self.stores.clock)
+        return Editor(
+            accounts=self.accounts,
+            applier=self.applier,
+            shelf=self.shelf,
+            clock=self.stores.clock,
+            actor=self.stores.actor,
+        )
 
-    def importer(self, *, replace_tokens: bool) -> Importer:
+    def importer(self, name: str, *, replace_tokens: bool) -> Importer:
         return Importer(
             accounts=self.accounts,
             applier=self.applier,
             shelf=self.shelf,
             clock=self.stores.clock,
             intent=Intent.FILE_REPLACES if replace_tokens else Intent.FILE,
+            entry=RunningEntry(
+                self.stores.engine,
+                self.stores.actor,
+                Action.IMPORT,
+                {"file": name, "replace_tokens": replace_tokens},
+            ),
         )
 
 
@@ -49,8 +63,7 @@ def open_stores() -> Iterator[Stores]:
     try:
         yield here
     finally:
-        if "engine" in vars(here):  # asking for it would open it
-            here.engine.dispose()
+        here.close()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from models.audit import Action
 from worker.accounts.apply import Applied
 from worker.accounts.entry import Entry, Refused, read_entry
 from worker.cli.accounts_desk import open_desk
@@ -121,7 +122,10 @@ def _set_enabled(ids: list[str], *, enabled: bool, as_json: bool) -> None:
         desk.editor.accounts(ids)
         for account_id in dict.fromkeys(ids):
             try:
-                applied = desk.editor.edit(Entry(account_id, settings={"refresh_enabled": enabled}))
+                applied = desk.editor.edit(
+                    Entry(account_id, settings={"refresh_enabled": enabled}),
+                    Action.ENABLE if enabled else Action.DISABLE,
+                )
             except Refused as refused:
                 raise as_usage_error(refused) from None
             report(applied, as_json=as_json)

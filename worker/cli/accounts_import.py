@@ -14,6 +14,7 @@ from typing import Annotated, Final, TextIO
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from models.audit import Act, Action
 from worker.accounts.decide import Outcome
 from worker.accounts.export import export
 from worker.accounts.importing import Summary
@@ -58,7 +59,7 @@ def import_file(
     Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
     """
     with open_source(file, file_format) as source, open_desk() as desk:
-        importer = desk.importer(replace_tokens=replace_tokens)
+        importer = desk.importer(source.name, replace_tokens=replace_tokens)
         # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
         with _bar(source) as bar, Interrupts() as interrupts:
             interrupts.hurry = _end_now
@@ -98,6 +99,9 @@ def export_file(
         nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
     ):
         accounts, vault = Accounts(here.engine), here.vault if with_secrets else None
+        # Written first: what can't be written down is not given out.
+        detail = {"file": "standard output" if to_stdout else str(file), "with_secrets": with_secrets}
+        here.audit.record(here.actor, Act(Action.EXPORT, detail=detail))
         count = export(lambda: (row(account, vault) for account in accounts.all()), wanted, stream)
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"

@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from models.account import Account, RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
+from models.audit import Act, Action
 from worker.cli.output import ago_or_in, out, print_json, stores
 from worker.closing import STASH_ADOPTED
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
@@ -49,6 +50,8 @@ def try_command(
     row = _account(here, account)
     known_to = _check(here, row, name, apply=apply)
     trigger = Trigger.FORCED if apply else Trigger.TEST
+    if apply:
+        here.audit.record(here.actor, Act(Action.CALLBACK_TEST, row.id, row.provider, {"callback": name}))
     attempt = _run(here, row, trigger, timeout_s)
     if not apply and attempt.reason == STASH_ADOPTED:
         # What an earlier test had put aside was stored first; this test runs on top of it.

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.output import out, print_json, stores
+from models.audit import Act, Action
+from worker.cli.accounts_desk import open_stores
+from worker.cli.output import out, print_json
 from worker.io.database import upgrade
 from worker.io.redis import in_words
 from worker.io.restored import believe_filled, raise_generations
@@ -43,10 +45,11 @@ def restored(
     Raises every generation above what Redis has seen, so that nothing newer in Redis is overwritten and the next
     refresh of each account is published. Safe to run again.
     """
-    here = stores()
-    with in_words(here.settings.redis):
-        raised = raise_generations(here.engine, here.redis, here.keys)
-        believe_filled(here.schedule, here.redis, here.keys)
+    with open_stores() as here:
+        with in_words(here.settings.redis):
+            raised = raise_generations(here.engine, here.redis, here.keys)
+            believe_filled(here.schedule, here.redis, here.keys)
+        here.audit.record(here.actor, Act(Action.DB_RESTORED, detail={"raised": raised}))
     if as_json:
         print_json({"raised": raised})
         return

@@ -1,19 +1,23 @@
-"""`refreshd history`: every attempt of an account, and every decision not to make one."""
+"""`refreshd history`: every attempt of an account, every decision not to make one, and what people did to it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
-from sqlmodel import Session
 
-from models.account import Account
 from models.attempt import Attempt, Outcome
-from worker.cli.output import ago_or_in, err, out, print_json, stores
+from models.audit import Audit
+from worker.cli.accounts_desk import open_stores
+from worker.cli.audit import audit_json, audit_line
+from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
-from worker.io.database import database_now, reading
+from worker.io.accounts import Accounts
+from worker.stores import Stores
 
 _STYLES: dict[str | None, str] = {
     Outcome.REFRESHED: "green",
@@ -28,31 +32,53 @@ _FOLLOW_S = 1.0
 def history(
     account: Annotated[str, typer.Argument(help="The account's id.", metavar="ACCOUNT")],
     limit: Annotated[int, typer.Option("--limit", "-n", help="Entries to show.", min=1, max=10_000)] = 20,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Show all of each entry: worker, task, request, fingerprints, times."),
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Show an account's execution history, oldest first: who, when, why, what came back, what follows."""
-    here = stores()
-    with reading(here.engine) as connection, Session(connection) as session:
-        known = session.get(Account, account) is not None
-        now = database_now(connection)
-    entries = here.history.of(account, limit=limit)
-    if not known and not entries:
-        raise UnknownAccount(account)
-    shown: dict[str, tuple[Any, ...]] = {}
-    for entry in reversed(entries):
-        shown[entry.id] = _state(entry)
-        _show(entry, now=now, as_json=as_json)
-    if not entries:
-        err.print(
-            "Nothing yet: no refresh was tried, and nobody asked. `refreshd explain` says why.", style="dim"
-        )
-    while follow:
-        time.sleep(_FOLLOW_S)
-        for entry in reversed(here.history.of(account, limit=limit)):
-            if shown.get(entry.id) != _state(entry):
-                shown[entry.id] = _state(entry)
-                _show(entry, now=here.clock.now(), as_json=as_json)
+    """Show an account's history, oldest first: each attempt, each decision not to make one, and what people did.
+
+    Of an attempt: who asked, why, what came back and what follows. Tokens are shown by their fingerprints alone.
+    """
+    with open_stores() as here:
+        found = Accounts(here.engine).find([account]).get(account)
+        provider = None if found is None else found.provider
+        entries = _read(here, account, provider, limit)
+        if found is None and not entries:
+            raise UnknownAccount(account)
+        shown: dict[str, tuple[Any, ...]] = {}
+        for entry in entries:
+            shown[entry.id] = _state(entry)
+            _show(entry, now=here.clock.now(), full=full, as_json=as_json)
+        if not any(isinstance(entry, Attempt) for entry in entries):
+            err.print(
+                "Nothing yet: no refresh was tried, and nobody asked. `refreshd explain` says why.",
+                style="dim",
+            )
+        while follow:
+            time.sleep(_FOLLOW_S)
+            for entry in _read(here, account, provider, limit):
+                if shown.get(entry.id) != _state(entry):
+                    shown[entry.id] = _state(entry)
+                    _show(entry, now=here.clock.now(), full=full, as_json=as_json)
+
+
+def _read(here: Stores, account: str, provider: str | None, limit: int) -> list[Attempt | Audit]:
+    """Give attempts and what people did, in the order of time: the latest so many."""
+    people = (
+        here.audit.own(account, limit=limit)
+        if provider is None
+        else here.audit.of(account, provider, limit=limit)
+    )
+    both: list[Attempt | Audit] = [*here.history.of(account, limit=limit), *people]
+    return sorted(both, key=lambda one: (_at(one), one.id))[-limit:]
+
+
+def _at(entry: Attempt | Audit) -> float:
+    return entry.at if isinstance(entry, Audit) else entry.opened_at
 
 
 def line_of(entry: Attempt, *, now: float) -> Text:
@@ -69,23 +95,58 @@ def line_of(entry: Attempt, *, now: float) -> Text:
         f"HTTP {entry.http_status}" if entry.http_status else "",
         f"{entry.latency_ms:.0f} ms" if entry.latency_ms else "",
         f"generation {entry.generation} to {entry.generation_after}" if entry.generation_after else "",
-        f"x{entry.repeats}" if entry.repeats > 1 else "",
+        f"x{entry.repeats}, last {ago_or_in(entry.closed_at, now=now)}" if entry.repeats > 1 else "",
+        f"next {ago_or_in(entry.next_refresh_at, now=now)}"
+        if entry.next_refresh_at is not None and entry.next_refresh_at > now
+        else "",
         f"lost scopes: {entry.scope_lost}" if entry.scope_lost else "",
         entry.error_description or "",
     ]
     return line.append("  " + ", ".join(fact for fact in facts if fact), style="dim")
 
 
-def _show(entry: Attempt, *, now: float, as_json: bool) -> None:
+def details(entry: Attempt) -> Iterator[tuple[str, str]]:
+    """Give what a line has no room for: (name, words) each."""
+    at = datetime.fromtimestamp(entry.opened_at, UTC).isoformat(timespec="milliseconds")
+    sent = entry.refresh_fp
+    received = "the same" if entry.received_fp and entry.received_fp == sent else entry.received_fp
+    values = {
+        "at": at,
+        "worker": entry.worker,
+        "task": entry.task_id,
+        "attempt": entry.id,
+        "request": entry.request,
+        "refresh token used": sent,
+        "refresh token received": received,
+        "error": entry.error,
+        "provider's request id": entry.provider_request_id,
+        "lock wait": None if entry.lock_wait_ms is None else f"{entry.lock_wait_ms:.0f} ms",
+        "config version": entry.config_version or None,
+        "next refresh": None
+        if entry.next_refresh_at is None
+        else datetime.fromtimestamp(entry.next_refresh_at, UTC).isoformat(timespec="seconds"),
+    }
+    for name, value in values.items():
+        if value not in (None, ""):
+            yield name, str(value)
+
+
+def _show(entry: Attempt | Audit, *, now: float, full: bool, as_json: bool) -> None:
+    if isinstance(entry, Audit):
+        if as_json:
+            print_json(audit_json(entry))
+        else:
+            out.print(audit_line(entry, now=now), soft_wrap=True)
+        return
     if as_json:
-        print_json(entry.model_dump())
-    else:
-        out.print(line_of(entry, now=now), soft_wrap=True)
-        if entry.output:
-            out.print(
-                Text("    " + entry.output.rstrip().replace("\n", "\n    "), style="dim"), soft_wrap=True
-            )
+        print_json({"kind": "attempt"} | entry.model_dump())
+        return
+    out.print(line_of(entry, now=now), soft_wrap=True)
+    for name, words in details(entry) if full else ():
+        out.print(Text(f"    {name:<24}{words}", style="dim"), soft_wrap=True)
+    if entry.output:
+        out.print(Text("    " + entry.output.rstrip().replace("\n", "\n    "), style="dim"), soft_wrap=True)
 
 
-def _state(entry: Attempt) -> tuple[Any, ...]:
-    return entry.closed_at, entry.outcome, entry.repeats
+def _state(entry: Attempt | Audit) -> tuple[Any, ...]:
+    return (entry.detail,) if isinstance(entry, Audit) else (entry.closed_at, entry.outcome, entry.repeats)

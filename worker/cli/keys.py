@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.audit import Act, Action
+from worker.cli.accounts_desk import open_stores
 from worker.cli.output import err, out, print_json, stores
 from worker.errors import UsageError
 from worker.io.cipher import generate_key, parse_keys
@@ -72,14 +74,14 @@ def list_keys(as_json: Json = False) -> None:
 @keys_app.command("rotate")
 def rotate_keys(as_json: Json = False) -> None:
     """Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on."""
-    here = stores()
-    if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
-        raise UsageError(
-            "REFRESHD_KEYS holds only the new key: without the old one nothing opens. Set NEW,OLD, both"
-        )
-    _report(
-        rotate(here.engine, here.cipher), total=accounts(here.engine), verb="sealed anew", as_json=as_json
-    )
+    with open_stores() as here:
+        if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
+            raise UsageError(
+                "REFRESHD_KEYS holds only the new key: without the old one nothing opens. Set NEW,OLD, both"
+            )
+        here.audit.record(here.actor, Act(Action.KEYS_ROTATE, detail={"key": here.cipher.writing_key}))
+        passes = rotate(here.engine, here.cipher)
+        _report(passes, total=accounts(here.engine), verb="sealed anew", as_json=as_json)
 
 
 @keys_app.command("check")

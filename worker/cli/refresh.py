@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from models.account import Account, RefreshMethod, SessionManagement
 from models.attempt import Attempt, Outcome, Trigger
+from models.audit import Act, Action
 from models.pause import PAUSED
 from worker.cli.output import err, out, print_json, stores
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
@@ -62,6 +63,9 @@ def refresh(
                     soft_wrap=True,
                 )
     sent = [a for a in found if a.id not in lines]
+    if force:
+        forced = [Act(Action.REFRESH, a.id, a.provider, {"generation": a.generation}) for a in sent]
+        here.audit.record(here.actor, *forced)
     task_ids = _send(sent)
     pending = {a.id: a.generation for a in sent}
     if wait:

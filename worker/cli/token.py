@@ -8,11 +8,14 @@ import typer
 from sqlmodel import Session
 
 from models.account import Account
+from models.audit import Act, Action
 from models.token import Secret
-from worker.cli.output import ago_or_in, err, out, print_json, stores
+from worker.cli.accounts_desk import open_stores
+from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import RefreshdError, UnknownAccount
 from worker.io.database import database_now, reading
 from worker.io.vault import ACCESS_TOKEN
+from worker.stores import Stores
 
 #: Of a secret this long, eight characters tell which it is and nothing more.
 _TELLING_LENGTH: Final = 24
@@ -28,18 +31,11 @@ def token(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show an account's access token: masked, unless [b]--reveal[/b]. Read from the database, not from Redis."""
-    here = stores()
-    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
-        found = session.get(Account, account)
-        now = database_now(connection)
-    if found is None:
-        raise UnknownAccount(account)
-    secret = here.vault.open(found, ACCESS_TOKEN)
-    if secret is None:
-        raise NoToken(
-            f"account {account} has no access token yet (status {found.status}): "
-            f"`refreshd refresh {account} --force --wait` fetches one and says what comes back"
-        )
+    with open_stores() as here:
+        found, now, secret = _stored(here, account)
+        if reveal:  # written first: what can't be written down is not shown
+            detail = {"generation": found.generation}
+            here.audit.record(here.actor, Act(Action.REVEAL, account, found.provider, detail))
     shown = secret.reveal() if reveal else mask(secret)
     if as_json:
         print_json(
@@ -60,6 +56,22 @@ def token(
     )
     hint = "" if reveal else "; --reveal shows it"
     err.print(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim", markup=False)
+
+
+def _stored(here: Stores, account_id: str) -> tuple[Account, float, Secret]:
+    """Give the account, the database's clock, and the access token."""
+    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
+        found = session.get(Account, account_id)
+        now = database_now(connection)
+    if found is None:
+        raise UnknownAccount(account_id)
+    secret = here.vault.open(found, ACCESS_TOKEN)
+    if secret is None:
+        raise NoToken(
+            f"account {account_id} has no access token yet (status {found.status}): "
+            f"`refreshd refresh {account_id} --force --wait` fetches one and says what comes back"
+        )
+    return found, now, secret
 
 
 def mask(secret: Secret) -> str:

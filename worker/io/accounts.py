@@ -6,11 +6,11 @@ the config version that were seen; a row that has moved on is left alone, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, func
+from sqlalchemy import ColumnElement, Connection, Engine, func
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import class_mapper
 from sqlmodel import Session, col, select
@@ -41,6 +41,10 @@ _WRITTEN: Final[dict[str, str]] = {
     if name not in _WORKERS_OWN and name not in {"id", "created_at"}
 }
 _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
+
+
+#: Writes, in an open transaction, who stored or removed these ids.
+Note = Callable[[Connection, set[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +96,17 @@ class Accounts:
             )
         return {str(row[0]) for row in found}
 
-    def save(self, added: Sequence[Account], changed: Sequence[Change] = ()) -> set[str]:
+    def save(
+        self, added: Sequence[Account], changed: Sequence[Change] = (), note: Note | None = None
+    ) -> set[str]:
         """Store new accounts and changes, in one commit; gives the ids that were stored.
 
-        An id that is taken by now, or a row that has moved on, is not among them.
+        An id that is taken by now, or a row that has moved on, is not among them. `note` writes beside them, in the same
+        commit, who stored what.
         """
         for tries_left in reversed(range(_DEADLOCK_TRIES)):
             try:
-                return self._save(added, changed)
+                return self._save(added, changed, note)
             except DatabaseUnreachable as error:
                 if not tries_left or not _is_deadlock(error):
                     raise
@@ -118,8 +125,11 @@ class Accounts:
                 [_change_row(one, ("id", "source_fp")) for one in changed],
             )
 
-    def remove(self, ids: Sequence[str]) -> set[str]:
-        """Remove accounts, remembering their generations; gives the ids that were there. Their history stays."""
+    def remove(self, ids: Sequence[str], note: Note | None = None) -> set[str]:
+        """Remove accounts and their pauses, remembering their generations; gives the ids that were there.
+
+        Their history stays. `note` writes in the same commit who removed them.
+        """
         with writing(self._engine) as connection:
             rows = [{"id": account_id} for account_id in sorted(ids)]
             execute(
@@ -138,7 +148,16 @@ class Accounts:
                 "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id",
                 rows,
             )
-        return {str(row[0]) for row in gone}
+            execute(
+                connection,
+                {"id": "text"},
+                "DELETE FROM pause WHERE scope = 'account' AND name IN (SELECT id FROM r)",
+                rows,
+            )
+            removed = {str(row[0]) for row in gone}
+            if note is not None and removed:
+                note(connection, removed)
+        return removed
 
     def count(self, wanted: Filter = Filter()) -> int:
         with reading(self._engine) as connection, Session(connection) as session:
@@ -159,7 +178,7 @@ class Accounts:
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
 
-    def _save(self, added: Sequence[Account], changed: Sequence[Change]) -> set[str]:
+    def _save(self, added: Sequence[Account], changed: Sequence[Change], note: Note | None) -> set[str]:
         names = ", ".join(_TYPES)
         sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
         with writing(self._engine) as connection:
@@ -191,7 +210,10 @@ class Accounts:
                     for one in sorted(changed, key=lambda one: one.account.id)
                 ],
             )
-        return {str(row[0]) for row in stored}
+            ids = {str(row[0]) for row in stored}
+            if note is not None and ids:
+                note(connection, ids)
+        return ids
 
 
 def blank(account_id: str, **columns: str | float) -> Account:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import ColumnElement, Connection, Engine, text
 from sqlmodel import Session, col, or_, select
 
 from models.attempt import new_attempt_id
@@ -28,8 +28,9 @@ _COLUMNS: Final = {
 _FOR_MANY: Final = (Action.PAUSE.value, Action.RESUME.value)
 
 
-def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> None:
-    """Write down, in an open transaction, what somebody does."""
+def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[str]:
+    """Write down, in an open transaction, what somebody does; gives the ids of the entries."""
+    ids = [new_attempt_id(wall_clock()) for _ in acts]
     execute(
         connection,
         _COLUMNS,
@@ -39,17 +40,47 @@ def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> None:
         """,
         [
             {
-                "id": new_attempt_id(wall_clock()),
+                "id": entry_id,
                 "actor": actor.name,
                 "host": actor.host,
                 "action": act.action.value,
                 "account_id": act.account,
                 "provider": act.provider,
-                "detail": json.dumps(act.detail, ensure_ascii=False, sort_keys=True),
+                "detail": _json(act),
             }
-            for act in acts
+            for entry_id, act in zip(ids, acts, strict=True)
         ],
     )
+    return ids
+
+
+class RunningEntry:
+    """The entry of something that takes many commits: written with the first, brought up to date with each.
+
+    However it ends, the entry tells what was done of it.
+    """
+
+    def __init__(self, engine: Engine, actor: Actor, action: Action, detail: dict[str, Any]) -> None:
+        self._engine = engine
+        self._actor = actor
+        self._action = action
+        self._detail = detail
+        self._id: str | None = None
+
+    def write(self, connection: Connection, counts: dict[str, int]) -> None:
+        """Write, in an open transaction, how much is done."""
+        act = Act(self._action, detail=self._detail | counts)
+        updated = connection.execute(
+            text("UPDATE audit SET detail = :detail WHERE id = :id"),
+            {"id": self._id or "", "detail": _json(act)},
+        )
+        if not updated.rowcount:  # the first, or the first again after a transaction that was rolled back
+            (self._id,) = record(connection, self._actor, [act])
+
+    def finish(self, counts: dict[str, int]) -> None:
+        """Write, in a transaction of its own, what was done in the end."""
+        with writing(self._engine) as connection:
+            self.write(connection, counts)
 
 
 class AuditTrail:
@@ -70,28 +101,31 @@ class AuditTrail:
 
     def latest(self, *, since_s: float | None = None, limit: int) -> list[Audit]:
         """Give the latest entries, newest first; with `since_s`, none that is older than so many seconds."""
-        statement = select(Audit).order_by(col(Audit.at).desc(), col(Audit.id).desc()).limit(limit)
-        if since_s is not None:
-            statement = statement.where(text(f"at >= {self._now} - :since_s").bindparams(since_s=since_s))
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            return list(session.exec(statement))
+        return self._read(since_s, limit, [])
 
-    def of(
-        self, account_id: str, provider: str | None, *, since_s: float | None = None, limit: int
-    ) -> list[Audit]:
+    def own(self, account_id: str, *, since_s: float | None = None, limit: int) -> list[Audit]:
+        """Give the latest entries of one account, newest first."""
+        return self._read(since_s, limit, [col(Audit.account_id) == account_id])
+
+    def of(self, account_id: str, provider: str, *, since_s: float | None = None, limit: int) -> list[Audit]:
         """Give the latest entries of one account, newest first, and the pauses that held it with others."""
-        latest = select(Audit).order_by(col(Audit.at).desc(), col(Audit.id).desc()).limit(limit)
-        if since_s is not None:
-            latest = latest.where(text(f"at >= {self._now} - :since_s").bindparams(since_s=since_s))
-        own = latest.where(Audit.account_id == account_id)
-        shared = latest.where(
+        shared = [
             col(Audit.account_id).is_(None),
             col(Audit.action).in_(_FOR_MANY),
             or_(col(Audit.provider).is_(None), col(Audit.provider) == provider),
-        )
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            found = [*session.exec(own), *session.exec(shared)]
+        ]
+        found = [*self.own(account_id, since_s=since_s, limit=limit), *self._read(since_s, limit, shared)]
         return sorted(found, key=lambda entry: (entry.at, entry.id), reverse=True)[:limit]
+
+    def _read(
+        self, since_s: float | None, limit: int, conditions: Sequence[ColumnElement[bool]]
+    ) -> list[Audit]:
+        statement = select(Audit).where(*conditions)
+        if since_s is not None:
+            statement = statement.where(text(f"at >= {self._now} - :since_s").bindparams(since_s=since_s))
+        statement = statement.order_by(col(Audit.at).desc(), col(Audit.id).desc()).limit(limit)
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return list(session.exec(statement))
 
     def prune(self, *, older_than_s: float, batch: int = 10_000) -> int:
         """Delete entries that are too old; gives their number."""
@@ -108,3 +142,7 @@ class AuditTrail:
             deleted += count
             if count < batch:
                 return deleted
+
+
+def _json(act: Act) -> str:
+    return json.dumps(act.detail, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,117 @@
+"""`refreshd audit`: what people did to the fleet."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from models.audit import Action, Audit
+from worker.cli.accounts_desk import open_stores
+from worker.cli.amounts import seconds_of
+from worker.cli.output import ago_or_in, err, out, print_json
+from worker.errors import UnknownAccount
+from worker.io.accounts import Accounts
+from worker.stores import Stores
+
+_FOLLOW_S: Final = 1.0
+#: What takes rights or secrets out of refreshd's hands is seen at a glance.
+_STYLES: Final = {
+    Action.REVEAL: "yellow",
+    Action.EXPORT: "yellow",
+    Action.REMOVE: "red",
+    Action.PAUSE: "yellow",
+    Action.RESUME: "green",
+}
+
+
+def audit(
+    account: Annotated[
+        str | None, typer.Argument(help="An account's id; left out: of everything.", metavar="ACCOUNT")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Nothing older than 30m, 2h, 1d ...")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Entries to show.", min=1, max=100_000)] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+) -> None:
+    """Show what people did, oldest first: who, when, what, on which account or provider.
+
+    Edits are told by the names of their fields. An account's trail holds the pauses that held it with others, too.
+    """
+    since_s = None if since is None else seconds_of(since, option="--since")
+    with open_stores() as here:
+        provider = None if account is None else _provider(here, account)
+        entries = _read(here, account, provider, since_s, limit)
+        seen = {entry.id: entry.detail for entry in entries}
+        for entry in reversed(entries):
+            _show(entry, now=here.clock.now(), as_json=as_json)
+        if not entries and not as_json:
+            err.print("Nothing yet: nobody did anything that is written down.", style="dim")
+        while follow:
+            time.sleep(_FOLLOW_S)
+            for entry in reversed(_read(here, account, provider, since_s, limit)):
+                if seen.get(entry.id) != entry.detail:
+                    seen[entry.id] = entry.detail
+                    _show(entry, now=here.clock.now(), as_json=as_json)
+
+
+def audit_line(entry: Audit, *, now: float) -> Text:
+    """Give one entry as a line."""
+    of = entry.account_id or entry.provider or ""
+    line = Text.assemble(
+        (f"{ago_or_in(entry.at, now=now):>11}  ", "dim"),
+        f"{entry.actor}@{entry.host}  ",
+        (f"{entry.action:<13}", _STYLES.get(Action(entry.action), "bold")),
+        f"  {of}" if of else "",
+    )
+    words = ", ".join(f"{name} {_word(value)}" for name, value in json.loads(entry.detail).items())
+    return line.append(f"  {words}" if words else "", style="dim")
+
+
+def audit_json(entry: Audit) -> dict[str, Any]:
+    """Give one entry as scripts read it."""
+    return {"kind": "audit"} | entry.model_dump() | {"detail": json.loads(entry.detail)}
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _provider(here: Stores, account_id: str) -> str | None:
+    """Give an account's provider; of one that was removed its trail is left, and no provider.
+
+    Raises:
+        UnknownAccount: there never was one of this id.
+    """
+    found = Accounts(here.engine).find([account_id]).get(account_id)
+    if found is not None:
+        return found.provider
+    if not here.audit.own(account_id, limit=1):
+        raise UnknownAccount(account_id)
+    return None
+
+
+def _read(
+    here: Stores, account: str | None, provider: str | None, since_s: float | None, limit: int
+) -> list[Audit]:
+    if account is None:
+        return here.audit.latest(since_s=since_s, limit=limit)
+    if provider is None:
+        return here.audit.own(account, since_s=since_s, limit=limit)
+    return here.audit.of(account, provider, since_s=since_s, limit=limit)
+
+
+def _show(entry: Audit, *, now: float, as_json: bool) -> None:
+    if as_json:
+        print_json(audit_json(entry))
+    else:
+        out.print(audit_line(entry, now=now), soft_wrap=True)
