@@ -42,7 +42,7 @@ def read_answer(
     response: httpx.Response, content: bytes, request: RefreshRequest, *, shown: str, now: float
 ) -> Answer:
     """Read a response. `now` is epoch seconds, for a Retry-After that names a date and no Date beside it."""
-    headers = response.headers
+    headers = dict(response.headers.items())  # httpx' own look-up walks and decodes all of them each time
     body = read_body(content, headers.get("content-type", ""))
     token = _token(body, request.provider, success=response.is_success)
     if token is not None:
@@ -53,13 +53,19 @@ def read_answer(
             provider_request_id=_request_id(headers, body),
             request=shown,
         )
-    return _failure(response, body, request, shown=shown, now=now)
+    return _failure(response, headers, body, request, shown=shown, now=now)
 
 
 def _failure(
-    response: httpx.Response, body: Body, request: RefreshRequest, *, shown: str, now: float
+    response: httpx.Response,
+    headers: Mapping[str, str],
+    body: Body,
+    request: RefreshRequest,
+    *,
+    shown: str,
+    now: float,
 ) -> Answer:
-    status, headers, shape = response.status_code, response.headers, request.provider.response
+    status, shape = response.status_code, request.provider.response
     redaction = Redaction.of(request)
     code = first_value(body.fields, shape.error)
     if code is None and not response.is_success:
@@ -171,7 +177,7 @@ def _as_json(value: object) -> str:
         return ""
 
 
-def _request_id(headers: httpx.Headers, body: Body) -> str | None:
+def _request_id(headers: Mapping[str, str], body: Body) -> str | None:
     named = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
     if named is None:
         found = next((body.fields[name] for name in _REQUEST_ID_FIELDS if name in body.fields), None)
