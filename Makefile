@@ -74,6 +74,12 @@ chaos:  ## An hour of kills, outages and faults at random; a report of what was 
 	$(DEV)
 	$(BIN)/python -m benchmarks.chaos --minutes 60
 
+# Two of the targets start a Redis and a worker of their own.
+.PHONY: fuzz
+fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 for less
+	$(DEV)
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
+
 .PHONY: env
 env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays
 	@sh deploy/env.sh

@@ -7,10 +7,10 @@ because a real provider needs it (`docs/providers.md`). Knobs compose; nothing h
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
@@ -79,12 +79,16 @@ class OldAccessToken(StrEnum):
     GRACE = "grace"
 
 
+def _is_texts(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
 def _alternatives(value: object) -> object:
-    return " || ".join(value) if isinstance(value, list | tuple) else value
+    return " || ".join(value) if _is_texts(value) else value
 
 
 def _named_by_themselves(value: object) -> object:
-    return {path: path for path in value} if isinstance(value, list | tuple) else value
+    return {path: path for path in value} if _is_texts(value) else value
 
 
 #: A URL template; a list is tried in order, and the first whose variables all have a value is used.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from worker.errors import SettingsError
@@ -26,3 +28,10 @@ def test_a_login_of_flower_s_may_be_one_of_several(login: str, monkeypatch: pyte
     given = load_settings().flower_basic_auth
     assert given is not None
     assert given.get_secret_value() == login
+
+
+def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"\xfa")
+    with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text"):
+        load_settings(_env_file=file)

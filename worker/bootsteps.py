@@ -10,9 +10,8 @@ from kombu.exceptions import OperationalError
 
 from models.attempt import Trigger
 from refreshd_reader.contract import Keys
-from worker.io.redis import connect
 from worker.plan import MESSAGE_EXPIRES_S, Dispatch, Undeliverable
-from worker.reports import ReportReader
+from worker.reports import ReportReader, connect_for_reports
 from worker.settings import load_settings
 
 #: In the order in which a worker empties them.
@@ -52,7 +51,7 @@ class Reports(bootsteps.StartStopStep):
         if URGENT not in parent.app.amqp.queues.consume_from:
             return
         settings = load_settings()
-        redis = connect(settings.redis)
+        redis = connect_for_reports(settings.redis)
         self._reader = ReportReader(
             redis, Keys(settings.redis_prefix), dispatch_with(parent.app), consumer=parent.hostname
         )

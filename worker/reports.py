@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from models.attempt import Trigger
 from refreshd_reader.contract import Keys, Rejection
 from worker.events import log
+from worker.io.redis import connect
 from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Undeliverable
 
@@ -30,6 +31,14 @@ SAME_REPORT_MS: Final = 5_000
 _PAUSE_S: Final = 1.0
 
 _Entry = tuple[str, Mapping[str, str]]
+
+
+def connect_for_reports(url: str) -> Redis:
+    """Connect as a reader of what anybody may have written: bytes that are no UTF-8 end no thread.
+
+    Whoever may report can write any bytes; they become characters that no account id has.
+    """
+    return connect(url, encoding_errors="replace")
 
 
 class ReportReader:

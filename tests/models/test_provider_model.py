@@ -34,6 +34,8 @@ def provider(**knobs: object) -> Provider:
         ({"error_rules": [{"verdict": "refreshed", "reason": "x", "status": 200}]}, "error_rules"),
         ({"client_assertion": {"key": "${x}"}}, "client_assertion"),
         ({"client_assertion": {"algorithm": "none"}}, "algorithm"),
+        ({"device_url": [["https://a.example"]]}, "device_url"),
+        ({"publish_fields": [["a"]]}, "publish_fields"),
     ],
 )
 def test_a_knob_that_can_not_be_is_named(knobs: dict[str, object], field: str) -> None:

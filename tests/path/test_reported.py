@@ -19,7 +19,7 @@ from worker.io.database import writing
 from worker.io.redis import connect
 from worker.policy.gate import GENERATION_MOVED
 from worker.policy.reported import FRESH_REJECTED_MAX, FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
-from worker.reports import GROUP, SAME_REPORT_MS, TAKE_OVER_AFTER_MS, ReportReader
+from worker.reports import GROUP, SAME_REPORT_MS, TAKE_OVER_AFTER_MS, ReportReader, connect_for_reports
 from worker.settings import Settings
 
 
@@ -73,7 +73,7 @@ class Dispatched:
 @pytest.fixture
 def dispatched(redis_url: str) -> Iterator[Dispatched]:
     found = Dispatched()
-    reader = ReportReader(connect(redis_url), Keys(), found, consumer="test")
+    reader = ReportReader(connect_for_reports(redis_url), Keys(), found, consumer="test")
     reader.start()
     yield found
     reader.stop()
@@ -96,6 +96,18 @@ def test_ten_thousand_reports_of_one_generation_ask_for_one_refresh(
 
     assert dispatched.messages == [(("acct", 3), Trigger.REPORTED), (("last", 1), Trigger.REPORTED)]
     redis.close()
+
+
+def test_bytes_that_are_no_text_end_no_reader(redis_url: str, dispatched: Dispatched) -> None:
+    """Whoever may report may write any bytes; found by fuzzing: they ended the thread of every worker."""
+    with connect(redis_url) as redis:
+        redis.xadd(Keys().rejected, {b"account": b"\x91", b"\xff": b"\xfe", b"generation": b"1"})
+        last: dict[Any, Any] = dict(Rejection("last", 1, 401).to_entry())
+        redis.xadd(Keys().rejected, last)
+
+        dispatched.wait_for(1)
+
+    assert dispatched.messages == [(("last", 1), Trigger.REPORTED)]
 
 
 def test_reports_that_a_dead_worker_held_are_taken_over(redis_url: str) -> None:
