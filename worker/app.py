@@ -29,6 +29,7 @@ from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
 from worker.events import configure_logging, log, log_celery
 from worker.exposition import begin_to_send, prepare_pool, serve_metrics, stop_sending
+from worker.intake import CheckedTask, signer_of_this_process
 from worker.io.broker import (
     TRANSPORT_OPTIONS,
     broker_url,
@@ -61,13 +62,16 @@ def _settings_or_exit() -> Settings:
     try:
         settings = load_settings()
         settings.redis  # noqa: B018  (fails here, with what to do, rather than in the first task)
+        signer_of_this_process()
     except RefreshdError as error:
         sys.exit(f"refreshd: {error}")
     return settings
 
 
 def _configured(settings: Settings) -> Celery:
-    celery = Celery("refreshd", broker=broker_url(settings.redis), include=["tasks"])
+    celery: Celery = Celery(
+        "refreshd", broker=broker_url(settings.redis), include=["tasks"], task_cls=CheckedTask
+    )
     celery.conf.update(
         task_queues=[Queue(name) for name in (URGENT, CONTROL, REFRESH, CALLBACK)],
         task_default_queue=REFRESH,

@@ -27,6 +27,7 @@ _PREFIX: Final = "REFRESHD_"
 _EXAMPLES: Final = {
     "keys": "k1:BASE64 of 32 bytes, made by `refreshd keys generate`",
     "publish_keys": "p1:BASE64 of 32 bytes, made by `refreshd keys generate`; connectors get the same",
+    "message_keys": "m1:BASE64 of 32 bytes, made by `refreshd keys generate`; beat and every worker get the same",
     "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
     "redis_url": "redis://user:password@host:6379/0 or rediss://...",
     "flower_basic_auth": "user:password (several: comma separated; a password holds no comma)",
@@ -55,6 +56,10 @@ class Settings(BaseSettings):
     publish_keys: SecretStr | None = Field(
         None,
         description="ID:BASE64, comma separated; seals access tokens in Redis for readers that have the same keys",
+    )
+    message_keys: SecretStr | None = Field(
+        None,
+        description="ID:BASE64, comma separated; the first one signs task messages, and workers refuse unsigned ones",
     )
     plan_interval_s: float = Field(1, ge=0.1, le=3600, description="seconds between two plans")
     call_timeout_s: float = Field(30, gt=0, le=600, description="seconds for one whole call to a provider")
@@ -125,6 +130,7 @@ class Settings(BaseSettings):
         "redis_url",
         "keys",
         "publish_keys",
+        "message_keys",
         "claim_s",
         "requests_per_s",
         "actor",
@@ -298,6 +304,10 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "\n".join(_in_words(item) for item in error.errors(include_input=False))
         ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env is not UTF-8 text: save it as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f".env can't be read: {error.strerror}") from None
 
 
 def _parts(value: str) -> tuple[str, ...]:

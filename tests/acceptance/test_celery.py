@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
+from tests.acceptance.conftest import MakeWorld
 from tests.acceptance.fleet import ROOT, Fleet, Member
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
+from worker.io.cipher import generate_key
 from worker.io.redis import connect
 
 #: The keyword arguments of `refreshd.refresh` that none of ours can be.
@@ -51,6 +55,12 @@ GARBAGE: Final = (
         b'{"body": "AAAA", "content-type": "application/x-python-serialize", "content-encoding": "binary",'
         b' "headers": {"task": "refreshd.refresh", "id": "x", "lang": "py"}, "properties": {"body_encoding":'
         b' "base64", "delivery_tag": "4", "delivery_info": {"exchange": "", "routing_key": "refresh"}}}'
+    ),
+    # Found by fuzzing: read as a message, and then no body.
+    (
+        b'{"body": null, "content-type": "application/json", "content-encoding": "utf-8", "headers": {"task":'
+        b' "refreshd.refresh", "id": "x", "lang": "py"}, "properties": {"body_encoding": "base64",'
+        b' "delivery_tag": "5", "delivery_info": {"exchange": "", "routing_key": "refresh"}}}'
     ),
 )
 
@@ -120,3 +130,27 @@ def test_inspect_ping_is_answered_by_workers_and_beats(sqlite_fleet: Fleet) -> N
     beat.terminate()
     assert beat.wait_ended(20) == 0
     assert "Traceback" not in beat.said
+
+
+def test_with_message_keys_only_signed_messages_are_taken(
+    make_world: MakeWorld, sqlite_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    world = make_world(sqlite_url, redis_url, message_keys=generate_key("m1"))
+    world.add(["unsigned", "called"])
+    with Fleet(world.environment, tmp_path) as fleet:
+        worker = fleet.worker(concurrency=2).wait_ready()
+        world.push([("unsigned", 1)])
+        wait_until(
+            lambda: '"message_refused"' in worker.said and '"unsigned"' in worker.said, "it is refused"
+        )
+
+        subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "worker.app", "call", "refreshd.refresh", "--queue", "refresh",
+             "--kwargs", json.dumps({"accounts": [["called", 1]], "reason": "forced"})],
+            cwd=ROOT, env=fleet.environment, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        wait_until(lambda: world.all_refreshed(["called"]), "an operator's call is signed by the environment")
+
+        assert world.account("unsigned").generation == 1
+        fleet.beat()
+        wait_until(lambda: world.all_refreshed(["unsigned"]), "beat's plans and their messages are signed")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from queue import Empty
 from typing import Any, Final
 
+from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel, Transport
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from worker.events import log
 from worker.io.redis import SOCKET_OPTIONS
@@ -104,9 +106,29 @@ def survive_garbage() -> None:
             envelope.delivery_tag.strip()
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             log.error("garbage_on_a_queue", queue=queue, error=type(error).__name__)
-        else:
+            return
+        try:
             deliver(self, message, queue)
+        except (RedisError, OSError, OperationalError):
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever Celery raises would end the worker)
+            # An envelope like ours around something that Celery trips over while it reads it.
+            log.error(
+                "garbage_on_a_queue", queue=queue, error=type(error).__name__, task_id=_task_id(envelope)
+            )
+            _reject(self, envelope.delivery_tag)
 
     checked.repaired = True  # type: ignore[attr-defined]
     _CHANNEL._brpop_read = brpop_read  # noqa: SLF001
     _TRANSPORT._deliver = checked  # noqa: SLF001
+
+
+def _reject(transport: Any, delivery_tag: str) -> None:
+    """Take a message off the unacknowledged ones: it would come again, and ever again."""
+    for channel in transport.channels:
+        if delivery_tag in channel.qos._delivered:  # noqa: SLF001
+            channel.basic_reject(delivery_tag, requeue=False)
+
+
+def _task_id(envelope: Any) -> str:
+    return str(envelope.headers.get("id"))[:100]

@@ -18,7 +18,11 @@ _SHORTEST: Final = 6
 
 def environment_of_callbacks(settings: Settings, secrets: Iterable[str] = ()) -> dict[str, str]:
     """Give the environment of callbacks in this process. `secrets` are those of endpoints and tasks."""
-    rings = [ring.get_secret_value() for ring in (settings.keys, settings.publish_keys) if ring is not None]
+    rings = [
+        ring.get_secret_value()
+        for ring in (settings.keys, settings.publish_keys, settings.message_keys)
+        if ring is not None
+    ]
     texts = [key.rpartition(":")[2] for ring in rings for key in re.split(r"[,\s]+", ring)]
     return keyless(os.environ, [*texts, settings.database, settings.redis, *secrets])
 

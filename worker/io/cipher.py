@@ -80,7 +80,7 @@ def generate_key(key_id: str = "k1") -> str:
     return f"{key_id}:{base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}"
 
 
-def parse_keys(text: str) -> dict[str, bytes]:
+def parse_keys(text: str, setting: str = "REFRESHD_KEYS") -> dict[str, bytes]:
     """Read `ID:BASE64[,ID:BASE64...]`; the first key writes.
 
     Raises:
@@ -90,14 +90,14 @@ def parse_keys(text: str) -> dict[str, bytes]:
     parts = [part for part in re.split(r"[,\s]+", text) if part]
     for position, part in enumerate(parts, start=1):
         key_id, colon, encoded = part.partition(":")
-        where = f"REFRESHD_KEYS, key {position}"
+        where = f"{setting}, key {position}"
         if not colon or not _KEY_ID.fullmatch(key_id):
             raise SettingsError(f"{where}: is not ID:BASE64 (an id is 1 to 32 letters, digits, - or _)")
         if key_id in keys:
             raise SettingsError(f"{where}: the id {key_id!r} stands there twice")
         keys[key_id] = _key_bytes(encoded, f"{where} ({key_id})")
     if not keys:
-        raise SettingsError("REFRESHD_KEYS holds no key: make one with `refreshd keys generate`")
+        raise SettingsError(f"{setting} holds no key: make one with `refreshd keys generate`")
     return keys
 
 
