@@ -12,6 +12,11 @@ from sqlmodel import Field, SQLModel
 from models.token import Secret
 
 DEFAULT_SESSION_TIMEOUT_S: Final = 900.0  # webMethods' default of 15 minutes
+#: Two ends of a refresh token that are no further apart are the same one: a provider counts whole seconds, and from
+#: the moment at which it answers.
+SAME_END_S: Final = 60.0
+#: The reason of an account whose configuration was edited after it had failed: nothing has failed since, or worked.
+RECONFIGURED: Final = "reconfigured"
 
 
 class RefreshMethod(StrEnum):
@@ -38,6 +43,10 @@ class Status(StrEnum):
     REAUTHORIZE = "reauthorize"
     MISCONFIGURED = "misconfigured"
     DISABLED = "disabled"
+
+
+#: An account in one of these is told to be well again when it is.
+TROUBLED: Final = frozenset({Status.DEGRADED, Status.REAUTHORIZE, Status.MISCONFIGURED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,12 @@ class Account(SQLModel, table=True):
             "next_refresh_at",
             sqlite_where=text("next_refresh_at IS NOT NULL"),
             postgresql_where=text("next_refresh_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_account_refresh_token_end",
+            "refresh_token_expires_at",
+            sqlite_where=text("refresh_token_end_fixed"),
+            postgresql_where=text("refresh_token_end_fixed"),
         ),
         Index("ix_account_status_provider", "status", "provider"),
         Index("ix_account_expires_at", "expires_at"),
@@ -134,6 +149,8 @@ class Account(SQLModel, table=True):
     issued_at: float | None = Field(default=None, sa_type=Float)
     expires_at: float | None = Field(default=None, sa_type=Float)
     refresh_token_expires_at: float | None = Field(default=None, sa_type=Float)
+    #: The last refresh did not move the refresh token's end: only a new grant will.
+    refresh_token_end_fixed: bool = False
     #: JSON object: what the provider returned for use beside the token.
     extra: str = Field(default="{}", sa_type=Text)
 
@@ -170,8 +187,10 @@ class Account(SQLModel, table=True):
         now: float,
     ) -> None:
         """Take a new token set: one generation on, and everything that was wrong is over."""
+        was, end = self.refresh_token_expires_at, tokens.refresh_token_expires_at
         self._set(
             **{name: getattr(tokens, name) for name in SealedTokens.__slots__},
+            refresh_token_end_fixed=was is not None and end is not None and abs(end - was) <= SAME_END_S,
             generation=self.generation + 1,
             jitter=jitter,
             failures=0,
@@ -207,9 +226,12 @@ class Account(SQLModel, table=True):
         self._set(next_refresh_at=next_refresh_at, plan_at=next_refresh_at, due_reason=due_reason)
 
     def reconfigured(self, *, now: float) -> None:
-        """Note an edit that a refresh depends on: what failed under the old configuration is forgotten."""
+        """Note an edit that a refresh depends on: what failed under the old configuration counts no more."""
         self._set(config_version=self.config_version + 1, failures=0)
-        self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
+        if self.refresh_enabled:
+            self._become(Status.ACTIVE, RECONFIGURED if self.is_troubled else None, now)
+        else:
+            self._become(Status.DISABLED, None, now)
 
     def enable(self, *, now: float) -> None:
         self._set(refresh_enabled=True)
@@ -220,6 +242,11 @@ class Account(SQLModel, table=True):
         self._set(refresh_enabled=False)
         self.reconfigured(now=now)
         self.rescheduled(None, "refresh_disabled")
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it was told that something is wrong, and no token has come since."""
+        return self.status in TROUBLED or self.reason == RECONFIGURED
 
     def _become(self, status: Status, reason: str | None, now: float) -> None:
         if (status, reason) != (self.status, self.reason):

@@ -83,7 +83,7 @@ class Message(SQLModel, table=True):
     error: str | None = None
 
 
-class Outage(SQLModel, table=True):
+class ToldOutage(SQLModel, table=True):
     """A provider that is down for everybody, or a client that its provider refuses, as it was told."""
 
     __tablename__ = "outage"

@@ -17,6 +17,7 @@ def webhooks() -> dict[str, Any]:
     """Make messages of what happened, and deliver those that are due."""
     here = runtime()
     try:
+        here.run(here.watch.recovered())
         told = here.run(here.courier.tell())
     except Unreachable as error:
         log.error("webhooks_not_told", error=str(error))

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from models.account import Account
 from models.answer import Answer, Judgement
 from models.budget import Limits, Shortage
 from models.provider import Provider
 from models.token import Secret
 from worker.closing import Opened
+from worker.errors import DatabaseUnreachable
 from worker.events import EventType, log
 from worker.io.budget import Budgets
 from worker.io.clock import Clock, draw_jitter
 from worker.io.ledger import Ledger, Turn
 from worker.io.offload import Offload
+from worker.io.outages import Outages
 from worker.io.shelf import Event, Shelf, publication
 from worker.policy.backoff import RATE_LIMITED_DEFAULT_S
 from worker.policy.budget import CLIENT_PAUSE_S, CLIENT_REASONS, budget_of, is_down, pauses_provider, slots
@@ -42,6 +43,7 @@ class Admission:
         ledger: Ledger,
         shelf: Shelf,
         clock: Clock,
+        outages: Outages,
         offload: Offload,
         limits: Callable[[Provider | None], Limits],
     ) -> None:
@@ -49,6 +51,7 @@ class Admission:
         self._clients = clients
         self._ledger = ledger
         self._shelf = shelf
+        self._outages = outages
         self._clock = clock
         self._sql = offload
         self._limits = limits
@@ -96,14 +99,22 @@ class Admission:
         heard = answer.status is not None or answer.fault is None
         client = client_of(one)
         if client is not None and judgement.reason in CLIENT_REASONS:
-            if (await self._clients.down(client)).opened == 1:
-                await self._announce_client(account, judgement.reason)
+            if (await self._clients.down(client)).opened:
+                breaker, client_id = self._clients.breaker_key(client), account.client_id or ""
+                await self._outage(
+                    breaker, EventType.MISCONFIGURED, account.provider, judgement.reason, client_id
+                )
         elif client is not None and heard and not is_down(answer):
             await self._clients.up(client)
         if pauses_provider(answer, judgement):
             await self._budgets.pause(budget, judgement.retry_after_s or RATE_LIMITED_DEFAULT_S)
         elif is_down(answer):
-            return (await self._budgets.down(budget)).is_open
+            outage = await self._budgets.down(budget)
+            if outage.opened:
+                await self._outage(
+                    self._budgets.breaker_key(budget), EventType.DEGRADED, budget, judgement.reason
+                )
+            return outage.is_open
         elif heard:
             await self._budgets.up(budget)
         return False
@@ -143,18 +154,16 @@ class Admission:
         changed = [one.account for one, _, _ in later if one.account.id in degraded]
         await self._shelf.put([publication(account, None, now=now) for account in changed], events)
 
-    async def _announce_client(self, account: Account, reason: str) -> None:
-        event = Event(
-            type=EventType.MISCONFIGURED.value,
-            provider=account.provider,
-            client=account.client_id or "",
-            reason=reason,
-            at=self._clock.now(),
-        )
+    async def _outage(
+        self, breaker: str, kind: EventType, provider: str, reason: str, client: str | None = None
+    ) -> None:
+        """A breaker opened: tell it, once for all of its accounts. Where that fails, its next opening tells it."""
+        event = Event(type=kind.value, provider=provider, client=client, reason=reason, at=self._clock.now())
         try:
-            await self._shelf.put([], [event])
-        except (RedisError, OSError) as error:
-            log.warning("event_not_published", client=account.client_id, reason=reason, error=str(error))
+            if await self._sql(self._outages.began, breaker, event):
+                await self._shelf.put([], [event])
+        except (DatabaseUnreachable, RedisError, OSError) as error:
+            log.warning("event_not_published", breaker=breaker, reason=reason, error=str(error))
 
 
 def _budget_of(one: Opened) -> str:

@@ -47,6 +47,8 @@ from worker.stores import Stores
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
+#: Thresholds are days.
+EXPIRING_INTERVAL_S: Final = 600
 #: A person reads what webhooks tell; seconds are early enough.
 WEBHOOKS_INTERVAL_S: Final = 5
 #: A task that goes on for so long after its claim has ended is stuck. Long enough for both stores to come back
@@ -80,6 +82,7 @@ def _configured(settings: Settings) -> Celery:
             "refreshd.reconcile": {"queue": CONTROL},
             "refreshd.prune": {"queue": CONTROL},
             "refreshd.webhooks": {"queue": CONTROL},
+            "refreshd.expiring": {"queue": CONTROL},
             "refreshd.refresh": {"queue": REFRESH},
         },
         accept_content=["json"],
@@ -108,6 +111,7 @@ def _configured(settings: Settings) -> Celery:
             "reconcile": _every(RECONCILE_INTERVAL_S, "refreshd.reconcile"),
             "prune": _every(PRUNE_INTERVAL_S, "refreshd.prune"),
             "webhooks": _every(WEBHOOKS_INTERVAL_S, "refreshd.webhooks"),
+            "expiring": _every(EXPIRING_INTERVAL_S, "refreshd.expiring"),
         },
     )
     return celery

@@ -149,6 +149,7 @@ class Closer:
         self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
     ) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
+        was_troubled = account.is_troubled
         seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
@@ -160,7 +161,7 @@ class Closer:
         attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
         attempt.next_refresh_at = account.next_refresh_at
         kinds = [EventType.REFRESHED]
-        if one.was not in {Status.ACTIVE, Status.DISABLED}:
+        if was_troubled:
             kinds.append(EventType.RECOVERED)
         events = tuple(_event(kind, account, reason, now) for kind in kinds)
         return Settling(
@@ -180,9 +181,15 @@ class Closer:
             now=now,
             max_s=self._backoff_max_s,
         )
+        status, reason = after.status, judgement.reason
+        if not account.refresh_enabled:
+            status = Status.DISABLED
+        elif status is Status.ACTIVE and account.is_troubled:
+            # A failure of another kind ends nothing: what was told of the account holds until a token comes.
+            status, reason = Status(account.status), account.reason or reason
         account.failed(
-            status=after.status if account.refresh_enabled else Status.DISABLED,
-            reason=judgement.reason,
+            status=status,
+            reason=reason,
             # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
             retry_at=after.retry_at if account.next_refresh_at is not None else None,
             counts=after.counts and not everybodys,
@@ -191,9 +198,8 @@ class Closer:
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
         attempt.next_refresh_at = account.next_refresh_at
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
-        folded = (
-            judgement.reason in CLIENT_REASONS
-        )  # told once for the client, not once for each of its accounts
+        # Told once for the client, not once for each of its accounts.
+        folded = judgement.reason in CLIENT_REASONS
         if account.status != one.was and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, judgement.reason, now))
         return Settling(

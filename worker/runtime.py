@@ -21,9 +21,11 @@ from worker.io.budget import Budgets
 from worker.io.callback import CallbackCaller, make_callback_caller
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import is_sqlite
+from worker.io.expiring import Ends
 from worker.io.lease import Leases
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
+from worker.io.outages import Outages
 from worker.io.provider import ProviderClient
 from worker.io.redis import connect_async
 from worker.io.shelf import Shelf
@@ -37,6 +39,7 @@ from worker.refresh import Caller, Refresher
 from worker.settings import Settings, load_settings
 from worker.settle import Settler
 from worker.stores import Stores
+from worker.watch import Watch
 from worker.webhooks import Courier
 
 T = TypeVar("T")
@@ -95,6 +98,7 @@ class Runtime(Stores):
         settings = self.settings
         self.async_redis = connect_async(settings.redis)
         ledger = Ledger(self.engine, self.clock, told=settings.told)
+        outages = Outages(self.engine, settings.told)
         self.shelf = Shelf(self.async_redis, self.keys, settings.token_seal)
         stash = Stash(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
@@ -135,6 +139,7 @@ class Runtime(Stores):
             clock=self.clock,
             offload=self.offload,
             admission=Admission(
+                outages=outages,
                 budgets=self.budgets,
                 clients=Budgets(
                     self.async_redis,
@@ -155,6 +160,14 @@ class Runtime(Stores):
             WebhookClient(settings.webhook_secrets, ca_file=settings.ca_file, now=self.clock.now)
             if self.endpoints
             else None
+        )
+        self.watch = Watch(
+            outages=outages,
+            ends=Ends(self.engine, settings.told),
+            redis=self.async_redis,
+            shelf=self.shelf,
+            clock=self.clock,
+            offload=self.offload,
         )
         self.courier = Courier(
             outbox=self.outbox,

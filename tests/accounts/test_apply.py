@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.account import Account, Status, fingerprint
+from models.account import RECONFIGURED, Account, Status, fingerprint
 from models.token import Secret
 from tests.accounts.conftest import ALLOWED_HTTP, NOW, Desk, acme
 from worker.accounts.apply import Intent
@@ -250,7 +250,7 @@ def test_configuration_changes_even_where_tokens_are_kept(desk: Desk) -> None:
     assert desk.secret(account, "refresh_token") == "refresh-2"
     assert desk.secret(account, "client_secret") == "new-secret"
     assert (account.generation, account.config_version) == (2, 2)
-    assert state(account) == ("active", None, 0)
+    assert state(account) == ("active", RECONFIGURED, 0)
 
 
 def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: Desk) -> None:

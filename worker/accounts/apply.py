@@ -136,7 +136,7 @@ class Applier:
         Raises:
             Refused: the account could not be stored like that.
         """
-        seen, was = (account.generation, account.config_version), account.status
+        seen, was_troubled = (account.generation, account.config_version), account.is_troubled
         opened = Opened(account, self._vault)
         changed = configure(opened, entry)
         facts = _facts(opened, entry, once_held=once_held)
@@ -166,7 +166,7 @@ class Applier:
             seen,
             changed=tuple(dict.fromkeys(changed)),
             access_token=opened.get(ACCESS_TOKEN),
-            recovered=decision.tokens is Tokens.TAKE and was not in {Status.ACTIVE, Status.DISABLED},
+            recovered=decision.tokens is Tokens.TAKE and was_troubled,
         )
 
     def _take(

@@ -74,7 +74,9 @@ class Editor:
             )
             if applied.outcome is not Outcome.CHANGED:
                 return applied
-            if self._accounts.save([], [change_of(applied)], self._note(applied, action)):
+            if self._accounts.save(
+                [], [change_of(applied, now=self._clock.now())], self._note(applied, action)
+            ):
                 self._publish(applied)
                 return applied
         raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")

@@ -155,7 +155,8 @@ class Importer:
         """Store what entries say; gives those whose accounts somebody else changed in between."""
         applied = self._apply(entries)
         adding = [one.account for one in applied.values() if one.outcome is Outcome.ADDED]
-        changing = [change_of(one) for one in applied.values() if one.outcome is Outcome.CHANGED]
+        now = self._clock.now()
+        changing = [change_of(one, now=now) for one in applied.values() if one.outcome is Outcome.CHANGED]
         outcomes = {account: one.outcome for account, one in applied.items()}
         stored = self._accounts.save(adding, changing, self._noted(outcomes)) if adding or changing else set()
         again: dict[str, Entry] = {}
@@ -169,7 +170,7 @@ class Importer:
             if writes:
                 done.append(one)
                 self.summary.changed_but_kept += one.decision.tokens is Tokens.KEEP
-        self._accounts.note_source([change_of(one) for one in applied.values() if one.source_only])
+        self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
         self._publish(done)
         return again
 
@@ -238,10 +239,11 @@ def recovered_event(applied: Applied, *, now: float) -> Event:
     )
 
 
-def change_of(applied: Applied) -> Change:
-    """Give what to store of an account that was there."""
+def change_of(applied: Applied, *, now: float) -> Change:
+    """Give what to store of an account that was there, and what to tell of it."""
     generation, config_version = applied.seen or (0, 0)
-    return Change(applied.account, generation, config_version)
+    event = recovered_event(applied, now=now) if applied.recovered else None
+    return Change(applied.account, generation, config_version, event)
 
 
 def _differing(entries: Iterable[Entry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:

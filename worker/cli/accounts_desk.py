@@ -81,7 +81,7 @@ def open_desk() -> Iterator[Desk]:
         )
         spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(vault=here.vault, checker=checker, spread=spread)
-        yield Desk(here, Accounts(here.engine), checker, applier, shelf)
+        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, shelf)
         if shelf.unpublished:
             reason = shelf.unreachable
             what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"

@@ -6,7 +6,7 @@ the config version that were seen; a row that has moved on is left alone, and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ from sqlmodel import Session, col, select
 from models.account import Account, RetiredAccount
 from worker.errors import DatabaseUnreachable
 from worker.io.database import reading, writing
+from worker.io.outbox import put
 from worker.io.rows import execute
+from worker.io.shelf import Event
 
 #: Rows that are read at once when all are asked for.
 PAGE: Final = 1_000
@@ -54,6 +56,8 @@ class Change:
     account: Account
     seen_generation: int
     seen_config: int
+    #: What is told of it, if it is stored.
+    event: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,11 @@ class Filter:
 
 
 class Accounts:
-    """The table of accounts."""
+    """The table of accounts. `told`: types of events that go to the outbox, in the commit of what they tell of."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, told: Collection[str] = ()) -> None:
         self._engine = engine
+        self._told = told
 
     def find(self, ids: Sequence[str]) -> dict[str, Account]:
         """Read accounts by id."""
@@ -213,6 +218,8 @@ class Accounts:
             ids = {str(row[0]) for row in stored}
             if note is not None and ids:
                 note(connection, ids)
+            events = [c.event for c in changed if c.event is not None and c.account.id in ids]
+            put(connection, [event for event in events if event.type in self._told])
         return ids
 
 

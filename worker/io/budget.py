@@ -112,6 +112,8 @@ class Budgets:
         self._prefix = prefix
         self._breaker = breaker or Breaker()
         self._call_ms = int(call_s * 1000)
+        #: A breaker is remembered for longer than its longest pause: one that is forgotten counts as closed.
+        self._keep_ms = max(_KEEP_MS, round(self._breaker.pause_max_s * 2000))
         self._take = redis.register_script(_TAKE)
         self._fail = redis.register_script(_FAIL)
         self._gate = redis.register_script(_GATE)
@@ -197,7 +199,7 @@ class Budgets:
                     keys=[self._key(provider, "breaker")],
                     args=[
                         self._breaker.threshold,
-                        _KEEP_MS,
+                        self._keep_ms,
                         round(self._breaker.pause_s * 1000),
                         round(self._breaker.pause_max_s * 1000),
                     ],
@@ -222,6 +224,10 @@ class Budgets:
                 log.info("breaker_closed", provider=provider)
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))
+
+    def breaker_key(self, provider: str) -> str:
+        """Give the key in Redis of a provider's breaker: what is open has the field `open`."""
+        return self._key(provider, "breaker")
 
     def _key(self, provider: str, part: str) -> str:
         return budget_key(self._prefix, provider, part)

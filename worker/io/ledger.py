@@ -34,6 +34,7 @@ _TOKEN_COLUMNS: Final = {
     "issued_at": "double precision",
     "expires_at": "double precision",
     "refresh_token_expires_at": "double precision",
+    "refresh_token_end_fixed": "boolean",
     "extra": "text",
     "jitter": "double precision",
 }

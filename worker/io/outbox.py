@@ -102,13 +102,12 @@ def new_id(prefix: str, at: float) -> str:
     )
 
 
-def put(connection: Connection, events: Sequence[Event], *, ends_at: float | None = None) -> None:
+def put(connection: Connection, events: Sequence[Event]) -> None:
     """Write happenings, in the transaction of what made them happen.
 
     Args:
         connection: an open transaction.
         events: of accounts, whose provider and client are looked up, or of a provider or client as a whole.
-        ends_at: the end of the refresh token that they announce, epoch seconds.
     """
     execute(
         connection,
@@ -129,7 +128,7 @@ def put(connection: Connection, events: Sequence[Event], *, ends_at: float | Non
                 "generation": event.generation,
                 "reason": event.reason,
                 "at": event.at,
-                "ends_at": ends_at,
+                "ends_at": event.expires_at,
             }
             for event in events
         ],

@@ -92,6 +92,8 @@ class Event:
     generation: int | None = None
     provider: str | None = None
     client: str | None = None
+    #: End of the refresh token, where that is what it tells.
+    expires_at: float | None = None
 
     def to_fields(self) -> dict[str, str]:
         """Give the entry's fields."""
@@ -100,6 +102,7 @@ class Event:
             "provider": self.provider,
             "client": self.client,
             "generation": None if self.generation is None else str(self.generation),
+            "expires_at": None if self.expires_at is None else f"{self.expires_at:.3f}",
         }
         known = {name: value for name, value in about.items() if value is not None}
         return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+from models.account import RECONFIGURED
 from models.attempt import INTERRUPTED
 from models.budget import Shortage
 from worker.policy import gate, reported
+from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.verdict_table import TABLE
 
+PROVIDER_ANSWERS_AGAIN: Final = "provider_answers_again"
+CLIENT_ACCEPTED_AGAIN: Final = "client_accepted_again"
+
 _OWN: Final = {
+    PROVIDER_ANSWERS_AGAIN: "The provider answers again.",
+    CLIENT_ACCEPTED_AGAIN: "The provider accepts the client again.",
+    REFRESH_TOKEN_ENDS: "The refresh token ends, and no refresh moves that: its owner has to log in again before.",
+    RECONFIGURED: "The account was edited after it had failed; its next refresh will show whether that helped.",
+    "credentials_replaced": "Somebody stored new credentials.",
     INTERRUPTED: "A worker was interrupted after it had opened the attempt; whether the provider saw it is unknown.",
     Shortage.SPENT: "The provider's rate or its calls in flight were used up.",
     Shortage.PAUSED: "The provider had asked to be left alone.",

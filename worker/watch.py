@@ -1,0 +1,87 @@
+"""What nobody's refresh tells: that a provider or client answers again, and that a refresh token comes to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from worker.errors import RedisUnreachable
+from worker.events import EventType, log
+from worker.io.clock import Clock
+from worker.io.expiring import Ends
+from worker.io.offload import Offload
+from worker.io.outages import Outages
+from worker.io.redis import run
+from worker.io.shelf import Event, Shelf
+from worker.policy.due import REFRESH_TOKEN_ENDS
+from worker.policy.verdict_words import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
+
+
+class Watch:
+    """Looks at what was told and at what comes; each is told once, whoever looks."""
+
+    def __init__(
+        self,
+        *,
+        outages: Outages,
+        ends: Ends,
+        redis: Redis,
+        shelf: Shelf,
+        clock: Clock,
+        offload: Offload,
+    ) -> None:
+        self._outages = outages
+        self._ends = ends
+        self._redis = redis
+        self._shelf = shelf
+        self._clock = clock
+        self._sql = offload
+
+    async def recovered(self) -> int:
+        """Tell of each outage whose breaker is closed by now; gives their number.
+
+        Raises:
+            RedisUnreachable: nobody knows.
+        """
+        ongoing = await self._sql(self._outages.ongoing)
+        if not ongoing:
+            return 0
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for outage in ongoing:
+                pipeline.hexists(outage.breaker, "open")
+            still: list[Any] = await run(pipeline)
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(f"Redis can't be asked which breakers are open: {error}") from error
+        events: list[Event] = []
+        for outage, is_open in zip(ongoing, still, strict=True):
+            event = Event(
+                type=EventType.RECOVERED.value,
+                provider=outage.provider,
+                client=outage.client or None,
+                reason=CLIENT_ACCEPTED_AGAIN if outage.client else PROVIDER_ANSWERS_AGAIN,
+                at=self._clock.now(),
+            )
+            if not is_open and await self._sql(self._outages.ended, outage.breaker, event):
+                events.append(event)
+        await self._publish(events)
+        return len(events)
+
+    async def expiring(self, days: Sequence[float]) -> int:
+        """Announce refresh tokens that come to a fixed end within so many days; gives their number."""
+        announced = 0
+        while events := await self._sql(
+            self._ends.announce, days, kind=EventType.EXPIRING.value, reason=REFRESH_TOKEN_ENDS
+        ):
+            announced += len(events)
+            await self._publish(events)
+        return announced
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        try:
+            await self._shelf.put([], events)
+        except (RedisError, OSError) as error:
+            log.warning("events_not_published", events=len(events), error=str(error))
