@@ -44,7 +44,7 @@ endif
 .PHONY: test
 test: lint $(WITH_OIDC)  ## The whole check: style, types, import rules, tests
 	$(LEFT_OUT)
-	$(BIN)/python -m pytest $(if $(LEFT_OUT),--ignore=tests/oidc)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(if $(LEFT_OUT),--ignore=tests/oidc)
 	$(LEFT_OUT)
 
 $(OIDC): tests/oidc/package-lock.json

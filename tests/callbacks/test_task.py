@@ -208,6 +208,7 @@ def test_an_envelope_is_taken_once(redis_url: str) -> None:
         ("one", "answer", SECRET),
         ("one", "inputs", base64.b64encode(bytes(32)).decode()),
     ],
+    ids=["another name", "another kind", "another secret"],
 )
 def test_an_envelope_opens_under_its_own_name_and_secret_only(envelope: str, what: str, secret: str) -> None:
     sealed = Envelopes(SECRET).seal("one", "inputs", {"a": 1})

@@ -67,7 +67,9 @@ def test_a_missing_key_is_named() -> None:
         ("bad id:AAAA", "key 1"),
         ("k1:not-base64!", r"key 1 \(k1\): is not base64"),
         ("k1:AAAA", r"key 1 \(k1\): has 3 bytes, AES-256 needs 32"),
-        (generate_key("k1") + "," + generate_key("k1"), "key 2: the id 'k1' stands there twice"),
+        pytest.param(
+            generate_key("k1") + "," + generate_key("k1"), "key 2: the id 'k1' stands there twice", id="twice"
+        ),
     ],
 )
 def test_a_wrong_key_is_named_by_place_and_not_by_value(text: str, message: str) -> None:
