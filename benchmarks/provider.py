@@ -23,7 +23,7 @@ LIFETIME_S: Final = 3600
 #: As long as a small JWT, so that sealing and publishing handle what they handle in earnest.
 ACCESS_TOKEN_LENGTH: Final = 600
 
-_REFRESH_TOKEN: Final = re.compile(rb"(?:^|[?&\s])refresh_token=([A-Za-z0-9-]+)\.(\d+)(?=[&\s]|$)")
+_REFRESH_TOKEN: Final = re.compile(rb"(?:^|[?&\s])refresh_token=([A-Za-z0-9_-]+)\.(\d+)(?=[&\s]|$)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _INVALID_GRANT: Final = b'{"error":"invalid_grant"}'
 
