@@ -21,6 +21,7 @@ A message says what is wrong, where, and what to do about it; it never holds a s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -54,9 +55,10 @@ class UnknownAccount(RefreshdError):
 
     exit_code = 3
 
-    def __init__(self, account_id: str) -> None:
+    def __init__(self, account_id: str, *, near: Sequence[str] = ()) -> None:
+        meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         super().__init__(
-            f"unknown account {account_id!r}: `refreshd accounts list` shows the ids (they are case-sensitive)"
+            f"unknown account {account_id!r}: `refreshd accounts list` shows the ids (they are case-sensitive).{meant}"
         )
         self.account_id = account_id
 

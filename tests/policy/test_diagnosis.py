@@ -65,6 +65,17 @@ CALLBACK = {"refresh_method": RefreshMethod.CALLBACK, "callback": "acme"}
 REVOKED = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None}
 REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
 
+
+def replaced(ages_s: list[float]) -> list[Attempt]:
+    """Give a history, newest first, in which reports replaced tokens of these ages."""
+    found = [attempt(Outcome.REFRESHED, opened_at=NOW - 5 - sum(ages_s), generation_after=8)]
+    for nth, age_s in enumerate(ages_s):
+        at = found[0].opened_at + age_s
+        fields: dict[str, Any] = {"generation": 8 + nth, "generation_after": 9 + nth, "opened_at": at}
+        found.insert(0, attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED, **fields))
+    return found
+
+
 CASES: dict[str, Facts] = {
     "refresh_disabled": facts({"refresh_enabled": False, "status": Status.DISABLED, "next_refresh_at": None}),
     "session_none": facts({"session_management": SessionManagement.NONE, "next_refresh_at": None}),
@@ -119,6 +130,27 @@ CASES: dict[str, Facts] = {
     "database_read_only": facts(read_only="disk is full"),
     "answer_in_stash": facts(redis=replace(REDIS, stashed=True, stash_error="key k0 is missing")),
     "overdue": facts({"next_refresh_at": NOW - 120}),
+    "key_missing_on_a_worker": facts(
+        {"status": Status.MISCONFIGURED, "reason": "key_missing"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "key_missing", worker="w@two")],
+    ),
+    "queue_full": facts(
+        {"next_refresh_at": NOW - 120}, redis=replace(REDIS, queues={"refresh": 30}), queue_limit=30
+    ),
+    "refresh_token_ended": facts({"refresh_token_expires_at": NOW - 60}),
+    "refresh_token_ends_soon": facts({"refresh_token_expires_at": NOW + 86_400}),
+    "another_prefix": facts(redis=replace(REDIS, prefix="b:", default_prefix_generation=3)),
+    "redis_clock_skew": facts(redis=replace(REDIS, ahead_s=60.0)),
+    "scopes_lost": facts(attempts=[attempt(Outcome.REFRESHED, scope_lost="write")]),
+    "token_ends_before_it_is_due": facts(attempts=replaced(ages_s=[900, 900])),
+    "callback_not_used": facts({"callback": "acme", "expires_at": NOW - 60}),
+    "callback_was_unknown": facts(
+        CALLBACK | {"status": Status.MISCONFIGURED, "reason": "callback_unknown"},
+        callbacks={"callback@one": ["acme"]},
+    ),
+    "callback_hanging": facts(
+        CALLBACK, callbacks={"callback@one": ["acme"]}, attempts=[attempt(Outcome.RETRY, "timed_out")]
+    ),
 }
 
 
@@ -164,3 +196,30 @@ def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
         "Planned refreshes of provider acme were paused 600 s ago by mia@desk-1: an outage."
     )
     assert "`refreshd resume --provider acme`" in finding.remedy
+
+
+def test_tokens_that_are_rejected_at_once_miss_a_permission_and_not_a_shorter_life() -> None:
+    (found,) = diagnose(facts(attempts=replaced(ages_s=[30, 30])))
+    assert found.cause == "api_rejects_fresh_tokens"
+
+
+@pytest.mark.parametrize(
+    ("client_auth", "words"),
+    [("private_key_jwt", "private key"), ("mtls", "client certificate"), ("basic", "client secret")],
+)
+def test_a_client_that_is_refused_is_told_by_what_it_proves_itself(client_auth: str, words: str) -> None:
+    refused = {"status": Status.MISCONFIGURED, "reason": "invalid_client", "client_auth": client_auth}
+    assert f"Probably its {words}" in diagnose(facts(refused))[0].words
+
+
+def test_an_interruption_that_was_refreshed_since_is_not_blamed() -> None:
+    refused, interrupted = attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)
+    found = diagnose(facts(REVOKED, attempts=[refused, attempt(Outcome.REFRESHED), interrupted]))
+    assert found[0].cause == "grant_revoked"
+
+
+def test_a_callback_whose_module_is_broken_is_told_why() -> None:
+    problems = {"acme_callback": "SyntaxError: (acme.py:3)"}
+    found = diagnose(facts(CALLBACK, callback_problems=problems))[0]
+    assert "SyntaxError: (acme.py:3)" in found.words
+    assert found.remedy.startswith("Mend that module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -9,10 +10,13 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from models.account import Account
-from worker.cli.workers import alive_workers
+from refreshd_reader.contract import SEALED_FIELD, Keys
+from worker.cli.workers import Workers, alive_workers
 from worker.errors import CipherError, DatabaseUnreachable, UnknownAccount
+from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
 from worker.io.database import database_now, reading, writing
+from worker.io.fleet import nearest_ids
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.stash import Stash
@@ -25,8 +29,13 @@ QUEUES = ("urgent", "control", "refresh", "callback")
 ATTEMPTS_LOOKED_AT = 50
 
 
-def gather(here: Stores, account_id: str) -> Facts:
+def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
     """Gather everything about one account.
+
+    Args:
+        here: the stores.
+        account_id: whose.
+        workers: asks which workers are alive, and what each takes from.
 
     Raises:
         UnknownAccount: there is none.
@@ -37,8 +46,9 @@ def gather(here: Stores, account_id: str) -> Facts:
         now = database_now(connection)
         planned_at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     if account is None:
-        raise UnknownAccount(account_id)
+        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     redis, redis_error = _redis(here, account)
+    offers = _offers(here) if redis is not None else {}
     sealed_error, url_error = _request_errors(here, account, now)
     return Facts(
         now=now,
@@ -47,10 +57,12 @@ def gather(here: Stores, account_id: str) -> Facts:
         attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
         redis=redis,
         redis_error=redis_error,
-        workers=alive_workers() if redis is not None else None,
-        callbacks=_callbacks(here) if redis is not None else {},
+        workers=workers() if redis is not None else None,
+        callbacks={worker: list(offer.callbacks) for worker, offer in offers.items()},
+        callback_problems={where: why for offer in offers.values() for where, why in offer.problems.items()},
         planned_at=planned_at,
         pauses=here.pauses.of(account_id, account.provider),
+        queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
         skew_s=here.clock.skew_s(),
         sealed_error=sealed_error,
@@ -65,7 +77,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
     try:
         client: Any = here.redis
         pipeline = client.pipeline(transaction=False)
-        pipeline.hget(keys.token(account.id), "generation")
+        pipeline.hmget(keys.token(account.id), "generation", SEALED_FIELD)
         pipeline.hget(keys.account(account.id), "generation")
         pipeline.get(keys.lock(account.id))
         pipeline.pttl(keys.lock(account.id))
@@ -75,7 +87,9 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         pipeline.time()
         for name in QUEUES:
             pipeline.llen(name)
-        token, state, holder, lease_ms, stash, paused_ms, breaker, clock, *lengths = pipeline.execute()
+        (token, sealed), state, holder, lease_ms, stash, paused_ms, breaker, clock, *lengths = (
+            pipeline.execute()
+        )
     except (RedisError, OSError) as error:
         return None, str(error)
     opened, until_ms = breaker
@@ -85,6 +99,8 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         or here.settings.redis.rpartition("@")[2],
         prefix=prefix,
         token_generation=None if token is None else int(token),
+        token_sealed_with=None if sealed is None else str(sealed).partition(":")[0],
+        default_prefix_generation=_elsewhere(client, account, prefix),
         state_generation=None if state is None else int(state),
         lease_holder=holder,
         lease_s=lease_ms / 1000 if lease_ms > 0 else None,
@@ -93,15 +109,26 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         paused_s=paused_ms / 1000 if paused_ms > 0 else None,
         breaker_open_s=max(float(until_ms or 0) / 1000 - redis_now, 0.0) if opened else None,
         queues=dict(zip(QUEUES, lengths, strict=True)),
+        ahead_s=redis_now - here.clock.now(),
     ), None
 
 
-def _callbacks(here: Stores) -> dict[str, list[str]]:
+def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
+    """Give the generation of a token under the default prefix, which a connector reads that was told no other."""
+    if prefix == Keys().prefix:
+        return None
     try:
-        offers = Presence(here.redis, here.settings.redis_prefix).offers()
+        found = client.hget(Keys().token(account.id), "generation")
+    except (RedisError, OSError):  # nor may we look there
+        return None
+    return None if found is None else int(found)
+
+
+def _offers(here: Stores) -> dict[str, Offer]:
+    try:
+        return Presence(here.redis, here.settings.redis_prefix).offers()
     except (RedisError, OSError):
         return {}
-    return {worker: list(offer.callbacks) for worker, offer in offers.items()}
 
 
 def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | None:
@@ -132,10 +159,10 @@ def _request_errors(here: Stores, account: Account, now: float) -> tuple[str | N
 
 
 def _read_only(here: Stores) -> str | None:
-    """Say why the database can't be written, None where it can: by asking it to begin, and to do nothing."""
+    """Say why the database can't be written, None where it can: by writing a row as it is: a full disk says so."""
     try:
         with writing(here.engine) as connection:
-            connection.execute(text("UPDATE duty SET until = until WHERE name = ''"))
+            connection.execute(text("UPDATE duty SET until = until WHERE name = 'plan'"))
     except DatabaseUnreachable as error:
         return str(error)
     return None

@@ -17,6 +17,7 @@ from worker.cli.audit import audit_json, audit_line
 from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts
+from worker.io.fleet import nearest_ids
 from worker.stores import Stores
 
 _STYLES: dict[str | None, str] = {
@@ -48,7 +49,7 @@ def history(
         provider = None if found is None else found.provider
         entries = _read(here, account, provider, limit)
         if found is None and not entries:
-            raise UnknownAccount(account)
+            raise UnknownAccount(account, near=nearest_ids(here.engine, account))
         shown: dict[str, tuple[Any, ...]] = {}
         for entry in entries:
             shown[entry.id] = _state(entry)

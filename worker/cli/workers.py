@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -11,6 +13,10 @@ from worker.io.traffic import Staff
 ANSWER_WITHIN_S = 1.0
 #: How Celery names a beat that answers (`beat_enable_remote_control`).
 BEAT = "celerybeat@"
+
+
+#: Worker -> the queues that it takes from; None: nobody could be asked.
+Workers = Mapping[str, Sequence[str]] | None
 
 
 def alive_workers() -> dict[str, list[str]] | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+#: SQLSTATE read_only_sql_transaction.
+_READ_ONLY: Final = "25006"
 #: SQLite has one writer; others wait this long for their turn before they report a busy database.
 SQLITE_BUSY_TIMEOUT_S: Final = 30
 #: Durable at each commit. The cache holds the rows of 30,000 accounts, and a checkpoint comes every 16 MB instead of
@@ -213,7 +215,8 @@ def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
             raise  # a wrong statement: SQLite files it under the same class as a database that is away
         raise DatabaseUnreachable(_in_words(engine, error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        # A database that takes no writes (a standby after a failover) is away, as far as an answer to store goes.
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY:
             raise DatabaseUnreachable(_in_words(engine, error)) from error
         raise
 

@@ -7,27 +7,24 @@ then what keeps this one, then what its provider says, then what lies between th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
-from models.attempt import Outcome, Trigger
 from models.provider import Grant
+from worker.policy.diagnosis_callback import CALLBACK_QUEUE, callback_says
 from worker.policy.diagnosis_pause import paused
-from worker.policy.diagnosis_provider import EDIT_URL, last_call, provider_budget, provider_says
+from worker.policy.diagnosis_provider import EDIT_URL, NOT_OPENED, last_call, provider_budget, provider_says
+from worker.policy.diagnosis_reader import clock, elsewhere, published, rejected
 from worker.policy.facts import Facts, Finding, RedisFacts
-from worker.policy.reported import FRESH_TOKENS_REJECTED
-from worker.policy.verdict_words import words_of
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
 #: An account that is due for longer than this waits for something.
 OVERDUE_S: Final = 15.0
-TOLERATED_SKEW_S: Final = 2.0
 REQUEST_IMPOSSIBLE: Final = "request_impossible"
+#: A hard end of the refresh token is told so long before.
+_ENDS_SOON_S: Final = 7 * 86_400.0
 _QUEUE: Final = "refresh"
-_CALLBACK_QUEUE: Final = "callback"
-_REPORTS_TELLING: Final = 2
 
 
 def diagnose(facts: Facts) -> list[Finding]:
@@ -58,28 +55,54 @@ def _keys(facts: Facts) -> Iterator[Finding]:
             f"A secret of this account does not open: {facts.sealed_error}.",
             "Put the key that sealed it back into REFRESHD_KEYS of every worker; `refreshd keys check` names all rows.",
         )
-
-
-def _fleet(facts: Facts) -> Iterator[Finding]:
-    if not _is_planned(facts):
         return
+    last = last_call(facts.attempts)
+    if last is not None and last.reason in NOT_OPENED:
+        yield Finding(
+            "key_missing_on_a_worker",
+            f"Its secrets open here, but not on the worker {last.worker or 'that tried last'}: "
+            f"{last.error_description or last.reason}.",
+            "Give every worker the same REFRESHD_KEYS and restart them; then "
+            f"`refreshd refresh {facts.account.id} --force --wait`.",
+        )
+
+
+def _beat(facts: Facts) -> Iterator[Finding]:
     late_s = None if facts.planned_at is None else facts.now - facts.planned_at
-    if late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s:
+    if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
         ago = "never" if late_s is None else f"{late_s:.0f} s ago"
         yield Finding(
             "beat_down",
             f"Nothing is planned: the last plan ended {ago}. Either beat is down, or no worker takes from `control`.",
             "Start `celery -A worker.app beat` (exactly one is enough) and a worker; `refreshd status` shows both.",
         )
-    wanted = _CALLBACK_QUEUE if facts.account.refresh_method == RefreshMethod.CALLBACK else _QUEUE
-    if facts.workers is not None and not any(wanted in queues for queues in facts.workers.values()):
-        alive = ", ".join(facts.workers) or "none"
-        waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
+
+
+def _no_worker(facts: Facts) -> Iterator[Finding]:
+    wanted = CALLBACK_QUEUE if facts.account.refresh_method == RefreshMethod.CALLBACK else _QUEUE
+    if not _is_planned(facts) or facts.workers is None:
+        return
+    if any(wanted in queues for queues in facts.workers.values()):
+        return
+    waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
+    pool = "prefork -Q callback" if wanted == CALLBACK_QUEUE else "threads -c 8 -Q refresh,urgent,control"
+    yield Finding(
+        "no_worker_on_queue",
+        f"No worker takes from the queue `{wanted}`, so nothing of this account is ever run. Alive: "
+        f"{', '.join(facts.workers) or 'none'}; {waiting} messages wait there.",
+        f"Start one: `celery -A worker.app worker -P {pool}`.",
+    )
+
+
+def _queue_full(facts: Facts) -> Iterator[Finding]:
+    waiting = facts.redis.queues.get(_QUEUE, 0) if facts.redis else 0
+    if _is_planned(facts) and waiting >= facts.queue_limit:
         yield Finding(
-            "no_worker_on_queue",
-            f"No worker takes from the queue `{wanted}` (alive: {alive}); {waiting} messages wait there.",
-            f"Start one: `celery -A worker.app worker -P {'prefork' if wanted == _CALLBACK_QUEUE else 'threads -c 8'} "
-            f"-Q {wanted if wanted == _CALLBACK_QUEUE else 'refresh,urgent,control'}`.",
+            "queue_full",
+            f"{waiting} messages wait in `{_QUEUE}`, and planning holds back from {facts.queue_limit} on: the workers do "
+            "not keep up.",
+            "Start more workers, on more cores: `celery -A worker.app worker -P threads -c 8 -Q refresh,urgent,control`.",
+            wrong=_overdue_s(facts) > OVERDUE_S,
         )
 
 
@@ -110,39 +133,6 @@ def _policy(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _callback(facts: Facts) -> Iterator[Finding]:
-    account = facts.account
-    if account.refresh_method != RefreshMethod.CALLBACK or account.callback is None:
-        return
-    takers = {worker for worker, queues in (facts.workers or {}).items() if _CALLBACK_QUEUE in queues}
-    having = {worker for worker, names in facts.callbacks.items() if account.callback in names}
-    known = sorted({name for names in facts.callbacks.values() for name in names})
-    if not having:
-        near = get_close_matches(account.callback, known, 1)
-        hint = f" The nearest is {near[0]!r}." if near else ""
-        yield Finding(
-            "callback_not_registered",
-            f"No running worker knows a callback {account.callback!r}; they know: {', '.join(known) or 'none'}.{hint}",
-            "List its module in REFRESHD_CALLBACK_MODULES of the callback worker and restart it; "
-            "`refreshd callbacks list` shows who knows what.",
-        )
-    elif takers and not takers & having:
-        yield Finding(
-            "callback_registered_elsewhere",
-            f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only, but the workers that take "
-            f"from `{_CALLBACK_QUEUE}` are {', '.join(sorted(takers))}.",
-            "Give every callback worker the same REFRESHD_CALLBACK_MODULES, and restart them.",
-        )
-    last = last_call(facts.attempts)
-    if last and last.reason in {"callback_failed", "timed_out"}:
-        yield Finding(
-            "callback_failing",
-            f"The callback ran and failed: {last.error_description or words_of(last.reason)}",
-            f"`refreshd callbacks test {account.callback} --account {account.id}` runs it as in production and shows "
-            "its output.",
-        )
-
-
 def _credentials(facts: Facts) -> Iterator[Finding]:
     account, provider = facts.account, facts.provider
     if provider is None:
@@ -169,6 +159,23 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             "There is no refresh token: the provider issued none, or it was not imported.",
             "Ask for offline access when the grant is made (scope `offline_access`, access_type=offline, or as the "
             "provider calls it), and import both tokens.",
+        )
+
+
+def _hard_end(facts: Facts) -> Iterator[Finding]:
+    """Say when the refresh token ends: no refresh is possible from then on."""
+    ends_at = facts.account.refresh_token_expires_at
+    if ends_at is None or facts.account.refresh_token_sealed is None or ends_at > facts.now + _ENDS_SOON_S:
+        return
+    again = f"Have its owner log in again before then: `refreshd accounts authorize {facts.account.id}`."
+    if ends_at > facts.now:
+        left = f"{(ends_at - facts.now) / 3600:.0f} h"
+        yield Finding("refresh_token_ends_soon", f"Its refresh token ends in {left}.", again, wrong=False)
+    else:
+        yield Finding(
+            "refresh_token_ended",
+            f"Its refresh token ended {(facts.now - ends_at) / 3600:.0f} h ago, as the provider had announced.",
+            again.replace(" before then", ""),
         )
 
 
@@ -205,69 +212,16 @@ def _claims(facts: Facts) -> Iterator[Finding]:
 
 
 def _waiting(facts: Facts) -> Iterator[Finding]:
-    due_at = facts.account.next_refresh_at
     if (
-        due_at is not None
+        _overdue_s(facts) > OVERDUE_S
         and not facts.pauses
-        and facts.now - due_at > OVERDUE_S
         and facts.account.status in {Status.ACTIVE, Status.DEGRADED}
     ):
         yield Finding(
             "overdue",
-            f"It has been due for {facts.now - due_at:.0f} s.",
+            f"It has been due for {_overdue_s(facts):.0f} s.",
             "`refreshd status` shows whether the whole fleet is behind, and the queues.",
         )
-
-
-def _published(facts: Facts) -> Iterator[Finding]:
-    account, redis = facts.account, facts.redis
-    alive = account.access_token_sealed is not None and (
-        account.expires_at is None or account.expires_at > facts.now
-    )
-    if redis is None or not alive or redis.token_generation == account.generation:
-        return
-    has = "none" if redis.token_generation is None else f"generation {redis.token_generation}"
-    if redis.state_generation is not None and redis.state_generation > account.generation:
-        yield Finding(
-            "database_older_than_redis",
-            f"The database has generation {account.generation}, Redis has seen {redis.state_generation}: the database "
-            "was restored from a backup.",
-            "`refreshd db restored`",
-        )
-        return
-    yield Finding(
-        "not_published",
-        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has.",
-        "It is published again within seconds where a worker and beat run; `refreshd status` shows them.",
-    )
-
-
-def _clock(facts: Facts) -> Iterator[Finding]:
-    if abs(facts.skew_s) > TOLERATED_SKEW_S:
-        way = "ahead of" if facts.skew_s > 0 else "behind"
-        yield Finding(
-            "clock_skew",
-            f"This machine's clock is {abs(facts.skew_s):.1f} s {way} the database's. A reader with such a clock takes "
-            "good tokens for ended ones, or ended ones for good.",
-            "Synchronize the clocks (NTP) of this machine, the connectors and the database.",
-        )
-
-
-def _rejected(facts: Facts) -> Iterator[Finding]:
-    reported = [one for one in facts.attempts if one.trigger == Trigger.REPORTED]
-    in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
-    refreshed = [one for one in reported if one.outcome == Outcome.REFRESHED]
-    if not in_vain and len(refreshed) < _REPORTS_TELLING:
-        return
-    lost = next((one.scope_lost for one in facts.attempts if one.scope_lost), None)
-    narrowed = f" A refresh lost these scopes: {lost}." if lost else ""
-    yield Finding(
-        "api_rejects_fresh_tokens",
-        "Connectors report that the API rejects tokens that are fresh: refreshing works, and is not what is missing. "
-        f"Granted scopes: {facts.account.scope or 'not named by the provider'}.{narrowed}",
-        "Compare the scopes, the user's permissions and the API's address with what the call needs; a new consent "
-        "grants more scopes, a refresh never does.",
-    )
 
 
 def _was_impossible(facts: Facts) -> bool:
@@ -280,6 +234,11 @@ def _is_planned(facts: Facts) -> bool:
     return facts.account.next_refresh_at is not None
 
 
+def _overdue_s(facts: Facts) -> float:
+    due_at = facts.account.next_refresh_at
+    return 0.0 if due_at is None else facts.now - due_at
+
+
 def _is_gone(redis: RedisFacts, facts: Facts) -> bool:
     holder = (redis.lease_holder or "").partition("/")[0]
     return facts.workers is not None and not any(holder in name for name in facts.workers)
@@ -290,14 +249,18 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _keys,
     _policy,
     paused,
-    _callback,
+    _no_worker,
+    callback_says,
     _credentials,
+    _hard_end,
     provider_says,
-    _fleet,
+    _beat,
     provider_budget,
     _claims,
-    _published,
-    _rejected,
+    published,
+    elsewhere,
+    rejected,
+    _queue_full,
     _waiting,
-    _clock,
+    clock,
 )

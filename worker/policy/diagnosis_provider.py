@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Final
 
-from models.account import Status
+from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome
+from models.provider import ClientAuth
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
 _CALLED: Final = frozenset(
     {Outcome.REFRESHED, Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.REAUTHORIZE, Outcome.MISCONFIGURED}
 )
+#: Why a worker could not open a secret; `diagnosis` says it.
+NOT_OPENED: Final = frozenset({"key_missing", "seal_broken"})
+#: How a callback fails; `diagnosis_callback` says it.
+_TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
+#: How a client proves itself, where not by a secret -> what may be wrong with that, and the field to give anew.
+_PROOFS: Final[dict[str, tuple[str, str]]] = {
+    ClientAuth.PRIVATE_KEY_JWT: (
+        "private key is not, or no longer, registered there",
+        "custom_fields.private_key",
+    ),
+    ClientAuth.MTLS: (
+        "client certificate has ended, or is not registered there",
+        "custom_fields.client_certificate",
+    ),
+}
 EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
 
 
@@ -24,7 +41,8 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     if account.status == Status.REAUTHORIZE:
         yield _revoked(facts, said)
     elif account.status == Status.MISCONFIGURED:
-        yield _misconfigured(facts, last, said)
+        if found := _misconfigured(facts, last, said):
+            yield found
     elif last and last.outcome == Outcome.RATE_LIMITED and account.failures == 0:
         yield Finding(
             "rate_limited",
@@ -33,6 +51,8 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
             wrong=account.status != Status.ACTIVE,
         )
     elif last and last.outcome == Outcome.RETRY and last.reason != INTERRUPTED:
+        if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
+            return
         yield Finding(
             "provider_failing",
             f"The last {account.failures or 1} tries failed: {words_of(last.reason or '')}{said}",
@@ -44,23 +64,33 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
 
 def _revoked(facts: Facts, said: str) -> Finding:
     account, attempts = facts.account, facts.attempts
-    again = f"Have its owner log in again, then import the new tokens: `refreshd accounts edit {account.id} refresh_token=@FILE`."
-    if any(one.reason == INTERRUPTED for one in attempts):
+    again = (
+        f"Have its owner log in again: `refreshd accounts authorize {account.id}`; or import new tokens: "
+        f"`refreshd accounts edit {account.id} refresh_token=@FILE`."
+    )
+    since = list(takewhile(lambda one: one.outcome != Outcome.REFRESHED, attempts))
+    if any(one.reason == INTERRUPTED for one in since):
         return Finding(
             "refresh_token_spent_by_a_lost_answer",
             "A worker died between the provider's answer and the commit; the provider had replaced the refresh token by "
             f"then, and refused the old one.{said}",
             again,
         )
-    ours = any(one.outcome == Outcome.REFRESHED for one in attempts)
-    rotates = facts.provider is not None and facts.provider.rotates
-    if not ours and account.generation <= 1:
+    if len(since) == len(attempts) and account.generation <= 1:
         return Finding(
             "refresh_token_rotated_by_somebody_else",
             "The refresh token was refused at its very first use here: it was already used or revoked. Another "
             f"program probably refreshes the same grant.{said}",
             f"Stop the other program, then: {again}",
         )
+    if account.refresh_method == RefreshMethod.CALLBACK:
+        return Finding(
+            "grant_revoked",
+            f"The callback {account.callback!r} returned an errorResponse that ends the grant ({account.reason}).{said}",
+            f"{again} If the grant is alive, the callback says so wrongly: "
+            f"`refreshd callbacks test {account.callback} --account {account.id}`.",
+        )
+    rotates = facts.provider is not None and facts.provider.rotates
     who = (
         " Or another program used the refresh token: this provider replaces it at each use."
         if rotates
@@ -69,16 +99,11 @@ def _revoked(facts: Facts, said: str) -> Finding:
     return Finding("grant_revoked", f"The provider ended the grant ({account.reason}).{said}{who}", again)
 
 
-def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding:
+def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
     account = facts.account
     reason = account.reason or ""
-    if reason in {"invalid_client", "client_refused", "unauthorized_client"}:
-        return Finding(
-            "client_refused",
-            f"The provider refuses the client, not the grant: {words_of(reason)}{said} The client secret was probably "
-            "replaced, or has ended.",
-            f"`refreshd accounts edit {account.id} client_secret=@FILE`; it is refreshed again at once.",
-        )
+    if reason in {"invalid_client", "client_refused", "unauthorized_client", "client_certificate_refused"}:
+        return _client_refused(facts, reason, said)
     if reason in {"html_page", "no_token_endpoint", "redirected"}:
         status = f" (HTTP {last.http_status})" if last and last.http_status else ""
         return Finding(
@@ -86,10 +111,29 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding:
             f"What answers is no token endpoint{status}: {words_of(reason)}{said}",
             EDIT_URL.format(account.id),
         )
+    if reason == "callback_unknown" and any(account.callback in names for names in facts.callbacks.values()):
+        return Finding(
+            "callback_was_unknown",
+            f"At its last try no worker knew the callback {account.callback!r}; one does now.",
+            f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
+        )
+    if reason in NOT_OPENED:
+        return None
     return Finding(
         "misconfigured",
         f"The refresh can't work as it is configured: {words_of(reason)}{said}",
         f"`refreshd accounts show {account.id}` and `refreshd providers show {account.provider}` say what is sent.",
+    )
+
+
+def _client_refused(facts: Facts, reason: str, said: str) -> Finding:
+    account = facts.account
+    auth = account.client_auth or (facts.provider.client_auth if facts.provider else ClientAuth.BODY)
+    why, field = _PROOFS.get(auth, ("client secret was replaced, or has ended", "client_secret"))
+    return Finding(
+        "client_refused",
+        f"The provider refuses the client, not the grant: {words_of(reason)}{said} Probably its {why}.",
+        f"`refreshd accounts edit {account.id} {field}=@FILE`; it is refreshed again at once.",
     )
 
 
@@ -100,16 +144,26 @@ def provider_budget(facts: Facts) -> Iterator[Finding]:
     if facts.redis.breaker_open_s is not None:
         yield Finding(
             "breaker_open",
-            f"The provider {facts.account.provider} is down for everybody: its breaker is open, a probe is made in "
+            f"{_who(facts)} is down for everybody: its breaker is open, a probe is made in "
             f"{facts.redis.breaker_open_s:.0f} s.",
-            "Look at the provider's status page. Accounts come back by themselves, spread over its budget.",
+            "Look at the provider's status page. Accounts come back by themselves, spread over its budget."
+            if facts.account.refresh_method != RefreshMethod.CALLBACK
+            else "See why: `refreshd callbacks test "
+            f"{facts.account.callback} --account {facts.account.id}`. Accounts come back by themselves.",
         )
     if facts.redis.paused_s is not None:
         yield Finding(
             "provider_paused",
-            f"The provider {facts.account.provider} asked for a pause; it ends in {facts.redis.paused_s:.0f} s.",
+            f"{_who(facts)} asked for a pause; it ends in {facts.redis.paused_s:.0f} s.",
             "Nothing: it goes on by itself. If it comes back often, lower `requests_per_s` of the provider.",
         )
+
+
+def _who(facts: Facts) -> str:
+    account = facts.account
+    if account.refresh_method == RefreshMethod.CALLBACK:
+        return f"The callback {account.callback!r}"
+    return f"The provider {account.provider}"
 
 
 def last_call(attempts: Iterable[Attempt]) -> Attempt | None:

@@ -19,6 +19,10 @@ class RedisFacts:
     where: str
     prefix: str
     token_generation: int | None = None
+    #: The id of the key that the published access token is sealed with; None: it stands there in clear.
+    token_sealed_with: str | None = None
+    #: Generation of a token of this account under the default prefix, where ours is another.
+    default_prefix_generation: int | None = None
     state_generation: int | None = None
     lease_holder: str | None = None
     lease_s: float | None = None
@@ -27,6 +31,8 @@ class RedisFacts:
     paused_s: float | None = None
     breaker_open_s: float | None = None
     queues: Mapping[str, int] = field(default_factory=dict)
+    #: Redis' clock is ahead of the database's by so many seconds.
+    ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +51,12 @@ class Facts:
     workers: Mapping[str, Sequence[str]] | None = None
     #: Worker -> the callbacks that it knows.
     callbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: Module -> why a callback worker could not use it.
+    callback_problems: Mapping[str, str] = field(default_factory=dict)
     planned_at: float | None = None
     plan_interval_s: float = 1.0
+    #: So many messages waiting in `refresh` hold planning back.
+    queue_limit: int = 200
     #: Pauses that hold the account, the widest first.
     pauses: Sequence[Pause] = ()
     #: This machine's clock is ahead of the database's by so many seconds.

@@ -1,0 +1,81 @@
+"""What keeps a callback from refreshing an account. Pure; `diagnosis.py` puts it in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Final
+
+from models.account import RefreshMethod, Status
+from models.attempt import Attempt
+from worker.policy.diagnosis_provider import last_call
+from worker.policy.facts import Facts, Finding
+from worker.policy.verdict_words import words_of
+
+CALLBACK_QUEUE: Final = "callback"
+_FAILED: Final = {"callback_failed": "callback_failing", "timed_out": "callback_hanging"}
+
+
+def callback_says(facts: Facts) -> Iterator[Finding]:
+    """Say who knows the callback, and how its last run ended."""
+    account = facts.account
+    if account.callback is None:
+        return
+    if account.refresh_method != RefreshMethod.CALLBACK:
+        yield _not_used(facts, account.callback)
+        return
+    takers = {worker for worker, queues in (facts.workers or {}).items() if CALLBACK_QUEUE in queues}
+    having = {worker for worker, names in facts.callbacks.items() if account.callback in names}
+    if not having and (takers or facts.callbacks or facts.workers is None):
+        yield _not_registered(facts, account.callback)
+    elif takers and not takers & having:
+        yield Finding(
+            "callback_registered_elsewhere",
+            f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only, but the workers that take "
+            f"from `{CALLBACK_QUEUE}` are {', '.join(sorted(takers))}.",
+            "Give every callback worker the same REFRESHD_CALLBACK_MODULES, and restart them.",
+        )
+    last = last_call(facts.attempts)
+    if last is not None and last.reason in _FAILED:
+        yield _failing(facts, last, account.callback)
+
+
+def _not_used(facts: Facts, name: str) -> Finding:
+    account = facts.account
+    dead = account.expires_at is not None and account.expires_at <= facts.now
+    return Finding(
+        "callback_not_used",
+        f"The account names the callback {name!r}, but its refresh method is `{account.refresh_method}`: the standard "
+        "request is sent, and the callback never runs.",
+        f"`refreshd callbacks test {name} --account {account.id}`, then "
+        f"`refreshd accounts edit {account.id} refresh_method=callback`.",
+        wrong=dead or account.status not in {Status.ACTIVE, Status.DISABLED},
+    )
+
+
+def _not_registered(facts: Facts, name: str) -> Finding:
+    known = sorted({one for names in facts.callbacks.values() for one in names})
+    near = get_close_matches(name, known, 1)
+    hint = f" The nearest is {near[0]!r}." if near else ""
+    broken = "".join(f" {where} could not be used: {why}." for where, why in facts.callback_problems.items())
+    return Finding(
+        "callback_not_registered",
+        f"No running worker knows a callback {name!r}, so it never runs. They know: {', '.join(known) or 'none'}."
+        f"{hint}{broken}",
+        "Mend that module; it is read again by itself."
+        if broken
+        else "List its module in REFRESHD_CALLBACK_MODULES of the callback worker and restart that; "
+        "`refreshd callbacks list` shows who knows what.",
+    )
+
+
+def _failing(facts: Facts, last: Attempt, name: str) -> Finding:
+    times = f" {facts.account.failures} times in a row" if facts.account.failures > 1 else ""
+    detail = last.error_description or words_of(last.reason or "")
+    hangs = last.reason == "timed_out"
+    return Finding(
+        _FAILED[last.reason or ""],
+        f"The callback {name!r} {'does not come to an end' if hangs else 'ran and failed'}{times}: {detail}",
+        f"`refreshd callbacks test {name} --account {facts.account.id}` runs it as in production and shows its output."
+        + (" Give its own calls a timeout (httpx: `timeout=10`)." if hangs else ""),
+    )

@@ -1,0 +1,143 @@
+"""What lies between a stored token and the API that it is for. Pure; `diagnosis.py` puts it in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+from models.account import RefreshMethod
+from models.attempt import Attempt, Outcome, Trigger
+from refreshd_reader.contract import DEFAULT_PREFIX
+from worker.policy.facts import Facts, Finding
+from worker.policy.reported import FRESH_TOKENS_REJECTED
+
+TOLERATED_SKEW_S: Final = 2.0
+#: So many refreshes that connectors asked for tell something.
+_REPORTS_TELLING: Final = 2
+#: A token that worked for so long was a good one: what ended it is its age, or somebody else.
+_WORKED_S: Final = 120.0
+
+
+def published(facts: Facts) -> Iterator[Finding]:
+    """Say where Redis does not hold what the database does."""
+    account, redis = facts.account, facts.redis
+    alive = account.access_token_sealed is not None and (
+        account.expires_at is None or account.expires_at > facts.now
+    )
+    if redis is None or not alive or redis.token_generation == account.generation:
+        return
+    has = "none" if redis.token_generation is None else f"generation {redis.token_generation}"
+    if redis.state_generation is not None and redis.state_generation > account.generation:
+        yield Finding(
+            "database_older_than_redis",
+            f"The database has generation {account.generation}, Redis has seen {redis.state_generation}: the database "
+            "was restored from a backup.",
+            "`refreshd db restored`",
+        )
+        return
+    yield Finding(
+        "not_published",
+        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has.",
+        "It is published again within seconds where a worker and beat run: `refreshd status` shows them, "
+        f"`refreshd doctor` what keeps Redis from holding it. `refreshd refresh {facts.account.id} --force --wait` "
+        "publishes a new one now.",
+    )
+
+
+def elsewhere(facts: Facts) -> Iterator[Finding]:
+    """Say where a connector that was told no prefix finds another token of the same account."""
+    redis = facts.redis
+    if redis is None or redis.default_prefix_generation is None:
+        return
+    yield Finding(
+        "another_prefix",
+        f"The same Redis holds a token of this account under the prefix `{DEFAULT_PREFIX}`, too (generation "
+        f"{redis.default_prefix_generation}); this one is under `{redis.prefix}` (generation "
+        f"{redis.token_generation or 'none'}). A connector that was told no prefix reads the other.",
+        f"Give the connector the prefix: `Reader(..., prefix={redis.prefix!r})`.",
+        wrong=redis.default_prefix_generation != redis.token_generation,
+    )
+
+
+def rejected(facts: Facts) -> Iterator[Finding]:
+    """Say what reports of rejected tokens tell together."""
+    reported = [one for one in facts.attempts if one.trigger == Trigger.REPORTED]
+    refreshed = [one for one in reported if one.outcome == Outcome.REFRESHED]
+    in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
+    lost = next((one.scope_lost for one in facts.attempts if one.scope_lost), None)
+    ages_s = _ages_when_reported(facts.attempts)
+    if in_vain or (len(refreshed) >= _REPORTS_TELLING and (not ages_s or median(ages_s) < _WORKED_S)):
+        yield _fresh_rejected(facts, lost)
+    elif len(ages_s) >= _REPORTS_TELLING:
+        yield _short_lived(facts, median(ages_s))
+    elif lost:
+        yield Finding(
+            "scopes_lost",
+            f"A refresh lost these scopes: {lost}. Left: {facts.account.scope or 'none that the provider names'}. "
+            "An API answers 403 to what they allowed.",
+            "A new consent grants scopes, a refresh never does: `refreshd accounts authorize` asks for one.",
+            wrong=False,
+        )
+
+
+def _fresh_rejected(facts: Facts, lost: str | None) -> Finding:
+    account = facts.account
+    narrowed = f" A refresh lost these scopes: {lost}." if lost else ""
+    by_callback = account.refresh_method == RefreshMethod.CALLBACK and account.callback is not None
+    return Finding(
+        "api_rejects_fresh_tokens",
+        "Connectors report that the API rejects tokens that are fresh: refreshing works, and is not what is missing. "
+        f"Granted scopes: {account.scope or 'not named by the provider'}.{narrowed}",
+        (
+            f"See what the callback returns: `refreshd callbacks test {account.callback} --account {account.id}`: is it "
+            "the access token, of the right user and environment? Then compare "
+            if by_callback
+            else "Compare "
+        )
+        + "the scopes, the user's permissions and the API's address with what the call needs. A new consent grants more "
+        "scopes, a refresh never does.",
+    )
+
+
+def _short_lived(facts: Facts, age_s: float) -> Finding:
+    account = facts.account
+    return Finding(
+        "token_ends_before_it_is_due",
+        f"The API rejected its tokens when they were about {age_s:.0f} s old, though they were not due yet: they live "
+        "shorter than planned for, or another program refreshes the same grant, which ends ours.",
+        f"`refreshd accounts edit {account.id} session_management=fixed session_timeout_s={max(int(age_s * 0.8), 1)}`, "
+        "unless another program uses the grant: stop that one, or give it a grant of its own.",
+    )
+
+
+def _ages_when_reported(attempts: Sequence[Attempt]) -> list[float]:
+    """Give how old each token was that a report replaced, seconds. Attempts are newest first."""
+    stored = [one for one in attempts if one.outcome == Outcome.REFRESHED and one.generation_after]
+    return [
+        later.opened_at - earlier.opened_at
+        for later, earlier in pairwise(stored)
+        if later.trigger == Trigger.REPORTED and later.generation == earlier.generation_after
+    ]
+
+
+def clock(facts: Facts) -> Iterator[Finding]:
+    """Say whose clock is wrong."""
+    if abs(facts.skew_s) > TOLERATED_SKEW_S:
+        way = "ahead of" if facts.skew_s > 0 else "behind"
+        yield Finding(
+            "clock_skew",
+            f"This machine's clock is {abs(facts.skew_s):.1f} s {way} the database's. A reader with such a clock takes "
+            "good tokens for ended ones, or ended ones for good.",
+            "Synchronize the clocks (NTP) of this machine, the connectors and the database: `timedatectl` shows whether "
+            "a machine does.",
+        )
+    if facts.redis is not None and abs(facts.redis.ahead_s) > TOLERATED_SKEW_S:
+        way, what = ("ahead of", "early") if facts.redis.ahead_s > 0 else ("behind", "late")
+        yield Finding(
+            "redis_clock_skew",
+            f"Redis' clock is {abs(facts.redis.ahead_s):.1f} s {way} the database's: tokens leave Redis that much too "
+            f"{what}.",
+            "Synchronize the clocks (NTP) of the machines of Redis and the database.",
+        )
