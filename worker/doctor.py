@@ -67,6 +67,7 @@ def examine(here: Stores, workers: Callable[[], Workers]) -> Iterator[Checked]:
     if all(one.level is not Level.FAILED for one in database):
         yield from _keys(here)
         yield from _beat(here)
+        yield from _webhooks(here)
         yield from _pauses(here)
     if all(one.level is not Level.FAILED for one in redis):
         yield from _workers(here, workers())
@@ -204,6 +205,29 @@ def _keys(here: Stores) -> Iterator[Checked]:
             ", ".join(f"{key}: {count:,} values" for key, count in used.items()) or "nothing is sealed yet"
         )
         yield Checked("keys", Level.OK, f"{len(known)} configured; {words}")
+
+
+def _webhooks(here: Stores) -> Iterator[Checked]:
+    try:
+        configured = {one.name for one in here.endpoints}
+    except RefreshdError as error:
+        yield Checked("webhooks", Level.FAILED, str(error), "correct the setting that it names")
+        return
+    backlogs = here.outbox.backlog()
+    for one in backlogs:
+        if one.put_aside or one.last_error:
+            yield Checked(
+                "webhooks",
+                Level.WARNING,
+                f"{one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+                + (f"; the last attempt got: {one.last_error}" if one.last_error else ""),
+                "`refreshd webhooks test` shows whether it takes one now, `refreshd webhooks retry` sends again what was "
+                "put aside"
+                if one.endpoint in configured
+                else "REFRESHD_WEBHOOK_URL names it no more: what waits is put aside in time",
+            )
+    if configured and not any(one.put_aside or one.last_error for one in backlogs):
+        yield Checked("webhooks", Level.OK, ", ".join(sorted(configured)))
 
 
 def _beat(here: Stores) -> Iterator[Checked]:

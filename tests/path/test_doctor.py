@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 import pytest
 from pydantic import SecretStr
 
+from models.outbox import Message
 from tests.path.conftest import Bench
 from worker.doctor import Level, examine
 from worker.io.cipher import generate_key
+from worker.io.outbox import Outcome
 from worker.settings import Settings
 from worker.stores import Stores
 
@@ -57,3 +59,18 @@ def test_a_redis_that_evicts_is_a_danger(bench: Bench, settings: Settings) -> No
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0"])
 def test_an_unreachable_redis_is_said_with_its_remedy(settings: Settings, url: str) -> None:
     assert "Connection refused" in failed(settings.model_copy(update={"redis_url": SecretStr(url)}))["redis"]
+
+
+def test_a_webhook_that_does_not_take_what_it_is_sent_is_named(settings: Settings) -> None:
+    here = Stores(settings)
+    message = Message(
+        id="msg_1", endpoint="hooks.example-1", type="degraded", topic="t", subject="s", body="{}"
+    )
+    here.outbox.add([message])
+    here.outbox.settle([Outcome("msg_1", "hooks.example-1", 500, "HTTP 500", 60)])
+
+    (found,) = [one for one in examine(here, lambda: ALL) if one.check == "webhooks"]
+    here.close()
+
+    assert found.level is Level.WARNING
+    assert "1 waiting, 0 put aside; the last attempt got: HTTP 500" in found.words

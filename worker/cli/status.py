@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +22,7 @@ from worker.errors import SettingsError
 from worker.io.callback_presence import Presence
 from worker.io.callback_use import Lacking, lacking, uses
 from worker.io.fleet import Fleet, look
+from worker.io.outbox import Backlog
 from worker.stores import Stores
 
 _STYLES = {
@@ -67,6 +68,7 @@ class _Seen:
     behind: list[tuple[str, int, float | None]]
     #: Callbacks that accounts name and no running worker knows; None where nobody could be asked.
     missing: list[Lacking] | None
+    webhooks: list[Backlog]
 
 
 def _look(here: Stores) -> _Seen:
@@ -76,7 +78,8 @@ def _look(here: Stores) -> _Seen:
         rate = here.limits(here.providers.known.get(provider)).requests_per_s
         behind.append((provider, count, None if rate is None else fleet.now + count / rate))
     workers = None if queues is None else alive_workers()
-    return _Seen(fleet, queues, workers, behind, None if queues is None else _missing(here))
+    missing = None if queues is None else _missing(here)
+    return _Seen(fleet, queues, workers, behind, missing, here.outbox.backlog())
 
 
 def _missing(here: Stores) -> list[Lacking] | None:
@@ -124,6 +127,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
             {"callback": m.use.name, "accounts": m.use.accounts, "example": m.use.example, "reason": m.words}
             for m in seen.missing
         ],
+        "webhooks": [asdict(one) for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
     }
@@ -138,7 +142,7 @@ def _screen(seen: _Seen) -> RenderableType:
     parts: list[RenderableType] = [_accounts(fleet), Text()]
     if fleet.failing:
         parts += [_failing(fleet), Text()]
-    parts += [*_work(seen), *_machinery(seen)]
+    parts += [*_work(seen), *_webhooks(seen), *_machinery(seen)]
     return Stack(*parts)
 
 
@@ -196,6 +200,19 @@ def _work(seen: _Seen) -> list[Text]:
         soonest = ", ".join(f"{account} {ago_or_in(at, now=fleet.now)}" for account, at in fleet.soonest[:3])
         lines.append(Text(f"ending soonest  {soonest}"))
     return lines
+
+
+def _webhooks(seen: _Seen) -> list[Text]:
+    """Name the webhooks that do not take what they are sent."""
+    return [
+        Text(
+            f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+            + (f"; last: {one.last_error}" if one.last_error else ""),
+            style="red" if one.put_aside else "yellow",
+        )
+        for one in seen.webhooks
+        if one.put_aside or one.last_error
+    ]
 
 
 def _machinery(seen: _Seen) -> list[Text]:
