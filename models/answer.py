@@ -20,6 +20,10 @@ class Fault(StrEnum):
     TOO_LARGE = "too_large"
     CLIENT_CERTIFICATE = "client_certificate"  # the server's TLS refused the client's certificate
     NOT_SENT = "not_sent"  # the deadline ended before a byte was sent
+    ADDRESS_REFUSED = (
+        "address_refused"  # it leads into a private network, which is forbidden; nothing was sent
+    )
+    HOST_NOT_ALLOWED = "host_not_allowed"  # the provider's data does not name the host; nothing was sent
     UNBUILDABLE = "unbuildable"  # no request can be made of this: a bad URL, a refused address, a variable without value
     CALLBACK = "callback"  # the callback raised, ended its process, or returned something that is no output
     NO_CALLBACK = "no_callback"  # there is no callback of that name

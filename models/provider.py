@@ -12,10 +12,19 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, TypeGuard
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
 
 from models.assertion import Assertion
 from models.error_rule import ErrorRule
+from models.provider_hosts import Hosts, checked_hosts
 from models.response_shape import ResponseShape
 from models.template import Template, TemplateError, parse
 
@@ -119,6 +128,8 @@ class Provider(BaseModel):
     """The token endpoint, a template. None: each account gives its own."""
     refresh_url: UrlTemplate | None = None
     """Where a refresh goes, if not to the token endpoint."""
+    hosts: Annotated[tuple[str, ...], AfterValidator(checked_hosts)] | None = None
+    """The hosts that credentials may go to: `HOST`, `*.DOMAIN`, or `*` for any. None: those of the URLs here."""
     method: Literal["POST", "GET"] = "POST"
     """The HTTP method; GET sends every parameter in the query."""
     params_in: ParamsIn = ParamsIn.FORM
@@ -233,6 +244,23 @@ class Provider(BaseModel):
         """Where a refresh goes: `refresh_url`, else `token_url`."""
         url = self.refresh_url or self.token_url
         return None if url is None else parse(url)
+
+    @cached_property
+    def allowed_hosts(self) -> Hosts:
+        """The hosts that credentials may go to: `hosts`, else those of the URLs. A provider without URLs: any."""
+        if self.hosts is not None:
+            return Hosts(self.hosts)
+        urls = (self.token_url, self.refresh_url, self.authorize_url, self.device_url)
+        found = [host for url in urls if url is not None for host in parse(url).hosts()]
+        return Hosts(tuple(dict.fromkeys(found)) or ("*",))
+
+    def for_account(self, knobs: Mapping[str, object]) -> Provider:
+        """Give this provider with an account's own knobs. They move no credentials to other hosts.
+
+        Raises:
+            pydantic.ValidationError: as of `overridden`.
+        """
+        return self.overridden({**knobs, "hosts": self.allowed_hosts.patterns}) if knobs else self
 
     def overridden(self, knobs: Mapping[str, object]) -> Provider:
         """Give this provider with some knobs set otherwise, as an account may do.

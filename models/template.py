@@ -31,6 +31,8 @@ _VARIABLE: Final = re.compile(r"(?:account|custom)\.[A-Za-z0-9_.-]{1,64}|random|
 _ALTERNATIVE: Final = " || "
 #: What a host, with or without a port, may consist of: nothing that could end the host and begin a path.
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(?::\d{1,5})?")
+#: The end of a host behind a variable that keeps it in one place: at least two labels.
+_FIXED_END: Final = re.compile(r"(\.[a-z0-9-]+){2,}")
 #: What may stand for the scheme and host of a URL, and the beginning of its path.
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 
@@ -84,6 +86,17 @@ class Template:
     def variables(self) -> tuple[frozenset[str], ...]:
         """Name the variables of each alternative."""
         return tuple(frozenset(_variables(parts)) for parts in self.alternatives)
+
+    def hosts(self) -> Iterator[str]:
+        """Name the hosts that this URL can lead to: `a.example.com`, `*.example.com`, or `*` for any."""
+        for parts in self.alternatives:
+            text = "".join(part.text if isinstance(part, _Text) else "\0" for part in parts)
+            authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
+            before, variable, fixed = re.sub(r":\d*$", "", authority).casefold().rpartition("\0")
+            if text.startswith("\0") or (variable and not _FIXED_END.fullmatch(fixed)):
+                yield "*"
+            elif authority:
+                yield f"*{fixed}" if variable else before + fixed
 
     def unresolved(self, lookup: Lookup) -> list[str]:
         """Name the variables without a value: none where one alternative can be filled in, else the last's."""

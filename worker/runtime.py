@@ -21,6 +21,7 @@ from worker.io.budget import Budgets
 from worker.io.callback import CallbackCaller, make_callback_caller
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import is_sqlite
+from worker.io.egress import Egress
 from worker.io.expiring import Ends
 from worker.io.lease import Leases
 from worker.io.ledger import Ledger
@@ -113,7 +114,10 @@ class Runtime(Stores):
             metrics=worker_metrics(),
         )
         self.provider_client = ProviderClient(
-            ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, now=self.clock.now
+            ca_file=settings.ca_file,
+            allow_http_hosts=settings.allow_http_hosts,
+            egress=Egress.of(settings),
+            now=self.clock.now,
         )
         self.budgets = Budgets(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
         self.callers: dict[RefreshMethod, Caller] = {
@@ -157,7 +161,12 @@ class Runtime(Stores):
             claim_s=settings.claim_seconds,
         )
         self.webhook_client = (
-            WebhookClient(settings.webhook_secrets, ca_file=settings.ca_file, now=self.clock.now)
+            WebhookClient(
+                settings.webhook_secrets,
+                ca_file=settings.ca_file,
+                now=self.clock.now,
+                egress=Egress.of(settings),
+            )
             if self.endpoints
             else None
         )

@@ -33,6 +33,7 @@ _EXAMPLES: Final = {
     "flower_basic_auth": "user:password (several: comma separated; a password holds no comma)",
     "callback_modules": "my_callbacks,acme.refresh",
     "allow_http_hosts": "localhost,127.0.0.1",
+    "allow_private_hosts": "idp.internal.example,10.0.0.7",
     "webhook_url": "https://host/path, comma separated where there are several",
     "webhook_secret": "whsec_BASE64, made by `refreshd webhooks secret`; comma separated while it is replaced",
     "expiring_days": "14,3,1",
@@ -87,6 +88,12 @@ class Settings(BaseSettings):
     allow_http_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hosts whose token URL may be http, comma separated"
     )
+    block_private_networks: bool = Field(
+        False, description="true: refuse URLs that lead to a private, loopback or link-local address"
+    )
+    allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="hosts whose address may be private all the same, comma separated"
+    )
     callback_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Python modules with refresh callbacks, comma separated"
     )
@@ -118,7 +125,9 @@ class Settings(BaseSettings):
     )
     exporter_port: int = Field(9750, ge=1, le=65535, description="TCP port of `refreshd exporter`")
 
-    @field_validator("allow_http_hosts", "callback_modules", "webhook_types", mode="before")
+    @field_validator(
+        "allow_http_hosts", "allow_private_hosts", "callback_modules", "webhook_types", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -63,7 +63,7 @@ class Providers:
             if account.token_url is None and account.callback is None:
                 return None
             provider = self.known[GENERIC]
-        return provider.overridden(json.loads(account.knobs))
+        return provider.for_account(json.loads(account.knobs))
 
 
 class Stores:

@@ -52,7 +52,7 @@ class Desk:
         checker = Checker(
             known=providers.known,
             provider_of=providers.of,
-            check_url=RequestBuilder([ALLOWED_HTTP]).check,
+            urls=RequestBuilder([ALLOWED_HTTP]),
         )
         self.applier = Applier(vault=vault, checker=checker, spread=Spread(50))
 

@@ -8,6 +8,8 @@ import pytest
 
 from models.answer import Fault
 from tests.io.provider_double import NOW, Wire, account, form, json_body, provider, query
+from worker.io.provider_draft import HostNotAllowed, Unbuildable
+from worker.io.provider_request import RequestBuilder
 
 STANDARD = {
     "grant_type": "refresh_token",
@@ -307,3 +309,30 @@ async def test_now_in_words() -> None:
     await wire.call(account(provider(headers={"x-date": "${now:iso}"})))
     assert NOW == 1_800_000_000
     assert wire.request.headers["x-date"] == "2027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "token_url",
+    [
+        "https://evil.example/token",
+        "https://login.example.com.evil.example/t",
+        "https://xlogin.example.com/t",
+    ],
+)
+def test_an_account_s_own_url_leads_to_its_provider_s_hosts_or_nowhere(token_url: str) -> None:
+    of = provider(token_url="https://login.example.com/token")
+    with pytest.raises(HostNotAllowed, match="REFRESHD_PROVIDERS_FILE"):
+        RequestBuilder(()).build(account(of, token_url=token_url), now=0)
+    for good in ("https://LOGIN.example.com/other", "https://login.example.com:8443/token"):
+        RequestBuilder(()).build(account(of, token_url=good), now=0)
+    RequestBuilder(()).build(account(provider(hosts=["*"]), token_url=token_url), now=0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["evil.example/", "evil.example#", "evil.example?", "user@evil.example", "evil.example\\", "a b", "%2f"],
+)
+def test_a_value_can_not_break_out_of_the_host(value: str) -> None:
+    of = provider(token_url="https://${account.subdomain}.example.com/token")
+    with pytest.raises(Unbuildable, match="stands for a host"):
+        RequestBuilder(()).build(account(of, custom={"subdomain": value}), now=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Collection
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, Refused
 from worker.accounts.opened import Opened
 from worker.io.provider_draft import Unbuildable
+from worker.io.provider_request import RequestBuilder
 
 #: So many checked URLs are remembered: accounts mostly share them.
 _URLS_REMEMBERED = 4096
@@ -27,7 +29,7 @@ class Checker:
     Args:
         known: names of the providers that presets describe.
         provider_of: gives an account's provider with the account's own knobs, None where there is none.
-        check_url: raises `Unbuildable` for a URL that no request may go to.
+        urls: raise `Unbuildable` for a URL that no request may go to.
     """
 
     def __init__(
@@ -35,12 +37,12 @@ class Checker:
         *,
         known: Collection[str],
         provider_of: Callable[[Account], Provider | None],
-        check_url: Callable[[str], object],
+        urls: RequestBuilder,
     ) -> None:
         self._known = known
         self._provider_of = provider_of
-        self._check_url = check_url
-        self._urls: dict[str, str | None] = {}
+        self._rules = urls
+        self._urls: dict[tuple[str, str | None], str | None] = {}
 
     def provider(self, account: Account) -> Provider:
         """Give the account's provider.
@@ -54,6 +56,8 @@ class Checker:
             raise Refused([_knob_problem(item) for item in error.errors(include_input=False)]) from None
         if found is None:
             raise Refused([Problem("provider", self._unknown(account.provider))])
+        if "hosts" in json.loads(account.knobs):
+            raise Refused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
         return found
 
     def check(self, opened: Opened, provider: Provider) -> None:
@@ -88,23 +92,31 @@ class Checker:
             return []
         constant = template.constant
         try:
+            provider = None if request.refresh_method is RefreshMethod.CALLBACK else request.provider
             reason = (
-                self._remembered(constant) if constant else self._url_problem(template.url(request.variable))
+                self._remembered(constant, provider)
+                if constant
+                else self._url_problem(template.url(request.variable), provider)
             )
         except TemplateError as error:
             reason = str(error)
         return [_split(reason)] if reason else []
 
-    def _remembered(self, url: str) -> str | None:
-        if url not in self._urls:
+    def _remembered(self, url: str, provider: Provider | None) -> str | None:
+        key = url, None if provider is None else provider.name
+        if key not in self._urls:
             if len(self._urls) >= _URLS_REMEMBERED:
                 self._urls.clear()
-            self._urls[url] = self._url_problem(url)
-        return self._urls[url]
+            self._urls[key] = self._url_problem(url, provider)
+        return self._urls[key]
 
-    def _url_problem(self, url: str) -> str | None:
+    def _url_problem(self, url: str, provider: Provider | None) -> str | None:
+        """Say what is wrong with a URL; None for the provider: it goes to a callback, which knows where to ask."""
         try:
-            self._check_url(url)
+            if provider is None:
+                self._rules.check(url)
+            else:
+                self._rules.check_token_url(url, provider)
         except Unbuildable as error:
             return str(error)
         return None

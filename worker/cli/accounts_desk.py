@@ -77,7 +77,7 @@ def open_desk() -> Iterator[Desk]:
         checker = Checker(
             known=here.providers.known,
             provider_of=here.providers.of,
-            check_url=RequestBuilder(here.settings.allow_http_hosts).check,
+            urls=RequestBuilder(here.settings.allow_http_hosts),
         )
         spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(vault=here.vault, checker=checker, spread=spread)

@@ -36,6 +36,7 @@ from worker.io.consent import (
     read_device_code,
 )
 from worker.io.consent_redirect import LOOPBACK_HOSTS, LoopbackRedirect, is_answer, parameters_of
+from worker.io.egress import Egress
 from worker.io.provider import ProviderClient
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
@@ -62,7 +63,10 @@ class Consent:
     def __init__(self, settings: Settings, clock: Clock, *, opens_browser: bool, timeout_s: float) -> None:
         self._check = RequestBuilder(settings.allow_http_hosts).check
         self._client = ProviderClient(
-            ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, now=clock.now
+            ca_file=settings.ca_file,
+            allow_http_hosts=settings.allow_http_hosts,
+            egress=Egress.of(settings),
+            now=clock.now,
         )
         self._call_timeout_s = settings.call_timeout_s
         self._clock = clock

@@ -16,6 +16,7 @@ from models.outbox import Message
 from worker.cli.output import ago_or_in, err, out, print_json, stores
 from worker.errors import SettingsError, UsageError
 from worker.io.clock import wall_clock
+from worker.io.egress import Egress
 from worker.io.outbox import Backlog, new_id
 from worker.io.webhook import URL_SETTING, Endpoint, Taken, WebhookClient
 from worker.stores import Stores
@@ -119,7 +120,9 @@ def _configured(here: Stores) -> list[Endpoint]:
 
 async def _send(here: Stores, endpoints: list[Endpoint], body: str) -> list[Taken]:
     settings = here.settings
-    client = WebhookClient(settings.webhook_secrets, ca_file=settings.ca_file, now=wall_clock)
+    client = WebhookClient(
+        settings.webhook_secrets, ca_file=settings.ca_file, now=wall_clock, egress=Egress.of(settings)
+    )
     try:
         return list(
             await asyncio.gather(*(client.send(one, new_id("msg_", wall_clock()), body) for one in endpoints))

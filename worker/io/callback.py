@@ -26,6 +26,7 @@ from worker.io.callback_run import limits, reply_of
 from worker.io.callback_sandbox import Sandbox
 from worker.io.callback_task import TaskClient
 from worker.io.callback_template import SandboxBroken
+from worker.io.egress import Egress
 from worker.io.provider_reading import as_words
 from worker.settings import Settings
 
@@ -190,7 +191,10 @@ def make_callback_caller(settings: Settings, redis: Redis, *, now: Callable[[], 
     return CallbackCaller(
         sandbox=Sandbox(settings.callback_modules, environment),
         endpoints=EndpointClient(
-            ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, now=now
+            ca_file=settings.ca_file,
+            allow_http_hosts=settings.allow_http_hosts,
+            now=now,
+            egress=Egress.of(settings),
         ),
         tasks=TaskClient(redis, settings.redis, settings.redis_prefix),
         configured=configured,

@@ -19,6 +19,7 @@ from models.answer import Answer, Fault
 from models.callback import CallbackInput
 from worker.io.callback_answer import parse
 from worker.io.callback_reply import Reply
+from worker.io.egress import ANYWHERE, Egress
 from worker.io.provider import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.io.provider_content import Content
 from worker.io.provider_draft import Unbuildable
@@ -37,6 +38,7 @@ class EndpointClient:
         ca_file: certificates (PEM) to trust beside the public ones.
         allow_http_hosts: hosts that may be called without TLS.
         now: epoch seconds, for signatures.
+        egress: which addresses are refused, and what goes through a proxy.
         transport: another wire, for tests.
     """
 
@@ -46,9 +48,11 @@ class EndpointClient:
         ca_file: Path | None,
         allow_http_hosts: Collection[str],
         now: Callable[[], float],
+        egress: Egress = ANYWHERE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._builder = RequestBuilder(allow_http_hosts)
+        self._egress = egress
         self._now = now
         self._transport = (
             open_transport(Trust(ca_file).context) if transport is None else AnnouncedTransport(transport)
@@ -74,17 +78,19 @@ class EndpointClient:
         """
         try:
             wire = self._request(url, secret, inputs.model_dump_json())
+            route = self._egress.route(wire.url)
         except Unbuildable as error:
-            words = str(error).replace("token_url", "url of the callback")
-            return Reply(failure=Answer(fault=Fault.UNBUILDABLE, fault_detail=words))
-        sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
+            return Reply(failure=Answer(fault=error.fault, fault_detail=_of_callback(str(error))))
+        sending = Sending(deadline, asyncio.get_running_loop().time, on_send, route=route)
         unset = SENDING.set(sending)
         try:
             async with until(deadline):
                 response = await self._transport.handle_async_request(wire)
                 content = await Content().read(response)
         except WIRE_ERRORS as error:
-            fault, words = fault_of(error, sent=sending.sent)
+            fault, words = fault_of(error, sending)
+            if fault is Fault.ADDRESS_REFUSED:
+                return Reply(failure=Answer(fault=fault, fault_detail=_of_callback(words)))
             fault = fault if fault in _TIMES else Fault.CALLBACK
             return Reply(
                 failure=Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
@@ -114,6 +120,10 @@ class EndpointClient:
             content=body.encode(),
             extensions={"timeout": {"connect": CONNECT_TIMEOUT_S}},
         )
+
+
+def _of_callback(words: str) -> str:
+    return words.replace("token_url", "url of the callback")
 
 
 def _reply(response: httpx.Response, content: bytes) -> Reply:

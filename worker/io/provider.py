@@ -10,10 +10,11 @@ from typing import Final
 import aiohttp
 import httpx
 
-from models.answer import Answer, BodyKind, Fault
+from models.answer import Answer, BodyKind
 from models.provider import Grant
 from models.refresh_request import RefreshRequest
 from worker.io.clock import wall_clock
+from worker.io.egress import ANYWHERE, Egress
 from worker.io.provider_content import Content, Oversized
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_reading import read_answer
@@ -53,6 +54,7 @@ class ProviderClient:
     Args:
         ca_file: certificates (PEM) to trust beside the public ones.
         allow_http_hosts: hosts that may be asked without TLS; every other http:// is refused.
+        egress: which addresses are refused, and what goes through a proxy.
         transport: another wire, for tests.
         now: epoch seconds, for signed assertions and dates.
         connect_timeout_s: how long a connection may take to stand, TLS included. Reading has no limit of its
@@ -64,11 +66,13 @@ class ProviderClient:
         *,
         ca_file: Path | None = None,
         allow_http_hosts: Collection[str] = (),
+        egress: Egress = ANYWHERE,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], float] = wall_clock,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._builder = RequestBuilder(allow_http_hosts)
+        self._egress = egress
         self._now = now
         self._timeout = {"connect": connect_timeout_s}
         self._trust = Trust(ca_file)
@@ -97,10 +101,11 @@ class ProviderClient:
                     token=sign_locally(request, now=self._now()), request="signed here, nothing sent"
                 )
             wire = self._builder.build(request, now=self._now())
+            sending.route = self._egress.route(wire.http.url)
             if wire.certificate is not None:
                 sending.tls = self._trust.client(wire.certificate)
         except Unbuildable as error:
-            return Answer(fault=Fault.UNBUILDABLE, fault_detail=str(error))
+            return Answer(fault=error.fault, fault_detail=str(error))
         unset = SENDING.set(sending)
         try:
             return await self._exchange(wire, request, sending)
@@ -123,7 +128,7 @@ class ProviderClient:
                 salvaged = self._salvage(response, content, request, wire)
                 if salvaged is not None:
                     return salvaged
-            fault, detail = fault_of(error, sent=sending.sent)
+            fault, detail = fault_of(error, sending)
             return Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
         return read_answer(response, whole, request, shown=wire.shown, now=self._now())
 

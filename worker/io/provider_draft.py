@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from models.answer import Fault
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from models.token import Secret
@@ -22,6 +23,14 @@ class ClientCertificate:
 
 class Unbuildable(Exception):
     """No request can be made: names the field and what is expected of it, never a value."""
+
+    fault: Fault = Fault.UNBUILDABLE
+
+
+class HostNotAllowed(Unbuildable):
+    """The provider's credentials do not go to this host."""
+
+    fault = Fault.HOST_NOT_ALLOWED
 
 
 @dataclass(slots=True, kw_only=True)

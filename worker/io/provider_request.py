@@ -14,13 +14,13 @@ import httpx
 
 from models.account import RefreshMethod
 from models.assertion import SigningAlgorithm
-from models.provider import ClientAuth, Grant, ParamsIn
+from models.provider import ClientAuth, Grant, ParamsIn, Provider
 from models.refresh_request import RefreshRequest
 from models.template import Template, TemplateError, parse
 from models.token import Secret, TokenResponse
 from worker.io.provider_assertion import sign
 from worker.io.provider_auth import authenticate
-from worker.io.provider_draft import ClientCertificate, Draft, Unbuildable, require
+from worker.io.provider_draft import ClientCertificate, Draft, HostNotAllowed, Unbuildable, require
 
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -73,6 +73,7 @@ class RequestBuilder:
         if provider.method == "POST":
             draft.headers.setdefault("content-type", _FORM)
         url = self._url(draft.url, fixed=draft.url_is_fixed, query=query)
+        self._admit(url, provider)
         where = "query" if in_query else provider.params_in.value
         shown = f"{provider.method} {draft.url_shown} {where}({', '.join(draft.params)})"
         # Host and Content-Length are left to the transport: httpx' own way of adding them costs as much as the rest.
@@ -93,6 +94,26 @@ class RequestBuilder:
                 self._checked.clear()
             url = self._checked[text] = self.check(text)
         return url
+
+    def check_token_url(self, text: str, provider: Provider) -> httpx.URL:
+        """Give a URL that this provider's credentials may go to.
+
+        Raises:
+            Unbuildable: it is none.
+        """
+        url = self.check(text)
+        self._admit(url, provider)
+        return url
+
+    def _admit(self, url: httpx.URL, provider: Provider) -> None:
+        """Let a URL pass whose host the provider's data names, or the operator in REFRESHD_ALLOW_HTTP_HOSTS."""
+        host = url.raw_host.decode("ascii")
+        if not provider.allowed_hosts.admit(host) and host.casefold() not in self._http_hosts:
+            raise HostNotAllowed(
+                f"token_url: {host} is none of the hosts of {provider.name} "
+                f"({', '.join(provider.allowed_hosts.patterns)}); if it is to be trusted with these credentials, "
+                "name it in `hosts` of this provider in REFRESHD_PROVIDERS_FILE"
+            )
 
     def check(self, text: str, field: str = "token_url") -> httpx.URL:
         """Give a URL that a request may go to: https, or http to a host that is allowed it.

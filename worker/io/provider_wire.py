@@ -7,6 +7,7 @@ aiohttp's own errors are read. aiohttp keeps cookies and sends a GET again by it
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
@@ -17,10 +18,12 @@ from typing import Any, Final
 
 import aiohttp
 import httpx
+from aiohappyeyeballs import AddrInfoType
 from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
 
 from models.answer import Fault
+from worker.io.egress import DIRECT, PrivateAddress, Route, public_socket, refused
 from worker.io.provider_content import Oversized
 
 #: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
@@ -56,6 +59,9 @@ class Sending:
     on_send: Callable[[], None] | None = None
     #: The client's certificate, where the provider wants one.
     tls: ssl.SSLContext | None = None
+    route: Route = DIRECT
+    #: A private address that this call was kept from.
+    refused: str | None = None
     sent: bool = False
 
     @property
@@ -89,8 +95,13 @@ class _Request(aiohttp.ClientRequest):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        tls = SENDING.get().tls
-        super().__init__(*args, **(options if tls is None else {**options, "ssl": tls}))
+        sending = SENDING.get()
+        if sending.tls is not None:
+            options["ssl"] = sending.tls
+        if sending.route.proxy is not None:
+            proxy = sending.route.proxy
+            options |= {"proxy": proxy.with_user(None), "proxy_auth": aiohttp.BasicAuth.from_url(proxy)}
+        super().__init__(*args, **options)
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         SENDING.get().begin()
@@ -192,7 +203,9 @@ def open_transport(context: ssl.SSLContext) -> Transport:
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=POOL_SIZE, keepalive_timeout=KEEPALIVE_S, ssl=context),
+            connector=aiohttp.TCPConnector(
+                limit=POOL_SIZE, keepalive_timeout=KEEPALIVE_S, ssl=context, socket_factory=_socket
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request,
             skip_auto_headers=("User-Agent",),
@@ -202,8 +215,23 @@ def open_transport(context: ssl.SSLContext) -> Transport:
     return Transport(verify=context, client=session)
 
 
-def fault_of(error: BaseException, *, sent: bool) -> tuple[Fault, str]:
+def _socket(address: AddrInfoType) -> socket.socket:
+    """Make the socket that connects to this address, where the running call may."""
+    sending = SENDING.get()
+    if not sending.route.is_public_only:
+        return socket.socket(*address[:3])
+    try:
+        return public_socket(address)
+    except PrivateAddress as error:
+        sending.refused = str(error)
+        raise
+
+
+def fault_of(error: BaseException, sending: Sending) -> tuple[Fault, str]:
     """Read a transport's error: what kept the call from an answer, and in words that hold no secret."""
+    sent = sending.sent
+    if sending.refused is not None and not sent:
+        return refused(sending.refused)
     if isinstance(error, NotSent):
         return Fault.NOT_SENT, "the deadline was over"
     if isinstance(error, Oversized):

@@ -17,6 +17,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from worker.errors import SettingsError
+from worker.io.egress import ANYWHERE, Egress
 from worker.io.provider import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
@@ -74,6 +75,7 @@ class WebhookClient:
         ca_file: certificates (PEM) to trust beside the public ones.
         now: epoch seconds, for the signature.
         timeout_s: for one whole delivery.
+        egress: which addresses are refused, and what goes through a proxy.
         transport: another wire, for tests.
     """
 
@@ -84,9 +86,11 @@ class WebhookClient:
         ca_file: Path | None,
         now: Callable[[], float],
         timeout_s: float = DELIVERY_TIMEOUT_S,
+        egress: Egress = ANYWHERE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._signers = [Webhook(secret) for secret in signing_secrets]
+        self._egress = egress
         self._now = now
         self._timeout_s = timeout_s
         self._transport = (
@@ -98,14 +102,18 @@ class WebhookClient:
         loop = asyncio.get_running_loop()
         sending = Sending(loop.time() + self._timeout_s, loop.time)
         request = self._request(endpoint, message_id, body)
+        try:
+            sending.route = self._egress.route(endpoint.url)
+        except Unbuildable as error:
+            return Taken(None, str(error).replace("token_url", URL_SETTING))
         unset = SENDING.set(sending)
         try:
             async with until(sending.deadline):
                 response = await self._transport.handle_async_request(request)
                 await response.aclose()  # its body says nothing to us, however long it is
         except WIRE_ERRORS as error:
-            _, words = fault_of(error, sent=sending.sent)
-            return Taken(None, words)
+            _, words = fault_of(error, sending)
+            return Taken(None, words.replace("token_url", URL_SETTING))
         finally:
             SENDING.reset(unset)
         return _taken(response)

@@ -99,6 +99,18 @@ FAULTS: Final = (
         words="No request can be made: a field that the provider needs is missing or unfit, or http:// is not allowed.",
     ),
     Row(
+        verdict=_MISCONFIGURED,
+        reason="token_url_host_not_allowed",
+        fault=Fault.HOST_NOT_ALLOWED,
+        words="The provider's data does not name this host among its `hosts`; nothing was sent.",
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
+        reason="private_address",
+        fault=Fault.ADDRESS_REFUSED,
+        words="The URL leads to a private address, which REFRESHD_BLOCK_PRIVATE_NETWORKS forbids; nothing was sent.",
+    ),
+    Row(
         verdict=_RETRY,
         reason="callback_failed",
         fault=Fault.CALLBACK,

@@ -1,0 +1,68 @@
+"""Which hosts a provider's credentials may go to."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from models.presets import load_presets
+from models.provider import Provider
+from models.provider_hosts import Hosts
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("https://login.example.com/token", ("login.example.com",)),
+        ("https://Login.example.com:8443/token?x=https://evil.example", ("login.example.com",)),
+        ("https://${account.subdomain}.example.com/token", ("*.example.com",)),
+        ("https://${account.tenant}.${account.region}.auth.example.io/${account.id}", ("*.auth.example.io",)),
+        ("https://${account.hostname}/token", ("*",)),
+        ("https://api.${account.site}/token", ("*",)),
+        ("https://${account.name}.com/token", ("*",)),
+        ("${account.server_url}/token", ("*",)),
+        (["https://${account.sub}.example.com/t", "https://example.com/t"], ("*.example.com", "example.com")),
+        (None, ("*",)),
+    ],
+)
+def test_they_are_those_of_its_urls(url: object, hosts: tuple[str, ...]) -> None:
+    assert Provider.model_validate({"name": "one", "token_url": url}).allowed_hosts.patterns == hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "admitted"),
+    [
+        ("example.com", True),
+        ("EXAMPLE.com.", True),
+        ("a.wild.example", True),
+        ("a.b.wild.example", True),
+        ("wild.example", False),
+        ("evilwild.example", False),
+        ("example.com.evil.example", False),
+        ("evil-example.com", False),
+    ],
+)
+def test_a_pattern_is_a_host_or_all_below_a_domain(host: str, admitted: bool) -> None:
+    assert Hosts(("example.com", "*.wild.example")).admit(host) is admitted
+
+
+def test_an_account_s_knobs_move_nothing() -> None:
+    """Neither a URL among its knobs nor `hosts` itself."""
+    base = Provider(name="one", token_url="https://login.example.com/token")
+    moved = base.for_account({"token_url": "https://evil.example/token", "hosts": ["*"]})
+    assert moved.allowed_hosts.patterns == ("login.example.com",)
+
+
+@pytest.mark.parametrize("pattern", ["https://example.com", "exa mple.com", "*example.com", "a.*.com", ""])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="is no host"):
+        Provider(name="one", hosts=(pattern,))
+
+
+def test_every_preset_admits_its_own_urls() -> None:
+    for provider in load_presets().values():
+        urls = Provider.model_validate({**provider.model_dump(exclude_unset=True), "hosts": None})
+        for host in urls.allowed_hosts.patterns:
+            assert provider.hosts is None or host.startswith("*") or provider.allowed_hosts.admit(host), (
+                f"{provider.name}: {host}"
+            )
