@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from models.account import Status
+from models.pause import Scope
 from worker.io.census import Census, count
 from worker.io.traffic import Staff, Traffic, look_at_traffic
 from worker.lookout import Lookout
@@ -26,7 +27,8 @@ FRESH_S: Final = 10.0
 #: A scrape waits so long for each of them; Prometheus gives up after 10 s by default.
 DATABASE_PATIENCE_S: Final = 5.0
 REDIS_PATIENCE_S: Final = 3.0
-#: Workers take a second to answer, so theirs may be the answers to the last scrape.
+#: A look that is slow, on a busy database, is no outage: the numbers before are given for so long.
+KEPT_S: Final = 30.0
 WORKERS_KEPT_S: Final = 60.0
 WORKERS_PATIENCE_S: Final = 5.0
 
@@ -50,11 +52,29 @@ class FleetCollector(Collector):
         self._queues = queues
         self._budgets: list[str] = []
         self._census = Lookout(
-            DATABASE, lambda: count(here.engine), fresh_s=FRESH_S, patience_s=DATABASE_PATIENCE_S
+            DATABASE,
+            lambda: count(here.engine),
+            fresh_s=FRESH_S,
+            kept_s=KEPT_S,
+            patience_s=DATABASE_PATIENCE_S,
+            patience_with_older_s=DATABASE_PATIENCE_S,
         )
-        self._traffic = Lookout(REDIS, self._look_at_redis, fresh_s=FRESH_S, patience_s=REDIS_PATIENCE_S)
+        self._traffic = Lookout(
+            REDIS,
+            self._look_at_redis,
+            fresh_s=FRESH_S,
+            kept_s=KEPT_S,
+            patience_s=REDIS_PATIENCE_S,
+            patience_with_older_s=REDIS_PATIENCE_S,
+        )
+        # Workers take two seconds to answer: theirs may be the answers to the scrape before.
         self._staff = Lookout(
-            "workers", staff, fresh_s=FRESH_S, kept_s=WORKERS_KEPT_S, patience_s=WORKERS_PATIENCE_S
+            "workers",
+            staff,
+            fresh_s=FRESH_S,
+            kept_s=WORKERS_KEPT_S,
+            patience_s=WORKERS_PATIENCE_S,
+            patience_with_older_s=0,
         )
 
     def describe(self) -> Iterable[Metric]:
@@ -66,18 +86,8 @@ class FleetCollector(Collector):
         if census is not None:
             self._budgets = [*_largest(census), *(f"callback:{name}" for name in _callbacks(census))]
         traffic = self._traffic.answer()
-        yield _gauge(
-            "refreshd_up",
-            "Whether a store answers.",
-            ("store",),
-            {(DATABASE,): census is not None, (REDIS,): traffic is not None},
-        )
-        yield _gauge(
-            "refreshd_look_duration_seconds",
-            "Time that the last look at a store took.",
-            ("store",),
-            {(DATABASE,): self._census.took_s, (REDIS,): self._traffic.took_s},
-        )
+        up = {DATABASE: census is not None, REDIS: traffic is not None}
+        yield from of_stores(up, {DATABASE: self._census.took_s, REDIS: self._traffic.took_s})
         if census is not None:
             yield from of_census(census)
         if traffic is not None:
@@ -91,6 +101,17 @@ class FleetCollector(Collector):
         return look_at_traffic(
             here.redis, here.settings.redis_prefix, queues=self._queues, budgets=self._budgets
         )
+
+
+def of_stores(up: Mapping[str, bool], took_s: Mapping[str, float]) -> Iterator[Metric]:
+    """Give which stores answer, and how soon."""
+    yield _gauge("refreshd_up", "Whether a store answers.", ("store",), _by_name(up))
+    yield _gauge(
+        "refreshd_look_duration_seconds",
+        "Time that the last look at a store took.",
+        ("store",),
+        _by_name(took_s),
+    )
 
 
 def of_census(census: Census) -> Iterator[Metric]:
@@ -163,6 +184,27 @@ def of_census(census: Census) -> Iterator[Metric]:
         "Accounts that a callback refreshes.",
         ("callback",),
         {(name,): census.callbacks[name] for name in _callbacks(census)},
+    )
+    yield _gauge(
+        "refreshd_pauses",
+        "Pauses that somebody set (`refreshd pause`) and that are in force.",
+        ("scope",),
+        {(scope.value,): census.pauses.get(scope, 0) for scope in Scope},
+    )
+    yield _gauge(
+        "refreshd_webhooks_waiting", "Webhooks that have not arrived yet.", (), {(): census.webhooks.waiting}
+    )
+    yield _gauge(
+        "refreshd_webhooks_oldest_waiting_seconds",
+        "Since when the oldest of them waits.",
+        (),
+        {(): census.webhooks.oldest_s},
+    )
+    yield _gauge(
+        "refreshd_webhooks_put_aside",
+        "Webhooks that were given up until somebody asks for them.",
+        (),
+        {(): census.webhooks.put_aside},
     )
 
 

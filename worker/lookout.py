@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from worker.events import log
 
 T = TypeVar("T")
+
+#: A look that takes long is taken less often: it costs what is looked at no more than a tenth of its time.
+RESTS: Final = 9
 
 
 class Lookout(Generic[T]):
@@ -18,9 +21,10 @@ class Lookout(Generic[T]):
     Args:
         name: of what is asked, for the log.
         ask: gives the answer, or raises.
-        fresh_s: an answer is not asked for again within this time.
-        kept_s: an older answer is still given for so long, while a newer one is looked for. 0: those who ask wait.
-        patience_s: how long they wait.
+        fresh_s: an answer is not asked for again within this time, nor within `RESTS` times what asking took.
+        kept_s: an older answer is still given for so long, while a newer one is looked for; a failure ends that.
+        patience_s: how long those wait who would get none.
+        patience_with_older_s: how long those wait for a newer answer who would get an older one.
         clock: seconds that only go on.
     """
 
@@ -30,15 +34,17 @@ class Lookout(Generic[T]):
         ask: Callable[[], T],
         *,
         fresh_s: float,
-        kept_s: float = 0.0,
+        kept_s: float,
         patience_s: float,
+        patience_with_older_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._ask = ask
         self._fresh_s = fresh_s
-        self._kept_s = max(kept_s, fresh_s)
+        self._kept_s = kept_s
         self._patience_s = patience_s
+        self._patience_with_older_s = patience_with_older_s
         self._clock = clock
         self._changed = threading.Condition()
         self._asking = False
@@ -51,13 +57,16 @@ class Lookout(Generic[T]):
     def answer(self) -> T | None:
         """Give the latest answer, None where there is none: it can't be had, or not soon enough."""
         with self._changed:
-            if not self._younger_than(self._fresh_s):
+            fresh_s = max(self._fresh_s, RESTS * self.took_s)
+            kept_s = max(self._kept_s, 2 * fresh_s)
+            if not self._younger_than(fresh_s):
                 if not self._asking:
                     self._asking = True
                     threading.Thread(target=self._look, name=f"look at {self._name}", daemon=True).start()
-                if not self._younger_than(self._kept_s):
-                    self._changed.wait_for(lambda: not self._asking, self._patience_s)
-            return self._answer if self._younger_than(self._kept_s) else None
+                older = self._answer is not None and self._younger_than(kept_s)
+                patience_s = self._patience_with_older_s if older else self._patience_s
+                self._changed.wait_for(lambda: not self._asking, patience_s)
+            return self._answer if self._younger_than(kept_s) else None
 
     def _younger_than(self, age_s: float) -> bool:
         return self._at is not None and self._clock() - self._at < age_s

@@ -18,18 +18,28 @@ class Oracle:
         self.asked = 0
         self.now_s = 0.0
         self.fails = False
+        self.takes_s = 0.0
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def __call__(self) -> int:
         self.asked += 1
         self.may_answer.wait()
+        self.now_s += self.takes_s
         if self.fails:
             raise ConnectionError("away")
         return self.asked
 
-    def lookout(self, *, kept_s: float = 0.0, patience_s: float = 20.0) -> Lookout[int]:
-        return Lookout("it", self, fresh_s=10, kept_s=kept_s, patience_s=patience_s, clock=lambda: self.now_s)
+    def lookout(self, *, patience_s: float = 20.0, patience_with_older_s: float = 20.0) -> Lookout[int]:
+        return Lookout(
+            "it",
+            self,
+            fresh_s=10,
+            kept_s=60,
+            patience_s=patience_s,
+            patience_with_older_s=patience_with_older_s,
+            clock=lambda: self.now_s,
+        )
 
 
 @pytest.fixture
@@ -69,11 +79,30 @@ def test_who_asks_of_what_hangs_is_let_go(oracle: Oracle) -> None:
     wait_until(lambda: lookout.answer() == 1, "the look ends")
 
 
-def test_where_an_older_answer_will_do_nobody_waits_for_the_newer(oracle: Oracle) -> None:
-    lookout = oracle.lookout(kept_s=60)
+def test_a_newer_answer_that_is_late_is_stood_in_for_by_the_older_one_for_a_time(oracle: Oracle) -> None:
+    lookout = oracle.lookout(patience_with_older_s=0)
     assert lookout.answer() == 1
     oracle.may_answer.clear()
     oracle.now_s = 30
     assert lookout.answer() == 1
     oracle.may_answer.set()
     wait_until(lambda: lookout.answer() == 2, "the newer answer is there")
+
+
+def test_an_older_answer_does_not_stand_in_for_ever(oracle: Oracle) -> None:
+    lookout = oracle.lookout(patience_s=0.01, patience_with_older_s=0)
+    assert lookout.answer() == 1
+    oracle.may_answer.clear()
+    oracle.now_s = 60
+    assert lookout.answer() is None
+    oracle.may_answer.set()
+
+
+def test_a_look_that_takes_long_is_taken_less_often(oracle: Oracle) -> None:
+    lookout = oracle.lookout()
+    oracle.takes_s = 5
+    assert lookout.answer() == 1
+    oracle.now_s += 44
+    assert lookout.answer() == 1, "nine times as long as it took is not over"
+    oracle.now_s += 2
+    assert lookout.answer() == 2
