@@ -26,9 +26,11 @@ REQUIRED: Final = {
     "REDIS_CONNECTOR_PASSWORD": "redis-connector-marker",
     "REFRESHD_KEYS": "k1:key-marker",
     "REFRESHD_FLOWER_BASIC_AUTH": "operator:flower-marker",
+    "GRAFANA_PASSWORD": "grafana-marker",
 }
-OURS: Final = ("migrate", "worker", "callback", "beat", "flower")
-THEIRS: Final = ("redis", "postgres")
+OURS: Final = ("migrate", "worker", "callback", "beat", "flower", "exporter")
+THEIRS: Final = ("redis", "postgres", "prometheus", "grafana")
+MONITORING: Final = ("exporter", "prometheus", "grafana")
 LONG_RUNNING: Final = tuple(name for name in (*OURS, *THEIRS) if name != "migrate")
 #: Variables whose value is a secret or holds one.
 SECRET: Final = re.compile(r"PASSWORD|KEYS|BASIC_AUTH|_URL")
@@ -122,8 +124,19 @@ def test_beat_and_flower_get_no_database_no_key_and_no_token(running: dict[str, 
 
 def test_what_is_published_listens_on_loopback_unless_asked_otherwise(running: dict[str, Any]) -> None:
     published = [port for service in running.values() for port in service.get("ports", [])]
-    assert len(published) == 2
+    assert len(published) == 4
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_monitoring_starts_only_where_it_is_asked_for(running: dict[str, Any]) -> None:
+    profiles = {name: service["profiles"] for name, service in running.items() if "profiles" in service}
+    assert profiles == {name: ["monitoring"] for name in MONITORING}
+
+
+def test_the_exporter_gets_no_key_and_may_not_read_a_token(running: dict[str, Any]) -> None:
+    environment = running["exporter"]["environment"]
+    assert "REFRESHD_KEYS" not in environment
+    assert "refreshd-watcher:" in environment["REFRESHD_REDIS_URL"]
 
 
 def test_databases_are_not_reached_from_the_networks_of_others(running: dict[str, Any]) -> None:

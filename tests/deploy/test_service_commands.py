@@ -36,6 +36,7 @@ def secrets_of_env() -> dict[str, str]:
         **{f"{name}_PASSWORD": secrets.token_hex(12) for name in passwords},
         "REFRESHD_KEYS": f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         "REFRESHD_FLOWER_BASIC_AUTH": ":".join(LOGIN),
+        "GRAFANA_PASSWORD": secrets.token_hex(12),
     }
 
 
@@ -120,10 +121,30 @@ def test_it_becomes_healthy_and_ends_by_sigterm_within_its_grace_period(
     assert "Traceback" not in service.said
 
 
+@pytest.mark.usefixtures("migrated", "redis_container")
+def test_the_exporter_reads_both_stores_with_the_rights_that_it_has(
+    definitions: dict[str, Any], tmp_path: Path
+) -> None:
+    row = {"id": "acct-e", "refresh_token": "r", "token_url": "https://provider.invalid/token"}
+    Service("worker", definitions["worker"], tmp_path).execute(
+        "refreshd", "accounts", "import", "-", given=json.dumps(row | {"session_management": "none"})
+    )
+    port = free_port()
+    service = Service("exporter", definitions["exporter"], tmp_path, REFRESHD_EXPORTER_PORT=str(port))
+    with service.running():
+        service.wait_healthy()
+        told = metrics_at(port)
+        assert service.terminate(within_s=10) == 0
+    assert 'refreshd_up{store="database"} 1.0' in told
+    assert 'refreshd_up{store="redis"} 1.0' in told
+    assert 'refreshd_breaker_open{provider="' in told
+    assert "Traceback" not in service.said
+
+
 def metrics_at(port: int) -> str:
     """Give what is served there; nothing where nobody serves yet."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=30).text
     except httpx.TransportError:
         return ""
 
