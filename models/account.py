@@ -11,6 +11,7 @@ from sqlmodel import Field, SQLModel
 
 from models.token import Secret
 
+_FAILING: Final = "status IN ('degraded', 'reauthorize', 'misconfigured')"
 DEFAULT_SESSION_TIMEOUT_S: Final = 900.0  # webMethods' default of 15 minutes
 #: Two ends of a refresh token that are no further apart are the same one: a provider counts whole seconds, and from
 #: the moment at which it answers.
@@ -82,8 +83,9 @@ class Account(SQLModel, table=True):
             postgresql_where=text("plan_at IS NOT NULL"),
         ),
         Index(
-            "ix_account_next_refresh_at",
+            "ix_account_due",
             "next_refresh_at",
+            "provider",
             sqlite_where=text("next_refresh_at IS NOT NULL"),
             postgresql_where=text("next_refresh_at IS NOT NULL"),
         ),
@@ -94,6 +96,14 @@ class Account(SQLModel, table=True):
             postgresql_where=text("refresh_token_end_fixed"),
         ),
         Index("ix_account_status_provider", "status", "provider"),
+        Index(
+            "ix_account_failing",
+            "status",
+            "provider",
+            "reason",
+            sqlite_where=text(_FAILING),
+            postgresql_where=text(_FAILING),
+        ),
         Index("ix_account_expires_at", "expires_at"),
         # What a pause has set aside: no plan looks at it, and it is due some time. Empty where nothing is paused.
         Index(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -15,14 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
+from models.budget import Limits
+from models.pause import Pause, Scope
 from worker.cli.facts import QUEUES
 from worker.cli.output import ago_or_in, duration, out, print_json, stores
+from worker.cli.status_held import budget_lines, held_json, pause_lines
 from worker.cli.workers import alive_workers
 from worker.errors import SettingsError
 from worker.io.callback_presence import Presence
 from worker.io.callback_use import Lacking, lacking, uses
 from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
+from worker.io.traffic import Spending, look_at_budgets
 from worker.stores import Stores
 
 _STYLES = {
@@ -69,17 +74,41 @@ class _Seen:
     #: Callbacks that accounts name and no running worker knows; None where nobody could be asked.
     missing: list[Lacking] | None
     webhooks: list[Backlog]
+    pauses: list[Pause]
+    #: Budgets in use or left alone; None where Redis did not answer.
+    spendings: list[Spending] | None
+    limits: Callable[[str], Limits]
 
 
 def _look(here: Stores) -> _Seen:
-    fleet, queues = look(here.engine), _queues(here)
+    pauses = here.pauses.all()
+    fleet = look(here.engine, all_paused=any(one.scope == Scope.ALL for one in pauses))
+    queues = _queues(here)
     behind = []
     for provider, count in fleet.behind:
         rate = here.limits(here.providers.known.get(provider)).requests_per_s
         behind.append((provider, count, None if rate is None else fleet.now + count / rate))
     workers = None if queues is None else alive_workers()
-    missing = None if queues is None else _missing(here)
-    return _Seen(fleet, queues, workers, behind, missing, here.outbox.backlog())
+    return _Seen(
+        fleet=fleet,
+        queues=queues,
+        workers=workers,
+        behind=behind,
+        missing=None if queues is None else _missing(here),
+        webhooks=here.outbox.backlog(),
+        pauses=pauses,
+        spendings=None if queues is None else _spendings(here, fleet),
+        limits=lambda name: here.limits(here.providers.known.get(name)),
+    )
+
+
+def _spendings(here: Stores, fleet: Fleet) -> list[Spending] | None:
+    budgets = list(dict.fromkeys(group.provider for group in fleet.groups))
+    budgets += [f"callback:{use.name}" for use in uses(here.engine)]
+    try:
+        return look_at_budgets(here.redis, here.settings.redis_prefix, budgets)
+    except (RedisError, OSError):
+        return None
 
 
 def _missing(here: Stores) -> list[Lacking] | None:
@@ -130,7 +159,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "webhooks": [asdict(one) for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
-    }
+    } | held_json(seen.pauses, fleet, seen.spendings, seen.limits)
 
 
 def _screen(seen: _Seen) -> RenderableType:
@@ -142,6 +171,7 @@ def _screen(seen: _Seen) -> RenderableType:
     parts: list[RenderableType] = [_accounts(fleet), Text()]
     if fleet.failing:
         parts += [_failing(fleet), Text()]
+    parts += pause_lines(seen.pauses, fleet)
     parts += [*_work(seen), *_webhooks(seen), *_machinery(seen)]
     return Stack(*parts)
 
@@ -231,8 +261,10 @@ def _machinery(seen: _Seen) -> list[Text]:
     if not workers:
         return [
             *lines,
+            *budget_lines(seen.spendings or (), seen.limits),
             Text("workers         none answered: `celery -A worker.app worker -P threads -c 8`", style="red"),
         ]
     lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
+    lines += budget_lines(seen.spendings or (), seen.limits)
     lines += [Text(f"callback missing  {m.use.shown}: {m.words}", style="red") for m in seen.missing or ()]
     return lines

@@ -32,16 +32,30 @@ class Failing:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """Accounts of one provider that are due and that a pause holds."""
+
+    provider: str
+    accounts: int
+    #: Of these, whose token has ended.
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """One look at everything. Times are epoch seconds of the database's clock."""
 
     now: float
     groups: tuple[Group, ...]
     failing: tuple[Failing, ...]
+    #: Due for longer than a plan, a message and a call take, and not paused.
     overdue: int
     oldest_due_at: float | None
     #: Overdue accounts by provider, most first.
     behind: tuple[tuple[str, int], ...]
+    aside: tuple[Aside, ...]
+    #: Accounts whose token has ended and that would be refreshed; counted where everything is paused, else None.
+    ended: int | None
     soonest: tuple[tuple[str, float], ...]
     refreshed_last_minute: int
     failed_last_minute: int
@@ -55,10 +69,45 @@ class Fleet:
 
 #: A due account is overdue after this long: a plan, a message and a call have had their time.
 OVERDUE_AFTER_S = 10.0
+#: Providers that are named as behind.
+BEHIND_NAMED = 5
+_GROUPS: Final = "SELECT provider, status, count(*) FROM account GROUP BY status, provider ORDER BY 1, 2"
+_FAILING: Final = """
+SELECT provider, status, coalesce(reason, ''), count(*) FROM account
+WHERE status IN ('degraded', 'reauthorize', 'misconfigured')
+GROUP BY status, provider, reason ORDER BY 4 DESC, 1, 2, 3 LIMIT 20
+"""
+_OVERDUE: Final = """
+SELECT provider, count(*), min(next_refresh_at) FROM account WHERE next_refresh_at < {now} - :late GROUP BY provider
+"""
+_OLDEST: Final = """
+SELECT next_refresh_at FROM account WHERE next_refresh_at < {now} - :late AND provider = :provider
+ AND plan_at IS NOT NULL ORDER BY next_refresh_at LIMIT 1
+"""
+_ASIDE: Final = """
+SELECT provider, count(*), sum(CASE WHEN expires_at <= {now} THEN 1 ELSE 0 END),
+ sum(CASE WHEN next_refresh_at < {now} - :late THEN 1 ELSE 0 END)
+FROM account WHERE plan_at IS NULL AND next_refresh_at IS NOT NULL GROUP BY provider ORDER BY 2 DESC
+"""
+_ENDED: Final = "SELECT count(*) FROM account WHERE expires_at <= {now} AND next_refresh_at IS NOT NULL"
+_RECENT: Final = """
+SELECT coalesce(sum(CASE WHEN outcome = 'refreshed' THEN 1 ELSE 0 END), 0),
+ coalesce(sum(CASE WHEN outcome IN ('retry', 'rate_limited', 'reauthorize', 'misconfigured') THEN 1 ELSE 0 END), 0),
+ avg(CASE WHEN outcome = 'refreshed' THEN latency_ms END)
+FROM attempt WHERE opened_at >= {now} - 60
+"""
+_SOONEST: Final = (
+    "SELECT id, expires_at FROM account WHERE expires_at > {now} ORDER BY expires_at LIMIT :soonest"
+)
 
 
-def look(engine: Engine, *, soonest: int = 5) -> Fleet:
+def look(engine: Engine, *, soonest: int = 5, all_paused: bool = False) -> Fleet:
     """Look at the fleet once.
+
+    Args:
+        engine: the database.
+        soonest: how many of the tokens that end first are named.
+        all_paused: everything is paused: count the tokens that have ended.
 
     Raises:
         DatabaseUnreachable: it can't be looked at.
@@ -67,60 +116,33 @@ def look(engine: Engine, *, soonest: int = 5) -> Fleet:
     with reading(engine) as connection:
 
         def rows(sql: str, **parameters: object) -> list[tuple]:  # type: ignore[type-arg]
-            return [tuple(row) for row in connection.execute(text(sql), parameters)]
+            return [tuple(row) for row in connection.execute(text(sql.format(now=now)), parameters)]
 
-        overdue = rows(
-            f"SELECT count(*), min(next_refresh_at) FROM account WHERE next_refresh_at < {now} - :late",
-            late=OVERDUE_AFTER_S,
-        )[0]
-        recent = rows(
-            f"""
-            SELECT coalesce(sum(CASE WHEN outcome = 'refreshed' THEN 1 ELSE 0 END), 0),
-             coalesce(sum(CASE WHEN outcome IN ('retry', 'rate_limited', 'reauthorize', 'misconfigured') THEN 1 ELSE 0 END), 0),
-             avg(CASE WHEN outcome = 'refreshed' THEN latency_ms END)
-            FROM attempt WHERE opened_at >= {now} - 60
-            """
-        )[0]
+        aside = rows(_ASIDE, late=OVERDUE_AFTER_S)
+        held = {str(row[0]): int(row[3]) for row in aside}
+        behind: list[tuple[str, int]] = []
+        oldest: list[float] = []
+        for provider, count, first in rows(_OVERDUE, late=OVERDUE_AFTER_S):
+            late = int(count) - held.get(provider, 0)
+            if late <= 0:
+                continue
+            behind.append((str(provider), late))
+            if provider in held:  # the first of all may be one that is paused
+                oldest += [row[0] for row in rows(_OLDEST, late=OVERDUE_AFTER_S, provider=provider)]
+            else:
+                oldest.append(first)
+        recent = rows(_RECENT)[0]
         planned = rows("SELECT finished_at FROM duty WHERE name = 'plan'")
         return Fleet(
             now=database_now(connection),
-            groups=tuple(
-                Group(*row)
-                for row in rows(
-                    "SELECT provider, status, count(*) FROM account GROUP BY status, provider ORDER BY 1, 2"
-                )
-            ),
-            failing=tuple(
-                Failing(*row)
-                for row in rows(
-                    """
-                    SELECT provider, status, coalesce(reason, ''), count(*) FROM account
-                    WHERE status IN ('degraded', 'reauthorize', 'misconfigured')
-                    GROUP BY provider, status, reason ORDER BY 4 DESC LIMIT 20
-                    """
-                )
-            ),
-            overdue=int(overdue[0]),
-            oldest_due_at=overdue[1],
-            behind=tuple(
-                (str(row[0]), int(row[1]))
-                for row in rows(
-                    f"""
-                    SELECT provider, count(*) FROM account WHERE next_refresh_at < {now} - :late
-                    GROUP BY provider ORDER BY 2 DESC LIMIT 5
-                    """,
-                    late=OVERDUE_AFTER_S,
-                )
-            ),
-            soonest=tuple(
-                (str(row[0]), float(row[1]))
-                for row in rows(
-                    f"""
-                    SELECT id, expires_at FROM account WHERE expires_at > {now} ORDER BY expires_at LIMIT :soonest
-                    """,
-                    soonest=soonest,
-                )
-            ),
+            groups=tuple(Group(*row) for row in rows(_GROUPS)),
+            failing=tuple(Failing(*row) for row in rows(_FAILING)),
+            overdue=sum(count for _, count in behind),
+            oldest_due_at=min(oldest, default=None),
+            behind=tuple(sorted(behind, key=lambda one: -one[1])[:BEHIND_NAMED]),
+            aside=tuple(Aside(str(row[0]), int(row[1]), int(row[2])) for row in aside),
+            ended=int(rows(_ENDED)[0][0]) if all_paused else None,
+            soonest=tuple((str(row[0]), float(row[1])) for row in rows(_SOONEST, soonest=soonest)),
             refreshed_last_minute=int(recent[0]),
             failed_last_minute=int(recent[1]),
             latency_ms=recent[2],

@@ -31,6 +31,42 @@ class Staff:
     beats: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What is known of one budget at this moment. Durations in seconds; None: not the case."""
+
+    name: str
+    in_flight: int
+    #: The provider asked to be left alone for this long.
+    paused_s: float | None
+    #: It was found down; a probe goes out in this long.
+    breaker_open_s: float | None
+
+
+def look_at_budgets(redis: Redis, prefix: str, budgets: Sequence[str]) -> list[Spending]:
+    """Look at budgets, in one round trip; gives those that are in use or left alone.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    pipeline: Any = redis.pipeline(transaction=False)
+    pipeline.time()
+    for name in budgets:
+        pipeline.zcard(budget_key(prefix, name, "in_flight"))
+        pipeline.pttl(budget_key(prefix, name, "pause"))
+        pipeline.hmget(budget_key(prefix, name, "breaker"), "open", "until")
+    clock, *replies = pipeline.execute()
+    now_ms = clock[0] * 1000 + clock[1] / 1000
+    found = []
+    for name, in_flight, pause_ms, (opened, until_ms) in zip(
+        budgets, replies[::3], replies[1::3], replies[2::3], strict=True
+    ):
+        breaker_s = max(float(until_ms or 0) - now_ms, 0.0) / 1000 if opened else None
+        if in_flight or pause_ms > 0 or opened:
+            found.append(Spending(name, int(in_flight), pause_ms / 1000 if pause_ms > 0 else None, breaker_s))
+    return found
+
+
 def look_at_traffic(redis: Redis, prefix: str, *, queues: Sequence[str], budgets: Sequence[str]) -> Traffic:
     """Look once, in one round trip.
 
