@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".refreshd"), description="database, embedded Redis, keys and logs")
     redis_prefix: str = Field("refreshd:", min_length=1, description="of every key that refreshd writes")
     keys: SecretStr | None = Field(None, description="ID:BASE64, comma separated; the first one writes")
+    keys_file: Path | None = Field(
+        None, description="file with what REFRESHD_KEYS would hold, readable by its owner (and group) alone"
+    )
+    keys_command: SecretStr | None = Field(
+        None, description="command that prints what REFRESHD_KEYS would hold; run without a shell"
+    )
     publish_keys: SecretStr | None = Field(
         None,
         description="ID:BASE64, comma separated; seals access tokens in Redis for readers that have the same keys",
@@ -138,6 +144,8 @@ class Settings(BaseSettings):
         "database_url",
         "redis_url",
         "keys",
+        "keys_file",
+        "keys_command",
         "publish_keys",
         "message_keys",
         "claim_s",
@@ -228,6 +236,14 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _keys_have_one_source(self) -> Self:
+        sources = {"KEYS": self.keys, "KEYS_FILE": self.keys_file, "KEYS_COMMAND": self.keys_command}
+        given = [f"{_PREFIX}{name}" for name, value in sources.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are set: keys come from one of them, unset the others")
+        return self
+
+    @model_validator(mode="after")
     def _claim_outlives_call(self) -> Self:
         if self.claim_s is not None and self.claim_s < self.call_timeout_s + MIN_CLAIM_BEYOND_CALL_S:
             raise ValueError(
@@ -273,7 +289,7 @@ class Settings(BaseSettings):
         return self.data_dir / "redis.url"
 
     @property
-    def keys_file(self) -> Path:
+    def made_keys_file(self) -> Path:
         """Where `up` and `demo` keep the keys that they made."""
         return self.data_dir / "keys"
 

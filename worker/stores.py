@@ -26,8 +26,10 @@ from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.clock import Clock
 from worker.io.database import check_schema, database_now, make_engine, reading
 from worker.io.history import History
+from worker.io.key_source import keys_text, source_of
 from worker.io.outbox import Outbox
 from worker.io.pauses import Pauses
+from worker.io.private_file import write_private
 from worker.io.redis import connect
 from worker.io.schedule import Schedule
 from worker.io.vault import Vault
@@ -90,6 +92,12 @@ class Stores:
     @cached_property
     def cipher(self) -> Cipher:
         return load_cipher(self.settings)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether anything can be opened here. Whoever only looks at PostgreSQL needs no key."""
+        on_sqlite = self.settings.database.startswith("sqlite")
+        return on_sqlite or source_of(self.settings) is not None or self.settings.made_keys_file.exists()
 
     @cached_property
     def vault(self) -> Vault:
@@ -155,19 +163,23 @@ class Stores:
 
 
 def load_cipher(settings: Settings) -> Cipher:
-    """Give the keys: REFRESHD_KEYS, else the data folder's; made there for a SQLite that has none.
+    """Give the keys: those of the settings, else the data folder's; made there for a SQLite that has none.
 
     Raises:
         SettingsError: there is no key, or one that can't be read.
     """
-    if settings.keys is not None:
-        return Cipher(parse_keys(settings.keys.get_secret_value()))
+    text = keys_text(settings)
+    if text is not None:
+        return Cipher(parse_keys(text, source_of(settings) or ""))
     with suppress(FileNotFoundError):
-        return Cipher(parse_keys(settings.keys_file.read_text(encoding="utf-8")))
+        return Cipher(
+            parse_keys(settings.made_keys_file.read_text(encoding="utf-8"), str(settings.made_keys_file))
+        )
     if not settings.database.startswith("sqlite"):
         raise SettingsError(
             "REFRESHD_KEYS is not set: secrets are not stored unsealed. Make a key with `refreshd keys generate`, "
-            "set it for every worker and command, and keep a copy: without it every grant is lost"
+            "set it for every worker and command (or REFRESHD_KEYS_FILE, REFRESHD_KEYS_COMMAND), and keep a copy: "
+            "without it every grant is lost"
         )
     log.warning(
         "key_made", file=str(make_key(settings)), remedy="keep a copy: without it every grant is lost"
@@ -178,8 +190,11 @@ def load_cipher(settings: Settings) -> Cipher:
 def make_key(settings: Settings) -> Path:
     """Make a key in the data folder, readable by its owner alone. One that is there stays."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileExistsError):
-        descriptor = os.open(settings.keys_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(generate_key() + "\n")
-    return settings.keys_file
+    if not settings.made_keys_file.exists():
+        draft = settings.made_keys_file.with_suffix(f".{os.getpid()}")
+        write_private(draft, generate_key() + "\n")
+        # Whole or not there, and the first one wins: two processes that start together use the same key.
+        with suppress(FileExistsError):
+            os.link(draft, settings.made_keys_file)
+        draft.unlink()
+    return settings.made_keys_file

@@ -36,6 +36,8 @@ LONG_RUNNING: Final = tuple(name for name in (*OURS, *THEIRS) if name != "migrat
 SECRET: Final = re.compile(r"PASSWORD|KEYS|BASIC_AUTH|_URL")
 #: Settings that no worker needs from .env, and why.
 NOT_FOR_WORKERS: Final = {
+    "keys_file": "`make env` makes REFRESHD_KEYS; one source of keys is set",
+    "keys_command": "as keys_file",
     "data_dir": "set by the image",
     "redis_prefix": "Redis is refreshd's own here, and users.acl names the keys",
     "flower_port": "Flower's",

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -14,7 +15,7 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from models.callback_file import CallbackFileError, load_callback_file
-from models.presets import PresetError, load_providers
+from models.presets import PresetError, load_presets, load_providers
 from tests.accounts.conftest import KEY, NOW, Desk
 from tests.fuzz.mutation import Check, Target, mutated
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN
@@ -127,7 +128,9 @@ descriptions = st.tuples(
 @contextmanager
 def settings() -> Iterator[Check]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
-    with tempfile.TemporaryDirectory() as folder:
+    # The built-in providers take a second to read, each time.
+    built_in = mock.patch("models.presets.load_presets", cache(load_presets))
+    with tempfile.TemporaryDirectory() as folder, built_in:
         file = Path(folder, "file")
 
         def read(environment: Mapping[str, str], env_file: Path | None) -> str:

@@ -100,3 +100,33 @@ def test_rows_whose_key_is_missing_are_named_and_kept(engine: Engine) -> None:
     assert key_of(sealed(engine, "a")) == "new"
     (checked,) = check(engine, cipher(NEW))
     assert {bad.account for bad in checked.unreadable} == {"b"}
+
+
+def test_an_answer_that_is_kept_beside_the_row_counts_for_its_key_and_is_sealed_anew(engine: Engine) -> None:
+    """Whoever took a key out that only a kept answer needs would lose the grant in it."""
+    add(engine, "a", cipher(NEW))
+    kept = cipher(OLD).seal(Secret("{}"), account="a", field="stash")
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE account SET kept_sealed = :kept"), {"kept": kept})
+    assert sealed_with(engine) == {"new": 2, "old": 1}
+
+    list(rotate(engine, cipher(NEW, OLD)))
+
+    assert sealed_with(engine) == {"new": 3}
+
+
+def test_a_rotation_that_was_killed_between_two_batches_goes_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.io.rekey.BATCH", 2)
+    for number in range(5):
+        add(engine, f"a{number}", cipher(OLD))
+    both = cipher(NEW, OLD)
+    killed = rotate(engine, both)
+    next(killed)
+    next(killed)
+    del killed
+
+    assert sealed_with(engine) == {"new": 8, "old": 2}
+    assert sum(one.resealed for one in rotate(engine, both)) == 2
+    assert sealed_with(engine) == {"new": 10}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from sqlmodel import Session
 
 from models.account import Account
@@ -23,6 +24,9 @@ from worker.io.stash import Stash
 from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
 from worker.stores import Stores
+
+#: PostgreSQL's SQLSTATE.
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 QUEUES = ("urgent", "control", "refresh", "callback")
 #: Entries of the history that a diagnosis looks at.
@@ -132,7 +136,7 @@ def _offers(here: Stores) -> dict[str, Offer]:
 
 
 def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | None:
-    if sealed is None:
+    if sealed is None or not here.has_keys:
         return None
     try:
         Stash.read(here.cipher, account.id, sealed)
@@ -144,7 +148,7 @@ def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | No
 def _request_errors(here: Stores, account: Account, now: float) -> tuple[str | None, str | None]:
     """Build the request as a worker would: why a secret does not open, and why it can't be sent."""
     provider = here.providers.of(account)
-    if provider is None:
+    if provider is None or not here.has_keys:
         return None, None
     try:
         request = here.vault.request(account, provider)
@@ -165,4 +169,7 @@ def _read_only(here: Stores) -> str | None:
             connection.execute(text("UPDATE duty SET until = until WHERE name = 'plan'"))
     except DatabaseUnreachable as error:
         return str(error)
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+            raise  # a role that only reads says nothing of what workers can do
     return None

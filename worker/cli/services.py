@@ -28,7 +28,12 @@ AROUND_GRACE_S: Final = 5.0
 THREADS: Final = 8
 CALLBACK_PROCESSES: Final = 2
 
-_OFF_SECRETS: Final = ("REFRESHD_KEYS", "REFRESHD_DATABASE_URL")
+_OFF_SECRETS: Final = (
+    "REFRESHD_KEYS",
+    "REFRESHD_KEYS_FILE",
+    "REFRESHD_KEYS_COMMAND",
+    "REFRESHD_DATABASE_URL",
+)
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -24,12 +24,13 @@ from worker.io.database import database_now, reading, upgrade
 from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer
 from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
+from worker.io.key_source import source_of
 from worker.io.ports import LOOPBACK, is_free_port
 from worker.io.private_file import private_folder
 from worker.io.redis import connect, in_words
 from worker.monitor import LOGIN_FILE, made_login
 from worker.settings import Settings
-from worker.stores import Stores, make_key
+from worker.stores import Stores, load_cipher, make_key
 
 #: Hosts whose token URL may be http: this machine's own.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
@@ -132,18 +133,19 @@ class Stack:
 
     def find_keys(self) -> Step:
         """Read the keys; make one where there is none."""
-        if self.settings.keys is not None:
-            parse_keys(self.settings.keys.get_secret_value())
-            return Step("Keys", "REFRESHD_KEYS")
-        made = not self.settings.keys_file.exists()
+        source = source_of(self.settings)
+        if source is not None:
+            load_cipher(self.settings)
+            return Step("Keys", source)
+        made = not self.settings.made_keys_file.exists()
         text = make_key(self.settings).read_text(encoding="utf-8").strip()
         parse_keys(text)
         self._set(keys=SecretStr(text))
         if not made:
-            return Step("Keys", self.settings.keys_file.name)
+            return Step("Keys", self.settings.made_keys_file.name)
         return Step(
             "Keys",
-            f"{self.settings.keys_file.name} (made now, readable by you alone)",
+            f"{self.settings.made_keys_file.name} (made now, readable by you alone)",
             "Keep a copy of it: without it every stored grant is lost.",
         )
 

@@ -152,7 +152,13 @@ def look(engine: Engine, *, soonest: int = 5, all_paused: bool = False) -> Fleet
 
 def sealed_with(engine: Engine) -> dict[str, int]:
     """Count sealed values by the key that sealed them: one pass over the accounts."""
-    columns = ("client_secret_sealed", "access_token_sealed", "refresh_token_sealed", "custom_fields_sealed")
+    columns = (
+        "client_secret_sealed",
+        "access_token_sealed",
+        "refresh_token_sealed",
+        "custom_fields_sealed",
+        "kept_sealed",
+    )
     key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
     counts: dict[str, int] = {}
     with reading(engine) as connection:

@@ -1,0 +1,90 @@
+"""How long a rotation of all keys takes.
+
+    python -m benchmarks.rotate_keys [--rows 100000] [--database sqlite|postgresql]
+
+Accounts with four sealed values each: a client secret, two tokens of 40 and 1,000 characters, a custom field. Nothing else
+runs beside; workers may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine, insert
+
+from models.account import Account
+from models.token import Secret
+from tests.services import postgres_server
+from worker.io.cipher import Cipher, generate_key, parse_keys
+from worker.io.database import make_engine, upgrade, writing
+from worker.io.fleet import sealed_with
+from worker.io.rekey import BATCH, rotate
+
+DATABASES: Final = ("sqlite", "postgresql")
+#: What an account keeps sealed, and how many characters it has.
+LENGTHS: Final = {"client_secret": 40, "access_token": 1000, "refresh_token": 40, "custom_fields": 60}
+
+
+@contextmanager
+def engine_of(database: str, folder: Path) -> Iterator[Engine]:
+    if database == "sqlite":
+        url = f"sqlite:///{folder / 'refreshd.db'}"
+        upgrade(url)
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+        return
+    with postgres_server(folder, durable=True) as server:
+        url = server.create_database("bench")
+        upgrade(url)
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+
+
+def fill(engine: Engine, cipher: Cipher, rows: int) -> None:
+    secrets = {field: Secret("x" * length) for field, length in LENGTHS.items()}
+    for start in range(0, rows, BATCH):
+        batch = [
+            {
+                **Account(id=account, provider="acme").model_dump(),
+                **{
+                    f"{field}_sealed": cipher.seal(secret, account=account, field=field)
+                    for field, secret in secrets.items()
+                },
+            }
+            for account in (f"acct-{number:08}" for number in range(start, min(start + BATCH, rows)))
+        ]
+        with writing(engine) as connection:
+            connection.execute(insert(Account), batch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rotate_keys")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--database", choices=DATABASES, action="append", help="default: both")
+    asked = parser.parse_args()
+    old, new = generate_key("old"), generate_key("new")
+    for database in asked.database or DATABASES:
+        with tempfile.TemporaryDirectory() as folder, engine_of(database, Path(folder)) as engine:
+            fill(engine, Cipher(parse_keys(old)), asked.rows)
+            began, cpu = time.perf_counter(), time.process_time()
+            resealed = sum(one.resealed for one in rotate(engine, Cipher(parse_keys(f"{new},{old}"))))
+            took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+            if set(sealed_with(engine)) != {"new"}:
+                raise SystemExit(f"{database}: something is still sealed with the old key")
+        print(
+            f"{database}: {asked.rows:,} accounts, {resealed:,} values in {took_s:.1f} s "
+            f"({asked.rows / took_s:,.0f} accounts/s, {cpu_s:.1f} s CPU of this process)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Where the keys come from: a variable, a file, or what a command prints. One of the three."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from worker.errors import SettingsError
+from worker.settings import Settings
+
+#: A key service that takes longer is down. `REFRESHD_KEYS_COMMAND` runs once in each process, at its start.
+COMMAND_TIMEOUT_S: Final = 30
+#: No list of keys is longer, bytes.
+KEYS_MAX_BYTES: Final = 64 * 1024
+_COMPLAINT_MAX: Final = 300
+#: A run that long without a space or a path's dots may be a key or a token.
+_MAY_BE_SECRET: Final = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
+#: Nobody but its owner may change the file, and others may not read it; a group may, as `root:refreshd 0640` has it.
+_TOO_OPEN: Final = stat.S_IWGRP | stat.S_IWOTH | stat.S_IROTH
+
+
+def keys_text(settings: Settings) -> str | None:
+    """Give the keys as they are written, from the one source that is set; None where none is.
+
+    Raises:
+        SettingsError: the source gives none.
+    """
+    if settings.keys is not None:
+        return settings.keys.get_secret_value()
+    if settings.keys_file is not None:
+        return keys_of_file(settings.keys_file)
+    if settings.keys_command is not None:
+        return keys_of_command(settings.keys_command.get_secret_value())
+    return None
+
+
+def source_of(settings: Settings) -> str | None:
+    """Name the setting that the keys come from, None where they are the data folder's."""
+    for name in ("keys", "keys_file", "keys_command"):
+        if getattr(settings, name) is not None:
+            return f"REFRESHD_{name.upper()}"
+    return None
+
+
+def keys_of_file(path: Path) -> str:
+    """Read a file of keys.
+
+    On a file system that is mounted read-only the mode is not looked at: Docker's and Kubernetes' secrets are 0444
+    there, and who else can see them is decided by who is in the container.
+
+    Raises:
+        SettingsError: it can't be read, or others could read or change it.
+    """
+    where = f"REFRESHD_KEYS_FILE: {path}"
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(KEYS_MAX_BYTES + 1)
+        read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        raise SettingsError(f"{where} can't be read: {error.strerror}") from None
+    if mode & _TOO_OPEN and not read_only:
+        raise SettingsError(
+            f"{where} has mode {stat.S_IMODE(mode):04o}: others could read or change it; `chmod 600 {path}`, or 640 with "
+            "the service's own group"
+        )
+    return _decoded(content, where)
+
+
+def keys_of_command(command: str) -> str:
+    """Run a command and take what it prints. No shell reads it; what it prints is shown to nobody.
+
+    Raises:
+        SettingsError: it can't be run, fails, takes too long, or prints no text.
+    """
+    where = "REFRESHD_KEYS_COMMAND"
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise SettingsError(f"{where} can't be split into words: {str(error).lower()}") from None
+    if not words:
+        raise SettingsError(f"{where} names no command")
+    name = Path(words[0]).name
+    try:
+        ran = subprocess.run(  # noqa: S603  (the operator's own command, by the operator's own setting)
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise SettingsError(f"{where}: {name} did not end within {COMMAND_TIMEOUT_S} s") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{where}: {name} can't be run: {getattr(error, 'strerror', None) or 'not a command'}"
+        ) from None
+    if ran.returncode:
+        said = _without_secrets(ran.stderr.decode(errors="replace"), ran.stdout.decode(errors="replace"))
+        raise SettingsError(f"{where}: {name} ended with exit code {ran.returncode}{said}")
+    return _decoded(ran.stdout, f"{where}: what {name} printed")
+
+
+def _without_secrets(complaint: str, printed: str) -> str:
+    """Give the end of what a failed command said, without what may be a secret."""
+    for secret in sorted(printed.split(), key=len, reverse=True):
+        complaint = complaint.replace(secret, "[redacted]")
+    shown = _MAY_BE_SECRET.sub("[redacted]", " ".join(complaint.split()))
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in shown)
+    return f": {shown[-_COMPLAINT_MAX:]}" if shown else ""
+
+
+def _decoded(content: bytes, where: str) -> str:
+    if len(content) > KEYS_MAX_BYTES:
+        raise SettingsError(f"{where} is longer than {KEYS_MAX_BYTES:,} bytes: that is no list of keys")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"{where} is no text: ID:BASE64 is expected, several with commas or line breaks"
+        ) from None
