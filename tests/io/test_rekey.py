@@ -10,10 +10,13 @@ from sqlmodel import Session
 
 from models.account import Account
 from models.token import Secret
+from refreshd_reader.contract import Keys
 from worker.io.cipher import Cipher, generate_key, key_of, parse_keys
 from worker.io.database import make_engine, reading, writing
 from worker.io.fleet import sealed_with
+from worker.io.redis import connect
 from worker.io.rekey import check, rotate
+from worker.io.stash import waiting_by_key
 
 OLD, NEW, LOST = (generate_key(name) for name in ("old", "new", "lost"))
 
@@ -130,3 +133,13 @@ def test_a_rotation_that_was_killed_between_two_batches_goes_on(
     assert sealed_with(engine) == {"new": 8, "old": 2}
     assert sum(one.resealed for one in rotate(engine, both)) == 2
     assert sealed_with(engine) == {"new": 10}
+
+
+def test_answers_that_wait_in_redis_are_counted_by_key(redis_url: str) -> None:
+    with connect(redis_url) as redis:
+        keys = Keys("own[1]:")
+        redis.set(keys.stash("a"), cipher(OLD).seal(Secret("{}"), account="a", field="stash"))
+        redis.set(keys.stash("b"), cipher(NEW).seal(Secret("{}"), account="b", field="stash"))
+        redis.set(Keys("other:").stash("c"), "v1.lost.x")
+
+        assert waiting_by_key(redis, keys) == {"new": 1, "old": 1}

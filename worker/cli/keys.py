@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.audit import Act, Action
 from worker.cli.accounts_desk import open_stores
 from worker.cli.output import err, out, print_json, stores
-from worker.errors import UsageError
+from worker.errors import SettingsError, UsageError
 from worker.io.cipher import generate_key, parse_keys
 from worker.io.fleet import sealed_with
 from worker.io.rekey import Pass, Unreadable, accounts, check, rotate
+from worker.io.stash import waiting_by_key
 
 keys_app = typer.Typer(
     help="The keys that seal secrets at rest (REFRESHD_KEYS; the first one writes).", no_args_is_help=True
@@ -86,8 +88,21 @@ def rotate_keys(as_json: Json = False) -> None:
 
 @keys_app.command("check")
 def check_keys(as_json: Json = False) -> None:
-    """Open every sealed value, change none, and name the accounts that do not open."""
+    """Open every sealed value, change none, and name the accounts that do not open. Answers that wait in Redis count."""
     here = stores()
+    try:
+        waiting = waiting_by_key(here.redis, here.keys)
+    except (RedisError, OSError, SettingsError) as error:
+        waiting = {}
+        err.print(f"answers that wait in Redis were not looked at: {error}", style="yellow", markup=False)
+    for key in waiting:
+        if key != here.cipher.writing_key:
+            err.print(
+                f"{waiting[key]:,} answers wait in Redis for the database, sealed with key {key!r}: it is needed until "
+                "workers have stored them",
+                style="yellow",
+                markup=False,
+            )
     _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
 
 

@@ -7,16 +7,19 @@ refresh token in the database may be spent.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import redis
 from redis.asyncio import Redis
 
 from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
 from worker.errors import SealBroken
-from worker.io.cipher import Cipher
+from worker.io.cipher import Cipher, key_of
 from worker.io.redis import run
 
 _FIELD: Final = "stash"
@@ -82,6 +85,21 @@ class Stash:
         for account in accounts:
             pipeline.delete(self._keys.stash(account))
         await run(pipeline)
+
+
+def waiting_by_key(redis: redis.Redis, keys: Keys) -> dict[str, int]:
+    """Count the answers that wait, by the id of the key that sealed each: a pass over every name in Redis.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", keys.prefix) + "stash:*"
+    counts: Counter[str] = Counter()
+    for name in redis.scan_iter(match=pattern, count=1000):
+        sealed: Any = redis.get(name)
+        if sealed is not None:
+            counts[key_of(sealed) or "?"] += 1
+    return dict(sorted(counts.items()))
 
 
 def _to_json(tokens: TokenSet) -> dict[str, Any]:
