@@ -16,6 +16,8 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from celery.signals import (
     celeryd_after_setup,
     setup_logging,
+    task_postrun,
+    task_prerun,
     worker_process_init,
     worker_process_shutdown,
     worker_ready,
@@ -27,7 +29,7 @@ from worker.announcing import announce_callbacks, stop_announcing, withdraw_call
 from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
 from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
-from worker.events import configure_logging, log, log_celery
+from worker.events import configure_logging, correlate, log, log_celery
 from worker.exposition import begin_to_send, prepare_pool, serve_metrics, stop_sending
 from worker.intake import CheckedTask, signer_of_this_process
 from worker.io.broker import (
@@ -135,6 +137,18 @@ def _log_as_refreshd_does(loglevel: int, **_: Any) -> None:
     """Keep refreshd's own lines at INFO whatever Celery is asked for: an attempt's line is its only story."""
     configure_logging("DEBUG" if loglevel <= logging.DEBUG else "INFO")
     log_celery(loglevel)
+
+
+@task_prerun.connect
+def _say_which_task(task_id: str, task: Any, **_: Any) -> None:
+    """Every line of a task carries its id, and the id of the plan that it came from: one grep tells a group's story."""
+    root = task.request.root_id
+    correlate(task_id=task_id, plan_id=root if root != task_id else None)
+
+
+@task_postrun.connect
+def _say_no_more(**_: Any) -> None:
+    correlate()
 
 
 @celeryd_after_setup.connect

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 import structlog
 
-from models.token import Secret
+from worker.redaction import IDENTIFIERS, NUMBERS, SHORTEST, is_secret, redacted
 
 
 class EventType(StrEnum):
@@ -30,18 +29,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("refreshd")
 #: Celery's loggers that say a line for each message received and each task done; our own lines tell more.
 _TASK_BY_TASK = ("celery.worker.strategy", "celery.app.trace")
 
-_SECRET_NAMES = ("token", "secret", "password", "authorization", "assertion", "private_key", "api_key")
-_NOT_SECRET = ("token_url", "token_type", "secret_fp", "refresh_fp", "received_fp")
-
 
 def configure_logging(level: str = "INFO") -> None:
     """Log to stderr: readable on a terminal, one JSON object a line otherwise."""
     structlog.configure(
-        processors=[*_noting(), redact, _renderer()],
+        processors=[*_noting(), *_showing()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=_to_stderr,
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    if not root.handlers:  # else what libraries warn of would reach stderr as it is
+        root.addHandler(_handler())
 
 
 def _to_stderr(*_: Any) -> structlog.PrintLogger:
@@ -51,24 +50,34 @@ def _to_stderr(*_: Any) -> structlog.PrintLogger:
 
 def log_celery(level: int) -> None:
     """Show what Celery itself says, in the same form, from `level` on (`--loglevel`)."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_noting(),
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                redact,
-                _renderer(),
-            ],
-        )
-    )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [_handler()]
     root.setLevel(level)
     if level > logging.DEBUG:
         for name in _TASK_BY_TASK:
             logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+class _Stderr(logging.Handler):
+    """Looks the stream up for each record, as our own lines do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001  (logging's own rule: what can't be logged ends nothing)
+            self.handleError(record)
+
+
+def _handler() -> logging.Handler:
+    """Give the handler by which records of the standard library take the same way as our own lines."""
+    handler = _Stderr()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_noting(), structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_showing()],
+        )
+    )
+    return handler
 
 
 def _noting() -> list[structlog.typing.Processor]:
@@ -79,21 +88,32 @@ def _noting() -> list[structlog.typing.Processor]:
     ]
 
 
+def _showing() -> list[structlog.typing.Processor]:
+    """Exceptions become text first, so that the net holds for them too."""
+    return [structlog.processors.format_exc_info, redact, _renderer()]
+
+
 def _renderer() -> structlog.typing.Processor:
     if sys.stderr.isatty():
-        return structlog.dev.ConsoleRenderer()
+        # Not rich's tracebacks: they show local variables.
+        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     return structlog.processors.JSONRenderer(default=str)
 
 
 def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Hide what is named like a secret: a second net below `Secret`, which hides itself."""
+    """Mask what is named or looks like a secret: a second net below `Secret`, which hides itself."""
     for name, value in event.items():
-        if isinstance(value, Secret) or _is_secret(name):
-            event[name] = "**********"
+        # What nearly every value is, without another call: each refresh writes a line.
+        kind = type(value)
+        if value is None or name in IDENTIFIERS or (kind in NUMBERS and not is_secret(name)):
+            continue
+        if kind is str and len(value) < SHORTEST and not is_secret(name):
+            continue
+        event[name] = redacted(name, value)
     return event
 
 
-@lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
-    lowered = name.lower()
-    return lowered not in _NOT_SECRET and any(word in lowered for word in _SECRET_NAMES)
+def correlate(**facts: str | None) -> None:
+    """Have every line of this thread, and of what it starts, carry these facts, and no others."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**{name: fact for name, fact in facts.items() if fact})

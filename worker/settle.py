@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,6 +33,8 @@ from worker.policy.due import due, session_policy, token_times
 DATABASE_RETRY_S: Final = 1.0
 #: While a process ends it looks this often whether what it holds is safe.
 DRAIN_LOOK_S: Final = 0.2
+#: So many tasks are named in a line about the answers of many.
+TASKS_NAMED_MAX: Final = 20
 #: One commit takes no more than this many answers: it stays short, and the first of them are not kept waiting.
 BATCH_MAX: Final = 500
 
@@ -117,7 +120,7 @@ class Settler:
 
     def _wake(self) -> None:
         if self._committer is None or self._committer.done():
-            self._committer = asyncio.create_task(self._commit_all())
+            self._committer = asyncio.create_task(self._commit_all(), context=Context())  # of no group alone
 
     async def _commit_all(self) -> None:
         while self._waiting or self._published or self._unpublished or self._dropped:
@@ -189,7 +192,9 @@ class Settler:
         except (RedisError, OSError) as error:
             # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
             self._unpublished += [publication.account for publication in publications]
-            log.warning("not_published", accounts=len(publications), error=str(error))
+            log.warning(
+                "not_published", accounts=len(publications), error=str(error), task_ids=_task_ids(kept)
+            )
         await self._leases.release([waiting.settling.closing.account.id for waiting in batch])
         for waiting, result in zip(batch, stored, strict=True):
             if not waiting.done.done():
@@ -234,7 +239,11 @@ class Settler:
             if not waiting.stashed and (answer := waiting.settling.closing.sealed_answer) is not None
         }
         log.error(
-            "answers_wait_for_the_database", answers=len(self._waiting), stashing=len(fresh), error=str(error)
+            "answers_wait_for_the_database",
+            answers=len(self._waiting),
+            stashing=len(fresh),
+            error=str(error),
+            task_ids=_task_ids(self._waiting),
         )
         try:
             await self._stash.put(fresh)
@@ -245,3 +254,9 @@ class Settler:
             waiting.stashed = waiting.stashed or waiting.settling.closing.account.id in fresh
             if waiting.stashed and not waiting.done.done():
                 waiting.done.set_result(None)
+
+
+def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
+    """Name the tasks whose answers these are; not more than a line can hold."""
+    found = dict.fromkeys(one.settling.closing.attempt.task_id or "" for one in waiting)
+    return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from typing import Final
 
 from redis.asyncio import Redis
@@ -149,7 +150,7 @@ class Budgets:
         """Note the end of a call; Redis is told of many at once, a moment later."""
         self._ended.setdefault(provider, []).append(attempt)
         if self._teller is None or self._teller.done():
-            self._teller = asyncio.create_task(self._tell())
+            self._teller = asyncio.create_task(self._tell(), context=Context())
 
     async def _tell(self) -> None:
         await asyncio.sleep(_TELL_AFTER_S)

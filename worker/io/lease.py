@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 from typing import Final
 
 from redis.asyncio import Redis
@@ -63,7 +64,7 @@ class Leases:
                 self._held[account] = token
                 taken[account] = reply[0]
         if taken and (self._renewer is None or self._renewer.done()):
-            self._renewer = asyncio.create_task(self._keep_renewing())
+            self._renewer = asyncio.create_task(self._keep_renewing(), context=Context())
         return taken
 
     def hand_over(self, account: str) -> tuple[str, str]:
