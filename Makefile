@@ -8,6 +8,8 @@ BIN := .venv/bin
 RUNTIME = @GOAL=$@ PYTHON="$(PYTHON)" sh deploy/venv.sh requirements.lock
 DEV = @GOAL=$@ PYTHON="$(PYTHON)" sh deploy/venv.sh requirements-dev.lock
 
+PICTURES := docs/images
+
 # Resolves the lock files; nothing but `make lock` needs it.
 UV_VERSION := 0.13.9
 # Keeps every pin that still fits; `make lock UPGRADE=--upgrade` takes the newest of everything.
@@ -79,6 +81,11 @@ chaos:  ## An hour of kills, outages and faults at random; a report of what was 
 fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 for less
 	$(DEV)
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
+
+.PHONY: screenshots
+screenshots:  ## Take the docs' pictures of Flower anew, in headless Chromium; PICTURES=FOLDER puts them elsewhere
+	$(DEV)
+	$(BIN)/python -m tests.screenshots $(PICTURES)
 
 .PHONY: env
 env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays

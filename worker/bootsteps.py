@@ -29,7 +29,8 @@ def dispatch_with(app: Celery) -> Dispatch:
         try:
             app.send_task(
                 "refreshd.refresh",
-                kwargs={"accounts": [list(pair) for pair in accounts], "reason": trigger.value},
+                # The reason first: what is shown of a large group is cut short.
+                kwargs={"reason": trigger.value, "accounts": [list(pair) for pair in accounts]},
                 queue=planned if trigger is Trigger.PLANNED or callback else URGENT,
                 expires=MESSAGE_EXPIRES_S,
             )

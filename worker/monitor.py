@@ -17,12 +17,13 @@ import click
 from celery.signals import import_modules
 
 from worker.io.private_file import read_or_make
+from worker.monitor_words import in_words
 from worker.settings import Settings
 
 #: In the data folder: the login that was made because nobody chose one.
 LOGIN_FILE: Final = "flower.login"
 #: Which accounts, how each one ended and why, without opening every task.
-COLUMNS: Final = "name,state,kwargs,result,exception,received,runtime,worker"
+COLUMNS: Final = "name,state,kwargs,result,runtime,received,worker"
 
 
 def made_login(data_dir: Path) -> str:
@@ -53,16 +54,20 @@ def watch_safely(settings: Settings) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
-    # Flower sends this signal when its options are read and before it listens.
-    def ask_for_a_login(**_: Any) -> None:
-        require_login(settings.data_dir)
+    from tornado.options import options  # Flower's; elsewhere it would cost every process a web server
 
-    import_modules.connect(ask_for_a_login, weak=False)
+    # Flower sends this signal when its options are read and before it listens.
+    def before_it_listens(**_: Any) -> None:
+        require_login(settings.data_dir)
+        if options.format_task is None:
+            options.format_task = in_words
+
+    import_modules.connect(before_it_listens, weak=False)
 
 
 def require_login(data_dir: Path) -> None:
     """Make a login where neither a password nor OAuth is asked for."""
-    from tornado.options import options  # Flower's; elsewhere it would cost every process a web server
+    from tornado.options import options
 
     if options.auth or any(options.basic_auth or ()):
         return

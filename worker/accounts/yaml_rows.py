@@ -126,7 +126,8 @@ class _Value:
             return None
         tag: str | None = getattr(event, "tag", None)
         if tag not in _TAGS:
-            self._note(f"the tag {str(tag)[:60]!r} is not understood")
+            # It is not shown: it may be a secret that begins with ! and has no quotes.
+            self._note("a value begins with a tag (!), which is not understood: put it into quotes")
         match event:
             case yaml.AliasEvent():
                 return self._aliased(event.anchor or "")
@@ -186,7 +187,9 @@ class _Value:
     def _aliased(self, anchor: str) -> object:
         value, count = self._events.anchored.get(anchor, (None, 0))
         if not count:
-            self._note(f"{anchor[:60]!r} is not anchored before, or refers to itself")
+            self._note(
+                "an alias (*) of what is not anchored before, or refers to itself: a value that begins so needs quotes"
+            )
         self._count += count
         if self._count > _VALUES_MAX:
             self._note(f"holds more than {_VALUES_MAX:,} values")

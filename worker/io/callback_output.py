@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator
 from typing import Final
-from urllib.parse import quote, quote_plus
+
+from worker.io.spellings import base64_of, longest_first, masked
 
 #: So much of an output is kept in the history, characters: half of it from the beginning, half from the end.
 KEPT: Final = 16_384
 #: So much of it is held until it is redacted, bytes, from the beginning and from the end: room for long secrets.
 HELD: Final = 128 * 1024
-#: Shorter values are words ("eu", "true"): masking them would garble a text and hide nothing.
-SHORTEST: Final = 5
-_MASK: Final = "[redacted]"
 
 
 class Captured:
@@ -55,36 +50,15 @@ class OutputRedaction:
 
     def __init__(self, secrets: list[str], *, pairs: list[tuple[str, str]] | None = None) -> None:
         """Take the secrets, and (name, secret) pairs that may be sent as HTTP Basic."""
-        forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
-        forms |= {_base64(f"{name}:{secret}") for name, secret in pairs or [] if secret}
-        self._forms = sorted(forms, key=len, reverse=True)
+        basic = {base64_of(f"{name}:{secret}") for name, secret in pairs or [] if secret}
+        self._forms = sorted({*longest_first(secrets), *basic}, key=len, reverse=True)
 
     @property
     def longest(self) -> int:
         return len(self._forms[0]) if self._forms else 0
 
     def text(self, words: str) -> str:
-        for form in self._forms:
-            words = words.replace(form, _MASK)
-        return words
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """Give a secret as it is, and as URLs, JSON, reprs and base64 write it; of a longer text, each of its lines."""
-    yield secret
-    yield quote(secret, safe="", errors="replace")
-    yield quote_plus(secret, errors="replace")
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield repr(secret)[1:-1]
-    yield _base64(secret)
-    lines = [line.strip() for line in secret.splitlines()]
-    if len(lines) > 1:
-        yield from (line for line in lines if len(line) >= SHORTEST and not line.startswith("-----"))
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode(errors="replace")).decode()
+        return masked(words, self._forms)
 
 
 def _text(raw: bytes | bytearray) -> str:

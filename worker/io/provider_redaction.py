@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from models.refresh_request import RefreshRequest
 from models.token import Secret
+from worker.io.spellings import longest_first, masked
 
-_MASK: Final = "[redacted]"
-#: Shorter values are words ("eu", "true"): masking them would garble a message and hide nothing.
-_SHORTEST: Final = 5
 #: Deeper nesting is no error message.
 _DEEPEST: Final = 8
 _TOKEN_FIELDS: Final = frozenset({"access_token", "refresh_token", "id_token", "client_secret"})
 
 
-@dataclass(frozen=True, slots=True)
 class Redaction:
-    """The texts of one request that must not come back out of its answer."""
+    """The texts of one request that must not come back out of its answer, in whatever spelling."""
 
-    secrets: tuple[str, ...]
+    def __init__(self, request: RefreshRequest) -> None:
+        self._request = request
 
     @classmethod
     def of(cls, request: RefreshRequest) -> Redaction:
+        return cls(request)
+
+    @cached_property
+    def _forms(self) -> list[str]:
+        """What to look for; worked out where there is a text to look through, and most answers have none."""
+        request = self._request
         candidates: list[Secret | None] = [
             request.access_token,
             request.refresh_token,
             request.client_secret,
             *request.custom_fields.values(),
         ]
-        texts = {secret.reveal() for secret in candidates if secret}
-        return cls(tuple(sorted((text for text in texts if len(text) >= _SHORTEST), key=len, reverse=True)))
+        return longest_first({secret.reveal() for secret in candidates if secret})
 
     def text(self, words: str) -> str:
-        for secret in self.secrets:
-            words = words.replace(secret, _MASK)
-        return words
+        return masked(words, self._forms)
 
     def fields(self, fields: Mapping[str, object]) -> dict[str, object]:
         """Give the fields without tokens, and without this request's secrets in any text."""

@@ -1,0 +1,202 @@
+"""No secret is kept in clear or shown anywhere, but the access token that is published for connectors."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+from celery import Celery
+from sqlalchemy import LargeBinary, MetaData, String
+
+from tests.acceptance.waiting import wait_until
+from tests.leaks.commands import run
+from tests.leaks.conftest import Place
+from tests.leaks.markers import Leak, Markers
+from tests.leaks.places import flower_answers, redis_keys, table_columns
+from worker.io.database import make_engine
+from worker.io.redis import connect
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+    # The fleet's start counts to the first test.
+    pytest.mark.timeout(600),
+]
+
+
+def none(found: str) -> None:
+    """Fail with every leak: pytest would show the first few."""
+    if found:
+        pytest.fail(found, pytrace=False)
+
+
+def leaks(place: Place, found: Iterable[tuple[str, str]]) -> str:
+    """Give each leak as a line: pytest shows a list's beginning, and a text as it is."""
+    return "\n".join(
+        sorted({str(leak) for where, content in found for leak in place.markers.find(where, content)})
+    )
+
+
+def test_redis_holds_none_but_the_published_access_tokens(place: Place) -> None:
+    found: list[Leak] = []
+    published = 0
+    for where, content in redis_keys(place.redis_url):
+        here = place.markers.find(where, content)
+        if where.startswith("Redis hash refreshd:token:"):
+            published += any(leak.marker.startswith("published_") for leak in here)
+            here = [leak for leak in here if not leak.marker.startswith("published_")]
+        found += here
+    none("\n".join(sorted({str(leak) for leak in found})))
+    assert published >= 5, "the search finds what is there"
+
+
+def test_no_column_of_any_table_holds_one(place: Place) -> None:
+    none(leaks(place, table_columns(place.engine)))
+
+
+def test_no_process_logs_one(place: Place) -> None:
+    logs = [(path.name, path.read_text(errors="replace")) for path in place.fleet.folder.glob("*.log")]
+    assert {name for name, said in logs if said} >= {"worker.log", "callback.log", "beat.log", "flower.log"}
+    none(leaks(place, logs))
+
+
+def test_no_page_and_no_answer_of_flower_s_holds_one(place: Place) -> None:
+    with place.pages() as pages:
+        found = dict(flower_answers(pages))
+    assert any("Configuration options" in page for page in found.values()), "workers were inspected"
+    assert any("FAILURE" in page for page in found.values())
+    none(leaks(place, found.items()))
+
+
+def test_no_import_says_one(place: Place) -> None:
+    codes = {
+        words.rpartition("/")[2]: said.splitlines()[0]
+        for words, said in place.said.items()
+        if "import" in words
+    }
+    assert codes["accounts.jsonl"] == "exit code 0"
+    assert {codes[name] for name in codes if name.startswith("bad")} <= {"exit code 1", "exit code 2"}
+    none(leaks(place, place.said.items()))
+
+
+def test_no_command_shows_one(place: Place) -> None:
+    said = run(place.fleet.environment, everyday_commands(place))
+    assert "exit code 0" in said["-v accounts list"]
+    none(leaks(place, said.items()))
+
+
+def everyday_commands(place: Place) -> list[tuple[str, ...]]:
+    some = ("ok", "echo", "page", "raises-told")
+    both = [
+        *[("explain", account) for account in some],
+        *[("accounts", "list"), ("accounts", "show", "jwt"), ("accounts", "show", "wm")],
+        *[("status",), ("doctor",), ("keys", "list"), ("callbacks", "list"), ("token", "ok")],
+        ("refresh", "ok", "echo", "refused", "tells", "--force", "--wait", "--timeout", "60"),
+        ("callbacks", "test", "tells", "--account", "tells"),
+    ]
+    return [
+        *[("-v", *words, *flags) for words in both for flags in ((), ("--json",))],
+        *[("history", account, "--json") for account in place.accounts],
+        *[("history", account) for account in some],
+        ("callbacks", "test", "raises-told", "--account", "raises-told"),
+        ("accounts", "edit", "ok", "session_timeout_s=60"),
+        ("accounts", "export"),
+        ("accounts", "export", "--format", "csv"),
+        ("providers", "show", "google"),
+    ]
+
+
+@pytest.mark.parametrize("words", [["report"], ["inspect", "conf"]])
+def test_celery_s_own_commands_show_none(place: Place, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker.app", *words],
+        env=place.fleet.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout
+    none(leaks(place, [(" ".join(words), done.stdout + done.stderr)]))
+
+
+SPELT: Final[dict[str, Callable[[str], str]]] = {
+    "as it is": lambda secret: secret,
+    "in a URL": lambda secret: quote(secret, safe=""),
+    "in JSON": lambda secret: json.dumps({"a": json.dumps(secret)}),
+    "in base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "in base64 of more": lambda secret: base64.b64encode(f"client:{secret}@host".encode()).decode(),
+    "in base64 of URLs": lambda secret: base64.urlsafe_b64encode(f"??{secret}>>".encode()).decode(),
+    "in base64, in lines": lambda secret: base64.encodebytes(f"{'x' * 50}{secret}".encode()).decode(),
+    "in hex": lambda secret: secret.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELT)
+def test_the_search_finds_each_spelling(spelling: str) -> None:
+    markers = Markers()
+    secret = markers.text("planted")
+    assert markers.find("here", f"before {SPELT[spelling](secret)} after")
+    assert not markers.find("here", f"before {SPELT[spelling]('another secret that is long enough')} after")
+
+
+def test_the_search_finds_what_redis_holds_in_each_of_its_types(redis_url: str) -> None:
+    markers, client = Markers(), connect(redis_url)
+    client.set("string", markers.text("string"))
+    client.hset("hash", mapping={"field": markers.text("hash"), markers.text("hash_field"): "x"})
+    client.rpush("list", "x", markers.text("list"))
+    client.sadd("set", markers.text("set"))
+    client.zadd("zset", {markers.text("zset"): 1})
+    client.xadd("stream", {"field": markers.text("stream")})
+    client.set(markers.word("key"), "x")
+    client.close()
+    found = {leak.marker for where, content in redis_keys(redis_url) for leak in markers.find(where, content)}
+    assert found == set(markers.words.values())
+
+
+def test_the_search_finds_what_stands_in_any_table(sqlite_url: str) -> None:
+    markers, engine = Markers(), make_engine(sqlite_url)
+    metadata = MetaData()
+    metadata.reflect(engine)
+    numbers = count(1)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        for table in metadata.sorted_tables:
+            for column in table.columns:
+                if isinstance(column.type, String | LargeBinary):
+                    values: dict[str, object] = {
+                        one.name: next(numbers) for one in table.columns if not one.nullable
+                    }
+                    values[column.name] = markers.word(f"{table.name}_{column.name}")
+                    marks = ", ".join("?" for _ in values)
+                    statement = f'INSERT INTO "{table.name}" ({", ".join(values)}) VALUES ({marks})'  # noqa: S608
+                    connection.exec_driver_sql(statement, tuple(values.values()))
+    found = {leak.marker for where, content in table_columns(engine) for leak in markers.find(where, content)}
+    engine.dispose()
+    assert len(found) > 20
+    assert found == set(markers.words.values())
+
+
+def test_the_search_finds_what_flower_shows_and_what_a_process_logs(place: Place) -> None:
+    planted = Markers()
+    account = planted.word("argument")
+    broker = Celery("planted", broker=place.redis_url, set_as_current=False)
+    broker.send_task(
+        "refreshd.refresh", kwargs={"accounts": [[account, 1]], "reason": "because"}, queue="refresh"
+    )
+    broker.close()
+    with place.pages() as pages:
+        wait_until(lambda: account in pages.get("/api/tasks").text, "Flower has seen the task")
+        found = [leak for where, content in flower_answers(pages) for leak in planted.find(where, content)]
+    assert {re.sub(r"[0-9a-f-]{36}", "ID", leak.where) for leak in found} >= {
+        *("Flower /api/tasks", "Flower /task/ID", "Flower /api/task/info/ID"),
+    }
+    wait_until(
+        lambda: bool(planted.find("log", place.fleet.members["worker"].said)), "a worker logs it at DEBUG"
+    )

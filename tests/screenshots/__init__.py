@@ -1,0 +1,1 @@
+"""Pictures of Flower for the docs: `make screenshots`."""

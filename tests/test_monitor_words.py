@@ -1,0 +1,47 @@
+"""A refresh in Flower is told in words, however much of it Celery sent."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from celery.utils.saferepr import saferepr
+
+from worker.monitor_words import in_words
+
+ONE = {"outcome": "misconfigured", "reason": "invalid_client", "generation": 3}
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"refreshed": 2, "accounts": {}}, "2 refreshed"),
+        ({"not_sent": 1, "accounts": {"a": {"outcome": "not_sent", "reason": "x"}}}, "1 not sent (a: x)"),
+        ({"refreshed": 49, "misconfigured": 1, "accounts": {"a": ONE}},
+         "49 refreshed; 1 misconfigured (a: invalid_client)"),
+    ],
+)  # fmt: skip
+def test_a_result_says_what_came_of_it(result: object, words: str) -> None:
+    task = SimpleNamespace(name="refreshd.refresh", kwargs="{}", result=repr(result))
+    assert in_words(task).result == words
+
+
+def test_a_large_group_is_told_as_far_as_it_goes() -> None:
+    accounts = [[f"account-{number}", number] for number in range(500)]
+    sent = saferepr({"reason": "planned", "accounts": accounts}, 1024)
+    task = SimpleNamespace(name="refreshd.refresh", kwargs=sent, result=None)
+    assert in_words(task).kwargs.startswith("planned: account-0, account-1, ")
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{'accounts': [['a', 1...", "1", "{'accounts': {'a': 1}}", "[[" * 5000]
+)
+def test_what_is_none_of_ours_stays_as_it_is(text: str | None) -> None:
+    task = SimpleNamespace(name="refreshd.refresh", kwargs=text, result=text)
+    shown = in_words(task)
+    assert (shown.kwargs, shown.result) == (text, text)
+
+
+def test_other_tasks_stay_as_they_are() -> None:
+    task = SimpleNamespace(name="refreshd.plan", kwargs="{'accounts': [['a', 1]]}", result="{'planned': 1}")
+    assert in_words(task).kwargs == "{'accounts': [['a', 1]]}"

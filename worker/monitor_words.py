@@ -1,0 +1,61 @@
+"""A refresh in Flower's list and on its page: arguments and result in words instead of Python's."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: So many accounts are named; the page of the task would be all names.
+NAMED_MAX: Final = 20
+_GOOD: Final = frozenset({"refreshed"})
+
+
+def in_words(task: Any) -> Any:
+    """Give a task as Flower shows it. What can't be read, because Celery cut it short, stays as it is.
+
+    The API (`/api/tasks`) has the arguments and the result as they were sent.
+    """
+    if task.name == "refreshd.refresh":
+        task.kwargs = _asked(_literal(task.kwargs)) or task.kwargs
+        task.result = _came_of_it(_literal(task.result)) or task.result
+    return task
+
+
+def _asked(arguments: object) -> str | None:
+    match arguments:
+        case {"accounts": list(accounts), **others}:
+            names = [str(one[0]) for one in accounts if isinstance(one, list) and one]
+            return f"{others.get('reason', 'planned')}: {_named(names, len(accounts))}"
+    return None
+
+
+def _came_of_it(result: object) -> str | None:
+    match result:
+        case {"accounts": dict(accounts), **counts} if all(
+            isinstance(one, Mapping) for one in accounts.values()
+        ):
+            return "; ".join(_counted(str(outcome), number, accounts) for outcome, number in counts.items())
+    return None
+
+
+def _counted(outcome: str, number: object, accounts: Mapping[str, Mapping[str, object]]) -> str:
+    words = f"{number} {outcome.replace('_', ' ')}"
+    told = [
+        f"{account}: {one.get('reason')}"
+        for account, one in accounts.items()
+        if one.get("outcome") == outcome
+    ]
+    return words if outcome in _GOOD or not told else f"{words} ({_named(told, len(told))})"
+
+
+def _named(names: list[str], number: int) -> str:
+    more = number - min(len(names), NAMED_MAX)
+    return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def _literal(text: object) -> object:
+    try:
+        return ast.literal_eval(str(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
