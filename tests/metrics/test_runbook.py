@@ -17,6 +17,7 @@ from models.presets import load_providers
 from tests.metrics.test_monitoring import ROOT, RUNBOOK, alerts
 from worker.cli import app
 from worker.policy.verdict_table import TABLE
+from worker.policy.verdict_words import _OWN, words_of
 
 #: Where reasons are made: what decides, and the path of a refresh.
 SOURCES: Final = (
@@ -64,6 +65,7 @@ def reasons() -> dict[str, str]:
     found = {word: where for word, where in constants().items() if word not in NO_REASONS}
     found |= dict.fromkeys(BESIDE, "worker/policy/verdict.py")
     found |= {row.reason: "worker/policy/verdict_table.py" for row in TABLE}
+    found |= {str(word): "worker/policy/verdict_words.py" for word in _OWN}
     found |= {shortage.value: "models/budget.py" for shortage in Shortage}
     for provider in load_providers(None).values():
         found |= {rule.reason: f"preset {provider.name}" for rule in provider.error_rules}
@@ -73,6 +75,15 @@ def reasons() -> dict[str, str]:
 def test_every_reason_has_an_entry() -> None:
     entries = {row[0] for row in ROW.findall(RUNBOOK)}
     assert {word: where for word, where in reasons().items() if word not in entries} == {}
+
+
+def test_every_reason_of_an_outcome_can_be_said_in_words() -> None:
+    """Reasons of a plan, and of a due time, are explained where they are shown."""
+    elsewhere = ("worker/plan.py", "worker/policy/due.py")
+    bare = [
+        word for word, where in reasons().items() if where not in elsewhere and words_of(word) == f"{word}."
+    ]
+    assert bare == []
 
 
 def test_every_entry_is_a_reason_and_stands_once() -> None:

@@ -42,6 +42,12 @@ _OWN: Final = {
     "kept_answer_adopted": "An answer that had once come too late was stored.",
     "key_missing": "A secret of the account is sealed with a key that the worker does not have.",
     "seal_broken": "A secret of the account does not open.",
+    "stash_unreadable": "An answer that waits in Redis does not open, so that nobody knows whether the refresh token is spent.",
+    "answer_stashed_until_the_database_is_back": "An answer arrived, and waits in Redis, sealed, for the database.",
+    "redis_unreachable": "The worker could not reach Redis.",
+    "database_unreachable": "The worker could not reach the database.",
+    "access_token_invalid": "The access token, which is exchanged for the next one, is invalid, expired or revoked.",
+    "paused": "A person paused the account, its provider or everything.",
     "provider_unknown": "The provider is described nowhere, and the account gives no token URL.",
 }
 
