@@ -115,12 +115,6 @@ class Account(SQLModel, table=True):
             postgresql_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
         ),
         Index(
-            "ix_account_refresh_token_expires_at",
-            "refresh_token_expires_at",
-            sqlite_where=text("refresh_token_expires_at IS NOT NULL"),
-            postgresql_where=text("refresh_token_expires_at IS NOT NULL"),
-        ),
-        Index(
             "ix_account_unpublished",
             "id",
             sqlite_where=text("published_generation < generation"),

@@ -69,11 +69,17 @@ def planned(at: float) -> dict[str, float]:
     return {"next_refresh_at": at, "plan_at": at}
 
 
+def ending(at: float, *, fixed: bool) -> dict[str, Any]:
+    return {"refresh_token_expires_at": at, "refresh_token_end_fixed": fixed}
+
+
 def test_it_tells_the_fleet(here: Stores) -> None:
     add(
         here,
         {"expires_at": 100.0, **planned(50)},
-        {"expires_at": 3000.0, "refresh_token_expires_at": DAY_S * 5.0, **planned(2000)},
+        {"expires_at": 3000.0, **ending(DAY_S * 5.0, fixed=True), **planned(2000)},
+        {"provider": "initech", **ending(DAY_S * 5.0, fixed=False)},  # the next refresh moves it
+        {"provider": "initech", "status": "disabled", **ending(DAY_S * 5.0, fixed=True)},
         {"expires_at": -20.0, **planned(-120)},  # late, and its token is gone
         {"expires_at": -20.0, "next_refresh_at": -120.0},  # set aside: nobody plans it
         {"expires_at": -20.0},  # `none`: nobody is to refresh it

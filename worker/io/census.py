@@ -81,13 +81,16 @@ def count(engine: Engine) -> Census:
         def rows(sql: str, **parameters: object) -> list[tuple]:  # type: ignore[type-arg]
             return [tuple(row) for row in connection.execute(text(sql), {"now": now, **parameters})]
 
-        def within(column: str, horizons_s: tuple[int, ...]) -> dict[int, int]:
+        def within(column: str, horizons_s: tuple[int, ...], where: str = "true") -> dict[int, int]:
             """Count range by range, each of them in the index alone; what ends sooner ends within the longer, too."""
             counts: dict[int, int] = {}
             total, start_s = 0, 0
             for end_s in horizons_s:
                 found = rows(
-                    f"SELECT count(*) FROM account WHERE {column} > :now + :start_s AND {column} <= :now + :end_s",
+                    f"""
+                    SELECT count(*) FROM account
+                    WHERE {column} > :now + :start_s AND {column} <= :now + :end_s AND {where}
+                    """,
                     start_s=start_s,
                     end_s=end_s,
                 )
@@ -135,7 +138,11 @@ def count(engine: Engine) -> Census:
                 "expires_at", "expires_at <= :now AND status || '' = 'active' AND plan_at IS NOT NULL"
             ),
             ending=within("expires_at", ENDS_WITHIN_S),
-            hard_ending=within("refresh_token_expires_at", HARD_ENDS_WITHIN_S),
+            hard_ending=within(
+                "refresh_token_expires_at",
+                HARD_ENDS_WITHIN_S,
+                "refresh_token_end_fixed AND status NOT IN ('disabled', 'reauthorize')",
+            ),
             unpublished=int(
                 rows("SELECT count(*) FROM account WHERE published_generation < generation")[0][0]
             ),
