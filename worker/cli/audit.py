@@ -12,7 +12,7 @@ from rich.text import Text
 from models.audit import Action, Audit
 from worker.cli.accounts_desk import open_stores
 from worker.cli.amounts import seconds_of
-from worker.cli.output import ago_or_in, err, out, print_json
+from worker.cli.output import ago_or_in, duration, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts
 from worker.stores import Stores
@@ -69,7 +69,7 @@ def audit_line(entry: Audit, *, now: float) -> Text:
         (f"{entry.action:<13}", _STYLES.get(Action(entry.action), "bold")),
         f"  {of}" if of else "",
     )
-    words = ", ".join(f"{name} {_word(value)}" for name, value in json.loads(entry.detail).items())
+    words = ", ".join(_words(name, value) for name, value in json.loads(entry.detail).items())
     return line.append(f"  {words}" if words else "", style="dim")
 
 
@@ -78,12 +78,14 @@ def audit_json(entry: Audit) -> dict[str, Any]:
     return {"kind": "audit"} | entry.model_dump() | {"detail": json.loads(entry.detail)}
 
 
-def _word(value: object) -> str:
+def _words(name: str, value: object) -> str:
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return f"{name} {' '.join(map(str, value))}"
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return f"{name} {'yes' if value else 'no'}"
+    if name.endswith("_s") and isinstance(value, float):
+        return f"{name.removesuffix('_s')} {duration(value)}"
+    return f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
 
 
 def _provider(here: Stores, account_id: str) -> str | None:
