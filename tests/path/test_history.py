@@ -33,16 +33,32 @@ def test_an_attempt_tells_who_why_what_was_sent_what_came_back_and_what_follows(
     shown = dict(details(entry))
     line = line_of(entry, now=bench.runtime.clock.now()).plain
 
-    assert {"at", "worker", "task", "attempt", "request", "lock wait", "config version", "next refresh"} <= set(
-        shown
+    assert {
+        "at",
+        "worker",
+        "task",
+        "attempt",
+        "request",
+        "lock wait",
+        "config version",
+        "next refresh",
+    } <= set(shown)
+    assert (shown["worker"], shown["task"], shown["provider's request id"]) == (
+        "celery@one",
+        "task-1",
+        "req-4711",
     )
-    assert (shown["worker"], shown["task"], shown["provider's request id"]) == ("celery@one", "task-1", "req-4711")
     assert entry.refresh_fp
     assert entry.received_fp
-    assert (shown["refresh token used"], shown["refresh token received"]) == (entry.refresh_fp, entry.received_fp)
+    assert (shown["refresh token used"], shown["refresh token received"]) == (
+        entry.refresh_fp,
+        entry.received_fp,
+    )
     assert all(word in line for word in ("forced", "refreshed", "HTTP 200", "generation 1 to 2", "next in "))
     everything = line + str(shown) + entry.model_dump_json()
-    assert not any(secret in everything for secret in ("new-access", "new-refresh", "old-refresh", "client-secret"))
+    assert not any(
+        secret in everything for secret in ("new-access", "new-refresh", "old-refresh", "client-secret")
+    )
 
 
 def test_a_decision_that_repeats_is_one_line_with_the_time_of_the_last(bench: Bench) -> None:
