@@ -34,6 +34,7 @@ from worker.exposition import begin_to_send, prepare_pool, serve_metrics, stop_s
 from worker.intake import CheckedTask, signer_of_this_process
 from worker.io.broker import (
     TRANSPORT_OPTIONS,
+    broker_tls,
     broker_url,
     reuse_clients,
     survive_garbage,
@@ -100,6 +101,7 @@ def _configured(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_transport_options=TRANSPORT_OPTIONS,
+        broker_use_ssl=broker_tls(settings.redis),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_pool_acquire_timeout=10,

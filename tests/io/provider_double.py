@@ -48,7 +48,9 @@ class Wire:
 
 
 def provider(**knobs: object) -> Provider:
-    return Provider.model_validate({"name": "p", "token_url": "https://auth.example.com/token", **knobs})
+    """Give a provider whose accounts may have any token URL of their own; `hosts=None` takes that back."""
+    basics = {"name": "p", "token_url": "https://auth.example.com/token", "hosts": ["*"]}
+    return Provider.model_validate({**basics, **knobs})
 
 
 def account(of: Provider | None = None, /, **fields: object) -> RefreshRequest:

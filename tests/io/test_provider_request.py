@@ -320,7 +320,7 @@ async def test_now_in_words() -> None:
     ],
 )
 def test_an_account_s_own_url_leads_to_its_provider_s_hosts_or_nowhere(token_url: str) -> None:
-    of = provider(token_url="https://login.example.com/token")
+    of = provider(token_url="https://login.example.com/token", hosts=None)
     with pytest.raises(HostNotAllowed, match="REFRESHD_PROVIDERS_FILE"):
         RequestBuilder(()).build(account(of, token_url=token_url), now=0)
     for good in ("https://LOGIN.example.com/other", "https://login.example.com:8443/token"):

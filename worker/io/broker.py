@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from queue import Empty
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel, Transport
@@ -34,10 +35,24 @@ _TRANSPORT: Any = Transport
 
 
 def broker_url(redis_url: str) -> str:
-    """Give the URL of a Redis in kombu's words: a unix socket is `redis+socket://` there."""
+    """Give the URL of a Redis in kombu's words: a unix socket is `redis+socket://` there.
+
+    kombu 5.7 checks no certificate where a `rediss://` URL does not say that it should; redis-py always does.
+    """
+    if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
+        return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
     if redis_url.startswith("unix://"):
         return "redis+socket://" + redis_url.removeprefix("unix://").replace("?db=", "?virtual_host=")
     return redis_url
+
+
+def broker_tls(redis_url: str) -> dict[str, str] | None:
+    """Give the TLS options of a `rediss://` URL as Flower wants them; None: no TLS. The password of a key is left out."""
+    parts = urlsplit(broker_url(redis_url))
+    if parts.scheme != "rediss":
+        return None
+    wanted = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    return {name: value for name, value in wanted.items() if name != "ssl_password"}
 
 
 def survive_lost_connections() -> None:

@@ -224,7 +224,9 @@ def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
 def _in_words(engine: Engine, error: Exception) -> str:
     where = engine.url.render_as_string(hide_password=True)
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    return f"the database {where} can't be used: {cause}. REFRESHD_DATABASE_URL says where it is"
+    tls = ", and with sslrootcert=FILE whom it trusts (docs/deployment.md, TLS)"
+    hint = tls if "certificate" in cause.casefold() else ""
+    return f"the database {where} can't be used: {cause}. REFRESHD_DATABASE_URL says where it is{hint}"
 
 
 def _alembic() -> Config:

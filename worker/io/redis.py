@@ -127,6 +127,12 @@ def in_words(url: str) -> Iterator[None]:
     except (RedisError, OSError) as error:
         where = url.rpartition("@")[2]
         raise RedisUnreachable(
-            f"Redis at {where} can't be used: {error}. REFRESHD_REDIS_URL says where it is; "
+            f"Redis at {where} can't be used: {error}. REFRESHD_REDIS_URL says where it is{_of_tls(error)}; "
             "`refreshd up` starts an embedded one"
         ) from error
+
+
+def _of_tls(error: Exception) -> str:
+    if "certificate" not in str(error).casefold():
+        return ""
+    return ", and with ssl_ca_certs=FILE whom it trusts (docs/deployment.md, TLS)"

@@ -1,0 +1,144 @@
+"""Redis over TLS: the blocking client, the event loop's and kombu's broker trust, show and refuse the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from kombu import Connection
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from tests.io.certificates import Authority, Signed
+from tests.io.tls_relay import tls_in_front_of
+from worker.errors import RedisUnreachable
+from worker.io.broker import TRANSPORT_OPTIONS, broker_tls, broker_url
+from worker.io.redis import connect, connect_async, in_words
+
+
+def blocking(url: str) -> None:
+    with connect(url) as client:
+        assert client.ping()
+
+
+def on_the_loop(url: str) -> None:
+    async def ping() -> None:
+        client = connect_async(url)
+        try:
+            assert await client.ping()
+        finally:
+            await client.aclose()
+
+    asyncio.run(ping())
+
+
+def broker(url: str) -> None:
+    made: Any = Connection(broker_url(url), transport_options=TRANSPORT_OPTIONS)
+    with made as connection:
+        connection.default_channel.client.ping()
+
+
+REFUSED = (RedisError, OSError, OperationalError)
+CLIENTS = pytest.mark.parametrize("ping", [blocking, on_the_loop, broker])
+Ping = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def ca_file(authority: Authority, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    path.write_text(authority.certificate)
+    return path
+
+
+@contextmanager
+def tls_redis(
+    redis_url: str, authority: Authority, folder: Path, signed: Signed, *, asks_client: bool = False
+) -> Iterator[str]:
+    plain = urlsplit(redis_url)
+    context = authority.server_context(folder, signed, asks_client=asks_client)
+    assert plain.port is not None
+    with tls_in_front_of(plain.port, context) as port:
+        yield f"rediss://:{plain.password}@localhost:{port}{plain.path}"
+
+
+@CLIENTS
+def test_an_authority_that_the_url_names_is_trusted(
+    ping: Ping, redis_url: str, authority: Authority, ca_file: Path, tmp_path: Path
+) -> None:
+    with tls_redis(redis_url, authority, tmp_path, authority.sign("localhost")) as url:
+        ping(f"{url}?ssl_ca_certs={ca_file}")
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("host", "ends_in", "named", "says"),
+    [
+        ("localhost", timedelta(days=1), False, "certificate"),
+        ("localhost", timedelta(days=-1), True, "expired"),
+        ("other.example.com", timedelta(days=1), True, "[Hh]ostname mismatch"),
+    ],
+    ids=["unknown authority", "expired", "another host"],
+)
+def test_a_certificate_that_does_not_hold_is_refused(
+    *,
+    ping: Ping,
+    redis_url: str,
+    authority: Authority,
+    ca_file: Path,
+    tmp_path: Path,
+    host: str,
+    ends_in: timedelta,
+    named: bool,
+    says: str,
+) -> None:
+    signed = authority.sign(host, ends_in=ends_in)
+    with tls_redis(redis_url, authority, tmp_path, signed) as url, pytest.raises(REFUSED, match=says):
+        ping(f"{url}?ssl_ca_certs={ca_file}" if named else url)
+
+
+@CLIENTS
+def test_a_client_certificate_is_shown(
+    ping: Ping, redis_url: str, authority: Authority, ca_file: Path, tmp_path: Path
+) -> None:
+    shown = authority.sign("worker")
+    (tmp_path / "worker.pem").write_text(shown.certificate)
+    (tmp_path / "worker.key").write_text(shown.key)
+    with tls_redis(redis_url, authority, tmp_path, authority.sign("localhost"), asks_client=True) as url:
+        with pytest.raises(REFUSED):
+            ping(f"{url}?ssl_ca_certs={ca_file}")
+        ping(
+            f"{url}?ssl_ca_certs={ca_file}&ssl_certfile={tmp_path / 'worker.pem'}&ssl_keyfile={tmp_path / 'worker.key'}"
+        )
+
+
+def test_the_error_says_what_to_do(redis_url: str, authority: Authority, tmp_path: Path) -> None:
+    with (
+        tls_redis(redis_url, authority, tmp_path, authority.sign("localhost")) as url,
+        pytest.raises(RedisUnreachable, match=r"certificate verify failed.*ssl_ca_certs=FILE"),
+        in_words(url),
+    ):
+        blocking(url)
+
+
+def test_a_url_that_says_so_is_left_alone() -> None:
+    assert broker_url("rediss://host/0?ssl_cert_reqs=none") == "rediss://host/0?ssl_cert_reqs=none"
+    assert broker_url("rediss://host/0") == "rediss://host/0?ssl_cert_reqs=required"
+    assert broker_url("redis://host/0") == "redis://host/0"
+
+
+def test_flower_is_told_of_tls() -> None:
+    """It reads `broker_use_ssl` alone. The password of a key is not for pages that show the configuration."""
+    assert broker_tls("redis://host/0?ssl_ca_certs=x") is None
+    url = "rediss://host/0?ssl_ca_certs=/etc/ca.pem&ssl_password=hush"
+    assert broker_tls(url) == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/etc/ca.pem"}
