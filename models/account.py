@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -288,6 +290,23 @@ class Duty(SQLModel, table=True):
     finished_at: float | None = Field(default=None, sa_type=Float)
     #: What this duty remembers between two runs.
     note: str | None = None
+
+
+#: What most accounts have of `extra`: nothing. Neither reading nor writing that is worth a JSON parser's time.
+_NO_EXTRA: Final = "{}"
+
+
+def read_extra(text: str) -> dict[str, str]:
+    """Read the column `extra`."""
+    if text == _NO_EXTRA:
+        return {}
+    extra: dict[str, str] = json.loads(text)
+    return extra
+
+
+def write_extra(extra: Mapping[str, str]) -> str:
+    """Give the text of the column `extra`."""
+    return json.dumps(dict(extra)) if extra else _NO_EXTRA
 
 
 def fingerprint(secret: Secret | None) -> str | None:

@@ -120,6 +120,12 @@ class Entry:
     after_interruption: bool = False
 
 
+def new_attempt_ids(opened_at: float, count: int) -> list[str]:
+    """Make ids that sort by time: 12 hex digits of milliseconds, 12 of chance, which is drawn for all at once."""
+    time, chance = f"{int(opened_at * 1000) & 0xFFFFFFFFFFFF:012x}", secrets.token_hex(6 * count)
+    return [time + chance[12 * nth : 12 * nth + 12] for nth in range(count)]
+
+
 def new_attempt_id(opened_at: float) -> str:
-    """Make an id that sorts by time: 12 hex digits of milliseconds, 12 of chance."""
-    return f"{int(opened_at * 1000) & 0xFFFFFFFFFFFF:012x}{secrets.token_hex(6)}"
+    """Make one id, as `new_attempt_ids` does."""
+    return new_attempt_ids(opened_at, 1)[0]

@@ -68,8 +68,9 @@ class Admission:
         calling: dict[str, list[Opened]] = {}
         free: list[Opened] = []
         for one in sorted(ready, key=lambda one: one.account.expires_at or 0.0):
+            one.budget, one.client = _budget_of(one), client_of(one)
             if one.stashed is None and one.request is not None:
-                calling.setdefault(_budget_of(one), []).append(one)
+                calling.setdefault(one.budget, []).append(one)
             else:
                 free.append(one)
         later: list[tuple[Opened, Shortage, float]] = []
@@ -88,16 +89,15 @@ class Admission:
 
     def ended(self, one: Opened) -> None:
         """Give a call back, made or not."""
-        self._budgets.end(_budget_of(one), one.attempt.id)
+        self._budgets.end(one.budget, one.attempt.id)
 
     async def told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
         """What one account learns of its provider or client, every worker shall know.
 
         Gives whether the provider is down for everybody.
         """
-        account, budget = one.account, _budget_of(one)
+        account, budget, client = one.account, one.budget, one.client
         heard = answer.status is not None or answer.fault is None
-        client = client_of(one)
         if client is not None and judgement.reason in CLIENT_REASONS:
             if (await self._clients.down(client)).opened:
                 breaker, client_id = self._clients.breaker_key(client), account.client_id or ""
@@ -125,7 +125,7 @@ class Admission:
         """Part the accounts whose client the provider refused lately from the others; one of them may probe."""
         clients: dict[str | None, list[Opened]] = {}
         for one in group:
-            clients.setdefault(client_of(one), []).append(one)
+            clients.setdefault(one.client, []).append(one)
         accepted: list[Opened] = []
         refused: list[tuple[Opened, Shortage, float]] = []
         waits = await self._clients.gates([client for client in clients if client is not None])

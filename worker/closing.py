@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import partial
 
-from models.account import Account, Status, fingerprint
+from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
@@ -51,6 +50,9 @@ class Opened:
     sent_at: float | None = field(default=None)
     #: Why there is no request: its reason, and words for a person.
     impossible: tuple[str, str] | None = None
+    #: The names of the budgets that the call counts against: its provider's, its client's (None: it has none).
+    budget: str = ""
+    client: str | None = None
 
 
 class Closer:
@@ -126,7 +128,7 @@ class Closer:
                 token_type=account.token_type,
                 scope=account.scope,
                 refresh_token_expires_at=account.refresh_token_expires_at,
-                extra=json.loads(account.extra),
+                extra=read_extra(account.extra),
             ),
             issued_at=one.sent_at or self._clock.now(),
             default_lifetime_s=provider.default_lifetime_s,
@@ -234,6 +236,26 @@ def describe(attempt: Entry, answer: Answer, latency_ms: float) -> None:
     attempt.provider_request_id = answer.provider_request_id
     attempt.request = answer.request
     attempt.output = answer.output
+
+
+def tell(one: Opened, outcome: Outcome, reason: str, generation: int) -> None:
+    """Log an attempt that ended: its whole story in one line."""
+    account, attempt = one.account, one.attempt
+    log.info(
+        "attempt",
+        account=account.id,
+        provider=account.provider,
+        trigger=attempt.trigger,
+        outcome=outcome.value,
+        reason=reason,
+        generation=generation,
+        http_status=attempt.http_status,
+        error=attempt.error,
+        latency_ms=round(attempt.latency_ms or 0),
+        next_refresh_at=attempt.next_refresh_at,
+        task_id=attempt.task_id,
+        attempt=attempt.id,
+    )
 
 
 def refused_entry(

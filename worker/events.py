@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -97,7 +98,15 @@ def _renderer() -> structlog.typing.Processor:
     if sys.stderr.isatty():
         # Not rich's tracebacks: they show local variables.
         return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    return structlog.processors.JSONRenderer(default=str)
+    return _as_json
+
+
+#: `json.dumps` makes a new encoder a call where it is told a default.
+_JSON: Final = json.JSONEncoder(default=str)
+
+
+def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+    return _JSON.encode(event)
 
 
 def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -16,11 +16,11 @@ from redis.exceptions import RedisError
 
 from models.account import Account, RefreshMethod, fingerprint
 from models.answer import Answer, Judgement, Verdict
-from models.attempt import Entry, Outcome, Trigger, new_attempt_id
+from models.attempt import Entry, Outcome, Trigger, new_attempt_ids
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from worker.admission import Admission
-from worker.closing import Closer, Opened, describe, refused_entry
+from worker.closing import Closer, Opened, describe, refused_entry, tell
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing
 from worker.events import log
 from worker.io.clock import Clock
@@ -128,6 +128,7 @@ class Refresher:
         try:
             found, paused = await self._sql(self._ledger.load_for_refresh, list(taken))
             ready: list[Opened] = []
+            ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
             for account_id, stash in taken.items():
                 account = found.get(account_id)
                 refused = refusal(
@@ -151,15 +152,12 @@ class Refresher:
                     log.error("stash_unreadable", account=account_id, error=str(error))
                     results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
                     continue
-                ready.append(self._prepare(account, stashed, trigger, worker, task_id, began))
+                ready.append(self._prepare(next(ids), account, stashed, trigger, worker, task_id, began))
             opened = await self._open(await self._admitted(ready, results), results)
-        except DatabaseUnreachable as error:
-            log.error("database_unreachable", accounts=len(taken), error=str(error))
-            results |= {i: Result(Outcome.NOT_SENT, DATABASE_UNREACHABLE, seen[i]) for i in taken}
-            opened = []
-        except (RedisError, OSError) as error:
-            log.error("redis_unreachable", accounts=len(taken), error=str(error))
-            results |= {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in taken}
+        except (DatabaseUnreachable, RedisError, OSError) as error:
+            gone = DATABASE_UNREACHABLE if isinstance(error, DatabaseUnreachable) else REDIS_UNREACHABLE
+            log.error(gone, accounts=len(taken), error=str(error))
+            results |= {i: Result(Outcome.NOT_SENT, gone, seen[i]) for i in taken}
             opened = []
         finally:
             going_on = {one.account.id for one in opened}
@@ -168,8 +166,9 @@ class Refresher:
         await self._note_refused(results, trigger, worker, task_id)
         # Each account goes on in a task of its own: a group that is cancelled drops no answer.
         calls = [asyncio.create_task(self._finish(one)) for one in opened]
-        for one, call in zip(opened, calls, strict=True):
-            results[one.account.id] = await asyncio.shield(call)
+        if calls:
+            await asyncio.wait(calls)
+        results |= {one.account.id: call.result() for one, call in zip(opened, calls, strict=True)}
         return results
 
     async def _waiting_answer(self, account: Account, sealed: str) -> StashedAnswer | None:
@@ -279,25 +278,12 @@ class Refresher:
             result = Result(Outcome.SUPERSEDED, GENERATION_MOVED, attempt.generation)
         else:
             result = Result(outcome, reason, account.generation)
-        log.info(
-            "attempt",
-            account=account.id,
-            provider=account.provider,
-            trigger=attempt.trigger,
-            outcome=result.outcome.value,
-            reason=result.reason,
-            generation=result.generation,
-            http_status=attempt.http_status,
-            error=attempt.error,
-            latency_ms=round(attempt.latency_ms or 0),
-            next_refresh_at=attempt.next_refresh_at,
-            task_id=attempt.task_id,
-            attempt=attempt.id,
-        )
+        tell(one, result.outcome, result.reason, result.generation)
         return result
 
     def _prepare(
         self,
+        attempt_id: str,
         account: Account,
         stashed: StashedAnswer | None,
         trigger: Trigger,
@@ -306,7 +292,7 @@ class Refresher:
         began: float,
     ) -> Opened:
         attempt = Entry(
-            id=new_attempt_id(self._clock.now()),
+            id=attempt_id,
             account_id=account.id,
             trigger=trigger,
             opened_at=self._clock.now(),

@@ -99,7 +99,7 @@ class Settler:
         waiting = _Waiting(settling, asyncio.get_running_loop().create_future(), settling.stashed)
         self._waiting.append(waiting)
         self._wake()
-        return await asyncio.shield(waiting.done)
+        return await waiting.done
 
     def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
         """Have planned accounts, at the generation seen, planned again soon: as soon as the database is there."""

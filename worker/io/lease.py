@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from refreshd_reader.contract import Keys
 from worker.events import log
-from worker.io.redis import run
+from worker.io.redis import queue, run
 
 #: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
 RENEW_SHARE: Final = 1 / 3
@@ -56,7 +56,7 @@ class Leases:
         tokens = [f"{self._holder}/{next(self._numbers)}" for _ in accounts]
         for account, token in zip(accounts, tokens, strict=True):
             keys = [self._keys.lock(account), self._keys.stash(account)]
-            await self._acquire(keys=keys, args=[token, self._lease_ms], client=pipeline)
+            queue(pipeline, self._acquire, keys, [token, self._lease_ms])
         replies = await run(pipeline)
         taken: dict[str, str | None] = {}
         for account, token, reply in zip(accounts, tokens, replies, strict=True):
@@ -79,7 +79,7 @@ class Leases:
         try:
             pipeline = self._redis.pipeline(transaction=False)
             for account, token in mine:
-                await self._release(keys=[self._keys.lock(account)], args=[token], client=pipeline)
+                queue(pipeline, self._release, [self._keys.lock(account)], [token])
             await run(pipeline)
         except (RedisError, OSError) as error:
             log.warning("leases_left_to_end", accounts=len(mine), error=str(error))
@@ -98,9 +98,7 @@ class Leases:
             try:
                 pipeline = self._redis.pipeline(transaction=False)
                 for account, token in held:
-                    await self._renew(
-                        keys=[self._keys.lock(account)], args=[token, self._lease_ms], client=pipeline
-                    )
+                    queue(pipeline, self._renew, [self._keys.lock(account)], [token, self._lease_ms])
                 await run(pipeline)
             except (RedisError, OSError) as error:
                 # The claim in SQL still keeps others off: a lease that ends early costs them one look.

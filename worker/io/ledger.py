@@ -18,66 +18,13 @@ from sqlmodel import Session, col, select
 from models.account import Account, Status
 from models.attempt import INTERRUPTED, Entry, Outcome
 from worker.io.clock import Clock
+from worker.io.columns import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN
 from worker.io.database import now_sql, reading, writing
 from worker.io.marks import NOTHING, Marks, note
 from worker.io.outbox import put
 from worker.io.pauses import is_paused
 from worker.io.rows import execute
 from worker.io.shelf import Event
-
-_TOKEN_COLUMNS: Final = {
-    "access_token_sealed": "text",
-    "refresh_token_sealed": "text",
-    "refresh_fp": "text",
-    "token_type": "text",
-    "scope": "text",
-    "issued_at": "double precision",
-    "expires_at": "double precision",
-    "refresh_token_expires_at": "double precision",
-    "refresh_token_end_fixed": "boolean",
-    "extra": "text",
-    "jitter": "double precision",
-}
-_SCHEDULE_COLUMNS: Final = {
-    "next_refresh_at": "double precision",
-    "plan_at": "double precision",
-    "due_reason": "text",
-}
-_STATE_COLUMNS: Final = _SCHEDULE_COLUMNS | {
-    "generation": "bigint",
-    "status": "text",
-    "reason": "text",
-    "status_at": "double precision",
-    "failures": "bigint",
-}
-_KEY_COLUMNS: Final = {"id": "text", "attempt": "text", "seen": "bigint", "config_version": "bigint"}
-_OPENING: Final = {
-    "id": "text",
-    "account_id": "text",
-    "trigger": "text",
-    "worker": "text",
-    "task_id": "text",
-    "generation": "bigint",
-    "config_version": "bigint",
-    "refresh_fp": "text",
-    "lock_wait_ms": "double precision",
-}
-_CLOSING: Final = {
-    "generation_after": "bigint",
-    "received_fp": "text",
-    "outcome": "text",
-    "reason": "text",
-    "http_status": "bigint",
-    "error": "text",
-    "error_description": "text",
-    "provider_request_id": "text",
-    "request": "text",
-    "output": "text",
-    "scope_lost": "text",
-    "latency_ms": "double precision",
-    "next_refresh_at": "double precision",
-}
-
 
 _TURN: Final = {"id": "text", "generation": "bigint", "plan_at": "double precision", "reason": "text"}
 
@@ -153,7 +100,7 @@ class Ledger:
         with writing(self._engine) as connection:
             taken = execute(
                 connection,
-                {**_KEY_COLUMNS, "stale": "text"},
+                {**KEY, "stale": "text"},
                 f"""
                 UPDATE account SET claim_attempt = r.attempt, claim_until = {self._now} + :claim_s,
                  plan_at = CASE WHEN account.plan_at IS NULL THEN NULL ELSE {self._now} + :claim_s END
@@ -179,13 +126,13 @@ class Ledger:
             mine = [(attempt, account) for attempt, account in attempts if account.id in ours]
             execute(
                 connection,
-                _OPENING,
+                OPENING,
                 f"""
-                INSERT INTO attempt ({", ".join(_OPENING)}, opened_at, claim_until, repeats)
-                SELECT {", ".join(f"r.{name}" for name in _OPENING)}, {self._now}, {self._now} + :claim_s, 1 FROM r
+                INSERT INTO attempt ({", ".join(OPENING)}, opened_at, claim_until, repeats)
+                SELECT {", ".join(f"r.{name}" for name in OPENING)}, {self._now}, {self._now} + :claim_s, 1 FROM r
                 WHERE true
                 """,
-                [_fields(attempt, _OPENING) for attempt, _ in mine],
+                [_fields(attempt, OPENING) for attempt, _ in mine],
                 claim_s=claim_s,
             )
             self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
@@ -246,16 +193,16 @@ class Ledger:
 
     def reschedule(self, accounts: Sequence[Account]) -> None:
         """Store what the policy says after an edit, unless the row has moved on since it was loaded."""
-        sets = ", ".join(f"{name} = r.{name}" for name in _SCHEDULE_COLUMNS)
+        sets = ", ".join(f"{name} = r.{name}" for name in SCHEDULE)
         with writing(self._engine) as connection:
             execute(
                 connection,
-                {"id": "text", "generation": "bigint", "config_version": "bigint"} | _SCHEDULE_COLUMNS,
+                {"id": "text", "generation": "bigint", "config_version": "bigint"} | SCHEDULE,
                 f"""
                 UPDATE account SET {sets} FROM r WHERE account.id = r.id
                  AND account.generation = r.generation AND account.config_version = r.config_version
                 """,
-                [_fields(a, ["id", "generation", "config_version", *_SCHEDULE_COLUMNS]) for a in accounts],
+                [_columns(a, ["id", "generation", "config_version", *SCHEDULE]) for a in accounts],
             )
 
     def _tell(self, connection: Connection, events: list[Event]) -> None:
@@ -263,11 +210,11 @@ class Ledger:
             put(connection, [event for event in events if event.type in self._told])
 
     def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
-        columns = _TOKEN_COLUMNS | _STATE_COLUMNS
+        columns = TOKEN | STATE
         sets = ", ".join(f"{name} = r.{name}" for name in columns)
         rows = execute(
             connection,
-            _KEY_COLUMNS | columns,
+            KEY | columns,
             f"""
             UPDATE account SET {sets}, kept_sealed = NULL,
              claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
@@ -285,10 +232,10 @@ class Ledger:
         }
 
     def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
-        sets = ", ".join(f"{name} = r.{name}" for name in _STATE_COLUMNS)
+        sets = ", ".join(f"{name} = r.{name}" for name in STATE)
         rows = execute(
             connection,
-            _KEY_COLUMNS | _STATE_COLUMNS,
+            KEY | STATE,
             f"""
             UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL
             FROM r WHERE account.id = r.id AND account.generation = r.seen
@@ -296,7 +243,7 @@ class Ledger:
              AND (r.status <> 'reauthorize' OR account.kept_sealed IS NULL)
             RETURNING account.id
             """,
-            [_state_row(c, _STATE_COLUMNS) for c in closings],
+            [_state_row(c, STATE) for c in closings],
         )
         return {str(row[0]) for row in rows}
 
@@ -320,12 +267,12 @@ class Ledger:
         )
 
     def _close_attempts(self, connection: Connection, attempts: list[Entry]) -> None:
-        sets = ", ".join(f"{name} = r.{name}" for name in _CLOSING)
+        sets = ", ".join(f"{name} = r.{name}" for name in CLOSING)
         execute(
             connection,
-            {"id": "text"} | _CLOSING,
+            {"id": "text"} | CLOSING,
             f"UPDATE attempt SET closed_at = {self._now}, {sets} FROM r WHERE attempt.id = r.id",
-            [_fields(attempt, {"id": "text"} | _CLOSING) for attempt in attempts],
+            [_fields(attempt, {"id": "text"} | CLOSING) for attempt in attempts],
         )
 
     def _close_interrupted(self, connection: Connection, attempt_ids: list[str]) -> None:
@@ -348,12 +295,18 @@ def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:
         "seen": closing.attempt.generation,
         "id": closing.account.id,
         "config_version": closing.attempt.config_version,
-        **_fields(closing.account, columns),
+        **_columns(closing.account, columns),
     }
 
 
-def _fields(row: object, columns: Iterable[str]) -> dict[str, Any]:
+def _fields(row: Entry | Turn, columns: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in columns}
+
+
+def _columns(account: Account, columns: Iterable[str]) -> dict[str, Any]:
+    """Give an account's columns past SQLAlchemy's descriptors, a Python call each."""
+    values = vars(account)
+    return {name: values[name] for name in columns}
 
 
 def _degraded(account: str, generation: int, reason: str, at: float) -> Event:

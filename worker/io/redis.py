@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.client import Pipeline
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -66,6 +67,13 @@ async def answered(call: Awaitable[T]) -> T:
             return await call
     except TimeoutError as error:
         raise RedisTimeoutError(f"no answer within {SOCKET_TIMEOUT_S} s") from error
+
+
+def queue(pipeline: Pipeline, script: AsyncScript, keys: Sequence[str], args: Sequence[str | int]) -> None:
+    """Add a script's call to a pipeline that `run` will run: what calling the script does, without its coroutines."""
+    scripts: set[Any] = pipeline.scripts
+    scripts.add(script)
+    pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
 async def run(pipeline: Pipeline) -> list[Any]:

@@ -8,10 +8,12 @@ statement never changes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from worker.io.database import is_sqlite
 
@@ -33,14 +35,13 @@ def execute(
         rows: one mapping a row; with no rows nothing is run.
         more: further parameters of the statement.
     """
+    if is_sqlite(connection.engine):
+        return _one_by_one(connection, tuple(columns), sql, rows, more)
     payload = [{name: storable(row[name]) for name in columns} for row in rows]
     if not payload:
         return []
-    if is_sqlite(connection.engine):
-        return _one_by_one(connection, columns, sql, payload, more)
-    fields = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    table = f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields}))"
-    result = connection.execute(text(f"{table} {sql}"), {"rows": json.dumps(payload), **more})
+    statement = _recordset(tuple(columns.items()), sql)
+    result = connection.execute(statement, {"rows": json.dumps(payload), **more})
     return [tuple(row) for row in result] if result.returns_rows else []
 
 
@@ -52,17 +53,40 @@ def storable(value: Any) -> Any:
 
 
 def _one_by_one(
-    connection: Connection, columns: Columns, sql: str, payload: list[dict[str, Any]], more: dict[str, Any]
+    connection: Connection,
+    columns: tuple[str, ...],
+    sql: str,
+    rows: Iterable[Mapping[str, Any]],
+    more: dict[str, Any],
 ) -> list[tuple[Any, ...]]:
-    statement = f"WITH r AS (SELECT {', '.join(f':{name} AS {name}' for name in columns)}) {sql}"
+    bound = [[*(storable(row[name]) for name in columns), *more.values()] for row in rows]
+    if not bound:
+        return []
     # The driver's own cursor: what SQLAlchemy adds to each call would cost more than the call.
     cursor = connection.connection.cursor()
+    statement = _numbered(columns, sql, tuple(more))
     returned: list[tuple[Any, ...]] = []
     try:
-        for row in payload:
-            cursor.execute(statement, {**more, **row})
+        for values in bound:
+            cursor.execute(statement, values)
             if cursor.description is not None:
                 returned += cursor.fetchall()
     finally:
         cursor.close()
     return returned
+
+
+@lru_cache(maxsize=128)
+def _recordset(columns: tuple[tuple[str, str], ...], sql: str) -> TextClause:
+    fields = ", ".join(f"{name} {kind}" for name, kind in columns)
+    return text(f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields})) {sql}")
+
+
+@lru_cache(maxsize=128)
+def _numbered(columns: tuple[str, ...], sql: str, more: tuple[str, ...]) -> str:
+    """Give the statement with numbered parameters: SQLite looks a named one up by its name, at each call."""
+    numbers = {name: f"?{len(columns) + nth}" for nth, name in enumerate(more, start=1)}
+    wanted = re.sub(r"(?<!:):([a-z_]+)", lambda found: numbers[found[1]], sql)
+    return (
+        f"WITH r AS (SELECT {', '.join(f'?{nth} AS {name}' for nth, name in enumerate(columns, 1))}) {wanted}"
+    )

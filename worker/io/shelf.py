@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,29 +9,30 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from models.account import Account
+from models.account import Account, read_extra
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Announcement, Keys, Token
 from refreshd_reader.sealing import TokenSeal
-from worker.io.redis import run
+from worker.io.redis import queue, run
 
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
 
-#: KEYS: token, account, lease. ARGV: generation, end of the token in ms (0: none known), the account's fields and the
-#: token's as JSON arrays of names and values, the channel of announcements, the account,
-#: the lease's token (empty: no lease to end).
+#: KEYS: token, account, lease. ARGV: generation, end of the token in ms (0: none known), the channel of announcements,
+#: the account, the lease's token (empty: no lease to end), how many of the names and values that follow are the
+#: account's; the others are the token's.
 #: Writes unless Redis has seen a newer generation.
 _PUBLISH: Final = """
-if ARGV[7] ~= '' and redis.call('GET', KEYS[3]) == ARGV[7] then redis.call('DEL', KEYS[3]) end
+if ARGV[5] ~= '' and redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
 local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or '-1')
 if seen > tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[2], unpack(cjson.decode(ARGV[3])))
-redis.call('HSET', KEYS[1], unpack(cjson.decode(ARGV[4])))
+local last = 6 + tonumber(ARGV[6])
+redis.call('HSET', KEYS[2], unpack(ARGV, 7, last))
+redis.call('HSET', KEYS[1], unpack(ARGV, last + 1))
 local ends = tonumber(ARGV[2])
 if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
-redis.call('PUBLISH', ARGV[5], ARGV[6] .. ' ' .. ARGV[1])
+redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 return 1
 """
 #: KEYS: account. ARGV: generation, the account's fields. States change; the token on the shelf stays.
@@ -73,7 +73,7 @@ def publication(account: Account, access_token: Secret | None, *, now: float) ->
         scope=account.scope,
         issued_at=account.issued_at,
         expires_at=account.expires_at,
-        extra=json.loads(account.extra),
+        extra=read_extra(account.extra),
     )
     return Publication(account.id, state, token)
 
@@ -153,21 +153,23 @@ class Shelf:
             keys = [self._keys.account(account)]
             fields = _flat(state.to_hash())
             if token is None:
-                await self._state(keys=keys, args=[state.generation, *fields], client=pipeline)
+                queue(pipeline, self._state, keys, [state.generation, *fields])
                 continue
             lock, lease = leases.get(account) or (self._keys.lock(account), "")
-            await self._publish(
-                keys=[self._keys.token(account), *keys, lock],
-                args=[
+            queue(
+                pipeline,
+                self._publish,
+                [self._keys.token(account), *keys, lock],
+                [
                     state.generation,
                     _end_ms(token),
-                    json.dumps(fields),
-                    json.dumps(_flat(self._fields(account, token))),
                     self._keys.announce,
                     account,
                     lease,
+                    len(fields),
+                    *fields,
+                    *_flat(self._fields(account, token)),
                 ],
-                client=pipeline,
             )
         for event in events:
             pipeline.xadd(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from models.account import Account, RefreshMethod, SealedTokens, fingerprint
+from models.account import Account, RefreshMethod, SealedTokens, fingerprint, write_extra
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
@@ -90,5 +90,5 @@ class Vault:
             issued_at=tokens.issued_at,
             expires_at=tokens.expires_at,
             refresh_token_expires_at=tokens.refresh_token_expires_at,
-            extra=json.dumps(dict(tokens.extra)),
+            extra=write_extra(tokens.extra),
         )
