@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from worker.io.shelf import Publication, Shelf, publication
 from worker.io.vault import ACCESS_TOKEN, Vault
 
 DUTY: Final = RECONCILE
-#: A pass says after each batch that it goes on; a holder that is silent for longer is gone.
+#: A pass says that it goes on; a holder that is silent for longer is gone.
 DUTY_S: Final = 30.0
+#: ... after the first batch that ends when this share of the time has passed: each word is a commit.
+KEEP_SHARE: Final = 1 / 6
 #: What the mark says while a pass is under way.
 _FILLING: Final = "filling"
 #: Accounts in one round trip.
@@ -69,6 +72,7 @@ class Reconciler:
         self._clock = clock
         self._sql = offload
         self._holder = holder
+        self._kept_at = 0.0
 
     async def needed(self) -> bool:
         """Tell whether Redis lacks anything: two look-ups, cheap enough for every plan.
@@ -89,6 +93,7 @@ class Reconciler:
         """
         if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
             return None
+        self._kept_at = self._clock.now()
         note: str | None = None
         try:
             mark = await self._mark()
@@ -109,13 +114,17 @@ class Reconciler:
             await self._sql(self._schedule.end_duty, DUTY, holder=self._holder, note=note)
 
     async def _refill(self) -> tuple[int, int]:
-        after: tuple[float, str] | None = None
         total = bad = 0
-        while accounts := await self._sql(self._schedule.live_accounts, after, BATCH):
-            good = await self._publish(accounts)
-            total, bad = total + good, bad + len(accounts) - good
+        accounts = await self._sql(self._schedule.live_accounts, None, BATCH)
+        while accounts:
             last = accounts[-1]
             after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
+            # The next batch is read while this one is published: the database and Redis work at once.
+            good, following = await asyncio.gather(
+                self._publish(accounts), self._sql(self._schedule.live_accounts, after, BATCH)
+            )
+            total, bad = total + good, bad + len(accounts) - good
+            accounts = following
         return total, bad
 
     async def _catch_up(self) -> tuple[int, int]:
@@ -130,9 +139,14 @@ class Reconciler:
     async def _publish(self, accounts: Sequence[Account]) -> int:
         publications = [found for account in accounts if (found := self._publication(account))]
         await self._shelf.put(publications)
-        marks = [(one.account, one.state.generation) for one in publications]
-        await self._sql(self._schedule.mark_published, marks)
-        await self._sql(self._schedule.keep_duty, DUTY, holder=self._holder, for_s=DUTY_S)
+        # Redis lost what SQL knows as published: a mark that is right already is not written again.
+        behind = {account.id for account in accounts if account.published_generation < account.generation}
+        marks = [(one.account, one.state.generation) for one in publications if one.account in behind]
+        if marks:
+            await self._sql(self._schedule.mark_published, marks)
+        if self._clock.now() - self._kept_at >= DUTY_S * KEEP_SHARE:
+            await self._sql(self._schedule.keep_duty, DUTY, holder=self._holder, for_s=DUTY_S)
+            self._kept_at = self._clock.now()
         return len(publications)
 
     def _publication(self, account: Account) -> Publication | None:

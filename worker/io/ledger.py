@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Boolean, Connection, Engine, Float, literal_column, text
-from sqlmodel import Session, col, select
+from sqlmodel import col
 
 from models.account import Account, Status
 from models.attempt import INTERRUPTED, Entry, Outcome
@@ -25,6 +25,7 @@ from worker.io.outbox import put
 from worker.io.pauses import is_paused
 from worker.io.rows import execute
 from worker.io.shelf import Event
+from worker.io.unwatched import accounts_and, read
 
 _TURN: Final = {"id": "text", "generation": "bigint", "plan_at": "double precision", "reason": "text"}
 
@@ -84,12 +85,12 @@ class Ledger:
     def load_for_refresh(self, ids: Sequence[str]) -> tuple[dict[str, Account], frozenset[str]]:
         """Read accounts by id, and set the clock by the database's; beside them, the ids of those that are paused."""
         now, paused = literal_column(self._now, Float), literal_column(is_paused(self._now), Boolean)
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            found = session.exec(select(Account, now, paused).where(col(Account.id).in_(ids))).all()
+        with reading(self._engine) as connection:
+            found = read(connection, accounts_and(now, paused).where(col(Account.id).in_(ids)))
         if found:
-            self._clock.set(found[0][1])
-        held = frozenset(account.id for account, _, is_held in found if is_held)
-        return {account.id: account for account, _, _ in found}, held
+            self._clock.set(found[0][1][0])
+        held = frozenset(account.id for account, (_, is_held) in found if is_held)
+        return {account.id: account for account, _ in found}, held
 
     def open(self, attempts: Sequence[tuple[Entry, Account]], *, claim_s: float) -> set[str]:
         """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.

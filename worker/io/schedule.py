@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Engine, text
-from sqlmodel import Session, col, select
+from sqlmodel import col
 
 from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
@@ -15,6 +15,7 @@ from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.history import note_paused
 from worker.io.pauses import is_paused
 from worker.io.rows import execute
+from worker.io.unwatched import accounts_and, read
 
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
@@ -201,27 +202,26 @@ class Schedule:
             after: (end, id) of the last account given before, None to begin.
             limit: how many at most.
         """
-        end = f"coalesce(expires_at, {NO_END})"
-        where = f"WHERE ({end}, id) > (:end, :id)" if after else ""
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            ids = connection.execute(
-                text(f"SELECT id FROM account {where} ORDER BY {end}, id LIMIT :limit"),
-                {"limit": limit, **({"end": after[0], "id": after[1]} if after else {})},
-            ).scalars()
-            order = list(ids)
-            found = {a.id: a for a in session.exec(select(Account).where(col(Account.id).in_(order)))}
-        return [found[account_id] for account_id in order]
+        end, last_id = after or (0.0, "")
+        statement = accounts_and().limit(limit)
+        ends, name = col(Account.expires_at), col(Account.id)
+        with reading(self._engine) as connection:
+            found: list[tuple[Account, Sequence[Any]]] = []
+            # Two walks, each along an index: one over both kinds at once would sort all accounts for each batch.
+            if end < NO_END:
+                later = (ends > end) | ((ends == end) & (name > last_id))
+                found = read(connection, statement.where(ends >= end, later).order_by(ends, name))
+            if not found:
+                seen = last_id if end >= NO_END else ""
+                found = read(connection, statement.where(ends.is_(None), name > seen).order_by(name))
+        return [account for account, _ in found]
 
     def unpublished(self, limit: int) -> list[Account]:
         """Give accounts whose latest generation Redis lacks."""
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            statement = (
-                select(Account)
-                .where(text("published_generation < generation"))
-                .order_by(col(Account.expires_at))
-                .limit(limit)
-            )
-            return list(session.exec(statement))
+        behind = text("published_generation < generation")
+        with reading(self._engine) as connection:
+            statement = accounts_and().where(behind).order_by(col(Account.expires_at)).limit(limit)
+            return [account for account, _ in read(connection, statement)]
 
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Note which generations Redis has."""

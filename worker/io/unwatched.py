@@ -1,0 +1,46 @@
+"""Accounts as plain objects: what SQLAlchemy does for a mapped one is paid for by every refresh, and used by none.
+
+Reading a mapped attribute is a call in Python, and a refresh reads a hundred; loading through a session makes an
+identity and a state for each row. Rows are written by statements of ours, so nobody needs any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import FunctionType
+from typing import Any, Final, cast
+
+from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlmodel import SQLModel
+
+from models.account import Account
+
+_TABLE: Final = SQLModel.metadata.tables["account"]
+_NAMES: Final = tuple(_TABLE.columns.keys())
+
+#: Has the transitions of `Account`, and the columns as attributes of its own.
+_Unwatched: Final = type(
+    "Account",
+    (),
+    {
+        name: member
+        for name, member in vars(Account).items()
+        if isinstance(member, FunctionType | property) and not name.startswith("__")
+    },
+)
+
+
+def accounts_and(*more: ColumnElement[Any]) -> Select[Any]:
+    """Begin a statement that gives whole accounts, and something more of each."""
+    return select(*_TABLE.columns, *more)
+
+
+def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, Sequence[Any]]]:
+    """Run a statement of `accounts_and`; gives each account with what else was asked for."""
+    return [(_account(row), row[len(_NAMES) :]) for row in connection.execute(statement)]
+
+
+def _account(row: Sequence[Any]) -> Account:
+    account = _Unwatched()
+    vars(account).update(zip(_NAMES, row, strict=False))
+    return cast("Account", account)
