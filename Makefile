@@ -97,6 +97,12 @@ wheel:  ## Build both wheels into dist/
 	$(BIN)/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist ./reader .
 	@ls dist/*.whl
 
+# The same lock gives the same bill, without a network.
+.PHONY: sbom
+sbom: wheel  ## Build both wheels, and the bill of materials of what they run on (CycloneDX), into dist/
+	$(BIN)/python deploy/sbom.py requirements.lock >dist/refreshd.cdx.json
+	@ls dist/refreshd.cdx.json
+
 .PHONY: audit
 audit:  ## Look for known vulnerabilities in everything that is locked for running
 	$(DEV)
