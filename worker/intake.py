@@ -15,6 +15,7 @@ from kombu.serialization import dumps
 from worker.events import log
 from worker.io.clock import wall_clock
 from worker.io.message import ID_MAX, SIGNATURE, RefusedMessage, Signer, check_shape
+from worker.metrics import worker_metrics
 from worker.settings import load_settings
 
 _celery_log = get_logger(__name__)
@@ -45,6 +46,7 @@ def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[
                 reason=error.reason,
                 detail=str(error),
             )
+            worker_metrics().message_refused(error.reason)
             message.reject_log_error(_celery_log, consumer.connection_errors)
             return None
         return take(message, body, *rest, **more)

@@ -91,6 +91,12 @@ class WorkerMetrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._messages_refused = Counter(
+            "refreshd_messages_refused_total",
+            "Task messages that were not acted on, and why.",
+            ("reason",),
+            registry=self.registry,
+        )
         self._plans = Counter(
             "refreshd_plans_total",
             "Plans, and how each one ended.",
@@ -147,6 +153,10 @@ class WorkerMetrics:
         """Count reports that asked for nothing: repeated ones, and unreadable ones."""
         if number:
             self._reports.labels(why).inc(number)
+
+    def message_refused(self, reason: str) -> None:
+        """Count a message that is none of ours; the reason is a word of `worker.io.message`."""
+        self._messages_refused.labels(reason).inc()
 
     def interrupted(self, number: int) -> None:
         """Count attempts that were closed because nobody will come back to them."""

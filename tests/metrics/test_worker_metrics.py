@@ -103,11 +103,13 @@ def test_refusals_are_counted_by_reason_and_reports_by_outcome() -> None:
     metrics.results({(Outcome.REFRESHED, "refreshed"): 2, (Outcome.BUSY, "lease_held"): 3}, Trigger.PLANNED)
     metrics.results({(Outcome.REFRESHED, "refreshed"): 4}, Trigger.REPORTED)
     metrics.reports_dropped("repeated", 5)
+    metrics.message_refused("forged")
     of = metrics.registry.get_sample_value
     assert of("refreshd_refusals_total", {"outcome": "busy", "reason": "lease_held"}) == 3
     assert of("refreshd_refusals_total", {"outcome": "refreshed", "reason": "refreshed"}) is None
     assert of("refreshd_reports_total", {"outcome": "refreshed"}) == 4
     assert of("refreshd_reports_total", {"outcome": "repeated"}) == 5
+    assert of("refreshd_messages_refused_total", {"reason": "forged"}) == 1
 
 
 def _ended() -> Entry:
