@@ -84,9 +84,13 @@ class Stores:
             SchemaOutdated, DatabaseUnreachable: it can't be used.
         """
         engine = make_engine(self.settings.database)
-        check_schema(engine)
-        with reading(engine) as connection:
-            self.clock.set(database_now(connection))
+        try:
+            check_schema(engine)
+            with reading(engine) as connection:
+                self.clock.set(database_now(connection))
+        except BaseException:
+            engine.dispose()
+            raise
         return engine
 
     @cached_property

@@ -230,7 +230,7 @@ def test_explain_and_doctor_name_a_pause(bench: Bench, settings: Settings) -> No
     pause(bench, Scope.PROVIDER, "acme")
     here = Stores(settings)
     assert [one.what for one in here.pauses.of("acct", "acme")] == ["provider acme"]
-    warnings = [one.words for one in examine(here, dict) if one.check == "pauses"]
+    warnings = [one.words for one in examine(here, lambda: None) if one.check == "pauses"]
     here.close()
     assert len(warnings) == 1
     assert warnings[0].endswith("by mia@desk-1: an outage at acme")

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from worker.cli.output import out, print_json, stores
-from worker.cli.workers import alive_workers
+from worker.cli.workers import staff_or_none
 from worker.doctor import Level, examine
 
 _MARKS = {Level.OK: ("ok  ", "green"), Level.WARNING: ("warn", "yellow"), Level.FAILED: ("FAIL", "bold red")}
@@ -18,13 +18,14 @@ _MARKS = {Level.OK: ("ok  ", "green"), Level.WARNING: ("warn", "yellow"), Level.
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Check the installation: versions, schema, Redis, clocks, keys, beat, workers, settings.
+    """Check the installation: versions, settings, database, Redis, clocks, keys, beat, workers, callbacks.
 
-    Exits with 1 where a check failed; warnings alone exit with 0.
+    Exits with 1 where a check failed, for CI; warnings alone exit with 0.
     """
-    failed = 0
-    for one in examine(stores(), alive_workers):
+    failed = warned = 0
+    for one in examine(stores(), staff_or_none):
         failed += one.level is Level.FAILED
+        warned += one.level is Level.WARNING
         if as_json:
             print_json(asdict(one))
             continue
@@ -32,5 +33,10 @@ def doctor(
         out.print(Text.assemble((mark, style), f"  {one.check}: {one.words}"), soft_wrap=True)
         if one.remedy:
             out.print(Text(f"      -> {one.remedy}", style="cyan"), soft_wrap=True)
+    if not as_json:
+        said = f"{failed} failed, {warned} to look at" if failed or warned else "Everything holds."
+        out.print(
+            Text(f"\n{said}", style="bold red" if failed else "bold yellow" if warned else "bold green")
+        )
     if failed:
         raise typer.Exit(1)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from redis.exceptions import RedisError
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 from sqlmodel import Session
 
 from models.account import Account
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.cli.workers import Workers, alive_workers
-from worker.errors import CipherError, DatabaseUnreachable, UnknownAccount
+from worker.errors import CipherError, UnknownAccount
 from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
-from worker.io.database import database_now, reading, writing
+from worker.io.database import database_now, reading, write_refused
 from worker.io.fleet import nearest_ids
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
@@ -24,9 +23,6 @@ from worker.io.stash import Stash
 from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
 from worker.stores import Stores
-
-#: PostgreSQL's SQLSTATE.
-_INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 QUEUES = ("urgent", "control", "refresh", "callback")
 #: Entries of the history that a diagnosis looks at.
@@ -70,7 +66,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         plan_interval_s=here.settings.plan_interval_s,
         skew_s=here.clock.skew_s(),
         sealed_error=sealed_error,
-        read_only=_read_only(here),
+        read_only=write_refused(here.engine),
         url_error=url_error,
     )
 
@@ -160,16 +156,3 @@ def _request_errors(here: Stores, account: Account, now: float) -> tuple[str | N
     except Unbuildable as error:
         return None, str(error)
     return None, None
-
-
-def _read_only(here: Stores) -> str | None:
-    """Say why the database can't be written, None where it can: by writing a row as it is: a full disk says so."""
-    try:
-        with writing(here.engine) as connection:
-            connection.execute(text("UPDATE duty SET until = until WHERE name = 'plan'"))
-    except DatabaseUnreachable as error:
-        return str(error)
-    except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
-            raise  # a role that only reads says nothing of what workers can do
-    return None

@@ -30,6 +30,14 @@ def alive_workers() -> dict[str, list[str]] | None:
     return {name: sorted(queue["name"] for queue in queues) for name, queues in sorted(answers.items())}
 
 
+def staff_or_none() -> Staff | None:
+    """Ask which workers and beats are there; None where nobody can be asked."""
+    try:
+        return staff()
+    except (RedisError, OperationalError, OSError):
+        return None
+
+
 def staff() -> Staff:
     """Ask which workers and beats are there.
 

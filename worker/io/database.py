@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import models.migrations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: SQLSTATE read_only_sql_transaction.
 _READ_ONLY: Final = "25006"
+#: SQLSTATE insufficient_privilege.
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
 #: SQLite has one writer; others wait this long for their turn before they report a busy database.
 SQLITE_BUSY_TIMEOUT_S: Final = 30
 #: Durable at each commit. The cache holds the rows of 30,000 accounts, and a checkpoint comes every 16 MB instead of
@@ -132,6 +134,25 @@ def upgrade(url: str) -> tuple[str | None, str]:
     finally:
         engine.dispose()
     return before, head_revision()
+
+
+def current_revision(engine: Engine) -> str | None:
+    """Give the revision of the database's schema, None where it has none."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def write_refused(engine: Engine) -> str | None:
+    """Say why the database can't be written, None where it can: by writing a row as it is. A full disk says so."""
+    try:
+        with writing(engine) as connection:
+            connection.execute(text("UPDATE duty SET until = until WHERE name = 'plan'"))
+    except DatabaseUnreachable as error:
+        return str(error)
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+            raise  # a role that only reads says nothing of what workers can do
+    return None
 
 
 def head_revision() -> str:

@@ -1,0 +1,157 @@
+"""Checks of who works: beats, workers, the callbacks that they know, and what people have paused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import text
+
+from worker.doctor.checked import Checked, Level
+from worker.errors import RefreshdError
+from worker.io.callback_presence import Presence
+from worker.io.callback_use import lacking, uses
+from worker.io.database import is_sqlite, reading
+from worker.io.fleet import uses_callbacks
+from worker.io.traffic import Staff
+from worker.stores import Stores
+
+PLAN_LATE_S: Final = 15.0
+#: Pauses that are named one by one.
+PAUSES_NAMED_MAX: Final = 10
+NEEDED_QUEUES: Final = ("urgent", "control", "refresh")
+
+
+def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
+    """Check that plans are made, and by whom."""
+    with reading(here.engine) as connection:
+        finished = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
+    late_s = None if finished is None else here.clock.now() - float(finished)
+    beats = staff.beats if staff else 0
+    if late_s is None or late_s > PLAN_LATE_S + here.settings.plan_interval_s:
+        ago = "nothing was ever planned" if late_s is None else f"the last plan ended {late_s:.0f} s ago"
+        yield Checked(
+            "beat",
+            Level.FAILED,
+            f"{ago}; {_beats(beats)}",
+            "start a worker that takes from `control`: `celery -A worker.app worker -P threads -c 8 -Q refresh,urgent,control`"
+            if beats
+            else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
+        )
+    else:
+        yield Checked("beat", Level.OK, f"the last plan ended {late_s:.1f} s ago; {_beats(beats)}")
+    if beats > 1:
+        yield Checked(
+            "beat",
+            Level.WARNING,
+            f"{_beats(beats)}: no harm, but each plan is asked for so many times",
+            "one is enough, restarted by its supervisor",
+        )
+
+
+def _beats(beats: int) -> str:
+    return "no beat answers" if not beats else "1 beat is alive" if beats == 1 else f"{beats} beats are alive"
+
+
+def check_webhooks(here: Stores) -> Iterator[Checked]:
+    """Check that endpoints take what they are sent."""
+    try:
+        configured = {one.name for one in here.endpoints}
+    except RefreshdError as error:
+        yield Checked("webhooks", Level.FAILED, str(error), "correct the setting that it names")
+        return
+    backlogs = here.outbox.backlog()
+    for one in backlogs:
+        if one.put_aside or one.last_error:
+            yield Checked(
+                "webhooks",
+                Level.WARNING,
+                f"{one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+                + (f"; the last attempt got: {one.last_error}" if one.last_error else ""),
+                "`refreshd webhooks test` shows whether it takes one now, `refreshd webhooks retry` sends again what was "
+                "put aside"
+                if one.endpoint in configured
+                else "REFRESHD_WEBHOOK_URL names it no more: what waits is put aside in time",
+            )
+    if configured and not any(one.put_aside or one.last_error for one in backlogs):
+        yield Checked("webhooks", Level.OK, ", ".join(sorted(configured)))
+
+
+def check_pauses(here: Stores) -> Iterator[Checked]:
+    """Name what people have paused."""
+    found, now = here.pauses.all(), here.clock.now()
+    for one in found[:PAUSES_NAMED_MAX]:
+        why = f": {one.reason}" if one.reason else ""
+        yield Checked(
+            "pauses",
+            Level.WARNING,
+            f"{one.what} is paused for {now - one.paused_at:.0f} s, by {one.actor}@{one.host}{why}",
+            f"`refreshd resume {one.option}` when the time has come",
+        )
+    if len(found) > PAUSES_NAMED_MAX:
+        yield Checked(
+            "pauses",
+            Level.WARNING,
+            f"... and {len(found) - PAUSES_NAMED_MAX:,} more",
+            "`refreshd pause` names them all",
+        )
+
+
+def check_workers(here: Stores, staff: Staff | None) -> Iterator[Checked]:
+    """Check that every queue has somebody who takes from it."""
+    workers = staff.workers if staff else {}
+    taken = {queue for queues in workers.values() for queue in queues}
+    lacking = [queue for queue in NEEDED_QUEUES if queue not in taken]
+    if uses_callbacks(here.engine) and "callback" not in taken:
+        lacking.append("callback")
+    if lacking:
+        yield Checked(
+            "workers",
+            Level.FAILED,
+            f"nobody takes from {', '.join(lacking)}",
+            "start `celery -A worker.app worker -P threads -c 8 -Q refresh,urgent,control`"
+            + (" and `celery -A worker.app worker -P prefork -Q callback`" if "callback" in lacking else ""),
+        )
+    if workers:
+        words = "; ".join(f"{name} takes {', '.join(queues)}" for name, queues in workers.items())
+        yield Checked("workers", Level.OK, words)
+    hosts = sorted({name.rpartition("@")[2] for name in workers})
+    if is_sqlite(here.engine) and len(hosts) > 1:
+        yield Checked(
+            "workers",
+            Level.FAILED,
+            f"workers on {len(hosts)} machines ({', '.join(hosts)}), and the database is a SQLite file: they do not share it",
+            "use PostgreSQL for more than one machine: REFRESHD_DATABASE_URL",
+        )
+
+
+def check_callbacks(here: Stores) -> Iterator[Checked]:
+    """Check that every callback that accounts name is known to a running worker, and to all that may get it."""
+    offers = Presence(here.redis, here.settings.redis_prefix).offers()
+    used = uses(here.engine)
+    missing = lacking(used, offers)
+    for one in missing:
+        yield Checked(
+            "callbacks",
+            Level.FAILED,
+            f"{one.use.shown}: no running worker knows the callback: {one.words}",
+            "correct the accounts, or list its module in REFRESHD_CALLBACK_MODULES of the callback workers",
+        )
+    for worker, offer in offers.items():
+        for where, why in offer.problems.items():
+            yield Checked(
+                "callbacks", Level.WARNING, f"{worker}: {where}: {why}", "mend it: nothing of it can be run"
+            )
+    for use in used:
+        lacks = [worker for worker, offer in offers.items() if use.name not in offer.callbacks]
+        if lacks and len(lacks) < len(offers):
+            yield Checked(
+                "callbacks",
+                Level.FAILED,
+                f"{use.name}: not known to {', '.join(lacks)}, which may be given it: the queue is shared",
+                "give every callback worker the same REFRESHD_CALLBACK_MODULES and REFRESHD_CALLBACKS_FILE; restart them",
+            )
+    if used and not missing:
+        yield Checked(
+            "callbacks", Level.OK, ", ".join(f"{one.name}: {one.accounts:,} accounts" for one in used)
+        )
