@@ -219,10 +219,11 @@ def test_a_paused_provider_is_not_looked_through_by_each_plan(bench: Bench) -> N
         if not is_sqlite(engine):
             connection.execute(text("SET LOCAL enable_seqscan = off"))
         plans = [str(connection.execute(text(explain + sql)).all()) for sql in (due, aside)]
-    assert "ix_account_plan_at" in plans[0]
-    assert "ix_account_aside" in plans[1]
-    assert "SCAN account" not in plans[0] + plans[1]
-    assert "SCAN pause" not in plans[1]
+    assert not any("SCAN account" in plan or "Seq Scan on account" in plan for plan in plans), plans
+    if is_sqlite(engine):  # PostgreSQL chooses by statistics, and this table is empty
+        assert "ix_account_plan_at" in plans[0]
+        assert "ix_account_aside" in plans[1]
+        assert "SCAN pause" not in plans[1]
 
 
 def test_explain_and_doctor_name_a_pause(bench: Bench, settings: Settings) -> None:
