@@ -30,6 +30,7 @@ def of_worker() -> dict[str, Exported]:
     metrics = WorkerMetrics()
     metrics.results({(Outcome.BUSY, "lease_held"): 1}, Trigger.REPORTED)
     metrics.planned("planned", 1)
+    metrics.message_refused("forged")
     ended = Entry(
         id="a",
         account_id="acct",
