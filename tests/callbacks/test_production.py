@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -21,6 +22,7 @@ from tests.acceptance.provider import ScriptedProvider
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.callbacks.conftest import MODULES, WILD
+from tests.server_process import free_port
 from worker.io.callback_presence import Presence
 
 REFRESHD = str(Path(sys.executable).with_name("refreshd"))
@@ -212,3 +214,30 @@ def test_sigterm_lets_a_run_end_and_stores_it(world: World, fleet: Fleet) -> Non
     assert Presence(world.stores.redis, "refreshd:").offers() == {}
     (attempt,) = world.attempts("acct")
     assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, "timed_out")
+
+
+def refreshed_at(port: int) -> float:
+    """Read at a worker's port how many refreshes it counted; 0 where nobody serves yet."""
+    try:
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    except httpx.TransportError:
+        return 0
+    series = r'^refreshd_refreshes_total\{outcome="refreshed",provider="[^"]+",reason="refreshed"\} ([\d.]+)$'
+    return sum(float(value) for value in re.findall(series, told, re.MULTILINE))
+
+
+def test_one_port_serves_what_the_pool_counted_and_a_killed_process_still_counts(
+    world: World, fleet: Fleet
+) -> None:
+    world.add(["one", "two"], refresh_method="callback", callback="keeps")
+    port = free_port()
+    fleet.environment["REFRESHD_METRICS_PORT"] = str(port)
+    member = callback_worker(fleet, world)
+
+    world.push([("one", 1)], queue="callback")
+    wait_until(lambda: refreshed_at(port) == 1, "the first refresh is counted")
+    (child,) = [one for one in psutil.Process(member.pid).children() if one.children()]
+    child.kill()
+    world.push([("two", 1)], queue="callback")
+
+    wait_until(lambda: refreshed_at(port) == 2, "the second one is counted by another process")
