@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, get_args
 
 import pytest
+from pydantic import SecretStr
 
 from worker.errors import SettingsError
-from worker.settings import load_settings
+from worker.settings import Settings, load_settings
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,31 @@ def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"\xfa")
     with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text"):
         load_settings(_env_file=file)
+
+
+#: Settings that are a secret or may hold one, each with a value that could be one.
+SECRETS: Final = {
+    "database_url": "postgresql://user:mkshown@host/database",
+    "redis_url": "redis://user:mkshown@host:6379/0",
+    "flower_basic_auth": "operator:mkshown",
+    "keys": "k1:mkshown",
+}
+
+
+def test_no_dump_of_the_settings_shows_a_secret() -> None:
+    settings = load_settings(**{name: SecretStr(text) for name, text in SECRETS.items()})
+    assert "mkshown" in settings.redis
+    for shown in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
+        assert "mkshown" not in shown
+
+
+def test_what_is_named_like_a_secret_is_a_secret_type() -> None:
+    words = ("password", "secret", "keys", "_auth", "redis_url", "database_url")
+    clear = [
+        name
+        for name, field in Settings.model_fields.items()
+        if any(word in name for word in words)
+        and not name.endswith("_file")
+        and SecretStr not in (field.annotation, *get_args(field.annotation))
+    ]
+    assert clear == []

@@ -35,6 +35,10 @@ DOWN: Final = "demo-01"
 #: What has to be there before pictures are taken: of each state one, and a group.
 WANTED: Final = ("SUCCESS", "FAILURE", "RETRY")
 _REFRESHES: Final = "/tasks?name=refreshd.refresh"
+_ROWS: Final = "document.querySelectorAll('#tasks-table tbody td .badge').length > 4"
+_FAILED_FIRST: Final = (
+    "document.querySelector('#tasks-table tbody td .badge').textContent.trim() == 'FAILURE'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,9 @@ def take(folder: Path) -> None:
         for name, height, path, drawn in (
             (
                 "flower-tasks",
-                760,
+                960,
                 _REFRESHES,
-                "document.querySelectorAll('#tasks-table tbody td .badge').length > 4",
+                _FAILED_FIRST,
             ),
             (
                 "flower-workers",
@@ -78,6 +82,10 @@ def take(folder: Path) -> None:
         ):
             browser.resize(WIDTH, height)
             browser.open(pages.url + path)
+            if path == _REFRESHES:
+                # By state, as after a click: what failed comes first.
+                wait_until(lambda: bool(browser.run(f"return {_ROWS}")), "the list is drawn")
+                browser.run("document.querySelector('th[data-column=state]').click()")
             wait_until(lambda drawn=drawn: bool(browser.run(f"return {drawn}")), f"{name} is drawn")  # type: ignore[misc]
             save(folder / f"{name}.png", browser)
 
