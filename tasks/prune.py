@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tasks.shown import ShownRequest, retried
-from worker.app import app, settings
+from worker.app import PRUNE_INTERVAL_S, app, settings
 from worker.errors import Unreachable
 from worker.events import log
 from worker.plan import CLAIM_MAX
@@ -13,6 +13,8 @@ from worker.runtime import runtime
 
 #: A webhook that was delivered is kept for this long, for whoever asks whether it was.
 DELIVERED_KEPT_S: Final = 86400.0
+#: Longer than the time between two runs, so that one that was missed is made up for.
+BUSY_WITHIN_S: Final = 3 * PRUNE_INTERVAL_S
 
 
 @app.task(name="refreshd.prune", Request=ShownRequest)
@@ -24,7 +26,9 @@ def prune() -> dict[str, Any]:
     here = runtime()
     try:
         deleted = here.history.prune(
-            older_than_s=settings.history_days * 86400, keep_per_account=settings.history_per_account
+            older_than_s=settings.history_days * 86400,
+            keep_per_account=settings.history_per_account,
+            busy_within_s=BUSY_WITHIN_S,
         )
         webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, put_aside_s=settings.history_days * 86400)
         audited = here.audit.prune(older_than_s=settings.audit_days * 86400)

@@ -92,27 +92,24 @@ class History:
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return {attempt.account_id: attempt for attempt in session.exec(statement)}
 
-    def prune(self, *, older_than_s: float, keep_per_account: int, batch: int = 10_000) -> int:
-        """Delete closed attempts that are too old or too many; gives their number."""
+    def prune(
+        self, *, older_than_s: float, keep_per_account: int, busy_within_s: float, batch: int = 10_000
+    ) -> int:
+        """Delete closed attempts that are too old or too many; gives their number.
+
+        Args:
+            older_than_s: the age beyond which none is kept.
+            keep_per_account: the newest ones that are kept of each account.
+            busy_within_s: accounts that had an attempt so recently are counted; of the others nothing came to count.
+            batch: attempts that one transaction deletes, and accounts that it looks at.
+        """
         deleted = 0
-        while count := self._delete(
-            f"SELECT id FROM attempt WHERE opened_at < {self._now} - :older_than_s AND closed_at IS NOT NULL LIMIT :batch",
-            older_than_s=older_than_s,
-            batch=batch,
-        ):
+        while count := self._delete_old(older_than_s, batch):
             deleted += count
-        return deleted + self._delete(
-            """
-            SELECT id FROM (
-              SELECT id, closed_at, row_number() OVER (PARTITION BY account_id ORDER BY opened_at DESC, id DESC) AS nth
-              FROM attempt WHERE account_id IN (
-                SELECT account_id FROM attempt GROUP BY account_id HAVING count(*) > :keep ORDER BY count(*) DESC LIMIT 1000
-              )
-            ) AS ranked WHERE nth > :keep AND closed_at IS NOT NULL LIMIT :batch
-            """,
-            keep=keep_per_account,
-            batch=batch,
-        )
+        busy = self._busy(busy_within_s)
+        for start in range(0, len(busy), batch):
+            deleted += self._delete_surplus(busy[start : start + batch], keep_per_account)
+        return deleted
 
     def note(self, entries: Sequence[Entry], *, fold: bool) -> None:
         """Write entries of refreshes that were not begun; with `fold`, repeats become one entry with a count."""
@@ -149,7 +146,43 @@ class History:
         )
         return result.rowcount == 1
 
-    def _delete(self, which: str, **parameters: float) -> int:
+    def _delete_old(self, older_than_s: float, limit: int) -> int:
         with writing(self._engine) as connection:
-            result = connection.execute(text(f"DELETE FROM attempt WHERE id IN ({which})"), parameters)
-            return result.rowcount
+            return connection.execute(
+                text(
+                    f"""
+                    DELETE FROM attempt WHERE id IN (
+                      SELECT id FROM attempt WHERE opened_at < {self._now} - :older_than_s AND closed_at IS NOT NULL
+                      LIMIT :limit
+                    )
+                    """
+                ),
+                {"older_than_s": older_than_s, "limit": limit},
+            ).rowcount
+
+    def _busy(self, within_s: float) -> list[str]:
+        with reading(self._engine) as connection:
+            found = connection.execute(
+                text(f"SELECT DISTINCT account_id FROM attempt WHERE opened_at >= {self._now} - :within_s"),
+                {"within_s": within_s},
+            )
+            return [str(account_id) for account_id in found.scalars()]
+
+    def _delete_surplus(self, account_ids: Sequence[str], keep: int) -> int:
+        with writing(self._engine) as connection:
+            gone = execute(
+                connection,
+                {"account_id": "text"},
+                """
+                DELETE FROM attempt WHERE id IN (
+                  SELECT surplus.id FROM r JOIN attempt AS surplus ON surplus.account_id = r.account_id
+                  WHERE surplus.closed_at IS NOT NULL AND surplus.opened_at < (
+                    SELECT kept.opened_at FROM attempt AS kept WHERE kept.account_id = r.account_id
+                    ORDER BY kept.opened_at DESC LIMIT 1 OFFSET :keep - 1
+                  )
+                ) RETURNING id
+                """,
+                [{"account_id": account_id} for account_id in account_ids],
+                keep=keep,
+            )
+        return len(gone)
