@@ -160,6 +160,8 @@ class Provider(BaseModel):
     """Where an account's owner consents (RFC 6749 section 3.1), for `refreshd accounts authorize`."""
     device_url: UrlTemplate | None = None
     """Where a code is had that the owner types in on another device (RFC 8628 section 3.1)."""
+    revocation_url: UrlTemplate | None = None
+    """Where a grant is ended (RFC 7009), for `refreshd accounts remove --revoke`."""
     scopes: tuple[str, ...] = ()
     """What consent is asked for where the account names no scope."""
     offline_scope: str | None = None
@@ -235,7 +237,11 @@ class Provider(BaseModel):
 
     def _consent_templates(self) -> list[tuple[str, str]]:
         """Give the templates that the first grant alone needs: no refresh waits for what they name."""
-        urls = {"authorize_url": self.authorize_url, "device_url": self.device_url}
+        urls = {
+            "authorize_url": self.authorize_url,
+            "device_url": self.device_url,
+            "revocation_url": self.revocation_url,
+        }
         found = [(knob, text) for knob, text in urls.items() if text is not None]
         return found + [(f"authorize_params.{name}", text) for name, text in _texts(self.authorize_params)]
 
@@ -250,7 +256,7 @@ class Provider(BaseModel):
         """The hosts that credentials may go to: `hosts`, else those of the URLs. A provider without URLs: any."""
         if self.hosts is not None:
             return Hosts(self.hosts)
-        urls = (self.token_url, self.refresh_url, self.authorize_url, self.device_url)
+        urls = (self.token_url, self.refresh_url, self.authorize_url, self.device_url, self.revocation_url)
         found = [host for url in urls if url is not None for host in parse(url).hosts()]
         return Hosts(tuple(dict.fromkeys(found)) or ("*",))
 

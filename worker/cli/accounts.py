@@ -6,8 +6,9 @@ import typer
 
 from worker.cli.accounts_add import add
 from worker.cli.accounts_authorize import authorize
-from worker.cli.accounts_edit import disable, edit, enable, remove
+from worker.cli.accounts_edit import disable, edit, enable
 from worker.cli.accounts_import import export_file, import_file
+from worker.cli.accounts_remove import remove
 from worker.cli.accounts_show import list_accounts, show
 
 accounts_app = typer.Typer(

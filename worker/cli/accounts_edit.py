@@ -1,8 +1,7 @@
-"""`refreshd accounts edit`, `enable`, `disable` and `remove`."""
+"""`refreshd accounts edit`, `enable` and `disable`."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -59,24 +58,6 @@ def enable(ids: Ids, as_json: AsJson = False) -> None:
 def disable(ids: Ids, as_json: AsJson = False) -> None:
     """Refresh these accounts no more. Their tokens stay published until they end."""
     _set_enabled(ids, enabled=False, as_json=as_json)
-
-
-def remove(
-    ids: Ids,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Remove accounts, their tokens and all that Redis has of them. On a terminal you are asked first.
-
-    The grant at the provider is not revoked. An account's history stays until it is pruned, and an id that is added again goes on from its generation.
-    """
-    ids = list(dict.fromkeys(ids))
-    with open_desk() as desk:
-        desk.editor.accounts(ids)
-        if not yes and sys.stdin.isatty():
-            what = ids[0] if len(ids) == 1 else f"{len(ids)} accounts"
-            typer.confirm(f"Remove {what}? The stored tokens can't be brought back", abort=True, err=True)
-        desk.editor.remove(ids)
-    out.print(f"removed {', '.join(ids)}", markup=False, soft_wrap=True)
 
 
 def report(applied: Applied, *, as_json: bool) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, func
+from sqlalchemy import ColumnElement, Connection, Engine, func, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import class_mapper
 from sqlmodel import Session, col, select
 
 from models.account import Account, RetiredAccount
 from worker.errors import DatabaseUnreachable
-from worker.io.database import reading, writing
+from worker.io.database import now_sql, reading, writing
 from worker.io.outbox import put
 from worker.io.rows import execute
 from worker.io.shelf import Event
@@ -128,6 +128,37 @@ class Accounts:
                 FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
                 """,
                 [_change_row(one, ("id", "source_fp")) for one in changed],
+            )
+
+    def claim(self, account: Account, claim: str, *, claim_s: float) -> bool:
+        """Keep workers off an account as it was read, as an attempt does; False: an attempt is open, or it moved on."""
+        now = now_sql(self._engine)
+        with writing(self._engine) as connection:
+            taken = connection.execute(
+                text(
+                    f"UPDATE account SET claim_attempt = :claim, claim_until = {now} + :claim_s "
+                    "WHERE id = :id AND generation = :generation AND config_version = :config_version "
+                    f"AND (claim_attempt IS NULL OR claim_until <= {now})"
+                ),
+                {
+                    "claim": claim,
+                    "claim_s": claim_s,
+                    "id": account.id,
+                    "generation": account.generation,
+                    "config_version": account.config_version,
+                },
+            )
+        return taken.rowcount == 1
+
+    def unclaim(self, account_id: str, claim: str) -> None:
+        """Let go of an account that this claim still holds."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text(
+                    "UPDATE account SET claim_attempt = NULL, claim_until = NULL "
+                    "WHERE id = :id AND claim_attempt = :claim"
+                ),
+                {"id": account_id, "claim": claim},
             )
 
     def remove(self, ids: Sequence[str], note: Note | None = None) -> set[str]:
