@@ -68,7 +68,7 @@ def take(folder: Path) -> None:
         for name, height, path, drawn in (
             (
                 "flower-tasks",
-                960,
+                760,
                 _REFRESHES,
                 _FAILED_FIRST,
             ),
