@@ -137,7 +137,8 @@ def test_an_account_that_is_being_refreshed_is_busy(
     two: Refreshd, endpoint: Endpoint, database_url: str
 ) -> None:
     """Whoever else holds it; and afterwards our own claim holds nobody up."""
-    accounts = Accounts(make_engine(database_url))
+    engine = make_engine(database_url)
+    accounts = Accounts(engine)
     account = accounts.find(["a"])["a"]
     assert accounts.claim(account, "an-attempt", claim_s=60)
     ran = two("accounts", "remove", "a", "--revoke", "--force", "--yes", "--json")
@@ -147,6 +148,7 @@ def test_an_account_that_is_being_refreshed_is_busy(
     endpoint.status = 500
     assert two("accounts", "remove", "a", "--revoke", "--yes").exit_code == 1
     assert accounts.find(["a"])["a"].claim_attempt is None
+    engine.dispose()
 
 
 def test_a_newer_answer_that_waits_is_not_overlooked(

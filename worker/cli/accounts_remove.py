@@ -78,6 +78,8 @@ def _revoke_and_remove(desk: Desk, ids: list[str], *, force: bool, as_json: bool
                 revoker.give_back(account_id)
             all_ended = all_ended and ended
             _say(revoked, removed=removes, as_json=as_json)
+    if "redis" in vars(desk.stores):  # asking for it would open it
+        desk.stores.redis.close()
     return all_ended
 
 
