@@ -224,7 +224,8 @@ def imports(folder: Path, rows: list[dict[str, Any]], markers: Markers, base: st
     return [
         ("-v", "accounts", "import", str(folder / name), *flags)
         for name in files
-        for flags in ((), ("--json",))
+        for flags in ((), ("--json",) if name in {"bad.jsonl", "webmethods.properties"} else None)
+        if flags is not None
     ]
 
 

@@ -93,18 +93,17 @@ def test_no_command_shows_one(place: Place) -> None:
 
 
 def everyday_commands(place: Place) -> list[tuple[str, ...]]:
-    some = ("ok", "echo", "page", "raises-told")
     both = [
-        *[("explain", account) for account in some],
+        ("explain", "echo"),
         *[("accounts", "list"), ("accounts", "show", "jwt"), ("accounts", "show", "wm")],
         *[("status",), ("doctor",), ("keys", "list"), ("callbacks", "list"), ("token", "ok")],
-        ("refresh", "ok", "echo", "refused", "tells", "--force", "--wait", "--timeout", "60"),
-        ("callbacks", "test", "tells", "--account", "tells"),
     ]
     return [
         *[("-v", *words, *flags) for words in both for flags in ((), ("--json",))],
         *[("history", account, "--json") for account in place.accounts],
-        *[("history", account) for account in some],
+        *[("history", account) for account in ("ok", "echo", "page", "raises-told")],
+        ("refresh", "ok", "echo", "refused", "tells", "--force", "--wait", "--timeout", "60", "--json"),
+        ("callbacks", "test", "tells", "--account", "tells", "--json"),
         ("callbacks", "test", "raises-told", "--account", "raises-told"),
         ("accounts", "edit", "ok", "session_timeout_s=60"),
         ("accounts", "export"),
