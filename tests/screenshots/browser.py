@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psutil
 
 from tests.acceptance.waiting import wait_until
 from tests.server_process import free_port
@@ -77,20 +78,32 @@ def chromium() -> Iterator[Browser]:
     ):
         try:
             wait_until(lambda: _answers(client), "chromedriver answers")
-            yield from _windows(client, binary, Path(profile))
+            with _window(client, binary, Path(profile)) as window:
+                yield window
         finally:
-            process.terminate()
+            _end(process.pid)
 
 
-def _windows(client: httpx.Client, binary: str, profile: Path) -> Iterator[Browser]:
+@contextmanager
+def _window(client: httpx.Client, binary: str, profile: Path) -> Iterator[Browser]:
     options = {"binary": binary, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
     wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
     made = client.post("/session", json=wanted).raise_for_status().json()["value"]
-    client.base_url = client.base_url.join(f"/session/{made['sessionId']}/")
+    session = f"/session/{made['sessionId']}"
+    client.base_url = client.base_url.join(f"{session}/")
     try:
         yield Browser(client)
     finally:
-        client.delete("")
+        client.delete(client.base_url.join(session)).raise_for_status()
+
+
+def _end(pid: int) -> None:
+    """End chromedriver, and a browser that it left: it leaves one whose window was not closed."""
+    driver = psutil.Process(pid)
+    family = [driver, *driver.children(recursive=True)]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _answers(client: httpx.Client) -> bool:
