@@ -33,6 +33,8 @@ MIN_TOKENS_PER_S: Final = 10_000.0
 ACCOUNTS: Final = 50_000
 ROUNDS: Final = 5
 LIFETIME_S: Final = 86_400
+#: Refreshed in the same second: so many tokens end together.
+ACCOUNTS_OF_ONE_END: Final = 500
 #: As long as a small JWT.
 ACCESS_TOKEN: Final = "x" * 600
 
@@ -107,7 +109,7 @@ def _entry(number: int) -> dict[str, object]:
         "refresh_token": f"rt-{number}",
         "token_url": "https://auth.example.com/token",
         "issued_at": int(time.time()),
-        "expires_in": LIFETIME_S,
+        "expires_in": LIFETIME_S + number // ACCOUNTS_OF_ONE_END,
     }
 
 
