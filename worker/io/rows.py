@@ -20,6 +20,8 @@ from worker.io.database import is_sqlite
 #: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.
 _UNSTORABLE: Final = {0: None} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
+_RETURNING: Final = "RETURNING"
+
 Columns = Mapping[str, str]
 
 
@@ -37,7 +39,7 @@ def execute(
     """
     if is_sqlite(connection.engine):
         return _one_by_one(connection, tuple(columns), sql, rows, more)
-    payload = [{name: storable(row[name]) for name in columns} for row in rows]
+    payload = [dict(zip(columns, _storable(map(row.__getitem__, columns)), strict=True)) for row in rows]
     if not payload:
         return []
     statement = _recordset(tuple(columns.items()), sql)
@@ -59,21 +61,31 @@ def _one_by_one(
     rows: Iterable[Mapping[str, Any]],
     more: dict[str, Any],
 ) -> list[tuple[Any, ...]]:
-    bound = [[*(storable(row[name]) for name in columns), *more.values()] for row in rows]
+    tail = list(more.values())
+    bound = [_storable(map(row.__getitem__, columns)) + tail for row in rows]
     if not bound:
         return []
     # The driver's own cursor: what SQLAlchemy adds to each call would cost more than the call.
     cursor = connection.connection.cursor()
     statement = _numbered(columns, sql, tuple(more))
-    returned: list[tuple[Any, ...]] = []
     try:
+        if _RETURNING not in sql:
+            cursor.executemany(statement, bound)
+            return []
+        returned: list[tuple[Any, ...]] = []
         for values in bound:
-            cursor.execute(statement, values)
-            if cursor.description is not None:
-                returned += cursor.fetchall()
+            returned += cursor.execute(statement, values)
+        return returned
     finally:
         cursor.close()
-    return returned
+
+
+def _storable(values: Iterable[Any]) -> list[Any]:
+    """Do what `storable` does, and call it for the few values that need it: each refresh binds some sixty."""
+    return [
+        value if type(value) is not str or (value.isascii() and "\0" not in value) else storable(value)
+        for value in values
+    ]
 
 
 @lru_cache(maxsize=128)

@@ -37,7 +37,7 @@ def accounts_and(*more: ColumnElement[Any]) -> Select[Any]:
 
 def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, Sequence[Any]]]:
     """Run a statement of `accounts_and`; gives each account with what else was asked for."""
-    return [(_account(row), row[len(_NAMES) :]) for row in connection.execute(statement)]
+    return [(_account(row), row[len(_NAMES) :]) for row in connection.execute(statement).all()]
 
 
 def _account(row: Sequence[Any]) -> Account:
