@@ -24,8 +24,9 @@ from typing import Final
 
 from sqlalchemy import text
 
-from refreshd_reader import Reader
+from refreshd_reader import NoUsableToken, Reader
 from tests.acceptance.fleet import ROOT, Fleet
+from tests.acceptance.waiting import wait_until
 from tests.oidc.consent import consent, exchange
 from tests.oidc.server import AuthorizationServer, client
 from tests.oidc.watcher import Watcher
@@ -58,6 +59,8 @@ def main() -> int:
         fleet.wait_ready()
         ids = _import(environment, server, folder, arguments.accounts)
         with Reader.from_url(environment["REFRESHD_REDIS_URL"]) as reader:
+            # On a busy machine the first tokens end while the last people consent.
+            wait_until(lambda: _all_there(reader, ids), "a token of every account")
             watcher = stack.enter_context(closing(Watcher(reader, server, ids)))
             _watch(watcher, arguments.minutes * 60)
         still_fresh = watcher.generations()
@@ -122,6 +125,10 @@ def _import(environment: dict[str, str], server: AuthorizationServer, folder: Pa
     file.write_text("\n".join(rows), encoding="utf-8")
     print(_refreshd(environment, "accounts", "import", str(file), "--json"), end="", file=sys.stderr)
     return ids
+
+
+def _all_there(reader: Reader, ids: list[str]) -> bool:
+    return not any(isinstance(found, NoUsableToken) for found in reader.get_many(ids).values())
 
 
 def _watch(watcher: Watcher, seconds: float) -> None:
