@@ -31,6 +31,7 @@ from benchmarks.contestants import GROUP_SIZE, REFRESHD, Place, Refreshd
 from benchmarks.hanging_callbacks import HANGING, HOLD, KINDS
 from benchmarks.processes import Process, run
 from benchmarks.refresh import servers
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 
 ROUNDS: Final = 12
 ACCOUNTS: Final = 2000
@@ -157,6 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="at most")
     options = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     console = Console()
     began_at = time.monotonic()
     with servers() as (provider, redis, postgres, folder):

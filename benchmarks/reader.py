@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from refreshd_reader import AccountState, AsyncReader, Keys, Reader, Token
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import redis_server
 
 ROUNDS: Final = 300
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--reads", type=int, default=READS)
     options = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as server:
         contestants = asyncio.run(_measure(server.url, options.rounds, options.reads))
     table, met = _table(contestants, options.rounds)

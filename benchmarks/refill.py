@@ -23,6 +23,7 @@ from typing import Final
 
 from benchmarks.contestants import REFRESHD
 from benchmarks.processes import BenchmarkBroken, run
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server, redis_server
 from worker.events import configure_logging
 from worker.io.cipher import generate_key
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--accounts", type=int, default=ACCOUNTS)
     parser.add_argument("--database", choices=("postgresql", "sqlite"), action="append")
     options = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     met = True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refreshd-bench-")))

@@ -28,6 +28,7 @@ from rich.table import Table
 from benchmarks.bar import MAX_CPU_RATIO, MIN_SPEED_RATIO, Ratios, median_sample
 from benchmarks.contestants import Contestant, Floor, Obvious, Place, Refreshd, Sample
 from benchmarks.processes import BenchmarkBroken, Provider
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
 
 LATENCY_MS: Final = 200.0
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--database", choices=("postgresql", "sqlite"), action="append")
     options = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     databases = options.database or ["postgresql", "sqlite"]
     console = Console()
     table = _table(options.rounds)

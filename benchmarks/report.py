@@ -30,6 +30,7 @@ from rich.table import Table
 from benchmarks.contestants import Place, Refreshd
 from benchmarks.processes import START_DEADLINE_S, BenchmarkBroken, Provider
 from refreshd_reader import Reader
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server, redis_server
 
 LATENCY_MS: Final = 200.0
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--reports", type=int, default=REPORTS)
     parser.add_argument("--database", choices=("postgresql", "sqlite"), action="append")
     options = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     table = Table(title=f"From the report to the new token, {options.reports} reports")
     table.add_column("database")
     for heading in ("provider ms", "median ms", "beside the provider ms", "9 of 10 within ms", "at most"):

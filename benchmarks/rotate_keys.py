@@ -20,6 +20,7 @@ from sqlalchemy import Engine, insert
 
 from models.account import Account
 from models.token import Secret
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
 from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.database import make_engine, upgrade, writing
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--database", choices=DATABASES, action="append", help="default: both")
     asked = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     old, new = generate_key("old"), generate_key("new")
     for database in asked.database or DATABASES:
         with tempfile.TemporaryDirectory() as folder, engine_of(database, Path(folder)) as engine:

@@ -26,6 +26,7 @@ from sqlalchemy import Engine, event, text
 from models.attempt import Trigger
 from models.audit import Actor
 from models.pause import Scope
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
 from worker.io.database import is_sqlite, make_engine, now_sql, upgrade, writing
 from worker.io.fleet import look
@@ -68,6 +69,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
     parser.add_argument("--most", type=float, default=MOST_S, help="seconds that a look may take")
     options = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     met = True
     for name in options.database or ["sqlite", "postgresql"]:
         with tempfile.TemporaryDirectory() as folder, _database(name, Path(folder)) as url:

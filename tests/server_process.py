@@ -6,6 +6,7 @@ import pwd
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,11 @@ START_DEADLINE_S: Final = 30.0
 STOP_DEADLINE_S: Final = 10.0
 #: A free port can be taken by somebody else between the look and the bind.
 PORT_TRIES: Final = 5
+
+
+def sigterm_ends_as_ctrl_c_does() -> None:
+    """Have a program that starts servers stop them when a supervisor, or `timeout`, ends it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 class ServerFailed(RuntimeError):

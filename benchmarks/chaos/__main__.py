@@ -11,18 +11,17 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
-import signal
 import sys
 
 from benchmarks.chaos.report import report, violations
 from benchmarks.chaos.run import run
 from benchmarks.chaos.stage import new_folder, staged
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 
 
 def main() -> int:
     arguments = _arguments()
-    # A supervisor's SIGTERM ends as Ctrl-C does: with every process that was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sigterm_ends_as_ctrl_c_does()
     folder = new_folder()
     title = (
         f"chaos: seed {arguments.seed}, {arguments.accounts} accounts, {arguments.workers} workers, 2 beats,"

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.mutation import Check, Target
 from tests.fuzz.targets import TARGETS
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 
 #: Cases after which a new seed is taken.
 ROUND: Final = 1_000
@@ -85,6 +86,7 @@ def main() -> int:
         "targets", nargs="*", metavar="TARGET", help=f"of: {', '.join(TARGETS)} (default: all)"
     )
     asked = parser.parse_args()
+    sigterm_ends_as_ctrl_c_does()
     unknown = [name for name in asked.targets if name not in TARGETS]
     if unknown:
         parser.error(f"{unknown[0]!r} is no target: {', '.join(TARGETS)}")

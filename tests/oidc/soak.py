@@ -30,6 +30,7 @@ from tests.acceptance.waiting import wait_until
 from tests.oidc.consent import consent, exchange
 from tests.oidc.server import AuthorizationServer, client
 from tests.oidc.watcher import Watcher
+from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server, redis_server
 from worker.io.cipher import generate_key
 from worker.io.database import make_engine
@@ -43,6 +44,7 @@ _SAY_EACH_S: Final = 60.0
 def main() -> int:
     """Run, and print what was seen."""
     arguments = _arguments()
+    sigterm_ends_as_ctrl_c_does()
     with ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(TemporaryDirectory(prefix="refreshd-soak-")))
         server = AuthorizationServer(
