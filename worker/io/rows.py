@@ -20,8 +20,6 @@ from worker.io.database import is_sqlite
 #: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.
 _UNSTORABLE: Final = {0: None} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
-_RETURNING: Final = "RETURNING"
-
 Columns = Mapping[str, str]
 
 
@@ -69,7 +67,7 @@ def _one_by_one(
     cursor = connection.connection.cursor()
     statement = _numbered(columns, sql, tuple(more))
     try:
-        if _RETURNING not in sql:
+        if not _returns_rows(sql):
             cursor.executemany(statement, bound)
             return []
         returned: list[tuple[Any, ...]] = []
@@ -78,6 +76,11 @@ def _one_by_one(
         return returned
     finally:
         cursor.close()
+
+
+@lru_cache(maxsize=128)
+def _returns_rows(sql: str) -> bool:
+    return sql.lstrip().startswith("SELECT") or "RETURNING" in sql
 
 
 def _storable(values: Iterable[Any]) -> list[Any]:
