@@ -43,10 +43,13 @@ else
 LEFT_OUT := @echo "LEFT OUT: tests/oidc, the tests against oidc-provider: they need Node.js 20 or later with npm"
 endif
 
+# A file a core, in the order of their names: the slow ones, which start processes, come first.
+IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: lint $(WITH_OIDC)  ## The whole check: style, types, import rules, tests
 	$(LEFT_OUT)
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(if $(LEFT_OUT),--ignore=tests/oidc)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(if $(LEFT_OUT),--ignore=tests/oidc)
 	$(LEFT_OUT)
 
 $(OIDC): tests/oidc/package-lock.json
