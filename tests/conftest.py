@@ -13,8 +13,9 @@ import redis
 from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
 from worker.io.database import make_engine, upgrade
 
-# A shell that starts this in the background has Ctrl-C ignored, and so would every process that the tests interrupt.
+# A shell that starts this in the background, or nohup, has these ignored, and so would every process that tests signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _numbers = itertools.count()
 _REDIS_DATABASES = 16

@@ -17,7 +17,8 @@ from tests.services import RedisServer
 ROTATIONS = 3
 #: Much shorter than in life: a request that is refused has this long to be sent once more.
 ROTATE_EVERY_S = 1.5
-#: From the provider's answer, which kills the old token, to the new one in Redis.
+#: From the provider's answer, which kills the old token, to the new one in Redis, or a little more than once as long:
+#: somebody has to meet the dead one.
 PUBLISHING_TAKES_S = 0.03
 PAUSE_S = 0.3
 TASKS = 100
@@ -62,8 +63,10 @@ async def test_no_request_finally_fails(server: RedisServer, publisher: Publishe
                 tasks = [asyncio.create_task(in_a_task(open_reader)) for _ in range(TASKS)]
                 for generation in range(2, ROTATIONS + 2):
                     await asyncio.sleep(ROTATE_EVERY_S)
+                    refused = api.refused
                     api.living = f"access-acct-1-{generation}"
-                    await asyncio.sleep(PUBLISHING_TAKES_S)
+                    while api.refused == refused:
+                        await asyncio.sleep(PUBLISHING_TAKES_S)
                     publisher.publish("acct-1", generation)
                 await asyncio.sleep(ROTATE_EVERY_S)
             finally:
@@ -73,7 +76,6 @@ async def test_no_request_finally_fails(server: RedisServer, publisher: Publishe
                     await asyncio.to_thread(thread.join)
 
     assert set(statuses) == {200}
-    assert api.refused > 0, "no request met a rotation: this run proved nothing"
     assert {report.generation for report in publisher.reports()} <= set(range(1, ROTATIONS + 1))
 
 

@@ -56,6 +56,8 @@ class DemoShow:
         revoke_at = self._began + min(REVOKED_AFTER_S, math.inf if seconds is None else seconds / 3)
         on_screen = self._console.is_terminal
         totals_at = self._began + _TOTALS_EVERY_S
+        if not on_screen:
+            self._say_what_happened()  # until the first look
         with Live(console=self._console, screen=on_screen, auto_refresh=False, transient=True) as live:
             while time.monotonic() < until and not self._interrupts.wait(LOOK_S):
                 if self._to_revoke and time.monotonic() >= revoke_at:
@@ -66,8 +68,7 @@ class DemoShow:
                 if on_screen:
                     live.update(self._screen(), refresh=True)
                     continue
-                for event in self._picture.new_events:
-                    self._console.print(event_line(event), soft_wrap=True)
+                self._say_what_happened()
                 if time.monotonic() >= totals_at:
                     totals_at += _TOTALS_EVERY_S
                     self._console.print(totals(self._picture), soft_wrap=True)
@@ -82,6 +83,10 @@ class DemoShow:
             f"Its files stay in {self._stack.data_dir}; `refreshd demo --keep` goes on with them.",
             soft_wrap=True,
         )
+
+    def _say_what_happened(self) -> None:
+        for event in self._picture.new_events:
+            self._console.print(event_line(event), soft_wrap=True)
 
     def _screen(self) -> RenderableType:
         size = self._console.size
