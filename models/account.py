@@ -116,6 +116,13 @@ class Account(SQLModel, table=True):
             sqlite_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
             postgresql_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
         ),
+        # Open claims on accounts that no plan looks at. Almost always empty: a planned account has its `plan_at`.
+        Index(
+            "ix_account_unplanned_claim",
+            "claim_until",
+            sqlite_where=text("claim_attempt IS NOT NULL AND plan_at IS NULL"),
+            postgresql_where=text("claim_attempt IS NOT NULL AND plan_at IS NULL"),
+        ),
         Index(
             "ix_account_unpublished",
             "id",

@@ -136,6 +136,8 @@ def planted_settings(
         "REFRESHD_KEYS": f"k1:{key('key')}",
         "REFRESHD_FLOWER_BASIC_AUTH": f"operator:{markers.word('flower_password')}",
         "REFRESHD_FLOWER_PORT": str(free_port()),
+        "REFRESHD_WEBHOOK_URL": f"{base}/webhook",
+        "REFRESHD_WEBHOOK_SECRET": f"whsec_{key('webhook_secret')}",
         "REFRESHD_ALLOW_HTTP_HOSTS": "127.0.0.1",
         "REFRESHD_CALLBACK_MODULES": "leaky_callbacks",
         "REFRESHD_CALLBACKS_FILE": str(folder / "callbacks.yaml"),

@@ -108,7 +108,13 @@ def everyday_commands(place: Place) -> list[tuple[str, ...]]:
         ("accounts", "edit", "ok", "session_timeout_s=60"),
         ("accounts", "export"),
         ("accounts", "export", "--format", "csv"),
-        ("providers", "show", "google"),
+        *[
+            ("providers", "show", "google"),
+            ("audit",),
+            ("webhooks", "list"),
+            ("pause",),
+            ("exporter", "--once"),
+        ],
     ]
 
 

@@ -245,10 +245,7 @@ class Schedule:
                 text(
                     f"""
                     UPDATE attempt SET closed_at = {self._now}, outcome = :outcome, reason = :reason
-                    WHERE closed_at IS NULL AND id IN (
-                      SELECT claim_attempt FROM account
-                      WHERE claim_attempt IS NOT NULL AND claim_until <= {self._now} AND plan_at IS NULL
-                    ) RETURNING account_id
+                    WHERE closed_at IS NULL AND id IN ({abandoned(self._now)}) RETURNING account_id
                     """
                 ),
                 {"outcome": Outcome.RETRY.value, "reason": INTERRUPTED},
@@ -263,3 +260,11 @@ class Schedule:
                 [{"id": row[0]} for row in rows],
             )
         return len(rows)
+
+
+def abandoned(now: str) -> str:
+    """Give the SELECT of attempts that outlived their claim where no plan looks; an index answers it."""
+    return f"""
+    SELECT claim_attempt FROM account
+    WHERE claim_attempt IS NOT NULL AND plan_at IS NULL AND claim_until <= {now}
+    """
