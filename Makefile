@@ -4,6 +4,9 @@ SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
+# Where it is set, each of the many processes of a demo, and of the tests, compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 RUNTIME = @GOAL=$@ PYTHON="$(PYTHON)" sh deploy/venv.sh requirements.lock
 DEV = @GOAL=$@ PYTHON="$(PYTHON)" sh deploy/venv.sh requirements-dev.lock
