@@ -8,7 +8,7 @@ from typing import Final
 
 _LOOK_S: Final = 0.05
 #: Longer than anything takes on a busy machine with 2 cores; a test that fails waits this long, no other does.
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
