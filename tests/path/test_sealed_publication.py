@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from refreshd_reader import AsyncReader, KeyMissing, Reader
+from tests.leaks.places import redis_keys
 from tests.path.conftest import Bench
 from worker.accounts.publish import CommandShelf
 from worker.errors import SettingsError
@@ -31,14 +32,8 @@ def sealing(settings: Settings) -> Iterator[Bench]:
     made.runtime.close()
 
 
-def everything_in(redis: Any) -> str:
-    """Give every value of a Redis database, as text."""
-    readers = {"hash": redis.hgetall, "string": redis.get, "stream": redis.xrange, "zset": redis.zrange}
-    said = []
-    for key in redis.scan_iter():
-        kind = redis.type(key)
-        said.append(f"{key} {readers[kind](key, 0, -1) if kind == 'zset' else readers[kind](key)}")
-    return "\n".join(said)
+def all_of_redis(url: str) -> str:
+    return "\n".join(held for _, held in redis_keys(url))
 
 
 def test_what_a_worker_publishes_is_read_with_the_key_alone(sealing: Bench, redis_url: str) -> None:
@@ -51,7 +46,7 @@ def test_what_a_worker_publishes_is_read_with_the_key_alone(sealing: Bench, redi
     for keys in (None, OTHER_KEYS):
         with Reader.from_url(redis_url, keys=keys) as reader, pytest.raises(KeyMissing):
             reader.get("acct")
-    seen = everything_in(sealing.runtime.redis)
+    seen = all_of_redis(redis_url)
     assert "sealed_access_token" in seen
     assert FRESH not in seen
 
@@ -76,7 +71,7 @@ def test_what_reconcile_fills_a_lost_redis_with_is_sealed(sealing: Bench, redis_
 
     with Reader.from_url(redis_url, keys=KEYS) as reader:
         assert reader.get("acct").access_token == FRESH
-    assert FRESH not in everything_in(sealing.runtime.redis)
+    assert FRESH not in all_of_redis(redis_url)
 
 
 def test_what_a_command_publishes_is_sealed(sealing: Bench, redis_url: str) -> None:
@@ -90,7 +85,7 @@ def test_what_a_command_publishes_is_sealed(sealing: Bench, redis_url: str) -> N
 
     with Reader.from_url(redis_url, keys=KEYS) as reader:
         assert reader.get("acct").access_token == "old-access"
-    assert "old-access" not in everything_in(here.redis)
+    assert "old-access" not in all_of_redis(redis_url)
 
 
 @pytest.mark.parametrize("wrong", ["p1:c2hvcnQ=", "no-colon-in-this-secret", "p1:!!!", f"{KEYS},"])
