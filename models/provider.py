@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from models.assertion import Assertion
+from models.dpop import ProofAlgorithm
 from models.error_rule import ErrorRule
 from models.provider_hosts import Hosts, checked_hosts
 from models.response_shape import ResponseShape
@@ -154,6 +155,8 @@ class Provider(BaseModel):
     """The JWT of client_auth private_key_jwt, client_secret_jwt and bearer_jwt."""
     grant_assertion: Assertion = Assertion()
     """The JWT of the grants jwt_bearer and self_signed."""
+    dpop: ProofAlgorithm = None
+    """Prove possession of the account's `dpop_key` in each request (RFC 9449): the algorithm; `true` is ES256."""
 
     # --- the first grant -----------------------------------------------------------------------------
     authorize_url: UrlTemplate | None = None

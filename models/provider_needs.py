@@ -7,6 +7,7 @@ from typing import Final
 
 from models.account import RefreshMethod
 from models.assertion import Assertion, SigningAlgorithm
+from models.dpop import KEY_FIELD
 from models.provider import ClientAuth, Grant, Provider
 from models.refresh_request import OWN_FIELDS, RefreshRequest
 from models.template import Template, TemplateError, parse
@@ -74,6 +75,8 @@ def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
         yield "client_secret"
     if auth is ClientAuth.MTLS:
         yield from ("custom_fields.client_certificate", "custom_fields.client_key")
+    if provider.dpop is not None and provider.grant is not Grant.SELF_SIGNED:
+        yield f"custom_fields.{KEY_FIELD}"
     if provider.grant is Grant.REFRESH_TOKEN:
         yield "refresh_token"
     elif provider.grant is Grant.ACCESS_TOKEN:

@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from models.account import Account, RefreshMethod, SessionManagement
+from models.dpop import KEY_FIELD
 from models.provider import Provider
 from models.provider_needs import check
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, Refused
 from worker.accounts.opened import Opened
+from worker.io.provider_dpop import thumbprint
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 
@@ -75,6 +77,7 @@ class Checker:
         request = opened.request(provider)
         if planned:
             problems += [_split(problem) for problem in check(provider, request)]
+            problems += [] if is_callback else _key_problems(request)
         problems += self._address_problems(request, own_only=is_callback or not planned)
         problems = opened.unreadable() or _explained(problems, account)
         if problems:
@@ -127,6 +130,17 @@ class Checker:
         return (
             f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint}"
         )
+
+
+def _key_problems(request: RefreshRequest) -> list[Problem]:
+    """Check the key that proves possession; that there has to be one is said already."""
+    if not request.custom_fields.get(KEY_FIELD):
+        return []
+    try:
+        thumbprint(request)
+    except Unbuildable as error:
+        return [_split(str(error))]
+    return []
 
 
 def _split(problem: str) -> Problem:

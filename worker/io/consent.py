@@ -20,6 +20,7 @@ from models.provider import Grant, Provider
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from models.token import Secret
+from worker.io.provider_dpop import thumbprint
 from worker.io.provider_draft import Draft, Unbuildable
 from worker.io.provider_request import with_query
 
@@ -108,6 +109,7 @@ def consent_url(
         "state": asking.state,
         "code_challenge": asking.challenge,
         "code_challenge_method": "S256",
+        "dpop_jkt": thumbprint(request),  # RFC 9449 section 10: the code is bound to the key as well
     }
     named = {provider.param_names.get(name, name): value for name, value in params.items()}
     for name, text in provider.authorize_params.items():
@@ -138,6 +140,7 @@ def device_request(request: RefreshRequest, *, now: float) -> RefreshRequest:
     provider = asked.provider.overridden(
         {
             "token_url": url,
+            "dpop": None,  # RFC 9449 section 5: it is the token endpoint that wants a proof
             "response": {"access_token": "device_code", "refresh_token": []},
             "publish_fields": [*_DEVICE_FIELDS, _GOOGLES_URI],
         }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import httpx
 
-from models.answer import Answer, BodyKind
+from models.answer import Answer, BodyKind, Fault
+from models.dpop import is_bound
 from models.provider import Grant
 from models.refresh_request import RefreshRequest
+from worker.events import log
 from worker.io.clock import wall_clock
 from worker.io.egress import ANYWHERE, Egress
 from worker.io.provider_content import Content, Oversized
+from worker.io.provider_dpop import USE_NONCE, Proof
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_reading import read_answer
 from worker.io.provider_request import RequestBuilder, WireRequest, sign_locally
@@ -33,6 +37,7 @@ from worker.io.provider_wire import (
 
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
 CONNECT_TIMEOUT_S: Final = 10.0
+_BAD_REQUEST: Final = 400
 #: What a transport raises when there is no (whole) response.
 WIRE_ERRORS: Final = (
     httpx.HTTPError,
@@ -83,32 +88,53 @@ class ProviderClient:
     async def call(
         self, request: RefreshRequest, *, deadline: float, on_send: Callable[[], None] | None = None
     ) -> Answer:
-        """Ask for a new token, once.
+        """Ask for a new token, once: a second time only where the server wants its nonce in the proof first.
 
         Args:
             request: the account's credentials and its provider.
             deadline: the event loop's time by which the whole call has ended. It is looked at again when the
                 connection stands, right before the first byte; past it, nothing is sent (`Fault.NOT_SENT`).
-            on_send: called right before the first byte.
+            on_send: called right before the first byte, of either request.
 
         Returns:
             What came back, or what kept it from coming. Only cancellation is raised.
         """
+        answer, wire = await self._once(request, deadline, on_send)
+        if wire is None or wire.proof is None:
+            return answer
+        if self._wants_its_nonce(answer, wire.proof):
+            # RFC 9449 section 8: it looked at the proof alone, so the refresh token is as it was.
+            again, _ = await self._once(request, deadline, on_send)
+            if again.fault is not Fault.NOT_SENT:
+                answer = replace(again, request=f"{again.request}, sent again: it had asked for its nonce")
+        return _unbound_said(answer, request)
+
+    def _wants_its_nonce(self, answer: Answer, proof: Proof) -> bool:
+        """Tell whether a request was refused for its proof's nonce, and there is another one by now."""
+        return (
+            answer.status == _BAD_REQUEST
+            and answer.error == USE_NONCE
+            and self._builder.nonces.of(proof.origin) != proof.nonce
+        )
+
+    async def _once(
+        self, request: RefreshRequest, deadline: float, on_send: Callable[[], None] | None
+    ) -> tuple[Answer, WireRequest | None]:
+        """Send one request; gives it beside the answer, None where there is none."""
         sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
         try:
             if request.provider.grant is Grant.SELF_SIGNED:
-                return Answer(
-                    token=sign_locally(request, now=self._now()), request="signed here, nothing sent"
-                )
+                token = sign_locally(request, now=self._now())
+                return Answer(token=token, request="signed here, nothing sent"), None
             wire = self._builder.build(request, now=self._now())
             sending.route = self._egress.route(wire.http.url)
             if wire.certificate is not None:
                 sending.tls = self._trust.client(wire.certificate)
         except Unbuildable as error:
-            return Answer(fault=error.fault, fault_detail=str(error))
+            return Answer(fault=error.fault, fault_detail=str(error)), None
         unset = SENDING.set(sending)
         try:
-            return await self._exchange(wire, request, sending)
+            return await self._exchange(wire, request, sending), wire
         finally:
             SENDING.reset(unset)
 
@@ -122,6 +148,8 @@ class ProviderClient:
                     raise NotSent
                 response = await self._transport.handle_async_request(wire.http)
                 response.request = wire.http
+                if wire.proof is not None:
+                    self._builder.nonces.heard(wire.proof.origin, response)
                 whole = await content.read(response)
         except WIRE_ERRORS as error:
             if response is not None:
@@ -148,3 +176,20 @@ class ProviderClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+
+def _unbound_said(answer: Answer, request: RefreshRequest) -> Answer:
+    """Say of a token that it is not bound to the key that the request proved (RFC 9449 section 5): anybody may use it."""
+    token = answer.token
+    if token is None or is_bound(token.token_type):
+        return answer
+    log.warning(
+        "dpop_not_bound",
+        account=request.account_id,
+        provider=request.provider.name,
+        token_type=token.token_type,
+        remedy="have the provider bind this client's tokens, or take `dpop` back",
+    )
+    return replace(
+        answer, fault_detail=f"not bound to the DPoP key: token_type {token.token_type or 'is missing'}"
+    )

@@ -15,7 +15,7 @@ from models.assertion import Assertion, SigningAlgorithm
 from models.token import Secret
 from worker.io.provider_draft import Draft, Unbuildable
 
-_Key = OctKey | RSAKey | ECKey | OKPKey
+SigningKey = OctKey | RSAKey | ECKey | OKPKey
 
 #: By the first letters of the algorithm's name.
 _KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
@@ -33,7 +33,7 @@ def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
         Unbuildable: a variable has no value, or the key does not fit the algorithm.
     """
     algorithm = assertion.algorithm or default
-    key = _key(Secret(draft.text(assertion.key_for(algorithm))), algorithm)
+    key = signing_key(Secret(draft.text(assertion.key_for(algorithm))), algorithm, "assertion key")
     header = {"alg": algorithm.value, **{name: draft.text(text) for name, text in assertion.header.items()}}
     try:
         return jwt.encode(header, _claims(draft, assertion), key, algorithms=[algorithm.value])
@@ -58,8 +58,17 @@ def _claims(draft: Draft, assertion: Assertion) -> dict[str, object]:
 
 
 @lru_cache(maxsize=256)
-def _key(secret: Secret, algorithm: SigningAlgorithm) -> _Key:
-    """Read a private key; remembered, because reading a PEM costs more than signing with it."""
+def signing_key(secret: Secret, algorithm: SigningAlgorithm, field: str) -> SigningKey:
+    """Read a private key; remembered, because reading a PEM costs more than signing with it.
+
+    Args:
+        secret: the key, a PEM or a JWK; a text where the algorithm is symmetric.
+        algorithm: what it signs with.
+        field: where it comes from, for the message.
+
+    Raises:
+        Unbuildable: it is no such key.
+    """
     text = secret.reveal()
     try:
         if algorithm.symmetric:
@@ -68,7 +77,7 @@ def _key(secret: Secret, algorithm: SigningAlgorithm) -> _Key:
         material = json.loads(text) if text.lstrip().startswith("{") else text.replace("\\n", "\n")
         key = kind.import_key(material)
     except (JoseError, ValueError, TypeError, KeyError):
-        raise Unbuildable(f"assertion key: no private key for {algorithm} (a PEM or a JWK)") from None
+        raise Unbuildable(f"{field}: no private key for {algorithm} (a PEM or a JWK)") from None
     if not key.is_private:
-        raise Unbuildable(f"assertion key: a public key can't sign {algorithm}")
+        raise Unbuildable(f"{field}: a public key can't sign {algorithm}")
     return key

@@ -20,6 +20,8 @@ from models.template import Template, TemplateError, parse
 from models.token import Secret, TokenResponse
 from worker.io.provider_assertion import sign
 from worker.io.provider_auth import authenticate
+from worker.io.provider_dpop import HEADER as DPOP
+from worker.io.provider_dpop import Nonces, Proof, prove
 from worker.io.provider_draft import ClientCertificate, Draft, HostNotAllowed, Unbuildable, require
 
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
@@ -39,14 +41,16 @@ class WireRequest:
     http: httpx.Request
     shown: str
     certificate: ClientCertificate | None = None
+    proof: Proof | None = None
 
 
 class RequestBuilder:
-    """Builds requests; knows which hosts may be asked by plain http."""
+    """Builds requests; knows which hosts may be asked by plain http, and the nonces that servers gave."""
 
     def __init__(self, allow_http_hosts: Collection[str]) -> None:
         self._http_hosts = frozenset(host.strip("[]").casefold() for host in allow_http_hosts)
         self._checked: dict[str, httpx.URL] = {}
+        self.nonces = Nonces()
 
     def build(self, request: RefreshRequest, *, now: float) -> WireRequest:
         """Give the request. `now` is epoch seconds.
@@ -76,12 +80,16 @@ class RequestBuilder:
         self._admit(url, provider)
         where = "query" if in_query else provider.params_in.value
         shown = f"{provider.method} {draft.url_shown} {where}({', '.join(draft.params)})"
+        proof = prove(request, provider.method, url, nonces=self.nonces, now=now)
+        if proof is not None:
+            draft.headers[DPOP] = proof.text
+            shown += f" dpop({'' if proof.nonce is None else 'nonce, '}key {proof.thumbprint})"
         # Host and Content-Length are left to the transport: httpx' own way of adding them costs as much as the rest.
         http = httpx.Request(
             provider.method, url, headers=_checked_headers(draft), stream=httpx.ByteStream(content)
         )
         http.read()
-        return WireRequest(http, shown, draft.certificate)
+        return WireRequest(http, shown, draft.certificate, proof)
 
     def _url(self, text: str, *, fixed: bool, query: Mapping[str, str]) -> httpx.URL:
         if query:

@@ -74,6 +74,7 @@ def revocation_request(request: RefreshRequest, *, now: float) -> RefreshRequest
             "params_in": "form",
             "params": params,
             "send_scope": False,
+            "dpop": None,
             "hosts": provider.allowed_hosts.patterns,
         }
     )

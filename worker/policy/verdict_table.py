@@ -238,6 +238,12 @@ CODES: Final = (
     ),
     Row(
         verdict=_MISCONFIGURED,
+        reason="invalid_dpop_proof",
+        errors=_codes("invalid_dpop_proof"),
+        words="The provider refused the proof of possession: the key, its algorithm, the URL or the clock (RFC 9449).",
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
         reason="invalid_request",
         errors=_codes("invalid_request"),
         words="A parameter is missing, repeated or malformed.",
@@ -273,7 +279,7 @@ CODES: Final = (
         verdict=_RETRY,
         reason="dpop_nonce_required",
         errors=_codes("use_dpop_nonce"),
-        words="The provider wants its nonce in the next request (RFC 9449 section 8).",
+        words="The provider asked for its nonce (RFC 9449 section 8), and then did not take the one it gave, or gave none.",
     ),
 )
 

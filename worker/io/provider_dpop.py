@@ -1,0 +1,149 @@
+"""Proof of possession at the token endpoint (DPoP, RFC 9449), signed through joserfc.
+
+The key is the account's own: its refresh token (of a public client) and its access tokens are bound to it, so whoever
+uses them needs it too. A server may want a nonce of its own in each proof (section 8); it is remembered for all of
+its accounts.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import httpx
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from models.assertion import SigningAlgorithm
+from models.dpop import KEY_FIELD
+from models.refresh_request import RefreshRequest
+from models.token import Secret
+from worker.io.provider_assertion import SigningKey, signing_key
+from worker.io.provider_draft import Unbuildable, require
+
+HEADER: Final = "dpop"
+NONCE_HEADER: Final = "dpop-nonce"
+#: The error by which a server asks for its nonce, before it looks at the grant (RFC 9449 section 8).
+USE_NONCE: Final = "use_dpop_nonce"
+
+_FIELD: Final = f"custom_fields.{KEY_FIELD}"
+#: RFC 9449 section 8.1 names the characters. The length is ours: a header that is sent back to its server.
+_NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
+#: So many servers' nonces are remembered.
+_SERVERS: Final = 1024
+#: RFC 9449 section 4.2: 96 bits and more.
+_ID_BYTES: Final = 16
+#: The members that make a public key (RFC 7638 section 3.2); nothing else of a JWK is anybody's business.
+_PUBLIC: Final = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e"), "OKP": ("kty", "crv", "x")}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one request proves possession by."""
+
+    #: The JWT, for the header `DPoP`.
+    text: str
+    #: Where the request goes: scheme, host and port.
+    origin: str
+    #: The server's nonce in it, None where none is known.
+    nonce: str | None
+    #: The key's thumbprint (RFC 7638), which is no secret.
+    thumbprint: str
+
+
+class Nonces:
+    """The newest nonce of each server, by its origin (RFC 9449 section 8.2)."""
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[str, str] = OrderedDict()
+
+    def of(self, origin: str) -> str | None:
+        """Give a server's nonce, None where it gave none."""
+        return self._newest.get(origin)
+
+    def heard(self, origin: str, response: httpx.Response) -> None:
+        """Take the nonce that an answer brings, a success or an error: the next request shall hold it."""
+        nonce = response.headers.get(NONCE_HEADER)
+        if nonce is None or not _NONCE.fullmatch(nonce):
+            return
+        self._newest[origin] = nonce
+        self._newest.move_to_end(origin)
+        if len(self._newest) > _SERVERS:
+            self._newest.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    key: SigningKey
+    header: dict[str, object]
+    thumbprint: str
+
+
+def prove(
+    request: RefreshRequest, method: str, url: httpx.URL, *, nonces: Nonces, now: float
+) -> Proof | None:
+    """Make the proof for one request (RFC 9449 section 4.2), None where the provider wants none.
+
+    Args:
+        request: the account, with its key.
+        method: the HTTP method.
+        url: where the request goes.
+        nonces: what servers gave.
+        now: epoch seconds.
+
+    Raises:
+        Unbuildable: the account has no key, or it does not fit the algorithm.
+    """
+    algorithm = request.provider.dpop
+    if algorithm is None:
+        return None
+    signer = _signer(require(request.custom_fields.get(KEY_FIELD), _FIELD), algorithm)
+    origin = _origin(url)
+    nonce = nonces.of(origin)
+    claims: dict[str, object] = {
+        "jti": secrets.token_urlsafe(_ID_BYTES),
+        "htm": method,
+        "htu": str(url).partition("#")[0].partition("?")[0],
+        "iat": int(now),
+    }
+    if nonce is not None:
+        claims["nonce"] = nonce
+    return Proof(_signed(signer, claims, algorithm), origin, nonce, signer.thumbprint)
+
+
+def thumbprint(request: RefreshRequest) -> str | None:
+    """Give the thumbprint of the account's key (RFC 7638), None where the provider wants no proofs.
+
+    Raises:
+        Unbuildable: the account has no key, or it does not fit the algorithm.
+    """
+    algorithm = request.provider.dpop
+    if algorithm is None:
+        return None
+    signer = _signer(require(request.custom_fields.get(KEY_FIELD), _FIELD), algorithm)
+    _signed(signer, {}, algorithm)
+    return signer.thumbprint
+
+
+def _signed(signer: _Signer, claims: dict[str, object], algorithm: SigningAlgorithm) -> str:
+    try:
+        return jwt.encode(dict(signer.header), claims, signer.key, algorithms=[algorithm.value])
+    except (JoseError, ValueError, TypeError):
+        raise Unbuildable(f"{_FIELD}: a key of another kind than {algorithm} wants") from None
+
+
+@lru_cache(maxsize=256)
+def _signer(secret: Secret, algorithm: SigningAlgorithm) -> _Signer:
+    key = signing_key(secret, algorithm, _FIELD)
+    public = key.as_dict(private=False)
+    jwk = {name: public[name] for name in _PUBLIC[str(public["kty"])]}
+    return _Signer(key, {"typ": "dpop+jwt", "alg": algorithm.value, "jwk": jwk}, key.thumbprint())
+
+
+def _origin(url: httpx.URL) -> str:
+    port = "" if url.port is None else f":{url.port}"
+    return f"{url.scheme}://{url.raw_host.decode('ascii')}{port}"
