@@ -52,6 +52,31 @@ editors: with `# yaml-language-server: $schema=providers.schema.json` on top the
 evaluated; a variable without a value is an error at import. Of a list of URLs the first counts whose variables all have
 a value. An account may set any knob otherwise for itself.
 
+## Proof of possession (DPoP)
+
+Some providers bind tokens to a key pair: whoever uses one has to prove with each request that he holds the key (RFC
+9449). `dpop: true`, at the provider or at one account, has refreshd prove it at the token endpoint (ES256; or `dpop:
+Ed25519`, `PS256` ... as the provider takes them). The private key is the account's custom field `dpop_key`, PEM or JWK,
+sealed like every secret:
+
+```sh
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out acme-1.pem
+refreshd accounts authorize acme-1 provider=acme client_id=ID client_auth=none dpop=true custom_fields.dpop_key=@acme-1.pem
+```
+
+**The key is yours**: refreshd neither makes nor publishes one, because the connector needs it as well. An access token of
+`token_type` `DPoP` is worth nothing to who can't prove the key ([redis.md](redis.md)). An import brings the key that the
+grant was made with: the refresh token of a client without a secret works with that key alone, and the provider says
+`invalid_grant` to any other. A client with a secret may change its key; the next refresh binds the next token to it.
+
+- A provider that wants its own nonce in the proof (section 8) says so before it looks at the grant. This one request is
+  then sent once more, with the nonce, in the same attempt and before the same deadline. The nonce is kept for that server.
+- An answer with another `token_type` is stored and published as it is, and told: such a token works without the key.
+  The log says `dpop_not_bound`, and so do `refreshd history` and `refreshd explain`.
+- `refreshd history ACCOUNT --full` names the key that signed each request by its thumbprint (RFC 7638), to compare.
+- `accounts authorize` binds the code to the key, too (`dpop_jkt`). Callbacks sign for themselves: `dpop_key` is among
+  their custom fields.
+
 ## All providers
 
 A standard request is a form by POST with `client_id` and `client_secret` in it (RFC 6749 section 6); what differs is

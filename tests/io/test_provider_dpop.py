@@ -153,7 +153,8 @@ async def test_algorithms_and_keys(dpop: str, key: str) -> None:
 async def test_a_key_that_does_not_fit_is_named_and_nothing_is_sent(key: str, words: str) -> None:
     wire = Wire()
     answer = await wire.call(bound(key))
-    assert (answer.fault, answer.fault_detail) == (Fault.UNBUILDABLE, words)
+    assert (answer.fault, answer.fault_detail) == (Fault.NO_PROOF, words)
+    assert judge(answer, ()).reason == "dpop_key_unfit"
     assert not wire.asked
 
 

@@ -159,6 +159,9 @@ def planted_accounts(markers: Markers, base: str) -> list[dict[str, Any]]:
         "reset": {"refresh_method": "url_query"},
         "refused": {"refresh_method": "url_query", "token_url": f"http://127.0.0.1:{free_port()}/refused"},
         "jwt": {"client_auth": "private_key_jwt", "custom_fields": {"private_key": pem}},
+        "dpop": {"dpop": True, "custom_fields": {"dpop_key": pem}},
+        "echo-dpop": {"dpop": True, "custom_fields": {"dpop_key": pem}},
+        "no-dpop-key": {"dpop": True, "custom_fields": {"dpop_key": markers.text("no_dpop_key")}},
         "no-key": {
             "client_auth": "private_key_jwt",
             "custom_fields": {"private_key": markers.text("no_key_private_key")},

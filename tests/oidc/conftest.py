@@ -45,6 +45,13 @@ def _clients() -> Iterator[Client]:
             jwks=public_set(algorithm),
         )
     yield client("public", token_endpoint_auth_method="none")
+    yield client("dpop", token_endpoint_auth_method="none", dpop_bound_access_tokens=True)
+    yield client(
+        "dpop-with-secret",
+        client_secret=SECRET,
+        token_endpoint_auth_method="client_secret_basic",
+        dpop_bound_access_tokens=True,
+    )
     yield client(
         "device",
         token_endpoint_auth_method="none",

@@ -2,9 +2,11 @@
 //
 //   node server.mjs CONFIGURATION.json
 //
-// It rotates refresh tokens at each use, and revokes a grant whose spent refresh token is used again. Its own
-// development pages ask for login and consent. GET /tally tells what its token endpoint did.
+// It rotates refresh tokens at each use, and revokes a grant whose spent refresh token is used again. In each proof
+// of possession (DPoP) it wants a nonce of its own. Its own development pages ask for login and consent. GET /tally
+// tells what its token endpoint did.
 
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import Provider from 'oidc-provider';
 import MemoryAdapter from 'oidc-provider/lib/adapters/memory_adapter.js';
@@ -21,7 +23,11 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
   cookies: { keys: ['a test signs its cookies'] },
   enabledJWA: { clientAuthSigningAlgValues: ['HS256', 'RS256', 'PS256', 'ES256', 'Ed25519'] },
-  features: { deviceFlow: { enabled: true }, revocation: { enabled: true } },
+  features: {
+    deviceFlow: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
+    revocation: { enabled: true },
+  },
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@example.com` }) }),
   pkce: { required: () => true },
   rotateRefreshToken: true,

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
 
-from models.answer import Answer, Verdict
+from models.answer import Verdict
 from models.assertion import Assertion, SigningAlgorithm
 from models.provider import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
-from tests.oidc.browser import Browser, query_of
 from tests.oidc.conftest import SECRET, SIGNED_BY
 from tests.oidc.consent import SCOPE
+from tests.oidc.granted import ask, granted
 from tests.oidc.keys import new_key, pem_of, private_pem
-from tests.oidc.server import REDIRECT_URI, AuthorizationServer
-from worker.io.clock import wall_clock
-from worker.io.consent import Asking, code_request, consent_url
+from tests.oidc.server import AuthorizationServer
 from worker.io.provider import ProviderClient
-from worker.io.provider_request import RequestBuilder
 from worker.policy.verdict import judge
-
-_CALL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,23 +65,6 @@ def request_of(server: AuthorizationServer, way: Way) -> RefreshRequest:
         scope=SCOPE,
         custom_fields=key,
     )
-
-
-async def ask(client: ProviderClient, request: RefreshRequest) -> Answer:
-    return await client.call(request, deadline=asyncio.get_running_loop().time() + _CALL_S)
-
-
-async def granted(client: ProviderClient, request: RefreshRequest) -> RefreshRequest:
-    """Have a person consent; gives the request with the refresh token that came of it."""
-    asking = Asking.begin(REDIRECT_URI)
-    page = consent_url(request, asking, check=RequestBuilder(["127.0.0.1"]).check, now=wall_clock())
-    with Browser("alice") as browser:
-        redirect = query_of(await asyncio.to_thread(browser.open, page, until=REDIRECT_URI))
-    assert redirect["state"] == asking.state
-    answer = await ask(client, code_request(request, asking, redirect["code"]))
-    assert answer.token is not None, answer
-    assert answer.token.refresh_token is not None
-    return replace(request, refresh_token=answer.token.refresh_token)
 
 
 @each_way

@@ -61,6 +61,8 @@ def attempt(
 PAUSE = Pause(
     scope="provider", name="acme", paused_at=NOW - 600, actor="mia", host="desk-1", reason="an outage"
 )
+PROVING = Provider(name="acme", dpop=True)
+BOUND = {"token_type": "DPoP"}
 CALLBACK = {"refresh_method": RefreshMethod.CALLBACK, "callback": "acme"}
 REVOKED = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None}
 REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
@@ -114,6 +116,31 @@ CASES: dict[str, Facts] = {
     "refresh_token_spent_by_a_lost_answer": facts(
         REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)]
     ),
+    "dpop_is_off": facts(
+        {"status": Status.MISCONFIGURED, "reason": "invalid_dpop_proof"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "invalid_dpop_proof", http_status=400)],
+    ),
+    "dpop_key_unfit": facts(
+        provider=PROVING,
+        url_error="custom_fields.dpop_key: the account has none, and this provider needs one",
+    ),
+    "dpop_proof_refused": facts(
+        BOUND | {"status": Status.MISCONFIGURED, "reason": "invalid_dpop_proof"},
+        provider=PROVING,
+        attempts=[attempt(Outcome.MISCONFIGURED, "invalid_dpop_proof", http_status=400)],
+    ),
+    "dpop_nonce_fails": facts(
+        BOUND, provider=PROVING, attempts=[attempt(Outcome.RETRY, "dpop_nonce_required", http_status=400)]
+    ),
+    "dpop_key_replaced": facts(
+        BOUND | REVOKED,
+        provider=PROVING,
+        attempts=[
+            attempt(Outcome.REAUTHORIZE, "invalid_grant", request="POST u form(x) dpop(nonce, key two)"),
+            attempt(Outcome.REFRESHED, request="POST u form(x) dpop(key one), sent again: ..."),
+        ],
+    ),
+    "dpop_not_bound": facts(provider=PROVING),
     "client_refused": facts({"status": Status.MISCONFIGURED, "reason": "invalid_client"}),
     "wrong_token_url": facts(
         {"status": Status.MISCONFIGURED, "reason": "html_page"},

@@ -80,6 +80,8 @@ def test_what_needs_a_correction_whatever_the_status(status: int, error: str) ->
         (Answer(status=418), "refused"),
         (Answer(fault=Fault.CLIENT_CERTIFICATE), "client_certificate_refused"),
         (Answer(fault=Fault.UNBUILDABLE), "request_impossible"),
+        (Answer(fault=Fault.NO_PROOF), "dpop_key_unfit"),
+        (Answer(status=400, error="invalid_dpop_proof"), "invalid_dpop_proof"),
         (Answer(fault=Fault.NO_CALLBACK), "callback_unknown"),
     ],
 )

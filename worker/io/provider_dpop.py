@@ -18,12 +18,13 @@ import httpx
 from joserfc import jwt
 from joserfc.errors import JoseError
 
+from models.answer import Fault
 from models.assertion import SigningAlgorithm
 from models.dpop import KEY_FIELD
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from worker.io.provider_assertion import SigningKey, signing_key
-from worker.io.provider_draft import Unbuildable, require
+from worker.io.provider_draft import Unbuildable
 
 HEADER: Final = "dpop"
 NONCE_HEADER: Final = "dpop-nonce"
@@ -39,6 +40,12 @@ _SERVERS: Final = 1024
 _ID_BYTES: Final = 16
 #: The members that make a public key (RFC 7638 section 3.2); nothing else of a JWK is anybody's business.
 _PUBLIC: Final = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e"), "OKP": ("kty", "crv", "x")}
+
+
+class NoProof(Unbuildable):
+    """The account's key is missing, or unfit."""
+
+    fault = Fault.NO_PROOF
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +103,12 @@ def prove(
         now: epoch seconds.
 
     Raises:
-        Unbuildable: the account has no key, or it does not fit the algorithm.
+        NoProof: the account has no key, or it does not fit the algorithm.
     """
     algorithm = request.provider.dpop
     if algorithm is None:
         return None
-    signer = _signer(require(request.custom_fields.get(KEY_FIELD), _FIELD), algorithm)
+    signer = _signer_of(request, algorithm)
     origin = _origin(url)
     nonce = nonces.of(origin)
     claims: dict[str, object] = {
@@ -119,12 +126,12 @@ def thumbprint(request: RefreshRequest) -> str | None:
     """Give the thumbprint of the account's key (RFC 7638), None where the provider wants no proofs.
 
     Raises:
-        Unbuildable: the account has no key, or it does not fit the algorithm.
+        NoProof: the account has no key, or it does not fit the algorithm.
     """
     algorithm = request.provider.dpop
     if algorithm is None:
         return None
-    signer = _signer(require(request.custom_fields.get(KEY_FIELD), _FIELD), algorithm)
+    signer = _signer_of(request, algorithm)
     _signed(signer, {}, algorithm)
     return signer.thumbprint
 
@@ -133,7 +140,17 @@ def _signed(signer: _Signer, claims: dict[str, object], algorithm: SigningAlgori
     try:
         return jwt.encode(dict(signer.header), claims, signer.key, algorithms=[algorithm.value])
     except (JoseError, ValueError, TypeError):
-        raise Unbuildable(f"{_FIELD}: a key of another kind than {algorithm} wants") from None
+        raise NoProof(f"{_FIELD}: a key of another kind than {algorithm} wants") from None
+
+
+def _signer_of(request: RefreshRequest, algorithm: SigningAlgorithm) -> _Signer:
+    key = request.custom_fields.get(KEY_FIELD)
+    if not key:
+        raise NoProof(f"{_FIELD}: the account has none, and this provider needs one")
+    try:
+        return _signer(key, algorithm)
+    except Unbuildable as error:
+        raise NoProof(str(error)) from None
 
 
 @lru_cache(maxsize=256)

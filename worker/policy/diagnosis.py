@@ -12,6 +12,7 @@ from typing import Final
 from models.account import RefreshMethod, SessionManagement, Status
 from models.provider import Grant
 from worker.policy.diagnosis_callback import CALLBACK_QUEUE, callback_says
+from worker.policy.diagnosis_dpop import key_error, possession
 from worker.policy.diagnosis_pause import paused
 from worker.policy.diagnosis_provider import EDIT_URL, NOT_OPENED, last_call, provider_budget, provider_says
 from worker.policy.diagnosis_reader import clock, elsewhere, published, rejected
@@ -142,7 +143,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             f"`refreshd accounts edit {account.id} token_url=https://...`, or correct the provider's name "
             "(`refreshd providers list`).",
         )
-    elif facts.url_error and _was_impossible(facts):
+    elif facts.url_error and _was_impossible(facts) and not key_error(facts):
         yield Finding(
             "token_url_refused",
             f"The request can't be sent: {facts.url_error}.",
@@ -253,6 +254,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     callback_says,
     _credentials,
     _hard_end,
+    possession,
     provider_says,
     _beat,
     provider_budget,

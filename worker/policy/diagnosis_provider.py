@@ -17,6 +17,9 @@ _CALLED: Final = frozenset(
 )
 #: Why a worker could not open a secret; `diagnosis` says it.
 NOT_OPENED: Final = frozenset({"key_missing", "seal_broken"})
+#: How a proof of possession fails; `diagnosis_dpop` says it.
+KEY_UNFIT: Final = "dpop_key_unfit"
+PROOF_REFUSED: Final = "invalid_dpop_proof"
 #: How a callback fails; `diagnosis_callback` says it.
 _TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
 #: How a client proves itself, where not by a secret -> what may be wrong with that, and the field to give anew.
@@ -117,7 +120,7 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
             f"At its last try no worker knew the callback {account.callback!r}; one does now.",
             f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
         )
-    if reason in NOT_OPENED:
+    if reason in NOT_OPENED | {KEY_UNFIT, PROOF_REFUSED}:
         return None
     return Finding(
         "misconfigured",

@@ -100,6 +100,12 @@ FAULTS: Final = (
     ),
     Row(
         verdict=_MISCONFIGURED,
+        reason="dpop_key_unfit",
+        fault=Fault.NO_PROOF,
+        words="The account's `dpop_key` is missing, can't be read, or is no key for the provider's `dpop`; nothing was sent.",
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
         reason="token_url_host_not_allowed",
         fault=Fault.HOST_NOT_ALLOWED,
         words="The provider's data does not name this host among its `hosts`; nothing was sent.",
