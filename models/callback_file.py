@@ -72,7 +72,7 @@ def load_callback_file(file: Path | None) -> dict[str, Definition]:
         return {}
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date may be none, too
         raise CallbackFileError(f"{file} can't be read: {error}") from None
     if entries is None:
         return {}

@@ -56,7 +56,12 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
             document = yaml.load(stream, _Loader)  # noqa: S506 -- _Loader is a SafeLoader
     except OSError as error:
         raise PresetError([f"{path}: {error.strerror}"]) from None
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # a date may be none, a key no word
         raise PresetError([f"{path}: {' '.join(str(error).split())}"]) from None
     if document is None:
         return {}

@@ -39,20 +39,31 @@ def test_an_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         load_settings(_env_file=file)
 
 
+def test_what_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFRESHD_WEBHOOK_TYPES", "expiring,\udc9f")
+    with pytest.raises(SettingsError, match=r"^REFRESHD_WEBHOOK_TYPES: '\\udc9f' is none of reauthorize"):
+        load_settings()
+
+
 #: Settings that are a secret or may hold one, each with a value that could be one.
 SECRETS: Final = {
     "database_url": "postgresql://user:mkshown@host/database",
     "redis_url": "redis://user:mkshown@host:6379/0",
     "flower_basic_auth": "operator:mkshown",
     "keys": "k1:mkshown",
+    "publish_keys": f"p1:mkshown{'A' * 36}=",
 }
 
 
 def test_no_dump_of_the_settings_shows_a_secret() -> None:
     settings = load_settings(**{name: SecretStr(text) for name, text in SECRETS.items()})
     assert "mkshown" in settings.redis
-    for shown in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
-        assert "mkshown" not in shown
+    assert settings.token_seal is not None
+    shown = (
+        *(repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()),
+        repr(vars(settings)),
+    )
+    assert "mkshown" not in "".join(shown)
 
 
 def test_what_is_named_like_a_secret_is_a_secret_type() -> None:

@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     def _known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for one in value:
             if one not in WEBHOOK_TYPES:
-                raise ValueError(f"{one} is none of {', '.join(WEBHOOK_TYPES)}")
+                raise ValueError(f"{one!r} is none of {', '.join(WEBHOOK_TYPES)}")
         return value
 
     @field_validator("webhook_secret")
@@ -298,17 +298,22 @@ class Settings(BaseSettings):
         """What published access tokens are sealed with; None: they stand in Redis in clear."""
         return None if self.publish_keys is None else TokenSeal.of(self.publish_keys.get_secret_value())
 
-    @cached_property
+    @property
     def redis(self) -> str:
         """The Redis' URL: the one set, else the embedded server's.
 
         Raises:
             SettingsError: none is set and no embedded server has run from this data folder.
         """
+        return self._redis.get_secret_value()
+
+    @cached_property
+    def _redis(self) -> SecretStr:
+        """It is read once: who has these settings stays with one Redis. Wrapped, for `vars` shows what is kept."""
         if self.redis_url is not None:
-            return self.redis_url.get_secret_value()
+            return self.redis_url
         try:
-            return self.redis_url_file.read_text(encoding="utf-8").strip()
+            return SecretStr(self.redis_url_file.read_text(encoding="utf-8").strip())
         except OSError:
             raise SettingsError(
                 f"no Redis: {_PREFIX}REDIS_URL is not set, and no embedded server has run from "

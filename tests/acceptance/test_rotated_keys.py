@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import Engine, text
@@ -124,7 +124,7 @@ def test_a_rotation_that_is_killed_beside_a_live_worker_is_run_again_and_the_old
     before.add([*RESTLESS, *LATE])
     world = make_world(database_url, redis_url, keys=f"{NEW},{OLD}", requests_per_s="100000")
     engine = world.stores.engine
-    variables = world.environment
+    variables: dict[str, Any] = dict(world.environment)
 
     with Fleet(variables, tmp_path) as fleet:
         worker = fleet.worker().wait_ready()

@@ -71,6 +71,8 @@ def test_no_file_is_no_callbacks() -> None:
         ("acme: {url: u, secret_file: /not/there}", "acme: secret_file can't be read"),
         ("'a b': {url: u, secret_env: S}", "'a b' is no name for a callback"),
         ("acme: {url: ''}\nmega: {task: ''}", "mega: "),
+        ("[" * 2000, "can't be read: maximum recursion depth"),
+        ("acme: 2026-13-45", "can't be read: month must be in 1..12"),
     ],
 )
 def test_a_mistake_is_named_by_entry_and_field(tmp_path: Path, text: str, words: str) -> None:

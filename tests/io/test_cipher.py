@@ -66,6 +66,7 @@ def test_a_missing_key_is_named() -> None:
         ("nocolon", "key 1: is not ID:BASE64"),
         ("bad id:AAAA", "key 1"),
         ("k1:not-base64!", r"key 1 \(k1\): is not base64"),
+        ("k1:not-ASCII-\u0661", r"key 1 \(k1\): is not base64"),
         ("k1:AAAA", r"key 1 \(k1\): has 3 bytes, AES-256 needs 32"),
         pytest.param(
             generate_key("k1") + "," + generate_key("k1"), "key 2: the id 'k1' stands there twice", id="twice"

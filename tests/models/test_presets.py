@@ -53,6 +53,8 @@ def test_an_entry_can_extend_another_wherever_it_stands(tmp_path: Path) -> None:
         ("a: {margin_s: 1, margin_s: 2}", "'margin_s' stands twice"),
         ("a: [", "expected"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
+        ("? [a]\n: {}", "unhashable"),
+        ("a: {notes: 2026-13-45}", "month must be in 1..12"),
     ],
 )
 def test_a_mistake_names_file_entry_and_field(tmp_path: Path, text: str, problem: str) -> None:

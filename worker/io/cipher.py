@@ -104,7 +104,7 @@ def parse_keys(text: str, setting: str = "REFRESHD_KEYS") -> dict[str, bytes]:
 def _key_bytes(encoded: str, where: str) -> bytes:
     try:
         key = base64.b64decode(encoded, altchars=b"-_" if {"-", "_"} & set(encoded) else None, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise SettingsError(f"{where}: is not base64; make one with `refreshd keys generate`") from None
     if len(key) != _KEY_BYTES:
         raise SettingsError(

@@ -65,7 +65,7 @@ class Envelopes:
     def __init__(self, secret: str, prefix: str = DEFAULT_PREFIX) -> None:
         try:
             key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
             raise ValueError(f"a callback task's secret is base64 of {KEY_BYTES} bytes")

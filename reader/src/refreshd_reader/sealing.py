@@ -8,7 +8,6 @@ value that was copied to another account, or back from an older generation, does
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Self
@@ -57,7 +56,7 @@ class TokenSeal:
             key_id, colon, encoded = part.strip().partition(":")
             try:
                 keys[key_id] = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
+            except ValueError:
                 raise ValueError(f"key number {number} is no ID:BASE64") from None
             if not colon:
                 raise ValueError(f"key number {number} is no ID:BASE64")
