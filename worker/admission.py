@@ -20,7 +20,7 @@ from worker.io.ledger import Ledger, Turn
 from worker.io.offload import Offload
 from worker.io.outages import Outages
 from worker.io.shelf import Event, Shelf, publication
-from worker.policy.backoff import RATE_LIMITED_DEFAULT_S
+from worker.policy.backoff import RATE_LIMITED_DEFAULT_S, RETRY_AFTER_MAX_S
 from worker.policy.budget import CLIENT_PAUSE_S, CLIENT_REASONS, budget_of, is_down, pauses_provider, slots
 
 
@@ -107,7 +107,8 @@ class Admission:
         elif client is not None and heard and not is_down(answer):
             await self._clients.up(client)
         if pauses_provider(answer, judgement):
-            await self._budgets.pause(budget, judgement.retry_after_s or RATE_LIMITED_DEFAULT_S)
+            asked_s = judgement.retry_after_s or RATE_LIMITED_DEFAULT_S
+            await self._budgets.pause(budget, min(asked_s, RETRY_AFTER_MAX_S))
         elif is_down(answer):
             outage = await self._budgets.down(budget)
             if outage.opened:

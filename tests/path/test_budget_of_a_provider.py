@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from models.attempt import Outcome, Trigger
 from models.budget import Breaker, Shortage
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
+from worker.policy.backoff import RETRY_AFTER_MAX_S
 
 FLEET = [f"acct-{number}" for number in range(Breaker().threshold + 2)]
 
@@ -30,6 +32,24 @@ def test_too_many_requests_pauses_the_provider_for_everybody_and_costs_the_accou
     assert row.next_refresh_at is not None
     assert row.plan_at > row.next_refresh_at + 100
     assert bench.account("first").failures == 0
+
+
+@pytest.mark.parametrize("asked", ["1764200000", "1e308", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_no_header_pauses_a_provider_for_longer_than_a_day(bench: Bench, asked: str) -> None:
+    bench.add("first")
+    waiting = bench.add("second")
+    bench.answer = lambda _: httpx.Response(429, headers={"Retry-After": asked})
+
+    first, second = bench.refresh("first")["first"], bench.refresh("second")["second"]
+
+    assert first.outcome == Outcome.RATE_LIMITED
+    assert (second.outcome, second.reason) == (Outcome.NOT_SENT, Shortage.PAUSED)
+    row = bench.account("second")
+    assert row.plan_at is not None
+    assert waiting.plan_at is not None
+    # Its turn comes when the pause is over, or a moment later: not in fifty years.
+    assert row.plan_at - waiting.plan_at < RETRY_AFTER_MAX_S + 600
+    assert 0 < int(bench.runtime.redis.pttl("refreshd:budget:{acme}:pause")) <= RETRY_AFTER_MAX_S * 1000
 
 
 def test_an_outage_opens_the_breaker_and_later_accounts_are_not_called(bench: Bench) -> None:
