@@ -14,8 +14,8 @@ from worker.runtime import runtime
 @app.task(name="refreshd.expiring", Request=ShownRequest)
 def expiring() -> dict[str, Any]:
     """Tell, days before, whose grant ends."""
-    here = runtime()
     try:
+        here = runtime()
         announced = here.run(here.watch.expiring(settings.expiring_thresholds_days))
     except Unreachable as error:
         log.error("ends_not_announced", error=str(error))

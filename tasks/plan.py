@@ -19,8 +19,8 @@ from worker.runtime import runtime
 @app.task(name="refreshd.plan", Request=ShownRequest)
 def plan() -> dict[str, Any]:
     """Claim due accounts and dispatch them; have Redis filled where it lacks anything."""
-    here = runtime()
     try:
+        here = runtime()
         if here.run(here.reconciler.needed()):
             app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
         done = here.planner(dispatch_with(app), REFRESH).plan()

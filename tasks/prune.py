@@ -23,8 +23,8 @@ def prune() -> dict[str, Any]:
 
     It also has accounts planned again that a pause set aside in the moment in which it ended.
     """
-    here = runtime()
     try:
+        here = runtime()
         deleted = here.history.prune(
             older_than_s=settings.history_days * 86400,
             keep_per_account=settings.history_per_account,

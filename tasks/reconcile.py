@@ -16,8 +16,8 @@ from worker.runtime import runtime
 @app.task(name="refreshd.reconcile", Request=ShownRequest)
 def reconcile() -> dict[str, Any]:
     """Publish every live token that Redis lacks, soonest needed first."""
-    here = runtime()
     try:
+        here = runtime()
         done = here.run(here.reconciler.reconcile())
     except Unreachable as error:
         log.error("not_reconciled", error=str(error))

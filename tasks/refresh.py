@@ -15,10 +15,11 @@ from refreshd_reader.contract import ACCOUNT_ID
 from tasks.shown import ShownRequest, Unfinished, failed, retried
 from worker.app import app
 from worker.bootsteps import dispatch_with
+from worker.errors import Unreachable
 from worker.events import log
 from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Undeliverable
-from worker.refresh import METHOD_NOT_RUN_HERE, STASH_UNREADABLE, Result
+from worker.refresh import DATABASE_UNREACHABLE, METHOD_NOT_RUN_HERE, STASH_UNREADABLE, Result
 from worker.runtime import runtime
 
 #: A message never holds more accounts; one that does is not ours.
@@ -52,15 +53,20 @@ def refresh(
     except MalformedMessage as error:
         log.error("malformed_message", task_id=self.request.id, error=str(error))
         raise
-    here = runtime()
-    results = here.run(
-        here.refresher.refresh(
-            pairs,
-            trigger=trigger,
-            worker=str(self.request.hostname or here.worker),
-            task_id=str(self.request.id or ""),
+    try:
+        here = runtime()
+    except Unreachable as error:
+        log.error("not_refreshed", accounts=len(pairs), error=str(error))
+        results = {i: Result(Outcome.NOT_SENT, DATABASE_UNREACHABLE, generation) for i, generation in pairs}
+    else:
+        results = here.run(
+            here.refresher.refresh(
+                pairs,
+                trigger=trigger,
+                worker=str(self.request.hostname or here.worker),
+                task_id=str(self.request.id or ""),
+            )
         )
-    )
     worker_metrics().results(Counter((one.outcome, one.reason) for one in results.values()), trigger)
     pass_on(results, trigger, dispatch_with(app))
     return ended(results, time.monotonic() - began)

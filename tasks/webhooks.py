@@ -15,8 +15,8 @@ from worker.webhooks import summary
 @app.task(name="refreshd.webhooks", Request=ShownRequest)
 def webhooks() -> dict[str, Any]:
     """Make messages of what happened, and deliver those that are due."""
-    here = runtime()
     try:
+        here = runtime()
         here.run(here.watch.recovered())
         told = here.run(here.courier.tell())
     except Unreachable as error:

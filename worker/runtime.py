@@ -60,11 +60,16 @@ class Runtime(Stores):
         super().__init__(settings)
         self._runs_callbacks = runs_callbacks
         self.worker = worker or f"{socket.gethostname()}/{os.getpid()}"
+        # The database first: while it is away each task of this process tries again, and must leave nothing behind.
+        self.offload = Offload(1 if is_sqlite(self.engine) else SQL_THREADS)
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="refreshd-loop", daemon=True)
         self._thread.start()
-        self.offload = Offload(1 if is_sqlite(self.engine) else SQL_THREADS)
-        self.run(self._compose())
+        try:
+            self.run(self._compose())
+        except BaseException:
+            self._let_go()
+            raise
         self._warn_of_skew()
         _spare_the_collector()
 
@@ -89,6 +94,9 @@ class Runtime(Stores):
     def close(self) -> None:
         """Store and publish what arrived, then let go of everything."""
         self.run(self._finish())
+        self._let_go()
+
+    def _let_go(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
