@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import ECKey
 from psycopg import sql
 from sqlalchemy import Engine, text
 
@@ -160,8 +161,7 @@ def planted_accounts(markers: Markers, base: str) -> list[dict[str, Any]]:
         "refused": {"refresh_method": "url_query", "token_url": f"http://127.0.0.1:{free_port()}/refused"},
         "jwt": {"client_auth": "private_key_jwt", "custom_fields": {"private_key": pem}},
         "dpop": {"dpop": True, "custom_fields": {"dpop_key": pem}},
-        "echo-dpop": {"dpop": True, "custom_fields": {"dpop_key": pem}},
-        "no-dpop-key": {"dpop": True, "custom_fields": {"dpop_key": markers.text("no_dpop_key")}},
+        "dpop-jwk": {"dpop": True, "custom_fields": {"dpop_key": private_jwk(markers)}},
         "no-key": {
             "client_auth": "private_key_jwt",
             "custom_fields": {"private_key": markers.text("no_key_private_key")},
@@ -208,6 +208,13 @@ def private_key(markers: Markers) -> str:
     return pem
 
 
+def private_jwk(markers: Markers) -> str:
+    """Make a key as a JWK; its private member is searched for."""
+    jwk = ECKey.generate_key("P-256").as_dict(private=True)
+    markers.known(str(jwk["d"])[1:41], "private_jwk")
+    return json.dumps(jwk)
+
+
 def imports(folder: Path, rows: list[dict[str, Any]], markers: Markers, base: str) -> list[tuple[str, ...]]:
     """Write files of accounts, good ones and ones that can't be read, and give the commands that import them."""
     files = {
@@ -252,6 +259,8 @@ def unreadable_files(markers: Markers) -> dict[str, str]:
         {"token_url": f"ftp://user:{bad('ftp_password')}@provider.example/token"},
         {"headers": [bad("headers")]},
         {"client_auth": "private_key_jwt", "custom_fields": {"private_key": bad("pem")}},
+        {"dpop": True, "custom_fields": {"dpop_key": bad("dpop_key")}},
+        {"dpop": bad("dpop"), "custom_fields": {"dpop_key": bad("dpop_key_beside")}},
     ]
     good = {"client_id": "c", "client_secret": "s", "refresh_token": "r", "token_url": "https://p.example/t"}
     lines = [json.dumps({"id": f"bad-{number}", **good, **row}) for number, row in enumerate(rows)]

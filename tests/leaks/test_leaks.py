@@ -101,7 +101,7 @@ def everyday_commands(place: Place) -> list[tuple[str, ...]]:
     return [
         *[("-v", *words, *flags) for words in both for flags in ((), ("--json",))],
         *[("history", account, "--json") for account in place.accounts],
-        *[("history", account) for account in ("ok", "echo", "page", "raises-told")],
+        *[("history", account) for account in ("ok", "echo", "page", "raises-told", "dpop")],
         ("refresh", "ok", "echo", "refused", "tells", "--force", "--wait", "--timeout", "60", "--json"),
         ("callbacks", "test", "tells", "--account", "tells", "--json"),
         ("callbacks", "test", "raises-told", "--account", "raises-told"),
