@@ -83,6 +83,14 @@ def test_beats_beside_each_other_are_worth_a_look(settings: Settings) -> None:
     assert warned(settings, beats=2)["beat"].startswith("2 beats are alive")
 
 
+def test_proofs_of_possession_that_fail_are_counted(bench: Bench, settings: Settings) -> None:
+    for number, reason in enumerate(["dpop_key_unfit", "dpop_key_unfit", "invalid_client"]):
+        bench.add(f"acct-{number}", status="misconfigured", reason=reason)
+    assert warned(settings)["proofs of possession"].startswith(
+        "acme: 2 accounts: The account's `dpop_key` is"
+    )
+
+
 def test_a_queue_that_nobody_takes_from_is_named(settings: Settings) -> None:
     assert failed(settings, {"w": ["refresh"]})["workers"] == "nobody takes from urgent, control"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
 import pytest
+from joserfc.jwk import ECKey
 from pydantic import SecretStr
 from rich.console import Console
 from sqlalchemy import text
@@ -260,6 +262,23 @@ def secret_rotated(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
+def proving(desk: Desk, key: str | None = None) -> None:
+    custom = json.dumps({"dpop_key": key or ECKey.generate_key("P-256").as_pem(private=True).decode()})
+    desk.good(knobs='{"dpop": true}', custom_fields_sealed=desk.bench.seal("acct", "custom_fields", custom))
+
+
+def nonce_in_vain(desk: Desk) -> None:
+    proving(desk)
+    desk.bench.answer = answer(400, {"error": "use_dpop_nonce"})
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
+def key_forgotten(desk: Desk) -> None:
+    proving(desk)
+    desk.execute("UPDATE account SET custom_fields_sealed = NULL")
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
 def html(desk: Desk) -> None:
     desk.bench.add()
     desk.bench.answer = answer(
@@ -328,6 +347,8 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "grant_revoked": (revoked, ['"Token has been revoked"', "`refreshd accounts authorize acct`"]),
     "refresh_token_rotated_by_somebody_else": (rotated_elsewhere, ["very first use", "Stop the other program"]),
     "client_refused": (secret_rotated, ["client secret was replaced", "client_secret=@FILE`"]),
+    "dpop_nonce_fails": (nonce_in_vain, ["asked for its nonce", "DPoP-Nonce"]),
+    "dpop_key_unfit": (key_forgotten, ["the account has none", "custom_fields.dpop_key=@FILE`"]),
     "wrong_token_url": (html, ["no token endpoint", "`refreshd accounts edit acct token_url=https://...`"]),
     "not_published": (redis_flushed, ["Redis has none", "`refreshd refresh acct --force --wait`"]),
     "not_published (older)": (redis_older, ["Redis has generation 1"]),

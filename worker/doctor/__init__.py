@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from worker.doctor.checked import Checked, Level
-from worker.doctor.fleet import check_beat, check_callbacks, check_pauses, check_webhooks, check_workers
+from worker.doctor.fleet import (
+    check_beat,
+    check_callbacks,
+    check_pauses,
+    check_proofs,
+    check_webhooks,
+    check_workers,
+)
 from worker.doctor.settings import check_settings, check_versions
 from worker.doctor.stores import check_database, check_keys, check_redis
 from worker.io.traffic import Staff
@@ -38,6 +45,7 @@ def examine(here: Stores, staff: Callable[[], Staff | None]) -> Iterator[Checked
         yield from check_beat(here, there)
         yield from check_webhooks(here)
         yield from check_pauses(here)
+        yield from check_proofs(here)
     if readable and reachable:
         yield from check_workers(here, there)
         yield from check_callbacks(here)

@@ -14,6 +14,7 @@ from worker.io.callback_use import lacking, uses
 from worker.io.database import is_sqlite, reading
 from worker.io.fleet import uses_callbacks
 from worker.io.traffic import Staff
+from worker.policy.verdict_words import words_of
 from worker.stores import Stores
 
 PLAN_LATE_S: Final = 15.0
@@ -94,6 +95,27 @@ def check_pauses(here: Stores) -> Iterator[Checked]:
             Level.WARNING,
             f"... and {len(found) - PAUSES_NAMED_MAX:,} more",
             "`refreshd pause` names them all",
+        )
+
+
+def check_proofs(here: Stores) -> Iterator[Checked]:
+    """Count the accounts whose proof of possession (DPoP) can't be made, or is refused."""
+    failing = text(
+        "SELECT provider, reason, count(*) AS accounts FROM account "
+        "WHERE status IN ('degraded', 'reauthorize', 'misconfigured') "
+        "AND reason IN ('dpop_key_unfit', 'invalid_dpop_proof', 'dpop_nonce_required') "
+        "GROUP BY provider, reason ORDER BY provider, reason"
+    )
+    with reading(here.engine) as connection:
+        rows = connection.execute(failing).all()
+    for provider, reason, accounts in rows:
+        yield Checked(
+            "proofs of possession",
+            Level.WARNING,
+            f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words_of(reason)}",
+            f"`refreshd accounts list --status misconfigured --provider {provider}`, then `refreshd explain ACCOUNT`"
+            if reason != "dpop_nonce_required"
+            else "`refreshd explain ACCOUNT`; does something in between take the header DPoP-Nonce away?",
         )
 
 
