@@ -19,6 +19,8 @@ class Action(StrEnum):
     DISABLE = "disable"
     AUTHORIZE = "authorize"
     REMOVE = "remove"
+    #: A grant was to be revoked, nobody knows that it has ended, and its account stays.
+    REVOKE = "revoke"
     IMPORT = "import"
     EXPORT = "export"
     REFRESH = "refresh"

@@ -83,6 +83,12 @@ def ids(refreshd: Refreshd) -> list[str]:
     return [one["id"] for one in refreshd("accounts", "list", "--json").lines]
 
 
+def trail(refreshd: Refreshd) -> list[tuple[str, str, dict[str, str]]]:
+    """Give what the audit trail says of accounts that were to go."""
+    entries = refreshd("audit", "--json").lines
+    return [(one["action"], one["account_id"], one["detail"]) for one in entries if one["account_id"]]
+
+
 def test_the_refresh_token_is_revoked_with_the_client_s_authentication(
     two: Refreshd, endpoint: Endpoint, stores: redis.Redis
 ) -> None:
@@ -96,6 +102,7 @@ def test_the_refresh_token_is_revoked_with_the_client_s_authentication(
     assert endpoint.authorization == [f"Basic {basic}"]
     assert not stores.keys("*{a}*")
     assert ids(two) == ["b"]
+    assert trail(two) == [("remove", "a", {"revocation": "revoked"})]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +126,8 @@ def test_an_account_whose_grant_lives_on_stays_unless_forced(
     forced = two("accounts", "remove", "a", "--revoke", "--force", "--yes", "--json")
     assert (forced.exit_code, forced.json["removed"], forced.json["revocation"]) == (1, True, "failed")
     assert ids(two) == ["b"]
+    told = {"revocation": "failed", "reason": says}
+    assert trail(two) == [("revoke", "a", told), ("revoke", "b", told), ("remove", "a", told)]
 
 
 def test_one_that_fails_keeps_no_other(two: Refreshd, endpoint: Endpoint, file: Write) -> None:
@@ -173,4 +182,4 @@ def test_nothing_that_is_said_holds_a_secret(two: Refreshd, endpoint: Endpoint) 
     endpoint.status = 400
     endpoint.body = json.dumps({"error": "invalid", "error_description": "bad refresh-of-a"}).encode()
     ran = two("accounts", "remove", "a", "--revoke", "--yes")
-    assert "refresh-of-a" not in ran.stdout + ran.stderr
+    assert "refresh-of-a" not in ran.stdout + ran.stderr + two("audit").stdout

@@ -14,6 +14,7 @@ from worker.accounts.decide import Outcome
 from worker.accounts.entry import Entry
 from worker.accounts.importing import change_of, recovered_event
 from worker.accounts.publish import CommandShelf
+from worker.accounts.revoking import Revoked
 from worker.errors import RefreshdError, UnknownAccount, UsageError
 from worker.io.accounts import Accounts, Note
 from worker.io.audit import record
@@ -81,8 +82,12 @@ class Editor:
                 return applied
         raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
 
-    def remove(self, ids: Sequence[str]) -> None:
+    def remove(self, ids: Sequence[str], *, revoked: Revoked | None = None) -> None:
         """Remove accounts, and take what Redis has of them away.
+
+        Args:
+            ids: the accounts.
+            revoked: what became of the grant at the provider, for the audit trail; None: nobody asked.
 
         Raises:
             UnknownAccount: there is none of one of these ids; nothing was removed.
@@ -90,7 +95,14 @@ class Editor:
         """
         self.accounts(ids)
         self._shelf.require()
-        self._accounts.remove(ids, self._note_removed)
+        detail = {} if revoked is None else revoked.as_detail()
+
+        def note(connection: Connection, removed: set[str]) -> None:
+            record(
+                connection, self._actor, [Act(Action.REMOVE, one, detail=detail) for one in sorted(removed)]
+            )
+
+        self._accounts.remove(ids, note)
         self._shelf.drop(ids)
 
     def account(self, account_id: str) -> Account:
@@ -121,9 +133,6 @@ class Editor:
             record(connection, self._actor, [Act(action, account.id, account.provider, detail)])
 
         return note
-
-    def _note_removed(self, connection: Connection, ids: set[str]) -> None:
-        record(connection, self._actor, [Act(Action.REMOVE, account_id) for account_id in sorted(ids)])
 
     def _publish(self, applied: Applied) -> None:
         now = self._clock.now()

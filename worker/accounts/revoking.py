@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,6 +31,10 @@ class Revoked:
     account: str
     outcome: Revocation
     reason: str = ""
+
+    def as_detail(self) -> dict[str, str]:
+        """Give it as the audit trail keeps it."""
+        return {"revocation": self.outcome.value} | ({"reason": self.reason} if self.reason else {})
 
 
 class Revoker:
@@ -108,7 +113,8 @@ class Revoker:
             request = opened.request(provider)
             if unreadable := opened.unreadable():
                 return Revoked(account.id, Revocation.FAILED, str(unreadable[0]))
-            wanted = revocation_request(request, now=self._clock.now())
+            own_url = "revocation_url" in json.loads(account.knobs)
+            wanted = revocation_request(request, now=self._clock.now(), own_url=own_url)
         except (CipherError, Unbuildable) as error:
             return Revoked(account.id, Revocation.FAILED, str(error))
         if wanted is Revocation.UNSUPPORTED:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from models.audit import Act, Action
 from worker.accounts.revoking import Revoked, Revoker
 from worker.cli.accounts_desk import Desk, open_desk
 from worker.cli.accounts_edit import AsJson, Ids
@@ -73,8 +74,12 @@ def _revoke_and_remove(desk: Desk, ids: list[str], *, force: bool, as_json: bool
             ended = revoked.outcome in _DONE
             removes = ended or (force and revoked.outcome is not Revocation.BUSY)
             if removes:
-                desk.editor.remove([account_id])
+                desk.editor.remove([account_id], revoked=revoked)
             else:
+                if revoked.outcome is Revocation.FAILED:  # it was asked, perhaps, and may have done it
+                    desk.stores.audit.record(
+                        desk.stores.actor, Act(Action.REVOKE, account_id, detail=revoked.as_detail())
+                    )
                 revoker.give_back(account_id)
             all_ended = all_ended and ended
             _say(revoked, removed=removes, as_json=as_json)

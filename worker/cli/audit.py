@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -19,10 +20,11 @@ from worker.stores import Stores
 
 _FOLLOW_S: Final = 1.0
 #: What takes rights or secrets out of refreshd's hands is seen at a glance.
-_STYLES: Final = {
+_STYLES: Final[Mapping[str, str]] = {
     Action.REVEAL: "yellow",
     Action.EXPORT: "yellow",
     Action.REMOVE: "red",
+    Action.REVOKE: "red",
     Action.PAUSE: "yellow",
     Action.RESUME: "green",
 }
@@ -66,7 +68,7 @@ def audit_line(entry: Audit, *, now: float) -> Text:
     line = Text.assemble(
         (f"{ago_or_in(entry.at, now=now):>11}  ", "dim"),
         f"{entry.actor}@{entry.host}  ",
-        (f"{entry.action:<13}", _STYLES.get(Action(entry.action), "bold")),
+        (f"{entry.action:<13}", _STYLES.get(entry.action, "bold")),
         f"  {of}" if of else "",
     )
     words = ", ".join(_words(name, value) for name, value in json.loads(entry.detail).items())

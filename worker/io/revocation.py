@@ -37,12 +37,15 @@ class Revocation(StrEnum):
     FAILED = "failed"
 
 
-def revocation_request(request: RefreshRequest, *, now: float) -> RefreshRequest | Revocation:
+def revocation_request(
+    request: RefreshRequest, *, now: float, own_url: bool = False
+) -> RefreshRequest | Revocation:
     """Give the request that ends a grant, or why there is none.
 
     Args:
         request: the account, as for a refresh.
         now: epoch seconds, for templates.
+        own_url: the account names its `revocation_url` itself.
 
     Raises:
         Unbuildable: a variable of the URL has no value.
@@ -60,8 +63,7 @@ def revocation_request(request: RefreshRequest, *, now: float) -> RefreshRequest
         url = parse(provider.revocation_url).url(draft.lookup)
     except TemplateError as error:
         raise Unbuildable(f"revocation_url: {error}") from None
-    if request.token_url and urlsplit(request.token_url).hostname != urlsplit(url).hostname:
-        # Another server than the preset's (a GitLab of one's own): its tokens are nobody else's business.
+    if _is_of_another_server(request, url, own_url=own_url, draft=draft):
         return Revocation.UNSUPPORTED
     params: dict[str, str | None] = dict.fromkeys(provider.params)
     params |= {"token": f"${{custom.{_FIELD}}}", "token_type_hint": kind, "grant_type": None}
@@ -87,6 +89,24 @@ def revocation_request(request: RefreshRequest, *, now: float) -> RefreshRequest
         refresh_token=None,
         custom_fields={**request.custom_fields, _FIELD: Secret(token.reveal())},
     )
+
+
+def _is_of_another_server(request: RefreshRequest, url: str, *, own_url: bool, draft: Draft) -> bool:
+    """Tell whether the account's tokens come from elsewhere: a server that never issued them says 200 (RFC 7009 section 2.2).
+
+    Another host (a GitLab of one's own), or another authorization server on the same one (Okta has many).
+    """
+    if not request.token_url:
+        return False
+    if urlsplit(request.token_url).hostname != urlsplit(url).hostname:
+        return True
+    endpoint = request.provider.endpoint
+    if own_url or endpoint is None:
+        return False
+    try:
+        return endpoint.url(draft.lookup) != request.token_url
+    except TemplateError:
+        return True
 
 
 def read_revocation(answer: Answer) -> tuple[Revocation, str]:
