@@ -28,6 +28,7 @@ class Fault(StrEnum):
     UNBUILDABLE = "unbuildable"  # no request can be made of this: a bad URL, a refused address, a variable without value
     CALLBACK = "callback"  # the callback raised, ended its process, or returned something that is no output
     NO_CALLBACK = "no_callback"  # there is no callback of that name
+    INTERNAL = "internal"  # refreshd itself failed while it asked; the refresh token may be spent
 
 
 class BodyKind(StrEnum):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from redis.exceptions import RedisError
 
@@ -18,8 +17,8 @@ from models.account import Account, RefreshMethod, fingerprint
 from models.answer import Answer, Judgement, Verdict
 from models.attempt import Entry, Outcome, Trigger, new_attempt_ids
 from models.provider import Provider
-from models.refresh_request import RefreshRequest
 from worker.admission import Admission
+from worker.calling import Caller, answer_of
 from worker.closing import Closer, Opened, describe, refused_entry, tell
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing
 from worker.events import log
@@ -41,6 +40,7 @@ STASH_UNREADABLE = "stash_unreadable"
 METHOD_NOT_RUN_HERE = "refresh_method_not_run_by_this_worker"
 PROVIDER_UNKNOWN = "provider_unknown"
 REDIS_UNREACHABLE = "redis_unreachable"
+INTERNAL_ERROR = "internal_error"
 DATABASE_UNREACHABLE = "database_unreachable"
 ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
@@ -61,14 +61,6 @@ class Result:
     outcome: Outcome
     reason: str
     generation: int
-
-
-class Caller(Protocol):
-    """Makes one call: the provider over HTTP, or a callback."""
-
-    async def call(
-        self, request: RefreshRequest, *, deadline: float, on_send: Callable[[], None] | None = None
-    ) -> Answer: ...
 
 
 class Refresher:
@@ -163,9 +155,9 @@ class Refresher:
             going_on = {one.account.id for one in opened}
             await self._leases.release([i for i in taken if i not in going_on])
         self._look_again(results, trigger)
-        await self._note_refused(results, trigger, worker, task_id)
         # Each account goes on in a task of its own: a group that is cancelled drops no answer.
         calls = [asyncio.create_task(self._finish(one)) for one in opened]
+        await self._note_refused(results, trigger, worker, task_id)
         if calls:
             await asyncio.wait(calls)
         results |= {one.account.id: call.result() for one, call in zip(opened, calls, strict=True)}
@@ -226,7 +218,16 @@ class Refresher:
         return ends if ends <= asked_at + self._claim_s - CLAIM_GUARD_S else now
 
     async def _finish(self, one: Opened) -> Result:
-        """Call, judge, store, publish: the part that each account goes alone."""
+        """The part that each account goes alone. Where it breaks off, the account is free once its claim ends."""
+        try:
+            return await self._go_on(one)
+        except Exception as error:  # noqa: BLE001  (nothing that nobody foresaw may hold an account)
+            log.error("refresh_broke_off", account=one.account.id, attempt=one.attempt.id, exc_info=error)
+            await self._leases.release([one.account.id])
+            return Result(Outcome.RETRY, INTERNAL_ERROR, one.attempt.generation)
+
+    async def _go_on(self, one: Opened) -> Result:
+        """Call, judge, store, publish."""
         if one.stashed is not None:
             return await self._settle(one, self._closer.adopted(one, one.stashed))
         began = self._monotonic()
@@ -240,26 +241,29 @@ class Refresher:
         if answer.token is not None:
             # Stored first; what else there is to tell can wait.
             result = await self._settle(one, self._closer.answered(one, answer, judgement))
-            await self._admission.told(one, answer, judgement)
+            await self._told(one, answer, judgement)
             return result
-        everybodys = await self._admission.told(one, answer, judgement)
+        everybodys = await self._told(one, answer, judgement)
         return await self._settle(one, self._closer.answered(one, answer, judgement, everybodys=everybodys))
 
     async def _call(self, one: Opened) -> tuple[Answer, Judgement]:
         if one.request is None or one.provider is None:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
-
-        def on_send() -> None:
-            one.sent_at = self._clock.now()
-
         caller = self._callers[one.request.refresh_method]
-        answer = await caller.call(one.request, deadline=one.deadline, on_send=on_send)
+        answer = await answer_of(caller, one.request, one, self._clock)
         return answer, judge(answer, one.provider.error_rules)
+
+    async def _told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
+        try:
+            return await self._admission.told(one, answer, judgement)
+        except Exception as error:  # noqa: BLE001  (what others are told keeps no answer from being stored)
+            log.error("not_told", account=one.account.id, reason=judgement.reason, exc_info=error)
+            return False
 
     async def _tested(self, one: Opened, answer: Answer, judgement: Judgement) -> Result:
         """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
-        await self._admission.told(one, answer, judgement)
+        await self._told(one, answer, judgement)
         settling, aside = self._closer.tested(one, answer, judgement)
         if aside is not None:
             try:
@@ -334,7 +338,7 @@ class Refresher:
             return
         try:
             await self._sql(self._history.note, entries, fold=trigger is not Trigger.FORCED)
-        except DatabaseUnreachable as error:
+        except Exception as error:  # noqa: BLE001  (what has begun goes on, noted or not)
             log.error("refusals_not_noted", accounts=len(entries), error=str(error))
 
     @staticmethod

@@ -15,6 +15,7 @@ import uvloop
 from models.account import RefreshMethod
 from models.budget import Breaker
 from worker.admission import Admission
+from worker.calling import Caller
 from worker.closing import Closer
 from worker.events import log
 from worker.io.budget import Budgets
@@ -36,7 +37,7 @@ from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Planner
 from worker.policy.budget import CLIENT_PAUSE_S
 from worker.reconcile import Reconciler
-from worker.refresh import Caller, Refresher
+from worker.refresh import Refresher
 from worker.settings import Settings, load_settings
 from worker.settle import Settler
 from worker.stores import Stores

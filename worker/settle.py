@@ -189,7 +189,7 @@ class Settler:
             if cleared:
                 await self._stash.clear(cleared)
             self._published += [(p.account, p.state.generation) for p in publications if p.token is not None]
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  (it is stored: whoever waits for that must not wait for ever)
             # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
             self._unpublished += [publication.account for publication in publications]
             log.warning(

@@ -162,3 +162,21 @@ async def test_a_key_that_does_not_fit_is_named_and_not_shown(algorithm: str, ke
     assert (answer.fault_detail or "").startswith("assertion")
     assert key not in (answer.fault_detail or "")
     assert wire.asked == []
+
+
+#: An elliptic curve that JWK has no name for, and one that cryptography does not support (made by `openssl ecparam`).
+BRAINPOOL = pem(ec.generate_private_key(ec.BrainpoolP256R1()))
+SECP112R1 = (
+    "-----BEGIN EC PRIVATE KEY-----\nMD4CAQEEDmevh72AY2DQxl9sW6B3oAcGBSuBBAAGoSADHgAEA83Y1OFQJZWmJ7ey\n"
+    "oN0vzRxihksvfl6h/izPwg==\n-----END EC PRIVATE KEY-----\n"
+)
+
+
+@pytest.mark.parametrize("key", [BRAINPOOL, SECP112R1])
+async def test_a_key_on_an_unusual_curve_is_an_answer_and_no_error_of_ours(key: str) -> None:
+    wire = Wire()
+    of = provider(client_auth="private_key_jwt", client_assertion={"algorithm": "ES256"})
+    answer = await wire.call(account(of, custom={"private_key": key}))
+    assert answer.fault is Fault.UNBUILDABLE
+    assert "ES256" in str(answer.fault_detail)
+    assert wire.asked == []

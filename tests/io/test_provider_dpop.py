@@ -19,6 +19,7 @@ from models.answer import Answer, Fault, Verdict
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from tests.io.provider_double import NOW, TOKEN, Wire, account, provider
+from tests.io.test_provider_assertion import BRAINPOOL
 from worker.io.consent import Asking, consent_url, device_request
 from worker.io.provider import ProviderClient
 from worker.io.revocation import revocation_request
@@ -147,6 +148,7 @@ async def test_algorithms_and_keys(dpop: str, key: str) -> None:
         ("no key", "custom_fields.dpop_key: no private key for ES256 (a PEM or a JWK)"),
         (KEY.as_pem(private=False).decode(), "custom_fields.dpop_key: a public key can't sign ES256"),
         (pem(RSA), "custom_fields.dpop_key: no private key for ES256 (a PEM or a JWK)"),
+        (BRAINPOOL, "custom_fields.dpop_key: no private key for ES256 (a PEM or a JWK)"),
         (pem(ECKey.generate_key("P-384")), "custom_fields.dpop_key: a key of another kind than ES256 wants"),
     ],
 )

@@ -85,6 +85,11 @@ class Bench:
             session.expunge(found)
             return found
 
+    def refresh_token(self, account_id: str = "acct") -> str | None:
+        """Give the refresh token that the row holds."""
+        opened = self.runtime.vault.open(self.account(account_id), "refresh_token")
+        return None if opened is None else opened.reveal()
+
     def token(self, account_id: str = "acct") -> Token | None:
         payload: Any = self.runtime.redis.hgetall(self.runtime.keys.token(account_id))
         return Token.from_hash(payload) if payload else None

@@ -100,6 +100,7 @@ def test_what_else_needs_a_correction(answer: Answer, reason: str) -> None:
         (Answer(fault=Fault.TOO_LARGE), "answer_too_large"),
         (Answer(fault=Fault.NOT_SENT), "not_sent"),
         (Answer(fault=Fault.CALLBACK), "callback_failed"),
+        (Answer(fault=Fault.INTERNAL), "internal_error"),
         (Answer(status=408), "timed_out"),
         (Answer(status=500), "server_error"),
         (Answer(status=502, body_kind=BodyKind.HTML), "server_error"),

@@ -7,6 +7,7 @@ import uuid
 from functools import lru_cache
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
@@ -16,6 +17,8 @@ from models.token import Secret
 from worker.io.provider_draft import Draft, Unbuildable
 
 SigningKey = OctKey | RSAKey | ECKey | OKPKey
+#: What joserfc raises for keys that it can't read or sign with; KeyError: an elliptic curve that JWK has no name for.
+UNFIT_KEY: Final = (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm)
 
 #: By the first letters of the algorithm's name.
 _KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
@@ -37,7 +40,7 @@ def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
     header = {"alg": algorithm.value, **{name: draft.text(text) for name, text in assertion.header.items()}}
     try:
         return jwt.encode(header, _claims(draft, assertion), key, algorithms=[algorithm.value])
-    except (JoseError, ValueError, TypeError) as error:
+    except UNFIT_KEY as error:
         raise Unbuildable(f"assertion: {type(error).__name__} while signing with {algorithm}") from None
 
 
@@ -76,7 +79,8 @@ def signing_key(secret: Secret, algorithm: SigningAlgorithm, field: str) -> Sign
         kind = _KEY_TYPES[algorithm.value[:2]]
         material = json.loads(text) if text.lstrip().startswith("{") else text.replace("\\n", "\n")
         key = kind.import_key(material)
-    except (JoseError, ValueError, TypeError, KeyError):
+        key.as_dict(private=False)  # fails where its curve has no name
+    except UNFIT_KEY:
         raise Unbuildable(f"{field}: no private key for {algorithm} (a PEM or a JWK)") from None
     if not key.is_private:
         raise Unbuildable(f"{field}: a public key can't sign {algorithm}")

@@ -16,14 +16,13 @@ from typing import Final
 
 import httpx
 from joserfc import jwt
-from joserfc.errors import JoseError
 
 from models.answer import Fault
 from models.assertion import SigningAlgorithm
 from models.dpop import KEY_FIELD
 from models.refresh_request import RefreshRequest
 from models.token import Secret
-from worker.io.provider_assertion import SigningKey, signing_key
+from worker.io.provider_assertion import UNFIT_KEY, SigningKey, signing_key
 from worker.io.provider_draft import Unbuildable
 
 HEADER: Final = "dpop"
@@ -139,7 +138,7 @@ def thumbprint(request: RefreshRequest) -> str | None:
 def _signed(signer: _Signer, claims: dict[str, object], algorithm: SigningAlgorithm) -> str:
     try:
         return jwt.encode(dict(signer.header), claims, signer.key, algorithms=[algorithm.value])
-    except (JoseError, ValueError, TypeError):
+    except UNFIT_KEY:
         raise NoProof(f"{_FIELD}: a key of another kind than {algorithm} wants") from None
 
 

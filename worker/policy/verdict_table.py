@@ -128,6 +128,12 @@ FAULTS: Final = (
         fault=Fault.NO_CALLBACK,
         words="There is no callback of this name.",
     ),
+    Row(
+        verdict=_RETRY,
+        reason="internal_error",
+        fault=Fault.INTERNAL,
+        words="refreshd itself failed, which is a bug: the worker's log has it. The refresh token may be spent.",
+    ),
 )
 
 #: Where the same code means two things and nothing but a text tells them apart.
