@@ -9,6 +9,7 @@
     │   ├── DatabaseUnreachable   4
     │   └── RedisUnreachable      4
     ├── WaitTimedOut              5
+    ├── KnobsUnfit                1   an account's own knobs, since its provider is described otherwise
     ├── SchemaOutdated            1   the database is not at this code's revision
     └── CipherError               1
         ├── KeyMissing            1   a sealed value names a key that is not configured
@@ -22,7 +23,12 @@ A message says what is wrong, where, and what to do about it; it never holds a s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from models.provider import Provider
 
 
 class RefreshdError(Exception):
@@ -81,6 +87,22 @@ class WaitTimedOut(RefreshdError):
     """`--wait` ended before the refresh did."""
 
     exit_code = 5
+
+
+class KnobsUnfit(RefreshdError):
+    """An account's own knobs contradict its provider as that is described now."""
+
+    def __init__(self, account_id: str, provider: Provider, problems: Sequence[ErrorDetails]) -> None:
+        said = "; ".join(
+            ": ".join(
+                filter(None, [".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")])
+            )
+            for one in problems
+        )
+        super().__init__(f"what account {account_id!r} sets itself does not fit its provider: {said}")
+        #: The provider without them.
+        self.provider = provider
+        self.problems = problems
 
 
 class SchemaOutdated(RefreshdError):

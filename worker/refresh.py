@@ -20,7 +20,7 @@ from models.provider import Provider
 from worker.admission import Admission
 from worker.calling import Caller, answer_of
 from worker.closing import Closer, Opened, describe, refused_entry, tell
-from worker.errors import CipherError, DatabaseUnreachable, KeyMissing
+from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
 from worker.events import log
 from worker.io.clock import Clock
 from worker.io.history import History
@@ -39,6 +39,7 @@ SEAL_BROKEN = "seal_broken"
 STASH_UNREADABLE = "stash_unreadable"
 METHOD_NOT_RUN_HERE = "refresh_method_not_run_by_this_worker"
 PROVIDER_UNKNOWN = "provider_unknown"
+KNOBS_UNFIT = "provider_knobs_unfit"
 REDIS_UNREACHABLE = "redis_unreachable"
 INTERNAL_ERROR = "internal_error"
 DATABASE_UNREACHABLE = "database_unreachable"
@@ -307,8 +308,13 @@ class Refresher:
             refresh_fp=account.refresh_fp,
             lock_wait_ms=(self._monotonic() - began) * 1000,
         )
-        one = Opened(account, attempt, self._providers(account), None, stashed, account.status)
-        if one.provider is not None:
+        impossible = None
+        try:
+            provider = self._providers(account)
+        except KnobsUnfit as error:
+            provider, impossible = error.provider, (KNOBS_UNFIT, str(error))
+        one = Opened(account, attempt, provider, None, stashed, account.status, impossible=impossible)
+        if one.provider is not None and impossible is None:
             try:
                 method = RefreshMethod.CALLBACK if trigger is Trigger.TEST else account.refresh_method
                 one.request = self._vault.request(account, one.provider, RefreshMethod(method))

@@ -119,7 +119,7 @@ class Runtime(Stores):
             leases=self.leases,
             offload=self.offload,
             clock=self.clock,
-            providers=self.providers.of,
+            providers=self.providers.for_schedule,
             metrics=worker_metrics(),
         )
         self.provider_client = ProviderClient(

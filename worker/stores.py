@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -18,7 +19,7 @@ from models.budget import Limits
 from models.presets import PresetError, load_providers
 from models.provider import Provider
 from refreshd_reader.contract import Keys
-from worker.errors import SettingsError
+from worker.errors import KnobsUnfit, SettingsError
 from worker.events import log
 from worker.io.actor import current_actor
 from worker.io.audit import AuditTrail
@@ -59,13 +60,27 @@ class Providers:
         """Give an account's provider with the account's own knobs.
 
         A name that nobody described is plain OAuth 2.0 at the account's own URL; None where it has none.
+
+        Raises:
+            KnobsUnfit: the provider is described otherwise than when they were stored.
         """
         provider = self.known.get(account.provider)
         if provider is None:
             if account.token_url is None and account.callback is None:
                 return None
             provider = self.known[GENERIC]
-        return provider.for_account(json.loads(account.knobs))
+        try:
+            return provider.for_account(json.loads(account.knobs))
+        except ValidationError as error:
+            problems = error.errors(include_input=False, include_url=False)
+            raise KnobsUnfit(account.id, provider, problems) from None
+
+    def for_schedule(self, account: Account) -> Provider | None:
+        """Give what an account's due times go by: its provider, without the account's knobs where they do not fit."""
+        try:
+            return self.of(account)
+        except KnobsUnfit as error:
+            return error.provider
 
 
 class Stores:

@@ -176,6 +176,11 @@ def provider_unknown(desk: Desk) -> None:
     desk.bench.add(token_url=None)
 
 
+def knobs_unfit(desk: Desk) -> None:
+    desk.bench.add(knobs='{"params": {"a": {"b": "c"}}}')
+    desk.bench.refresh()
+
+
 def plain_http(desk: Desk) -> None:
     desk.bench.add(token_url="http://provider.example/token")
 
@@ -332,6 +337,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "paused": (paused, ["deploy", "`refreshd resume --provider acme`"]),
     "refresh_token_never_issued": (never_issued, ["offline_access"]),
     "provider_unknown": (provider_unknown, ["`refreshd accounts edit acct token_url=https://...`"]),
+    "provider_knobs_unfit": (knobs_unfit, ["params a: only a JSON body can nest", "`refreshd accounts edit acct KNOB=VALUE`"]),
     "token_url_refused": (plain_http, ["http"]),
     "refresh_token_ended": (refresh_token_over, ["`refreshd accounts authorize acct`"]),
     "beat_down": (beat_down, ["the last plan ended 36", "`celery -A worker.app beat`"]),

@@ -150,6 +150,9 @@ CASES: dict[str, Facts] = {
     "token_url_refused": facts(url_error="http://acme.example is not https"),
     "refresh_token_never_issued": facts({"refresh_token_sealed": None}),
     "provider_unknown": facts(provider=None),
+    "provider_knobs_unfit": facts(
+        {"status": Status.MISCONFIGURED, "reason": "provider_knobs_unfit"}, knobs_error="params a: can't nest"
+    ),
     "api_rejects_fresh_tokens": facts(
         {"scope": "read"},
         attempts=[attempt(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED, Trigger.REPORTED), *[REPORTED] * 3],

@@ -6,7 +6,6 @@ import difflib
 import json
 from collections.abc import Callable, Collection
 
-from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from models.account import Account, RefreshMethod, SessionManagement
@@ -17,6 +16,7 @@ from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, Refused
 from worker.accounts.opened import Opened
+from worker.errors import KnobsUnfit
 from worker.io.provider_dpop import thumbprint
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
@@ -54,8 +54,8 @@ class Checker:
         """
         try:
             found = self._provider_of(account)
-        except ValidationError as error:
-            raise Refused([_knob_problem(item) for item in error.errors(include_input=False)]) from None
+        except KnobsUnfit as error:
+            raise Refused([_knob_problem(item) for item in error.problems]) from None
         if found is None:
             raise Refused([Problem("provider", self._unknown(account.provider))])
         if "hosts" in json.loads(account.knobs):

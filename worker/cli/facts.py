@@ -12,7 +12,7 @@ from sqlmodel import Session
 from models.account import Account
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.cli.workers import Workers, alive_workers
-from worker.errors import CipherError, UnknownAccount
+from worker.errors import CipherError, KnobsUnfit, UnknownAccount
 from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
 from worker.io.database import database_now, reading, write_refused
@@ -53,7 +53,8 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
     return Facts(
         now=now,
         account=account,
-        provider=here.providers.of(account),
+        provider=here.providers.for_schedule(account),
+        knobs_error=_knobs_error(here, account),
         attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
         redis=redis,
         redis_error=redis_error,
@@ -141,9 +142,17 @@ def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | No
     return None
 
 
+def _knobs_error(here: Stores, account: Account) -> str | None:
+    try:
+        here.providers.of(account)
+    except KnobsUnfit as error:
+        return str(error)
+    return None
+
+
 def _request_errors(here: Stores, account: Account, now: float) -> tuple[str | None, str | None]:
     """Build the request as a worker would: why a secret does not open, and why it can't be sent."""
-    provider = here.providers.of(account)
+    provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
         return None, None
     try:

@@ -14,7 +14,14 @@ from models.provider import Grant
 from worker.policy.diagnosis_callback import CALLBACK_QUEUE, callback_says
 from worker.policy.diagnosis_dpop import key_error, possession
 from worker.policy.diagnosis_pause import paused
-from worker.policy.diagnosis_provider import EDIT_URL, NOT_OPENED, last_call, provider_budget, provider_says
+from worker.policy.diagnosis_provider import (
+    EDIT_URL,
+    KNOBS_UNFIT,
+    NOT_OPENED,
+    last_call,
+    provider_budget,
+    provider_says,
+)
 from worker.policy.diagnosis_reader import clock, elsewhere, published, rejected
 from worker.policy.facts import Facts, Finding, RedisFacts
 
@@ -142,6 +149,13 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             f"The provider {account.provider!r} is described nowhere, and the account gives no token_url.",
             f"`refreshd accounts edit {account.id} token_url=https://...`, or correct the provider's name "
             "(`refreshd providers list`).",
+        )
+    elif facts.knobs_error:
+        yield Finding(
+            KNOBS_UNFIT,
+            f"Nothing can be sent: {facts.knobs_error}.",
+            f"`refreshd accounts edit {account.id} KNOB=VALUE`, or mend the entry of {account.provider!r} in "
+            "REFRESHD_PROVIDERS_FILE and restart the workers.",
         )
     elif facts.url_error and _was_impossible(facts) and not key_error(facts):
         yield Finding(

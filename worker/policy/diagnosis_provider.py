@@ -17,6 +17,8 @@ _CALLED: Final = frozenset(
 )
 #: Why a worker could not open a secret; `diagnosis` says it.
 NOT_OPENED: Final = frozenset({"key_missing", "seal_broken"})
+#: What the account sets itself does not fit; `diagnosis` says it, where that is still so.
+KNOBS_UNFIT: Final = "provider_knobs_unfit"
 #: How a proof of possession fails; `diagnosis_dpop` says it.
 KEY_UNFIT: Final = "dpop_key_unfit"
 PROOF_REFUSED: Final = "invalid_dpop_proof"
@@ -120,7 +122,7 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
             f"At its last try no worker knew the callback {account.callback!r}; one does now.",
             f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
         )
-    if reason in NOT_OPENED | {KEY_UNFIT, PROOF_REFUSED}:
+    if reason in NOT_OPENED | {KEY_UNFIT, PROOF_REFUSED} or (reason == KNOBS_UNFIT and facts.knobs_error):
         return None
     return Finding(
         "misconfigured",

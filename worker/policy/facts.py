@@ -65,6 +65,8 @@ class Facts:
     sealed_error: str | None = None
     #: Why the database can't be written, None where it can.
     read_only: str | None = None
+    #: Why the account's own knobs do not fit its provider (`provider` is without them then), None where they do.
+    knobs_error: str | None = None
     #: Why the token URL is refused, None where it is not.
     url_error: str | None = None
 

@@ -48,6 +48,7 @@ _OWN: Final = {
     "database_unreachable": "The worker could not reach the database.",
     "access_token_invalid": "The access token, which is exchanged for the next one, is invalid, expired or revoked.",
     "paused": "A person paused the account, its provider or everything.",
+    "provider_knobs_unfit": "What the account sets itself does not fit its provider as that is described now.",
     "provider_unknown": "The provider is described nowhere, and the account gives no token URL.",
 }
 
