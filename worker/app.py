@@ -159,7 +159,8 @@ def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
     try:
         stores = Stores(settings)
         stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
-        configured_callbacks(settings)
+        if CALLBACK in instance.app.amqp.queues.consume_from:  # other workers have no use for their secrets
+            configured_callbacks(settings)
         stores.engine.dispose()
     except RefreshdError as error:
         log.error("can_not_start", error=str(error))

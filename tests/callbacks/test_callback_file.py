@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from models.callback_file import EndpointCallback, TaskCallback
+from tests.deploy.compose_file import ROOT
 from worker.callbacks.protocol import Described, Known
 from worker.errors import SettingsError
 from worker.io.callback_offer import Offer, Offered, configured_callbacks, queue_of
+from worker.io.cipher import generate_key
 from worker.settings import Settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -99,3 +103,36 @@ def test_a_name_that_is_taken_twice_is_the_files_and_said(
         "other": Offered("python", "acme.py:9", 4),
     }
     assert offer.problems == {"acme": "stands in REFRESHD_CALLBACKS_FILE and at acme.py:3: the file's is run"}
+
+
+START = """
+import sys
+from types import SimpleNamespace
+from worker.app import _check_before_work, app
+app.amqp.queues.select([sys.argv[1]])
+_check_before_work("worker@host", instance=SimpleNamespace(app=app, pool_cls=object))
+"""
+
+
+@pytest.mark.parametrize(("queue", "code"), [("refresh", 0), ("callback", 2)])
+def test_only_a_worker_that_runs_callbacks_needs_their_secrets(
+    queue: str, code: int, tmp_path: Path, sqlite_url: str, redis_url: str
+) -> None:
+    """A secret that is missing must not stop standard refreshes."""
+    file = tmp_path / "callbacks.yaml"
+    file.write_text("acme: {url: https://c.example, secret_env: NOT_SET}")
+    environment = {
+        "REFRESHD_DATA_DIR": str(tmp_path),
+        "REFRESHD_DATABASE_URL": sqlite_url,
+        "REFRESHD_REDIS_URL": redis_url,
+        "REFRESHD_KEYS": generate_key(),
+        "REFRESHD_CALLBACKS_FILE": str(file),
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", START, queue],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == code, done.stderr
+    assert ("environment variable NOT_SET (secret_env) is not set" in done.stdout + done.stderr) is bool(code)
