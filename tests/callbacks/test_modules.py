@@ -71,14 +71,20 @@ async def test_a_module_is_described_with_where_each_callback_is(write: Write) -
     ("text", "words"),
     [
         ("import nothing_like_this", "ModuleNotFoundError: No module named 'nothing_like_this' (bad.py:1)"),
-        ("def broken(:", "SyntaxError"),
+        ("def broken(:", "SyntaxError: invalid syntax (bad.py, line 1)"),
+        ("import bad.inside", "ModuleNotFoundError: No module named 'bad.inside'"),
+        ("x = 1", "/bad.py) and registers no callback"),
+        (GOOD.replace('("{name}", timeout_s=7, memory_mb=99)', ""), '@refresh_callback("NAME") (bad.py:3)'),
         ("import sys; sys.exit(3)", "SystemExit: 3 (bad.py:1)"),
         ("raise KeyboardInterrupt('no')", "KeyboardInterrupt: no"),
-        ("import os; os._exit(3)", "the template process ended with exit code 3"),
-        ("import ctypes; ctypes.string_at(0)", "the template process was ended by SIGSEGV"),
+        ("import os; os._exit(3)", "importing it: its process ended with exit code 3"),
+        ("import ctypes; ctypes.string_at(0)", "importing it: its process was ended by SIGSEGV"),
         ("import time; time.sleep(1000)", "importing it took longer than 5 s"),
         (GOOD.format(name="good", token="t"), "'good' is registered already, at "),
-        (GOOD.format(name="a name", token="t"), "'a name' is no name for a callback"),
+        (
+            GOOD.format(name="a name", token="t"),
+            "'a name' is no name for a callback: 1 to 64 letters, digits, . _ - (bad.py:3)",
+        ),
     ],
 )
 async def test_a_broken_module_keeps_out_itself_alone(text: str, words: str, write: Write) -> None:
@@ -89,7 +95,7 @@ async def test_a_broken_module_keeps_out_itself_alone(text: str, words: str, wri
         described = await box.describe()
         assert list(described.callbacks) == ["good"]
         assert words in described.problems["bad"]
-        assert described.problems["missing"].startswith("ModuleNotFoundError")
+        assert described.problems["missing"].startswith("there is no module 'missing' in ")
         assert await token(box, "good") == b'{"returned": {"access_token": "t"}}\n'
     finally:
         await box.aclose()

@@ -23,6 +23,11 @@ from models.callback import CALLBACK_NAME
 Function = Callable[..., object]
 F = TypeVar("F", bound=Function)
 
+#: What a module that holds no callback is told; its file shows where another module of that name was found.
+NOTHING_REGISTERED: Final = (
+    "it was imported ({}) and registers no callback: is it the right file, and has its function "
+    '@refresh_callback("NAME") above it?'
+)
 _INSTALLED: Final = tuple(f"{root}/" for root in {sys.prefix, sys.base_prefix})
 #: Entry points of this group are imported: `acme = "acme_refresh"`, or `acme = "acme_refresh:refresh"`.
 ENTRY_POINTS: Final = "refreshd.callbacks"
@@ -76,7 +81,10 @@ class Registry:
         for module in modules:
             if module not in skipped:
                 yield module
+                before = len(self.callbacks)
                 self._import(module, partial(import_module, module))
+                if module not in self.problems and len(self.callbacks) == before and not self._has_of(module):
+                    self.problems[module] = NOTHING_REGISTERED.format(_file_of(module))
         for point in entry_points(group=ENTRY_POINTS):
             if point.value not in skipped:
                 yield point.value
@@ -85,8 +93,17 @@ class Registry:
     def _import(self, name: str, load: Callable[[], object]) -> None:
         try:
             load()
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+                self.problems[name] = _not_found(name)
+            else:
+                self.problems[name] = f"ModuleNotFoundError: {error}{_at(error)}"
         except BaseException as error:  # noqa: BLE001  (a module may raise anything, SystemExit too)
             self.problems[name] = f"{type(error).__name__}: {error}{_at(error)}"
+
+    def _has_of(self, module: str) -> bool:
+        """Tell whether a callback is of this module, or of one inside it: another import may have brought it."""
+        return any(f"{one.module}.".startswith(f"{module}.") for one in self.callbacks.values())
 
     def _take(self, point: EntryPoint) -> None:
         """Register what an entry point names, unless its decorator did; a module only needs to be imported."""
@@ -116,7 +133,10 @@ def refresh_callback(
 
     Raises:
         ValueError: the name or an amount is unfit, or the name is taken.
+        TypeError: it stands above a function without a name.
     """
+    if not isinstance(name, str):
+        raise TypeError('the decorator takes the name that accounts say: @refresh_callback("NAME")')
 
     def register(function: F) -> F:
         _registry.add(name, function, timeout_s=timeout_s, memory_mb=memory_mb)
@@ -153,8 +173,26 @@ def _where(function: Function) -> str:
 
 
 def _at(error: BaseException) -> str:
-    """Say where an import failed: the last line of the traceback."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    """Say where an import failed: the last line of the traceback that is neither ours nor the import system's."""
+    if isinstance(error, SyntaxError):
+        return ""  # its words have the line, and no line of the file was run
+    at, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file != __file__ and not file.startswith("<"):
+            at = f" ({Path(file).name}:{trace.tb_lineno})"
         trace = trace.tb_next
-    return "" if trace is None else f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
+    return at
+
+
+def _not_found(module: str) -> str:
+    """Say where a module was looked for; the folders of Python's own packages go without saying."""
+    folders = [folder for folder in dict.fromkeys(sys.path) if not f"{folder}/".startswith(_INSTALLED)]
+    return (
+        f"there is no module {module!r} in {', '.join(folders) or 'any folder'} or among the installed packages: give "
+        "its folder to the callback worker as PYTHONPATH"
+    )
+
+
+def _file_of(module: str) -> str:
+    return getattr(sys.modules[module], "__file__", None) or "a folder without code"

@@ -141,7 +141,10 @@ class TemplateProcess:
                     await feed.over()
                     return Ran(ended, answer, output)
             except TimeoutError:
-                raise SandboxBroken("the template does not answer") from None
+                raise SandboxBroken(
+                    f"it had not ended {command.hard_s + REPORT_WITHIN_S:g} s after it began, though its hard limit is "
+                    f"{command.hard_s:g} s: this machine is too busy even to kill it in time"
+                ) from None
             finally:
                 answering.cancel()
         finally:
@@ -183,11 +186,12 @@ class TemplateProcess:
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode
+        which = "the process that callbacks run in" if self._loaded else "importing it: its process"
         if code is None:
-            return "the template process does not answer"
+            return f"{which} does not answer"
         if code < 0:
-            return f"the template process was ended by {signal.Signals(-code).name}"
-        return f"the template process ended with exit code {code}"
+            return f"{which} was ended by {signal.Signals(-code).name}"
+        return f"{which} ended with exit code {code}"
 
 
 class _Feed(asyncio.Protocol):
