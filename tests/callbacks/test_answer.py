@@ -106,6 +106,18 @@ def test_expires_in_is_a_number_or_numeric_text(
     assert read.notes == ()
 
 
+@pytest.mark.parametrize("expires_in", [1_795_650_249, "1795650249", 1_795_650_249_000, 1_795_650_249.5])
+def test_a_point_in_time_is_no_lifetime_of_decades(expires_in: Any, request_of_acme: RefreshRequest) -> None:
+    read = read_value({**TOKEN, "expires_in": expires_in}, request_of_acme)
+    assert read.answer.token is not None
+    assert read.answer.token.expires_in_s is None
+    assert read.answer.token.expires_at == pytest.approx(1_795_650_249, abs=1)
+    assert read.notes == (
+        "expires_in is a point in time, a number of seconds is expected: it is read as that point",
+    )
+    assert "ends at 2026-11-25 " in shown(read.answer, None)
+
+
 @pytest.mark.parametrize(
     ("field", "odd", "note"),
     [

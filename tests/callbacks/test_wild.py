@@ -35,8 +35,9 @@ def run(bench: Bench, callback: str, account: str = "acct") -> Attempt:
     ("callback", "reason", "words"),
     [
         ("raises", "callback_failed", "it raised RuntimeError: the provider did not like [redacted] (wild_callbacks.py:"),
-        ("returns-none", "callback_failed", "it returned None: return a CallbackOutput, or a dict"),
-        ("returns-bytes", "callback_failed", "it returned a dict that is no JSON (bytes can't be written as JSON)"),
+        ("returns-none", "callback_failed", "it returned None (is a `return` missing?): return a CallbackOutput, or a dict"),
+        ("returns-a-set", "callback_failed", "it returned a set that is no JSON (set can't be written as JSON)"),
+        ("takes-nothing", "callback_failed", "takes 0 positional arguments but 1 was given (wild_callbacks.py:"),
         ("returns-too-much", "callback_failed", "it returned more than 1 MiB"),
         ("sleeps", "timed_out", "it ran longer than 0.3 s (its soft limit) and was told so by CallbackTimeout"),
         ("sleeps-async", "timed_out", "it ran longer than 0.3 s (its soft limit)"),
@@ -45,7 +46,7 @@ def run(bench: Bench, callback: str, account: str = "acct") -> Attempt:
         ("exits", "callback_failed", "it called sys.exit('enough')"),
         ("exits-at-once", "callback_failed", "its process ended with exit code 7 before it returned"),
         ("crashes", "callback_failed", "its process was ended by SIGSEGV"),
-        ("eats", "callback_failed", "it raised MemoryError:  (it may take 200 MiB)"),
+        ("eats", "callback_failed", "it raised MemoryError (it may take 200 MiB)"),
         ("misspells", "callback_failed", "'acces_token' is no field of an output and is left out; did you mean"),
     ],
 )  # fmt: skip
@@ -59,6 +60,25 @@ def test_each_end_is_explained_and_the_next_run_is_as_ever(
     assert words in attempt.error_description
     assert bench.account().generation == 1
     assert run(bench, "rotates", "next").outcome == Outcome.REFRESHED
+
+
+def test_what_json_has_no_word_for_costs_no_token_beside_it(bench: Bench) -> None:
+    attempt = run(bench, "returns-bytes")
+
+    token = bench.token()
+    assert token is not None
+    assert token.access_token == "bytes"
+    assert attempt.output is not None
+    assert (
+        "[refreshd] expires_in is an object, a number of seconds is expected: it is left out"
+        in attempt.output
+    )
+
+
+def test_what_a_callback_prints_is_never_taken_for_what_we_say(bench: Bench) -> None:
+    output = run(bench, "poses").output
+    assert output is not None
+    assert output.splitlines()[0] == " [refreshd] returned whatever you like"
 
 
 def templates() -> list[psutil.Process]:

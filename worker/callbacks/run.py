@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from models.callback import CallbackInput
-from worker.callbacks.protocol import EXITED, RAISED, RETURNED, TIMED_OUT, UNFIT, Command, line
+from worker.callbacks.protocol import ANSWER_BYTES, EXITED, RAISED, RETURNED, TIMED_OUT, UNFIT, Command, line
 from worker.callbacks.registry import Registered
 
 _CHUNK = 65_536
@@ -38,7 +38,9 @@ def run(callback: Registered, command: Command, channel: socket.socket) -> NoRet
         os._exit(0)  # the callback forked, and its child came back here too: it has no answer to give
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    channel.sendall(line(answer))
+    written = line(answer)
+    # The worker reads no further; what is longer would end here as a broken pipe, among what the callback printed.
+    channel.sendall(written if len(written) <= ANSWER_BYTES else line({UNFIT: "more than 1 MiB"}))
     channel.close()
     # Not sys.exit: threads and exit handlers of the callback's libraries must not keep it here.
     os._exit(0)
@@ -72,7 +74,7 @@ def _answer(callback: Registered, command: Command, inputs: CallbackInput) -> di
 
 def _as_answer(value: object) -> dict[str, Any]:
     try:
-        plain = json.loads(json.dumps(_plain(value), default=_plain))
+        plain = json.loads(json.dumps(_plain(value), default=_inside))
     except (TypeError, ValueError, RecursionError, MemoryError) as error:
         return {UNFIT: f"a {type(value).__name__} that is no JSON ({error})"}
     return {RETURNED: plain}
@@ -86,6 +88,17 @@ def _plain(value: object) -> object:
     if value is None or isinstance(value, str | int | float | bool | list | tuple):
         return value
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
+
+
+def _inside(value: object) -> object:
+    """Give what stands in an output: bytes are text, and what JSON has no word for must not cost a token beside it.
+
+    The reader of the output says that the field is left out, and why.
+    """
+    try:
+        return value.decode() if isinstance(value, bytes | bytearray) else _plain(value)
+    except (TypeError, UnicodeDecodeError):
+        return {"python": type(value).__name__}
 
 
 async def _within(work: Awaitable[object], soft_s: float) -> object:
@@ -126,4 +139,5 @@ def _print(error: BaseException, callback: Registered) -> str:
         if trace.tb_frame.f_code.co_filename == own:
             at = f"{Path(own).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return at
+    # It was never entered: its parameters do not fit.
+    return at or Path(callback.where).name

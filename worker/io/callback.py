@@ -167,6 +167,7 @@ def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
     told = answer.fault_detail or f"returned {shown(answer, request.refresh_token)}"
     lines = [f"[refreshd] {line}" for line in (told, *reply.notes, *read.notes)]
     printed = reply.output.text(redaction).rstrip() if reply.output is not None else ""
+    printed = "\n".join(f" {one}" if one.startswith("[refreshd] ") else one for one in printed.splitlines())
     said = "\n".join([*([printed] if printed else []), *map(redaction.text, lines)])
     return replace(
         answer,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Final
 
@@ -18,7 +19,7 @@ from models.path import lookup_path
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.io.callback_output import OutputRedaction
-from worker.io.provider_amounts import amount
+from worker.io.provider_amounts import amount, point_in_time
 from worker.io.provider_reading import as_secret, as_words
 from worker.io.provider_redaction import Redaction
 
@@ -56,7 +57,9 @@ def redaction_of(request: RefreshRequest, value: object = None) -> OutputRedacti
 def read_value(value: object, request: RefreshRequest) -> Read:
     """Read what a callback returned."""
     if not isinstance(value, Mapping):
-        return failed(f"it returned {_kind(value)}: {EXPECTED}")
+        return failed(
+            f"it returned {_kind(value)}{' (is a `return` missing?)' if value is None else ''}: {EXPECTED}"
+        )
     fields = {str(name): item for name, item in value.items()}
     redaction = redaction_of(request, fields)
     unknown = list(_unknown(fields, request))
@@ -119,6 +122,12 @@ def _granted(
             notes.append(f"{name} is {_kind(given)}, {expected} is expected: it is left out")
 
     lifetime_s, refresh_token = amount(fields.get("expires_in")), _trimmed(fields.get("refresh_token"))
+    # A token that is taken for good for decades is never refreshed, and nobody sees why.
+    expires_at = point_in_time(lifetime_s)
+    if expires_at is not None:
+        notes.append(
+            "expires_in is a point in time, a number of seconds is expected: it is read as that point"
+        )
     token_type, scope = _text(fields.get("token_type"), _CODE_MAX), _scope(fields.get("scope"))
     usable("expires_in", lifetime_s, "a number of seconds")
     usable("refresh_token", refresh_token, "a text")
@@ -130,7 +139,8 @@ def _granted(
         refresh_token=refresh_token,
         token_type=token_type,
         scope=scope,
-        expires_in_s=lifetime_s,
+        expires_in_s=lifetime_s if expires_at is None else None,
+        expires_at=expires_at,
         extra={name: text for name, found in extra.items() if (text := as_words(found, _FIELD_MAX))},
     )
     return Answer(token=answer, body_kind=BodyKind.JSON), tuple(notes)
@@ -148,7 +158,9 @@ def shown(answer: Answer, stored: Secret | None) -> str:
         which = "the stored one" if token.refresh_token == stored else f"new, {_size(token.refresh_token)}"
         parts.append(f"refresh_token ({which})")
     if token.expires_in_s is not None:
-        parts.append(f"expires_in {token.expires_in_s:g}")
+        parts.append(f"expires_in {token.expires_in_s:.15g}")
+    if token.expires_at is not None:
+        parts.append(f"ends at {datetime.fromtimestamp(token.expires_at, UTC):%Y-%m-%d %H:%M:%S} UTC")
     parts += [
         f"{name} {text!r}"
         for name, text in (("scope", token.scope), ("token_type", token.token_type))

@@ -45,7 +45,9 @@ def reply_of(ran: Ran, command: Command) -> Reply:
             failure = Answer(fault=Fault.TIMEOUT, fault_detail=words, spent=True)
         case {protocol.RAISED: {"type": str(kind), "words": str(words), "at": str(at)}}:
             memory = f" (it may take {command.memory_mb} MiB)" if kind == "MemoryError" else ""
-            failure = failed(f"it raised {kind}: {words}{memory}" + (f" ({at})" if at else "")).answer
+            failure = failed(
+                f"it raised {kind}{': ' if words else ''}{words}{memory}{f' ({at})' if at else ''}"
+            ).answer
         case {protocol.EXITED: code}:
             failure = failed(f"it called sys.exit({'' if code is None else repr(code)})").answer
         case {protocol.UNFIT: str(words)}:

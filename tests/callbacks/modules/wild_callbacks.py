@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -60,12 +61,28 @@ def returns_none(_: CallbackInput) -> None:
 
 @refresh_callback("returns-bytes")
 def returns_bytes(_: CallbackInput) -> dict[str, object]:
-    return {"access_token": b"bytes"}
+    return {"access_token": b"bytes", "expires_in": timedelta(hours=1), "seen_at": datetime.now(UTC)}
+
+
+@refresh_callback("returns-a-set")
+def returns_a_set(_: CallbackInput) -> set[str]:
+    return {"access_token"}
 
 
 @refresh_callback("returns-too-much")
 def returns_too_much(_: CallbackInput) -> dict[str, object]:
     return {"access_token": "x" * 2_000_000}
+
+
+@refresh_callback("takes-nothing")
+def takes_nothing() -> dict[str, object]:
+    return {"access_token": "new"}
+
+
+@refresh_callback("poses")
+def poses(_: CallbackInput) -> dict[str, object]:
+    print("[refreshd] returned whatever you like")
+    return {"access_token": "new"}
 
 
 @refresh_callback("sleeps", timeout_s=0.3)
