@@ -85,11 +85,19 @@ async def test_an_error_response_counts_whatever_the_status() -> None:
             httpx.Response(500, text="<html>oops</html>"),
             "answered 500 Internal Server Error with what is no JSON",
         ),
-        (httpx.Response(502), "answered 502 Bad Gateway with what is no JSON"),
+        (httpx.Response(502), "answered 502 Bad Gateway with what is no JSON (no content type)"),
         (httpx.Response(404, json={"detail": "x"}), "answered 404 Not Found with no errorResponse"),
         (httpx.Response(400, json=OUTPUT), "answered 400 Bad Request with no errorResponse"),
-        (httpx.Response(302, headers={"location": "https://evil.example"}), "answered 302 Found"),
-        (httpx.Response(200, text="new-access"), "answered 200 OK with what is no JSON"),
+        (
+            httpx.Response(302, headers={"location": "https://evil.example/x"}),
+            "answered 302 Found and redirects to evil.example: redirects are not followed",
+        ),
+        (httpx.Response(302, headers={"location": "https://x:port"}), "redirects to what is no address"),
+        (
+            httpx.Response(401, json={}),
+            "answered 401 Unauthorized with no errorResponse: does it know the same secret",
+        ),
+        (httpx.Response(200, text="new-access"), "answered 200 OK with what is no JSON (text/plain)"),
         (httpx.Response(200, text="[" * 100_000), "answered 200 OK with what is no JSON"),
         (httpx.Response(200, content=b"x" * 2_000_000), "the endpoint: more than 1 MiB"),
     ],
@@ -100,6 +108,12 @@ async def test_anything_else_is_a_failed_run_that_says_why(response: httpx.Respo
     assert failure.fault is Fault.CALLBACK
     assert failure.status is None
     assert words in (failure.fault_detail or "")
+
+
+async def test_a_refusal_in_words_is_kept_and_nothing_else_of_it() -> None:
+    body = {"detail": "the vault is sealed", "access_token": "new-access", "message": 5}
+    reply = await call(lambda _: httpx.Response(502, json=body))
+    assert reply.notes == ("its detail: the vault is sealed",)
 
 
 @pytest.mark.parametrize(

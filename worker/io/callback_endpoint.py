@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,11 @@ from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_
 
 #: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
 _TIMES: Final = frozenset({Fault.TIMEOUT, Fault.NOT_SENT})
+_UNAUTHORIZED: Final = (401, 403)
+#: Where endpoints say in words what went wrong (RFC 9457, and what frameworks do).
+_SAID_IN: Final = ("title", "detail", "message", "error")
+#: Characters of a content type.
+_KIND_MAX: Final = 50
 
 
 class EndpointClient:
@@ -91,6 +96,10 @@ class EndpointClient:
             fault, words = fault_of(error, sending)
             if fault is Fault.ADDRESS_REFUSED:
                 return Reply(failure=Answer(fault=fault, fault_detail=_of_callback(words)))
+            if fault is Fault.TLS:
+                words += " (REFRESHD_CA_FILE names certificates to trust beside the public ones)"
+            elif fault not in _TIMES and not sending.sent:
+                words += " (is it running, and is this its address?)"
             fault = fault if fault in _TIMES else Fault.CALLBACK
             return Reply(
                 failure=Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
@@ -132,13 +141,34 @@ def _reply(response: httpx.Response, content: bytes) -> Reply:
         value = parse(content)
     except ValueError:
         value = None
-        words = "what is no JSON"
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        words = f"with what is no JSON ({kind[:_KIND_MAX] or 'no content type'})"
     else:
-        words = "no errorResponse"
+        words = "with no errorResponse"
         refused = isinstance(value, dict) and bool(value.get("errorResponse"))
         if response.is_success or refused:
             return Reply(value)
-    detail = f"the endpoint answered {response.status_code} {response.reason_phrase} with {words}".replace(
-        "  ", " "
-    )
-    return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=detail, spent=True))
+    if response.has_redirect_location:
+        words = (
+            f"and redirects to {_host(response)}: redirects are not followed, name the address where it ends"
+        )
+    elif response.status_code in _UNAUTHORIZED:
+        words += ": does it know the same secret as REFRESHD_CALLBACKS_FILE names?"
+    status = f"{response.status_code} {response.reason_phrase}".rstrip()
+    failure = Answer(fault=Fault.CALLBACK, fault_detail=f"the endpoint answered {status} {words}", spent=True)
+    return Reply(failure=failure, notes=tuple(_said(value)))
+
+
+def _said(value: object) -> Iterator[str]:
+    """Give what an answer says of itself in words. Never all of it: it may hold a token that nobody here knows."""
+    if isinstance(value, dict):
+        for name in _SAID_IN:
+            if isinstance(words := value.get(name), str) and words:
+                yield f"its {name}: {words}"  # whole: half a secret would not be found when it is redacted
+
+
+def _host(response: httpx.Response) -> str:
+    try:
+        return httpx.URL(response.headers["location"]).host or "another path"
+    except httpx.InvalidURL:
+        return "what is no address"

@@ -72,7 +72,7 @@ class TaskClient:
             answer = await self._answer(answer_key, deadline)
             if answer is None:
                 never_taken = await self._withdrawn(inputs_key)
-                return Reply(failure=_no_answer(queue, left_s, never_taken=never_taken))
+                return Reply(failure=_no_answer(task, queue, left_s, never_taken=never_taken))
             return _reply(envelopes.open(envelope, "answer", answer))
         except EnvelopeBroken as error:
             return Reply(failure=failed(str(error)).answer)
@@ -112,10 +112,13 @@ class TaskClient:
         return None
 
 
-def _no_answer(queue: str, waited_s: float, *, never_taken: bool) -> Answer:
+def _no_answer(task: str, queue: str, waited_s: float, *, never_taken: bool) -> Answer:
     """Say why there is none."""
     if never_taken:
-        words = f"no worker took the task from the queue {queue!r} within {waited_s:.0f} s"
+        words = (
+            f"no worker took the task {task!r} from the queue {queue!r} within {waited_s:.0f} s: none runs there on this "
+            "broker, all are busy, or it knows no task of that name (its log says so)"
+        )
         return Answer(fault=Fault.CALLBACK, fault_detail=words)
     return Answer(
         fault=Fault.TIMEOUT, fault_detail=f"the task gave no answer in {waited_s:.0f} s", spent=True
