@@ -19,7 +19,15 @@ from worker.io.callback_environment import environment_of_callbacks
 from worker.io.callback_offer import Offer, Offered, configured_callbacks
 from worker.io.callback_presence import Presence
 from worker.io.callback_sandbox import describe
-from worker.io.callback_use import LastRun, Use, lacking, last_run, uses
+from worker.io.callback_use import (
+    NOBODY_OFFERS,
+    LastRun,
+    Use,
+    lacking,
+    last_run,
+    lines_of,
+    uses,
+)
 from worker.io.redis import in_words
 from worker.stores import Stores
 
@@ -30,6 +38,8 @@ callbacks_app.command("test")(try_command)
 
 #: Stands for this machine where no callback worker runs.
 NOT_RUNNING: Final = "(no worker runs; this machine would know it)"
+#: A file and its line stay in one piece on a narrow terminal; addresses may be folded.
+WHERE_MIN: Final = 20
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
 
 
@@ -63,22 +73,18 @@ def list_command(as_json: _AsJson = False) -> None:
     Exits with 1 where an account names a callback that nobody knows, or a module can't be used.
     """
     here = stores()
-    offers = offered_by_workers(here) or {NOT_RUNNING: _offered_here(here)}
+    told = offered_by_workers(here)
+    offers = told or {NOT_RUNNING: _offered_here(here)}
     used = uses(here.engine)
     lines = _lines(here, offers, used)
     if as_json:
         for line in lines:
             print_json(line.to_json())
     else:
-        out.print(_table(lines, now=here.clock.now()))
-    missing = lacking(used, offers)
-    for one in missing:
-        err.print(
-            f"{one.use.shown}: {one.words}",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
+        out.print(_table(lines, now=here.clock.now(), told=bool(told)))
+    missing = lacking(used, told)
+    for words in lines_of(missing) or ([] if told else [NOBODY_OFFERS]):
+        err.print(words, style="red", markup=False, soft_wrap=True)
     problems = {
         (where, why): worker for worker, offer in offers.items() for where, why in offer.problems.items()
     }
@@ -138,12 +144,14 @@ def _lines(here: Stores, offers: Mapping[str, Offer], used: Sequence[Use]) -> li
     ]
 
 
-def _table(lines: Sequence[Line], *, now: float) -> Table | Text:
+def _table(lines: Sequence[Line], *, now: float, told: bool) -> Table | Text:
     if not lines:
-        return Text(
-            "No callback is registered, and no account names one. `refreshd callbacks new NAME` writes one."
-        )
-    table = Table("callback", "kind", "where", "workers", box=None, padding=(0, 2, 0, 0), header_style="bold")
+        registered = "No callback is registered, and no" if told else "No"
+        return Text(f"{registered} account names one. `refreshd callbacks new NAME` writes one.")
+    table = Table("callback", "kind", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    longest = max((len(_short(line.offered.where)) for line in lines if line.offered), default=0)
+    table.add_column("where", min_width=min(longest, WHERE_MIN))
+    table.add_column("workers")
     table.add_column("accounts", justify="right")
     table.add_column("last run")
     for line in lines:
@@ -151,7 +159,7 @@ def _table(lines: Sequence[Line], *, now: float) -> Table | Text:
         table.add_row(
             Text(line.name, style="" if offered else "red"),
             offered.kind if offered else "-",
-            Text(_short(offered.where) if offered else "registered on no running worker", overflow="fold"),
+            Text(_short(offered.where) if offered else "no running worker", overflow="fold"),
             Text(", ".join(line.workers) or "-", overflow="fold"),
             f"{line.use.accounts:,}" if line.use else "0",
             f"{ago_or_in(last.at, now=now)}: {last.outcome}" if last else "never",

@@ -24,7 +24,7 @@ from worker.cli.status_held import budget_lines, held_json, pause_lines
 from worker.cli.workers import alive_workers
 from worker.errors import SettingsError
 from worker.io.callback_presence import Presence
-from worker.io.callback_use import Lacking, lacking, uses
+from worker.io.callback_use import Lacking, lacking, lines_of, uses
 from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
 from worker.io.traffic import Spending, look_at_budgets
@@ -266,5 +266,5 @@ def _machinery(seen: _Seen) -> list[Text]:
         ]
     lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
     lines += budget_lines(seen.spendings or (), seen.limits)
-    lines += [Text(f"callback missing  {m.use.shown}: {m.words}", style="red") for m in seen.missing or ()]
+    lines += [Text(f"callback missing  {words}", style="red") for words in lines_of(seen.missing or ())]
     return lines

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from worker.doctor.checked import Checked, Level
 from worker.errors import RefreshdError
 from worker.io.callback_presence import Presence
-from worker.io.callback_use import lacking, uses
+from worker.io.callback_use import lacking, lines_of, uses
 from worker.io.database import is_sqlite, reading
 from worker.io.fleet import uses_callbacks
 from worker.io.traffic import Staff
@@ -152,12 +152,14 @@ def check_callbacks(here: Stores) -> Iterator[Checked]:
     offers = Presence(here.redis, here.settings.redis_prefix).offers()
     used = uses(here.engine)
     missing = lacking(used, offers)
-    for one in missing:
+    for words in lines_of(missing):
         yield Checked(
             "callbacks",
             Level.FAILED,
-            f"{one.use.shown}: no running worker knows the callback: {one.words}",
-            "correct the accounts, or list its module in REFRESHD_CALLBACK_MODULES of the callback workers",
+            f"no running worker knows it: {words}" if offers else words,
+            "correct the accounts, or list its module in REFRESHD_CALLBACK_MODULES of the callback workers"
+            if offers
+            else "start a callback worker, or wait until it has imported its modules: its log says how far it is",
         )
     for worker, offer in offers.items():
         for where, why in offer.problems.items():
@@ -174,6 +176,4 @@ def check_callbacks(here: Stores) -> Iterator[Checked]:
                 "give every callback worker the same REFRESHD_CALLBACK_MODULES and REFRESHD_CALLBACKS_FILE; restart them",
             )
     if used and not missing:
-        yield Checked(
-            "callbacks", Level.OK, ", ".join(f"{one.name}: {one.accounts:,} accounts" for one in used)
-        )
+        yield Checked("callbacks", Level.OK, ", ".join(f"{one.name}: {one.shown}" for one in used))

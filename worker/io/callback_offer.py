@@ -112,11 +112,16 @@ def queue_of(name: str, queue: str | None) -> str:
 
 def unknown_words(name: str, known: Mapping[str, object]) -> str:
     """Say that there is no such callback, with the nearest spelling and what there is."""
-    near = get_close_matches(name, known, _OFFERED)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     names = sorted(known)
     there = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "") or "none at all"
-    return f"no callback {name!r}; {hint}known: {there}"
+    brief = unknown_briefly(name, known)
+    return f"{brief}{' ' if brief.endswith('?') else '; '}known: {there}"
+
+
+def unknown_briefly(name: str, known: Mapping[str, object]) -> str:
+    """Say that there is no such callback, with the nearest spelling."""
+    near = get_close_matches(name, known, _OFFERED)
+    return f"no callback {name!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
 
 
 def _secret(name: str, definition: Definition) -> str:

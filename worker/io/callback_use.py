@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Engine, text
 
-from worker.io.callback_offer import Offer, unknown_words
+from worker.io.callback_offer import Offer, unknown_briefly, unknown_words
 from worker.io.database import reading
+
+#: Where no worker has said anything: there is none, or it is not ready.
+NOBODY_OFFERS: Final = (
+    "no running worker has said which callbacks it knows: none takes from `callback` (`refreshd up` has one, else "
+    "`celery -A worker.app worker -P prefork -Q callback`), or it has just started and still imports them"
+)
+_NAMED_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,11 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """A callback that accounts name and no running worker knows."""
+    """A callback that accounts name and no running worker knows. `words` say what they do know, `brief` does not."""
 
     use: Use
     words: str
+    brief: str
 
 
 def uses(engine: Engine) -> list[Use]:
@@ -84,4 +93,21 @@ def last_run(engine: Engine, name: str) -> LastRun | None:
 def lacking(used: list[Use], offers: Mapping[str, Offer]) -> list[Lacking]:
     """Name the callbacks that accounts use and nobody offers, with the nearest spelling."""
     known = {name: None for offer in offers.values() for name in offer.callbacks}
-    return [Lacking(use, unknown_words(use.name, known)) for use in used if use.name not in known]
+    return [
+        Lacking(
+            use,
+            unknown_words(use.name, known) if offers else NOBODY_OFFERS,
+            unknown_briefly(use.name, known) if offers else NOBODY_OFFERS,
+        )
+        for use in used
+        if use.name not in known
+    ]
+
+
+def lines_of(missing: Sequence[Lacking]) -> list[str]:
+    """Say it to a person, who need not read more than once what the workers do know."""
+    if missing and missing[0].words == NOBODY_OFFERS:
+        names = ", ".join(f"{one.use.name} ({one.use.shown})" for one in missing[:_NAMED_MAX])
+        more = f" and {len(missing) - _NAMED_MAX} more" if len(missing) > _NAMED_MAX else ""
+        return [f"{NOBODY_OFFERS}. Waiting for it: {names}{more}"]
+    return [f"{one.use.shown}: {one.brief if i else one.words}" for i, one in enumerate(missing)]
