@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import pty
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from models.answer import Answer, Fault
 from tests.io.certificates import Authority, Signed
@@ -19,6 +25,21 @@ from tests.io.provider_server import Server, answering, response, serving
 from worker.io.provider import ProviderClient
 
 BODY = b'{"access_token": "AT-2"}'
+
+#: Reads a client's certificate and key, in a process that has a terminal; gives what is wrong with them.
+AT_A_TERMINAL = """
+import fcntl, json, sys, termios
+from models.token import Secret
+from worker.io.provider_draft import ClientCertificate, Unbuildable
+from worker.io.provider_tls import Trust
+
+shown = json.load(sys.stdin)
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+try:
+    Trust(None).client(ClientCertificate(*map(Secret, shown)))
+except Unbuildable as error:
+    print(error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +171,33 @@ async def test_a_certificate_that_can_not_be_read_is_named(
         answer = await call(client, "https://localhost/token", shown)
     assert answer.fault is Fault.UNBUILDABLE
     assert "client_certificate, client_key" in (answer.fault_detail or "")
+
+
+def test_the_password_of_a_key_is_asked_of_nobody(authority: Authority) -> None:
+    good = authority.sign("a")
+    key = serialization.load_pem_private_key(good.key.encode(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"correct"),
+    )
+    person, terminal = pty.openpty()
+    os.write(person, b"mistaken\n")  # a process that asks goes on as well, and is found out below
+
+    done = subprocess.run(
+        [sys.executable, "-c", AT_A_TERMINAL],
+        input=json.dumps([good.certificate, key.decode()]),
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        start_new_session=True,
+        text=True,
+        check=True,
+    )
+
+    os.write(terminal, b"the end\n")
+    seen = b""
+    while b"the end" not in seen:
+        seen += os.read(person, 4096)
+    os.close(person)
+    os.close(terminal)
+    assert "pass phrase" not in seen.decode()
+    assert "its unencrypted private key are expected" in done.stdout

@@ -58,7 +58,8 @@ def _load(context: ssl.SSLContext, shown: ClientCertificate) -> None:
         file.write(f"{shown.certificate.reveal()}\n{shown.key.reveal()}\n".replace("\\n", "\n"))
         file.flush()
         try:
-            context.load_cert_chain(file.name)
+            # Without a password OpenSSL asks the terminal for the key's, and the whole process waits for a person.
+            context.load_cert_chain(file.name, password="")
         except (ssl.SSLError, OSError):
             raise Unbuildable(
                 "client_certificate, client_key: a PEM certificate and its unencrypted private key are expected"
