@@ -278,7 +278,7 @@ class Account(SQLModel, table=True):
 
 
 class RetiredAccount(SQLModel, table=True):
-    """The last generation of an account that was removed, so that the same id goes on from there."""
+    """A generation that an account which was removed never had, so that the same id goes on from there."""
 
     __tablename__ = "retired_account"
 

@@ -173,7 +173,9 @@ class Refresher:
         stashed = self._stash.open(account.id, sealed)
         if stashed.generation >= account.generation:
             return stashed
-        if fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
+        if (stashed.tokens.issued_at or account.created_at) < account.created_at:
+            log.warning("answer_of_an_account_since_removed", account=account.id)
+        elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
             await self._sql(self._ledger.keep, account.id, sealed)
             account.kept(sealed)
         await self._stash.clear([account.id])

@@ -92,7 +92,7 @@ class Applier:
         self._spread = spread
 
     def add(self, entry: Entry, *, retired: int, now: float) -> Applied:
-        """Make a new account. `retired`: the generation at which one of this id was removed, or 0.
+        """Make a new account. `retired`: the generation from which one of this id that was removed goes on, or 0.
 
         Raises:
             Refused: it can't be stored.

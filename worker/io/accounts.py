@@ -82,7 +82,7 @@ class Accounts:
             return {one.id: one for one in session.exec(select(Account).where(col(Account.id).in_(ids)))}
 
     def retired(self, ids: Sequence[str]) -> dict[str, int]:
-        """Give the last generation of accounts that were removed."""
+        """Give the generation from which accounts that were removed go on, if they are added again."""
         with reading(self._engine) as connection, Session(connection) as session:
             found = session.exec(select(RetiredAccount).where(col(RetiredAccount.id).in_(ids)))
             return {one.id: one.generation for one in found}
@@ -164,7 +164,8 @@ class Accounts:
     def remove(self, ids: Sequence[str], note: Note | None = None) -> set[str]:
         """Remove accounts and their pauses, remembering their generations; gives the ids that were there.
 
-        Their history stays. `note` writes in the same commit who removed them.
+        What is remembered is one on from the last: the answer of a call that is still under way follows a generation
+        that no account of this id has any more. Their history stays. `note` writes in the same commit who removed them.
         """
         with writing(self._engine) as connection:
             rows = [{"id": account_id} for account_id in sorted(ids)]
@@ -173,7 +174,7 @@ class Accounts:
                 {"id": "text"},
                 """
                 INSERT INTO retired_account (id, generation)
-                SELECT account.id, account.generation FROM r JOIN account ON account.id = r.id WHERE true
+                SELECT account.id, account.generation + 1 FROM r JOIN account ON account.id = r.id WHERE true
                 ON CONFLICT (id) DO UPDATE SET generation = excluded.generation
                 """,
                 rows,

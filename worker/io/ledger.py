@@ -249,12 +249,16 @@ class Ledger:
         return {str(row[0]) for row in rows}
 
     def _let_go(self, connection: Connection, lost: list[Closing]) -> None:
-        """Free the claims of closings that were not stored, and keep the successes among them."""
+        """Free the claims of closings that were not stored, and keep the successes among them.
+
+        Not where the attempt is older than the row: its account was removed, and this one may be somebody else's.
+        """
         execute(
             connection,
-            {"id": "text", "attempt": "text", "kept": "text"},
+            {"id": "text", "attempt": "text", "opened_at": "double precision", "kept": "text"},
             """
-            UPDATE account SET kept_sealed = coalesce(r.kept, account.kept_sealed),
+            UPDATE account SET kept_sealed = CASE WHEN r.kept IS NOT NULL AND account.created_at <= r.opened_at
+              THEN r.kept ELSE account.kept_sealed END,
              claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
              claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END,
              plan_at = CASE WHEN account.claim_attempt = r.attempt AND account.plan_at IS NOT NULL
@@ -262,7 +266,12 @@ class Ledger:
             FROM r WHERE account.id = r.id
             """,
             [
-                {"id": c.account.id, "attempt": c.attempt.id, "kept": c.sealed_answer if c.success else None}
+                {
+                    "id": c.account.id,
+                    "attempt": c.attempt.id,
+                    "opened_at": c.attempt.opened_at,
+                    "kept": c.sealed_answer if c.success else None,
+                }
                 for c in lost
             ],
         )

@@ -1,0 +1,99 @@
+"""An answer that came too late for its row: kept where it may be of use, and never given to somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from models.account import Status
+from models.attempt import Outcome, Trigger
+from models.token import Secret, TokenSet
+from tests.path.conftest import Bench, Handler
+from tests.path.test_refresh import granted
+from worker.closing import KEPT_ANSWER_ADOPTED
+from worker.io.accounts import Accounts
+from worker.io.database import writing
+from worker.io.stash import Stash, StashedAnswer
+
+
+def refused(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(400, json={"error": "invalid_grant"})
+
+
+def sealed_answer(bench: Bench, refresh_token: str, *, follows: int, issued_at: float | None = None) -> str:
+    access_token = Secret("late-access")
+    tokens = TokenSet(access_token, Secret(refresh_token), "Bearer", None, issued_at, None)
+    stash = Stash(bench.runtime.async_redis, bench.runtime.keys, bench.runtime.cipher)
+    return stash.seal("acct", StashedAnswer(follows, tokens))
+
+
+def set_columns(bench: Bench, **values: object) -> None:
+    sets = ", ".join(f"{name} = :{name}" for name in values)
+    with writing(bench.runtime.engine) as connection:
+        connection.execute(text(f"UPDATE account SET {sets}"), values)
+
+
+def add_again(bench: Bench) -> None:
+    """Remove the account and add one of the same id for somebody else, without an access token."""
+    accounts = Accounts(bench.runtime.engine)
+    accounts.remove(["acct"])
+    bench.add(
+        generation=accounts.retired(["acct"])["acct"],
+        refresh_token="somebody-else-s",
+        access_token_sealed=None,
+        created_at=bench.runtime.clock.now(),
+    )
+
+
+def while_called(bench: Bench, happens: Callable[[], None], answer: Handler = granted) -> None:
+    """Have something happen while the call is under way."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        happens()
+        return answer(request)
+
+    bench.answer = handle
+
+
+def test_an_account_removed_and_added_again_during_a_call_is_another_one(bench: Bench) -> None:
+    bench.add(generation=5)
+    while_called(bench, lambda: add_again(bench))
+
+    result = bench.refresh(seen=5)["acct"]
+
+    assert result.outcome == Outcome.SUPERSEDED
+    row = bench.account()
+    assert bench.refresh_token() == "somebody-else-s"
+    assert (row.kept_sealed, row.claim_attempt, bench.token()) == (None, None, None)
+
+
+def test_what_waits_in_redis_of_an_account_since_removed_is_not_the_new_one_s(bench: Bench) -> None:
+    bench.add(generation=5)
+    before = bench.runtime.clock.now() - 60
+    add_again(bench)
+    key = bench.runtime.keys.stash("acct")
+    bench.runtime.redis.set(key, sealed_answer(bench, "late", follows=5, issued_at=before))
+    bench.answer = refused
+
+    assert bench.refresh(seen=6)["acct"].outcome == Outcome.REAUTHORIZE
+    assert bench.account().kept_sealed is None
+    assert not bench.runtime.redis.exists(key)
+
+
+def test_an_answer_that_lost_its_race_is_adopted_before_anyone_has_to_log_in(bench: Bench) -> None:
+    bench.add()
+    while_called(bench, lambda: set_columns(bench, generation=2, refresh_fp="x"))
+    assert bench.refresh()["acct"].outcome == Outcome.SUPERSEDED
+    assert bench.account().kept_sealed is not None
+
+    bench.answer = refused
+    result = bench.refresh(seen=2)["acct"]
+
+    assert (result.outcome, result.reason, result.generation) == (Outcome.REFRESHED, KEPT_ANSWER_ADOPTED, 3)
+    row = bench.account()
+    assert (bench.refresh_token(), row.kept_sealed, row.status) == ("new-refresh", None, Status.ACTIVE)
+    assert row.plan_at is not None
+    assert row.plan_at <= bench.runtime.clock.now()
