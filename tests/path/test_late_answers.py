@@ -15,6 +15,7 @@ from tests.path.conftest import Bench, Handler
 from tests.path.test_refresh import granted
 from worker.closing import KEPT_ANSWER_ADOPTED
 from worker.io.accounts import Accounts
+from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.database import writing
 from worker.io.stash import Stash, StashedAnswer
 
@@ -33,7 +34,7 @@ def sealed_answer(bench: Bench, refresh_token: str, *, follows: int, issued_at: 
 def set_columns(bench: Bench, **values: object) -> None:
     sets = ", ".join(f"{name} = :{name}" for name in values)
     with writing(bench.runtime.engine) as connection:
-        connection.execute(text(f"UPDATE account SET {sets}"), values)
+        connection.execute(text(f"UPDATE account SET {sets}"), values)  # noqa: S608  (names of ours)
 
 
 def add_again(bench: Bench) -> None:
@@ -97,3 +98,44 @@ def test_an_answer_that_lost_its_race_is_adopted_before_anyone_has_to_log_in(ben
     assert (bench.refresh_token(), row.kept_sealed, row.status) == ("new-refresh", None, Status.ACTIVE)
     assert row.plan_at is not None
     assert row.plan_at <= bench.runtime.clock.now()
+
+
+def test_a_refusal_is_believed_where_the_kept_answer_is_of_no_use(bench: Bench) -> None:
+    """It holds the very refresh token that was refused, or was sealed with a key that is gone."""
+    bench.add()
+    other = Cipher(parse_keys(generate_key("gone")))
+    unreadable = other.seal(Secret("{}"), account="acct", field="stash")
+    for kept in (sealed_answer(bench, "old-refresh", follows=0), unreadable):
+        set_columns(bench, status="active", kept_sealed=kept)
+        bench.answer = refused
+
+        result = bench.refresh(trigger=Trigger.FORCED)["acct"]
+
+        assert (result.outcome, result.reason) == (Outcome.REAUTHORIZE, "invalid_grant")
+        row = bench.account()
+        assert (row.status, row.plan_at, row.kept_sealed) == (Status.REAUTHORIZE, None, kept)
+
+
+def test_a_refusal_is_not_believed_where_an_answer_was_kept_meanwhile(bench: Bench) -> None:
+    bench.add()
+    late = sealed_answer(bench, "late", follows=0)
+    while_called(bench, lambda: set_columns(bench, kept_sealed=late), refused)
+
+    assert bench.refresh()["acct"].outcome == Outcome.SUPERSEDED
+    row = bench.account()
+    assert (row.status, row.plan_at, row.kept_sealed) == (Status.ACTIVE, row.next_refresh_at, late)
+
+    bench.answer = refused
+    assert bench.refresh()["acct"].reason == KEPT_ANSWER_ADOPTED
+    assert bench.refresh_token() == "late"
+
+
+@pytest.mark.parametrize("brings", ["old-refresh", None])
+def test_what_the_row_holds_already_is_not_kept_beside_it(bench: Bench, brings: str | None) -> None:
+    """A commit whose acknowledgement was lost is done again; a provider that rotates nothing gives what we have."""
+    bench.add()
+    token = {"access_token": "new-access", "refresh_token": brings}
+    while_called(bench, lambda: set_columns(bench, generation=2), lambda _: httpx.Response(200, json=token))
+
+    assert bench.refresh()["acct"].outcome == Outcome.SUPERSEDED
+    assert bench.account().kept_sealed is None

@@ -29,6 +29,14 @@ from worker.io.unwatched import accounts_and, read
 
 _TURN: Final = {"id": "text", "generation": "bigint", "plan_at": "double precision", "reason": "text"}
 
+_LOST: Final = {
+    "id": "text",
+    "attempt": "text",
+    "opened_at": "double precision",
+    "received_fp": "text",
+    "kept": "text",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -233,18 +241,19 @@ class Ledger:
         }
 
     def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
+        """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
         rows = execute(
             connection,
-            KEY | STATE,
+            KEY | STATE | {"kept": "text"},
             f"""
             UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL
             FROM r WHERE account.id = r.id AND account.generation = r.seen
              AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
-             AND (r.status <> 'reauthorize' OR account.kept_sealed IS NULL)
+             AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))
             RETURNING account.id
             """,
-            [_state_row(c, STATE) for c in closings],
+            [{**_state_row(c, STATE), "kept": c.account.kept_sealed} for c in closings],
         )
         return {str(row[0]) for row in rows}
 
@@ -252,12 +261,14 @@ class Ledger:
         """Free the claims of closings that were not stored, and keep the successes among them.
 
         Not where the attempt is older than the row: its account was removed, and this one may be somebody else's.
+        Nor where the row holds that refresh token: a commit is repeated when nobody knows whether it was done.
         """
         execute(
             connection,
-            {"id": "text", "attempt": "text", "opened_at": "double precision", "kept": "text"},
+            _LOST,
             """
             UPDATE account SET kept_sealed = CASE WHEN r.kept IS NOT NULL AND account.created_at <= r.opened_at
+              AND coalesce(account.refresh_fp, '') <> coalesce(r.received_fp, '')
               THEN r.kept ELSE account.kept_sealed END,
              claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
              claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END,
@@ -270,6 +281,7 @@ class Ledger:
                     "id": c.account.id,
                     "attempt": c.attempt.id,
                     "opened_at": c.attempt.opened_at,
+                    "received_fp": c.attempt.received_fp,
                     "kept": c.sealed_answer if c.success else None,
                 }
                 for c in lost
