@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-from joserfc import jwt
+import redis
 from joserfc.jwk import ECKey, OKPKey
 
 from models.answer import Verdict
@@ -20,12 +16,13 @@ from models.attempt import Trigger
 from models.provider import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
-from refreshd_reader import Reader, Token
+from refreshd_reader import Reader
+from refreshd_reader.dpop import ProofKey
+from refreshd_reader.httpx import TokenAuth
 from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.granted import ask, granted
 from tests.oidc.server import AuthorizationServer
-from worker.io.clock import wall_clock
 from worker.io.provider import ProviderClient
 from worker.policy.verdict import judge
 from worker.runtime import Runtime
@@ -151,6 +148,11 @@ async def test_a_refused_proof_is_the_configuration_s_and_the_grant_lives(
     assert (await ask(client, request)).token is not None
 
 
+def rejections(deployment: Deployment) -> int:
+    with redis.Redis.from_url(deployment.environment["REFRESHD_REDIS_URL"]) as client:
+        return int(client.xlen("refreshd:rejected"))
+
+
 @pytest.fixture
 def key_file(tmp_path: Path) -> str:
     path = tmp_path / "dpop.pem"
@@ -181,35 +183,12 @@ def test_an_account_is_authorized_refreshed_and_used_by_a_connector_that_holds_i
 
     with Reader.from_url(deployment.environment["REFRESHD_REDIS_URL"]) as reader:
         token = reader.get("acct")
-    assert (token.token_type, token.generation) == ("DPoP", 2)
-    assert used(server, token)["sub"] == "alice"
-
-
-def used(server: AuthorizationServer, token: Token) -> dict[str, str]:
-    """Ask a resource as docs/redis.md tells a connector to (RFC 9449 section 7)."""
-    nonce: str | None = None
-    for _ in range(2):
-        digest = hashlib.sha256(token.access_token.encode()).digest()
-        claims = {
-            "jti": secrets.token_urlsafe(16),
-            "htm": "GET",
-            "htu": server.userinfo_url,
-            "iat": int(wall_clock()),
-            "ath": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-            **({"nonce": nonce} if nonce else {}),
-        }
-        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": KEY.as_dict(private=False)}
-        response = httpx.get(
-            server.userinfo_url,
-            headers={
-                "Authorization": f"DPoP {token.access_token}",
-                "DPoP": jwt.encode(header, claims, KEY, algorithms=["ES256"]),
-            },
-            timeout=_ANSWER_S,
-        )
-        if response.is_success:
-            break
-        nonce = response.headers["dpop-nonce"]
-    assert response.is_success, response.text
-    found: dict[str, str] = json.loads(response.text)
-    return found
+        assert (token.token_type, token.generation) == ("DPoP", 2)
+        auth = TokenAuth(reader, "acct", dpop_key=ProofKey(PEM))
+        with httpx.Client(auth=auth, timeout=_ANSWER_S) as connector:
+            answers = [connector.get(server.userinfo_url) for _ in range(2)]
+        rejected = rejections(deployment)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["sub"] == "alice"
+    assert [len(answer.history) for answer in answers] == [1, 0], "the resource asked for its nonce, once"
+    assert rejected == 0

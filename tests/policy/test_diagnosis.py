@@ -202,6 +202,13 @@ def test_lost_scopes_are_named() -> None:
     assert "lost these scopes: write" in found[0].words
 
 
+def test_a_bound_token_that_is_rejected_may_lack_the_proof() -> None:
+    rejected = attempt(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED, Trigger.REPORTED)
+    found = diagnose(facts(BOUND, provider=PROVING, attempts=[rejected, *[REPORTED] * 3]))
+    assert found[0].cause == "api_rejects_fresh_tokens"
+    assert "does the connector prove the account's `dpop_key`" in found[0].words
+
+
 def test_another_shell_s_settings_are_no_cause_where_workers_do_send() -> None:
     assert diagnose(facts(url_error="plain http is refused", attempts=[attempt(Outcome.REFRESHED)])) == []
 

@@ -38,12 +38,14 @@ class Publisher:
         lifetime_s: float | None = 600,
         announce: bool = True,
         status: str = "active",
+        token_type: str = "Bearer",  # noqa: S107  (a kind of token)
     ) -> Token:
         """Publish a token that ends in `lifetime_s`, with its account's state, and announce it."""
         now = time.time()
         token = Token(
             access_token=f"access-{account}-{generation}",
             generation=generation,
+            token_type=token_type,
             issued_at=now,
             expires_at=None if lifetime_s is None else now + lifetime_s,
         )

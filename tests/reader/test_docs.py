@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from joserfc.jwk import ECKey
 
 import refreshd_reader
 from refreshd_reader import AccountState, Keys, ReaderError, Rejection
@@ -88,8 +89,9 @@ def test_the_readme_runs(
     assert publisher.keys.prefix == Keys().prefix
     script = tmp_path / "copied.py"
     script.write_text(block.replace(ADDRESS, acl_server.url_as("connector")).replace(API, api.url))
+    (tmp_path / "acct-1.pem").write_bytes(ECKey.generate_key("P-256").as_pem(private=True))
     ran = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     for said in re.findall(r"# (acct-9: .*)", block):

@@ -9,6 +9,7 @@ from typing import Final
 
 from models.account import RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
+from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.policy.facts import Facts, Finding
 from worker.policy.reported import FRESH_TOKENS_REJECTED
@@ -85,11 +86,16 @@ def rejected(facts: Facts) -> Iterator[Finding]:
 def _fresh_rejected(facts: Facts, lost: str | None) -> Finding:
     account = facts.account
     narrowed = f" A refresh lost these scopes: {lost}." if lost else ""
+    bound = (
+        " They are bound to a key (DPoP): does the connector prove the account's `dpop_key`, with `ath` and the API's nonce?"
+        if is_bound(account.token_type)
+        else ""
+    )
     by_callback = account.refresh_method == RefreshMethod.CALLBACK and account.callback is not None
     return Finding(
         "api_rejects_fresh_tokens",
         "Connectors report that the API rejects tokens that are fresh: refreshing works, and is not what is missing. "
-        f"Granted scopes: {account.scope or 'not named by the provider'}.{narrowed}",
+        f"Granted scopes: {account.scope or 'not named by the provider'}.{narrowed}{bound}",
         (
             f"See what the callback returns: `refreshd callbacks test {account.callback} --account {account.id}`: is it "
             "the access token, of the right user and environment? Then compare "

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.auth import AuthBase
@@ -22,6 +22,9 @@ from requests.auth import AuthBase
 from refreshd_reader.authorization import REJECTED_BY_DEFAULT, WAIT_S, Policy
 from refreshd_reader.contract import Token
 from refreshd_reader.reader import Reader
+
+if TYPE_CHECKING:
+    from refreshd_reader.dpop import ProofKey
 
 __all__ = ["TokenAuth"]
 
@@ -36,6 +39,7 @@ class TokenAuth(AuthBase):
         wait_s: how long a refused request may wait for a newer token.
         min_lifetime_s: how long a token must still last when a request starts.
         scheme: for an API that wants another word than the token's type, such as `Zoho-oauthtoken`.
+        dpop_key: what the account's tokens are bound to, where they are (`token_type` `DPoP`).
     """
 
     def __init__(
@@ -47,15 +51,16 @@ class TokenAuth(AuthBase):
         wait_s: float = WAIT_S,
         min_lifetime_s: float = 0.0,
         scheme: str | None = None,
+        dpop_key: ProofKey | None = None,
     ) -> None:
         self._reader = reader
         self._account = account
-        self._policy = Policy(scheme, frozenset(rejected_statuses), wait_s, min_lifetime_s)
+        self._policy = Policy(scheme, frozenset(rejected_statuses), wait_s, min_lifetime_s, dpop_key)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Attach the token, and have the response looked at."""
         token = self._reader.get(self._account, self._policy.min_lifetime_s)
-        self._policy.attach(request.headers, token)
+        self._attach(request, token)
         hook = partial(self._answered, token, _position(request.body))
         request.register_hook("response", hook)  # type: ignore[no-untyped-call]
         return request
@@ -63,14 +68,19 @@ class TokenAuth(AuthBase):
     def _answered(
         self, token: Token, body_from: int | None, response: requests.Response, /, **how: Any
     ) -> requests.Response:
+        if self._wants_nonce(response) and body_from is not None:
+            response = self._once_more(token, body_from, response, how)
+            self._wants_nonce(response)
         status = response.status_code
-        if not self._policy.refused(status, response.request.headers, token):
+        if not self._policy.refused(status, response.headers, response.request.headers, token):
             return response
         wait_s = self._policy.wait_s if body_from is not None else 0.0
         newer = self._reader.replacement(self._account, token.generation, status, wait_s)
         if newer is None or body_from is None:
             return response
-        return self._once_more(newer, body_from, response, how)
+        again = self._once_more(newer, body_from, response, how)
+        self._wants_nonce(again)
+        return again
 
     def _once_more(
         self, token: Token, body_from: int, response: requests.Response, how: dict[str, Any]
@@ -82,10 +92,19 @@ class TokenAuth(AuthBase):
         body: Any = request.body
         if isinstance(body, io.IOBase):
             body.seek(body_from)
-        self._policy.attach(request.headers, token)
+        self._attach(request, token)
         again: requests.Response = response.connection.send(request, **how)
         again.history.append(response)
         return again
+
+    def _attach(self, request: requests.PreparedRequest, token: Token) -> None:
+        method, url = request.method or "GET", request.url or ""
+        self._policy.attach(request.headers, token, method=method, url=url)
+
+    def _wants_nonce(self, response: requests.Response) -> bool:
+        return self._policy.wants_nonce(
+            response.status_code, response.headers, url=response.request.url or ""
+        )
 
 
 def _position(body: object) -> int | None:
