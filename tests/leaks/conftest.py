@@ -135,6 +135,8 @@ def planted_settings(
         "REFRESHD_DATABASE_URL": database_url,
         "REFRESHD_REDIS_URL": redis_url,
         "REFRESHD_KEYS": f"k1:{key('key')}",
+        "REFRESHD_PUBLISH_KEYS": f"p1:{key('publish_key')}",
+        "REFRESHD_MESSAGE_KEYS": f"m1:{key('message_key')}",
         "REFRESHD_FLOWER_BASIC_AUTH": f"operator:{markers.word('flower_password')}",
         "REFRESHD_FLOWER_PORT": str(free_port()),
         "REFRESHD_WEBHOOK_URL": f"{base}/webhook",
