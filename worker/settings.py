@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refreshd_reader.sealing import TokenSeal
 from worker.errors import SettingsError
+from worker.redis_url import check_redis_url
 
 #: The claim outlives the whole call by this much, so that no second call starts while the first may still be
 #: on the wire (DESIGN section 3: longer than the deadline "by 10 s and more").
@@ -188,11 +189,9 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(
-            ("redis://", "rediss://", "unix://")
-        ):
-            raise ValueError("is no address of a Redis")
+    def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value())
         return value
 
     @field_validator("webhook_types")

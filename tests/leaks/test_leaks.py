@@ -7,21 +7,25 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Final
 from urllib.parse import quote
 
+import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import LargeBinary, MetaData, String
 
 from refreshd_reader.contract import Keys
 from refreshd_reader.sealing import TokenSeal
 from tests.acceptance.waiting import wait_until
 from tests.leaks.commands import run
-from tests.leaks.conftest import Place
+from tests.leaks.conftest import ROLE, Place
 from tests.leaks.markers import Markers
 from tests.leaks.places import flower_answers, redis_keys, table_columns
+from tests.services import PostgresServer, RedisServer
 from worker.io.database import make_engine
 from worker.io.redis import connect
 
@@ -207,3 +211,58 @@ def test_the_search_finds_what_flower_shows_and_what_a_process_logs(place: Place
     wait_until(
         lambda: bool(planted.find("log", place.fleet.members["worker"].said)), "a worker logs it at DEBUG"
     )
+
+
+#: Each asks the database, Redis or both.
+WHILE_AWAY: Final = (
+    *(("-v", "status"), ("doctor",), ("explain", "ok"), ("token", "ok"), ("accounts", "list")),
+    *(("refresh", "ok", "--force"), ("webhooks", "list"), ("exporter", "--once"), ("db", "upgrade")),
+)
+
+
+def test_a_database_and_a_redis_that_are_away_show_no_password(
+    place: Place, planted_redis: RedisServer, postgres_service: PostgresServer
+) -> None:
+    """The last one here: what the fleet says in an outage, and what commands, Flower's pages and its API say."""
+    said: dict[str, str] = {}
+    with locked_out(postgres_service):
+        refused_in_log(place, "is not permitted to log in", "worker")
+        said |= {f"no database: {words}": answer for words, answer in run_away(place).items()}
+    with place.pages() as pages:
+        said |= dict(flower_answers(pages))
+    assert any("is not permitted to log in" in answer for answer in said.values())
+    planted_redis.stop()
+    try:
+        refused_in_log(place, "Connection refused", "worker", "beat")
+        said |= {f"no Redis: {words}": answer for words, answer in run_away(place).items()}
+    finally:
+        planted_redis.start()
+    assert any("Redis at 127.0.0.1" in answer for answer in said.values())
+    said |= {path.name: path.read_text(errors="replace") for path in place.fleet.folder.glob("*.log")}
+    none(leaks(place, said.items()))
+
+
+@contextmanager
+def locked_out(postgres: PostgresServer) -> Iterator[None]:
+    """Have the database refuse whoever comes with the planted password, and end who is there."""
+    role = sql.Identifier(ROLE)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
+        try:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [ROLE]
+            )
+            yield
+        finally:
+            connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+
+def refused_in_log(place: Place, words: str, *members: str) -> None:
+    for name in members:
+        wait_until(lambda name=name: words in place.fleet.members[name].said, f"{name} says: {words}")  # type: ignore[misc]
+
+
+def run_away(place: Place) -> dict[str, str]:
+    said = run(place.fleet.environment, WHILE_AWAY)
+    assert not any("Traceback" in answer for answer in said.values()), said
+    return said

@@ -22,6 +22,7 @@ from worker.io.provider_request import RequestBuilder
 from worker.io.stash import Stash
 from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
+from worker.redis_url import address_of
 from worker.stores import Stores
 
 QUEUES = ("urgent", "control", "refresh", "callback")
@@ -96,8 +97,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
     opened, until_ms = breaker
     redis_now = clock[0] + clock[1] / 1_000_000
     return RedisFacts(
-        where=here.settings.redis.rpartition("@")[2].partition("://")[2]
-        or here.settings.redis.rpartition("@")[2],
+        where=address_of(here.settings.redis),
         prefix=prefix,
         token_generation=None if token is None else int(token),
         token_sealed_with=None if sealed is None else str(sealed).partition(":")[0],

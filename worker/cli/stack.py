@@ -20,7 +20,7 @@ from worker.cli.services import REDIS, Services
 from worker.cli.supervisor import Killed, Service, Supervisor
 from worker.errors import RefreshdError
 from worker.io.cipher import parse_keys
-from worker.io.database import database_now, reading, upgrade
+from worker.io.database import address_of, database_now, reading, upgrade
 from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer
 from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
@@ -156,7 +156,7 @@ class Stack:
         where = (
             _short(Path(str(url.database)), self.data_dir)
             if url.get_backend_name() == "sqlite"
-            else url.render_as_string(hide_password=True)
+            else address_of(url)
         )
         return Step("Database", where if before == after else f"{where} (schema brought to {after})")
 

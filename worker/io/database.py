@@ -46,6 +46,7 @@ STATEMENT_TIMEOUT_S: Final = 60
 #: A process that is stopped within a transaction holds its rows; after this long the server frees them.
 IDLE_TRANSACTION_TIMEOUT_S: Final = 10
 
+_SECRET_OPTIONS: Final = ("password", "sslpassword")
 _MIGRATIONS: Final = Path(models.migrations.__file__).parent
 
 
@@ -187,11 +188,13 @@ def _parse(url: str) -> URL:
         parsed = make_url(
             url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
         )
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        parsed = None
+    if parsed is None or "@" in (parsed.host or ""):
         raise SettingsError(
             "REFRESHD_DATABASE_URL: is no database URL; right would be: sqlite:///path/refreshd.db or "
-            "postgresql://user:password@host/database"
-        ) from None
+            "postgresql://user:password@host/database, a password's @ : / ? # written as %40 %3A %2F %3F %23"
+        )
     backend = parsed.get_backend_name()
     if backend not in {"sqlite", "postgresql"}:
         raise SettingsError(
@@ -242,8 +245,13 @@ def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
         raise
 
 
+def address_of(url: URL) -> str:
+    """Give what of a URL may be shown. libpq takes passwords among the options too."""
+    return url.difference_update_query(_SECRET_OPTIONS).render_as_string(hide_password=True)
+
+
 def _in_words(engine: Engine, error: Exception) -> str:
-    where = engine.url.render_as_string(hide_password=True)
+    where = address_of(engine.url)
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     tls = ", and with sslrootcert=FILE whom it trusts (docs/deployment.md, TLS)"
     hint = tls if "certificate" in cause.casefold() else ""

@@ -19,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from worker.errors import RedisUnreachable
+from worker.redis_url import address_of
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ SOCKET_OPTIONS: Final[dict[str, Any]] = {
 def connect(url: str, **options: Any) -> redis.Redis:
     """Make a client for one thread's calls. A lost connection is tried once more, at once."""
     return redis.Redis.from_url(
-        url, decode_responses=True, retry=Retry(NoBackoff(), 1), **SOCKET_OPTIONS, **options
+        url, decode_responses=True, retry=Retry(NoBackoff(), 1), **_socket_options(url), **options
     )
 
 
@@ -48,7 +49,7 @@ def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
         url,
         decode_responses=True,
         retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
-        **{**SOCKET_OPTIONS, "socket_timeout": None},
+        **{**_socket_options(url), "socket_timeout": None},
         **options,
     )
     pool: Any = client.connection_pool
@@ -103,6 +104,13 @@ async def run(pipeline: Pipeline) -> list[Any]:
     return replies
 
 
+def _socket_options(url: str) -> dict[str, Any]:
+    """Give the options that a connection knows: a unix socket has no keep-alive."""
+    if not url.startswith("unix://"):
+        return SOCKET_OPTIONS
+    return {name: value for name, value in SOCKET_OPTIONS.items() if name != "socket_keepalive"}
+
+
 @cache
 def _packing(connection_class: type[Any]) -> type[Any]:
     """Give a class of connections that packs commands in C; redis-py does so in its blocking client alone."""
@@ -133,9 +141,8 @@ def in_words(url: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        where = url.rpartition("@")[2]
         raise RedisUnreachable(
-            f"Redis at {where} can't be used: {error}. REFRESHD_REDIS_URL says where it is{_of_tls(error)}; "
+            f"Redis at {address_of(url)} can't be used: {error}. REFRESHD_REDIS_URL says where it is{_of_tls(error)}; "
             "`refreshd up` starts an embedded one"
         ) from error
 

@@ -1,0 +1,29 @@
+"""The URL of a Redis: what is wrong with it, and what of it may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+
+def check_redis_url(url: str) -> None:
+    """Refuse what redis-py or kombu would fail on later, with a piece of the password in its words.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("is no address of a Redis")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  (it is read when it is asked for)
+    except ValueError:
+        raise ValueError("has no port: a password's / ? # [ are written as %2F %3F %23 %5B") from None
+    if parts.scheme != "unix" and "password" in parse_qs(parts.query):
+        raise ValueError("has its password among the options, where a broker's URL has none")
+
+
+def address_of(url: str) -> str:
+    """Give what of a URL may be shown: host, port and database, or a socket's path; no user, password or option."""
+    parts = urlsplit(url)
+    database = parse_qs(parts.query).get("db")
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}{f'?db={database[0]}' if database else ''}"
