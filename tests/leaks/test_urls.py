@@ -41,13 +41,22 @@ URLS: Final = {
 }
 
 
+def ask_database(url: str) -> None:
+    with reading(make_engine(load_settings(database_url=url).database)):
+        pass
+
+
+def ask_redis(url: str) -> None:
+    address = load_settings(redis_url=url).redis
+    with in_words(address):
+        connect(address).ping()
+
+
 @pytest.mark.parametrize("url", URLS["REFRESHD_DATABASE_URL"])
 def test_a_database_s_url_shows_no_password(url: str) -> None:
     markers = Markers()
     with pytest.raises(RefreshdError) as refused:
-        engine = make_engine(load_settings(database_url=url.format(markers.word("password"))).database)
-        with reading(engine):
-            pass
+        ask_database(url.format(markers.word("password")))
     assert not markers.find("error", "".join(traceback.format_exception(refused.value)))
 
 
@@ -55,9 +64,7 @@ def test_a_database_s_url_shows_no_password(url: str) -> None:
 def test_a_redis_s_url_shows_no_password(url: str) -> None:
     markers = Markers()
     with pytest.raises(RefreshdError) as refused:
-        address = load_settings(redis_url=url.format(markers.word("password"))).redis
-        with in_words(address):
-            connect(address).ping()
+        ask_redis(url.format(markers.word("password")))
     assert not markers.find("error", "".join(traceback.format_exception(refused.value)))
 
 
