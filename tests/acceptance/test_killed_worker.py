@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 from models.account import Status
 from models.attempt import INTERRUPTED, Outcome
 from tests.acceptance.conftest import MakeWorld
-from tests.acceptance.fleet import Fleet
+from tests.acceptance.fleet import ROOT, Fleet
 from tests.acceptance.waiting import wait_until
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
@@ -59,3 +62,27 @@ def test_a_forced_refresh_that_was_interrupted_is_replayed_although_the_account_
 
         wait_until(lambda: world.all_refreshed(["acct"]), "the account refreshed")
     assert world.attempts("acct")[0].reason == INTERRUPTED
+
+
+def test_explain_names_the_killed_worker_and_when_its_hold_ends(
+    make_world: MakeWorld, sqlite_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    world = make_world(sqlite_url, redis_url, claim_s="3600")
+    world.add(["acct"])
+    world.provider.answering.clear()
+    with Fleet(world.environment, tmp_path) as fleet:
+        first = fleet.worker("first").wait_ready()
+        world.push([("acct", 1)])
+        wait_until(lambda: world.provider.under_way == ["acct"], "the call under way")
+        first.kill()
+    world.provider.answering.set()
+    explained = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "explain", "acct", "--json"],
+        env=fleet.environment, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert explained.returncode == 1, explained.stderr
+
+    found = {one["cause"]: one["words"] for one in json.loads(explained.stdout)["findings"]}
+    assert "under way on first@acceptance, which does not answer" in found["lease_of_a_dead_worker"]
+    assert "the next plan replays the refresh then" in found["lease_of_a_dead_worker"]
+    assert "interrupted" not in found

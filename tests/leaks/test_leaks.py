@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
@@ -53,7 +53,7 @@ def test_redis_holds_none_and_the_published_access_tokens_only_sealed(place: Pla
     none(leaks(place, redis_keys(place.redis_url)))
     seal = TokenSeal.of(place.fleet.environment["REFRESHD_PUBLISH_KEYS"])
     keys, client = Keys(), connect(place.redis_url)
-    hashes = {account: client.hgetall(keys.token(account)) for account in place.accounts}
+    hashes: dict[str, Any] = {account: client.hgetall(keys.token(account)) for account in place.accounts}
     client.close()
     published = {account: seal.opened(account, fields) for account, fields in hashes.items() if fields}
     assert len(published) >= 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -19,6 +20,7 @@ from worker.io.database import database_now, reading, write_refused
 from worker.io.fleet import nearest_ids
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
+from worker.io.provider_tls import certificate_ends_at
 from worker.io.stash import Stash
 from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
@@ -50,7 +52,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     redis, redis_error = _redis(here, account)
     offers = _offers(here) if redis is not None else {}
-    sealed_error, url_error = _request_errors(here, account, now)
+    request = _request(here, account, now)
     return Facts(
         now=now,
         account=account,
@@ -67,9 +69,10 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
         skew_s=here.clock.skew_s(),
-        sealed_error=sealed_error,
+        sealed_error=request.sealed_error,
         read_only=write_refused(here.engine),
-        url_error=url_error,
+        url_error=request.url_error,
+        certificate_ends_at=request.certificate_ends_at,
     )
 
 
@@ -150,18 +153,30 @@ def _knobs_error(here: Stores, account: Account) -> str | None:
     return None
 
 
-def _request_errors(here: Stores, account: Account, now: float) -> tuple[str | None, str | None]:
-    """Build the request as a worker would: why a secret does not open, and why it can't be sent."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the request would be that a worker builds."""
+
+    #: Why a secret does not open.
+    sealed_error: str | None = None
+    #: Why it can't be sent.
+    url_error: str | None = None
+    certificate_ends_at: float | None = None
+
+
+def _request(here: Stores, account: Account, now: float) -> _Request:
+    """Build the request as a worker would."""
     provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
-        return None, None
+        return _Request()
     try:
         request = here.vault.request(account, provider)
     except CipherError as error:
-        return str(error), None
+        return _Request(sealed_error=str(error))
+    if request.refresh_token is None:
+        return _Request()
     try:
-        if request.refresh_token is not None:
-            RequestBuilder(here.settings.allow_http_hosts).build(request, now=now)
+        shown = RequestBuilder(here.settings.allow_http_hosts).build(request, now=now).certificate
     except Unbuildable as error:
-        return None, str(error)
-    return None, None
+        return _Request(url_error=str(error))
+    return _Request(certificate_ends_at=None if shown is None else certificate_ends_at(shown.certificate))

@@ -144,10 +144,12 @@ def current_revision(engine: Engine) -> str | None:
 
 
 def write_refused(engine: Engine) -> str | None:
-    """Say why the database can't be written, None where it can: by writing a row as it is. A full disk says so."""
+    """Say why the database can't be written, None where it can: by writing what leaves no trace. A full disk says so."""
     try:
         with writing(engine) as connection:
-            connection.execute(text("UPDATE duty SET until = until WHERE name = 'plan'"))
+            # Not a row as it is: SQLite sees that nothing changes, and writes nothing.
+            connection.execute(text("INSERT INTO duty (name, until) VALUES ('write-check', 0)"))
+            connection.execute(text("DELETE FROM duty WHERE name = 'write-check'"))
     except DatabaseUnreachable as error:
         return str(error)
     except ProgrammingError as error:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from cryptography.x509 import load_pem_x509_certificate
 
+from models.token import Secret
 from worker.io.provider_draft import ClientCertificate, Unbuildable
 
 #: So many accounts' certificates are kept ready; reading one takes about a millisecond.
@@ -52,10 +54,23 @@ class Trust:
         return context
 
 
+def certificate_ends_at(certificate: Secret) -> float | None:
+    """Say when a PEM certificate ends, epoch seconds; None where it can't be read."""
+    try:
+        return load_pem_x509_certificate(_pem(certificate).encode()).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
+
+
+def _pem(secret: Secret) -> str:
+    """Give a PEM that may have come through one line of a file."""
+    return secret.reveal().replace("\\n", "\n")
+
+
 def _load(context: ssl.SSLContext, shown: ClientCertificate) -> None:
     """Give OpenSSL the certificate; it reads files only, so there is one for a moment, for this user alone."""
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(f"{shown.certificate.reveal()}\n{shown.key.reveal()}\n".replace("\\n", "\n"))
+        file.write(f"{_pem(shown.certificate)}\n{_pem(shown.key)}\n")
         file.flush()
         try:
             # Without a password OpenSSL asks the terminal for the key's, and the whole process waits for a person.

@@ -194,6 +194,22 @@ def _hard_end(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _certificate(facts: Facts) -> Iterator[Finding]:
+    """Say when the client's certificate ends; where the provider refused it already, `client_refused` says so."""
+    ends_at = facts.certificate_ends_at
+    if ends_at is None or facts.account.status == Status.MISCONFIGURED or ends_at > facts.now + _ENDS_SOON_S:
+        return
+    hours = (ends_at - facts.now) / 3600
+    when = f"ends in {hours:.0f} h" if hours > 0 else f"ended {-hours:.0f} h ago"
+    yield Finding(
+        "client_certificate_ends",
+        f"Its client certificate {when}: the provider refuses the client from then on.",
+        f"`refreshd accounts edit {facts.account.id} custom_fields.client_certificate=@FILE "
+        "custom_fields.client_key=@FILE`.",
+        wrong=hours <= 0,
+    )
+
+
 def _claims(facts: Facts) -> Iterator[Finding]:
     account, redis = facts.account, facts.redis
     open_until = account.claim_until if account.claim_attempt else None
@@ -204,7 +220,15 @@ def _claims(facts: Facts) -> Iterator[Finding]:
             "unknown.",
             f"The next plan replays it by itself; `refreshd refresh {account.id} --force --wait` does so now.",
         )
-    if redis and redis.lease_holder and open_until is None and _is_gone(redis, facts):
+    elif open_until is not None and (worker := _gone_caller(facts)):
+        yield Finding(
+            "lease_of_a_dead_worker",
+            f"A refresh was under way on {worker}, which does not answer: it was killed, or is cut off. Whether the "
+            f"provider answered is unknown. Its hold on the account ends by itself in {open_until - facts.now:.0f} s; "
+            "the next plan replays the refresh then.",
+            "Wait for its end. Nothing calls before: two calls with one refresh token can end the grant.",
+        )
+    elif redis and redis.lease_holder and open_until is None and _is_gone(redis, facts):
         yield Finding(
             "lease_of_a_dead_worker",
             f"A lease is held by {redis.lease_holder.partition('/')[0]}, which does not answer; it ends by itself in "
@@ -259,6 +283,15 @@ def _is_gone(redis: RedisFacts, facts: Facts) -> bool:
     return facts.workers is not None and not any(holder in name for name in facts.workers)
 
 
+def _gone_caller(facts: Facts) -> str | None:
+    """Give the worker whose attempt is open, where it is none of those that answer."""
+    if facts.workers is None:
+        return None
+    opened = next((one for one in facts.attempts if one.id == facts.account.claim_attempt), None)
+    worker = opened.worker if opened is not None else None
+    return worker if worker and worker not in facts.workers else None
+
+
 _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _stores,
     _keys,
@@ -269,6 +302,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _credentials,
     _hard_end,
     possession,
+    _certificate,
     provider_says,
     _beat,
     provider_budget,

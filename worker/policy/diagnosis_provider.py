@@ -24,17 +24,6 @@ KEY_UNFIT: Final = "dpop_key_unfit"
 PROOF_REFUSED: Final = "invalid_dpop_proof"
 #: How a callback fails; `diagnosis_callback` says it.
 _TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
-#: How a client proves itself, where not by a secret -> what may be wrong with that, and the field to give anew.
-_PROOFS: Final[dict[str, tuple[str, str]]] = {
-    ClientAuth.PRIVATE_KEY_JWT: (
-        "private key is not, or no longer, registered there",
-        "custom_fields.private_key",
-    ),
-    ClientAuth.MTLS: (
-        "client certificate has ended, or is not registered there",
-        "custom_fields.client_certificate",
-    ),
-}
 EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
 
 
@@ -134,12 +123,31 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
 def _client_refused(facts: Facts, reason: str, said: str) -> Finding:
     account = facts.account
     auth = account.client_auth or (facts.provider.client_auth if facts.provider else ClientAuth.BODY)
-    why, field = _PROOFS.get(auth, ("client secret was replaced, or has ended", "client_secret"))
+    match auth:
+        case ClientAuth.PRIVATE_KEY_JWT:
+            why = "Probably its private key is not, or no longer, registered there."
+            fields = "custom_fields.private_key=@FILE"
+        case ClientAuth.MTLS:
+            why = _of_certificate(facts)
+            fields = "custom_fields.client_certificate=@FILE custom_fields.client_key=@FILE"
+        case _:
+            why = "Probably its client secret was replaced, or has ended."
+            fields = "client_secret=@FILE"
     return Finding(
         "client_refused",
-        f"The provider refuses the client, not the grant: {words_of(reason)}{said} Probably its {why}.",
-        f"`refreshd accounts edit {account.id} {field}=@FILE`; it is refreshed again at once.",
+        f"The provider refuses the client, not the grant: {words_of(reason)}{said} {why}",
+        f"`refreshd accounts edit {account.id} {fields}`; it is refreshed again at once.",
     )
+
+
+def _of_certificate(facts: Facts) -> str:
+    ends_at = facts.certificate_ends_at
+    if ends_at is None:
+        return "Probably its client certificate has ended, or is not registered there."
+    days = abs(ends_at - facts.now) / 86_400
+    if ends_at <= facts.now:
+        return f"Its client certificate ended {days:.1f} days ago."
+    return f"Its client certificate holds for {days:.1f} days more: probably it is not registered there."
 
 
 def provider_budget(facts: Facts) -> Iterator[Finding]:

@@ -69,6 +69,8 @@ class Facts:
     knobs_error: str | None = None
     #: Why the token URL is refused, None where it is not.
     url_error: str | None = None
+    #: When the client's certificate ends; None: it shows none, or none that can be read here.
+    certificate_ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
