@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refreshd_reader.sealing import TokenSeal
@@ -180,18 +180,11 @@ class Settings(BaseSettings):
     def _is_an_address(cls, value: str) -> str:
         return str(ip_address(value))
 
-    @field_validator("publish_keys")
+    @field_validator("publish_keys", "redis_url")
     @classmethod
-    def _seals(cls, value: SecretStr | None) -> SecretStr | None:
+    def _can_be_read(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None:
-            TokenSeal.of(value.get_secret_value())
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_redis_url(value.get_secret_value())
+            (check_redis_url if info.field_name == "redis_url" else TokenSeal.of)(value.get_secret_value())
         return value
 
     @field_validator("webhook_types")
