@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -202,6 +203,15 @@ def test_an_envelope_is_taken_once(redis_url: str) -> None:
         task.answer("one", refresh)
     sealed = str(redis.lpop(envelopes.answer_key("one")))
     assert envelopes.open("one", "answer", sealed)["returned"]["access_token"] == "a-new"
+    redis.close()
+
+
+def test_a_rotated_token_is_sent_back_whatever_stands_beside_it(redis_url: str) -> None:
+    redis, envelopes = connect(redis_url), Envelopes(SECRET)
+    redis.set(envelopes.inputs_key("one"), envelopes.seal("one", "inputs", {}))
+    CallbackTask(redis, SECRET).answer("one", lambda _: {"refresh_token": "new", "at": datetime.now(UTC)})
+    sealed = str(redis.lpop(envelopes.answer_key("one")))
+    assert envelopes.open("one", "answer", sealed)["returned"]["refresh_token"] == "new"
     redis.close()
 
 

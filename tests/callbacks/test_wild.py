@@ -36,8 +36,9 @@ def run(bench: Bench, callback: str, account: str = "acct") -> Attempt:
     [
         ("raises", "callback_failed", "it raised RuntimeError: the provider did not like [redacted] (wild_callbacks.py:"),
         ("returns-none", "callback_failed", "it returned None (is a `return` missing?): return a CallbackOutput, or a dict"),
-        ("returns-a-set", "callback_failed", "it returned a set that is no JSON (set can't be written as JSON)"),
+        ("returns-a-set", "callback_failed", "it returned a list: return a CallbackOutput"),
         ("takes-nothing", "callback_failed", "takes 0 positional arguments but 1 was given (wild_callbacks.py:"),
+        ("returns-no-json", "callback_failed", "access_token is a object, a text is expected"),
         ("returns-too-much", "callback_failed", "it returned more than 1 MiB"),
         ("sleeps", "timed_out", "it ran longer than 0.3 s (its soft limit) and was told so by CallbackTimeout"),
         ("sleeps-async", "timed_out", "it ran longer than 0.3 s (its soft limit)"),
@@ -70,7 +71,7 @@ def test_what_json_has_no_word_for_costs_no_token_beside_it(bench: Bench) -> Non
     assert token.access_token == "bytes"
     assert attempt.output is not None
     assert (
-        "[refreshd] expires_in is an object, a number of seconds is expected: it is left out"
+        "[refreshd] expires_in is a timedelta, a number of seconds is expected: it is left out"
         in attempt.output
     )
 
@@ -79,6 +80,28 @@ def test_what_a_callback_prints_is_never_taken_for_what_we_say(bench: Bench) -> 
     output = run(bench, "poses").output
     assert output is not None
     assert output.splitlines()[0] == " [refreshd] returned whatever you like"
+
+
+@pytest.mark.parametrize(
+    ("callback", "note"),
+    [
+        ("returns-odd-values", "[refreshd] token_type is a Logger, a text is expected: it is left out"),
+        ("returns-odd-values", "[refreshd] 'expires_at' is no field of an output and is left out"),
+        ("returns-odd-values", "[refreshd] '<tuple>' is no field of an output and is left out"),
+        (
+            "returns-a-whole-page",
+            "it returned more than 1024 KiB: all but the fields of an output is left out",
+        ),
+    ],
+)
+def test_a_rotated_token_is_stored_whatever_stands_beside_it(bench: Bench, callback: str, note: str) -> None:
+    attempt = run(bench, callback)
+
+    assert attempt.outcome == Outcome.REFRESHED, attempt.error_description
+    assert note in (attempt.output or "")
+    kept = bench.runtime.vault.open(bench.account(), "refresh_token")
+    assert kept is not None
+    assert kept.reveal().endswith("+")
 
 
 def templates() -> list[psutil.Process]:

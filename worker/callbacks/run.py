@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import os
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
-from models.callback import CallbackInput
+from models.callback import OUTPUT_FIELDS, CallbackInput
+from refreshd_reader.callback_output import LEFT_OUT, as_json
 from worker.callbacks.protocol import ANSWER_BYTES, EXITED, RAISED, RETURNED, TIMED_OUT, UNFIT, Command, line
 from worker.callbacks.registry import Registered
 
@@ -74,31 +74,27 @@ def _answer(callback: Registered, command: Command, inputs: CallbackInput) -> di
 
 def _as_answer(value: object) -> dict[str, Any]:
     try:
-        plain = json.loads(json.dumps(_plain(value), default=_inside))
-    except (TypeError, ValueError, RecursionError, MemoryError) as error:
+        answer = {RETURNED: as_json(value, _plain)}
+    except Exception as error:  # noqa: BLE001  (a mapping of theirs may raise what it likes)
         return {UNFIT: f"a {type(value).__name__} that is no JSON ({error})"}
-    return {RETURNED: plain}
+    return answer if len(line(answer)) <= ANSWER_BYTES else {RETURNED: _without_ballast(answer[RETURNED])}
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(exclude_unset=True, warnings=False)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if value is None or isinstance(value, str | int | float | bool | list | tuple):
+    if not isinstance(value, BaseModel):
         return value
-    raise TypeError(f"{type(value).__name__} can't be written as JSON")
-
-
-def _inside(value: object) -> object:
-    """Give what stands in an output: bytes are text, and what JSON has no word for must not cost a token beside it.
-
-    The reader of the output says that the field is left out, and why.
-    """
     try:
-        return value.decode() if isinstance(value, bytes | bytearray) else _plain(value)
-    except (TypeError, UnicodeDecodeError):
-        return {"python": type(value).__name__}
+        return value.model_dump(exclude_unset=True, warnings=False)
+    except Exception:  # noqa: BLE001  (one field of it can't be written: the others can)
+        return {name: getattr(value, name) for name in value.model_fields_set}
+
+
+def _without_ballast(returned: Any) -> Any:
+    """Keep what an output is made of, where everything that was returned is too long to be taken."""
+    if not isinstance(returned, dict):
+        return returned
+    kept = {name: returned[name] for name in OUTPUT_FIELDS if name in returned}
+    return kept | {LEFT_OUT: f"more than {ANSWER_BYTES // 1024} KiB"}
 
 
 async def _within(work: Awaitable[object], soft_s: float) -> object:

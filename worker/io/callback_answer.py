@@ -18,6 +18,7 @@ from models.callback import ERROR_FIELDS, OUTPUT_FIELDS
 from models.path import lookup_path
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
+from refreshd_reader.callback_output import LEFT_OUT
 from worker.io.callback_output import OutputRedaction
 from worker.io.provider_amounts import amount, point_in_time
 from worker.io.provider_reading import as_secret, as_words
@@ -83,6 +84,8 @@ def failed(words: str) -> Read:
 def _refusal(fields: Mapping[str, object]) -> Mapping[str, object] | None:
     """Give the error response, None where there is none; an empty one is none."""
     found = fields.get("errorResponse")
+    if _is_left_out(found):  # nobody knows what it said; a token beside it is known
+        return None
     if isinstance(found, Mapping):
         return found if any(value not in (None, "") for value in found.values()) else None
     return {"error": found} if found else None
@@ -133,7 +136,14 @@ def _granted(
     usable("refresh_token", refresh_token, "a text")
     usable("token_type", token_type, "a text")
     usable("scope", scope, "a text")
-    extra = {name: lookup_path(fields, path) for name, path in request.provider.publish_fields.items()}
+    usable("errorResponse", None, "an object")
+    extra: dict[str, object] = {}
+    for name, path in request.provider.publish_fields.items():
+        found = lookup_path(fields, path)
+        if _is_left_out(found):
+            notes.append(f"{path} is {_kind(found)}: it is not published")
+        else:
+            extra[name] = found
     answer = TokenResponse(
         access_token=token,
         refresh_token=refresh_token,
@@ -172,7 +182,9 @@ def shown(answer: Answer, stored: Secret | None) -> str:
 
 def _unknown(fields: Mapping[str, object], request: RefreshRequest) -> Iterator[str]:
     published = {path.partition(".")[0] for path in request.provider.publish_fields.values()}
-    names = [name for name in fields if name not in OUTPUT_FIELDS and name not in published]
+    if LEFT_OUT in fields:
+        yield f"it returned {fields[LEFT_OUT]}: all but the fields of an output is left out"
+    names = [name for name in fields if name not in {*OUTPUT_FIELDS, *published, LEFT_OUT}]
     for name in names[:_NAMED_MAX]:
         near = get_close_matches(name, OUTPUT_FIELDS, 1)
         yield f"{name!r} is no field of an output and is left out" + (
@@ -190,6 +202,8 @@ def _why_no_token(fields: Mapping[str, object], unknown: list[str]) -> str:
         words = "it returned an empty access_token and no errorResponse"
     else:
         words = f"access_token is {_kind(given)}, a text is expected"
+    if _is_left_out(refused := fields.get("errorResponse")):
+        words = f"{words}; errorResponse is {_kind(refused)}, an object is expected"
     return "; ".join([words, *unknown])
 
 
@@ -221,6 +235,8 @@ def _kind(value: object) -> str:
     """Name a value by its kind, as Python and JSON people know it; never by what it holds."""
     if value is None:
         return "None"
+    if isinstance(value, dict) and _is_left_out(value):
+        return f"a {value[LEFT_OUT]}"
     names = {
         dict: "an object",
         list: "a list",
@@ -230,6 +246,11 @@ def _kind(value: object) -> str:
         float: "a number",
     }
     return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _is_left_out(value: object) -> bool:
+    """Tell whether a value stands for one that JSON could not hold."""
+    return isinstance(value, Mapping) and list(value) == [LEFT_OUT] and isinstance(value[LEFT_OUT], str)
 
 
 def parse(text: bytes | str) -> object:

@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis import Redis
 
+from refreshd_reader.callback_output import as_json
 from refreshd_reader.contract import DEFAULT_PREFIX
 
 #: An answer that nobody takes is forgotten after this many seconds.
@@ -130,7 +131,7 @@ class CallbackTask:
             raise EnvelopeGone("no such envelope: it was taken before, or its time is over")
         inputs = self._envelopes.open(envelope, "inputs", sealed)
         try:
-            answer = {"returned": _jsonable(function(inputs))}
+            answer = {"returned": as_json(function(inputs))}
         except Exception as error:  # noqa: BLE001  (Celery would store it with everything that it says)
             self._send(envelope, {"raised": {"type": type(error).__name__, "words": str(error)}})
         else:
@@ -144,8 +145,3 @@ class CallbackTask:
             pipeline.rpush(key, self._envelopes.seal(envelope, "answer", answer))
             pipeline.expire(key, ANSWER_KEPT_S)
             pipeline.execute()
-
-
-def _jsonable(value: Any) -> Any:
-    """Give a value as JSON has it; raises TypeError for what is none."""
-    return json.loads(json.dumps(value))

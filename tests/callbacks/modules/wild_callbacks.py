@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
@@ -67,6 +68,29 @@ def returns_bytes(_: CallbackInput) -> dict[str, object]:
 @refresh_callback("returns-a-set")
 def returns_a_set(_: CallbackInput) -> set[str]:
     return {"access_token"}
+
+
+@refresh_callback("returns-no-json")
+def returns_no_json(_: CallbackInput) -> dict[str, object]:
+    return {"access_token": object()}
+
+
+@refresh_callback("returns-odd-values")
+def returns_odd_values(inputs: CallbackInput) -> dict[object, object]:
+    return {
+        "access_token": f"{inputs.access_token}+",
+        "refresh_token": f"{inputs.refresh_token}+",
+        "expires_in": Decimal(3600),
+        "scope": {"b", "a"},
+        "token_type": log,
+        "expires_at": datetime.now(UTC),
+        ("a", "tuple"): 1,
+    }
+
+
+@refresh_callback("returns-a-whole-page")
+def returns_a_whole_page(inputs: CallbackInput) -> dict[str, object]:
+    return {"access_token": "new", "refresh_token": f"{inputs.refresh_token}+", "page": "x" * 2_000_000}
 
 
 @refresh_callback("returns-too-much")

@@ -1,0 +1,127 @@
+"""Outputs that hold what is no JSON: each value is taken or left out by itself, and a token never goes with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from models.callback import CallbackOutput
+from models.provider import Provider
+from models.refresh_request import RefreshRequest
+from refreshd_reader.callback_output import as_json
+from worker.callbacks.run import _as_answer
+from worker.io.callback_answer import Read, read_value
+
+
+@dataclass
+class Refused:
+    error: str = "invalid_grant"
+
+
+class Reply:
+    """Of somebody's SDK."""
+
+
+class Unspeakable:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["itself"] = CYCLE
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+ODD: dict[str, Any] = {
+    "datetime": datetime(2026, 1, 1, tzinfo=UTC),
+    "logger": logging.getLogger(),
+    "an SDK's own": Reply(),
+    "an error": ValueError("words"),
+    "no UTF-8": b"\xff",
+    "cycle": CYCLE,
+    "too deep": DEEP,
+    "a name that is no text": {("a", "b"): 1},
+    "a number of 5,000 digits": 10**5000,
+    "no number": Decimal("sNaN"),
+    "raises": Unspeakable(),
+}
+
+
+def read(returned: object) -> Read:
+    request = RefreshRequest(
+        account_id="acct", provider=Provider(name="acme", publish_fields={"more": "more"})
+    )
+    return read_value(_as_answer(returned)["returned"], request)
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("field", ["expires_in", "scope", "token_type", "errorResponse", "more"])
+def test_what_is_no_json_is_left_out_by_itself_and_said(field: str, odd: object) -> None:
+    returned = {"access_token": "a", "refresh_token": "r", field: odd}
+    for output in (returned, CallbackOutput(**returned), MappingProxyType(returned)):
+        found = read(output)
+        assert found.answer.token is not None
+        assert found.answer.token.refresh_token is not None
+        assert found.answer.token.refresh_token.reveal() == "r"
+        assert found.answer.token.extra == {}
+        assert [note for note in found.notes if note.startswith(f"{field} is a {type(odd).__name__}")]
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "taken"),
+    [
+        ("expires_in_s", Decimal(3600), 3600),
+        ("expires_in_s", Fraction(7200, 2), 3600),
+        ("scope", {"b", "a"}, "a b"),
+        ("scope", ("b", "a"), "b a"),
+    ],
+)
+def test_what_can_be_meant_in_one_way_only_is_taken(field: str, given: Any, taken: Any) -> None:
+    token = read({"access_token": "a", field.removesuffix("_s"): given}).answer.token
+    assert token is not None
+    assert getattr(token, field) == taken
+
+
+@pytest.mark.parametrize("rotated", ["new", b"new", SecretStr("new")])
+def test_a_rotated_token_is_taken_from_bytes_and_secrets(rotated: Any) -> None:
+    token = read({"access_token": rotated, "refresh_token": rotated}).answer.token
+    assert token is not None
+    assert token.refresh_token is not None
+    assert (token.access_token.reveal(), token.refresh_token.reveal()) == ("new", "new")
+
+
+def test_an_error_response_that_nobody_can_read_is_told_where_there_is_no_token() -> None:
+    answer = read({"errorResponse": Reply()}).answer
+    assert answer.fault_detail is not None
+    assert "errorResponse is a Reply, an object is expected" in answer.fault_detail
+
+
+def test_a_dataclass_is_an_object() -> None:
+    assert read(Refused()).answer.error == "invalid_grant"
+    assert read({"access_token": "a", "errorResponse": Refused()}).answer.error == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "returned", [Reply(), [{("a", "b"): 1}], 10**5000], ids=["an SDK's own", "a list", "a number"]
+)
+def test_what_has_no_fields_and_is_no_json_is_refused(returned: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        as_json(returned)
+
+
+@given(
+    st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
+)
+def test_what_is_json_stays_as_it_is(returned: dict[str, Any]) -> None:
+    assert as_json(returned) == json.loads(json.dumps(returned))
