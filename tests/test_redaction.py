@@ -23,6 +23,8 @@ MASKED = [
     ("POST grant_type=refresh_token&refresh_token=tiny&client_secret=s3cr3t&scope=a", "s3cr3t"),
     ("{'access_token': 'opaque words', 'expires_in': 3600}", "opaque words"),
     ('{"client_secret": "opaque", "x": 1}', "opaque"),
+    (r"{\"refresh_token\": \"opaque\", \"x\": 1}", "opaque"),
+    ("got access_token: opaque-words", "opaque-words"),
     ("Authorization: Bearer old-access", "old-access"),
     ("authorization: Basic Y2xpZW50OnNlY3JldA==", "Y2xpZW50"),
     ("Cannot connect to redis://worker:pass-word@redis:6379/0", "pass-word"),

@@ -39,7 +39,7 @@ def test_a_secret_is_masked_in_each_form_in_which_it_is_printed(form: str) -> No
     text = captured(f"before {form} after".encode()).text(OutputRedaction([SECRET]))
     assert text.startswith("before ")
     assert text.endswith(" after")
-    assert "[redacted]" in text
+    assert "[redacted]" in text or "*****" in text
     assert "secret" not in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import re
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +21,15 @@ from redis.client import Monitor
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from models.attempt import Attempt, Outcome
+from models.callback import CallbackInput
 from models.token import Secret
 from refreshd_reader.callback_task import CallbackTask, EnvelopeBroken, EnvelopeGone, Envelopes
 from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
-from worker.io.redis import connect
+from tests.services import redis_server
+from worker.io.callback_reply import Reply
+from worker.io.callback_task import TaskClient
+from worker.io.redis import connect, connect_async
 from worker.settings import Settings
 
 #: Celery's own result backend, which the operator's application has here.
@@ -189,6 +195,42 @@ def test_a_queue_that_nobody_empties_is_named(bench: Bench) -> None:
         in attempt.error_description
     )
     assert bench.runtime.redis.keys("refreshd:envelope:*") == []
+
+
+def test_an_answer_outlives_a_redis_that_is_away_while_it_is_awaited(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        asker, client = connect(server.url), connect_async(server.url)
+        tasks = TaskClient(client, server.url, "refreshd:")
+        threads: list[threading.Thread] = []
+
+        def begin(*what: Any) -> None:
+            threads.append(threading.Thread(target=what[0], args=what[1:]))
+            threads[-1].start()
+
+        def refresh_while_redis_restarts(inputs: dict[str, Any]) -> dict[str, Any]:
+            server.kill()
+            begin(server.start)
+            return refresh(inputs)
+
+        def send(_broker: str, _task: str, _queue: str, envelope: str, _left_s: float) -> None:
+            begin(CallbackTask(asker, SECRET).answer, envelope, refresh_while_redis_restarts)
+
+        async def call() -> Reply:
+            deadline = asyncio.get_running_loop().time() + 120
+            given = CallbackInput(access_token="a", refresh_token="r")
+            reply = await tasks.call("t", "q", SECRET, given, deadline=deadline, on_send=lambda: None)
+            await client.aclose()
+            return reply
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tasks, "_send", send)
+            reply = asyncio.run(call())
+        for thread in threads:
+            thread.join()
+        asker.close()
+
+    assert reply.failure is None, reply.failure
+    assert reply.value == {"access_token": "a-new", "refresh_token": "r-new"}
 
 
 def test_an_envelope_is_taken_once(redis_url: str) -> None:

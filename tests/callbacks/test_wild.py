@@ -104,6 +104,15 @@ def test_a_rotated_token_is_stored_whatever_stands_beside_it(bench: Bench, callb
     assert kept.reveal().endswith("+")
 
 
+def test_new_tokens_that_it_printed_before_it_failed_are_masked(bench: Bench) -> None:
+    attempt = run(bench, "prints-and-raises")
+
+    assert attempt.reason == "callback_failed"
+    assert "answer {'access_token': '**********" in (attempt.output or "")
+    assert "it raised RuntimeError" in (attempt.error_description or "")
+    assert "brand-new" not in f"{attempt.output} {attempt.error_description}"
+
+
 def templates() -> list[psutil.Process]:
     """Give the template processes of this process."""
     return [

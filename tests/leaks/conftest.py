@@ -171,7 +171,7 @@ def planted_accounts(markers: Markers, base: str) -> list[dict[str, Any]]:
         "header": {"client_auth": "basic", "headers": {"X-Api-Key": "${custom.tenant}"}},
         **{
             name: {"refresh_method": "callback", "callback": name}
-            for name in ("tells", "raises-told", "refuses-told", "returns-told")
+            for name in ("tells", "raises-told", "refuses-told", "returns-told", "prints-new")
         },
         **{
             name: {"refresh_method": "callback", "callback": name}

@@ -105,10 +105,11 @@ def everyday_commands(place: Place) -> list[tuple[str, ...]]:
     return [
         *[("-v", *words, *flags) for words in both for flags in ((), ("--json",))],
         *[("history", account, "--json") for account in place.accounts],
-        *[("history", account) for account in ("ok", "echo", "page", "raises-told", "dpop")],
+        *[("history", account) for account in ("ok", "echo", "page", "raises-told", "dpop", "prints-new")],
         ("refresh", "ok", "echo", "refused", "tells", "--force", "--wait", "--timeout", "60", "--json"),
         ("callbacks", "test", "tells", "--account", "tells", "--json"),
         ("callbacks", "test", "raises-told", "--account", "raises-told"),
+        ("callbacks", "test", "prints-new", "--account", "prints-new"),
         ("accounts", "edit", "ok", "session_timeout_s=60"),
         ("accounts", "export"),
         ("accounts", "export", "--format", "csv"),

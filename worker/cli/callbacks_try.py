@@ -136,8 +136,20 @@ def _run(here: Stores, row: Account, trigger: Trigger, timeout_s: float) -> Atte
         if row.id in found:
             return found[row.id]
         time.sleep(_POLL_S)
-    raise WaitTimedOut(
-        f"no callback worker took it within {timeout_s:g} s: they may all be busy. `refreshd status` shows the queue"
+    raise WaitTimedOut(_not_ended(here, row.id, task_id, timeout_s))
+
+
+def _not_ended(here: Stores, account_id: str, task_id: str, timeout_s: float) -> str:
+    """Say whether somebody runs it, or nobody took it."""
+    latest = next(iter(here.history.of(account_id, limit=1)), None)
+    if latest is not None and latest.task_id == task_id:
+        return (
+            f"it still runs on {latest.worker} after {timeout_s:g} s: `refreshd history {account_id}` will tell how it "
+            "ended, and --timeout waits longer"
+        )
+    return (
+        f"no callback worker took it within {timeout_s:g} s, and now none will: they may all be busy. "
+        "`refreshd status` shows the queue"
     )
 
 

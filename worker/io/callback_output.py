@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.io.spellings import base64_of, longest_first, masked
+from worker.redaction import masked as masked_by_looks
 
 #: So much of an output is kept in the history, characters: half of it from the beginning, half from the end.
 KEPT: Final = 16_384
@@ -46,7 +47,10 @@ class Captured:
 
 
 class OutputRedaction:
-    """The secrets of one run, in every form in which they are likely to be printed."""
+    """The secrets of one run, in every form in which they are likely to be printed.
+
+    Those that nobody has told us of (a callback printed the provider's answer, and failed) go by their names and looks.
+    """
 
     def __init__(self, secrets: list[str], *, pairs: list[tuple[str, str]] | None = None) -> None:
         """Take the secrets, and (name, secret) pairs that may be sent as HTTP Basic."""
@@ -58,7 +62,7 @@ class OutputRedaction:
         return len(self._forms[0]) if self._forms else 0
 
     def text(self, words: str) -> str:
-        return masked(words, self._forms)
+        return masked_by_looks(masked(words, self._forms))
 
 
 def _text(raw: bytes | bytearray) -> str:

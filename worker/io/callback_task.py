@@ -22,6 +22,8 @@ from worker.io.redis import answered
 
 #: One wait for the answer; shorter than the socket's own time-out.
 _WAIT_S: Final = 2.0
+#: Before Redis is asked again, where it was away.
+_PAUSE_S: Final = 0.2
 #: An envelope that nobody took is still there when its call is over, and says so; then it is deleted.
 _KEPT_AFTER_S: Final = 10.0
 #: The least time in which a task can be sent, taken and answered.
@@ -69,17 +71,18 @@ class TaskClient:
             await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
             on_send()
             await asyncio.to_thread(self._send, broker or self._own_broker, task, queue, envelope, left_s)
-            answer = await self._answer(answer_key, deadline)
-            if answer is None:
-                never_taken = await self._withdrawn(inputs_key)
-                return Reply(failure=_no_answer(task, queue, left_s, never_taken=never_taken))
-            return _reply(envelopes.open(envelope, "answer", answer))
-        except EnvelopeBroken as error:
-            return Reply(failure=failed(str(error)).answer)
         except (RedisError, OperationalError, OSError) as error:
             never_taken = await self._withdrawn(inputs_key)
             words = f"the task could not be asked: {type(error).__name__}"
             return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=words, spent=not never_taken))
+        answer, trouble = await self._answer(answer_key, deadline)
+        if answer is None:
+            never_taken = await self._withdrawn(inputs_key)
+            return Reply(failure=_no_answer(task, queue, left_s, trouble, never_taken=never_taken))
+        try:
+            return _reply(envelopes.open(envelope, "answer", answer))
+        except EnvelopeBroken as error:
+            return Reply(failure=failed(str(error)).answer)
 
     async def _withdrawn(self, inputs_key: str) -> bool:
         """Take the inputs back; tells whether nobody had taken them."""
@@ -103,16 +106,29 @@ class TaskClient:
             self._celeries[broker] = celery
         celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
 
-    async def _answer(self, key: str, deadline: float) -> str | None:
-        loop = asyncio.get_running_loop()
+    async def _answer(self, key: str, deadline: float) -> tuple[str | None, Exception | None]:
+        """Wait for the answer; gives it, or what was last in the way.
+
+        The task has its inputs by now, and its answer may be the only copy of a rotated token: a Redis that is away for a
+        moment is waited for.
+        """
+        loop, trouble = asyncio.get_running_loop(), None
         while (left_s := deadline - loop.time()) > 0:
-            found = await answered(self._redis.blpop([key], timeout=max(min(left_s, _WAIT_S), 0.01)))
+            try:
+                found = await answered(self._redis.blpop([key], timeout=max(min(left_s, _WAIT_S), 0.01)))
+            except (RedisError, OSError) as error:
+                trouble = error
+                await asyncio.sleep(min(left_s, _PAUSE_S))
+                continue
             if found is not None:
-                return str(found[1])
-        return None
+                return str(found[1]), None
+            trouble = None
+        return None, trouble
 
 
-def _no_answer(task: str, queue: str, waited_s: float, *, never_taken: bool) -> Answer:
+def _no_answer(
+    task: str, queue: str, waited_s: float, trouble: Exception | None, *, never_taken: bool
+) -> Answer:
     """Say why there is none."""
     if never_taken:
         words = (
@@ -120,9 +136,10 @@ def _no_answer(task: str, queue: str, waited_s: float, *, never_taken: bool) -> 
             "broker, all are busy, or it knows no task of that name (its log says so)"
         )
         return Answer(fault=Fault.CALLBACK, fault_detail=words)
-    return Answer(
-        fault=Fault.TIMEOUT, fault_detail=f"the task gave no answer in {waited_s:.0f} s", spent=True
-    )
+    words = f"the task gave no answer in {waited_s:.0f} s"
+    if trouble is not None:
+        words = f"{words}; Redis, where it is awaited: {type(trouble).__name__}"
+    return Answer(fault=Fault.TIMEOUT, fault_detail=words, spent=True)
 
 
 def _reply(answer: Any) -> Reply:

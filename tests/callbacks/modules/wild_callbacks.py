@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ctypes
+import json
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from worker.callbacks import CallbackInput, CallbackOutput, CallbackTimeout, ErrorResponse, refresh_callback
 
@@ -68,6 +69,20 @@ def returns_bytes(_: CallbackInput) -> dict[str, object]:
 @refresh_callback("returns-a-set")
 def returns_a_set(_: CallbackInput) -> set[str]:
     return {"access_token"}
+
+
+@refresh_callback("prints-and-raises")
+def prints_and_raises(_: CallbackInput) -> CallbackOutput:
+    body = {"access_token": "brand-new-access", "refresh_token": "brand-new-refresh"}
+    print(
+        "answer",
+        body,
+        json.dumps(body),
+        repr(json.dumps(json.dumps(body))),
+        f"access_token: {body['access_token']}",
+    )
+    log.info("answer %s", urlencode(body))
+    raise RuntimeError(body)
 
 
 @refresh_callback("returns-no-json")

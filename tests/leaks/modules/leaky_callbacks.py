@@ -58,6 +58,14 @@ def raises_told(inputs: CallbackInput) -> None:
         raise RuntimeError(f"{known} and {quote(inputs.refresh_token)}") from error
 
 
+@refresh_callback("prints-new")
+def prints_new(_: CallbackInput) -> None:
+    new: dict[str, Any] = json.loads(Path(os.environ["PLANTED_FILE"]).read_text())
+    print(new, json.dumps(new))
+    logging.getLogger("leaky").info("new %s", new)
+    raise RuntimeError(new)
+
+
 @refresh_callback("refuses-told")
 def refuses_told(inputs: CallbackInput) -> dict[str, Any]:
     words = inputs.model_dump_json()
