@@ -191,8 +191,7 @@ def test_a_queue_that_nobody_empties_is_named(bench: Bench) -> None:
     assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, "callback_failed")
     assert attempt.error_description is not None
     assert (
-        "no worker took the task 'nobody.refresh' from the queue 'callback.nobody'"
-        in attempt.error_description
+        "no worker took the task 'acme.refresh' from the queue 'callback.nobody'" in attempt.error_description
     )
     assert bench.runtime.redis.keys("refreshd:envelope:*") == []
 
