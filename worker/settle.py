@@ -131,13 +131,13 @@ class Settler:
             try:
                 stored = await self._sql(self._ledger.close, closings, marks)
             except DatabaseUnreachable as error:
-                self._published = [*marks.published, *self._published]
-                self._unpublished = [*marks.unpublished, *self._unpublished]
-                self._dropped = [*marks.dropped, *self._dropped]
+                self._take_back(marks)
                 await self._set_aside(error)
                 await asyncio.sleep(DATABASE_RETRY_S)
                 continue
             except Exception as error:  # noqa: BLE001  (one bad row must not hold the others back)
+                if batch:
+                    self._take_back(marks)
                 await self._isolate(batch, error)
                 continue
             if self._database_away:
@@ -148,6 +148,11 @@ class Settler:
                 publisher = asyncio.create_task(self._publish(batch, stored))
                 self._publishers.add(publisher)
                 publisher.add_done_callback(self._publishers.discard)
+
+    def _take_back(self, marks: Marks) -> None:
+        self._published = [*marks.published, *self._published]
+        self._unpublished = [*marks.unpublished, *self._unpublished]
+        self._dropped = [*marks.dropped, *self._dropped]
 
     def _next_batch(self) -> list[_Waiting]:
         """The first answers, one an account: two of one account are stored in their order."""
@@ -168,11 +173,18 @@ class Settler:
         if len(batch) > 1:
             self._batch_max = 1
             return
-        self._forget(batch)
         for waiting in batch:
-            answer = waiting.settling.closing.sealed_answer
-            if answer is not None:
-                await self._stash.put({waiting.settling.closing.account.id: answer})
+            closing = waiting.settling.closing
+            if not waiting.stashed and closing.sealed_answer is not None:
+                try:
+                    await self._stash.put({closing.account.id: closing.sealed_answer})
+                except (RedisError, OSError) as redis_error:
+                    log.error("answers_in_memory_only", answers=1, error=str(redis_error))
+                    # Its turn comes again, after everybody else's; two of one account stay in their order.
+                    self._waiting.sort(key=lambda one: one.settling.closing.account.id == closing.account.id)
+                    await asyncio.sleep(DATABASE_RETRY_S)
+                    return
+            self._forget([waiting])
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +77,14 @@ class Bench:
         return self.runtime.vault.seal(account, field, Secret(text))
 
     def refresh(self, *ids: str, seen: int = 1, trigger: Trigger = Trigger.PLANNED) -> dict[str, Result]:
+        return self.begin_refresh(*ids, seen=seen, trigger=trigger).result()
+
+    def begin_refresh(
+        self, *ids: str, seen: int = 1, trigger: Trigger = Trigger.PLANNED
+    ) -> Future[dict[str, Result]]:
         pairs = [(i, seen) for i in ids or ("acct",)]
-        return self.runtime.run(self.runtime.refresher.refresh(pairs, trigger=trigger, task_id="task"))
+        refreshing = self.runtime.refresher.refresh(pairs, trigger=trigger, task_id="task")
+        return asyncio.run_coroutine_threadsafe(refreshing, self.runtime.loop)
 
     def account(self, account_id: str = "acct") -> Account:
         with Session(self.runtime.engine) as session:
