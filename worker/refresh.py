@@ -153,8 +153,7 @@ class Refresher:
             results |= {i: Result(Outcome.NOT_SENT, gone, seen[i]) for i in taken}
             opened = []
         finally:
-            going_on = {one.account.id for one in opened}
-            await self._leases.release([i for i in taken if i not in going_on])
+            await self._leases.release(taken.keys() - {one.account.id for one in opened})
         self._look_again(results, trigger)
         # Each account goes on in a task of its own: a group that is cancelled drops no answer.
         calls = [asyncio.create_task(self._finish(one)) for one in opened]
@@ -253,8 +252,7 @@ class Refresher:
         if one.request is None or one.provider is None:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
-        caller = self._callers[one.request.refresh_method]
-        answer = await answer_of(caller, one.request, one, self._clock)
+        answer = await answer_of(self._callers[one.request.refresh_method], one.request, one, self._clock)
         return answer, judge(answer, one.provider.error_rules)
 
     async def _told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
@@ -266,13 +264,10 @@ class Refresher:
 
     async def _tested(self, one: Opened, answer: Answer, judgement: Judgement) -> Result:
         """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
-        await self._told(one, answer, judgement)
         settling, aside = self._closer.tested(one, answer, judgement)
         if aside is not None:
-            try:
-                await self._stash.put({one.account.id: aside})
-            except (RedisError, OSError):
-                await self._sql(self._ledger.keep, one.account.id, aside)
+            await self._settler.put_aside(one.account.id, aside)
+        await self._told(one, answer, judgement)
         return await self._settle(one, settling)
 
     async def _settle(self, one: Opened, settling: Settling) -> Result:

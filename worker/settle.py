@@ -87,6 +87,7 @@ class Settler:
         self._dropped: list[tuple[str, int]] = []
         self._batch_max = BATCH_MAX
         self._database_away = False
+        self._asides: set[asyncio.Task[None]] = set()
         self._committer: asyncio.Task[None] | None = None
         self._publishers: set[asyncio.Task[None]] = set()
 
@@ -101,6 +102,16 @@ class Settler:
         self._wake()
         return await waiting.done
 
+    async def put_aside(self, account_id: str, sealed: str) -> None:
+        """Put a token set where the account's next refresh finds it: in Redis, or else beside the row.
+
+        Ends when it is safe. While both are away it is tried again, as with every answer.
+        """
+        putting = asyncio.create_task(self._put_aside(account_id, sealed), context=Context())
+        self._asides.add(putting)
+        putting.add_done_callback(self._asides.discard)
+        await asyncio.shield(putting)
+
     def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
         """Have planned accounts, at the generation seen, planned again soon: as soon as the database is there."""
         if accounts:
@@ -109,6 +120,8 @@ class Settler:
 
     async def drain(self) -> None:
         """Wait until everything that arrived is stored and published, or safe in Redis."""
+        while self._asides:
+            await asyncio.wait(self._asides)
         while self._committer is not None and not self._committer.done():
             if self._database_away and all(
                 w.stashed or w.settling.closing.seal_answer is None for w in self._waiting
@@ -240,6 +253,18 @@ class Settler:
             await self._shelf.put([publication(a, None, now=self._clock.now()) for a in found.values()])
         except (DatabaseUnreachable, RedisError, OSError) as error:
             log.error("not_rescheduled", accounts=len(account_ids), error=str(error))
+
+    async def _put_aside(self, account_id: str, sealed: str) -> None:
+        while True:
+            try:
+                return await self._stash.put({account_id: sealed})
+            except (RedisError, OSError) as error:
+                away = str(error)
+            try:
+                return await self._sql(self._ledger.keep, account_id, sealed)
+            except Exception as error:  # noqa: BLE001  (away, or it refuses: this is the only copy)
+                log.error("answers_in_memory_only", answers=1, error=f"{away}; {error}")
+            await asyncio.sleep(DATABASE_RETRY_S)
 
     async def _set_aside(self, error: DatabaseUnreachable) -> None:
         """The database is away: put sealed answers where every worker finds them, and tell who waits."""

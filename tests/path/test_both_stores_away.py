@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
+import pytest
 import structlog
 from structlog.typing import EventDict
 
-from models.attempt import Outcome
+from models.account import RefreshMethod
+from models.answer import Answer
+from models.attempt import Outcome, Trigger
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenResponse
 from tests.acceptance.waiting import PATIENCE_S, wait_until
 from tests.path.conftest import Bench
 from tests.path.test_unforeseen import let_claims_end, unique
@@ -61,3 +67,44 @@ def test_an_answer_that_neither_store_takes_stays_in_memory(bench: Bench) -> Non
     let_claims_end(bench)
     assert bench.refresh()["acct"].reason == STASH_ADOPTED
     assert bench.refresh_token() == "new-taken"
+
+
+class Rotating:
+    """A callback that brings a new refresh token, at the moment that both stores go away."""
+
+    def __init__(self, bench: Bench, database: Path) -> None:
+        self._bench = bench
+        self._database = database
+        self._elsewhere = database.with_name("elsewhere.db")
+
+    async def call(
+        self, request: RefreshRequest, *, deadline: float, on_send: Callable[[], None] | None = None
+    ) -> Answer:
+        assert (request.account_id, deadline > 0, on_send is None) == ("acct", True, False)
+        redis_refuses(self._bench)
+        self._bench.runtime.engine.dispose()
+        self._database.rename(self._elsewhere)
+        self._database.mkdir()
+        return Answer(token=TokenResponse(Secret("tested"), refresh_token=Secret("rotated")))
+
+    def database_is_back(self) -> None:
+        self._database.rmdir()
+        self._elsewhere.rename(self._database)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_refresh_token_that_a_test_brought_outlives_both_stores(bench: Bench, tmp_path: Path) -> None:
+    caller = Rotating(bench, tmp_path / "refreshd.db")
+    bench.runtime.callers[RefreshMethod.CALLBACK] = caller
+    bench.add()
+    with structlog.testing.capture_logs() as logs, redis_in_the_end(bench):
+        testing = bench.begin_refresh(trigger=Trigger.TEST)
+        wait_until(lambda: said(logs, "answers_in_memory_only"), "neither store took it")
+        bench.runtime.redis.config_set("maxmemory", 0)
+        stash = bench.runtime.keys.stash("acct")
+        wait_until(lambda: bool(bench.runtime.redis.exists(stash)), "it is put aside")
+    caller.database_is_back()
+    testing.result(PATIENCE_S)
+
+    assert bench.refresh()["acct"].reason == STASH_ADOPTED
+    assert bench.refresh_token() == "rotated"
