@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 from models.assertion import SigningAlgorithm
 
@@ -14,24 +14,27 @@ KEY_FIELD: Final = "dpop_key"
 TOKEN_TYPE: Final = "DPoP"
 
 
-def _es256_by_default(value: object) -> object:
-    """Read `true` as the algorithm that RFC 9449 uses, and every provider takes."""
-    if isinstance(value, bool):
-        return SigningAlgorithm.ES256 if value else None
-    return value
+_CHOICES: Final = {one.value.casefold(): one for one in SigningAlgorithm if not one.symmetric}
+_YES: Final = frozenset({"true", "yes", "on", "1"})
+_NO: Final = frozenset({"false", "no", "off", "0", ""})
 
 
-def _with_a_key_pair(algorithm: SigningAlgorithm | None) -> SigningAlgorithm | None:
-    if algorithm is not None and algorithm.symmetric:
-        raise ValueError(f"dpop: {algorithm} has no key pair (RFC 9449 section 4.2); ES256 is the usual one")
-    return algorithm
+def _algorithm(value: object) -> SigningAlgorithm | None:
+    """Read an algorithm that has a key pair; `true` is ES256, which every provider takes that has DPoP."""
+    word = ("yes" if value else "no") if isinstance(value, bool) else str(value or "").strip().casefold()
+    if word in _YES:
+        return SigningAlgorithm.ES256
+    if word in _NO:
+        return None
+    if word not in _CHOICES:
+        raise ValueError(f"true (for ES256), false, or one of {', '.join(_CHOICES.values())} is expected")
+    return _CHOICES[word]
 
 
 #: The algorithm that signs proofs; None: no proofs are sent.
 ProofAlgorithm = Annotated[
     SigningAlgorithm | None,
-    BeforeValidator(_es256_by_default, json_schema_input_type=SigningAlgorithm | bool | None),
-    AfterValidator(_with_a_key_pair),
+    BeforeValidator(_algorithm, json_schema_input_type=Literal[*_CHOICES.values()] | bool | None),
 ]
 
 

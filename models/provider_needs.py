@@ -14,6 +14,8 @@ from models.template import Template, TemplateError, parse
 
 #: Variables that every call has by itself; any text does here.
 _OF_THE_CALL: Final = frozenset({"random", "now", "now:ms", "now:iso"})
+_KEY: Final = f"custom_fields.{KEY_FIELD}"
+_KEY_WANTED: Final = "`dpop` needs the private key that the grant is bound to, PEM or JWK"
 _JWT_AUTH: Final = frozenset(
     {ClientAuth.PRIVATE_KEY_JWT, ClientAuth.CLIENT_SECRET_JWT, ClientAuth.BEARER_JWT}
 )
@@ -49,7 +51,7 @@ def check(provider: Provider, request: RefreshRequest) -> list[str]:
     except ValueError:
         return [f"client_auth: one of {', '.join(ClientAuth)} is expected"]
     problems = [
-        f"{name}: {provider.name} needs it"
+        f"{name}: {_KEY_WANTED if name == _KEY else f'{provider.name} needs it'}"
         for name in _credentials(provider, auth)
         if not _has(request, name)
     ]
@@ -76,7 +78,7 @@ def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
     if auth is ClientAuth.MTLS:
         yield from ("custom_fields.client_certificate", "custom_fields.client_key")
     if provider.dpop is not None and provider.grant is not Grant.SELF_SIGNED:
-        yield f"custom_fields.{KEY_FIELD}"
+        yield _KEY
     if provider.grant is Grant.REFRESH_TOKEN:
         yield "refresh_token"
     elif provider.grant is Grant.ACCESS_TOKEN:
