@@ -172,6 +172,29 @@ def test_everything_that_is_wrong_with_a_row_is_named_at_once() -> None:
     assert set(found) == {"id", "refresh_method", "colour"}
 
 
+@pytest.mark.parametrize("name", ["client_secret", "access_token", "refresh_token"])
+def test_white_space_around_a_secret_came_with_copying(name: str) -> None:
+    (kept,) = read(**{name: "\u00a0 s3cr3t= \r\n"}).secrets.values()
+    assert kept is not None
+    assert kept.reveal() == "s3cr3t="
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("to\nken", "holds a line break or another control character"),
+        ("to\u200bken", "character 3 is U+200B, which is in no token"),
+        ("\ufefftoken", "character 1 is U+FEFF"),
+        ("\u201ctoken\u201d", "character 1 is U+201C"),
+    ],
+)
+def test_what_no_token_holds_is_named_by_place(name: str, text: str, reason: str) -> None:
+    found = problems({"id": "a", name: text})[name]
+    assert reason in found
+    assert "ken" not in found.replace("token", "")
+
+
 @pytest.mark.parametrize("name", ["client_secret", "access_token", "refresh_token", "custom_fields.key"])
 def test_a_problem_with_a_secret_does_not_show_it(name: str) -> None:
     (reason,) = problems({"id": "a", name: "hush\0hush"}).values()

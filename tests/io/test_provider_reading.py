@@ -59,6 +59,14 @@ async def test_json_and_forms_are_told_apart_by_themselves(body: bytes, content_
     assert token_of(answer).expires_in_s == 3600
 
 
+async def test_white_space_around_a_token_is_none_of_it() -> None:
+    """No token begins or ends so (RFC 6749 A.12), and a header that holds a line's end can't be sent."""
+    token = token_of(await read({"access_token": "AT-2\n", "refresh_token": " RT-2\r\n"}))
+    assert token.access_token.reveal() == "AT-2"
+    assert token.refresh_token is not None
+    assert token.refresh_token.reveal() == "RT-2"
+
+
 @pytest.mark.parametrize(
     ("scope", "read_as"), [("a b", "a b"), (["a", "b"], "a b"), (None, None), ("", None), ([1, "a"], "a")]
 )

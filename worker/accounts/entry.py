@@ -17,6 +17,7 @@ from worker.accounts.values import (
     json_of,
     secret,
     timeout_minutes,
+    token,
 )
 
 #: The field of an error that is of the row as a whole.
@@ -155,7 +156,8 @@ class _Reading:
             case Kind.SECRET:
                 if value is None and name != "client_secret":
                     raise ValueError("a stored token is not deleted: disable the account, or remove it")
-                entry.secrets[name] = None if value is None else secret(value)
+                read = secret if name == "client_secret" else token
+                entry.secrets[name] = None if value is None else read(value)
             case Kind.OF_THE_TOKEN:
                 entry.of_the_token[name] = None if value is None else TOKEN_READERS[name](value)
             case Kind.CUSTOM_FIELD:

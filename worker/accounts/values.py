@@ -29,6 +29,8 @@ _SHOWN: Final = 60
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 #: A PEM has line breaks; a NUL and half a character have no place in any text.
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+#: VSCHAR (RFC 6749 A.12, A.17) is what a token is made of.
+_IN_NO_TOKEN: Final = re.compile(r"[^\x20-\x7e]")
 _PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
@@ -81,6 +83,18 @@ def provider_name(value: object) -> str:
 def secret(value: object) -> Secret:
     """Read a secret. White space around it came with copying."""
     return Secret(plain_text(value))
+
+
+def token(value: object) -> Secret:
+    """Read an access or refresh token. What it can't hold came with copying, too, and is named by its place."""
+    text = plain_text(value)
+    strange = _IN_NO_TOKEN.search(text)
+    if strange:
+        raise ValueError(
+            f"character {strange.start() + 1} is U+{ord(strange[0]):04X}, which is in no token (RFC 6749, A.12): "
+            "copy it again, as plain text"
+        )
+    return Secret(text)
 
 
 def custom_value(value: object) -> Secret:

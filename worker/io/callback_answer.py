@@ -67,7 +67,7 @@ def read_value(value: object, request: RefreshRequest) -> Read:
     refused = _refusal(fields)
     if refused is not None:
         return _refused(refused, fields, request, redaction, unknown)
-    token = _trimmed(fields.get("access_token"))
+    token = as_secret(fields.get("access_token"))
     if token is None:
         if fields.get("error"):  # the provider's own body, passed on as it is (RFC 6749 section 5.2)
             own = {name: fields.get(name) for name in ERROR_FIELDS}
@@ -98,7 +98,7 @@ def _refused(
     redaction: OutputRedaction,
     notes: list[str],
 ) -> Read:
-    if _trimmed(fields.get("access_token")) is not None:
+    if as_secret(fields.get("access_token")) is not None:
         notes = ["an errorResponse wins over the access_token beside it: nothing is stored", *notes]
     names = [name for name in refused if name not in ERROR_FIELDS]
     if names:
@@ -124,7 +124,7 @@ def _granted(
         if found is None and given not in (None, ""):
             notes.append(f"{name} is {_kind(given)}, {expected} is expected: it is left out")
 
-    lifetime_s, refresh_token = amount(fields.get("expires_in")), _trimmed(fields.get("refresh_token"))
+    lifetime_s, refresh_token = amount(fields.get("expires_in")), as_secret(fields.get("refresh_token"))
     # A token that is taken for good for decades is never refreshed, and nobody sees why.
     expires_at = point_in_time(lifetime_s)
     if expires_at is not None:
@@ -205,11 +205,6 @@ def _why_no_token(fields: Mapping[str, object], unknown: list[str]) -> str:
     if _is_left_out(refused := fields.get("errorResponse")):
         words = f"{words}; errorResponse is {_kind(refused)}, an object is expected"
     return "; ".join([words, *unknown])
-
-
-def _trimmed(value: object) -> Secret | None:
-    """Take a token; blanks around it (a line's end, mostly) are none of it."""
-    return as_secret(value.strip() if isinstance(value, str) else value)
 
 
 def _text(value: object, longest: int) -> str | None:

@@ -126,14 +126,16 @@ def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | 
 
 
 def as_secret(value: object) -> Secret | None:
-    """Take a token: any text that is not blank and can be encoded, or a whole number."""
+    """Take a token: any text that is not blank and can be encoded, or a whole number.
+
+    Blanks around it (a line's end, mostly) are none of it: they can't be sent in a header.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or not value.strip():
+    token = value.strip() if isinstance(value, str) else ""
+    if not token or (not token.isascii() and _SURROGATE.search(token)):
         return None
-    if not value.isascii() and _SURROGATE.search(value):
-        return None
-    return Secret(value)
+    return Secret(token)
 
 
 def _plain_token(body: Body) -> Secret | None:
