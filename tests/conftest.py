@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.io.certificates import Authority
 from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
 from worker.io.database import make_engine, upgrade
 
@@ -19,6 +20,19 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _numbers = itertools.count()
 _REDIS_DATABASES = 16
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """Whom the TLS of tests is signed by."""
+    return Authority()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    path.write_text(authority.certificate)
+    return path
 
 
 @pytest.fixture(scope="session")

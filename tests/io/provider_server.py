@@ -22,6 +22,8 @@ class Server:
     scheme: str = "http"
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
+    #: Of each request: whom the caller's certificate names, where it was asked for one.
+    shown_by: list[str | None] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -38,6 +40,7 @@ class Server:
             while True:
                 request = await _request(reader)
                 self.requests.append(request)
+                self.shown_by.append(_named(writer))
                 await self.respond(request, writer)
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
@@ -62,6 +65,12 @@ async def serving(
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _named(writer: asyncio.StreamWriter) -> str | None:
+    certificate = writer.get_extra_info("peercert") or {}
+    names = dict(part[0] for part in certificate.get("subject", ()))
+    return names.get("commonName")
 
 
 async def _request(reader: asyncio.StreamReader) -> bytes:

@@ -16,11 +16,6 @@ from worker.io.database import make_engine, reading
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[PostgresServer]:
     with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
         put(server, "ca.pem", authority.certificate)

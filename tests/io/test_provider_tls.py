@@ -42,18 +42,6 @@ except Unbuildable as error:
 """
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def ca_file(authority: Authority, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    path.write_text(authority.certificate)
-    return path
-
-
 @asynccontextmanager
 async def trusting(ca_file: Path | None) -> AsyncIterator[ProviderClient]:
     client = ProviderClient(ca_file=ca_file)

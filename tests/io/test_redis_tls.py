@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.io.certificates import Authority, Signed
-from tests.io.tls_relay import tls_in_front_of
+from tests.io.certificates import Authority
+from tests.io.tls_relay import tls_redis
 from worker.errors import RedisUnreachable
 from worker.io.broker import TRANSPORT_OPTIONS, broker_tls, broker_url
 from worker.io.redis import connect, connect_async, in_words
@@ -47,29 +45,6 @@ def broker(url: str) -> None:
 REFUSED = (RedisError, OSError, OperationalError)
 CLIENTS = pytest.mark.parametrize("ping", [blocking, on_the_loop, broker])
 Ping = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def ca_file(authority: Authority, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    path.write_text(authority.certificate)
-    return path
-
-
-@contextmanager
-def tls_redis(
-    redis_url: str, authority: Authority, folder: Path, signed: Signed, *, asks_client: bool = False
-) -> Iterator[str]:
-    plain = urlsplit(redis_url)
-    context = authority.server_context(folder, signed, asks_client=asks_client)
-    assert plain.port is not None
-    with tls_in_front_of(plain.port, context) as port:
-        yield f"rediss://:{plain.password}@localhost:{port}{plain.path}"
 
 
 @CLIENTS
@@ -111,15 +86,11 @@ def test_a_certificate_that_does_not_hold_is_refused(
 def test_a_client_certificate_is_shown(
     ping: Ping, redis_url: str, authority: Authority, ca_file: Path, tmp_path: Path
 ) -> None:
-    shown = authority.sign("worker")
-    (tmp_path / "worker.pem").write_text(shown.certificate)
-    (tmp_path / "worker.key").write_text(shown.key)
+    shown = authority.sign("worker").written(tmp_path, "worker")
     with tls_redis(redis_url, authority, tmp_path, authority.sign("localhost"), asks_client=True) as url:
         with pytest.raises(REFUSED):
             ping(f"{url}?ssl_ca_certs={ca_file}")
-        ping(
-            f"{url}?ssl_ca_certs={ca_file}&ssl_certfile={tmp_path / 'worker.pem'}&ssl_keyfile={tmp_path / 'worker.key'}"
-        )
+        ping(f"{url}?ssl_ca_certs={ca_file}&ssl_certfile={shown[0]}&ssl_keyfile={shown[1]}")
 
 
 def test_the_error_says_what_to_do(redis_url: str, authority: Authority, tmp_path: Path) -> None:

@@ -7,6 +7,10 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.io.certificates import Authority, Signed
 
 
 @contextmanager
@@ -19,12 +23,17 @@ def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        writers = [writer]
         try:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(there_writer)
             await asyncio.gather(_pipe(reader, there_writer), _pipe(there_reader, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
+            # A polite end of TLS would wait for the other side, which may be a test that is over.
+            for one in writers:
+                one.transport.abort()
             tasks.discard(task)
 
     async def start() -> asyncio.Server:
@@ -36,6 +45,7 @@ def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted lets go of its socket in the loop's next round
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -47,6 +57,18 @@ def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def tls_redis(
+    redis_url: str, authority: Authority, folder: Path, signed: Signed, *, asks_client: bool = False
+) -> Iterator[str]:
+    """Give the URL by which a Redis is reached over TLS, and over nothing else that a test knows."""
+    plain = urlsplit(redis_url)
+    context = authority.server_context(folder, signed, asks_client=asks_client)
+    assert plain.port is not None
+    with tls_in_front_of(plain.port, context) as port:
+        yield f"rediss://:{plain.password}@localhost:{port}{plain.path}"
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
