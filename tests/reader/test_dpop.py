@@ -25,6 +25,11 @@ from tests.services import RedisServer
 
 KEY = ECKey.generate_key("P-256")
 PEM = KEY.as_pem(private=True).decode()
+#: secp112r1, which OpenSSL makes and nobody signs with.
+OF_AN_UNKNOWN_CURVE = """-----BEGIN PRIVATE KEY-----
+ME4CAQAwEAYHKoZIzj0CAQYFK4EEAAYENzA1AgEBBA5+qEv0An/LEZ4rFJJXEKEg
+Ax4ABFzyzPPeGajDii9Uu4ZnSxN1OGGcAJb1B53/JC8=
+-----END PRIVATE KEY-----"""
 URL = "https://api.example.com/things?page=2"
 
 
@@ -171,6 +176,7 @@ def test_requests_proves_and_fetches_a_nonce_as_well(reader: Reader, bound: Publ
         (KEY.as_pem(private=False).decode(), "ES256"),
         (PEM, "ES384"),
         (PEM, "RS256"),
+        (OF_AN_UNKNOWN_CURVE, "ES256"),
         (PEM, "HS256"),
     ],
 )

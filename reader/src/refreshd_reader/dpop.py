@@ -18,6 +18,7 @@ import secrets
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -66,7 +67,7 @@ class ProofKey:
                 "jwk": {name: public[name] for name in _PUBLIC if name in public},
             }
             fits = self._key.is_private and bool(self._signed({}))
-        except (JoseError, ValueError, TypeError, KeyError):
+        except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
             fits = False
         if not fits:
             raise ValueError(f"no private key for {algorithm}: a PEM or a JWK is expected")
