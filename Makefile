@@ -103,16 +103,20 @@ wheel:  ## Build both wheels into dist/
 	$(BIN)/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist ./reader .
 	@ls dist/*.whl
 
-# The same lock gives the same bill, without a network.
+# The same commit gives the same bill, without a network.
 .PHONY: sbom
 sbom: wheel  ## Build both wheels, and the bill of materials of what they run on (CycloneDX), into dist/
-	$(BIN)/python deploy/sbom.py requirements.lock >dist/refreshd.cdx.json
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(BIN)/python deploy/sbom.py requirements.lock >dist/refreshd.cdx.json.new
+	@mv dist/refreshd.cdx.json.new dist/refreshd.cdx.json
 	@ls dist/refreshd.cdx.json
+
+# pip-audit asks pypi.org itself, whatever index pip uses, or another source of advisories: `make audit ADVISORIES=osv`.
+ADVISORIES := pypi
 
 .PHONY: audit
 audit:  ## Look for known vulnerabilities in everything that is locked for running
 	$(DEV)
-	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	$(BIN)/pip-audit --vulnerability-service $(ADVISORIES) --strict --require-hashes --disable-pip -r requirements.lock
 
 .PHONY: lock
 lock:  ## Write the lock files anew from pyproject.toml
