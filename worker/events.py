@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 from enum import StrEnum
 from typing import Any, Final
 
@@ -36,7 +38,7 @@ def configure_logging(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*_noting(), *_showing()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=_to_stderr,
+        logger_factory=lambda *_: _lines,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -44,9 +46,41 @@ def configure_logging(level: str = "INFO") -> None:
         root.addHandler(_handler())
 
 
-def _to_stderr(*_: Any) -> structlog.PrintLogger:
-    """Look the stream up for each line: the one that stood there when this was configured may be closed since."""
-    return structlog.PrintLogger(sys.stderr)
+class _Lines(threading.local):
+    """Writes our lines to stderr; those of one turn of an event loop together, at its end.
+
+    A write lets go of the interpreter's lock and has to get it back, and a batch of answers says a line for each.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._said: list[str] = []
+
+    def msg(self, line: str) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            _write(f"{line}\n")
+            return
+        if not self._said or self._loop is not loop:
+            self._loop = loop
+            loop.call_soon(self._write_all)
+        self._said.append(f"{line}\n")
+
+    debug = info = warning = error = critical = msg
+
+    def _write_all(self) -> None:
+        said, self._said = self._said, []
+        _write("".join(said))
+
+
+def _write(text: str) -> None:
+    """Look the stream up each time: the one that stood there when this was configured may be closed since."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+_lines: Final = _Lines()
 
 
 def log_celery(level: int) -> None:
@@ -64,7 +98,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            _write(f"{self.format(record)}\n")
         except Exception:  # noqa: BLE001  (logging's own rule: what can't be logged ends nothing)
             self.handleError(record)
 

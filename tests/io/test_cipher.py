@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import pytest
@@ -29,6 +30,23 @@ def test_what_was_sealed_opens_at_its_own_place() -> None:
 def test_the_same_secret_never_looks_the_same() -> None:
     box = cipher("k1")
     assert box.seal(SECRET, account="a", field="f") != box.seal(SECRET, account="a", field="f")
+
+
+def test_a_forked_process_uses_no_nonce_of_its_parent() -> None:
+    box = cipher("k1")
+    box.seal(SECRET, account="a", field="f")  # nonces are drawn ahead
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, box.seal(SECRET, account="a", field="f").encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 1000).decode()
+    os.close(reading)
+    os.close(writing)
+
+    assert box.open(theirs, account="a", field="f") == SECRET
+    assert theirs != box.seal(SECRET, account="a", field="f")
 
 
 @pytest.mark.parametrize(("account", "field"), [("b", "refresh_token"), ("a", "access_token"), ("", "")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -22,7 +23,33 @@ from worker.errors import KeyMissing, SealBroken, SettingsError
 _VERSION: Final = "v1"
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
+_NONCES_DRAWN: Final = 256
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+class _Nonces:
+    """Random nonces, drawn many at once: `getrandom` lets go of the interpreter's lock, and has to get it back.
+
+    A forked process draws its own, so that no nonce is used twice; each is taken by one thread.
+    """
+
+    def __init__(self) -> None:
+        self._drawn: list[bytes] = []
+        os.register_at_fork(after_in_child=self._drawn.clear)
+
+    def take(self) -> bytes:
+        try:
+            return self._drawn.pop()
+        except IndexError:
+            drawn = secrets.token_bytes(_NONCE_BYTES * _NONCES_DRAWN)
+            fresh = [drawn[n : n + _NONCE_BYTES] for n in range(0, len(drawn), _NONCE_BYTES)]
+            nonce = fresh.pop()
+            self._drawn.extend(fresh)
+            return nonce
+
+
+#: Of this process.
+_nonces: Final = _Nonces()
 
 
 class Cipher:
@@ -37,7 +64,7 @@ class Cipher:
         return tuple(self._ciphers)
 
     def seal(self, secret: Secret, *, account: str, field: str) -> str:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
+        nonce = _nonces.take()
         plain = secret.reveal().encode(errors="surrogatepass")
         sealed = self._ciphers[self.writing_key].encrypt(nonce, plain, _bound_to(account, field))
         return f"{_VERSION}.{self.writing_key}.{base64.b64encode(nonce + sealed).decode()}"
