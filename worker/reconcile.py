@@ -114,18 +114,23 @@ class Reconciler:
             await self._sql(self._schedule.end_duty, DUTY, holder=self._holder, note=note)
 
     async def _refill(self) -> tuple[int, int]:
-        total = bad = 0
+        total = good = 0
         accounts = await self._sql(self._schedule.live_accounts, None, BATCH)
-        while accounts:
-            last = accounts[-1]
-            after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
-            # The next batch is read while this one is published: the database and Redis work at once.
-            good, following = await asyncio.gather(
-                self._publish(accounts), self._sql(self._schedule.live_accounts, after, BATCH)
-            )
-            total, bad = total + good, bad + len(accounts) - good
-            accounts = following
-        return total, bad
+        publishing: asyncio.Future[int] = asyncio.ensure_future(self._publish([]))
+        try:
+            while accounts:
+                last = accounts[-1]
+                after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
+                # The database reads the next batch and this one is made ready while Redis has the one before.
+                earlier, publishing = publishing, asyncio.ensure_future(self._publish(accounts))
+                following = self._sql(self._schedule.live_accounts, after, BATCH)
+                total += len(accounts)
+                published, accounts = await asyncio.gather(earlier, following)
+                good += published
+            good += await publishing
+        finally:
+            publishing.cancel()
+        return good, total - good
 
     async def _catch_up(self) -> tuple[int, int]:
         total = 0

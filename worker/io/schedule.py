@@ -15,7 +15,8 @@ from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.history import note_paused
 from worker.io.pauses import is_paused
 from worker.io.rows import execute
-from worker.io.unwatched import accounts_and, read
+from worker.io.shelf import SHELVED
+from worker.io.unwatched import accounts_with, read_with
 
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
@@ -196,7 +197,9 @@ class Schedule:
         return None if found is None else str(found)
 
     def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
-        """Give accounts in the order in which readers need them: soonest to end first, no known end last.
+        """Give what is published of accounts, in the order in which readers need them.
+
+        Soonest to end first, no known end last; each has the columns of `SHELVED`.
 
         Args:
             after: (end, id) of the last account given before, None to begin.
@@ -215,15 +218,16 @@ class Schedule:
             if not order:
                 seen = last_id if end >= NO_END else ""
                 order = list(connection.scalars(ids.where(ends.is_(None), name > seen).order_by(name)))
-            found = {a.id: a for a, _ in read(connection, accounts_and().where(name.in_(order)))}
+            statement = accounts_with(SHELVED).where(name.in_(order))
+            found = {account.id: account for account in read_with(SHELVED, connection, statement)}
         return [found[account_id] for account_id in order]
 
     def unpublished(self, limit: int) -> list[Account]:
-        """Give accounts whose latest generation Redis lacks."""
+        """Give what is published of accounts whose latest generation Redis lacks: the columns of `SHELVED`."""
         behind = text("published_generation < generation")
         with reading(self._engine) as connection:
-            statement = accounts_and().where(behind).order_by(col(Account.expires_at)).limit(limit)
-            return [account for account, _ in read(connection, statement)]
+            statement = accounts_with(SHELVED).where(behind).order_by(col(Account.expires_at)).limit(limit)
+            return read_with(SHELVED, connection, statement)
 
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Note which generations Redis has."""

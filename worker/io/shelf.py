@@ -45,6 +45,24 @@ return 1
 """
 
 
+#: The columns of an account that its publication is made of, and what Redis is known to have.
+SHELVED: Final = (
+    "id",
+    "generation",
+    "published_generation",
+    "status",
+    "reason",
+    "status_at",
+    "next_refresh_at",
+    "access_token_sealed",
+    "token_type",
+    "scope",
+    "issued_at",
+    "expires_at",
+    "extra",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """What is put on the shelf for one account."""

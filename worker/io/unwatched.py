@@ -35,12 +35,22 @@ def accounts_and(*more: ColumnElement[Any]) -> Select[Any]:
     return select(*_TABLE.columns, *more)
 
 
+def accounts_with(names: Sequence[str]) -> Select[Any]:
+    """Begin a statement that gives accounts that have these columns, and no others."""
+    return select(*(_TABLE.columns[name] for name in names))
+
+
 def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, Sequence[Any]]]:
     """Run a statement of `accounts_and`; gives each account with what else was asked for."""
-    return [(_account(row), row[len(_NAMES) :]) for row in connection.execute(statement).all()]
+    return [(_account(_NAMES, row), row[len(_NAMES) :]) for row in connection.execute(statement).all()]
 
 
-def _account(row: Sequence[Any]) -> Account:
+def read_with(names: Sequence[str], connection: Connection, statement: Select[Any]) -> list[Account]:
+    """Run a statement of `accounts_with` these columns."""
+    return [_account(names, row) for row in connection.execute(statement).all()]
+
+
+def _account(names: Sequence[str], row: Sequence[Any]) -> Account:
     account = _Unwatched()
-    vars(account).update(zip(_NAMES, row, strict=False))
+    vars(account).update(zip(names, row, strict=False))
     return cast("Account", account)
