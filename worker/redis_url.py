@@ -18,6 +18,8 @@ def check_redis_url(url: str) -> None:
         parts.port  # noqa: B018  (it is read when it is asked for)
     except ValueError:
         raise ValueError("has no port: a password's / ? # [ are written as %2F %3F %23 %5B") from None
+    if parts.scheme != "unix" and "@" in parts.path:  # what stands before it passed for host and port
+        raise ValueError("has an @ in its path: a password's / ? # [ are written as %2F %3F %23 %5B")
     if parts.scheme != "unix" and "password" in parse_qs(parts.query):
         raise ValueError("has its password among the options, where a broker's URL has none")
 

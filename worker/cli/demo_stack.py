@@ -19,6 +19,7 @@ from worker.cli.services import environment
 from worker.cli.stack import Stack, Step
 from worker.cli.starting import Task
 from worker.demo.accounts import DemoAccount, demo_accounts
+from worker.demo.former import FormerDemo
 from worker.demo.ground import Ground
 from worker.demo.screen import Place
 from worker.errors import RefreshdError
@@ -30,8 +31,6 @@ from worker.settings import Settings
 LATENCY_S: Final = 0.2
 PROVIDER_GRACE_S: Final = 3.0
 PROVIDER_START_S: Final = 30.0
-#: The key that says which demo a Redis belongs to.
-_MARK: Final = "demo"
 
 
 class DemoFailed(RefreshdError):
@@ -146,17 +145,23 @@ class DemoStack(Stack):
         )
 
     def _claim_foreign_redis(self) -> None:
-        mark, owner = f"{self.settings.redis_prefix}{_MARK}", str(self.data_dir)
         with in_words(self.redis_url), closing(connect(self.redis_url)) as redis:
-            if redis.get(mark) == owner:
-                if not self.goes_on:
-                    redis.flushdb()
-            elif redis.dbsize():
+            former = FormerDemo(redis, self.settings.redis_prefix, str(self.data_dir))
+            remedy = "name another database of it (redis://.../15), or unset it"
+            if not former.was_here():
+                if redis.dbsize():
+                    raise DemoFailed(
+                        "the Redis of REFRESHD_REDIS_URL is not empty, and a demo has no business among other data: "
+                        + remedy
+                    )
+            elif (other := former.others()) is not None:
                 raise DemoFailed(
-                    "the Redis of REFRESHD_REDIS_URL is not empty, and a demo has no business among other data: "
-                    "name another database of it (redis://.../15), or unset it"
+                    f"the Redis of REFRESHD_REDIS_URL holds more than the last demo left ({other}), and a demo has no "
+                    f"business among other data: {remedy}"
                 )
-            redis.set(mark, owner)
+            elif not self.goes_on:
+                former.clear()
+            former.mark()
 
     def _redis_hint(self, account: str) -> str:
         key = self.stores.keys.token(account)

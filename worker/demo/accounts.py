@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,8 @@ from worker.demo.grants import Grants, GrantSpec
 from worker.demo.provider_admin import account_row
 
 DEFAULT_NUMBER: Final = 36
+#: What the accounts of a demo are called.
+DEMO_ID: Final = re.compile(r"demo-\d{2,}")
 
 #: Short, so that something happens all the time.
 LIFETIMES_S: Final = (20, 30, 45, 60, 90, 120)
