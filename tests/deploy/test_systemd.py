@@ -47,6 +47,20 @@ def test_a_unit_comes_back_whatever_its_exit_code(service: str) -> None:
     assert unit(service)["Restart"] == "always"
 
 
+@pytest.mark.parametrize("service", ["worker", "callback"])
+def test_a_worker_waits_for_the_migration_and_does_not_hang_on_it(service: str) -> None:
+    """With Requires=, a migration that failed would keep it from ever starting, and one that is run anew would stop it."""
+    options = unit(service)
+    assert UNITS["migrate"] in options["After"].split()
+    assert UNITS["migrate"] in options["Wants"].split()
+    assert not {"Requires", "BindsTo", "PartOf"} & set(options)
+
+
+def test_a_migration_is_tried_until_the_database_is_there() -> None:
+    options = unit("migrate")
+    assert (options["Restart"], options["StartLimitIntervalSec"]) == ("on-failure", "0")
+
+
 @pytest.mark.parametrize("service", UNITS)
 def test_a_unit_gets_the_database_only_where_compose_gives_it(service: str) -> None:
     has_database = "REFRESHD_DATABASE_URL" in raw()["services"][service]["environment"]
