@@ -13,7 +13,7 @@ from worker.cli.output import out
 from worker.cli.starting import Opening, close, title
 from worker.demo.accounts import DEFAULT_NUMBER
 from worker.demo.ground import Ground
-from worker.settings import load_settings
+from worker.settings import Settings, load_settings
 
 
 def demo(
@@ -34,11 +34,7 @@ def demo(
     machine and stays in the folder `demo` of the data folder; your own accounts are not touched. Two accounts fail
     on purpose: one has a wrong client secret, and the owner of another revokes the grant.
     """
-    settings = load_settings()
-    # Its tokens are made up, and its screen and the hint beside it read them as they are.
-    settings = load_settings(
-        data_dir=settings.data_dir.absolute() / "demo", database_url=None, publish_keys=None
-    )
+    settings = demo_settings()
     with Interrupts() as interrupts, DemoStack(settings, Ground(settings.data_dir)) as stack:
         interrupts.hurry = stack.supervisor.hurry
         title(out, "refreshd demo", stack)
@@ -55,3 +51,20 @@ def demo(
             raise typer.Exit(interrupts.exit_code)
         show.sum_up()
         raise typer.Exit(interrupts.exit_code if show.went_well else 1)
+
+
+def demo_settings() -> Settings:
+    """Give what is set, without all that a demo has no business with: real receivers, ports, and walls that keep it out."""
+    return load_settings(
+        data_dir=load_settings().data_dir.absolute() / "demo",
+        database_url=None,
+        # Its tokens are made up, and its screen and the hint beside it read them as they are.
+        publish_keys=None,
+        # Two accounts fail on purpose, which is no news for anybody.
+        webhook_url=None,
+        webhook_secret=None,
+        # Its provider is on this machine.
+        block_private_networks=False,
+        # A real fleet has it.
+        metrics_port=None,
+    )
