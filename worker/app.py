@@ -41,6 +41,7 @@ from worker.io.broker import (
     survive_lost_connections,
 )
 from worker.io.callback_offer import configured_callbacks
+from worker.io.private_file import data_folder
 from worker.liveness import Liveness
 from worker.monitor import watch_safely
 from worker.plan import MESSAGE_EXPIRES_S
@@ -67,6 +68,7 @@ def _settings_or_exit() -> Settings:
     try:
         settings = load_settings()
         settings.redis  # noqa: B018  (fails here, with what to do, rather than in the first task)
+        data_folder(settings)
         signer_of_this_process()
     except RefreshdError as error:
         sys.exit(f"refreshd: {error}")
@@ -127,7 +129,6 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 
 
 settings = _settings_or_exit()
-settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 watch_safely(settings)
 
 app = _configured(settings)

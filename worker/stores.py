@@ -30,7 +30,7 @@ from worker.io.history import History
 from worker.io.key_source import keys_text, source_of
 from worker.io.outbox import Outbox
 from worker.io.pauses import Pauses
-from worker.io.private_file import write_private
+from worker.io.private_file import data_folder, write_private
 from worker.io.redis import connect
 from worker.io.schedule import Schedule
 from worker.io.vault import Vault
@@ -208,7 +208,7 @@ def load_cipher(settings: Settings) -> Cipher:
 
 def make_key(settings: Settings) -> Path:
     """Make a key in the data folder, readable by its owner alone. One that is there stays."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data_folder(settings)
     if not settings.made_keys_file.exists():
         draft = settings.made_keys_file.with_suffix(f".{os.getpid()}")
         write_private(draft, generate_key() + "\n")

@@ -24,7 +24,7 @@ from worker.accounts.view import row
 from worker.cli.accounts_desk import open_desk, open_stores
 from worker.cli.interrupts import INTERRUPTED, Interrupts
 from worker.cli.output import err, out, print_json
-from worker.errors import DatabaseUnreachable
+from worker.errors import DatabaseUnreachable, UsageError
 from worker.io.accounts import Accounts
 
 #: More bad rows than a person reads; scripts get them all.
@@ -111,11 +111,18 @@ def export_file(
 @contextmanager
 def _private_file(path: Path) -> Iterator[TextIO]:
     """Write a file of mode 0600 that appears when it is complete."""
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp: mode 0600
+    try:
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp: mode 0600
+    except OSError as error:
+        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
             yield stream
         Path(draft).replace(path)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise UsageError(f"{path}: can't be written: {error.strerror or error}") from error
     except BaseException:
         with suppress(FileNotFoundError):
             Path(draft).unlink()

@@ -76,7 +76,7 @@ def show(
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _lines(found):
-        table.add_row(name, Text(_words(name, value, now)))
+        table.add_row(Text(name), Text(_words(name, value, now)))
     out.print(table)
 
 
@@ -104,8 +104,8 @@ def _table(accounts: list[Account], now: float) -> Table:
         table.add_column(heading, overflow="fold")
     for account in accounts:
         table.add_row(
-            account.id,
-            account.provider,
+            Text(account.id),
+            Text(account.provider),
             Text(account.status, style=_STYLES[Status(account.status)]),
             account.refresh_method,
             account.session_management,

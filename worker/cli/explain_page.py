@@ -85,10 +85,10 @@ def page(facts: Facts, findings: list[Finding]) -> RenderableType:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column()
-    rows.add_row("Token", token_words(facts))
-    rows.add_row("Policy", policy_words(facts))
+    rows.add_row("Token", Text(token_words(facts)))
+    rows.add_row("Policy", Text(policy_words(facts)))
     if account.scope:
-        rows.add_row("Scopes", account.scope)
+        rows.add_row("Scopes", Text(account.scope))
     rows.add_row("Lately", _lately(facts))
     wrong = [finding for finding in findings if finding.wrong]
     title = "What is wrong, most likely first" if len(wrong) > 1 else "What is wrong"

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from models.account import Account
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.cli.workers import Workers, alive_workers
-from worker.errors import CipherError, KnobsUnfit, UnknownAccount
+from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
 from worker.io.database import database_now, reading, write_refused
@@ -95,7 +95,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         (token, sealed), state, holder, lease_ms, stash, paused_ms, breaker, clock, *lengths = (
             pipeline.execute()
         )
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, str(error)
     opened, until_ms = breaker
     redis_now = clock[0] + clock[1] / 1_000_000

@@ -26,7 +26,7 @@ from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
 from worker.io.key_source import source_of
 from worker.io.ports import LOOPBACK, is_free_port
-from worker.io.private_file import private_folder
+from worker.io.private_file import data_folder, private_folder
 from worker.io.redis import connect, in_words
 from worker.monitor import LOGIN_FILE, made_login
 from worker.settings import Settings
@@ -76,7 +76,7 @@ class Stack:
         self._login_made = False
 
     def __enter__(self) -> Self:
-        private_folder(self.data_dir)
+        data_folder(self.settings)
         if not self._lock.acquire():
             raise FolderTaken(
                 f"refreshd runs already in {self.data_dir} (process {self._lock.holder()}): "

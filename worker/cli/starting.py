@@ -62,6 +62,7 @@ class Opening:
         self._console.print(
             f"Nothing was planned within {READY_DEADLINE_S:.0f} s. What the workers say is in {self._stack.logs}.",
             style="red",
+            markup=False,
         )
         return False
 

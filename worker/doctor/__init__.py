@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from redis.exceptions import RedisError
+
 from worker.doctor.checked import Checked, Level
 from worker.doctor.fleet import (
     check_beat,
@@ -18,6 +20,7 @@ from worker.doctor.fleet import (
 )
 from worker.doctor.settings import check_settings, check_versions
 from worker.doctor.stores import check_database, check_keys, check_redis
+from worker.errors import RefreshdError
 from worker.io.traffic import Staff
 from worker.stores import Stores
 
@@ -41,11 +44,19 @@ def examine(here: Stores, staff: Callable[[], Staff | None]) -> Iterator[Checked
     reachable = all(one.check != "redis" or one.level is not Level.FAILED for one in redis)
     there = staff() if reachable else None
     if readable:
-        yield from check_keys(here)
-        yield from check_beat(here, there)
-        yield from check_webhooks(here)
-        yield from check_pauses(here)
-        yield from check_proofs(here)
+        yield from _told("keys", lambda: check_keys(here))
+        yield from _told("beat", lambda: check_beat(here, there))
+        yield from _told("webhooks", lambda: check_webhooks(here))
+        yield from _told("pauses", lambda: check_pauses(here))
+        yield from _told("proofs of possession", lambda: check_proofs(here))
     if readable and reachable:
-        yield from check_workers(here, there)
-        yield from check_callbacks(here)
+        yield from _told("workers", lambda: check_workers(here, there))
+        yield from _told("callbacks", lambda: check_callbacks(here))
+
+
+def _told(name: str, check: Callable[[], Iterator[Checked]]) -> Iterator[Checked]:
+    """Run a check; what keeps it from being made is its finding, and the others are made all the same."""
+    try:
+        yield from check()
+    except (RefreshdError, RedisError, OSError) as error:
+        yield Checked(name, Level.FAILED, f"can't be looked at: {error}", "mend that, and run doctor again")

@@ -212,7 +212,13 @@ def _parse(url: str) -> URL:
 def _sqlite_engine(url: URL) -> Engine:
     path = Path(str(url.database))
     if not path.parent.exists():
-        path.parent.mkdir(parents=True, mode=0o700)
+        try:
+            path.parent.mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(
+                f"the folder of the database {path} can't be made: {error.strerror}; REFRESHD_DATABASE_URL names it, or "
+                "REFRESHD_DATA_DIR"
+            ) from None
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")

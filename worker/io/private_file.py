@@ -9,6 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from worker.errors import SettingsError
+from worker.settings import Settings
+
 _FOLDER_MODE: Final = 0o700
 
 
@@ -16,6 +19,22 @@ def private_folder(path: Path) -> Path:
     """Make a folder that only its owner can enter. One that is there stays as it is."""
     path.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
     return path
+
+
+def data_folder(settings: Settings) -> Path:
+    """Give the data folder, made where it is not there.
+
+    Raises:
+        SettingsError: it can't be made, or used.
+    """
+    folder = settings.data_dir
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise SettingsError(f"REFRESHD_DATA_DIR: {folder} can't be used: {error.strerror}") from None
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise SettingsError(f"REFRESHD_DATA_DIR: {folder} can't be used: it is another user's, or read-only")
+    return folder
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,0 +1,118 @@
+"""What people get wrong, and stores that are not there: said in a line, with the right exit code, and no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.accounts.conftest import Refreshd, acme, file, refreshd, stores
+from worker.cli.demo import demo_settings
+from worker.doctor import examine
+from worker.errors import DatabaseUnreachable, SettingsError
+from worker.settings import load_settings
+from worker.stores import Stores
+
+__all__ = ["file", "refreshd", "stores"]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
+def account(refreshd: Refreshd, file: Callable[..., Path]) -> str:
+    row = acme(scope="read [/all] write")
+    assert refreshd("accounts", "import", str(file(row))).exit_code == 0
+    return "acme-1"
+
+
+@pytest.mark.parametrize("words", [["explain"], ["accounts", "show"]])
+def test_what_people_wrote_is_no_markup(words: list[str], account: str, refreshd: Refreshd) -> None:
+    ran = refreshd(*words, account)
+    assert "read [/all] write" in ran.stdout
+
+
+def test_explain_says_that_there_is_no_redis_and_all_the_rest(
+    account: str, refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `refreshd up` was stopped."""
+    monkeypatch.delenv("REFRESHD_REDIS_URL")
+    ran = refreshd("explain", account)
+    assert ran.exit_code == 1
+    assert "Good as far as anybody knows" in ran.stdout
+    assert "no Redis" in " ".join(ran.stdout.split())
+
+
+@pytest.mark.usefixtures("stores")
+def test_doctor_goes_on_where_keys_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFRESHD_KEYS", "k1:xx")
+    found = {one.check: one for one in examine(Stores(load_settings()), lambda: None)}
+    assert found["keys"].level == "failed"
+    assert "k1" in found["keys"].words
+    assert {"beat", "workers"} <= set(found)
+
+
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("path", ["/nope/x.jsonl", "/dev/null/x.jsonl"])
+def test_an_export_to_where_nothing_can_be_written(path: str, refreshd: Refreshd) -> None:
+    ran = refreshd("accounts", "export", path)
+    assert ran.exit_code == 2
+    assert ran.stderr.startswith(f"error: {path}: can't be written: ")
+
+
+@pytest.mark.parametrize("folder", ["a-file", "a-file/below"])
+@pytest.mark.parametrize("words", [["up", "--no-flower"], ["demo", "--no-flower"], ["keys", "list"]])
+def test_a_data_folder_that_is_none(
+    words: list[str],
+    folder: str,
+    refreshd: Refreshd,
+    stores: redis.Redis,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a-file").touch()
+    for name in ("REFRESHD_DATABASE_URL", "REFRESHD_KEYS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REFRESHD_DATA_DIR", str(tmp_path / folder))
+    ran = refreshd(*words)
+    assert ran.exit_code in {SettingsError.exit_code, DatabaseUnreachable.exit_code}
+    assert ran.stderr.startswith("error: ")
+    assert str(tmp_path / "a-file") in ran.stderr
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_worker_whose_data_folder_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a-file").touch()
+    monkeypatch.setenv("REFRESHD_DATA_DIR", str(tmp_path / "a-file"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import worker.app"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"refreshd: REFRESHD_DATA_DIR: {tmp_path}/a-file can't be used: File exists\n",
+    )
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_demo_has_no_business_with_what_is_set_for_a_real_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "WEBHOOK_URL": "https://real.example/hook",
+        "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "BLOCK_PRIVATE_NETWORKS": "true",
+        "METRICS_PORT": "9751",
+        "PUBLISH_KEYS": f"p1:{'A' * 43}=",
+    }.items():
+        monkeypatch.setenv(f"REFRESHD_{name}", value)
+    settings = demo_settings()
+    assert settings.webhook_urls == settings.webhook_secrets == ()
+    assert (settings.metrics_port, settings.token_seal, settings.block_private_networks) == (
+        None,
+        None,
+        False,
+    )
