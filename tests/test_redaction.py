@@ -60,7 +60,16 @@ def test_words_and_identifiers_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["access_token", "REFRESH_TOKEN", "client-secret", "authorization", "db_password", "private_key"]
+    "name",
+    [
+        "access_token",
+        "REFRESH_TOKEN",
+        "client-secret",
+        "authorization",
+        "db_password",
+        "private_key",
+        "dpop_key",
+    ],
 )
 def test_what_is_named_like_a_secret_is_masked(name: str) -> None:
     assert redacted(name, "opaque") == MASK

@@ -16,7 +16,7 @@ from models.token import Secret
 MASK: Final = "**********"
 
 _SECRET_NAMES: Final = ("token", "secret", "password", "passwd", "authorization", "cookie", "credential")
-_SECRET_ENDS: Final = ("assertion", "private_key", "api_key", "apikey")
+_SECRET_ENDS: Final = ("assertion", "private_key", "dpop_key", "client_key", "api_key", "apikey")
 #: Named alike, and no secret.
 _NOT_SECRET: Final = frozenset(
     {"token_url", "token_type", "tokens", "secret_fp", "refresh_fp", "received_fp", "token_endpoint"}
@@ -42,7 +42,9 @@ SHORTEST: Final = 12
 #: Deeper nesting is shown as its type.
 _DEEPEST: Final = 6
 
-_NAME: Final = r"[\w-]*(?:token|secret|password|passwd|assertion|private_key|api_?key|credentials?)"
+_NAME: Final = (
+    r"[\w-]*(?:token|secret|password|passwd|assertion|(?:private|dpop|client)_key|api_?key|credentials?)"
+)
 #: What names the secret beside it: the name stays, the value goes.
 _NAMED: Final = re.compile(
     "|".join(
