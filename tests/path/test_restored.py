@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tests.path.conftest import Bench
+from tests.path.test_late_answers import refused, sealed_answer
 from tests.path.test_refresh import granted
+from worker.closing import STASH_ADOPTED
 from worker.io.restored import believe_filled, raise_generations
 
 
@@ -29,3 +31,23 @@ def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published
     assert (before.access_token, before.generation) == ("newer", 9)
     assert after is not None
     assert (after.access_token, after.generation) == ("new-access", 11)
+
+
+def test_an_answer_that_waits_in_redis_is_adopted_and_no_spent_token_is_sent(bench: Bench) -> None:
+    """The database died with answers stashed; its backup's refresh tokens were spent long ago."""
+    bench.add(generation=3, published_generation=3)
+    redis, keys = bench.runtime.redis, bench.runtime.keys
+    redis.hset(keys.account("acct"), mapping={"status": "active", "generation": 9})
+    redis.set(keys.stash("acct"), sealed_answer(bench, "live", follows=9))
+    bench.answer = refused
+
+    assert raise_generations(bench.runtime.engine, redis, keys) == 1
+    row = bench.account()
+    result = bench.refresh(seen=row.generation)["acct"]
+
+    assert (row.generation, row.published_generation) == (9, 9)
+    assert (result.reason, result.generation, bench.requests) == (STASH_ADOPTED, 10, [])
+    assert bench.refresh_token() == "live"
+    token = bench.token()
+    assert token is not None
+    assert (token.access_token, token.generation) == ("late-access", 10)

@@ -1,7 +1,8 @@
 """After a database was restored from a backup: raise each generation above what Redis has seen.
 
 The backup's rows are older than what lies in Redis, and some of its refresh tokens are spent. Raised, the next
-refresh can publish again; what Redis holds meanwhile is newer and stays.
+refresh can publish again; what Redis holds meanwhile is newer and stays. Where an answer waits in the stash, the row
+is raised to the generation that it follows and no further: the answer is adopted then, and no spent token is sent.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
         with writing(engine) as connection:
             rows = execute(
                 connection,
-                {"id": "text", "seen": "bigint"},
+                {"id": "text", "seen": "bigint", "raised": "bigint"},
                 """
-                UPDATE account SET generation = r.seen + 1, published_generation = r.seen + 1
+                UPDATE account SET generation = r.raised, published_generation = r.raised
                 FROM r WHERE account.id = r.id AND account.generation < r.seen RETURNING account.id
                 """,
-                [{"id": account, "seen": generation} for account, generation in sorted(batch)],
+                [
+                    {"id": account, "seen": generation, "raised": generation if waits else generation + 1}
+                    for account, generation, waits in sorted(batch)
+                ],
             )
         raised += len(rows)
     return raised
@@ -66,15 +70,18 @@ def filled_mark(keys: Keys) -> str:
     return f"{keys.prefix}filled"
 
 
-def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int]]:
-    """Give each account that Redis knows, with its generation there."""
+def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int, bool]]:
+    """Give each account that Redis knows, its generation there, and whether an answer waits in its stash."""
     start = keys.account("").removesuffix("{}")
     names: Iterator[str] = redis.scan_iter(match=f"{start}*", count=BATCH)
     while batch := list(islice(names, BATCH)):
         client: Any = redis
         pipeline = client.pipeline(transaction=False)
-        for name in batch:
+        ids = [name.removeprefix(start).strip("{}") for name in batch]
+        for name, account in zip(batch, ids, strict=True):
             pipeline.hget(name, "generation")
-        for name, generation in zip(batch, pipeline.execute(), strict=True):
+            pipeline.exists(keys.stash(account))
+        replies = iter(pipeline.execute())
+        for account, generation, waits in zip(ids, replies, replies, strict=True):
             if generation is not None and str(generation).isdigit():
-                yield name.removeprefix(start).strip("{}"), int(generation)
+                yield account, int(generation), bool(waits)
