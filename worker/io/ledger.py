@@ -36,6 +36,17 @@ _LOST: Final = {
     "received_fp": "text",
     "kept": "text",
 }
+_IS_EDITED: Final = "account.config_version <> r.config_version"
+#: What a success writes that an edit during its call may have decided otherwise: whether the account is refreshed at all
+#: is the row's to say, and one that was switched on meanwhile stays in the plan. Its due time is computed anew then.
+_EDITED_MEANWHILE: Final = {
+    "status": f"CASE WHEN account.refresh_enabled THEN '{Status.ACTIVE}' ELSE '{Status.DISABLED}' END",
+    "status_at": f"CASE WHEN {_IS_EDITED} THEN account.status_at ELSE r.status_at END",
+} | {
+    name: f"CASE WHEN account.refresh_enabled THEN "
+    f"coalesce(r.{name}, CASE WHEN {_IS_EDITED} THEN account.{name} END) END"
+    for name in ("next_refresh_at", "plan_at")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +231,7 @@ class Ledger:
 
     def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
         columns = TOKEN | STATE
-        sets = ", ".join(f"{name} = r.{name}" for name in columns)
+        sets = ", ".join(f"{name} = {_EDITED_MEANWHILE.get(name, f'r.{name}')}" for name in columns)
         rows = execute(
             connection,
             KEY | columns,
