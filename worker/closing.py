@@ -186,7 +186,7 @@ class Closer:
         status, reason = after.status, judgement.reason
         if not account.refresh_enabled:
             status = Status.DISABLED
-        elif status is Status.ACTIVE and account.is_troubled:
+        elif account.is_troubled and (status is Status.ACTIVE or _needs_a_person_still(account, judgement)):
             # A failure of another kind ends nothing: what was told of the account holds until a token comes.
             status, reason = Status(account.status), account.reason or reason
         account.failed(
@@ -217,6 +217,12 @@ class Closer:
         return Settling(
             Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
+
+
+def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:
+    """Tell whether the grant is gone, and the provider was only busy or away when it was tried again."""
+    passing = judgement.verdict in {Verdict.RETRY, Verdict.RATE_LIMITED}
+    return passing and account.status == Status.REAUTHORIZE
 
 
 def _compare(one: Opened) -> None:

@@ -115,6 +115,20 @@ def test_an_account_whose_token_ended_meanwhile_is_degraded(bench: Bench) -> Non
     assert bench.account("ended").status == Status.DEGRADED
 
 
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_grant_that_is_gone_stays_gone_while_the_provider_is_down(bench: Bench, status: int) -> None:
+    """Its token has ended, a person tries: nothing but a new login helps, and nobody shall wait for a retry."""
+    gone = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None, "plan_at": None}
+    bench.add("ended", expires_at=1.0, **gone)
+    bench.answer = lambda _: httpx.Response(status)
+
+    bench.refresh("ended", trigger=Trigger.FORCED)
+
+    row = bench.account("ended")
+    assert (row.status, row.reason, row.plan_at) == (Status.REAUTHORIZE, "invalid_grant", None)
+    assert [kind for kind, _ in bench.events()] == ["failed"]
+
+
 def test_a_held_lease_is_busy_and_a_person_finds_it_in_the_history(bench: Bench) -> None:
     bench.add()
     bench.runtime.redis.set(bench.runtime.keys.lock("acct"), "somebody else", px=60_000)
