@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.accounts.conftest import Refreshd, acme
+from tests.leaks.commands import run
+from worker.io.callback_offer import Offer
+from worker.io.callback_presence import Presence
 
 pytestmark = pytest.mark.usefixtures("three")
 Write = Callable[..., Path]
@@ -30,7 +36,19 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
 ) -> None:
     monkeypatch.setenv("REFRESHD_ACTOR", "deploy-bot")
     monkeypatch.setenv("REFRESHD_ACCOUNT_CLIENT_SECRET", "hush-hush")
+    monkeypatch.setenv("REFRESHD_ACCOUNT_REFRESH_TOKEN", "hush-hush too")
     for words in (
+        (
+            "accounts",
+            "add",
+            "d",
+            "--provider",
+            "acme",
+            "--client-id",
+            "c",
+            "--token-url",
+            "https://acme.example/t",
+        ),
         ("accounts", "edit", "a", "client_secret", "session_timeout_s=60"),
         ("accounts", "edit", "a", "session_timeout_s=60"),  # changes nothing
         ("accounts", "disable", "a"),
@@ -38,6 +56,8 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
         ("token", "a"),
         ("token", "a", "--reveal"),
         ("accounts", "export", str(tmp_path / "all.jsonl"), "--with-secrets"),
+        ("pause", "a", "--for", "1h"),
+        ("pause", "--all"),
         ("pause", "--provider", "other", "--reason", "why"),
         ("resume", "--provider", "other"),
         ("keys", "rotate"),
@@ -50,11 +70,14 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
 
     assert imported == ("import", None, {"added": 3, "file": imported[2]["file"], "replace_tokens": False})
     assert entries == [
+        ("add", "d", {}),
         ("edit", "a", {"fields": ["session_timeout_s", "client_secret"]}),
         ("disable", "a", {"fields": ["refresh_enabled"]}),
         ("enable", "a", {"fields": ["refresh_enabled"]}),
         ("reveal", "a", {"generation": 1}),
         ("export", None, {"file": str(tmp_path / "all.jsonl"), "with_secrets": True}),
+        ("pause", "a", {"for_s": 3600.0, "scope": "account"}),
+        ("pause", None, {"scope": "all"}),
         ("pause", None, {"reason": "why", "scope": "provider"}),
         ("resume", None, {"scope": "provider"}),
         ("keys_rotate", None, {"key": "k1"}),
@@ -63,6 +86,32 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
     ]
     assert "hush-hush" not in refreshd("audit", "--json").stdout
     assert {one["actor"] for one in refreshd("audit", "--json").lines[1:]} == {"deploy-bot"}
+
+
+def test_what_is_asked_of_workers_is_written_down_whether_or_not_one_takes_it(
+    refreshd: Refreshd, stores: redis.Redis
+) -> None:
+    offer = Offer.from_json({"callbacks": {"mine": {"kind": "python", "where": "here.py:1"}}, "problems": {}})
+    Presence(stores, "refreshd:").announce("callback@one", offer)
+    said = run(
+        {**os.environ, "REFRESHD_ACTOR": "mia"},
+        [
+            ("refresh", "a"),  # is not due, and nothing is asked
+            ("refresh", "a", "b", "--force"),
+            ("callbacks", "test", "mine", "--account", "c", "--apply", "--timeout", "1"),
+        ],
+    )
+    assert [answer.splitlines()[0] for answer in said.values() if answer] == [
+        *("exit code 0", "exit code 0", "exit code 5"),
+    ], said
+
+    assert trail(refreshd)[1:] == [
+        ("refresh", "a", {"generation": 1}),
+        ("refresh", "b", {"generation": 1}),
+        ("callback_test", "c", {"callback": "mine"}),
+    ]
+    assert {one["actor"] for one in refreshd("audit", "--json").lines[1:]} == {"mia"}
+    assert {one["host"] for one in refreshd("audit", "--json").lines} == {socket.gethostname()}
 
 
 def test_an_import_is_one_entry_that_says_what_it_stored_and_what_not(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import IO
 
@@ -13,6 +14,9 @@ from tests.oidc.browser import Browser
 from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.server import AuthorizationServer
+from worker.io.actor import current_actor
+from worker.io.audit import AuditTrail
+from worker.io.database import make_engine
 from worker.io.vault import Vault
 from worker.runtime import Runtime
 from worker.stores import load_cipher
@@ -90,6 +94,13 @@ def test_an_account_that_is_there_keeps_its_settings_and_counts_on(
     assert stored is not None
     assert stored.session_timeout_s == 1234
     assert refreshed(deployment, "acct") == "refreshed"
+    engine = make_engine(deployment.environment["REFRESHD_DATABASE_URL"])
+    trail = AuditTrail(engine).own("acct", limit=9)
+    engine.dispose()
+    assert [(one.action, one.actor, json.loads(one.detail)) for one in trail] == [
+        ("authorize", current_actor().name, {"fields": ["access_token", "refresh_token"]}),
+        ("authorize", current_actor().name, {}),
+    ]
 
 
 def test_a_client_with_a_secret_proves_itself(server: AuthorizationServer, deployment: Deployment) -> None:
