@@ -98,14 +98,15 @@ class Admission:
         """
         account, budget, client = one.account, one.budget, one.client
         heard = answer.status is not None or answer.fault is None
+        shown = {"provider": account.provider, "client": account.client_id or ""}
         if client is not None and judgement.reason in CLIENT_REASONS:
-            if (await self._clients.down(client)).opened:
+            if (await self._clients.down(client, shown)).opened:
                 breaker, client_id = self._clients.breaker_key(client), account.client_id or ""
                 await self._outage(
                     breaker, EventType.MISCONFIGURED, account.provider, judgement.reason, client_id
                 )
         elif client is not None and heard and not is_down(answer):
-            await self._clients.up(client)
+            await self._clients.up(client, shown)
         if pauses_provider(answer, judgement):
             asked_s = judgement.retry_after_s or RATE_LIMITED_DEFAULT_S
             await self._budgets.pause(budget, min(asked_s, RETRY_AFTER_MAX_S))

@@ -27,6 +27,7 @@ IDENTIFIERS: Final = frozenset(
         "account",
         "attempt",
         "breaker",
+        "client",
         "endpoint",
         "level",
         "plan_id",

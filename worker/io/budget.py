@@ -7,7 +7,7 @@ cluster too. Times are Redis' own clock: what is shared there is measured there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import Context
 from typing import Final
 
@@ -191,8 +191,13 @@ class Budgets:
         waits = await run(pipeline) if names else []
         return {name: None if ms < 0 else ms / 1000 for name, ms in zip(names, waits, strict=True)}
 
-    async def down(self, provider: str) -> Outage:
-        """Note a call that found the provider down; enough in a row open its breaker."""
+    async def down(self, provider: str, shown: Mapping[str, str] | None = None) -> Outage:
+        """Note a call that found the provider down; enough in a row open its breaker.
+
+        Args:
+            provider: whose breaker.
+            shown: whose it is in the log's words, where the name is none for people (a client's fingerprint).
+        """
         self._failing.add(provider)
         try:
             failures, opened = await answered(
@@ -210,10 +215,11 @@ class Budgets:
             log.warning("breaker_not_told", provider=provider, error=str(error))
             return Outage(is_open=False, opened=0)
         if opened:
-            log.error("breaker_open", provider=provider, failures=int(failures), times=int(opened))
+            named = shown or {"provider": provider}
+            log.error("breaker_open", **named, failures=int(failures), times=int(opened))
         return Outage(is_open=int(failures) >= self._breaker.threshold, opened=int(opened))
 
-    async def up(self, provider: str) -> None:
+    async def up(self, provider: str, shown: Mapping[str, str] | None = None) -> None:
         """Note a call that found the provider up: its breaker closes. Redis is told once a second at most."""
         now = asyncio.get_running_loop().time()
         if now - self._up_at.get(provider, -_UP_EVERY_S) < _UP_EVERY_S and provider not in self._failing:
@@ -222,7 +228,7 @@ class Budgets:
         self._failing.discard(provider)
         try:
             if await answered(self._redis.delete(self._key(provider, "breaker"))):
-                log.info("breaker_closed", provider=provider)
+                log.info("breaker_closed", **(shown or {"provider": provider}))
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))
 
