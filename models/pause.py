@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 from sqlalchemy import Float
 from sqlmodel import Field, SQLModel
 
-#: The reason of every refresh that a pause kept from being begun.
-PAUSED: Final = "paused"
+from refreshd_reader.contract import PAUSED  # the reason of every refresh that a pause kept from being begun
+
+__all__ = ["PAUSED", "Pause", "Scope"]
 
 
 class Scope(StrEnum):

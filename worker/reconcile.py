@@ -17,6 +17,8 @@ from worker.errors import CipherError, RedisUnreachable
 from worker.events import log
 from worker.io.clock import Clock
 from worker.io.offload import Offload
+from worker.io.paused_accounts import PausedAccounts
+from worker.io.pauses import Pauses
 from worker.io.redis import answered
 from worker.io.restored import RECONCILE, filled_mark
 from worker.io.schedule import NO_END, Schedule
@@ -41,6 +43,8 @@ class Reconciled:
     published: int = 0
     unreadable: int = 0
     abandoned: int = 0
+    #: Paused accounts whose token has ended.
+    paused: int = 0
     #: Redis had been emptied, or is another one than before.
     refilled: bool = False
 
@@ -58,6 +62,8 @@ class Reconciler:
         redis: Redis,
         keys: Keys,
         schedule: Schedule,
+        pauses: Pauses,
+        paused: PausedAccounts,
         shelf: Shelf,
         vault: Vault,
         clock: Clock,
@@ -67,6 +73,8 @@ class Reconciler:
         self._redis = redis
         self._mark_key = filled_mark(keys)
         self._schedule = schedule
+        self._pauses = pauses
+        self._paused = paused
         self._shelf = shelf
         self._vault = vault
         self._clock = clock
@@ -103,11 +111,12 @@ class Reconciler:
                 await self._redis.set(self._mark_key, _FILLING)
             published, unreadable = await (self._refill() if refill else self._catch_up())
             abandoned = await self._sql(self._schedule.close_abandoned)
+            paused = await self._say_who_is_paused()
             if refill:
                 fresh = secrets.token_hex(8)
                 # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
                 note = fresh if await answered(self._redis.set(self._mark_key, fresh, xx=True)) else None
-            return Reconciled(published, unreadable, abandoned, refill)
+            return Reconciled(published, unreadable, abandoned, paused, refill)
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
         finally:
@@ -141,6 +150,20 @@ class Reconciler:
                 return total, len(accounts) - good
         return total, 0
 
+    async def _say_who_is_paused(self) -> int:
+        """Say of paused accounts whose token has ended that it has: no plan looks at them."""
+        total = 0
+        if not (await self._sql(self._pauses.standing)).anything:
+            return total
+        while True:
+            accounts, events = await self._sql(self._paused.mark, BATCH)
+            if not accounts:
+                return total
+            now = self._clock.now()
+            await self._shelf.put([publication(account, None, now=now) for account in accounts], events)
+            total += len(accounts)
+            await self._keep()
+
     async def _publish(self, accounts: Sequence[Account]) -> int:
         publications = [found for account in accounts if (found := self._publication(account))]
         await self._shelf.put(publications)
@@ -149,10 +172,13 @@ class Reconciler:
         marks = [(one.account, one.state.generation) for one in publications if one.account in behind]
         if marks:
             await self._sql(self._schedule.mark_published, marks)
+        await self._keep()
+        return len(publications)
+
+    async def _keep(self) -> None:
         if self._clock.now() - self._kept_at >= DUTY_S * KEEP_SHARE:
             await self._sql(self._schedule.keep_duty, DUTY, holder=self._holder, for_s=DUTY_S)
             self._kept_at = self._clock.now()
-        return len(publications)
 
     def _publication(self, account: Account) -> Publication | None:
         try:

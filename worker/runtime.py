@@ -28,6 +28,7 @@ from worker.io.lease import Leases
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
 from worker.io.outages import Outages
+from worker.io.paused_accounts import PausedAccounts
 from worker.io.provider import ProviderClient
 from worker.io.redis import connect_async
 from worker.io.shelf import Shelf
@@ -200,6 +201,8 @@ class Runtime(Stores):
             redis=self.async_redis,
             keys=self.keys,
             schedule=self.schedule,
+            pauses=self.pauses,
+            paused=PausedAccounts(self.engine, told=settings.told),
             shelf=self.shelf,
             vault=self.vault,
             clock=self.clock,

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from models.attempt import Outcome, Trigger
 from models.audit import Action, Actor
 from models.pause import PAUSED, Scope
+from refreshd_reader import Paused, Reader
 from tests.path.conftest import Bench
 from tests.path.test_plan import Planning
 from worker.doctor import examine
@@ -224,6 +225,55 @@ def test_a_paused_provider_is_not_looked_through_by_each_plan(bench: Bench) -> N
         assert "ix_account_plan_at" in plans[0]
         assert "ix_account_aside" in plans[1]
         assert "SCAN pause" not in plans[1]
+
+
+def test_a_paused_account_whose_token_ends_is_told_as_what_it_is(bench: Bench, settings: Settings) -> None:
+    now = bench.runtime.clock.now()
+    bench.add("alive", provider="acme")
+    bench.add("elsewhere", provider="other", expires_at=now - 5)
+    bench.add(expires_at=now - 5)
+    pause(bench, Scope.PROVIDER, "acme")
+    Planning(bench).planner.plan()
+
+    done = bench.runtime.run(bench.runtime.reconciler.reconcile())
+    again = bench.runtime.run(bench.runtime.reconciler.reconcile())
+
+    assert done is not None
+    assert again is not None
+    assert (done.paused, again.paused) == (1, 0)
+    assert [bench.account(name).status for name in ("alive", "elsewhere")] == ["active", "active"]
+    account, state = bench.account(), bench.state()
+    assert (account.status, account.reason) == ("degraded", PAUSED)
+    assert state is not None
+    assert (state.status, state.reason, state.since) == (
+        "degraded",
+        PAUSED,
+        pytest.approx(account.status_at, abs=1),
+    )
+    assert ("degraded", PAUSED) in bench.events()
+    with Reader.from_url(settings.redis) as reader:
+        with pytest.raises(Paused, match=r"^acct: paused by an operator, and without a token since 20"):
+            reader.get("acct")
+        with pytest.raises(Paused):
+            reader.wait_for("acct", newer_than=1, timeout_s=60)
+
+    resume(bench, Scope.PROVIDER, "acme")
+    bench.answer = lambda _: FRESH
+    bench.refresh()
+    state = bench.state()
+    assert state is not None
+    assert (state.status, state.reason) == ("active", None)
+
+
+@pytest.mark.parametrize(("scope", "name"), SCOPES)
+def test_each_kind_of_pause_is_told_once_the_token_has_ended(bench: Bench, scope: Scope, name: str) -> None:
+    bench.add(expires_at=bench.runtime.clock.now() - 5)
+    bench.add("never-planned", expires_at=bench.runtime.clock.now() - 5, next_refresh_at=None, plan_at=None)
+    pause(bench, scope, name)
+    done = bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert done is not None
+    assert done.paused == 1
+    assert bench.account().status == "degraded"
 
 
 def test_explain_and_doctor_name_a_pause(bench: Bench, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from refreshd_reader import (
     Disabled,
     Misconfigured,
     NoUsableToken,
+    Paused,
     PayloadUnreadable,
     Reader,
     Reauthorize,
@@ -54,6 +55,12 @@ async def test_a_token_that_is_there_is_one_to_use_whatever_the_status(
         (SINCE, Reauthorize, "acct-1: reauthorize: invalid_grant since 2026-11-24T01:55:00Z"),
         (AccountState("misconfigured", 7, "invalid_client"), Misconfigured, "misconfigured: invalid_client"),
         (AccountState("disabled", 7), Disabled, "acct-1: disabled"),
+        (
+            AccountState("degraded", 7, "paused", 1795485300, 1795485300),
+            Paused,
+            "acct-1: paused by an operator, and without a token since 2026-11-24T01:55:00Z: the next one comes when the "
+            "pause is over",
+        ),
         (
             AccountState("active", 0, next_refresh_at=1795485300),
             RefreshUnderWay,

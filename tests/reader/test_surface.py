@@ -22,7 +22,7 @@ from refreshd_reader.httpx import AsyncTokenAuth, TokenAuth
 
 NAMES = """
 AccessToken AccountState Announcement AsyncReader AsyncTokenSource Disabled KeyMissing Keys Misconfigured NoUsableToken
-PayloadUnreadable Reader ReaderError Reauthorize RedisRefused RedisUnreachable RefreshUnderWay Rejection Token
+Paused PayloadUnreadable Reader ReaderError Reauthorize RedisRefused RedisUnreachable RefreshUnderWay Rejection Token
 TokenSource TokenTooShort UnknownAccount WaitTimedOut
 """
 

@@ -20,6 +20,9 @@ DEFAULT_PREFIX: Final = "refreshd:"
 #: Holds the access token where workers and readers share a key (`sealing.py`); there is no `access_token` then.
 SEALED_FIELD: Final = "sealed_access_token"
 
+#: The reason of an account that a person paused: nothing refreshes it until the pause is over.
+PAUSED: Final = "paused"
+
 #: The payload's own fields; every other field of the hash is an extra that the provider returned for use.
 TOKEN_FIELDS: Final = frozenset(
     {"access_token", "token_type", "scope", "issued_at", "expires_at", "generation", SEALED_FIELD}

@@ -12,6 +12,7 @@
         ├── Reauthorize          the grant is gone: a person has to authorize again
         ├── Misconfigured        the client or the provider's configuration is wrong
         ├── Disabled             an operator switched refreshing off
+        ├── Paused               an operator paused refreshing, and the token has ended meanwhile
         └── WaitTimedOut         `wait_for` ended before a newer token came
 
 A message says which account, in the system's own reason, and never holds a token.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from refreshd_reader.contract import AccountState
+from refreshd_reader.contract import PAUSED, AccountState
 
 
 class ReaderError(Exception):
@@ -106,6 +107,10 @@ class Disabled(NoUsableToken):
     """An operator switched this account's refreshing off."""
 
 
+class Paused(NoUsableToken):
+    """An operator paused refreshing, and the token has ended: the next one comes when the pause is over."""
+
+
 class WaitTimedOut(NoUsableToken):
     """`wait_for` ended before a newer token came."""
 
@@ -118,12 +123,20 @@ SETTLED: dict[str, type[NoUsableToken]] = {
 }
 
 
+def settled(state: AccountState | None) -> type[NoUsableToken] | None:
+    """Give what a missing token means where waiting a few seconds does not end it, None where it may."""
+    if state is None:
+        return None
+    return Paused if state.reason == PAUSED else SETTLED.get(state.status)
+
+
 def no_token(account: str, state: AccountState | None) -> NoUsableToken:
     """Say why there is no token, in the type and the words of the account's status."""
     if state is None:
         return UnknownAccount(account, None, "unknown account: ids are case-sensitive")
-    if state.status in SETTLED:
-        return SETTLED[state.status](account, state, in_words(state))
+    meaning = settled(state)
+    if meaning is not None:
+        return meaning(account, state, in_words(state))
     if state.status in {"active", "degraded"}:
         return RefreshUnderWay(account, state, f"no token now, refresh under way ({in_words(state)})")
     return NoUsableToken(account, state, in_words(state))
@@ -133,6 +146,9 @@ def in_words(state: AccountState | None) -> str:
     """Give an account's state as a person reads it: `reauthorize: invalid_grant since 2026-11-24T01:55:00Z`."""
     if state is None:
         return "unknown account"
+    if state.reason == PAUSED:
+        since = "" if state.since is None else f" since {_utc(state.since)}"
+        return f"paused by an operator, and without a token{since}: the next one comes when the pause is over"
     words = state.status
     if state.reason:
         words += f": {state.reason}"

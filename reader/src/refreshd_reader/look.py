@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 from refreshd_reader.contract import SEALED_FIELD, AccountState, Token
 from refreshd_reader.errors import (
-    SETTLED,
     KeyMissing,
     NoUsableToken,
     PayloadUnreadable,
@@ -17,6 +16,7 @@ from refreshd_reader.errors import (
     TokenTooShort,
     in_words,
     no_token,
+    settled,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Look:
         """Give a token newer than that generation, why none will come soon, or None: worth waiting for."""
         if self.token is not None and self.token.generation > than and self.lifetime_s > 0:
             return self.token
-        if self.state is not None and self.state.status in SETTLED:
+        if settled(self.state) is not None:
             return no_token(self.account, self.state)
         return None
 

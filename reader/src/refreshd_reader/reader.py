@@ -149,7 +149,7 @@ class Reader:
 
         Raises:
             WaitTimedOut: none came within `timeout_s`.
-            Reauthorize, Misconfigured, Disabled: none will come soon; raised at once.
+            Reauthorize, Misconfigured, Disabled, Paused: none will come soon; raised at once.
             RedisUnreachable: Redis did not answer at the end of the wait.
         """
         ends_at = monotonic() + timeout_s
