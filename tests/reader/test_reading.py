@@ -58,8 +58,7 @@ async def test_a_token_that_is_there_is_one_to_use_whatever_the_status(
         (
             AccountState("degraded", 7, "paused", 1795485300, 1795485300),
             Paused,
-            "acct-1: paused by an operator, and without a token since 2026-11-24T01:55:00Z: the next one comes when the "
-            "pause is over",
+            "acct-1: paused by an operator, and without a token since 2026-11-24T01:55:00Z: the next one comes",
         ),
         (
             AccountState("active", 0, next_refresh_at=1795485300),
