@@ -173,6 +173,14 @@ CASES: dict[str, Facts] = {
     "redis_clock_skew": facts(redis=replace(REDIS, ahead_s=60.0)),
     "scopes_lost": facts(attempts=[attempt(Outcome.REFRESHED, scope_lost="write")]),
     "token_ends_before_it_is_due": facts(attempts=replaced(ages_s=[900, 900])),
+    "answer_of_a_test_waits": facts(
+        redis=replace(REDIS, stashed=True),
+        attempts=[
+            attempt(Outcome.REFRESHED, "tested_not_stored", Trigger.TEST),
+            attempt(Outcome.REFRESHED, generation_after=7),
+        ],
+    ),
+    "lifetime_unknown": facts(CALLBACK | {"expires_at": None}, callbacks={"callback@one": ["acme"]}),
     "callback_not_used": facts({"callback": "acme", "expires_at": NOW - 60}),
     "callback_was_unknown": facts(
         CALLBACK | {"status": Status.MISCONFIGURED, "reason": "callback_unknown"},
@@ -253,6 +261,38 @@ def test_an_interruption_that_was_refreshed_since_is_not_blamed() -> None:
     refused, interrupted = attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)
     found = diagnose(facts(REVOKED, attempts=[refused, attempt(Outcome.REFRESHED), interrupted]))
     assert found[0].cause == "grant_revoked"
+
+
+def test_a_test_says_nothing_of_why_the_account_is_misconfigured() -> None:
+    refused = {"callback": "acme", "status": Status.MISCONFIGURED, "reason": "invalid_request"}
+    tested = attempt(Outcome.RETRY, "unknown_error", Trigger.TEST, error_description="no tenant")
+    planned = attempt(Outcome.MISCONFIGURED, "invalid_request", error_description="JSON please")
+    found = {one.cause: one.words for one in diagnose(facts(refused, attempts=[tested, planned]))}
+    assert found["misconfigured"].endswith('It said: "JSON please".')
+
+
+def test_of_many_that_could_not_be_used_those_named_alike_are_told() -> None:
+    problems = {f"m{n}": "ImportError" for n in range(9)} | {"acme_callback": "SyntaxError"}
+    (found,) = diagnose(facts(CALLBACK, callbacks={"callback@one": ["other"]}, callback_problems=problems))
+    assert "it never runs. acme_callback could not be used: SyntaxError." in found.words
+    assert "Nor could 8 more (`refreshd callbacks list`). They know: other." in found.words
+
+
+def test_a_callback_worker_that_has_said_nothing_yet_may_still_import() -> None:
+    (found,) = diagnose(facts(CALLBACK))
+    assert found.words.endswith(
+        "callback@one said nothing yet: a worker that has just started imports its modules."
+    )
+
+
+def test_an_account_that_waits_for_slow_callbacks_is_told_so() -> None:
+    slow = facts(
+        CALLBACK | {"next_refresh_at": NOW - 120},
+        callbacks={"callback@one": ["acme"]},
+        redis=replace(REDIS, queues={"callback": 12}),
+    )
+    (found,) = diagnose(slow)
+    assert "12 messages wait in `callback`" in found.words
 
 
 def test_a_callback_whose_module_is_broken_is_told_why() -> None:

@@ -193,8 +193,9 @@ def _stored(row: Account, attempt: Attempt, *, applied: bool) -> str:
         lines.append("Nothing of this is stored; --apply stores it.")
         if rotated:
             lines.append(
-                "The provider may have ended the old refresh token with this run: the new one is put aside, sealed, and "
-                "the next refresh stores it. Nothing is lost."
+                "The provider may have ended the old tokens with this run: the new ones are put aside, sealed, and the "
+                "next refresh stores them. Nothing is lost, but where it ended the old access token connectors are "
+                f"refused until then: `refreshd refresh {row.id} --force --wait` stores them now."
             )
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
+from models.attempt import Outcome, Trigger
 from models.provider import Grant
 from worker.policy.diagnosis_callback import CALLBACK_QUEUE, callback_says
 from worker.policy.diagnosis_dpop import key_error, possession
@@ -139,6 +140,20 @@ def _policy(facts: Facts) -> Iterator[Finding]:
                 f"`refreshd accounts edit {account.id} session_management=auto`, or session_timeout_s="
                 f"{max(int(life_s * 0.9), 1)}.",
             )
+    if (
+        account.session_management == SessionManagement.AUTO
+        and account.refresh_method == RefreshMethod.CALLBACK
+        and account.access_token_sealed is not None
+        and account.expires_at is None
+    ):
+        yield Finding(
+            "lifetime_unknown",
+            f"Nobody knows when its tokens end: the callback returned no `expires_in`, so that each is kept for "
+            f"{account.session_timeout_s:.0f} s (`session_timeout_s`). Readers see 401 or 403 where one ends earlier.",
+            "Return `expires_in` from the callback, or "
+            f"`refreshd accounts edit {account.id} session_timeout_s=SECONDS`, shorter than the tokens live.",
+            wrong=False,
+        )
 
 
 def _credentials(facts: Facts) -> Iterator[Finding]:
@@ -235,7 +250,15 @@ def _claims(facts: Facts) -> Iterator[Finding]:
             f"{redis.lease_s or 0:.0f} s.",
             "Wait for its end.",
         )
-    if redis and redis.stashed:
+    if redis and redis.stashed and not redis.stash_error and _was_tested(facts):
+        yield Finding(
+            "answer_of_a_test_waits",
+            f"`refreshd callbacks test` got new tokens, which wait, sealed, for the next refresh: readers still have the "
+            f"token before (generation {account.generation}). If the provider ended that one when it gave the new one, "
+            "they get 401 or 403 until then.",
+            f"`refreshd refresh {account.id} --force --wait` stores and publishes the new one now.",
+        )
+    elif redis and redis.stashed:
         words = redis.stash_error or "it is stored as soon as the database takes it"
         yield Finding(
             "answer_in_stash",
@@ -250,17 +273,27 @@ def _claims(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _was_tested(facts: Facts) -> bool:
+    """Tell whether the latest token came of a test, which stores nothing."""
+    latest = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)
+    return latest is not None and latest.trigger == Trigger.TEST
+
+
 def _waiting(facts: Facts) -> Iterator[Finding]:
     if (
         _overdue_s(facts) > OVERDUE_S
         and not facts.pauses
         and facts.account.status in {Status.ACTIVE, Status.DEGRADED}
     ):
-        yield Finding(
-            "overdue",
-            f"It has been due for {_overdue_s(facts):.0f} s.",
-            "`refreshd status` shows whether the whole fleet is behind, and the queues.",
-        )
+        waiting, remedy = "", "`refreshd status` shows whether the whole fleet is behind, and the queues."
+        if facts.account.refresh_method == RefreshMethod.CALLBACK and facts.redis:
+            count = facts.redis.queues.get(CALLBACK_QUEUE, 0)
+            waiting = f" {count} messages wait in `{CALLBACK_QUEUE}`: all its processes may be busy with slow callbacks."
+            remedy += (
+                " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "
+                "the callback worker a larger `--concurrency`."
+            )
+        yield Finding("overdue", f"It has been due for {_overdue_s(facts):.0f} s.{waiting}", remedy)
 
 
 def _was_impossible(facts: Facts) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Final
 
 from models.account import RefreshMethod, Status
@@ -13,6 +13,9 @@ from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
 CALLBACK_QUEUE: Final = "callback"
+#: Of what the workers know, and of what they could not use, so much is named.
+_LISTED_MAX: Final = 20
+_BROKEN_MAX: Final = 2
 _FAILED: Final = {"callback_failed": "callback_failing", "timed_out": "callback_hanging"}
 
 
@@ -57,16 +60,42 @@ def _not_registered(facts: Facts, name: str) -> Finding:
     known = sorted({one for names in facts.callbacks.values() for one in names})
     near = get_close_matches(name, known, 1)
     hint = f" The nearest is {near[0]!r}." if near else ""
-    broken = "".join(f" {where} could not be used: {why}." for where, why in facts.callback_problems.items())
-    return Finding(
-        "callback_not_registered",
-        f"No running worker knows a callback {name!r}, so it never runs. They know: {', '.join(known) or 'none'}."
-        f"{hint}{broken}",
-        "Mend that module; it is read again by itself."
+    broken = _broken(facts, name)
+    if not facts.callbacks:
+        takers = ", ".join(
+            worker for worker, queues in (facts.workers or {}).items() if CALLBACK_QUEUE in queues
+        )
+        they = f" {takers or 'The callback workers'} said nothing yet: a worker that has just started imports its modules."
+    else:
+        more = ", ..." if len(known) > _LISTED_MAX else ""
+        they = f" They know: {', '.join(known[:_LISTED_MAX]) or 'none'}{more}."
+    elsewhere = (
+        "Mend that module: a file that changes is read again by itself, after anything else restart the callback worker."
         if broken
         else "List its module in REFRESHD_CALLBACK_MODULES of the callback worker and restart that; "
-        "`refreshd callbacks list` shows who knows what.",
+        "`refreshd callbacks list` shows who knows what."
     )
+    spelling = (
+        f"If {near[0]!r} is meant: `refreshd accounts edit {facts.account.id} callback={near[0]}`. "
+        if near
+        else ""
+    )
+    return Finding(
+        "callback_not_registered",
+        f"No running worker knows a callback {name!r}, so it never runs.{hint}{broken}{they}",
+        f"{spelling}{elsewhere}",
+    )
+
+
+def _broken(facts: Facts, name: str) -> str:
+    """Say what could not be used, what is named most like the callback first."""
+    wheres = sorted(facts.callback_problems, key=lambda one: (-SequenceMatcher(None, name, one).ratio(), one))
+    told = "".join(
+        f" {where} could not be used: {facts.callback_problems[where].rstrip('.')}."
+        for where in wheres[:_BROKEN_MAX]
+    )
+    left = len(wheres) - _BROKEN_MAX
+    return f"{told} Nor could {left} more (`refreshd callbacks list`)." if left > 0 else told
 
 
 def _failing(facts: Facts, last: Attempt, name: str) -> Finding:

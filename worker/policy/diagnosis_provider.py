@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Final
 
 from models.account import RefreshMethod, Status
-from models.attempt import INTERRUPTED, Attempt, Outcome
+from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.provider import ClientAuth
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
@@ -30,7 +30,8 @@ EDIT_URL: Final = "Compare the token URL with the provider's documentation: `ref
 def provider_says(facts: Facts) -> Iterator[Finding]:
     """Say what the last answers mean for the account."""
     account = facts.account
-    last = last_call(facts.attempts)
+    # A test is no refresh: it left the account's status as it was, and is told beside the history.
+    last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
     said = f' It said: "{last.error_description}".' if last and last.error_description else ""
     if account.status == Status.REAUTHORIZE:
         yield _revoked(facts, said)
