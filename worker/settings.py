@@ -295,7 +295,7 @@ class Settings(BaseSettings):
         """The Redis' URL: the one set, else the embedded server's.
 
         Raises:
-            SettingsError: none is set and no embedded server has run from this data folder.
+            SettingsError: none is set and no embedded server runs from this data folder.
         """
         return self._redis.get_secret_value()
 
@@ -308,7 +308,7 @@ class Settings(BaseSettings):
             return SecretStr(self.redis_url_file.read_text(encoding="utf-8").strip())
         except OSError:
             raise SettingsError(
-                f"no Redis: {_PREFIX}REDIS_URL is not set, and no embedded server has run from "
+                f"no Redis: {_PREFIX}REDIS_URL is not set, and no embedded server runs from "
                 f"{self.data_dir.absolute()}. Set it, or start everything with `refreshd up`"
             ) from None
 

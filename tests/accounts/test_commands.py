@@ -179,6 +179,27 @@ def test_on_a_terminal_add_asks_for_what_the_provider_needs(
     )
 
 
+def test_on_a_terminal_add_asks_for_what_a_callback_may_need(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = StringIO("the-client\nthe-secret\n\nthe-refresh-token\n")
+    monkeypatch.setattr(answers, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", answers)
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: answers.readline().rstrip("\n"))
+    callback = ("--refresh-method", "callback", "--callback", "acme", "--no-refresh")
+    ran = refreshd(
+        "accounts", "add", "acme-1", "--provider", "acme", "--token-url", "https://acme.example", *callback
+    )
+    assert ran.exit_code == 0, ran.stderr
+    exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
+    assert (exported["client_id"], exported["client_secret"], exported["refresh_token"]) == (
+        "the-client",
+        "the-secret",
+        "the-refresh-token",
+    )
+    assert "access_token" not in exported
+
+
 # --- edit, enable, disable -------------------------------------------------------------------------
 
 

@@ -93,7 +93,7 @@ def test_a_person_finds_tries_and_applies_a_callback(world: World, fleet: Fleet)
         "other",
     )
     assert "account other: no callback 'rotate'; did you mean 'rotates'?" in said
-    assert f"{NODE}: not_there: ModuleNotFoundError" in said
+    assert f"{NODE}: not_there: there is no module" in said
 
     code, out, said = run(fleet, "callbacks", "test", "rotates", "--account", "acct")
     assert code == 0, said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -21,6 +21,8 @@ from worker.errors import UsageError
 
 _HOW: Final = "VALUE, @FILE, @- for standard input; asked for unseen on a terminal."
 _OPTIONAL_OF_ANY_PROVIDER: Final = ("client_id", "client_secret", "access_token")
+#: Which of them a callback needs, only it knows.
+_OPTIONAL_OF_A_CALLBACK: Final = (*_OPTIONAL_OF_ANY_PROVIDER, "refresh_token")
 
 
 def add(
@@ -124,7 +126,10 @@ def _ask(row: dict[str, object], desk: Desk) -> None:
             row[name] = typer.prompt(name, err=True)
     known = desk.stores.providers.known
     preset = known.get(str(row["provider"]).strip().lower())
-    if row.get("refresh_method") == RefreshMethod.CALLBACK or not _is_planned(row):
+    if row.get("refresh_method") == RefreshMethod.CALLBACK:
+        _ask_optional(row, _OPTIONAL_OF_A_CALLBACK)
+        return
+    if not _is_planned(row):
         return
     auth = row.get("client_auth")
     wanted = needed(preset or known["generic"], auth if isinstance(auth, ClientAuth) else None)
@@ -132,9 +137,13 @@ def _ask(row: dict[str, object], desk: Desk) -> None:
         if name not in row and not (name == "token_url" and preset is not None and preset.endpoint):
             row[name] = _answer(name)
     if preset is None or preset.endpoint is None:
-        for name in _OPTIONAL_OF_ANY_PROVIDER:
-            if name not in row:
-                row[name] = _answer(name, " (Enter for none)")
+        _ask_optional(row, _OPTIONAL_OF_ANY_PROVIDER)
+
+
+def _ask_optional(row: dict[str, object], names: Sequence[str]) -> None:
+    for name in names:
+        if name not in row:
+            row[name] = _answer(name, " (Enter for none)")
 
 
 def _answer(name: str, hint: str = "") -> str:

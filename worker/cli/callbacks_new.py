@@ -35,6 +35,8 @@ def refresh(inputs: CallbackInput) -> CallbackOutput:
         headers={"X-Tenant": inputs.custom_fields.get("tenant", "")},  # its custom_fields
         json={"grant_type": "refresh_token", "refresh_token": inputs.refresh_token},
     )
+    if response.is_server_error:
+        response.raise_for_status()  # an outage, mostly told by a page that is no JSON
     body = response.json()
 
     # A refusal. `invalid_grant` takes the account out of the plan until its owner logs in again; what every other
@@ -77,12 +79,14 @@ INPUTS = CallbackInput(
 )
 
 
-def provider(monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, object]) -> list[httpx.Request]:
-    """Script the provider's answer; gives the requests that it gets."""
+def provider(monkeypatch: pytest.MonkeyPatch, status: int, body: object) -> list[httpx.Request]:
+    """Script the provider's answer; gives the requests that it gets. A text is a page that is no JSON."""
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
+        if isinstance(body, str):
+            return httpx.Response(status, text=body)
         return httpx.Response(status, json=body)
 
     monkeypatch.setattr(MODULE, "client", httpx.Client(transport=httpx.MockTransport(answer)))
@@ -110,7 +114,7 @@ def test_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_outage_is_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    provider(monkeypatch, 503, {})
+    provider(monkeypatch, 503, "<html>Service unavailable</html>")
 
     with pytest.raises(httpx.HTTPStatusError):
         MODULE.refresh(INPUTS)

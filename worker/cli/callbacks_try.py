@@ -15,7 +15,7 @@ from sqlmodel import Session
 from models.account import Account, RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
-from worker.cli.output import ago_or_in, out, print_json, stores
+from worker.cli.output import ago_or_in, err, out, print_json, stores
 from worker.closing import STASH_ADOPTED
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
 from worker.io.callback_offer import Offer, unknown_words
@@ -131,11 +131,17 @@ def _run(here: Stores, row: Account, trigger: Trigger, timeout_s: float) -> Atte
             f"the broker can't be reached: {error}. REFRESHD_REDIS_URL says where it is"
         ) from error
     until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        found = here.history.by_tasks([row.id], [task_id])
-        if row.id in found:
-            return found[row.id]
-        time.sleep(_POLL_S)
+    try:
+        while time.monotonic() < until:
+            found = here.history.by_tasks([row.id], [task_id])
+            if row.id in found:
+                return found[row.id]
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        err.print(
+            f"The run goes on without you: `refreshd history {row.id}` shows how it ends.", soft_wrap=True
+        )
+        raise
     raise WaitTimedOut(_not_ended(here, row.id, task_id, timeout_s))
 
 
