@@ -251,11 +251,15 @@ def _claims(facts: Facts) -> Iterator[Finding]:
             "Wait for its end.",
         )
     if redis and redis.stashed and not redis.stash_error and _was_tested(facts):
+        readers = (
+            "readers get none until then."
+            if account.access_token_sealed is None
+            else f"readers still have the token before (generation {account.generation}). If the provider ended that one "
+            "when it gave the new one, they get 401 or 403 until then."
+        )
         yield Finding(
             "answer_of_a_test_waits",
-            f"`refreshd callbacks test` got new tokens, which wait, sealed, for the next refresh: readers still have the "
-            f"token before (generation {account.generation}). If the provider ended that one when it gave the new one, "
-            "they get 401 or 403 until then.",
+            f"`refreshd callbacks test` got new tokens, which wait, sealed, for the next refresh: {readers}",
             f"`refreshd refresh {account.id} --force --wait` stores and publishes the new one now.",
         )
     elif redis and redis.stashed:
