@@ -22,7 +22,7 @@ from worker.events import log
 from worker.io.clock import Clock
 from worker.io.lease import Leases
 from worker.io.ledger import Closing, Ledger, Stored
-from worker.io.marks import Marks
+from worker.io.marks import NOTHING, Marks
 from worker.io.offload import Offload
 from worker.io.shelf import Event, Publication, Shelf, publication
 from worker.io.stash import Stash
@@ -138,8 +138,7 @@ class Settler:
     async def _commit_all(self) -> None:
         while self._waiting or self._published or self._unpublished or self._dropped:
             batch = self._next_batch()
-            marks = Marks(self._published, self._unpublished, self._dropped)
-            self._published, self._unpublished, self._dropped = [], [], []
+            marks = self._take_marks() if not batch or self._batch_max > 1 else NOTHING
             closings = [waiting.settling.closing for waiting in batch]
             try:
                 stored = await self._sql(self._ledger.close, closings, marks)
@@ -150,7 +149,7 @@ class Settler:
                 continue
             except Exception as error:  # noqa: BLE001  (one bad row must not hold the others back)
                 if batch:
-                    self._take_back(marks)
+                    self._take_back(marks)  # alone they are tried once, and then let go
                 await self._isolate(batch, error)
                 continue
             if self._database_away:
@@ -161,6 +160,11 @@ class Settler:
                 publisher = asyncio.create_task(self._publish(batch, stored))
                 self._publishers.add(publisher)
                 publisher.add_done_callback(self._publishers.discard)
+
+    def _take_marks(self) -> Marks:
+        marks = Marks(self._published, self._unpublished, self._dropped)
+        self._published, self._unpublished, self._dropped = [], [], []
+        return marks
 
     def _take_back(self, marks: Marks) -> None:
         self._published = [*marks.published, *self._published]
@@ -183,8 +187,8 @@ class Settler:
     async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
         """The database refuses what it was given: find the one that it refuses, and let no other wait for it."""
         log.error("commit_refused", answers=len(batch), error=repr(error))
-        if len(batch) > 1:
-            self._batch_max = 1
+        if batch and self._batch_max > 1:
+            self._batch_max = 1  # each alone, and without marks
             return
         for waiting in batch:
             closing = waiting.settling.closing

@@ -115,6 +115,20 @@ def test_an_answer_that_the_database_refuses_waits_in_redis_and_holds_nobody(ben
     assert bench.refresh_token() == "new-taken"
 
 
+def test_a_mark_that_the_database_refuses_keeps_no_answer_from_being_stored(bench: Bench) -> None:
+    """What is noted beside a commit can be known anew; an answer can't."""
+    bench.add()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bench.runtime.settler.dropped([("acct", 2**70)])
+        return granted(request)
+
+    bench.answer = answer
+    assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
+    bench.runtime.run(bench.runtime.settler.drain())
+    assert bench.account().published_generation == 2
+
+
 def test_a_history_that_takes_no_refusal_keeps_no_call_back(bench: Bench) -> None:
     bench.add()
     bench.add("held")
