@@ -53,11 +53,13 @@ class Lookout(Generic[T]):
         self._failing: bool = False
         #: How long the last look took, seconds.
         self.took_s = 0.0
+        #: How long the last look took that had an answer: one that ended by a time-out says nothing of the next.
+        self._rests_after_s = 0.0
 
     def answer(self) -> T | None:
         """Give the latest answer, None where there is none: it can't be had, or not soon enough."""
         with self._changed:
-            fresh_s = max(self._fresh_s, RESTS * self.took_s)
+            fresh_s = max(self._fresh_s, RESTS * self._rests_after_s)
             kept_s = max(self._kept_s, 2 * fresh_s)
             if not self._younger_than(fresh_s):
                 if not self._asking:
@@ -86,4 +88,6 @@ class Lookout(Generic[T]):
         with self._changed:
             self._answer, self._at, self._asking = answer, self._clock(), False
             self.took_s = self._at - began
+            if answer is not None:
+                self._rests_after_s = self.took_s
             self._changed.notify_all()

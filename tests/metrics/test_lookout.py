@@ -70,6 +70,17 @@ def test_a_failure_is_no_answer_and_the_next_look_may_succeed(oracle: Oracle) ->
     assert lookout.answer() == 3
 
 
+def test_a_failure_that_took_long_puts_no_look_off(oracle: Oracle) -> None:
+    """As a statement that a time-out ends: the store is back soon after, and is not called down for minutes."""
+    lookout = oracle.lookout()
+    oracle.fails, oracle.takes_s = True, 60
+    assert lookout.answer() is None
+    assert lookout.took_s == 60
+    oracle.fails, oracle.takes_s = False, 0
+    oracle.now_s += 10
+    assert lookout.answer() == 2
+
+
 def test_who_asks_of_what_hangs_is_let_go(oracle: Oracle) -> None:
     oracle.may_answer.clear()
     lookout = oracle.lookout(patience_s=0.01)
