@@ -29,7 +29,9 @@ async function main(account, url) {
 }
 
 function call(url, token) {
-  return fetch(url, { headers: { Authorization: `${token.token_type ?? "Bearer"} ${token.access_token}` } });
+  const type = token.token_type || "Bearer";
+  const scheme = type.toLowerCase() === "bearer" ? "Bearer" : type; // many an API minds the case
+  return fetch(url, { headers: { Authorization: `${scheme} ${token.access_token}` } });
 }
 
 async function readToken(redis, account) {

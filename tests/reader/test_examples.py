@@ -92,6 +92,17 @@ def test_it_calls_with_the_accounts_token(
 
 
 @pytest.mark.parametrize("command", CALLERS)
+@pytest.mark.parametrize("token_type", ["", "bearer"])
+def test_it_writes_the_scheme_as_it_is_registered(
+    command: list[str], token_type: str, connector: Connector, api: Api, publisher: Publisher
+) -> None:
+    publisher.publish("acct-1", 1, token_type=token_type)
+    api.good = {"access-acct-1-1"}
+    assert connector.call(command, api).returncode == 0
+    assert [token for token, _ in api.requests] == ["Bearer access-acct-1-1"]
+
+
+@pytest.mark.parametrize("command", CALLERS)
 def test_it_has_a_refused_token_replaced(
     command: list[str], connector: Connector, api: Api, publisher: Publisher
 ) -> None:
