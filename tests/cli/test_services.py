@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from worker.cli.interrupts import Interrupts
 from worker.cli.said import last_words, say
 from worker.cli.services import AROUND, WORKERS, Services, environment
+from worker.cli.stack import Stack
 from worker.cli.supervisor import Change, Ended, Killed, Restarted, Service
 from worker.io.child import Child
 from worker.settings import Settings, load_settings
@@ -73,6 +74,32 @@ def test_secrets_travel_in_the_environment_and_never_in_a_command(starts: list[S
     for given in (beat, flower):
         assert given["REFRESHD_KEYS"] == given["REFRESHD_DATABASE_URL"] == ""
         assert given["REFRESHD_REDIS_URL"].startswith("redis://")
+
+
+def test_beat_and_flower_have_no_key_that_they_do_not_use(settings: Settings) -> None:
+    """What SECURITY.md says of them: neither reads tokens or tells receivers, and Flower sends no tasks."""
+    given = {
+        "publish_keys": SecretStr(f"p1:{'A' * 43}="),
+        "message_keys": SecretStr(f"m1:{'A' * 43}="),
+        "webhook_url": SecretStr("https://alerts.example/hook"),
+        "webhook_secret": SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    }
+    made = Services(settings.model_copy(update=given))
+    beat, flower = (
+        {name for name in given if handed[f"REFRESHD_{name.upper()}"]}
+        for handed in (made.environment_of_beat(), made.environment_of_flower())
+    )
+    assert beat == {"message_keys"}
+    assert flower == set()
+
+
+def test_flower_listens_where_it_is_told_to(settings: Settings, tmp_path: Path) -> None:
+    for address, host in {"127.0.0.1": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::1": "[::1]"}.items():
+        told = settings.model_copy(update={"flower_address": address, "data_dir": tmp_path})
+        stack = Stack(told)
+        stack.flower_port = 5555
+        assert stack.flower_url == f"http://{host}:5555"
+        assert f"--address={address}" in Services(told).arguments_of_flower(5555)
 
 
 def test_only_a_prefork_worker_takes_callbacks(starts: list[Start]) -> None:

@@ -13,6 +13,7 @@ from worker.cli.output import out
 from worker.cli.starting import Opening, close, title
 from worker.demo.accounts import DEFAULT_NUMBER
 from worker.demo.ground import Ground
+from worker.io.ports import LOOPBACK
 from worker.settings import Settings, load_settings
 
 
@@ -65,6 +66,7 @@ def demo_settings() -> Settings:
         webhook_secret=None,
         # Its provider is on this machine.
         block_private_networks=False,
-        # A real fleet has it.
+        # A real fleet has them.
         metrics_port=None,
+        flower_address=LOOPBACK,
     )

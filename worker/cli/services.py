@@ -13,7 +13,6 @@ from pydantic import SecretStr
 
 from worker.cli.supervisor import Service
 from worker.io.child import Child
-from worker.io.ports import LOOPBACK
 from worker.settings import Settings
 
 #: What is stopped first: workers store what they have in hand, then who gives them work, Redis last.
@@ -33,7 +32,12 @@ _OFF_SECRETS: Final = (
     "REFRESHD_KEYS_FILE",
     "REFRESHD_KEYS_COMMAND",
     "REFRESHD_DATABASE_URL",
+    "REFRESHD_PUBLISH_KEYS",
+    "REFRESHD_WEBHOOK_URL",
+    "REFRESHD_WEBHOOK_SECRET",
 )
+#: Who has these can send tasks, and Flower sends none (SECURITY.md).
+_OFF_FLOWER: Final = ("REFRESHD_MESSAGE_KEYS",)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -79,12 +83,25 @@ class Services:
 
     def beat(self) -> Service:
         """Says every second that it is time to plan."""
-        return self._celery("beat", ["beat", f"--loglevel={self.log_level}"], environment=self._no_secrets())
+        arguments = ["beat", f"--loglevel={self.log_level}"]
+        return self._celery("beat", arguments, environment=self.environment_of_beat())
 
     def flower(self, port: int) -> Service:
-        """Celery's own web pages, for this machine alone."""
-        arguments = ["flower", f"--address={LOOPBACK}", f"--port={port}"]
-        return self._celery("flower", arguments, environment=self._no_secrets())
+        """Celery's own web pages, at the address that is set: by default for this machine alone."""
+        return self._celery(
+            "flower", self.arguments_of_flower(port), environment=self.environment_of_flower()
+        )
+
+    def arguments_of_flower(self, port: int) -> list[str]:
+        return ["flower", f"--address={self.settings.flower_address}", f"--port={port}"]
+
+    def environment_of_beat(self) -> dict[str, str]:
+        """Beat never sees a secret of an account (an empty variable also hides one of `.env`)."""
+        return environment(self.settings) | dict.fromkeys(_OFF_SECRETS, "")
+
+    def environment_of_flower(self) -> dict[str, str]:
+        """Nor does Flower; and it sends no task."""
+        return self.environment_of_beat() | dict.fromkeys(_OFF_FLOWER, "")
 
     def command(self, name: str, command: Sequence[str], given: Mapping[str, str], grace_s: float) -> Service:
         """Any other process that stands around the workers."""
@@ -118,7 +135,3 @@ class Services:
     ) -> Service:
         log = self.settings.data_dir / "logs" / f"{name}.log"
         return Service(name, lambda: Child(command, log=log, environment=given), phase, grace_s)
-
-    def _no_secrets(self) -> dict[str, str]:
-        """Beat and Flower never see a secret of an account (an empty variable also hides one of `.env`)."""
-        return environment(self.settings) | dict.fromkeys(_OFF_SECRETS, "")

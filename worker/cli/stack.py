@@ -36,6 +36,7 @@ from worker.stores import Stores, load_cipher, make_key
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 #: Flower takes the first free port of so many, beginning with the one that is set.
 FLOWER_PORTS: Final = 50
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what an operator may set)
 
 
 class FolderTaken(RefreshdError):
@@ -108,7 +109,11 @@ class Stack:
 
     @property
     def flower_url(self) -> str | None:
-        return None if self.flower_port is None else f"http://{LOOPBACK}:{self.flower_port}"
+        if self.flower_port is None:
+            return None
+        address = self.settings.flower_address
+        host = LOOPBACK if address in _EVERY_ADDRESS else f"[{address}]" if ":" in address else address
+        return f"http://{host}:{self.flower_port}"
 
     def login(self, *, reveal: bool) -> str:
         """Say how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
