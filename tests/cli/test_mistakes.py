@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import redis
 
 from tests.accounts.conftest import Refreshd, acme, file, refreshd, stores
 from worker.cli.demo import demo_settings
+from worker.cli.interrupts import INTERRUPTED
 from worker.doctor import examine
 from worker.errors import DatabaseUnreachable, SettingsError
 from worker.settings import load_settings
@@ -116,3 +118,49 @@ def test_a_demo_has_no_business_with_what_is_set_for_a_real_fleet(monkeypatch: p
         None,
         False,
     )
+
+
+class InterruptedTerminal:
+    """A terminal at which somebody types Ctrl-C."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["accounts", "add"],
+        ["accounts", "remove", "acme-1"],
+        ["accounts", "authorize", "new-1", "provider=google"],
+    ],
+    ids=lambda words: words[1],
+)
+def test_ctrl_c_at_a_question_is_ctrl_c(
+    words: list[str],
+    account: str,  # noqa: ARG001
+    refreshd: Refreshd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", InterruptedTerminal())
+    ran = refreshd(*words)
+    assert ran.exit_code == INTERRUPTED
+    assert ("Nothing was stored." in ran.stderr) is (words[1] == "authorize")
+
+
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("words", [["providers", "list"], ["providers", "list", "--json"]])
+def test_a_pipe_whose_reader_has_seen_enough_is_no_failure(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "worker.cli", *words],
+            stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -19,6 +19,7 @@ from worker.cli.history import history
 from worker.cli.interrupts import INTERRUPTED
 from worker.cli.keys import keys_app
 from worker.cli.pause import pause, resume
+from worker.cli.pipes import PipedGroup
 from worker.cli.providers import providers_app
 from worker.cli.refresh import refresh
 from worker.cli.status import status
@@ -35,6 +36,7 @@ _EPILOG = (
 
 app = typer.Typer(
     name="refreshd",
+    cls=PipedGroup,
     help="Keeps OAuth 2.0 access tokens fresh for many accounts, in the background, without losing a grant.",
     epilog=_EPILOG,
     no_args_is_help=True,
@@ -91,7 +93,3 @@ def main() -> Any:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) has seen enough.
-        sys.stderr.close()
-        sys.exit(0)

@@ -17,6 +17,7 @@ from worker.accounts.entry import Refused, read_entry
 from worker.cli.accounts_desk import Desk, open_desk
 from worker.cli.accounts_edit import as_usage_error, report
 from worker.cli.accounts_words import fields_of, value_of, variable_of
+from worker.cli.asking import ask
 from worker.errors import UsageError
 
 _HOW: Final = "VALUE, @FILE, @- for standard input; asked for unseen on a terminal."
@@ -123,7 +124,7 @@ def _ask(row: dict[str, object], desk: Desk) -> None:
     """Ask for the id, the provider, and what a refresh at this provider needs."""
     for name in ("id", "provider"):
         if not row.get(name):
-            row[name] = typer.prompt(name, err=True)
+            row[name] = ask(name)
     known = desk.stores.providers.known
     preset = known.get(str(row["provider"]).strip().lower())
     if row.get("refresh_method") == RefreshMethod.CALLBACK:
@@ -148,7 +149,7 @@ def _ask_optional(row: dict[str, object], names: Sequence[str]) -> None:
 
 def _answer(name: str, hint: str = "") -> str:
     hidden = name in SECRETS or name.startswith("custom_fields.")
-    answer = typer.prompt(name + hint, hide_input=hidden, default="", show_default=False, err=True)
+    answer = ask(name + hint, hidden=hidden, optional=True)
     return str(answer)
 
 

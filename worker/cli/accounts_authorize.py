@@ -18,6 +18,7 @@ from worker.accounts.entry import Entry, Refused, read_entry
 from worker.cli.accounts_desk import Desk, open_desk
 from worker.cli.accounts_edit import as_usage_error, report
 from worker.cli.accounts_words import fields_of
+from worker.cli.asking import ask
 from worker.cli.consent import Consent, NoConsent
 from worker.cli.output import err
 from worker.errors import UsageError
@@ -74,7 +75,11 @@ def authorize(
         )
     try:
         with open_desk() as desk:
-            entry, request = _asked(desk, account_id, fields)
+            try:
+                entry, request = _asked(desk, account_id, fields)
+            except KeyboardInterrupt:
+                err.print("Nothing was stored.")
+                raise
             with Consent(
                 desk.stores.settings, desk.stores.clock, opens_browser=browser, timeout_s=timeout_s
             ) as consent:
@@ -104,7 +109,7 @@ def _asked(desk: Desk, account_id: str, fields: dict[str, str]) -> tuple[Entry, 
         for name in missing:
             asked.add(name)
             hidden = name in SECRETS or name.startswith("custom_fields.")
-            fields[name] = typer.prompt(name, hide_input=hidden, err=True)
+            fields[name] = ask(name, hidden=hidden)
 
 
 def _granted(

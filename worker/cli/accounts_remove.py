@@ -11,6 +11,7 @@ from models.audit import Act, Action
 from worker.accounts.revoking import Revoked, Revoker
 from worker.cli.accounts_desk import Desk, open_desk
 from worker.cli.accounts_edit import AsJson, Ids
+from worker.cli.asking import confirm
 from worker.cli.output import err, out, print_json
 from worker.errors import SettingsError
 from worker.io.egress import Egress
@@ -49,9 +50,7 @@ def remove(
         if not yes and sys.stdin.isatty():
             what = ids[0] if len(ids) == 1 else f"{len(ids)} accounts"
             also = ", and their grants are revoked" if revoke else ""
-            typer.confirm(
-                f"Remove {what}? The stored tokens can't be brought back{also}", abort=True, err=True
-            )
+            confirm(f"Remove {what}? The stored tokens can't be brought back{also}")
         if revoke:
             desk.shelf.require()
             if not _revoke_and_remove(desk, ids, force=force, as_json=as_json):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
 from worker.cli.accounts_desk import open_stores
 from worker.cli.output import ago_or_in, err, out, print_json
+from worker.cli.pipes import PipedConsole
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts, Filter
 
@@ -54,7 +54,7 @@ def list_accounts(
         if not shown:
             _say_none(accounts.count())
             return
-        console = out if out.is_terminal else Console(width=_WIDE, highlight=False)
+        console = out if out.is_terminal else PipedConsole(width=_WIDE, highlight=False)
         console.print(_table(shown, here.clock.now()))
         more = accounts.count(wanted) - len(shown)
         if more > 0:

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from worker.accounts.columns import Kind, column_of
+from worker.cli.asking import ask
 from worker.errors import UsageError
 
 #: REFRESHD_ACCOUNT_CLIENT_SECRET and so on.
@@ -73,7 +72,7 @@ def secret_of(name: str) -> str:
         return os.environ[variable]
     if not sys.stdin.isatty():
         raise UsageError(f"{name}: set {variable}, or give {name}=@FILE: there is no terminal to ask on")
-    return str(typer.prompt(name, hide_input=True, default="", show_default=False, err=True))
+    return ask(name, hidden=True, optional=True)
 
 
 def variable_of(name: str) -> str:

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-import typer
 from rich.text import Text
 
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
+from worker.cli.asking import ask
 from worker.cli.output import duration, err
 from worker.errors import RefreshdError, UsageError
 from worker.io.clock import Clock
@@ -216,7 +216,7 @@ def _spinner(words: str) -> Iterator[None]:
 def _pasted(state: str) -> dict[str, str]:
     """Ask for the address at which the browser ended."""
     while True:
-        address = str(typer.prompt("The address at which the browser ended", err=True))
+        address = ask("The address at which the browser ended")
         parameters = parameters_of(address.strip())
         if is_answer(parameters, state):
             return parameters

@@ -6,14 +6,13 @@ import json
 import sys
 from typing import Any
 
-from rich.console import Console
-
+from worker.cli.pipes import PipedConsole
 from worker.io.clock import wall_clock
 from worker.settings import load_settings
 from worker.stores import Stores
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = PipedConsole(highlight=False)
+err = PipedConsole(stderr=True, highlight=False)
 
 
 def stores() -> Stores:
