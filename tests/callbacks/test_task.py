@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.client import Monitor
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -184,6 +185,31 @@ def test_a_broker_that_is_away_is_a_failed_run(bench: Bench) -> None:
     assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, "callback_failed")
     assert attempt.error_description == "the task could not be asked: OperationalError"
     assert bench.runtime.redis.keys("refreshd:envelope:*") == []
+
+
+def test_the_certificate_of_a_task_s_own_broker_is_checked(redis_url: str) -> None:
+    """kombu looks at none unless the URL says so; whoever stood in the middle had the broker's password."""
+    asked: list[str] = []
+
+    def send(broker: str, *_: object) -> None:
+        asked.append(broker)
+        raise OperationalError
+
+    async def call() -> Reply:
+        client = connect_async(redis_url)
+        tasks = TaskClient(client, redis_url, "refreshd:")
+        patch.setattr(tasks, "_send", send)
+        deadline = asyncio.get_running_loop().time() + 60
+        given = CallbackInput()
+        reply = await tasks.call(
+            "t", "q", SECRET, given, deadline=deadline, on_send=lambda: None, broker="rediss://acme/0"
+        )
+        await client.aclose()
+        return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        assert asyncio.run(call()).failure is not None
+    assert asked == ["rediss://acme/0?ssl_cert_reqs=required"]
 
 
 def test_a_queue_that_nobody_empties_is_named(bench: Bench) -> None:

@@ -37,7 +37,8 @@ def on_the_loop(url: str) -> None:
 
 
 def broker(url: str) -> None:
-    made: Any = Connection(broker_url(url), transport_options=TRANSPORT_OPTIONS)
+    # Once: kombu says what is wrong after seven seconds of trying again.
+    made: Any = Connection(broker_url(url), transport_options={**TRANSPORT_OPTIONS, "max_retries": 0})
     with made as connection:
         connection.default_channel.client.ping()
 

@@ -70,7 +70,8 @@ class TaskClient:
             sealed = envelopes.seal(envelope, "inputs", inputs.model_dump(mode="json"))
             await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
             on_send()
-            await asyncio.to_thread(self._send, broker or self._own_broker, task, queue, envelope, left_s)
+            url = broker_url(broker) if broker else self._own_broker
+            await asyncio.to_thread(self._send, url, task, queue, envelope, left_s)
         except (RedisError, OperationalError, OSError) as error:
             never_taken = await self._withdrawn(inputs_key)
             words = f"the task could not be asked: {type(error).__name__}"
