@@ -210,6 +210,10 @@ def test_lost_scopes_are_named() -> None:
     assert "lost these scopes: write" in found[0].words
 
 
+def test_a_nonce_that_is_wanted_in_vain_is_told_once() -> None:
+    assert [one.cause for one in diagnose(CASES["dpop_nonce_fails"])] == ["dpop_nonce_fails"]
+
+
 def test_a_bound_token_that_is_rejected_may_lack_the_proof() -> None:
     rejected = attempt(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED, Trigger.REPORTED)
     found = diagnose(facts(BOUND, provider=PROVING, attempts=[rejected, *[REPORTED] * 3]))

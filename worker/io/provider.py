@@ -186,7 +186,6 @@ def _unbound_said(answer: Answer, request: RefreshRequest) -> Answer:
     log.warning(
         "dpop_not_bound",
         account=request.account_id,
-        provider=request.provider.name,
         token_type=token.token_type,
         remedy="have the provider bind this client's tokens, or take `dpop` back",
     )

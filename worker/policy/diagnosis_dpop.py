@@ -9,11 +9,9 @@ from typing import Final
 from models.account import RefreshMethod, Status
 from models.attempt import Attempt, Outcome
 from models.dpop import KEY_FIELD, TOKEN_TYPE, is_bound
-from worker.policy.diagnosis_provider import KEY_UNFIT, PROOF_REFUSED, last_call
+from worker.policy.diagnosis_provider import KEY_UNFIT, NONCE_WANTED, PROOF_REFUSED, last_call
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
-
-NONCE_WANTED: Final = "dpop_nonce_required"
 
 #: How an attempt's request names the key that signed it (`worker/io/provider_request.py`).
 _SIGNED_BY: Final = re.compile(r" dpop\((?:nonce, )?key ([\w-]+)\)")

@@ -22,6 +22,7 @@ KNOBS_UNFIT: Final = "provider_knobs_unfit"
 #: How a proof of possession fails; `diagnosis_dpop` says it.
 KEY_UNFIT: Final = "dpop_key_unfit"
 PROOF_REFUSED: Final = "invalid_dpop_proof"
+NONCE_WANTED: Final = "dpop_nonce_required"
 #: How a callback fails; `diagnosis_callback` says it.
 _TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
 EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
@@ -45,7 +46,7 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
             "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider.",
             wrong=account.status != Status.ACTIVE,
         )
-    elif last and last.outcome == Outcome.RETRY and last.reason != INTERRUPTED:
+    elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
         if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
             return
         yield Finding(
