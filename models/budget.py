@@ -52,3 +52,13 @@ class Outage:
     is_open: bool
     #: How often in a row it has been opened, where this call opened it; else 0.
     opened: int
+
+
+def provider_of(budget: str) -> str:
+    """Give the provider of a budget: `PROVIDER`, or `PROVIDER@HOST` where each host has a budget of its own."""
+    return budget.rpartition("@")[0] if is_of_host(budget) else budget
+
+
+def is_of_host(budget: str) -> bool:
+    """Tell whether a budget is one host's of a provider that has many."""
+    return "@" in budget and not budget.startswith("callback:")

@@ -207,9 +207,9 @@ class Provider(BaseModel):
 
     # --- the budget ----------------------------------------------------------------------------------
     requests_per_s: float | None = Field(None, gt=0)
-    """Refreshes a second, of all accounts and workers together."""
+    """Refreshes a second, of all accounts and workers together; for each host, where accounts have their own or their tenant's."""
     max_in_flight: int | None = Field(None, ge=1)
-    """Calls at once, of all accounts and workers together."""
+    """Calls at once, likewise."""
 
     _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
 
@@ -255,6 +255,13 @@ class Provider(BaseModel):
         return None if url is None else parse(url)
 
     @cached_property
+    def host(self) -> str | None:
+        """The host of the token endpoint, where all accounts share one. None: each has its own, or its tenant's."""
+        hosts = set() if self.endpoint is None else set(self.endpoint.hosts())
+        host = hosts.pop() if len(hosts) == 1 else "*"
+        return None if "*" in host else host
+
+    @cached_property
     def allowed_hosts(self) -> Hosts:
         """The hosts that credentials may go to: `hosts`, else those of the URLs. A provider without URLs: any."""
         if self.hosts is not None:
@@ -269,7 +276,11 @@ class Provider(BaseModel):
         Raises:
             pydantic.ValidationError: as of `overridden`.
         """
-        return self.overridden({**knobs, "hosts": self.allowed_hosts.patterns}) if knobs else self
+        if not knobs:
+            return self
+        found = self.overridden({**knobs, "hosts": self.allowed_hosts.patterns})
+        vars(found)["host"] = self.host  # an account's own URL is not that of all accounts
+        return found
 
     def overridden(self, knobs: Mapping[str, object]) -> Provider:
         """Give this provider with some knobs set otherwise, as an account may do.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 #: Gives a variable's value, None or "" where the account has none.
 Lookup = Callable[[str], str | None]
@@ -31,6 +31,9 @@ _VARIABLE: Final = re.compile(r"(?:account|custom)\.[A-Za-z0-9_.-]{1,64}|random|
 _ALTERNATIVE: Final = " || "
 #: What a host, with or without a port, may consist of: nothing that could end the host and begin a path.
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(?::\d{1,5})?")
+#: RFC 1035 section 2.3.4; and what stands in no host.
+_HOST_MAX: Final = 253
+_NO_HOST: Final = re.compile(r"[{}@\s]")
 #: The end of a host behind a variable that keeps it in one place: at least two labels.
 _FIXED_END: Final = re.compile(r"(\.[a-z0-9-]+){2,}")
 #: What may stand for the scheme and host of a URL, and the beginning of its path.
@@ -130,6 +133,16 @@ class Template:
             if all(lookup(name) for name in _variables(parts)):
                 return parts
         raise TemplateError(f"no value for {', '.join(self.unresolved(lookup))} in {self.source!r}")
+
+
+@lru_cache(maxsize=4096)
+def host_of(url: str) -> str | None:
+    """Give a URL's host, without port and in small letters; None where there is none to speak of."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return None
+    return host if host and len(host) <= _HOST_MAX and not _NO_HOST.search(host) else None
 
 
 @lru_cache(maxsize=4096)

@@ -65,25 +65,26 @@ class Admission:
             RedisError: Redis is away.
             DatabaseUnreachable: nobody could be given a turn.
         """
-        calling: dict[str, list[Opened]] = {}
+        calling: list[Opened] = []
         free: list[Opened] = []
         for one in sorted(ready, key=lambda one: one.account.expires_at or 0.0):
             one.budget, one.client = _budget_of(one), client_of(one)
-            if one.stashed is None and one.request is not None:
-                calling.setdefault(one.budget, []).append(one)
-            else:
-                free.append(one)
-        later: list[tuple[Opened, Shortage, float]] = []
-        for name, group in calling.items():
-            accepted, refused = await self._by_client(group)
-            most = self._limits(group[0].provider)
-            if accepted:
-                grant = await self._budgets.take(name, [one.attempt.id for one in accepted], most)
-                free += accepted[: grant.granted]
-                refused += [(one, grant.shortage, grant.wait_s) for one in accepted[grant.granted :]]
-            now, jitter = self._clock.now(), draw_jitter()
-            waits = slots(len(refused), start=now, requests_per_s=most.requests_per_s, jitter=jitter)
-            later += [(one, why, at + wait_s) for (one, why, wait_s), at in zip(refused, waits, strict=True)]
+            (calling if one.stashed is None and one.request is not None else free).append(one)
+        refused = await self._by_client(calling)
+        wanted: dict[str, list[Opened]] = {}
+        for one in calling:
+            if one.account.id not in refused:
+                wanted.setdefault(one.budget, []).append(one)
+        grants = await self._budgets.take_each(
+            [
+                (name, [one.attempt.id for one in group], self._limits(group[0].provider))
+                for name, group in wanted.items()
+            ]
+        )
+        for group, grant in zip(wanted.values(), grants, strict=True):
+            free += group[: grant.granted]
+            refused |= {one.account.id: (grant.shortage, grant.wait_s) for one in group[grant.granted :]}
+        later = self._turns([one for one in calling if one.account.id in refused], refused)
         await self._postpone(later)
         return Admitted(tuple(free), tuple((one, why) for one, why, _ in later))
 
@@ -121,27 +122,38 @@ class Admission:
             await self._budgets.up(budget)
         return False
 
-    async def _by_client(
-        self, group: list[Opened]
-    ) -> tuple[list[Opened], list[tuple[Opened, Shortage, float]]]:
-        """Part the accounts whose client the provider refused lately from the others; one of them may probe."""
-        clients: dict[str | None, list[Opened]] = {}
-        for one in group:
-            clients.setdefault(one.client, []).append(one)
-        accepted: list[Opened] = []
-        refused: list[tuple[Opened, Shortage, float]] = []
-        waits = await self._clients.gates([client for client in clients if client is not None])
+    async def _by_client(self, calling: Sequence[Opened]) -> dict[str, tuple[Shortage, float]]:
+        """Tell whose client the provider refused lately, and for how many seconds; one account of each may probe."""
+        clients: dict[str, list[Opened]] = {}
+        for one in calling:
+            if one.client is not None:
+                clients.setdefault(one.client, []).append(one)
+        refused: dict[str, tuple[Shortage, float]] = {}
+        waits = await self._clients.gates(list(clients))
         for client, accounts in clients.items():
-            wait_s = None if client is None else waits[client]
-            if wait_s is None:
-                accepted += accounts
-                continue
-            probing = accounts[:1] if wait_s == 0 else []
-            accepted += probing
-            refused += [
-                (one, Shortage.CLIENT_REFUSED, wait_s or CLIENT_PAUSE_S) for one in accounts[len(probing) :]
-            ]
-        return accepted, refused
+            wait_s = waits[client]
+            if wait_s is not None:
+                waiting = accounts[1:] if wait_s == 0 else accounts
+                refused |= {
+                    one.account.id: (Shortage.CLIENT_REFUSED, wait_s or CLIENT_PAUSE_S) for one in waiting
+                }
+        return refused
+
+    def _turns(
+        self, waiting: Sequence[Opened], why: dict[str, tuple[Shortage, float]]
+    ) -> list[tuple[Opened, Shortage, float]]:
+        """Spread those who wait for the same budget, each with its reason and its time."""
+        budgets: dict[str, list[Opened]] = {}
+        for one in waiting:
+            budgets.setdefault(one.budget, []).append(one)
+        turns: list[tuple[Opened, Shortage, float]] = []
+        for group in budgets.values():
+            rate = self._limits(group[0].provider).requests_per_s
+            times = slots(len(group), start=self._clock.now(), requests_per_s=rate, jitter=draw_jitter())
+            for one, at in zip(group, times, strict=True):
+                shortage, wait_s = why[one.account.id]
+                turns.append((one, shortage, at + wait_s))
+        return turns
 
     async def _postpone(self, later: Sequence[tuple[Opened, Shortage, float]]) -> None:
         if not later:
@@ -170,7 +182,7 @@ class Admission:
 
 def _budget_of(one: Opened) -> str:
     method = one.account.refresh_method if one.request is None else one.request.refresh_method
-    return budget_of(one.account, method)
+    return budget_of(one.account, method, one.request)
 
 
 def client_of(one: Opened) -> str | None:

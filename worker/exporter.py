@@ -223,6 +223,12 @@ def of_traffic(traffic: Traffic) -> Iterator[Metric]:
         ("provider",),
         _by_name(traffic.pauses),
     )
+    yield _gauge(
+        "refreshd_hosts_down",
+        "Hosts that count as down, of a provider whose accounts have a host of their own or their tenant's.",
+        ("provider",),
+        _by_name(traffic.hosts_down),
+    )
 
 
 def of_staff(staff: Staff, queues: Sequence[str]) -> Iterator[Metric]:

@@ -85,7 +85,7 @@ class Runtime(Stores):
             pauses=self.pauses,
             dispatch=dispatch,
             queue_length=lambda: int(self.redis.llen(queue)),
-            limits=lambda name: self.limits(self.providers.known.get(name)),
+            limits=self.pace,
             rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
             interval_s=self.settings.plan_interval_s,
             queue_limit=self.settings.queue_limit,

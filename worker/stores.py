@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -133,6 +134,13 @@ class Stores:
             requests_per_s=self.settings.requests_per_s,
             max_in_flight=self.settings.max_in_flight,
         )
+
+    def pace(self, name: str) -> Limits:
+        """Give what a plan goes by for all accounts of a provider. Where it has a host for each tenant, its rate is a host's."""
+        provider = self.providers.known.get(name)
+        found = self.limits(provider)
+        of_tenants = provider is not None and provider.name != GENERIC and provider.host is None
+        return replace(found, requests_per_s=None) if of_tenants else found
 
     @cached_property
     def redis(self) -> Redis:

@@ -95,6 +95,7 @@ async def test_an_outage_opens_the_breaker_one_probe_closes_it(workers: Workers,
     assert meanwhile.wait_s <= 5, "a probe may be back long before its time is over"
 
     await other.up("acme")
+    await other.close()
     assert (await one.take("acme", attempts(5, "c"), UNLIMITED)).granted == 5
 
 
@@ -103,5 +104,6 @@ async def test_a_success_in_between_keeps_the_breaker_closed(workers: Workers) -
     for _ in range(Breaker().threshold - 1):
         await one.down("acme")
     await other.up("acme")
+    await other.close()
     await one.down("acme")
     assert (await other.take("acme", attempts(1), UNLIMITED)).granted == 1

@@ -61,7 +61,7 @@ def of_exporter() -> dict[str, Exported]:
         pauses={"all": 1},
         webhooks=Webhooks(1, 1.0, 1),
     )
-    traffic = Traffic({"refresh": 1}, {"acme": True}, {"acme": True})
+    traffic = Traffic({"refresh": 1}, {"acme": True}, {"acme": True}, {"acme": 1})
     staff = Staff({"worker": ["refresh"]}, 1)
     stores = of_stores({"redis": True}, {"redis": 0.1})
     families = chain(stores, of_census(census), of_traffic(traffic), of_staff(staff, ["refresh"]))

@@ -124,6 +124,7 @@ async def test_it_tells_queues_breakers_and_pauses(here: Stores) -> None:
     await budgets.take("acme", ["a"], Limits(None, 10))
     await budgets.down("acme")
     await budgets.down("callback:mine")
+    await budgets.down("globex@tenant.example")
     await budgets.pause("globex", 60)
     await budgets.close()
     await client.aclose()
@@ -135,6 +136,8 @@ async def test_it_tells_queues_breakers_and_pauses(here: Stores) -> None:
     assert value("refreshd_breaker_open", provider="callback:mine") == 1
     assert value("refreshd_breaker_open", provider="globex") == 0
     assert value("refreshd_provider_paused", provider="globex") == 1
+    assert value("refreshd_hosts_down", provider="globex") == 1
+    assert value("refreshd_hosts_down", provider="acme") == 0
 
 
 def test_it_tells_who_is_there_to_work(here: Stores) -> None:

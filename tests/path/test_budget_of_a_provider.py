@@ -9,6 +9,7 @@ from models.attempt import Outcome, Trigger
 from models.budget import Breaker, Shortage
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
+from worker.io.traffic import hosts_of_note, look_at_budgets, look_at_traffic
 from worker.policy.backoff import RETRY_AFTER_MAX_S
 
 FLEET = [f"acct-{number}" for number in range(Breaker().threshold + 2)]
@@ -49,7 +50,11 @@ def test_no_header_pauses_a_provider_for_longer_than_a_day(bench: Bench, asked: 
     assert waiting.plan_at is not None
     # Its turn comes when the pause is over, or a moment later: not in fifty years.
     assert row.plan_at - waiting.plan_at < RETRY_AFTER_MAX_S + 600
-    assert 0 < int(bench.runtime.redis.pttl("refreshd:budget:{acme}:pause")) <= RETRY_AFTER_MAX_S * 1000
+    assert (
+        0
+        < int(bench.runtime.redis.pttl("refreshd:budget:{acme@provider.example}:pause"))
+        <= RETRY_AFTER_MAX_S * 1000
+    )
 
 
 def test_an_outage_opens_the_breaker_and_later_accounts_are_not_called(bench: Bench) -> None:
@@ -127,3 +132,77 @@ def test_an_outage_uses_up_no_account_s_own_failures_once_it_is_known(bench: Ben
 
     assert sum(failures) < Breaker().threshold
     assert failures.count(0) >= len(FLEET) - Breaker().threshold + 1
+
+
+# --- a provider whose accounts have hosts of their own --------------------------------------------------
+
+
+def gone(request: httpx.Request) -> httpx.Response:
+    """One tenant's host is there no more; the others are well."""
+    if request.url.host == "gone.example":
+        raise httpx.ConnectError("no such host", request=request)
+    return granted(request)
+
+
+def test_a_tenant_s_host_that_is_gone_keeps_no_other_tenant_waiting(bench: Bench) -> None:
+    for account in FLEET:
+        bench.add(account, provider="generic", token_url="https://gone.example/token")
+    bench.add("well", provider="generic", token_url="https://well.example/token")
+    bench.answer = gone
+    for account in FLEET:
+        bench.refresh(account)
+
+    results = bench.refresh("well", FLEET[0])
+
+    assert results["well"].outcome == Outcome.REFRESHED
+    assert (results[FLEET[0]].outcome, results[FLEET[0]].reason) == (
+        Outcome.NOT_SENT,
+        Shortage.BREAKER_OPEN,
+    )
+    redis = bench.runtime.redis
+    (left_alone,) = look_at_budgets(redis, "refreshd:", hosts_of_note(redis, "refreshd:"))
+    assert (left_alone.name, left_alone.paused_s) == ("generic@gone.example", None)
+    assert left_alone.breaker_open_s is not None
+    traffic = look_at_traffic(redis, "refreshd:", queues=[], budgets=["generic", "acme"])
+    assert traffic.hosts_down == {"generic": 1, "acme": 0}
+    assert traffic.breakers == {"generic": False, "acme": False}
+
+
+def test_what_one_tenant_s_host_asks_for_holds_for_its_accounts_alone(bench: Bench) -> None:
+    for account in ("one", "other"):
+        bench.add(account, provider="generic", token_url="https://one.example/token")
+    bench.add("third", provider="generic", token_url="https://third.example/token")
+    bench.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
+    bench.refresh("one")
+    bench.answer = granted
+
+    results = bench.refresh("other", "third")
+
+    assert (results["other"].reason, results["third"].outcome) == (Shortage.PAUSED, Outcome.REFRESHED)
+
+
+def test_a_rate_holds_for_each_host_and_a_group_of_many_takes_what_each_gives(bench: Bench) -> None:
+    for tenant in ("a", "b", "c"):
+        for number in range(3):
+            bench.add(
+                f"{tenant}{number}",
+                provider="generic",
+                token_url=f"https://{tenant}.example/token",
+                knobs='{"requests_per_s": 2}',
+            )
+    bench.answer = granted
+
+    results = bench.refresh(*(f"{tenant}{number}" for tenant in "abc" for number in range(3)))
+
+    refreshed = sorted(account for account, one in results.items() if one.outcome == Outcome.REFRESHED)
+    assert [account[0] for account in refreshed] == ["a", "a", "b", "b", "c", "c"]
+
+
+def test_a_refused_client_is_probed_by_one_account_whatever_its_host(bench: Bench) -> None:
+    for tenant in ("a", "b", "c"):
+        bench.add(tenant, provider="generic", token_url=f"https://{tenant}.example/token")
+    bench.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
+    bench.refresh("a")
+
+    assert {one.reason for one in bench.refresh("b", "c").values()} == {Shortage.CLIENT_REFUSED}
+    assert len(bench.requests) == 1

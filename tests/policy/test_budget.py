@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from models.account import Account, RefreshMethod
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.budget import Limits
+from models.budget import Limits, provider_of
 from models.provider import Provider
-from worker.policy.budget import ahead, is_down, limits, pauses_provider, slots, within
+from models.refresh_request import RefreshRequest
+from models.token import Secret
+from worker.policy.budget import ahead, budget_of, is_down, limits, pauses_provider, slots, within
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,48 @@ def test_one_plan_takes_what_the_provider_takes_until_the_next(rate: float | Non
 )
 def test_a_crowd_is_begun_early(crowd: dict[float, int], limits: Limits, taken: int, wanted: int) -> None:
     assert ahead(crowd, limits, interval_s=1.0, taken=taken) == wanted
+
+
+FIXED = Provider.model_validate({"name": "acme", "token_url": "https://login.acme.example/token"})
+PATHS = Provider.model_validate(
+    {"name": "acme", "token_url": "https://login.acme.example/${custom.tenant}/token"}
+)
+TENANTS = Provider.model_validate(
+    {"name": "acme", "token_url": "https://${custom.tenant}.acme.example/token"}
+)
+NOWHERE = Provider(name="generic")
+
+
+@pytest.mark.parametrize(
+    ("provider", "knobs", "token_url", "budget"),
+    [
+        (FIXED, {}, None, "acme"),
+        (PATHS, {}, None, "acme"),
+        (FIXED, {}, "https://LOGIN.acme.example:443/other", "acme"),  # the same server
+        (FIXED, {"margin_s": 30}, None, "acme"),
+        (FIXED, {}, "https://eu.acme.example/token", "acme@eu.acme.example"),
+        (TENANTS, {}, None, "acme@t1.acme.example"),
+        (TENANTS, {"margin_s": 30}, None, "acme@t1.acme.example"),
+        (NOWHERE, {}, "https://t1.example/token", "acme@t1.example"),
+        (NOWHERE, {"refresh_url": "https://t2.example/token"}, None, "acme@t2.example"),
+        (NOWHERE, {}, "https://${custom.tenant}.example/token", "acme@t1.example"),
+        (NOWHERE, {}, "https://${custom.missing}.example/token", "acme"),  # nothing can be sent
+        (NOWHERE, {}, "https://a}b{.example/token", "acme"),
+        (NOWHERE, {}, "no url", "acme"),
+        (NOWHERE, {}, None, "acme"),
+    ],
+)
+def test_what_one_server_does_says_nothing_of_another(
+    provider: Provider, knobs: dict[str, object], token_url: str | None, budget: str
+) -> None:
+    account = Account(id="a", provider="acme", token_url=token_url, callback="mine")
+    request = RefreshRequest(
+        account_id="a",
+        provider=provider.for_account(knobs),
+        token_url=token_url,
+        custom_fields={"tenant": Secret("t1")},
+    )
+    assert budget_of(account, RefreshMethod.BODY, request) == budget
+    assert provider_of(budget) == "acme"
+    assert budget_of(account, RefreshMethod.CALLBACK, request) == "callback:mine"
+    assert provider_of("callback:mine@home") == "callback:mine@home"

@@ -57,12 +57,12 @@ def test_an_outage_is_told_once_for_the_provider_and_its_end_too(post: Post) -> 
 
     reason = of_a_whole(post)[0]["reason"]
     assert of_a_whole(post) == [
-        {"type": "degraded", "provider": "acme", "reason": reason},
-        {"type": "recovered", "provider": "acme", "reason": PROVIDER_ANSWERS_AGAIN},
+        {"type": "degraded", "provider": "acme@provider.example", "reason": reason},
+        {"type": "recovered", "provider": "acme@provider.example", "reason": PROVIDER_ANSWERS_AGAIN},
     ]
     assert messages(post) == [
-        ("degraded", "acme", None, reason),
-        ("recovered", "acme", None, PROVIDER_ANSWERS_AGAIN),
+        ("degraded", "acme@provider.example", None, reason),
+        ("recovered", "acme@provider.example", None, PROVIDER_ANSWERS_AGAIN),
     ]
 
 

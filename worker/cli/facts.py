@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from models.account import Account
+from models.refresh_request import RefreshRequest
+from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.cli.workers import Workers, alive_workers
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
@@ -78,7 +81,8 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
 
 def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | None]:
     keys, prefix = here.keys, here.settings.redis_prefix
-    budget = f"{prefix}budget:{{{budget_of(account, account.refresh_method)}}}"
+    name = _budget(here, account)
+    budget = f"{prefix}budget:{{{name}}}"
     try:
         client: Any = here.redis
         pipeline = client.pipeline(transaction=False)
@@ -90,8 +94,8 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         pipeline.pttl(f"{budget}:pause")
         pipeline.hmget(f"{budget}:breaker", "open", "until")
         pipeline.time()
-        for name in QUEUES:
-            pipeline.llen(name)
+        for queue in QUEUES:
+            pipeline.llen(queue)
         (token, sealed), state, holder, lease_ms, stash, paused_ms, breaker, clock, *lengths = (
             pipeline.execute()
         )
@@ -102,6 +106,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
     return RedisFacts(
         where=address_of(here.settings.redis),
         prefix=prefix,
+        budget=name,
         token_generation=None if token is None else int(token),
         token_sealed_with=None if sealed is None else str(sealed).partition(":")[0],
         default_prefix_generation=_elsewhere(client, account, prefix),
@@ -115,6 +120,26 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         queues=dict(zip(QUEUES, lengths, strict=True)),
         ahead_s=redis_now - here.clock.now(),
     ), None
+
+
+def _budget(here: Stores, account: Account) -> str:
+    """Name the budget that its refreshes count against; without keys a host that its custom fields name is not known."""
+    provider = here.providers.for_schedule(account)
+    if provider is None:
+        return budget_of(account, account.refresh_method, None)
+    custom: dict[str, Secret] = {}
+    if here.has_keys:
+        with suppress(CipherError):
+            custom = here.vault.custom_fields(account)
+    request = RefreshRequest(
+        account_id=account.id,
+        provider=provider,
+        client_id=account.client_id,
+        token_url=account.token_url,
+        server_url=account.server_url,
+        custom_fields=custom,
+    )
+    return budget_of(account, account.refresh_method, request)
 
 
 def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
-from models.budget import Limits
+from models.budget import Limits, provider_of
 from models.pause import Pause, Scope
 from worker.cli.facts import QUEUES
 from worker.cli.output import ago_or_in, duration, out, print_json, stores
@@ -27,7 +27,7 @@ from worker.io.callback_presence import Presence
 from worker.io.callback_use import Lacking, lacking, lines_of, uses
 from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
-from worker.io.traffic import Spending, look_at_budgets
+from worker.io.traffic import Spending, hosts_of_note, look_at_budgets
 from worker.stores import Stores
 
 _STYLES = {
@@ -86,7 +86,7 @@ def _look(here: Stores) -> _Seen:
     queues = _queues(here)
     behind = []
     for provider, count in fleet.behind:
-        rate = here.limits(here.providers.known.get(provider)).requests_per_s
+        rate = here.pace(provider).requests_per_s
         behind.append((provider, count, None if rate is None else fleet.now + count / rate))
     workers = None if queues is None else alive_workers()
     return _Seen(
@@ -98,7 +98,7 @@ def _look(here: Stores) -> _Seen:
         webhooks=here.outbox.backlog(),
         pauses=pauses,
         spendings=None if queues is None else _spendings(here, fleet),
-        limits=lambda name: here.limits(here.providers.known.get(name)),
+        limits=lambda name: here.limits(here.providers.known.get(provider_of(name))),
     )
 
 
@@ -106,6 +106,7 @@ def _spendings(here: Stores, fleet: Fleet) -> list[Spending] | None:
     budgets = list(dict.fromkeys(group.provider for group in fleet.groups))
     budgets += [f"callback:{use.name}" for use in uses(here.engine)]
     try:
+        budgets += hosts_of_note(here.redis, here.settings.redis_prefix)
         return look_at_budgets(here.redis, here.settings.redis_prefix, budgets)
     except (RedisError, OSError):
         return None

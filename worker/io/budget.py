@@ -14,10 +14,13 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from models.budget import Breaker, Grant, Limits, Outage, Shortage
+from models.budget import Breaker, Grant, Limits, Outage, Shortage, is_of_host
 from worker.events import log
-from worker.io.redis import answered, run
+from worker.io.redis import answered, queue, run
 
+#: So many hosts that were left alone are remembered, the latest ones; a pause lasts for a day at most.
+HOSTS_KEPT: Final = 1_000
+_HOSTS_KEPT_S: Final = 172_800
 #: Idle budgets are forgotten after this long.
 _KEEP_MS: Final = 7_200_000
 #: A rate below one a second still lets one call through; above, a second's worth may go at once.
@@ -26,6 +29,8 @@ _BURST_S: Final = 1.0
 _TELL_AFTER_S: Final = 0.02
 #: A provider that is up is worth a word this often.
 _UP_EVERY_S: Final = 1.0
+#: Of so many budgets it is remembered when that was.
+_UP_REMEMBERED: Final = 10_000
 
 #: Who has to wait for another's probe asks again after this long: more often would be a storm where probes hang.
 _PROBE_LOOK_MS: Final = 5_000
@@ -121,45 +126,61 @@ class Budgets:
         self._failing: set[str] = set()
         self._up_at: dict[str, float] = {}
         self._ended: dict[str, list[str]] = {}
+        #: Budgets whose breakers are to be closed, and whose they are in the log's words.
+        self._well: dict[str, Mapping[str, str]] = {}
         self._teller: asyncio.Task[None] | None = None
 
     async def take(self, provider: str, attempts: Sequence[str], limits: Limits) -> Grant:
-        """Ask for a call for each attempt; the first ones are granted.
+        """Ask one budget for a call for each attempt; the first ones are granted.
 
         Raises:
             RedisError: Redis is away: nothing is called without it.
         """
-        gap_us = 0 if limits.requests_per_s is None else 1_000_000 / limits.requests_per_s
-        burst_us = max(gap_us, _BURST_S * 1_000_000)
-        granted, wait_ms, why = await answered(
-            self._take(
-                keys=[self._key(provider, part) for part in ("rate", "in_flight", "pause", "breaker")],
-                args=[
-                    round(gap_us),
-                    round(burst_us),
-                    limits.max_in_flight,
-                    self._call_ms,
-                    _KEEP_MS,
-                    *attempts,
-                ],
-            )
-        )
-        return Grant(int(granted), int(wait_ms) / 1000, _SHORTAGES[why])
+        (grant,) = await self.take_each([(provider, attempts, limits)])
+        return grant
+
+    async def take_each(self, asked: Sequence[tuple[str, Sequence[str], Limits]]) -> list[Grant]:
+        """Ask several budgets, each for its attempts, in one round trip: a group has as many as its tenants have hosts.
+
+        Raises:
+            RedisError: Redis is away: nothing is called without it.
+        """
+        if not asked:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        for provider, attempts, limits in asked:
+            gap_us = 0 if limits.requests_per_s is None else 1_000_000 / limits.requests_per_s
+            burst_us = max(gap_us, _BURST_S * 1_000_000)
+            keys = [self._key(provider, part) for part in ("rate", "in_flight", "pause", "breaker")]
+            numbers = [round(gap_us), round(burst_us), limits.max_in_flight, self._call_ms, _KEEP_MS]
+            queue(pipeline, self._take, keys, [*numbers, *attempts])
+        return [
+            Grant(int(granted), int(wait_ms) / 1000, _SHORTAGES[why])
+            for granted, wait_ms, why in await run(pipeline)
+        ]
 
     def end(self, provider: str, attempt: str) -> None:
         """Note the end of a call; Redis is told of many at once, a moment later."""
         self._ended.setdefault(provider, []).append(attempt)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
         if self._teller is None or self._teller.done():
             self._teller = asyncio.create_task(self._tell(), context=Context())
 
     async def _tell(self) -> None:
         await asyncio.sleep(_TELL_AFTER_S)
+        well, self._well = self._well, {}
         ended, self._ended = self._ended, {}
         try:
             pipeline = self._redis.pipeline(transaction=False)
+            for provider in well:
+                pipeline.delete(self._key(provider, "breaker"))
             for provider, attempts in ended.items():
                 pipeline.zrem(self._key(provider, "in_flight"), *attempts)
-            await run(pipeline)
+            for named, closed in zip(well.values(), await run(pipeline), strict=False):
+                if closed:
+                    log.info("breaker_closed", **named)
         except (RedisError, OSError) as error:
             # Calls that nobody ended end by themselves when their time is over.
             log.warning("budget_not_given_back", error=str(error))
@@ -175,6 +196,7 @@ class Budgets:
         try:
             if int(await answered(self._redis.pttl(key))) < pause_ms:
                 await answered(self._redis.set(key, "1", px=pause_ms))
+                await self._note_host(provider)
                 log.warning("provider_paused", provider=provider, seconds=round(seconds, 1))
         except (RedisError, OSError) as error:
             log.warning("provider_not_paused", provider=provider, error=str(error))
@@ -199,6 +221,7 @@ class Budgets:
             shown: whose it is in the log's words, where the name is none for people (a client's fingerprint).
         """
         self._failing.add(provider)
+        self._well.pop(provider, None)
         try:
             failures, opened = await answered(
                 self._fail(
@@ -215,6 +238,7 @@ class Budgets:
             log.warning("breaker_not_told", provider=provider, error=str(error))
             return Outage(is_open=False, opened=0)
         if opened:
+            await self._note_host(provider)
             named = shown or {"provider": provider}
             log.error("breaker_open", **named, failures=int(failures), times=int(opened))
         return Outage(is_open=int(failures) >= self._breaker.threshold, opened=int(opened))
@@ -222,15 +246,39 @@ class Budgets:
     async def up(self, provider: str, shown: Mapping[str, str] | None = None) -> None:
         """Note a call that found the provider up: its breaker closes. Redis is told once a second at most."""
         now = asyncio.get_running_loop().time()
-        if now - self._up_at.get(provider, -_UP_EVERY_S) < _UP_EVERY_S and provider not in self._failing:
+        if provider not in self._failing:
+            if now - self._up_at.get(provider, -_UP_EVERY_S) >= _UP_EVERY_S:
+                self._remember_up(provider, now)
+                self._well[provider] = shown or {"provider": provider}
+                self._tell_soon()
             return
-        self._up_at[provider] = now
+        self._remember_up(provider, now)
         self._failing.discard(provider)
         try:
             if await answered(self._redis.delete(self._key(provider, "breaker"))):
                 log.info("breaker_closed", **(shown or {"provider": provider}))
         except (RedisError, OSError) as error:
             log.warning("breaker_not_told", provider=provider, error=str(error))
+
+    def _remember_up(self, provider: str, now: float) -> None:
+        if len(self._up_at) >= _UP_REMEMBERED:
+            self._up_at.clear()
+        self._up_at[provider] = now
+
+    async def _note_host(self, provider: str) -> None:
+        """Have whoever looks at the fleet find a host that is left alone: nothing else lists hosts."""
+        if not is_of_host(provider):
+            return
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            key = hosts_key(self._prefix)
+            pipeline.lrem(key, 0, provider)
+            pipeline.lpush(key, provider)
+            pipeline.ltrim(key, 0, HOSTS_KEPT - 1)
+            pipeline.expire(key, _HOSTS_KEPT_S)
+            await run(pipeline)
+        except (RedisError, OSError) as error:
+            log.warning("host_not_noted", provider=provider, error=str(error))
 
     def breaker_key(self, provider: str) -> str:
         """Give the key in Redis of a provider's breaker: what is open has the field `open`."""
@@ -243,3 +291,8 @@ class Budgets:
 def budget_key(prefix: str, provider: str, part: str) -> str:
     """Name the key of one part of a provider's budget: `rate`, `in_flight`, `pause` or `breaker`."""
     return f"{prefix}budget:{{{provider}}}:{part}"
+
+
+def hosts_key(prefix: str) -> str:
+    """Name the key that remembers which hosts' budgets were left alone lately."""
+    return f"{prefix}budget:hosts"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
-from worker.io.budget import budget_key
+from models.budget import provider_of
+from worker.io.budget import budget_key, hosts_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Traffic:
     breakers: Mapping[str, bool]
     #: Budget -> it is left alone because the provider asked for that.
     pauses: Mapping[str, bool]
+    #: Provider that has a host for each tenant -> so many of them count as down.
+    hosts_down: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,16 @@ def look_at_budgets(redis: Redis, prefix: str, budgets: Sequence[str]) -> list[S
     return found
 
 
+def hosts_of_note(redis: Redis, prefix: str) -> list[str]:
+    """Give the budgets of single hosts that were left alone lately, whether or not they still are.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    client: Any = redis
+    return [str(name) for name in client.lrange(hosts_key(prefix), 0, -1)]
+
+
 def look_at_traffic(redis: Redis, prefix: str, *, queues: Sequence[str], budgets: Sequence[str]) -> Traffic:
     """Look once, in one round trip.
 
@@ -86,4 +100,16 @@ def look_at_traffic(redis: Redis, prefix: str, *, queues: Sequence[str], budgets
         queues=dict(zip(queues, map(int, replies), strict=False)),
         breakers=dict(zip(budgets, map(bool, breakers), strict=True)),
         pauses=dict(zip(budgets, map(bool, pauses), strict=True)),
+        hosts_down=_down(redis, prefix, hosts_of_note(redis, prefix), budgets),
     )
+
+
+def _down(redis: Redis, prefix: str, hosts: Sequence[str], budgets: Sequence[str]) -> dict[str, int]:
+    pipeline: Any = redis.pipeline(transaction=False)
+    for name in hosts:
+        pipeline.hexists(budget_key(prefix, name, "breaker"), "open")
+    found = Counter({name: 0 for name in budgets if not name.startswith("callback:")})
+    for name, is_open in zip(hosts, pipeline.execute(), strict=True):
+        if provider_of(name) in found:
+            found[provider_of(name)] += bool(is_open)
+    return dict(found)

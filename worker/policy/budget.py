@@ -12,6 +12,8 @@ from models.account import Account, RefreshMethod
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.budget import Limits
 from models.provider import Provider
+from models.refresh_request import RefreshRequest
+from models.template import TemplateError, host_of, parse
 
 T = TypeVar("T")
 
@@ -43,12 +45,28 @@ def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: i
     )
 
 
-def budget_of(account: Account, method: str) -> str:
-    """Name the budget that an account's refreshes count against: its provider's, or its callback's own.
+def budget_of(account: Account, method: str, request: RefreshRequest | None) -> str:
+    """Name the budget that an account's refreshes count against: its provider's, its host's, or its callback's own.
 
-    A callback that hangs is no outage of the provider, and none of another callback.
+    A callback that hangs is no outage of the provider, and none of another callback. Where a token URL is the
+    account's own, or its tenant's, what one host does says nothing of the others: `PROVIDER@HOST` (`models/budget.py`).
     """
-    return f"callback:{account.callback}" if method == RefreshMethod.CALLBACK else account.provider
+    if method == RefreshMethod.CALLBACK:
+        return f"callback:{account.callback}"
+    host = None if request is None else _own_host(request)
+    return account.provider if host is None else f"{account.provider}@{host}"
+
+
+def _own_host(request: RefreshRequest) -> str | None:
+    try:
+        template = parse(request.token_url) if request.token_url else request.provider.endpoint
+        if template is None:
+            return None
+        constant = template.constant
+        host = host_of(template.url(request.variable) if constant is None else constant)
+    except TemplateError:  # nothing can be sent
+        return None
+    return None if host == request.provider.host else host
 
 
 def is_down(answer: Answer) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
+from models.budget import is_of_host
 from models.provider import ClientAuth
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
@@ -178,6 +179,9 @@ def _who(facts: Facts) -> str:
     account = facts.account
     if account.refresh_method == RefreshMethod.CALLBACK:
         return f"The callback {account.callback!r}"
+    budget = facts.redis.budget if facts.redis else ""
+    if is_of_host(budget):
+        return f"The host {budget.removeprefix(f'{account.provider}@')} of {account.provider}"
     return f"The provider {account.provider}"
 
 

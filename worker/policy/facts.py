@@ -18,6 +18,8 @@ class RedisFacts:
     #: host:port/database, never a password.
     where: str
     prefix: str
+    #: What its refreshes count against: `PROVIDER`, `PROVIDER@HOST` or `callback:NAME`.
+    budget: str = ""
     token_generation: int | None = None
     #: The id of the key that the published access token is sealed with; None: it stands there in clear.
     token_sealed_with: str | None = None
