@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+#: Options that name a file. What OpenSSL says of one that is not there names none.
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def check_redis_url(url: str) -> None:
@@ -22,6 +27,18 @@ def check_redis_url(url: str) -> None:
         raise ValueError("has an @ in its path: a password's / ? # [ are written as %2F %3F %23 %5B")
     if parts.scheme != "unix" and "password" in parse_qs(parts.query):
         raise ValueError("has its password among the options, where a broker's URL has none")
+    if parts.scheme == "rediss":
+        _check_files(parse_qs(parts.query))
+
+
+def _check_files(options: dict[str, list[str]]) -> None:
+    for option in _FILES:
+        for name in options.get(option, []):
+            try:
+                with Path(name).open("rb"):
+                    pass
+            except OSError as error:
+                raise ValueError(f"{option}={name} can't be read: {error.strerror}") from None
 
 
 def address_of(url: str) -> str:

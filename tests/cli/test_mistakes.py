@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,33 @@ def test_explain_says_that_there_is_no_redis_and_all_the_rest(
     assert ran.exit_code == 1
     assert "Good as far as anybody knows" in ran.stdout
     assert "no Redis" in " ".join(ran.stdout.split())
+
+
+def test_status_says_why_redis_can_t_be_used(
+    account: str,  # noqa: ARG001
+    refreshd: Refreshd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REFRESHD_REDIS_URL", "redis://:hush@127.0.0.1:1/0")
+    said = " ".join(refreshd("status").stdout.split())
+    assert "Redis at 127.0.0.1:1/0 can't be used: " in said
+    assert "onnection refused" in said
+    assert "hush" not in said
+    assert json.loads(refreshd("status", "--json").stdout)["queues"] is None
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_that_the_url_of_redis_names_and_nobody_can_read(
+    option: str, refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL says "No such file or directory", of whatever file."""
+    monkeypatch.setenv("REFRESHD_REDIS_URL", f"rediss://:hush@127.0.0.1:1/0?{option}=/nope.pem")
+    ran = refreshd("status")
+    assert ran.exit_code == 2
+    assert f"REFRESHD_REDIS_URL: {option}=/nope.pem can't be read: No such file" in " ".join(
+        ran.stderr.split()
+    )
+    assert "hush" not in ran.stderr
 
 
 @pytest.mark.usefixtures("stores")

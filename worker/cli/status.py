@@ -22,11 +22,12 @@ from worker.cli.facts import QUEUES
 from worker.cli.output import ago_or_in, duration, out, print_json, stores
 from worker.cli.status_held import budget_lines, held_json, pause_lines
 from worker.cli.workers import alive_workers
-from worker.errors import SettingsError
+from worker.errors import RedisUnreachable, SettingsError
 from worker.io.callback_presence import Presence
 from worker.io.callback_use import Lacking, lacking, lines_of, uses
 from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
+from worker.io.redis import in_words
 from worker.io.traffic import Spending, hosts_of_note, look_at_budgets
 from worker.stores import Stores
 
@@ -68,6 +69,8 @@ class _Seen:
 
     fleet: Fleet
     queues: dict[str, int] | None
+    #: Why Redis could not be asked; empty where it could.
+    trouble: str
     workers: dict[str, list[str]] | None
     #: Provider, how many of its accounts are overdue, and when that ends at its rate (None: nobody knows).
     behind: list[tuple[str, int, float | None]]
@@ -83,7 +86,7 @@ class _Seen:
 def _look(here: Stores) -> _Seen:
     pauses = here.pauses.all()
     fleet = look(here.engine, all_paused=any(one.scope == Scope.ALL for one in pauses))
-    queues = _queues(here)
+    queues, trouble = _queues(here)
     behind = []
     for provider, count in fleet.behind:
         rate = here.pace(provider).requests_per_s
@@ -92,6 +95,7 @@ def _look(here: Stores) -> _Seen:
     return _Seen(
         fleet=fleet,
         queues=queues,
+        trouble=trouble,
         workers=workers,
         behind=behind,
         missing=None if queues is None else _missing(here),
@@ -119,11 +123,12 @@ def _missing(here: Stores) -> list[Lacking] | None:
         return None
 
 
-def _queues(here: Stores) -> dict[str, int] | None:
+def _queues(here: Stores) -> tuple[dict[str, int] | None, str]:
     try:
-        return {name: int(here.redis.llen(name)) for name in QUEUES}
-    except (RedisError, OSError, SettingsError):
-        return None
+        with in_words(here.settings.redis):
+            return {name: int(here.redis.llen(name)) for name in QUEUES}, ""
+    except (RedisUnreachable, SettingsError) as error:
+        return None, str(error)
 
 
 def _as_json(seen: _Seen) -> dict[str, Any]:
@@ -255,7 +260,7 @@ def _machinery(seen: _Seen) -> list[Text]:
     if late:
         lines.append(Text("  nothing is planned: is beat running? `celery -A worker.app beat`", style="red"))
     if queues is None:
-        return [*lines, Text("Redis does not answer: nothing is refreshed until it does", style="red")]
+        return [*lines, Text(f"{seen.trouble}. Nothing is refreshed until then", style="red")]
     lines.append(
         Text("queues          " + ", ".join(f"{name} {length:,}" for name, length in queues.items()))
     )
