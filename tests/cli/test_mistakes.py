@@ -79,6 +79,15 @@ def test_a_file_that_the_url_of_redis_names_and_nobody_can_read(
     assert "hush" not in ran.stderr
 
 
+def test_refresh_says_that_there_is_no_redis(
+    account: str, refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REFRESHD_REDIS_URL")
+    ran = refreshd("refresh", account, "--force")
+    assert ran.exit_code == SettingsError.exit_code
+    assert ran.stderr.startswith("error: no Redis: ")
+
+
 @pytest.mark.usefixtures("stores")
 def test_doctor_goes_on_where_keys_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFRESHD_KEYS", "k1:xx")

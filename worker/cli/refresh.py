@@ -45,6 +45,7 @@ def refresh(
     The workers do it, ahead of planned refreshes: a worker must be running. Prints a line per account.
     """
     here = stores()
+    here.settings.redis  # noqa: B018  (where there is none, it is said here: a worker ends with another exit code)
     ids = list(dict.fromkeys(accounts))
     found, now = _load(here, ids)
     held = (
