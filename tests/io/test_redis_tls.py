@@ -94,6 +94,17 @@ def test_a_client_certificate_is_shown(
         ping(f"{url}?ssl_ca_certs={ca_file}&ssl_certfile={shown[0]}&ssl_keyfile={shown[1]}")
 
 
+def test_a_server_that_asks_for_a_certificate_is_said_to_be_one(
+    redis_url: str, authority: Authority, ca_file: Path, tmp_path: Path
+) -> None:
+    with (
+        tls_redis(redis_url, authority, tmp_path, authority.sign("localhost"), asks_client=True) as url,
+        pytest.raises(RedisUnreachable, match=r"ssl_certfile=FILE and ssl_keyfile=FILE what to show"),
+        in_words(url),
+    ):
+        blocking(f"{url}?ssl_ca_certs={ca_file}")
+
+
 def test_the_error_says_what_to_do(redis_url: str, authority: Authority, tmp_path: Path) -> None:
     with (
         tls_redis(redis_url, authority, tmp_path, authority.sign("localhost")) as url,

@@ -142,12 +142,16 @@ def in_words(url: str) -> Iterator[None]:
         yield
     except (RedisError, OSError) as error:
         raise RedisUnreachable(
-            f"Redis at {address_of(url)} can't be used: {error}. REFRESHD_REDIS_URL says where it is{_of_tls(error)}; "
-            "`refreshd up` starts an embedded one"
+            f"Redis at {address_of(url)} can't be used: {str(error).rstrip('.')}. REFRESHD_REDIS_URL says where it is"
+            f"{_of_tls(url, error)}; `refreshd up` starts an embedded one"
         ) from error
 
 
-def _of_tls(error: Exception) -> str:
-    if "certificate" not in str(error).casefold():
+def _of_tls(url: str, error: Exception) -> str:
+    """A server that misses the client's certificate says so by a TLS alert, or hangs up before it is out."""
+    if not url.startswith("rediss://") or "refused" in str(error):
         return ""
-    return ", and with ssl_ca_certs=FILE whom it trusts (docs/deployment.md, TLS)"
+    return (
+        ", with ssl_ca_certs=FILE whom it trusts, and with ssl_certfile=FILE and ssl_keyfile=FILE what to show "
+        "(docs/deployment.md, TLS)"
+    )
