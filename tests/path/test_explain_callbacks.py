@@ -11,7 +11,7 @@ import pytest
 
 from tests.callbacks.conftest import WILD, module_path  # noqa: F401
 from tests.path.conftest import Bench
-from tests.path.desk import STANDARD, Desk, settings_of
+from tests.path.desk import ALL, STANDARD, Desk, settings_of
 from worker.settings import Settings
 
 
@@ -51,6 +51,12 @@ def callback_elsewhere(desk: Desk) -> None:
     desk.offer("other@two", "acme")
 
 
+def callback_on_one_of_two(desk: Desk) -> None:
+    desk.bench.add(refresh_method="callback", callback="acme")
+    desk.workers = {**ALL, "other@two": ["callback"]}
+    desk.offer("other@two", "acme")
+
+
 def callback_hangs(desk: Desk) -> None:
     desk.bench.add(refresh_method="callback", callback="sleeps")
     desk.bench.refresh()
@@ -80,6 +86,7 @@ CALLBACKS: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "callback_not_registered": (callback_unknown, ["The nearest is 'rotates'", "`refreshd callbacks list`"]),
     "callback_not_registered (broken)": (callback_broken, ["'(' was never closed (acme.py:3)", "Mend that module"]),
     "callback_registered_elsewhere": (callback_elsewhere, ["known to other@two only", "REFRESHD_CALLBACK_MODULES"]),
+    "callback_registered_elsewhere (too)": (callback_on_one_of_two, ["but callback@one takes from `callback`, too: what"]),
     "callback_hanging": (callback_hangs, ["does not come to an end", "callbacks test sleeps --account acct`"]),
     "callback_failing": (callback_fails, ["it raised RuntimeError", "`refreshd callbacks test raises --account acct`"]),
     "grant_revoked": (callback_refuses, ["'refuses' returned an errorResponse", '"the user revoked it"']),

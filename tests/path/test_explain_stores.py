@@ -80,7 +80,8 @@ def test_redis_away(desk: Desk) -> None:
 def test_a_connector_that_was_told_no_prefix_reads_another_token(desk: Desk) -> None:
     desk.good()
     cause, shown = desk.first(changed(desk.settings, {"redis_prefix": "second:"}))
-    assert cause == "not_published"
+    assert cause == "another_redis"
+    assert "prefix `second:`) has never heard of this account" in shown
     assert "under the prefix `refreshd:`, too (generation 2)" in shown
     assert "prefix='second:'" in shown
 

@@ -242,7 +242,7 @@ def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
     (finding,) = diagnose(facts({"next_refresh_at": NOW - 60}, pauses=[PAUSE]))
     assert (finding.cause, finding.wrong) == ("paused", False)
     assert finding.words.startswith(
-        "Planned refreshes of provider acme were paused 600 s ago by mia@desk-1: an outage."
+        "Planned refreshes of provider acme were paused 10m ago by mia@desk-1: an outage."
     )
     assert "`refreshd resume --provider acme`" in finding.remedy
 

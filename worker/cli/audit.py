@@ -13,9 +13,10 @@ from rich.text import Text
 from models.audit import Action, Audit
 from worker.cli.accounts_desk import open_stores
 from worker.cli.amounts import seconds_of
-from worker.cli.output import ago_or_in, duration, err, out, print_json
+from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts
+from worker.policy.durations import duration
 from worker.stores import Stores
 
 _FOLLOW_S: Final = 1.0

@@ -20,7 +20,7 @@ from models.answer import Answer
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.cli.asking import ask
-from worker.cli.output import duration, err
+from worker.cli.output import err
 from worker.errors import RefreshdError, UsageError
 from worker.io.clock import Clock
 from worker.io.consent import (
@@ -40,6 +40,7 @@ from worker.io.egress import Egress
 from worker.io.provider import ProviderClient
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
+from worker.policy.durations import duration
 from worker.settings import Settings
 
 #: How often a waiting terminal looks up, so that Ctrl-C is heard at once.

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from models.account import RefreshMethod, SessionManagement, Status
 from worker.cli.history import line_of
-from worker.cli.output import ago_or_in, duration
+from worker.cli.output import ago_or_in
 from worker.policy.due import due, session_policy, token_times
+from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 

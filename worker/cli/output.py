@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.cli.pipes import PipedConsole
 from worker.io.clock import wall_clock
+from worker.policy.durations import duration
 from worker.settings import load_settings
 from worker.stores import Stores
 
@@ -32,17 +33,3 @@ def ago_or_in(at: float | None, *, now: float | None = None) -> str:
     distance_s = at - (wall_clock() if now is None else now)
     words = duration(abs(distance_s))
     return f"in {words}" if distance_s >= 0 else f"{words} ago"
-
-
-def duration(seconds: float) -> str:
-    """Say a duration in its two largest units."""
-    whole = round(seconds)
-    for size, unit, next_size, next_unit in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "m"),
-        (60, "m", 1, "s"),
-    ):
-        if whole >= size:
-            rest = whole % size // next_size
-            return f"{whole // size}{unit} {rest}{next_unit}" if rest else f"{whole // size}{unit}"
-    return f"{whole}s"

@@ -19,7 +19,7 @@ from models.account import Status
 from models.budget import Limits, provider_of
 from models.pause import Pause, Scope
 from worker.cli.facts import QUEUES
-from worker.cli.output import ago_or_in, duration, out, print_json, stores
+from worker.cli.output import ago_or_in, out, print_json, stores
 from worker.cli.status_held import budget_lines, held_json, pause_lines
 from worker.cli.workers import alive_workers
 from worker.errors import RedisUnreachable, SettingsError
@@ -29,6 +29,7 @@ from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
 from worker.io.redis import in_words
 from worker.io.traffic import Spending, hosts_of_note, look_at_budgets
+from worker.policy.durations import duration
 from worker.stores import Stores
 
 _STYLES = {

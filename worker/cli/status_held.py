@@ -9,10 +9,10 @@ from rich.text import Text
 
 from models.budget import Limits
 from models.pause import Pause, Scope
-from worker.cli.output import duration
 from worker.cli.pause import pause_json, words_of
 from worker.io.fleet import Fleet
 from worker.io.traffic import Spending
+from worker.policy.durations import duration
 
 #: Pauses, and budgets in use, that are named one by one.
 NAMED_MAX: Final = 5

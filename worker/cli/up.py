@@ -17,7 +17,7 @@ from rich.text import Text
 
 from models.account import Status
 from worker.cli.interrupts import Interrupts
-from worker.cli.output import duration, out
+from worker.cli.output import out
 from worker.cli.said import say
 from worker.cli.stack import Stack, Step
 from worker.cli.starting import LOOK_S, Opening, Task, close, title
@@ -25,6 +25,7 @@ from worker.errors import Unreachable
 from worker.events import EventType
 from worker.io.event_feed import EventFeed, SeenEvent
 from worker.io.fleet import Fleet
+from worker.policy.durations import duration
 from worker.settings import load_settings
 
 #: How often the fleet is looked at.

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
-from models.attempt import Outcome, Trigger
 from models.provider import Grant
 from worker.policy.diagnosis_callback import CALLBACK_QUEUE, callback_says
+from worker.policy.diagnosis_claims import claims
 from worker.policy.diagnosis_dpop import key_error, possession
 from worker.policy.diagnosis_pause import paused
 from worker.policy.diagnosis_provider import (
@@ -23,8 +23,9 @@ from worker.policy.diagnosis_provider import (
     provider_budget,
     provider_says,
 )
-from worker.policy.diagnosis_reader import clock, elsewhere, published, rejected
-from worker.policy.facts import Facts, Finding, RedisFacts
+from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
+from worker.policy.durations import duration
+from worker.policy.facts import Facts, Finding
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
@@ -38,7 +39,9 @@ _QUEUE: Final = "refresh"
 
 def diagnose(facts: Facts) -> list[Finding]:
     """Give everything that is wrong, or worth knowing, most likely first."""
-    return [finding for rule in _RULES for finding in rule(facts)]
+    found = [finding for rule in _RULES for finding in rule(facts)]
+    # That it waits is news where nothing says what for.
+    return found if any(one.wrong for one in found) else [*found, *_waiting(facts)]
 
 
 def _stores(facts: Facts) -> Iterator[Finding]:
@@ -79,10 +82,10 @@ def _keys(facts: Facts) -> Iterator[Finding]:
 def _beat(facts: Facts) -> Iterator[Finding]:
     late_s = None if facts.planned_at is None else facts.now - facts.planned_at
     if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
-        ago = "never" if late_s is None else f"{late_s:.0f} s ago"
+        ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"
         yield Finding(
             "beat_down",
-            f"Nothing is planned: the last plan ended {ago}. Either beat is down, or no worker takes from `control`.",
+            f"Nothing is planned: {ago}. Either beat is down, or no worker takes from `control`.",
             "Start `celery -A worker.app beat` (exactly one is enough) and a worker; `refreshd status` shows both.",
         )
 
@@ -225,64 +228,6 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _claims(facts: Facts) -> Iterator[Finding]:
-    account, redis = facts.account, facts.redis
-    open_until = account.claim_until if account.claim_attempt else None
-    if open_until is not None and open_until <= facts.now:
-        yield Finding(
-            "interrupted",
-            f"An attempt was left open {facts.now - open_until:.0f} s ago by a worker that is gone; its outcome is "
-            "unknown.",
-            f"The next plan replays it by itself; `refreshd refresh {account.id} --force --wait` does so now.",
-        )
-    elif open_until is not None and (worker := _gone_caller(facts)):
-        yield Finding(
-            "lease_of_a_dead_worker",
-            f"A refresh was under way on {worker}, which does not answer: it was killed, or is cut off. Whether the "
-            f"provider answered is unknown. Its hold on the account ends by itself in {open_until - facts.now:.0f} s; "
-            "the next plan replays the refresh then.",
-            "Wait for its end. Nothing calls before: two calls with one refresh token can end the grant.",
-        )
-    elif redis and redis.lease_holder and open_until is None and _is_gone(redis, facts):
-        yield Finding(
-            "lease_of_a_dead_worker",
-            f"A lease is held by {redis.lease_holder.partition('/')[0]}, which does not answer; it ends by itself in "
-            f"{redis.lease_s or 0:.0f} s.",
-            "Wait for its end.",
-        )
-    if redis and redis.stashed and not redis.stash_error and _was_tested(facts):
-        readers = (
-            "readers get none until then."
-            if account.access_token_sealed is None
-            else f"readers still have the token before (generation {account.generation}). If the provider ended that one "
-            "when it gave the new one, they get 401 or 403 until then."
-        )
-        yield Finding(
-            "answer_of_a_test_waits",
-            f"`refreshd callbacks test` got new tokens, which wait, sealed, for the next refresh: {readers}",
-            f"`refreshd refresh {account.id} --force --wait` stores and publishes the new one now.",
-        )
-    elif redis and redis.stashed:
-        words = redis.stash_error or "it is stored as soon as the database takes it"
-        yield Finding(
-            "answer_in_stash",
-            f"An answer of the provider waits, sealed, in Redis: {words}.",
-            "Do not delete it: it may hold the only valid refresh token. "
-            + (
-                "Put its key back into REFRESHD_KEYS."
-                if redis.stash_error
-                else "`refreshd doctor` checks the database."
-            ),
-            wrong=redis.stash_error is not None,
-        )
-
-
-def _was_tested(facts: Facts) -> bool:
-    """Tell whether the latest token came of a test, which stores nothing."""
-    latest = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)
-    return latest is not None and latest.trigger == Trigger.TEST
-
-
 def _waiting(facts: Facts) -> Iterator[Finding]:
     if (
         _overdue_s(facts) > OVERDUE_S
@@ -297,7 +242,7 @@ def _waiting(facts: Facts) -> Iterator[Finding]:
                 " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "
                 "the callback worker a larger `--concurrency`."
             )
-        yield Finding("overdue", f"It has been due for {_overdue_s(facts):.0f} s.{waiting}", remedy)
+        yield Finding("overdue", f"It has been due for {duration(_overdue_s(facts))}.{waiting}", remedy)
 
 
 def _was_impossible(facts: Facts) -> bool:
@@ -315,22 +260,9 @@ def _overdue_s(facts: Facts) -> float:
     return 0.0 if due_at is None else facts.now - due_at
 
 
-def _is_gone(redis: RedisFacts, facts: Facts) -> bool:
-    holder = (redis.lease_holder or "").partition("/")[0]
-    return facts.workers is not None and not any(holder in name for name in facts.workers)
-
-
-def _gone_caller(facts: Facts) -> str | None:
-    """Give the worker whose attempt is open, where it is none of those that answer."""
-    if facts.workers is None:
-        return None
-    opened = next((one for one in facts.attempts if one.id == facts.account.claim_attempt), None)
-    worker = opened.worker if opened is not None else None
-    return worker if worker and worker not in facts.workers else None
-
-
 _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _stores,
+    another_redis,
     _keys,
     _policy,
     paused,
@@ -343,11 +275,10 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     provider_says,
     _beat,
     provider_budget,
-    _claims,
+    claims,
     published,
     elsewhere,
     rejected,
     _queue_full,
-    _waiting,
     clock,
 )

@@ -31,12 +31,14 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
     having = {worker for worker, names in facts.callbacks.items() if account.callback in names}
     if not having and (takers or facts.callbacks or facts.workers is None):
         yield _not_registered(facts, account.callback)
-    elif takers and not takers & having:
+    elif lacking := sorted(takers - having):
+        fails = "what they take" if takers & having else "everything of it"
         yield Finding(
             "callback_registered_elsewhere",
-            f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only, but the workers that take "
-            f"from `{CALLBACK_QUEUE}` are {', '.join(sorted(takers))}.",
-            "Give every callback worker the same REFRESHD_CALLBACK_MODULES, and restart them.",
+            f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only, but {', '.join(lacking)} "
+            f"{'takes' if len(lacking) == 1 else 'take'} from `{CALLBACK_QUEUE}`, too: {fails} fails.",
+            "Give every callback worker the same REFRESHD_CALLBACK_MODULES (and REFRESHD_CALLBACKS_FILE), and restart "
+            "them.",
         )
     last = last_call(facts.attempts)
     if last is not None and last.reason in _FAILED:

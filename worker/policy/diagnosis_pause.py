@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from models.pause import PAUSED
+from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 
 
@@ -14,11 +15,11 @@ def paused(facts: Facts) -> Iterator[Finding]:
     dead = ends_at is not None and ends_at <= facts.now
     for pause in facts.pauses:
         why = f": {pause.reason}" if pause.reason else ""
-        end = "" if pause.until is None else f" It ends by itself in {pause.until - facts.now:.0f} s."
+        end = "" if pause.until is None else f" It ends by itself in {duration(pause.until - facts.now)}."
         token = " Its token has ended meanwhile: readers have none." if dead else ""
         yield Finding(
             PAUSED,
-            f"Planned refreshes of {pause.what} were paused {facts.now - pause.paused_at:.0f} s ago by "
+            f"Planned refreshes of {pause.what} were paused {duration(facts.now - pause.paused_at)} ago by "
             f"{pause.actor}@{pause.host}{why}.{end}{token}",
             f"`refreshd resume {pause.option}`; or refresh it once: `refreshd refresh {facts.account.id} --force`.",
             wrong=dead,

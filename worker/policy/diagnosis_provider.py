@@ -10,6 +10,7 @@ from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.budget import is_of_host
 from models.provider import ClientAuth
+from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
@@ -50,9 +51,12 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
         if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
             return
+        if facts.redis is not None and facts.redis.breaker_open_s is not None:
+            return  # `provider_budget` says it, of everybody
+        tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
         yield Finding(
             "provider_failing",
-            f"The last {account.failures or 1} tries failed: {words_of(last.reason or '')}{said}",
+            f"{tries} failed: {words_of(last.reason or '')}{said}",
             "It is tried again by itself, with growing pauses. "
             f"`refreshd history {account.id}` shows each try as it was answered.",
             wrong=account.status != Status.ACTIVE,
@@ -109,9 +113,10 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
             EDIT_URL.format(account.id),
         )
     if reason == "callback_unknown" and any(account.callback in names for names in facts.callbacks.values()):
+        of = f" ({last.worker})" if last and last.worker else ""
         return Finding(
             "callback_was_unknown",
-            f"At its last try no worker knew the callback {account.callback!r}; one does now.",
+            f"At its last try the worker that took it{of} did not know the callback {account.callback!r}; one does now.",
             f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
         )
     if reason in NOT_OPENED | {KEY_UNFIT, PROOF_REFUSED} or (reason == KNOBS_UNFIT and facts.knobs_error):
@@ -161,7 +166,7 @@ def provider_budget(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "breaker_open",
             f"{_who(facts)} is down for everybody: its breaker is open, a probe is made in "
-            f"{facts.redis.breaker_open_s:.0f} s.",
+            f"{duration(facts.redis.breaker_open_s)}.{_last_answer(facts)}",
             "Look at the provider's status page. Accounts come back by themselves, spread over its budget."
             if facts.account.refresh_method != RefreshMethod.CALLBACK
             else "See why: `refreshd callbacks test "
@@ -170,9 +175,17 @@ def provider_budget(facts: Facts) -> Iterator[Finding]:
     if facts.redis.paused_s is not None:
         yield Finding(
             "provider_paused",
-            f"{_who(facts)} asked for a pause; it ends in {facts.redis.paused_s:.0f} s.",
+            f"{_who(facts)} asked for a pause; it ends in {duration(facts.redis.paused_s)}.",
             "Nothing: it goes on by itself. If it comes back often, lower `requests_per_s` of the provider.",
         )
+
+
+def _last_answer(facts: Facts) -> str:
+    last = last_call(facts.attempts)
+    if last is None or last.outcome != Outcome.RETRY:
+        return ""
+    status = f" (HTTP {last.http_status})" if last.http_status else ""
+    return f" This account heard last: {words_of(last.reason or '').rstrip('.')}{status}."
 
 
 def _who(facts: Facts) -> str:

@@ -21,6 +21,20 @@ _REPORTS_TELLING: Final = 2
 _WORKED_S: Final = 120.0
 
 
+def another_redis(facts: Facts) -> Iterator[Finding]:
+    """Say where this Redis has never heard of an account that was published: its state has no expiry."""
+    redis, generation = facts.redis, facts.account.published_generation
+    if redis is None or not generation or (redis.state_generation, redis.token_generation) != (None, None):
+        return
+    yield Finding(
+        "another_redis",
+        f"Generation {generation} was published, and the Redis that is looked at here ({redis.where}, prefix "
+        f"`{redis.prefix}`) has never heard of this account: it is not the workers', or was emptied.",
+        "Compare REFRESHD_REDIS_URL and REFRESHD_REDIS_PREFIX here with the workers' and the connectors'. If they are the "
+        "same, Redis was emptied: a worker and beat fill it again within a minute, `refreshd status` shows both.",
+    )
+
+
 def published(facts: Facts) -> Iterator[Finding]:
     """Say where Redis does not hold what the database does."""
     account, redis = facts.account, facts.redis

@@ -1,0 +1,81 @@
+"""What holds an account: an attempt that is open, a lease, an answer that waits. Pure; `diagnosis.py` puts it in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models.attempt import Outcome, Trigger
+from worker.policy.durations import duration
+from worker.policy.facts import Facts, Finding, RedisFacts
+
+
+def claims(facts: Facts) -> Iterator[Finding]:
+    account, redis = facts.account, facts.redis
+    open_until = account.claim_until if account.claim_attempt else None
+    if open_until is not None and open_until <= facts.now:
+        yield Finding(
+            "interrupted",
+            f"An attempt was left open {duration(facts.now - open_until)} ago by a worker that is gone; its outcome is "
+            "unknown.",
+            f"The next plan replays it by itself; `refreshd refresh {account.id} --force --wait` does so now.",
+        )
+    elif open_until is not None and (worker := _gone_caller(facts)):
+        yield Finding(
+            "lease_of_a_dead_worker",
+            f"A refresh was under way on {worker}, which does not answer: it was killed, or is cut off. Whether the "
+            f"provider answered is unknown. Its hold on the account ends by itself in {duration(open_until - facts.now)}; "
+            "the next plan replays the refresh then.",
+            "Wait for its end. Nothing calls before: two calls with one refresh token can end the grant.",
+        )
+    elif redis and redis.lease_holder and open_until is None and _is_gone(redis, facts):
+        yield Finding(
+            "lease_of_a_dead_worker",
+            f"A lease is held by {redis.lease_holder.partition('/')[0]}, which does not answer; it ends by itself in "
+            f"{duration(redis.lease_s or 0)}.",
+            "Wait for its end.",
+        )
+    if redis and redis.stashed and not redis.stash_error and _was_tested(facts):
+        readers = (
+            "readers get none until then."
+            if account.access_token_sealed is None
+            else f"readers still have the token before (generation {account.generation}). If the provider ended that one "
+            "when it gave the new one, they get 401 or 403 until then."
+        )
+        yield Finding(
+            "answer_of_a_test_waits",
+            f"`refreshd callbacks test` got new tokens, which wait, sealed, for the next refresh: {readers}",
+            f"`refreshd refresh {account.id} --force --wait` stores and publishes the new one now.",
+        )
+    elif redis and redis.stashed:
+        words = redis.stash_error or "it is stored as soon as the database takes it"
+        yield Finding(
+            "answer_in_stash",
+            f"An answer of the provider waits, sealed, in Redis: {words}.",
+            "Do not delete it: it may hold the only valid refresh token. "
+            + (
+                "Put its key back into REFRESHD_KEYS."
+                if redis.stash_error
+                else "`refreshd doctor` checks the database."
+            ),
+            wrong=redis.stash_error is not None,
+        )
+
+
+def _was_tested(facts: Facts) -> bool:
+    """Tell whether the latest token came of a test, which stores nothing."""
+    latest = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)
+    return latest is not None and latest.trigger == Trigger.TEST
+
+
+def _is_gone(redis: RedisFacts, facts: Facts) -> bool:
+    holder = (redis.lease_holder or "").partition("/")[0]
+    return facts.workers is not None and not any(holder in name for name in facts.workers)
+
+
+def _gone_caller(facts: Facts) -> str | None:
+    """Give the worker whose attempt is open, where it is none of those that answer."""
+    if facts.workers is None:
+        return None
+    opened = next((one for one in facts.attempts if one.id == facts.account.claim_attempt), None)
+    worker = opened.worker if opened is not None else None
+    return worker if worker and worker not in facts.workers else None
