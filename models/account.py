@@ -222,8 +222,12 @@ class Account(SQLModel, table=True):
         self._release()
 
     def given_back(self, *, retry_at: float | None) -> None:
-        """End an attempt that sent nothing: nothing is learnt, the account is looked at again at `retry_at`."""
-        self._set(plan_at=retry_at if self.next_refresh_at is not None else None)
+        """End an attempt that sent nothing: nothing is learnt, the account is looked at again at `retry_at`.
+
+        Not before it is due: a plan would send it for nothing, and have it wait for a message's time.
+        """
+        due_at = self.next_refresh_at
+        self._set(plan_at=None if retry_at is None or due_at is None else max(retry_at, due_at))
         self._release()
 
     def degraded(self, reason: str, *, now: float) -> None:

@@ -178,13 +178,15 @@ class Ledger:
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
     def postpone(self, turns: Sequence[Turn]) -> list[Event]:
-        """Have accounts planned again later; gives an event for each whose token has ended meanwhile: now degraded."""
+        """Have accounts planned again later, once they are due; gives an event for each whose token has ended meanwhile: now degraded."""
         with writing(self._engine) as connection:
             rows = [_fields(turn, _TURN) for turn in turns]
             execute(
                 connection,
                 _TURN,
-                "UPDATE account SET plan_at = r.plan_at FROM r WHERE account.id = r.id "
+                # Whom a person or a connector asked for before its time waits for that: a plan would find it not due.
+                "UPDATE account SET plan_at = CASE WHEN r.plan_at < account.next_refresh_at "
+                "THEN account.next_refresh_at ELSE r.plan_at END FROM r WHERE account.id = r.id "
                 "AND account.generation = r.generation AND account.plan_at IS NOT NULL",
                 rows,
             )
