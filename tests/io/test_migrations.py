@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
 import worker.runtime  # noqa: F401  (brings every table in)
-from worker.io.database import make_engine
+from tests.services import PostgresServer
+from worker.io.database import head_revision, make_engine, upgrade
 
 
 def is_ours(_object: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
@@ -25,3 +30,25 @@ def test_a_migrated_database_has_the_tables_and_indexes_of_the_models(database_u
         differences = compare_metadata(context, SQLModel.metadata)
     engine.dispose()
     assert differences == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_upgrades_at_once_go_one_after_the_other(
+    kind: str, postgres_service: PostgresServer, tmp_path: Path
+) -> None:
+    url = (
+        f"sqlite:///{tmp_path / 'new.db'}" if kind == "sqlite" else postgres_service.create_database("of_two")
+    )
+    together = Barrier(2)
+
+    def upgrade_it(_: int) -> tuple[str | None, str]:
+        together.wait()
+        return upgrade(url)
+
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(upgrade_it, range(2)))
+    if kind == "postgresql":
+        postgres_service.drop_database("of_two")
+
+    head = head_revision()
+    assert sorted(done, key=str) == sorted([(None, head), (head, head)], key=str)

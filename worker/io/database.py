@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+#: Two upgrades at once go one after the other, however long the first one takes; its tables are waited for as always.
+#: The number is any that no other program takes in this database.
+_WAIT_FOR_UPGRADE: Final = (
+    "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; "
+    f"SELECT pg_advisory_xact_lock({0x7265667265736864}); "
+    "SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
+)
 #: SQLSTATE read_only_sql_transaction.
 _READ_ONLY: Final = "25006"
 #: SQLSTATE insufficient_privilege.
@@ -126,6 +133,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
     engine = make_engine(url)
     try:
         with _transaction(engine, begin="BEGIN IMMEDIATE") as connection:
+            if not is_sqlite(engine):  # SQLite has one writer; here a second one would make the same tables
+                connection.exec_driver_sql(_WAIT_FOR_UPGRADE)
             before = MigrationContext.configure(connection).get_current_revision()
             if before is not None and before not in _known_revisions():
                 return before, before
