@@ -94,7 +94,7 @@ class Planner:
         """Plan once.
 
         Raises:
-            DatabaseUnreachable: nothing was claimed.
+            DatabaseUnreachable, RedisUnreachable: nothing was claimed.
         """
         if not self._schedule.take_duty(DUTY, holder=self._holder, for_s=DUTY_S):
             return Planned(held_back=ANOTHER_PLAN)

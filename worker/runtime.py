@@ -30,7 +30,7 @@ from worker.io.offload import Offload
 from worker.io.outages import Outages
 from worker.io.paused_accounts import PausedAccounts
 from worker.io.provider import ProviderClient
-from worker.io.redis import connect_async
+from worker.io.redis import connect_async, in_words
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
 from worker.io.webhook import WebhookClient
@@ -84,7 +84,7 @@ class Runtime(Stores):
             schedule=self.schedule,
             pauses=self.pauses,
             dispatch=dispatch,
-            queue_length=lambda: int(self.redis.llen(queue)),
+            queue_length=lambda: self._messages_in(queue),
             limits=self.pace,
             rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
             interval_s=self.settings.plan_interval_s,
@@ -92,6 +92,10 @@ class Runtime(Stores):
             group_size=self.settings.group_size,
             holder=self.worker,
         )
+
+    def _messages_in(self, queue: str) -> int:
+        with in_words(self.settings.redis):
+            return int(self.redis.llen(queue))
 
     def close(self) -> None:
         """Store and publish what arrived, then let go of everything."""

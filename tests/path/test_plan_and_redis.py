@@ -1,0 +1,52 @@
+"""A Redis that answers and refuses: out of memory, a replica, a key of another kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from celery import Celery
+
+from models.attempt import Trigger
+from tests.path.conftest import Bench
+from worker.bootsteps import CALLBACK, REFRESH, dispatch_with
+from worker.errors import RedisUnreachable
+
+
+@pytest.fixture
+def refused(bench: Bench) -> Bench:
+    """A bench whose Redis refuses what is done with the queues: they are no lists."""
+    for queue in (REFRESH, CALLBACK):
+        bench.runtime.redis.set(queue, "no list")
+    return bench
+
+
+@pytest.fixture
+def app(bench: Bench) -> Iterator[Celery]:
+    made = Celery("refused", broker=bench.runtime.settings.redis, set_as_current=False)
+    yield made
+    made.close()
+
+
+def send_nothing(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
+    raise AssertionError(f"sent: {accounts} {trigger} {callback}")
+
+
+def test_a_plan_that_can_t_ask_for_its_queue_says_so_in_words(refused: Bench) -> None:
+    refused.add()
+    with pytest.raises(RedisUnreachable, match="can't be used"):
+        refused.runtime.planner(send_nothing, REFRESH).plan()
+    assert refused.account().plan_at == refused.account().next_refresh_at, "nothing was claimed"
+
+
+def test_what_a_refusing_broker_did_not_take_is_given_back_at_once(refused: Bench, app: Celery) -> None:
+    refused.add()
+    refused.add("mine", refresh_method="callback", callback="mine")
+    planner = refused.runtime.planner(dispatch_with(app), "urgent")
+
+    planned = planner.plan()
+
+    assert (planned.accounts, planned.messages) == (0, 0)
+    for account in ("acct", "mine"):
+        row = refused.account(account)
+        assert row.plan_at == row.next_refresh_at, "no other plan would see it for 20 seconds"
