@@ -108,7 +108,7 @@ class Reconciler:
             refill = mark is None or mark != await self._sql(self._schedule.duty_note, DUTY)
             if refill:  # Redis is the broker too: whatever was on its way is as lost as the tokens
                 await self._sql(self._schedule.give_back_all)
-                await self._redis.set(self._mark_key, _FILLING)
+                await answered(self._redis.set(self._mark_key, _FILLING))
             published, unreadable = await (self._refill() if refill else self._catch_up())
             abandoned = await self._sql(self._schedule.close_abandoned)
             paused = await self._say_who_is_paused()

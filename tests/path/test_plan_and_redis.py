@@ -1,14 +1,17 @@
-"""A Redis that answers and refuses: out of memory, a replica, a key of another kind."""
+"""A Redis that refuses (out of memory, a replica, a key of another kind), or that does not answer."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from celery import Celery
 
 from models.attempt import Trigger
 from tests.path.conftest import Bench
+from worker.accounts.publish import CommandShelf
 from worker.bootsteps import CALLBACK, REFRESH, dispatch_with
 from worker.errors import RedisUnreachable
 
@@ -50,3 +53,31 @@ def test_what_a_refusing_broker_did_not_take_is_given_back_at_once(refused: Benc
     for account in ("acct", "mine"):
         row = refused.account(account)
         assert row.plan_at == row.next_refresh_at, "no other plan would see it for 20 seconds"
+
+
+def test_a_reconcile_does_not_wait_for_a_redis_that_takes_no_writes_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.io.redis.SOCKET_TIMEOUT_S", 0.5)
+    client: Any = bench.runtime.redis
+    client.client_pause(60_000, all=False)
+    try:
+        with pytest.raises(RedisUnreachable):
+            bench.runtime.run(bench.runtime.reconciler.reconcile())
+    finally:
+        client.client_unpause()
+
+
+def test_a_command_does_not_wait_for_a_redis_that_never_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.io.redis.SOCKET_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            CommandShelf(
+                redis_url=lambda: url, keys=bench.runtime.keys, schedule=bench.runtime.schedule
+            ) as shelf,
+            pytest.raises(RedisUnreachable, match="Nothing was removed"),
+        ):
+            shelf.require()

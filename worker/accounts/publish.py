@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from refreshd_reader.contract import Keys
 from refreshd_reader.sealing import TokenSeal
 from worker.errors import RedisUnreachable, SettingsError
-from worker.io.redis import connect_async
+from worker.io.redis import answered, connect_async
 from worker.io.schedule import Schedule
 from worker.io.shelf import Event, Publication, Shelf
 
@@ -112,7 +112,7 @@ class CommandShelf:
 
     def _guarded(self, redis: Redis) -> None:
         async def ping() -> None:
-            await redis.ping()
+            await answered(redis.ping())
 
         try:
             self._runner.run(ping())
