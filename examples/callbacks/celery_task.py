@@ -43,4 +43,9 @@ def ask_the_provider(inputs: dict[str, Any]) -> dict[str, Any]:
     if "error" in body:
         return {"errorResponse": {"error": body["error"], "error_description": body.get("message")}}
     response.raise_for_status()
-    return {"access_token": body["access_token"], "expires_in": body["expires_in"]}
+    # Return the refresh token of every answer: one that the provider has replaced is lost otherwise.
+    return {
+        "access_token": body["access_token"],
+        "refresh_token": body.get("refresh_token"),
+        "expires_in": body["expires_in"],
+    }

@@ -8,7 +8,9 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 
-const key = Buffer.from(process.env.CALLBACK_SECRET.replace(/^whsec_/, ""), "base64");
+const { CALLBACK_SECRET, PORT } = process.env;
+if (!CALLBACK_SECRET) throw new Error("CALLBACK_SECRET is not set: the one that refreshd has, base64");
+const key = Buffer.from(CALLBACK_SECRET.replace(/^whsec_/, ""), "base64");
 const TOLERANCE_S = 5 * 60;
 
 function verify(headers, body) {
@@ -50,6 +52,6 @@ const server = createServer(async (request, response) => {
     answer(502, { detail: error.message }); // a failed run: refreshd tries again later
   }
 });
-server.listen(Number(process.env.PORT ?? 8080), "127.0.0.1", () => {
+server.listen(Number(PORT ?? 8080), "127.0.0.1", () => {
   console.log(`http://127.0.0.1:${server.address().port}/`);
 });

@@ -242,7 +242,8 @@ async def test_endpoint_in_node(provider: ScriptedProvider) -> None:
 
 async def test_celery_task(provider: ScriptedProvider, redis_url: str, tmp_path: Path) -> None:
     secret = base64.b64encode(secrets.token_bytes(32)).decode()
-    provider.script = lambda seen: (200, {"access_token": f"for {seen.json['token']}", "expires_in": 60})
+    answer = {"refresh_token": "next", "expires_in": 60}
+    provider.script = lambda seen: (200, {"access_token": f"for {seen.json['token']}", **answer})
     log = (tmp_path / "worker.log").open("wb")
     process = subprocess.Popen(
         [
@@ -274,7 +275,8 @@ async def test_celery_task(provider: ScriptedProvider, redis_url: str, tmp_path:
             deadline=deadline,
             on_send=lambda: None,
         )
-        assert (reply.value, reply.failure) == ({"access_token": "for old-refresh", "expires_in": 60}, None)
+        expected = {"access_token": "for old-refresh", "refresh_token": "next", "expires_in": 60}
+        assert (reply.value, reply.failure) == (expected, None)
         assert b"old-refresh" not in (tmp_path / "worker.log").read_bytes()
     finally:
         process.terminate()

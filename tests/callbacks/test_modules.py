@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from models.callback import CallbackInput
@@ -15,6 +16,8 @@ from tests.acceptance.waiting import wait_until
 from worker.callbacks import refresh_callback
 from worker.callbacks.protocol import Command
 from worker.callbacks.registry import Registry
+from worker.callbacks.template import BOOT as BOOTED
+from worker.io import callback_template
 from worker.io.callback_sandbox import Sandbox, describe
 
 GOOD = """
@@ -97,6 +100,31 @@ async def test_a_broken_module_keeps_out_itself_alone(text: str, words: str, wri
         assert words in described.problems["bad"]
         assert described.problems["missing"].startswith("there is no module 'missing' in ")
         assert await token(box, "good") == b'{"returned": {"access_token": "t"}}\n'
+    finally:
+        await box.aclose()
+
+
+async def test_a_run_that_can_not_even_be_killed_in_time_has_timed_out_and_ends_with_its_template(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may be too busy for the template, which stands behind everything else; here it is stopped."""
+    monkeypatch.setattr(callback_template, "REPORT_WITHIN_S", 0.2)
+    write("acme", GOOD.format(name="acme", token="t"))
+    box = sandbox("acme")
+    stopped: list[psutil.Process] = []
+
+    def stop() -> None:
+        stopped.extend(template for template in psutil.Process().children() if BOOTED in template.cmdline())
+        stopped[0].suspend()
+
+    try:
+        await box.describe()
+        inputs = CallbackInput().model_dump_json().encode()
+        ran = await box.run(Command("acme", 0.1, 0.1, 512), inputs, on_start=stop)
+
+        assert (ran.ended.overtime, ran.answer) == (True, b"")
+        assert not stopped[0].is_running() or stopped[0].status() == psutil.STATUS_ZOMBIE
+        assert await token(box, "acme") == b'{"returned": {"access_token": "t"}}\n'
     finally:
         await box.aclose()
 

@@ -113,6 +113,14 @@ def test_new_tokens_that_it_printed_before_it_failed_are_masked(bench: Bench) ->
     assert "brand-new" not in f"{attempt.output} {attempt.error_description}"
 
 
+def alive(process: psutil.Process) -> bool:
+    """Tell whether a process still runs; it may end between two questions."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def templates() -> list[psutil.Process]:
     """Give the template processes of this process."""
     return [
@@ -137,7 +145,8 @@ def test_what_a_run_leaves_behind_is_killed_and_counted(bench: Bench) -> None:
     assert attempt.output is not None
     assert "processes that it had left behind were killed" in attempt.output
     (template,) = templates()
-    assert template.children(recursive=True) == []
+    # On a busy machine the template reaps some of them with the next run only.
+    wait_until(lambda: not any(map(alive, template.children(recursive=True))), "their end")
 
 
 def test_a_run_stands_behind_everything_else_for_the_cpu(bench: Bench) -> None:

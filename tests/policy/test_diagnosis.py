@@ -284,9 +284,15 @@ def test_of_many_that_could_not_be_used_those_named_alike_are_told() -> None:
 
 def test_a_callback_worker_that_has_said_nothing_yet_may_still_import() -> None:
     (found,) = diagnose(facts(CALLBACK))
-    assert found.words.endswith(
-        "callback@one said nothing yet: a worker that has just started imports its modules."
+    assert (
+        "callback@one said nothing under the prefix `refreshd:`: a worker that has just started"
+        in found.words
     )
+
+
+def test_workers_that_answer_and_plan_nothing_here_may_have_another_database() -> None:
+    (found,) = diagnose(facts(planned_at=None))
+    assert "celery@one, callback@one did answer, so compare REFRESHD_DATABASE_URL" in found.words
 
 
 def test_an_account_that_waits_for_slow_callbacks_is_told_so() -> None:

@@ -60,10 +60,13 @@ class Sandbox:
         async with self._turn:
             template = await self._current()
             try:
-                return await template.run(command, inputs, on_start=on_start)
+                ran = await template.run(command, inputs, on_start=on_start)
             except BaseException:
                 await self._drop()
                 raise
+            if template.is_over:  # at once: what hangs in it must not go on beside the next run
+                await self._drop()
+            return ran
 
     async def aclose(self) -> None:
         """End the template."""

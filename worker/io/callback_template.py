@@ -65,6 +65,7 @@ class TemplateProcess:
         self._folder = folder
         self.described = Described()
         self._loaded = False
+        self._stuck = False
         #: The module that is being imported.
         self.importing: str | None = None
 
@@ -96,7 +97,8 @@ class TemplateProcess:
 
     @property
     def is_over(self) -> bool:
-        return self._process.returncode is not None
+        """Tell whether nothing can be run in it any more."""
+        return self._stuck or self._process.returncode is not None
 
     async def load(self, import_s: float) -> None:
         """Wait until everything is imported.
@@ -141,10 +143,9 @@ class TemplateProcess:
                     await feed.over()
                     return Ran(ended, answer, output)
             except TimeoutError:
-                raise SandboxBroken(
-                    f"it had not ended {command.hard_s + REPORT_WITHIN_S:g} s after it began, though its hard limit is "
-                    f"{command.hard_s:g} s: this machine is too busy even to kill it in time"
-                ) from None
+                # A machine that is too busy to end it in time, and to say so: with this process, the run ends, too.
+                self._stuck = True
+                return Ran(Ended(overtime=True), b"", output)
             finally:
                 answering.cancel()
         finally:
@@ -153,7 +154,7 @@ class TemplateProcess:
     async def end(self) -> None:
         """End the process, and whatever of a run is left with it."""
         self._control.close()
-        if self._loaded:
+        if self._loaded and not self._stuck:
             await self._wait()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

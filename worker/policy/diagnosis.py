@@ -83,9 +83,15 @@ def _beat(facts: Facts) -> Iterator[Finding]:
     late_s = None if facts.planned_at is None else facts.now - facts.planned_at
     if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
         ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"
+        others = (
+            f" Or they work on another database: {', '.join(facts.workers)} did answer, so compare REFRESHD_DATABASE_URL, and "
+            "REFRESHD_DATA_DIR where it is SQLite."
+            if facts.workers
+            else ""
+        )
         yield Finding(
             "beat_down",
-            f"Nothing is planned: {ago}. Either beat is down, or no worker takes from `control`.",
+            f"Nothing is planned: {ago}. Either beat is down, or no worker takes from `control`.{others}",
             "Start `celery -A worker.app beat` (exactly one is enough) and a worker; `refreshd status` shows both.",
         )
 
@@ -143,20 +149,6 @@ def _policy(facts: Facts) -> Iterator[Finding]:
                 f"`refreshd accounts edit {account.id} session_management=auto`, or session_timeout_s="
                 f"{max(int(life_s * 0.9), 1)}.",
             )
-    if (
-        account.session_management == SessionManagement.AUTO
-        and account.refresh_method == RefreshMethod.CALLBACK
-        and account.access_token_sealed is not None
-        and account.expires_at is None
-    ):
-        yield Finding(
-            "lifetime_unknown",
-            f"Nobody knows when its tokens end: the callback returned no `expires_in`, so that each is kept for "
-            f"{account.session_timeout_s:.0f} s (`session_timeout_s`). Readers see 401 or 403 where one ends earlier.",
-            "Return `expires_in` from the callback, or "
-            f"`refreshd accounts edit {account.id} session_timeout_s=SECONDS`, shorter than the tokens live.",
-            wrong=False,
-        )
 
 
 def _credentials(facts: Facts) -> Iterator[Finding]:

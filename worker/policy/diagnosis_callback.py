@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher, get_close_matches
 from typing import Final
 
-from models.account import RefreshMethod, Status
+from models.account import RefreshMethod, SessionManagement, Status
 from models.attempt import Attempt
 from worker.policy.diagnosis_provider import last_call
 from worker.policy.facts import Facts, Finding
@@ -43,6 +43,19 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
     last = last_call(facts.attempts)
     if last is not None and last.reason in _FAILED:
         yield _failing(facts, last, account.callback)
+    elif (
+        account.session_management == SessionManagement.AUTO
+        and account.access_token_sealed is not None
+        and account.expires_at is None
+    ):
+        yield Finding(
+            "lifetime_unknown",
+            f"Nobody knows when its tokens end: the callback returned no `expires_in`, so that each is kept for "
+            f"{account.session_timeout_s:.0f} s (`session_timeout_s`). Readers see 401 or 403 where one ends earlier.",
+            "Return `expires_in` from the callback, or "
+            f"`refreshd accounts edit {account.id} session_timeout_s=SECONDS`, shorter than the tokens live.",
+            wrong=False,
+        )
 
 
 def _not_used(facts: Facts, name: str) -> Finding:
@@ -67,7 +80,11 @@ def _not_registered(facts: Facts, name: str) -> Finding:
         takers = ", ".join(
             worker for worker, queues in (facts.workers or {}).items() if CALLBACK_QUEUE in queues
         )
-        they = f" {takers or 'The callback workers'} said nothing yet: a worker that has just started imports its modules."
+        where = f" under the prefix `{facts.redis.prefix}`" if facts.redis else ""
+        they = (
+            f" {takers or 'The callback workers'} said nothing{where}: a worker that has just started still imports its "
+            "modules, and one with another REFRESHD_REDIS_PREFIX says it elsewhere."
+        )
     else:
         more = ", ..." if len(known) > _LISTED_MAX else ""
         they = f" They know: {', '.join(known[:_LISTED_MAX]) or 'none'}{more}."
