@@ -6,6 +6,7 @@ from tests.path.conftest import Bench
 from tests.path.test_late_answers import refused, sealed_answer
 from tests.path.test_refresh import granted
 from worker.closing import STASH_ADOPTED
+from worker.io.accounts import Accounts
 from worker.io.restored import believe_filled, raise_generations
 
 
@@ -51,3 +52,25 @@ def test_an_answer_that_waits_in_redis_is_adopted_and_no_spent_token_is_sent(ben
     token = bench.token()
     assert token is not None
     assert (token.access_token, token.generation) == ("late-access", 10)
+
+
+def test_an_id_that_the_backup_lacks_goes_on_above_redis_when_it_is_added_again(bench: Bench) -> None:
+    """Added after the backup was made: at generation 1 its readers would get nothing for 300 refreshes."""
+    redis, keys, engine = bench.runtime.redis, bench.runtime.keys, bench.runtime.engine
+    accounts = Accounts(engine)
+    bench.add("removed", generation=400)
+    accounts.remove(["removed"])
+    for account, generation in (("lost", 300), ("removed", 300), ("no id", 300)):
+        redis.hset(keys.account(account), mapping={"status": "active", "generation": generation})
+
+    assert raise_generations(engine, redis, keys) == 0
+    assert raise_generations(engine, redis, keys) == 0
+
+    retired = accounts.retired(["lost", "removed", "no id"])
+    assert retired == {"lost": 301, "removed": 401}
+    bench.add("lost", generation=retired["lost"])
+    bench.answer = granted
+    bench.refresh("lost", seen=301)
+    token = bench.token("lost")
+    assert token is not None
+    assert (token.access_token, token.generation) == ("new-access", 302)

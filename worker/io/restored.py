@@ -7,15 +7,16 @@ is raised to the generation that it follows and no further: the answer is adopte
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from refreshd_reader.contract import Keys
+from refreshd_reader.contract import ACCOUNT_ID, Keys
 from worker.io.database import writing
 from worker.io.rows import execute
 from worker.io.schedule import Schedule
@@ -48,8 +49,28 @@ def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
                     for account, generation, waits in sorted(batch)
                 ],
             )
+            _retire_unknown(connection, [(account, generation) for account, generation, _ in sorted(batch)])
         raised += len(rows)
     return raised
+
+
+def _retire_unknown(connection: Connection, seen: list[tuple[str, int]]) -> None:
+    """Remember ids that the backup lacks as removed ones: added again, they go on above what Redis has of them."""
+    execute(
+        connection,
+        {"id": "text", "generation": "bigint"},
+        """
+        INSERT INTO retired_account (id, generation) SELECT r.id, r.generation FROM r
+        WHERE NOT EXISTS (SELECT 1 FROM account WHERE account.id = r.id)
+        ON CONFLICT (id) DO UPDATE SET generation = excluded.generation
+        WHERE retired_account.generation < excluded.generation
+        """,
+        [
+            {"id": account, "generation": generation + 1}
+            for account, generation in seen
+            if re.fullmatch(ACCOUNT_ID, account)
+        ],
+    )
 
 
 def believe_filled(schedule: Schedule, redis: Redis, keys: Keys) -> None:
