@@ -40,6 +40,10 @@ class Markers:
         """Plant a secret that each encoding spells differently."""
         return self.word(name) + _SPELT_DIFFERENTLY
 
+    def token(self, name: str) -> str:
+        """Plant a token, which is of ASCII alone (RFC 6749 appendix A.12)."""
+        return self.text(name).encode("ascii", "ignore").decode()
+
     def known(self, text: str, name: str) -> str:
         """Search for a secret that was made elsewhere (a line of a key)."""
         self.words[text] = name
