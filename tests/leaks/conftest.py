@@ -105,7 +105,8 @@ def place(
             operators_worker(planted_redis.url, environment["TASK_SECRET"], base),
         ):
             start(fleet)
-            wait_until(lambda: tried(engine) >= set(accounts), f"each was tried: {accounts}")
+            # Some twenty callbacks, each a process, and two workers that log all they can: slow on a busy machine.
+            wait_until(lambda: tried(engine) >= set(accounts), f"each was tried: {accounts}", 300)
             yield Place(markers, fleet, engine, planted_redis.url, accounts, said)
         engine.dispose()
 
