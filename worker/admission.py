@@ -88,6 +88,11 @@ class Admission:
         await self._postpone(later)
         return Admitted(tuple(free), tuple((one, why) for one, why, _ in later))
 
+    async def close(self) -> None:
+        """Wait until Redis has been told of calls that ended, and of providers and clients that are well."""
+        await self._budgets.close()
+        await self._clients.close()
+
     def ended(self, one: Opened) -> None:
         """Give a call back, made or not."""
         self._budgets.end(one.budget, one.attempt.id)

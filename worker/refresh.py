@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from models.account import Account, RefreshMethod, fingerprint
+from models.account import Account, RefreshMethod
 from models.answer import Answer, Judgement, Verdict
 from models.attempt import Entry, Outcome, Trigger, new_attempt_ids
 from models.provider import Provider
 from worker.admission import Admission
+from worker.adoption import Adoption
 from worker.calling import Caller, answer_of
 from worker.closing import Closer, Opened, describe, refused_entry, tell
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
@@ -27,7 +28,7 @@ from worker.io.history import History
 from worker.io.lease import Leases
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
-from worker.io.stash import Stash, StashedAnswer
+from worker.io.stash import StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.gate import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Refusal, refusal
 from worker.policy.reported import report_refusal
@@ -75,7 +76,7 @@ class Refresher:
         history: History,
         closer: Closer,
         settler: Settler,
-        stash: Stash,
+        adoption: Adoption,
         vault: Vault,
         callers: Mapping[RefreshMethod, Caller],
         providers: Callable[[Account], Provider | None],
@@ -90,7 +91,7 @@ class Refresher:
         self._history = history
         self._closer = closer
         self._settler = settler
-        self._stash = stash
+        self._adoption = adoption
         self._vault = vault
         self._callers = callers
         self._providers = providers
@@ -140,7 +141,8 @@ class Refresher:
                     results[account_id] = Result(refused.outcome, refused.reason, generation)
                     continue
                 try:
-                    stashed = await self._waiting_answer(account, stash) if stash else None
+                    waits = stash or account.kept_sealed
+                    stashed = await self._adoption.answer_for(account, stash) if waits else None
                 except CipherError as error:
                     log.error("stash_unreadable", account=account_id, error=str(error))
                     results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
@@ -162,23 +164,6 @@ class Refresher:
             await asyncio.wait(calls)
         results |= {one.account.id: call.result() for one, call in zip(opened, calls, strict=True)}
         return results
-
-    async def _waiting_answer(self, account: Account, sealed: str) -> StashedAnswer | None:
-        """Open a stash; one whose generation is over is kept beside the row, unless the row came from it.
-
-        Raises:
-            CipherError: it can't be read, so that nobody knows whether the refresh token is spent.
-        """
-        stashed = self._stash.open(account.id, sealed)
-        if stashed.generation >= account.generation:
-            return stashed
-        if (stashed.tokens.issued_at or account.created_at) < account.created_at:
-            log.warning("answer_of_an_account_since_removed", account=account.id)
-        elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
-            await self._sql(self._ledger.keep, account.id, sealed)
-            account.kept(sealed)
-        await self._stash.clear([account.id])
-        return None
 
     async def _admitted(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
         here: list[Opened] = []

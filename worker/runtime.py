@@ -15,6 +15,7 @@ import uvloop
 from models.account import RefreshMethod
 from models.budget import Breaker
 from worker.admission import Admission
+from worker.adoption import Adoption
 from worker.calling import Caller
 from worker.closing import Closer
 from worker.events import log
@@ -142,6 +143,21 @@ class Runtime(Stores):
         if self._runs_callbacks:
             self.callback_caller = make_callback_caller(settings, self.async_redis, now=self.clock.now)
             self.callers[RefreshMethod.CALLBACK] = self.callback_caller
+        self.admission = Admission(
+            outages=outages,
+            budgets=self.budgets,
+            clients=Budgets(
+                self.async_redis,
+                f"{settings.redis_prefix}client:",
+                call_s=settings.claim_seconds,
+                breaker=Breaker(threshold=1, pause_s=CLIENT_PAUSE_S, pause_max_s=settings.backoff_max_s),
+            ),
+            shelf=self.shelf,
+            ledger=ledger,
+            clock=self.clock,
+            offload=self.offload,
+            limits=self.limits,
+        )
         self.refresher = Refresher(
             leases=self.leases,
             ledger=ledger,
@@ -150,27 +166,13 @@ class Runtime(Stores):
                 vault=self.vault, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
             settler=self.settler,
-            stash=stash,
+            adoption=Adoption(stash=stash, ledger=ledger, offload=self.offload),
             vault=self.vault,
             callers=self.callers,
             providers=self.providers.of,
             clock=self.clock,
             offload=self.offload,
-            admission=Admission(
-                outages=outages,
-                budgets=self.budgets,
-                clients=Budgets(
-                    self.async_redis,
-                    f"{settings.redis_prefix}client:",
-                    call_s=settings.claim_seconds,
-                    breaker=Breaker(threshold=1, pause_s=CLIENT_PAUSE_S, pause_max_s=settings.backoff_max_s),
-                ),
-                shelf=self.shelf,
-                ledger=ledger,
-                clock=self.clock,
-                offload=self.offload,
-                limits=self.limits,
-            ),
+            admission=self.admission,
             call_timeout_s=settings.call_timeout_s,
             claim_s=settings.claim_seconds,
         )
@@ -216,7 +218,7 @@ class Runtime(Stores):
 
     async def _finish(self) -> None:
         await self.settler.drain()
-        await self.budgets.close()
+        await self.admission.close()
         await self.leases.close()
         await self.provider_client.aclose()
         for client in (self.callback_caller, self.webhook_client):

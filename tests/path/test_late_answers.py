@@ -13,7 +13,7 @@ from models.attempt import Outcome, Trigger
 from models.token import Secret, TokenSet
 from tests.path.conftest import Bench, Handler
 from tests.path.test_refresh import granted
-from worker.closing import KEPT_ANSWER_ADOPTED
+from worker.closing import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
 from worker.io.accounts import Accounts
 from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.database import writing
@@ -98,6 +98,17 @@ def test_an_answer_that_lost_its_race_is_adopted_before_anyone_has_to_log_in(ben
     assert (bench.refresh_token(), row.kept_sealed, row.status) == ("new-refresh", None, Status.ACTIVE)
     assert row.plan_at is not None
     assert row.plan_at <= bench.runtime.clock.now()
+
+
+def test_a_kept_answer_that_follows_the_row_is_adopted_before_its_spent_token_is_sent(bench: Bench) -> None:
+    """Where Redis was away, the answer to a test of a callback lies beside the row."""
+    bench.add()
+    set_columns(bench, kept_sealed=sealed_answer(bench, "tested", follows=1))
+
+    result = bench.refresh()["acct"]
+
+    assert (result.outcome, result.reason, bench.requests) == (Outcome.REFRESHED, STASH_ADOPTED, [])
+    assert (bench.refresh_token(), bench.account().kept_sealed) == ("tested", None)
 
 
 def test_a_refusal_is_believed_where_the_kept_answer_is_of_no_use(bench: Bench) -> None:

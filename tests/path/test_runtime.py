@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from tests.path.conftest import Bench
+from tests.path.test_refresh import granted
 from tests.services import free_port
 from worker.errors import DatabaseUnreachable, RefreshdError, SettingsError
 from worker.io.cipher import generate_key
@@ -109,3 +112,16 @@ def test_every_task_of_a_process_without_its_database_is_tried_again_in_words(
     assert len(found) == 6
     assert "can't be used" in found["refreshd.plan"][1]
     assert "one not_sent: database_unreachable" in found["refreshd.refresh"][1]
+
+
+def test_whatever_redis_is_to_be_told_it_is_told_before_its_connections_are_closed(bench: Bench) -> None:
+    bench.add()
+    bench.answer = granted
+    bench.refresh()
+
+    async def left() -> int:
+        return len(asyncio.all_tasks()) - 1
+
+    bench.runtime.run(bench.runtime._finish())
+
+    assert bench.runtime.run(left()) == 0

@@ -1,0 +1,60 @@
+"""Answers that wait: what a refresh adopts before it asks for another, for the row's refresh token may be spent."""
+
+from __future__ import annotations
+
+from models.account import Account, fingerprint
+from worker.errors import CipherError
+from worker.events import log
+from worker.io.ledger import Ledger
+from worker.io.offload import Offload
+from worker.io.stash import Stash, StashedAnswer
+
+
+class Adoption:
+    """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
+
+    def __init__(self, *, stash: Stash, ledger: Ledger, offload: Offload) -> None:
+        self._stash = stash
+        self._ledger = ledger
+        self._sql = offload
+
+    async def answer_for(self, account: Account, sealed: str | None) -> StashedAnswer | None:
+        """Give the answer to adopt, None where there is none.
+
+        Args:
+            account: the row as it was loaded.
+            sealed: its stash, if it has one.
+
+        Raises:
+            CipherError: the stash can't be read, so that nobody knows whether the refresh token is spent.
+        """
+        found = await self._stashed(account, sealed) if sealed else None
+        return found or self._kept(account)
+
+    async def _stashed(self, account: Account, sealed: str) -> StashedAnswer | None:
+        """Open a stash; one whose generation is over is kept beside the row, unless the row came from it."""
+        stashed = self._stash.open(account.id, sealed)
+        if stashed.generation >= account.generation:
+            return stashed
+        if (stashed.tokens.issued_at or account.created_at) < account.created_at:
+            log.warning("answer_of_an_account_since_removed", account=account.id)
+        elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
+            await self._sql(self._ledger.keep, account.id, sealed)
+            account.kept(sealed)
+        await self._stash.clear([account.id])
+        return None
+
+    def _kept(self, account: Account) -> StashedAnswer | None:
+        """Open what was kept; it is adopted at once where it follows the row: a test's, that no Redis took.
+
+        What lost a race follows an older one, and waits until the row's refresh token is refused.
+        """
+        if account.kept_sealed is None:
+            return None
+        try:
+            kept = self._stash.open(account.id, account.kept_sealed)
+        except CipherError as error:
+            log.error("kept_answer_unreadable", account=account.id, error=str(error))
+            return None
+        follows = kept.generation >= account.generation
+        return kept if follows and fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None
