@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import redis
@@ -226,10 +226,14 @@ def test_a_removed_id_goes_on_from_its_generation(
     assert token["generation"] == "4"
 
 
+#: Enough to be interrupted in the midst of them.
+BATCHES: Final = 8
+
+
 def test_ctrl_c_leaves_whole_batches_and_says_how_far_it_came(
     refreshd: Refreshd, file: Write, database_url: str
 ) -> None:
-    path = file(*(acme(f"a-{number:05}") for number in range(20 * BATCH)))
+    path = file(*(acme(f"a-{number:05}") for number in range(BATCHES * BATCH)))
     # A shell starts background processes with SIGINT ignored, and a test run may be one.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from worker.cli import main; main()"
     command = [sys.executable, "-c", code, "accounts", "import", str(path), "--json"]
@@ -243,12 +247,12 @@ def test_ctrl_c_leaves_whole_batches_and_says_how_far_it_came(
     stored = Accounts(engine).count()
     engine.dispose()
     assert process.returncode == 130, stderr
-    assert 0 < stored < 20 * BATCH
+    assert 0 < stored < BATCHES * BATCH
     assert stored % BATCH == 0
     assert json.loads(stdout)["added"] == stored
     assert f"{stored:,} accounts are stored; run the same import again" in stderr
     again = refreshd("accounts", "import", str(path), "--json")
-    assert counts(again) == {"added": 20 * BATCH - stored, "unchanged": stored}
+    assert counts(again) == {"added": BATCHES * BATCH - stored, "unchanged": stored}
 
 
 @pytest.mark.parametrize(

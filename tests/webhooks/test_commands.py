@@ -111,7 +111,7 @@ def test_what_was_put_aside_is_listed_and_sent_again(run: Run, here: Stores) -> 
         ("WEBHOOK_URL", "https://user:pass@hooks.example/", "user name or password"),
         ("WEBHOOK_SECRET", "short", "REFRESHD_WEBHOOK_SECRET"),
         ("WEBHOOK_SECRET", "", "REFRESHD_WEBHOOK_SECRET"),
-        ("WEBHOOK_TYPES", "refreshed", "refreshed is none of"),
+        ("WEBHOOK_TYPES", "refreshed", "'refreshed' is none of"),
         ("EXPIRING_DAYS", "soon", "numbers of days"),
     ],
 )
