@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    SQLColumnExpression,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    func,
+    select,
+    text,
+)
 
 from worker.io.database import is_sqlite
 
@@ -43,6 +56,17 @@ def execute(
     statement = _recordset(tuple(columns.items()), sql)
     result = connection.execute(statement, {"rows": json.dumps(payload), **more})
     return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) -> ColumnElement[bool]:
+    """Give the condition that a column is one of many texts, which travel as one parameter.
+
+    A parameter for each makes a statement of its own for each number of them, to be compiled and planned anew.
+    """
+    if is_sqlite(engine):
+        values = func.json_each(json.dumps(list(ids))).table_valued("value")
+        return column.in_(select(values.c.value))
+    return column == any_(bindparam(None, list(ids), ARRAY(Text), unique=True))
 
 
 def storable(value: Any) -> Any:

@@ -14,7 +14,7 @@ from models.attempt import INTERRUPTED, Outcome
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.history import note_paused
 from worker.io.pauses import is_paused
-from worker.io.rows import execute
+from worker.io.rows import among, execute
 from worker.io.shelf import SHELVED
 from worker.io.unwatched import accounts_with, read_with
 
@@ -218,7 +218,7 @@ class Schedule:
             if not order:
                 seen = last_id if end >= NO_END else ""
                 order = list(connection.scalars(ids.where(ends.is_(None), name > seen).order_by(name)))
-            statement = accounts_with(SHELVED).where(name.in_(order))
+            statement = accounts_with(SHELVED).where(among(self._engine, name, order))
             found = {account.id: account for account in read_with(SHELVED, connection, statement)}
         return [found[account_id] for account_id in order]
 
