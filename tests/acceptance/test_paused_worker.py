@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from tests.acceptance.conftest import MakeWorld
 from tests.acceptance.door import Door
 from tests.acceptance.fleet import Fleet
-from tests.acceptance.waiting import wait_until
+from tests.acceptance.waiting import PATIENCE_S, wait_until
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(120)]
 FEW: Final = ACCOUNTS[:5]
 SHORT_CLAIMS: Final = {"call_timeout_s": "2", "claim_s": "12", "requests_per_s": "1000"}
+
+
+@contextmanager
+def nobody_writing(sqlite_url: str) -> Iterator[None]:
+    """Hold the write lock of a SQLite database."""
+    connection = sqlite3.connect(
+        sqlite_url.removeprefix("sqlite:///"), timeout=PATIENCE_S, isolation_level=None
+    )
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
 
 
 def test_what_arrived_late_overwrites_nothing(
@@ -53,7 +70,8 @@ def test_nothing_is_sent_after_its_time(
         fleet.beat()
         paused = fleet.worker("paused").wait_ready()
         wait_until(lambda: all(map(world.attempts, FEW)), "every attempt open")
-        paused.pause()
+        with nobody_writing(sqlite_url):  # else it may hold SQLite's one write lock while it is stopped
+            paused.pause()
         assert not any(grant.calls for grant in world.provider.grants.values())
         door.open()
         fleet.worker("awake").wait_ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ _READ_ONLY: Final = "25006"
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 #: SQLite has one writer; others wait this long for their turn before they report a busy database.
 SQLITE_BUSY_TIMEOUT_S: Final = 30
+_BUSY_POLL_S: Final = 0.05
 #: Durable at each commit. The cache holds the rows of 30,000 accounts, and a checkpoint comes every 16 MB instead of
 #: every 4: with the defaults a refresh spent more in reading pages again than in its statements.
 SQLITE_PRAGMAS: Final = (
@@ -236,7 +238,7 @@ def _sqlite_engine(url: URL) -> Engine:
         driver.isolation_level = None  # we say BEGIN ourselves
         cursor = driver.cursor()
         for pragma in SQLITE_PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
+            _set(cursor, pragma)
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -244,6 +246,20 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options().get("refreshd_begin", "BEGIN"))
 
     return engine
+
+
+def _set(cursor: sqlite3.Cursor, pragma: str) -> None:
+    """Set a pragma; SQLite does not wait by itself for another process that makes a new file's journal a WAL."""
+    deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_POLL_S)
+        else:
+            return
 
 
 @contextmanager
