@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from models.account import Account, fingerprint
-from worker.errors import CipherError
 from worker.events import log
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
@@ -28,8 +27,13 @@ class Adoption:
         Raises:
             CipherError: the stash can't be read, so that nobody knows whether the refresh token is spent.
         """
-        found = await self._stashed(account, sealed) if sealed else None
-        return found or self._kept(account)
+        stashed = await self._stashed(account, sealed) if sealed else None
+        if stashed is not None:
+            return stashed
+        # What follows the row is a test's that no Redis took. What lost a race follows an older row, and waits until
+        # the row's refresh token is refused.
+        kept = self._stash.kept(account)
+        return kept if kept is not None and kept.generation >= account.generation else None
 
     async def _stashed(self, account: Account, sealed: str) -> StashedAnswer | None:
         """Open a stash; one whose generation is over is kept beside the row, unless the row came from it."""
@@ -43,18 +47,3 @@ class Adoption:
             account.kept(sealed)
         await self._stash.clear([account.id])
         return None
-
-    def _kept(self, account: Account) -> StashedAnswer | None:
-        """Open what was kept; it is adopted at once where it follows the row: a test's, that no Redis took.
-
-        What lost a race follows an older one, and waits until the row's refresh token is refused.
-        """
-        if account.kept_sealed is None:
-            return None
-        try:
-            kept = self._stash.open(account.id, account.kept_sealed)
-        except CipherError as error:
-            log.error("kept_answer_unreadable", account=account.id, error=str(error))
-            return None
-        follows = kept.generation >= account.generation
-        return kept if follows and fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None

@@ -11,7 +11,6 @@ from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from models.token import TokenResponse, TokenSet
-from worker.errors import CipherError
 from worker.events import EventType, log
 from worker.io.clock import Clock, draw_jitter
 from worker.io.ledger import Closing
@@ -82,7 +81,7 @@ class Closer:
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
         if judgement.verdict is Verdict.REAUTHORIZE:
-            kept = self._kept(one.account)
+            kept = self._stash.kept(one.account)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, everybodys=everybodys)
@@ -135,17 +134,6 @@ class Closer:
             never_expires=provider.never_expires,
             refresh_token_lifetime_s=provider.refresh_token_lifetime_s,
         )
-
-    def _kept(self, account: Account) -> StashedAnswer | None:
-        """Give a success that once lost its race, unless it is what was just refused."""
-        if account.kept_sealed is None:
-            return None
-        try:
-            kept = self._stash.open(account.id, account.kept_sealed)
-        except CipherError as error:
-            log.error("kept_answer_unreadable", account=account.id, error=str(error))
-            return None
-        return kept if fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None
 
     def _succeeded(
         self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False

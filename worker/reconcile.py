@@ -139,6 +139,8 @@ class Reconciler:
             good += await publishing
         finally:
             publishing.cancel()
+            # Where it failed, the batch before it did so too, and has said why.
+            await asyncio.gather(publishing, return_exceptions=True)
         return good, total - good
 
     async def _catch_up(self) -> tuple[int, int]:

@@ -162,13 +162,18 @@ def test_an_account_that_exists_is_not_added_again(refreshd: Refreshd) -> None:
     assert "refreshd accounts edit a" in ran.stderr
 
 
-def test_on_a_terminal_add_asks_for_what_the_provider_needs(
-    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = StringIO("acme-1\ngoogle\nthe-client\nthe-secret\nthe-refresh-token\n")
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Be a person at a terminal who types these lines."""
+    answers = StringIO(text)
     monkeypatch.setattr(answers, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", answers)
     monkeypatch.setattr("getpass.getpass", lambda *_, **__: answers.readline().rstrip("\n"))
+
+
+def test_on_a_terminal_add_asks_for_what_the_provider_needs(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "acme-1\ngoogle\nthe-client\nthe-secret\nthe-refresh-token\n")
     ran = refreshd("accounts", "add")
     assert ran.exit_code == 0, ran.stderr
     exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
@@ -182,10 +187,7 @@ def test_on_a_terminal_add_asks_for_what_the_provider_needs(
 def test_on_a_terminal_add_asks_for_what_a_callback_may_need(
     refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = StringIO("the-client\nthe-secret\n\nthe-refresh-token\n")
-    monkeypatch.setattr(answers, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys, "stdin", answers)
-    monkeypatch.setattr("getpass.getpass", lambda *_, **__: answers.readline().rstrip("\n"))
+    typed(monkeypatch, "the-client\nthe-secret\n\nthe-refresh-token\n")
     callback = ("--refresh-method", "callback", "--callback", "acme", "--no-refresh")
     ran = refreshd(
         "accounts", "add", "acme-1", "--provider", "acme", "--token-url", "https://acme.example", *callback

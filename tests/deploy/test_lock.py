@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).parents[2]
 RUNTIME: Final = "requirements.lock"
 BUILD: Final = "requirements-build.lock"
 DEV: Final = "requirements-dev.lock"
+NPM: Final = "tests/oidc/package-lock.json"
 #: Installed from this checkout, so in no lock.
 OURS: Final = {"refreshd", "refreshd-reader"}
 
@@ -58,6 +59,12 @@ def asked_for(file: str, *groups: str, extras: bool = False) -> Iterator[Require
                 yield Requirement(item)
             else:
                 pending.append(item["include-group"])
+
+
+def test_the_lock_of_npm_names_no_address() -> None:
+    text = (ROOT / NPM).read_text()
+    assert "://" not in text, "`npm run lock` in tests/oidc writes it without"
+    assert "integrity" in text
 
 
 @pytest.mark.parametrize("lock", [RUNTIME, BUILD, DEV])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -53,19 +54,17 @@ def ask_redis(url: str) -> None:
         connect(address).ping()
 
 
-@pytest.mark.parametrize("url", URLS["REFRESHD_DATABASE_URL"])
-def test_a_database_s_url_shows_no_password(url: str) -> None:
+@pytest.mark.parametrize(
+    ("ask", "url"),
+    [
+        *((ask_database, url) for url in URLS["REFRESHD_DATABASE_URL"]),
+        *((ask_redis, url) for url in URLS["REFRESHD_REDIS_URL"]),
+    ],
+)
+def test_a_url_shows_no_password(ask: Callable[[str], None], url: str) -> None:
     markers = Markers()
     with pytest.raises(RefreshdError) as refused:
-        ask_database(url.format(markers.word("password")))
-    assert not markers.find("error", "".join(traceback.format_exception(refused.value)))
-
-
-@pytest.mark.parametrize("url", URLS["REFRESHD_REDIS_URL"])
-def test_a_redis_s_url_shows_no_password(url: str) -> None:
-    markers = Markers()
-    with pytest.raises(RefreshdError) as refused:
-        ask_redis(url.format(markers.word("password")))
+        ask(url.format(markers.word("password")))
     assert not markers.find("error", "".join(traceback.format_exception(refused.value)))
 
 

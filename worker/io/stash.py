@@ -16,9 +16,11 @@ from typing import Any, Final
 import redis
 from redis.asyncio import Redis
 
+from models.account import Account, fingerprint
 from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
-from worker.errors import SealBroken
+from worker.errors import CipherError, SealBroken
+from worker.events import log
 from worker.io.cipher import Cipher, key_of
 from worker.io.redis import run
 
@@ -67,6 +69,17 @@ class Stash:
             return StashedAnswer(int(payload["generation"]), _from_json(payload))
         except (ValueError, KeyError, TypeError):
             raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None
+
+    def kept(self, account: Account) -> StashedAnswer | None:
+        """Open the success that is kept beside a row; None where it does not open, or the row has its refresh token."""
+        if account.kept_sealed is None:
+            return None
+        try:
+            kept = self.open(account.id, account.kept_sealed)
+        except CipherError as error:
+            log.error("kept_answer_unreadable", account=account.id, error=str(error))
+            return None
+        return kept if fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None
 
     async def put(self, sealed: Mapping[str, str]) -> None:
         """Put sealed answers aside, account -> text. No expiry.

@@ -13,7 +13,6 @@ from rich.console import Console
 from sqlalchemy import text
 
 from models.attempt import Trigger
-from tests.callbacks.conftest import WILD, module_path  # noqa: F401
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from worker.cli.explain import as_object
@@ -87,6 +86,13 @@ class Desk:
         """Give the first cause, and the page as it is printed."""
         self.beats()
         return self.said(self.gathered(settings, **options))
+
+    def names_first(self, cause: str, words: Sequence[str]) -> None:
+        """Have the page begin with a cause, and hold what to do about it."""
+        first, shown = self.first()
+        assert first == cause, shown
+        for part in words:
+            assert part in shown, shown
 
     def said(self, facts: Facts) -> tuple[str, str]:
         findings = diagnose(facts)

@@ -22,23 +22,12 @@ from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.io.certificates import Authority
 from tests.path.conftest import Bench
-from tests.path.desk import Desk, changed, settings_of
+from tests.path.explain.desk import Desk, changed
 from tests.path.test_refresh import granted
 from worker.errors import UnknownAccount
 from worker.io.cipher import generate_key
 from worker.io.database import reading, writing
 from worker.io.provider import ProviderClient
-from worker.settings import Settings
-
-
-@pytest.fixture
-def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    return settings_of(sqlite_url, redis_url, tmp_path)
-
-
-@pytest.fixture
-def desk(bench: Bench, settings: Settings) -> Desk:
-    return Desk(bench, settings)
 
 
 def test_a_clock_that_is_wrong(desk: Desk) -> None:
