@@ -51,14 +51,17 @@ def engine_of(database: str, folder: Path) -> Iterator[Engine]:
 
 def fill(engine: Engine, cipher: Cipher, rows: int) -> None:
     secrets = {field: Secret("x" * length) for field, length in LENGTHS.items()}
+    columns = Account(id="", provider="acme").model_dump()
+    columns = {name: value for name, value in columns.items() if value is not None} | {
+        f"{field}_sealed": None for field in secrets
+    }
     for start in range(0, rows, BATCH):
         batch = [
-            {
-                **Account(id=account, provider="acme").model_dump(),
-                **{
-                    f"{field}_sealed": cipher.seal(secret, account=account, field=field)
-                    for field, secret in secrets.items()
-                },
+            columns
+            | {"id": account}
+            | {
+                f"{field}_sealed": cipher.seal(secret, account=account, field=field)
+                for field, secret in secrets.items()
             }
             for account in (f"acct-{number:08}" for number in range(start, min(start + BATCH, rows)))
         ]

@@ -32,7 +32,7 @@ def engine(database_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-def add(engine: Engine, account: str, box: Cipher) -> None:
+def add(engine: Engine, account: str, box: Cipher, client: str = "cs") -> None:
     with writing(engine) as connection, Session(connection) as session:
         session.add(
             Account(
@@ -41,7 +41,7 @@ def add(engine: Engine, account: str, box: Cipher) -> None:
                 refresh_token_sealed=box.seal(
                     Secret(f"rt-{account}"), account=account, field="refresh_token"
                 ),
-                client_secret_sealed=box.seal(Secret("cs"), account=account, field="client_secret"),
+                client_secret_sealed=box.seal(Secret(client), account=account, field="client_secret"),
             )
         )
         session.flush()
@@ -67,6 +67,14 @@ def test_everything_is_sealed_with_the_first_key_and_opens(engine: Engine) -> No
     assert sealed_with(engine) == {"new": 10}
     assert cipher(NEW).open(sealed(engine, "a3"), account="a3", field="refresh_token") == Secret("rt-a3")
     assert sum(one.resealed for one in rotate(engine, both)) == 0
+
+
+def test_an_empty_value_is_a_value(engine: Engine) -> None:
+    add(engine, "a", cipher(OLD), client="")
+
+    list(rotate(engine, cipher(NEW, OLD)))
+
+    assert sealed_with(engine) == {"new": 2}
 
 
 def test_what_a_worker_stored_meanwhile_is_not_overwritten(

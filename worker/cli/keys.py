@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from worker.io.cipher import generate_key, parse_keys
 from worker.io.fleet import sealed_with
 from worker.io.rekey import Pass, Unreadable, accounts, check, rotate
 from worker.io.stash import waiting_by_key
+from worker.policy.durations import duration
 
 keys_app = typer.Typer(
     help="The keys that seal secrets at rest (REFRESHD_KEYS; the first one writes).", no_args_is_help=True
@@ -107,21 +109,29 @@ def check_keys(as_json: Json = False) -> None:
 
 
 def _report(passes: Iterator[Pass], *, total: int, verb: str, as_json: bool) -> None:
+    began = time.monotonic()
     looked_at = resealed = 0
     bad: list[Unreadable] = []
     columns = (TextColumn("accounts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=total)
-        for one in passes:
-            looked_at, resealed = looked_at + one.accounts, resealed + one.resealed
-            bad += one.unreadable
-            progress.update(task, completed=looked_at)
+        try:
+            for one in passes:
+                looked_at, resealed = looked_at + one.accounts, resealed + one.resealed
+                bad += one.unreadable
+                progress.update(task, completed=looked_at)
+        except KeyboardInterrupt:
+            err.print(
+                f"stopped after {looked_at:,} of {total:,} accounts: run the same command again to go on"
+            )
+            raise
     if as_json:
         unreadable = [{"account": one.account, "field": one.field, "reason": one.reason} for one in bad]
         print_json({"accounts": looked_at, "resealed": resealed, "unreadable": unreadable})
     else:
         values = f", {resealed:,} values {verb}" if verb != "checked" else ""
-        out.print(f"{looked_at:,} accounts looked at{values}, {len(bad):,} values do not open.")
+        took = duration(time.monotonic() - began)
+        out.print(f"{looked_at:,} accounts looked at{values}, {len(bad):,} values do not open. Took {took}.")
         for value in bad[:_NAMED_MAX]:
             err.print(f"  {value.reason}", markup=False, soft_wrap=True)
         if len(bad) > _NAMED_MAX:

@@ -12,6 +12,7 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
+from models.token import Secret
 from worker.errors import CipherError
 from worker.io.cipher import Cipher, key_of
 from worker.io.database import reading, writing
@@ -26,6 +27,19 @@ SEALED_COLUMNS: Final = {
     "kept_sealed": "stash",
 }
 BATCH: Final = 2_000
+
+#: A row of a change, all of it NULL but what is to be sealed anew.
+_TYPES: Final = {"id": "text"} | {
+    f"{field}{which}": "text" for field in SEALED_COLUMNS.values() for which in ("_was", "")
+}
+_NOTHING: Final = dict.fromkeys(_TYPES)
+#: All of an account's values in one statement: a row that is written once leaves one dead row behind, not four.
+_RESEAL: Final = "UPDATE account SET {} FROM r WHERE account.id = r.id".format(
+    ", ".join(
+        f"{column} = CASE WHEN account.{column} = r.{field}_was THEN r.{field} ELSE account.{column} END"
+        for column, field in SEALED_COLUMNS.items()
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,14 @@ class Pass:
     unreadable: tuple[Unreadable, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An account's sealed values, by field."""
+
+    account: str
+    values: dict[str, str]
+
+
 def accounts(engine: Engine) -> int:
     """Count what a pass has to look at."""
     with reading(engine) as connection:
@@ -55,69 +77,61 @@ def accounts(engine: Engine) -> int:
 def check(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
     """Open every value, and change none."""
     for rows in _batches(engine):
-        bad = [
-            found
-            for account, field, sealed in _values(rows)
-            if (found := _unreadable(cipher, account, field, sealed))
-        ]
+        bad: list[Unreadable] = []
+        for row in rows:
+            for field, sealed in row.values.items():
+                _open(cipher, row.account, field, sealed, bad)
         yield Pass(len(rows), 0, tuple(bad))
 
 
 def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
     """Seal with the writing key whatever another one sealed; a batch is one transaction."""
     for rows in _batches(engine):
-        changes: dict[str, list[dict[str, str]]] = {}
         bad: list[Unreadable] = []
-        for account, field, sealed in _values(rows):
-            if key_of(sealed) == cipher.writing_key:
-                continue
-            try:
-                secret = cipher.open(sealed, account=account, field=field)
-            except CipherError as error:
-                bad.append(Unreadable(account, field, str(error)))
-                continue
-            anew = cipher.seal(secret, account=account, field=field)
-            changes.setdefault(field, []).append({"id": account, "old": sealed, "anew": anew})
-        _write(engine, changes)
-        yield Pass(len(rows), sum(len(rows) for rows in changes.values()), tuple(bad))
+        changes = [change for row in rows if len(change := _anew(cipher, row, bad)) > 1]
+        if changes:
+            with writing(engine) as connection:
+                execute(connection, _TYPES, _RESEAL, (_NOTHING | change for change in changes))
+        yield Pass(len(rows), sum(len(change) // 2 for change in changes), tuple(bad))
 
 
-def _write(engine: Engine, changes: dict[str, list[dict[str, str]]]) -> None:
-    if not changes:
-        return
-    with writing(engine) as connection:
-        for column, field in SEALED_COLUMNS.items():
-            execute(
-                connection,
-                {"id": "text", "old": "text", "anew": "text"},
-                f"UPDATE account SET {column} = r.anew FROM r WHERE account.id = r.id AND account.{column} = r.old",
-                sorted(changes.get(field, []), key=lambda row: row["id"]),
-            )
+def _anew(cipher: Cipher, row: _Row, bad: list[Unreadable]) -> dict[str, str]:
+    """Give the account's id, and for each value that another key sealed what it was and what it becomes."""
+    change = {"id": row.account}
+    for field, sealed in row.values.items():
+        if key_of(sealed) == cipher.writing_key:
+            continue
+        secret = _open(cipher, row.account, field, sealed, bad)
+        if secret is not None:
+            change[f"{field}_was"] = sealed
+            change[field] = cipher.seal(secret, account=row.account, field=field)
+    return change
 
 
-def _batches(engine: Engine) -> Iterator[list[tuple[str | None, ...]]]:
+def _open(cipher: Cipher, account: str, field: str, sealed: str, bad: list[Unreadable]) -> Secret | None:
+    try:
+        return cipher.open(sealed, account=account, field=field)
+    except CipherError as error:
+        bad.append(Unreadable(account, field, str(error)))
+        return None
+
+
+def _batches(engine: Engine) -> Iterator[list[_Row]]:
     after = ""
-    columns = ", ".join(SEALED_COLUMNS)
+    statement = text(
+        f"SELECT id, {', '.join(SEALED_COLUMNS)} FROM account WHERE id > :after ORDER BY id LIMIT :batch"
+    )
+    fields = SEALED_COLUMNS.values()
     while True:
         with reading(engine) as connection:
-            statement = text(f"SELECT id, {columns} FROM account WHERE id > :after ORDER BY id LIMIT :batch")
-            rows = [tuple(row) for row in connection.execute(statement, {"after": after, "batch": BATCH})]
-        if not rows:
+            found = connection.execute(statement, {"after": after, "batch": BATCH}).all()
+        if not found:
             return
-        after = str(rows[-1][0])
-        yield rows
-
-
-def _values(rows: list[tuple[str | None, ...]]) -> Iterator[tuple[str, str, str]]:
-    for account, *sealed in rows:
-        for field, value in zip(SEALED_COLUMNS.values(), sealed, strict=True):
-            if value is not None:
-                yield str(account), field, value
-
-
-def _unreadable(cipher: Cipher, account: str, field: str, sealed: str) -> Unreadable | None:
-    try:
-        cipher.open(sealed, account=account, field=field)
-    except CipherError as error:
-        return Unreadable(account, field, str(error))
-    return None
+        after = found[-1][0]
+        yield [
+            _Row(
+                account,
+                {field: sealed for field, sealed in zip(fields, values, strict=True) if sealed is not None},
+            )
+            for account, *values in found
+        ]
