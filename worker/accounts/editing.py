@@ -102,8 +102,7 @@ class Editor:
                 connection, self._actor, [Act(Action.REMOVE, one, detail=detail) for one in sorted(removed)]
             )
 
-        self._accounts.remove(ids, note)
-        self._shelf.drop(ids)
+        self._shelf.drop(self._accounts.remove(ids, note))
 
     def account(self, account_id: str) -> Account:
         """Read an account.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -87,8 +87,8 @@ class CommandShelf:
         if self._redis is not None:
             self._guarded(self._redis)
 
-    def drop(self, accounts: Sequence[str]) -> None:
-        """Take everything of these accounts away.
+    def drop(self, accounts: Mapping[str, int]) -> None:
+        """Take everything of these accounts away: id -> the generation at which one of this id would go on.
 
         Raises:
             RedisUnreachable: Redis is away; what it holds of them stays there.
@@ -99,8 +99,8 @@ class CommandShelf:
         shelf = Shelf(redis, self._keys)
 
         async def drop_all() -> None:
-            for account in accounts:
-                await shelf.drop(account)
+            for account, goes_on_at in accounts.items():
+                await shelf.drop(account, goes_on_at)
 
         try:
             self._runner.run(drop_all())

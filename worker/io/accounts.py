@@ -161,29 +161,30 @@ class Accounts:
                 {"id": account_id, "claim": claim},
             )
 
-    def remove(self, ids: Sequence[str], note: Note | None = None) -> set[str]:
-        """Remove accounts and their pauses, remembering their generations; gives the ids that were there.
+    def remove(self, ids: Sequence[str], note: Note | None = None) -> dict[str, int]:
+        """Remove accounts and their pauses; gives, for each that was there, the generation that is remembered of it.
 
         What is remembered is one on from the last: the answer of a call that is still under way follows a generation
         that no account of this id has any more. Their history stays. `note` writes in the same commit who removed them.
         """
         with writing(self._engine) as connection:
             rows = [{"id": account_id} for account_id in sorted(ids)]
-            execute(
-                connection,
-                {"id": "text"},
-                """
-                INSERT INTO retired_account (id, generation)
-                SELECT account.id, account.generation + 1 FROM r JOIN account ON account.id = r.id WHERE true
-                ON CONFLICT (id) DO UPDATE SET generation = excluded.generation
-                """,
-                rows,
-            )
             gone = execute(
                 connection,
                 {"id": "text"},
-                "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id",
+                "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id, generation",
                 rows,
+            )
+            # As it was deleted: read before, it could be one behind what a worker stores meanwhile.
+            removed = {str(row[0]): int(row[1]) + 1 for row in gone}
+            execute(
+                connection,
+                {"id": "text", "generation": "bigint"},
+                """
+                INSERT INTO retired_account (id, generation) SELECT r.id, r.generation FROM r WHERE true
+                ON CONFLICT (id) DO UPDATE SET generation = excluded.generation
+                """,
+                [{"id": account_id, "generation": goes_on_at} for account_id, goes_on_at in removed.items()],
             )
             execute(
                 connection,
@@ -191,9 +192,8 @@ class Accounts:
                 "DELETE FROM pause WHERE scope = 'account' AND name IN (SELECT id FROM r)",
                 rows,
             )
-            removed = {str(row[0]) for row in gone}
             if note is not None and removed:
-                note(connection, removed)
+                note(connection, set(removed))
         return removed
 
     def count(self, wanted: Filter = Filter()) -> int:

@@ -18,13 +18,17 @@ from worker.io.redis import queue, run
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
 
-#: KEYS: token, account, lease. ARGV: generation, end of the token in ms (0: none known), the channel of announcements,
+#: An account's removal is remembered for so long: a process that has read the row before, and was stopped in between,
+#: publishes what nobody would ever take away.
+REMOVED_KEPT_S: Final = 3600
+
+#: KEYS: token, account, lease, removal. ARGV: generation, end of the token in ms (0: none known), the announcements' channel,
 #: the account, the lease's token (empty: no lease to end), how many of the names and values that follow are the
 #: account's; the others are the token's.
-#: Writes unless Redis has seen a newer generation.
+#: Writes unless Redis has seen a newer generation, or the removal of this one.
 _PUBLISH: Final = """
 if ARGV[5] ~= '' and redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
-local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or '-1')
+local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or redis.call('GET', KEYS[4]) or '-1')
 if seen > tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
 local last = 6 + tonumber(ARGV[6])
@@ -35,9 +39,9 @@ if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
 redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 return 1
 """
-#: KEYS: account. ARGV: generation, the account's fields. States change; the token on the shelf stays.
+#: KEYS: account, removal. ARGV: generation, the account's fields. States change; the token on the shelf stays.
 _STATE: Final = """
-local seen = tonumber(redis.call('HGET', KEYS[1], 'generation') or '-1')
+local seen = tonumber(redis.call('HGET', KEYS[1], 'generation') or redis.call('GET', KEYS[2]) or '-1')
 if seen > tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
@@ -168,16 +172,16 @@ class Shelf:
         pipeline = self._redis.pipeline(transaction=False)
         for publication in publications:
             account, state, token = publication.account, publication.state, publication.token
-            keys = [self._keys.account(account)]
+            state_key, removal = self._keys.account(account), self._removal(account)
             fields = _flat(state.to_hash())
             if token is None:
-                queue(pipeline, self._state, keys, [state.generation, *fields])
+                queue(pipeline, self._state, [state_key, removal], [state.generation, *fields])
                 continue
             lock, lease = leases.get(account) or (self._keys.lock(account), "")
             queue(
                 pipeline,
                 self._publish,
-                [self._keys.token(account), *keys, lock],
+                [self._keys.token(account), state_key, lock, removal],
                 [
                     state.generation,
                     _end_ms(token),
@@ -198,9 +202,20 @@ class Shelf:
     def _fields(self, account: str, token: Token) -> dict[str, str]:
         return token.to_hash() if self._seal is None else self._seal.to_hash(account, token)
 
-    async def drop(self, account: str) -> None:
-        """Take everything of an account away, token, state, lock and stash, and have readers forget it."""
+    def _removal(self, account: str) -> str:
+        """Name the key that says from which generation on an account may be published that was removed."""
+        return f"{self._keys.prefix}removed:{{{account}}}"
+
+    async def drop(self, account: str, goes_on_at: int) -> None:
+        """Take everything of an account away, token, state, lock and stash, and have readers forget it.
+
+        Args:
+            account: its id. Its row is gone.
+            goes_on_at: the generation at which an account of this id would go on; what is older is not published any more.
+        """
         pipeline = self._redis.pipeline(transaction=False)
+        # First: nothing comes back behind it.
+        pipeline.set(self._removal(account), goes_on_at, px=REMOVED_KEPT_S * 1000)
         for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
             pipeline.delete(key(account))
         pipeline.publish(self._keys.announce, Announcement(account, 0).to_text())
