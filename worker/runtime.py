@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -32,6 +33,7 @@ from worker.io.outages import Outages
 from worker.io.paused_accounts import PausedAccounts
 from worker.io.provider import ProviderClient
 from worker.io.redis import connect_async, in_words
+from worker.io.restored import raise_above
 from worker.io.shelf import Shelf
 from worker.io.stash import Stash
 from worker.io.webhook import WebhookClient
@@ -126,6 +128,7 @@ class Runtime(Stores):
             offload=self.offload,
             clock=self.clock,
             providers=self.providers.for_schedule,
+            raise_above=partial(raise_above, self.engine),
             metrics=worker_metrics(),
         )
         self.provider_client = ProviderClient(

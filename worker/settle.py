@@ -8,7 +8,7 @@ and, sealed, in Redis, and are committed in order as soon as it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Final
@@ -71,6 +71,7 @@ class Settler:
         offload: Offload,
         clock: Clock,
         providers: Callable[[Account], Provider | None],
+        raise_above: Callable[[Sequence[tuple[str, int, int]]], dict[str, int]],
         metrics: WorkerMetrics,
     ) -> None:
         self._ledger = ledger
@@ -81,6 +82,7 @@ class Settler:
         self._sql = offload
         self._clock = clock
         self._providers = providers
+        self._raise_above = raise_above
         self._waiting: list[_Waiting] = []
         self._published: list[tuple[str, int]] = []
         self._unpublished: list[str] = []
@@ -214,7 +216,9 @@ class Settler:
             leases = {
                 p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
             }
-            await self._shelf.put(publications, events, leases=leases)
+            newer = await self._shelf.put(publications, events, leases=leases)
+            if newer:
+                publications = await self._put_above(publications, newer)
             if cleared:
                 await self._stash.clear(cleared)
             self._published += [(p.account, p.state.generation) for p in publications if p.token is not None]
@@ -238,6 +242,29 @@ class Settler:
             await self._reschedule(edited)
         if self._published or self._unpublished:
             self._wake()
+
+    async def _put_above(
+        self, publications: Sequence[Publication], newer: Mapping[str, int]
+    ) -> list[Publication]:
+        """Publish above what Redis has seen, which is newer than the database: a backup was restored, and nobody said so.
+
+        What was stored just now is the latest all the same, and readers wait for it. Gives what Redis has now.
+        """
+        refused = [
+            (p.account, p.state.generation, newer[p.account]) for p in publications if p.account in newer
+        ]
+        raised = await self._sql(self._raise_above, refused)
+        above = [p.at(raised[p.account]) for p in publications if p.account in raised]
+        if above:
+            log.error(
+                "database_older_than_redis",
+                accounts=len(above),
+                account=above[0].account,
+                redis_generation=newer[above[0].account],
+                remedy="was a backup restored? `refreshd db restored` raises every account above what Redis has seen",
+            )
+            await self._shelf.put(above)
+        return [p for p in publications if p.account not in newer] + above
 
     async def _reschedule(self, account_ids: list[str]) -> None:
         """The policy was edited while a call was under way: what was stored followed the old one."""

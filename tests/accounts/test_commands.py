@@ -284,6 +284,16 @@ def test_disable_and_enable_reach_redis(refreshd: Refreshd, stores: redis.Redis)
     assert stores.hget("refreshd:account:{a}", "status") == "active"
 
 
+@pytest.mark.usefixtures("three")
+def test_an_edit_says_where_redis_is_ahead_of_the_database(refreshd: Refreshd, stores: redis.Redis) -> None:
+    """A backup was restored: what Redis has stays, and the edit is not seen there."""
+    stores.hset("refreshd:account:{a}", "generation", "99")
+    ran = refreshd("accounts", "edit", "a", "session_timeout_s=60")
+    assert ran.exit_code == 0
+    assert "Redis has a newer generation than the database of 1 accounts (a)" in ran.stderr
+    assert "`refreshd db restored`" in ran.stderr
+
+
 # --- remove ----------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import httpx
+from structlog.testing import capture_logs
+
+from models.attempt import Trigger
 from tests.path.conftest import Bench
 from tests.path.test_late_answers import refused, sealed_answer
 from tests.path.test_refresh import granted
 from worker.closing import STASH_ADOPTED
 from worker.io.accounts import Accounts
-from worker.io.restored import believe_filled, raise_generations
+from worker.io.restored import believe_filled, raise_above, raise_generations
 
 
 def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published(bench: Bench) -> None:
@@ -74,3 +78,61 @@ def test_an_id_that_the_backup_lacks_goes_on_above_redis_when_it_is_added_again(
     token = bench.token("lost")
     assert token is not None
     assert (token.access_token, token.generation) == ("new-access", 302)
+
+
+def redis_is_ahead(bench: Bench, generation: int = 9) -> None:
+    """Have Redis hold what was published before a backup was restored that knows nothing of it."""
+    redis, keys = bench.runtime.redis, bench.runtime.keys
+    redis.hset(keys.account("acct"), mapping={"status": "active", "generation": generation})
+    redis.hset(keys.token("acct"), mapping={"access_token": "before", "generation": generation})
+
+
+def test_where_nobody_said_so_a_refreshed_token_is_published_all_the_same_and_the_log_says_it(
+    bench: Bench,
+) -> None:
+    """It was counted as published, and readers never saw it."""
+    bench.add(generation=3, published_generation=3)
+    redis_is_ahead(bench)
+    bench.answer = granted
+
+    with capture_logs() as logs:
+        bench.refresh(seen=3)
+    bench.runtime.run(bench.runtime.settler.drain())
+
+    token, state, row = bench.token(), bench.state(), bench.account()
+    assert token is not None
+    assert state is not None
+    assert (token.access_token, token.generation, state.generation) == ("new-access", 10, 10)
+    assert (row.generation, row.published_generation) == (10, 10)
+    (said,) = (line for line in logs if line["event"] == "database_older_than_redis")
+    assert (said["log_level"], said["account"], said["redis_generation"]) == ("error", "acct", 9)
+    assert "`refreshd db restored`" in said["remedy"]
+    bench.refresh(seen=10, trigger=Trigger.FORCED)
+    later = bench.token()
+    assert later is not None
+    assert later.generation == 11
+
+
+def test_a_failure_after_it_is_told_to_readers_and_the_token_before_stays(bench: Bench) -> None:
+    bench.add(generation=3, published_generation=3)
+    redis_is_ahead(bench)
+    bench.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
+
+    believe_filled(bench.runtime.schedule, bench.runtime.redis, bench.runtime.keys)
+    bench.refresh(seen=3)
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+
+    token, state = bench.token(), bench.state()
+    assert token is not None
+    assert state is not None
+    assert (token.access_token, token.generation) == ("before", 9)
+    assert (state.status, state.generation) == ("reauthorize", 10)
+
+
+def test_a_row_that_has_moved_on_is_not_raised(bench: Bench) -> None:
+    """Two answers of one account, published in the other order: nothing is wrong."""
+    bench.add(generation=4)
+    bench.add("held", generation=4, claim_attempt="a", claim_until=9e9)
+    refused = [("acct", 3, 9), ("held", 4, 9), ("gone", 4, 9)]
+    assert raise_above(bench.runtime.engine, refused) == {}
+    assert bench.account().generation == 4

@@ -49,6 +49,8 @@ class CommandShelf:
         #: Why something was not published; "" where everything was.
         self.unreachable = ""
         self.unpublished = 0
+        #: Accounts of which Redis has a newer generation than the database, and keeps it.
+        self.newer: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._runner.__enter__()
@@ -71,7 +73,9 @@ class CommandShelf:
             self.unpublished += len(publications)
             return
         try:
-            self._runner.run(Shelf(self._redis, self._keys, self._seal).put(publications, events))
+            self.newer |= self._runner.run(
+                Shelf(self._redis, self._keys, self._seal).put(publications, events)
+            )
         except (RedisError, OSError) as error:
             self.unreachable = str(error)
             self.unpublished += len(publications)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from models.audit import Action
 from worker.accounts.apply import Applier, Intent, Spread
@@ -18,6 +19,9 @@ from worker.io.audit import RunningEntry
 from worker.io.provider_request import RequestBuilder
 from worker.policy.budget import ASSUMED_REQUESTS_PER_S
 from worker.stores import Stores
+
+#: So many accounts are named.
+_NAMED_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,15 @@ def open_desk() -> Iterator[Desk]:
         spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(vault=here.vault, checker=checker, spread=spread)
         yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, shelf)
+        if shelf.newer:
+            names = ", ".join(sorted(shelf.newer)[:_NAMED_MAX])
+            err.print(
+                f"not published: Redis has a newer generation than the database of {len(shelf.newer):,} accounts ({names}), "
+                "and keeps it. Was a backup restored? Then `refreshd db restored`; a refresh publishes again",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
         if shelf.unpublished:
             reason = shelf.unreachable
             what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"

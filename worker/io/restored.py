@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -52,6 +52,32 @@ def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
             _retire_unknown(connection, [(account, generation) for account, generation, _ in sorted(batch)])
         raised += len(rows)
     return raised
+
+
+def raise_above(engine: Engine, refused: Sequence[tuple[str, int, int]]) -> dict[str, int]:
+    """Raise rows that were just stored and that Redis refused; gives the generation of each that was raised.
+
+    Not one that has moved on since, for then somebody was quicker, nor one with an attempt open.
+
+    Args:
+        engine: the database.
+        refused: id, its generation, and the one that Redis has seen.
+
+    Raises:
+        DatabaseUnreachable: nothing was raised.
+    """
+    with writing(engine) as connection:
+        rows = execute(
+            connection,
+            {"id": "text", "generation": "bigint", "seen": "bigint"},
+            """
+            UPDATE account SET generation = r.seen + 1, published_generation = r.seen + 1
+            FROM r WHERE account.id = r.id AND account.generation = r.generation AND account.claim_attempt IS NULL
+            RETURNING account.id, account.generation
+            """,
+            [{"id": account, "generation": old, "seen": seen} for account, old, seen in sorted(refused)],
+        )
+    return {str(row[0]): int(row[1]) for row in rows}
 
 
 def _retire_unknown(connection: Connection, seen: list[tuple[str, int]]) -> None:

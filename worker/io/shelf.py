@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -25,11 +25,11 @@ REMOVED_KEPT_S: Final = 3600
 #: KEYS: token, account, lease, removal. ARGV: generation, end of the token in ms (0: none known), the announcements' channel,
 #: the account, the lease's token (empty: no lease to end), how many of the names and values that follow are the
 #: account's; the others are the token's.
-#: Writes unless Redis has seen a newer generation, or the removal of this one.
+#: Writes unless Redis has seen a newer generation, or the removal of this one: then it gives what it has seen.
 _PUBLISH: Final = """
 if ARGV[5] ~= '' and redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
 local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or redis.call('GET', KEYS[4]) or '-1')
-if seen > tonumber(ARGV[1]) then return 0 end
+if seen > tonumber(ARGV[1]) then return seen end
 redis.call('DEL', KEYS[1], KEYS[2])
 local last = 6 + tonumber(ARGV[6])
 redis.call('HSET', KEYS[2], unpack(ARGV, 7, last))
@@ -37,15 +37,15 @@ redis.call('HSET', KEYS[1], unpack(ARGV, last + 1))
 local ends = tonumber(ARGV[2])
 if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
 redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
-return 1
+return false
 """
 #: KEYS: account, removal. ARGV: generation, the account's fields. States change; the token on the shelf stays.
 _STATE: Final = """
 local seen = tonumber(redis.call('HGET', KEYS[1], 'generation') or redis.call('GET', KEYS[2]) or '-1')
-if seen > tonumber(ARGV[1]) then return 0 end
+if seen > tonumber(ARGV[1]) then return seen end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-return 1
+return false
 """
 
 
@@ -75,6 +75,11 @@ class Publication:
     state: AccountState
     #: None: only the state changes, and a token that is there stays until it ends.
     token: Token | None = None
+
+    def at(self, generation: int) -> Publication:
+        """Give the same as of another generation."""
+        token = self.token and replace(self.token, generation=generation)
+        return Publication(self.account, replace(self.state, generation=generation), token)
 
 
 def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
@@ -156,8 +161,10 @@ class Shelf:
         events: Sequence[Event] = (),
         *,
         leases: Mapping[str, tuple[str, str]] = NO_LEASES,
-    ) -> None:
+    ) -> dict[str, int]:
         """Publish in one round trip; each account is written as a whole or, where Redis has a newer one, not.
+
+        Gives those that were not, and the generation that Redis has of each.
 
         Args:
             publications: what to write.
@@ -168,7 +175,7 @@ class Shelf:
             RedisError: Redis is away; SQL knows what it lacks.
         """
         if not publications and not events:
-            return
+            return {}
         pipeline = self._redis.pipeline(transaction=False)
         for publication in publications:
             account, state, token = publication.account, publication.state, publication.token
@@ -197,7 +204,9 @@ class Shelf:
             pipeline.xadd(
                 self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
             )
-        await run(pipeline)
+        replies = await run(pipeline)
+        published = zip(publications, replies, strict=False)  # the events' replies follow
+        return {one.account: int(seen) for one, seen in published if seen is not None}
 
     def _fields(self, account: str, token: Token) -> dict[str, str]:
         return token.to_hash() if self._seal is None else self._seal.to_hash(account, token)
