@@ -22,10 +22,11 @@ def after(
     expires_at: float | None = None,
     jitter: float = 1.0,
     retry_after_s: float | None = None,
+    max_s: float = MAX_S,
 ) -> Consequence:
     judgement = Judgement(verdict=verdict, reason="r", retry_after_s=retry_after_s)
     return consequence(
-        judgement, failures=failures, expires_at=expires_at, jitter=jitter, now=NOW, max_s=MAX_S
+        judgement, failures=failures, expires_at=expires_at, jitter=jitter, now=NOW, max_s=max_s
     )
 
 
@@ -34,6 +35,7 @@ def after(
     [
         (Verdict.RETRY, NOW + 60, Status.ACTIVE),
         (Verdict.RETRY, None, Status.ACTIVE),
+        (Verdict.RETRY, NOW + 0.5, Status.ACTIVE),
         (Verdict.RETRY, NOW, Status.DEGRADED),
         (Verdict.RATE_LIMITED, NOW + 60, Status.ACTIVE),
         (Verdict.RATE_LIMITED, NOW - 1, Status.DEGRADED),
@@ -52,12 +54,26 @@ def test_a_retry_waits_twice_as_long_each_time_up_to_the_cap(failures: int, paus
     assert after(Verdict.RETRY, failures=failures).retry_at == NOW + pause_s
 
 
-def test_a_living_token_is_tried_once_more_before_it_ends() -> None:
-    assert after(Verdict.RETRY, failures=9, expires_at=NOW + 40).retry_at == NOW + 20
+@pytest.mark.parametrize(
+    ("failures", "left_s", "pause_s"),
+    [
+        (9, 40.0, 20),
+        (9, 2000.0, 512),
+        (9, 0.5, 1),  # not more often than once a second, however near its end is
+        (9, 0.0, 512),  # a token that has ended hastens nothing
+        (9, -40.0, 512),
+        (0, 40.0, 1),
+    ],
+)
+def test_a_living_token_is_tried_once_more_before_it_ends(
+    failures: int, left_s: float, pause_s: float
+) -> None:
+    assert after(Verdict.RETRY, failures=failures, expires_at=NOW + left_s).retry_at == NOW + pause_s
 
 
-def test_retry_after_is_heeded_by_a_retry() -> None:
-    assert after(Verdict.RETRY, retry_after_s=120).retry_at == NOW + 120
+@pytest.mark.parametrize(("asked_s", "pause_s"), [(120.0, 120.0), (1e9, backoff.RETRY_AFTER_MAX_S)])
+def test_retry_after_is_heeded_by_a_retry(asked_s: float, pause_s: float) -> None:
+    assert after(Verdict.RETRY, retry_after_s=asked_s).retry_at == NOW + pause_s
 
 
 @pytest.mark.parametrize(
@@ -66,6 +82,8 @@ def test_retry_after_is_heeded_by_a_retry() -> None:
 def test_a_rate_limit_waits_as_long_as_it_was_asked_to(asked_s: float | None, pause_s: float) -> None:
     found = after(Verdict.RATE_LIMITED, retry_after_s=asked_s, jitter=0.0)
     assert found.retry_at == NOW + pause_s
+    latest = after(Verdict.RATE_LIMITED, retry_after_s=asked_s, jitter=1.0)
+    assert latest.retry_at == pytest.approx(NOW + pause_s * 1.1), "not all of them at the same moment"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +104,9 @@ def test_a_revoked_grant_is_not_tried_again() -> None:
 
 
 def test_a_wrong_configuration_is_retried_slowly() -> None:
-    assert after(Verdict.MISCONFIGURED, jitter=1.0).retry_at == NOW + backoff.MISCONFIGURED_BASE_S
+    for longest_s in (MAX_S, 60.0):
+        found = after(Verdict.MISCONFIGURED, max_s=longest_s)
+        assert found.retry_at == NOW + backoff.MISCONFIGURED_BASE_S, "also where other pauses are short"
 
 
 @given(failures=st.integers(0, 10**9), jitter=st.floats(0, 1, exclude_max=True))

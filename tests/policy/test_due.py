@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.account import SessionManagement
+from models.account import Account, SessionManagement
+from models.provider import Provider
 from models.token import Secret, TokenResponse
 from worker.policy import due as policy
-from worker.policy.due import SessionPolicy, TokenTimes, due, expiry, margin_s, refresh_token_expiry
+from worker.policy.due import (
+    SessionPolicy,
+    TokenTimes,
+    due,
+    expiry,
+    margin_s,
+    refresh_token_expiry,
+    session_policy,
+    token_times,
+)
 
 NOW = 1_000_000.0
 AUTO = SessionPolicy()
@@ -67,6 +77,23 @@ def test_auto_is_due_a_margin_before_the_end(lifetime_s: float, jitter: float, d
     assert found.reason == policy.BEFORE_EXPIRY
 
 
+@pytest.mark.parametrize(
+    ("issued_at", "expires_at", "due_at"),
+    [
+        (NOW - 1800, NOW + 1800, NOW + 1440),  # its whole life counts, not what is left of it
+        (None, NOW + 1800, NOW + 1620),  # nobody knows more than what is left of it
+        (NOW + 1800, NOW + 3600, NOW + 3240),  # a clock was moved back
+        (None, NOW - 50, NOW - 50),
+        (NOW - 10, NOW - 50, NOW - 50),
+    ],
+)
+def test_auto_counts_the_life_from_the_issue_time(
+    issued_at: float | None, expires_at: float, due_at: float
+) -> None:
+    found = due(AUTO, TokenTimes(issued_at=issued_at, expires_at=expires_at), jitter=0, now=NOW)
+    assert found == policy.Due(due_at, policy.BEFORE_EXPIRY)
+
+
 def test_auto_without_an_end_takes_the_session_timeout_in_its_place() -> None:
     found = due(AUTO, TokenTimes(issued_at=NOW), jitter=0, now=NOW)
     assert (found.at, found.reason) == (NOW + 900 - 90, policy.SESSION_TIMEOUT_STANDS_IN)
@@ -106,23 +133,64 @@ def test_in_a_refresh_window_nothing_is_due_before_it_opens(jitter: float) -> No
     assert NOW + 570 <= found.at < NOW + 590
 
 
-def test_an_idle_refresh_token_is_kept_alive() -> None:
-    session = SessionPolicy(
-        session_management=SessionManagement.FIXED, session_timeout_s=1e9, refresh_token_idle_s=86_400
-    )
-    found = due(session, TokenTimes(issued_at=NOW), jitter=0, now=NOW)
-    assert (found.at, found.reason) == (NOW + 0.8 * 86_400, policy.REFRESH_TOKEN_IDLE)
+def test_a_window_that_is_wider_than_the_life_is_open_from_its_beginning() -> None:
+    token = TokenTimes(issued_at=NOW, expires_at=NOW + 600)
+    assert due(SessionPolicy(refresh_window_s=3600), token, jitter=0, now=NOW).at == NOW
 
 
-def test_a_refresh_token_s_hard_end_comes_before_a_later_session() -> None:
-    session = SessionPolicy(session_management=SessionManagement.FIXED, session_timeout_s=1e9)
+#: Due so late that anything else comes first.
+LATE = SessionPolicy(session_management=SessionManagement.FIXED, session_timeout_s=1e9)
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "wanted"),
+    [
+        (NOW - 100, policy.Due(NOW - 100 + 0.8 * 86_400, policy.REFRESH_TOKEN_IDLE)),
+        (NOW + 5_000, policy.Due(NOW + 0.8 * 86_400, policy.REFRESH_TOKEN_IDLE)),
+        (None, policy.Due(NOW, policy.ISSUE_TIME_UNKNOWN)),
+    ],
+)
+def test_an_idle_refresh_token_is_kept_alive(issued_at: float | None, wanted: policy.Due) -> None:
+    session = replace(LATE, refresh_token_idle_s=86_400)
+    assert due(session, TokenTimes(issued_at=issued_at), jitter=0, now=NOW) == wanted
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "ends_at", "jitter", "margin"),
+    [
+        (NOW, NOW + 86_400, 0.0, 600),
+        (NOW, NOW + 86_400, 1.0, 900),  # earlier by half of the margin, so that not all come at once
+        (NOW - 1800, NOW + 1800, 0.0, 360),
+        (NOW + 5_000, NOW + 1800, 0.0, 180),  # a clock was moved back
+    ],
+)
+def test_a_refresh_token_s_hard_end_comes_before_a_later_session(
+    issued_at: float, ends_at: float, jitter: float, margin: float
+) -> None:
+    token = TokenTimes(issued_at=issued_at, refresh_token_expires_at=ends_at)
+    wanted = policy.Due(ends_at - margin, policy.REFRESH_TOKEN_ENDS)
+    assert due(LATE, token, jitter=jitter, now=NOW) == wanted
+
+
+def test_of_two_ends_of_a_refresh_token_the_earlier_counts() -> None:
     token = TokenTimes(issued_at=NOW, refresh_token_expires_at=NOW + 86_400)
-    found = due(session, token, jitter=0, now=NOW)
-    assert (found.at, found.reason) == (NOW + 86_400 - 600, policy.REFRESH_TOKEN_ENDS)
+    for idle_s, reason in ((3600, policy.REFRESH_TOKEN_IDLE), (1e8, policy.REFRESH_TOKEN_ENDS)):
+        assert due(replace(LATE, refresh_token_idle_s=idle_s), token, jitter=0, now=NOW).reason == reason
+
+
+@pytest.mark.parametrize("left_s", [2000, 1200])
+def test_a_hard_end_is_heeded_where_the_issue_time_is_unknown(left_s: float) -> None:
+    """Among accounts that are spread over a day, this one can't wait; nor would another refresh move a near end."""
+    token = TokenTimes(refresh_token_expires_at=NOW + left_s)
+    found = due(SessionPolicy(spread_s=86_400), token, jitter=0.5, now=NOW)
+    wanted = policy.Due(NOW + 2000 - 200 * 1.25, policy.REFRESH_TOKEN_ENDS)
+    assert found == (
+        wanted if left_s > policy.HARD_END_MIN_S else policy.Due(NOW + 43_200, policy.ISSUE_TIME_UNKNOWN)
+    )
 
 
 def test_a_hard_end_that_the_last_refresh_did_not_move_asks_for_no_other() -> None:
-    token = TokenTimes(issued_at=NOW, expires_at=NOW + 5_000, refresh_token_expires_at=NOW + 900)
+    token = TokenTimes(issued_at=NOW, expires_at=NOW + 5_000, refresh_token_expires_at=NOW + 1200)
     assert due(AUTO, token, jitter=0, now=NOW).reason == policy.BEFORE_EXPIRY
 
 
@@ -131,6 +199,7 @@ def test_a_hard_end_that_the_last_refresh_did_not_move_asks_for_no_other() -> No
     [
         (3600.0, 3600.0),
         (3599.5, 3599.5),
+        (0.5, 0.5),
         (None, None),
         (0.0, None),
         (-5.0, None),
@@ -153,6 +222,8 @@ def test_expires_in_is_taken_where_it_says_something(
 def test_a_point_in_time_is_taken_where_it_lies_ahead(expires_at: float, wanted: float) -> None:
     response = TokenResponse(access_token=Secret("a"), expires_at=expires_at)
     assert expiry(response, issued_at=NOW, default_lifetime_s=30) == wanted
+    both = replace(response, expires_in_s=7.0)
+    assert expiry(both, issued_at=NOW, default_lifetime_s=30) == NOW + 7
 
 
 @pytest.mark.parametrize(
@@ -160,6 +231,7 @@ def test_a_point_in_time_is_taken_where_it_lies_ahead(expires_at: float, wanted:
     [
         ({"refresh_token_expires_in_s": 60.0}, None, NOW + 5, NOW + 60),
         ({"refresh_token_expires_at": NOW + 70}, None, NOW + 5, NOW + 70),
+        ({"refresh_token_expires_at": NOW + 70, "refresh_token_expires_in_s": 60.0}, None, None, NOW + 60),
         ({}, 1000.0, NOW + 5, NOW + 5),
         # A rotation does not move an end that counts from the consent.
         ({"refresh_token": Secret("new")}, 1000.0, NOW + 5, NOW + 5),
@@ -187,3 +259,30 @@ def test_auto_is_never_due_after_the_end_nor_before_a_third_of_the_life(
     found = due(SessionPolicy(margin_s=margin), token, jitter=jitter, now=0.0)
     assert found.at is not None
     assert lifetime_s / 3 <= found.at <= lifetime_s
+
+
+def test_what_an_account_and_its_provider_say_is_gathered() -> None:
+    account = Account(
+        id="a",
+        provider="p",
+        refresh_enabled=False,
+        session_management=SessionManagement.FIXED,
+        session_timeout_s=1,
+        issued_at=2,
+        expires_at=3,
+        refresh_token_expires_at=4,
+    )
+    provider = Provider(name="p", margin_s=5, refresh_window_s=6, refresh_token_idle_s=7)
+    assert session_policy(account, provider, spread_s=8) == SessionPolicy(
+        refresh_enabled=False,
+        session_management=SessionManagement.FIXED,
+        session_timeout_s=1,
+        margin_s=5,
+        refresh_window_s=6,
+        refresh_token_idle_s=7,
+        spread_s=8,
+    )
+    times = TokenTimes(has_access_token=False, issued_at=2, expires_at=3, refresh_token_expires_at=4)
+    assert token_times(account) == times
+    account.access_token_sealed = "sealed"
+    assert token_times(account) == replace(times, has_access_token=True)

@@ -7,6 +7,7 @@ kept; whoever looks later compares times and never draws again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from models.account import Account, SessionManagement
@@ -82,6 +83,10 @@ class Due:
     reason: str
 
 
+#: A time (epoch seconds) with its reason.
+_When = tuple[float, str]
+
+
 def session_policy(account: Account, provider: Provider, *, spread_s: float = 0.0) -> SessionPolicy:
     """Gather what an account and its provider (with the account's overrides) say about when to refresh."""
     return SessionPolicy(
@@ -118,16 +123,15 @@ def due(policy: SessionPolicy, token: TokenTimes, *, jitter: float, now: float) 
         return Due(None, REFRESH_DISABLED)
     if policy.session_management is SessionManagement.NONE:
         return Due(None, SESSION_NONE)
-    return _earlier(
-        _due_by_session(policy, token, jitter, now), _due_by_refresh_token(policy, token, jitter, now)
-    )
+    session = _due_by_session(policy, token, jitter, now)
+    return Due(*min([session, *_due_by_refresh_token(policy, token, jitter, now)], key=itemgetter(0)))
 
 
 def margin_s(lifetime_s: float, wanted_s: float | None = None) -> float:
     """How long before its end a token is refreshed: what was asked for, else about a tenth of its life."""
     room = lifetime_s * MARGIN_LARGEST_SHARE
     if wanted_s is not None:
-        return min(max(wanted_s, 0.0), room)
+        return min(wanted_s, room)
     return min(max(lifetime_s * MARGIN_SHARE, MARGIN_MIN_S), MARGIN_MAX_S, room)
 
 
@@ -175,52 +179,43 @@ def _usable(lifetime_s: float | None) -> float | None:
     return min(lifetime_s, LIFETIME_MAX_S)
 
 
-def _due_by_session(policy: SessionPolicy, token: TokenTimes, jitter: float, now: float) -> Due:
+def _due_by_session(policy: SessionPolicy, token: TokenTimes, jitter: float, now: float) -> _When:
     if not token.has_access_token:
-        return Due(now + jitter * policy.spread_s, NO_TOKEN_YET)
+        return now + jitter * policy.spread_s, NO_TOKEN_YET
     issued_at = None if token.issued_at is None else min(token.issued_at, now)
     if policy.session_management is SessionManagement.FIXED:
         if issued_at is None:
-            return Due(now + jitter * policy.spread_s, ISSUE_TIME_UNKNOWN)
-        return Due(issued_at + policy.session_timeout_s, SESSION_TIMEOUT)
+            return now + jitter * policy.spread_s, ISSUE_TIME_UNKNOWN
+        return issued_at + policy.session_timeout_s, SESSION_TIMEOUT
     if token.expires_at is not None:
         return _before(
             token.expires_at, issued_at if issued_at is not None else now, policy, jitter, BEFORE_EXPIRY
         )
     if issued_at is None:
-        return Due(now + jitter * policy.spread_s, ISSUE_TIME_UNKNOWN)
+        return now + jitter * policy.spread_s, ISSUE_TIME_UNKNOWN
     return _before(issued_at + policy.session_timeout_s, issued_at, policy, jitter, SESSION_TIMEOUT_STANDS_IN)
 
 
-def _before(end: float, start: float, policy: SessionPolicy, jitter: float, reason: str) -> Due:
+def _before(end: float, start: float, policy: SessionPolicy, jitter: float, reason: str) -> _When:
     lifetime_s = max(end - start, 0.0)
     if policy.refresh_window_s is not None:
         window_s = min(policy.refresh_window_s, lifetime_s)
-        return Due(end - window_s * (1 - jitter * JITTER_SHARE_OF_WINDOW), IN_REFRESH_WINDOW)
+        return end - window_s * (1 - jitter * JITTER_SHARE_OF_WINDOW), IN_REFRESH_WINDOW
     margin = margin_s(lifetime_s, policy.margin_s)
     spread_s = min(margin * JITTER_SHARE_OF_MARGIN, lifetime_s * JITTER_SHARE_OF_LIFETIME)
-    return Due(end - margin - jitter * spread_s, reason)
+    return end - margin - jitter * spread_s, reason
 
 
-def _due_by_refresh_token(policy: SessionPolicy, token: TokenTimes, jitter: float, now: float) -> Due:
+def _due_by_refresh_token(policy: SessionPolicy, token: TokenTimes, jitter: float, now: float) -> list[_When]:
     """A refresh token that ends by idling is kept alive by using it; one with a hard end is used before it."""
-    ends: list[Due] = []
+    ends: list[_When] = []
     if policy.refresh_token_idle_s is not None and token.issued_at is not None:
         used_at = min(token.issued_at, now)
-        ends.append(Due(used_at + policy.refresh_token_idle_s * IDLE_SHARE, REFRESH_TOKEN_IDLE))
+        ends.append((used_at + policy.refresh_token_idle_s * IDLE_SHARE, REFRESH_TOKEN_IDLE))
     if token.refresh_token_expires_at is not None:
         start = min(token.issued_at, now) if token.issued_at is not None else now
         left_s = token.refresh_token_expires_at - start
         if left_s > HARD_END_MIN_S:
             margin = margin_s(left_s) * (1 + jitter * JITTER_SHARE_OF_MARGIN)
-            ends.append(Due(token.refresh_token_expires_at - margin, REFRESH_TOKEN_ENDS))
-    earliest = Due(None, "")
-    for end in ends:
-        earliest = _earlier(end, earliest)
-    return earliest
-
-
-def _earlier(one: Due, other: Due) -> Due:
-    if one.at is None:
-        return other
-    return other if other.at is not None and other.at < one.at else one
+            ends.append((token.refresh_token_expires_at - margin, REFRESH_TOKEN_ENDS))
+    return ends
