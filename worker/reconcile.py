@@ -163,6 +163,7 @@ class Reconciler:
                 return total
             now = self._clock.now()
             await self._shelf.put([publication(account, None, now=now) for account in accounts], events)
+            await self._sql(self._schedule.mark_published, [(one.id, one.generation) for one in accounts])
             total += len(accounts)
             await self._keep()
 

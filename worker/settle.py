@@ -212,6 +212,7 @@ class Settler:
         publications = [waiting.settling.publication for waiting in kept]
         events = [event for waiting in kept for event in waiting.settling.events]
         cleared = [w.settling.closing.account.id for w in batch if w.stashed]
+        edited = [w.settling.closing.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
             leases = {
                 p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
@@ -221,7 +222,11 @@ class Settler:
                 publications = await self._put_above(publications, newer)
             if cleared:
                 await self._stash.clear(cleared)
-            self._published += [(p.account, p.state.generation) for p in publications if p.token is not None]
+            self._published += [
+                (p.account, p.state.generation)
+                for p in publications
+                if p.token is not None and p.account not in edited
+            ]
         except Exception as error:  # noqa: BLE001  (it is stored: whoever waits for that must not wait for ever)
             # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
             self._unpublished += [publication.account for publication in publications]
@@ -235,9 +240,6 @@ class Settler:
         for waiting, result in zip(batch, stored, strict=True):
             closing = waiting.settling.closing
             self._metrics.attempt_ended(closing.account.provider, closing.attempt, stored=result.stored)
-        edited = [
-            w.settling.closing.account.id for w, result in zip(batch, stored, strict=True) if result.edited
-        ]
         if edited:
             await self._reschedule(edited)
         if self._published or self._unpublished:
@@ -282,7 +284,9 @@ class Settler:
                     account.rescheduled(when.at, when.reason)
             await self._sql(self._ledger.reschedule, list(found.values()))
             await self._shelf.put([publication(a, None, now=self._clock.now()) for a in found.values()])
+            self._published += [(a.id, a.generation) for a in found.values()]
         except (DatabaseUnreachable, RedisError, OSError) as error:
+            self._unpublished += account_ids
             log.error("not_rescheduled", accounts=len(account_ids), error=str(error))
 
     async def _put_aside(self, account_id: str, sealed: str) -> None:

@@ -204,6 +204,13 @@ def test_nothing_is_wrong_with_a_good_account() -> None:
     assert diagnose(facts()) == []
 
 
+def test_what_was_never_published_is_not_missed_in_another_redis() -> None:
+    """Just added: -1 is no generation."""
+    never = replace(REDIS, token_generation=None, state_generation=None)
+    found = diagnose(facts({"published_generation": -1}, redis=never))
+    assert [one.cause for one in found] == ["not_published"]
+
+
 def test_lost_scopes_are_named() -> None:
     lost = attempt(Outcome.REFRESHED, scope_lost="write")
     found = diagnose(facts({"scope": "read"}, attempts=[REPORTED, REPORTED, lost]))

@@ -194,7 +194,7 @@ class Ledger:
                 connection,
                 _TURN,
                 f"""
-                UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}
+                UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}, published_generation = -1
                 FROM r WHERE account.id = r.id AND account.generation = r.generation
                  AND account.status = 'active' AND account.expires_at <= {self._now}
                 RETURNING account.id, account.generation, account.reason, account.status_at
@@ -260,7 +260,8 @@ class Ledger:
             connection,
             KEY | STATE | {"kept": "text"},
             f"""
-            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL
+            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, published_generation =
+             CASE WHEN account.status = r.status THEN account.published_generation ELSE -1 END
             FROM r WHERE account.id = r.id AND account.generation = r.seen
              AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
              AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))

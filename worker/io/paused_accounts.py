@@ -29,13 +29,17 @@ class PausedAccounts:
         self._told = told
 
     def mark(self, limit: int) -> tuple[list[Account], list[Event]]:
-        """Have active ones whose token has ended be degraded; gives them, and what is to be told of them."""
+        """Have active ones whose token has ended be degraded; gives them, and what is to be told of them.
+
+        Until it is noted that Redis has been told, each reconcile tells it.
+        """
         with writing(self._engine) as connection:
             # `||` keeps SQLite from the index of the status: nearly every account is active, and few tokens have ended.
             rows = connection.execute(
                 text(
                     f"""
-                    UPDATE account SET status = :status, reason = :reason, status_at = {self._now} WHERE id IN (
+                    UPDATE account SET status = :status, reason = :reason, status_at = {self._now},
+                     published_generation = -1 WHERE id IN (
                       SELECT id FROM account WHERE expires_at <= {self._now} AND status || '' = 'active'
                        AND next_refresh_at IS NOT NULL AND {is_paused(self._now)} LIMIT :limit)
                     RETURNING id, generation, status_at

@@ -24,7 +24,7 @@ _WORKED_S: Final = 120.0
 def another_redis(facts: Facts) -> Iterator[Finding]:
     """Say where this Redis has never heard of an account that was published: its state has no expiry."""
     redis, generation = facts.redis, facts.account.published_generation
-    if redis is None or not generation or (redis.state_generation, redis.token_generation) != (None, None):
+    if redis is None or generation <= 0 or (redis.state_generation, redis.token_generation) != (None, None):
         return
     yield Finding(
         "another_redis",
