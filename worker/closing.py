@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from models.account import Account, Status, fingerprint, read_extra
@@ -21,6 +21,7 @@ from worker.policy.backoff import consequence
 from worker.policy.budget import CLIENT_REASONS
 from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.rotation import Held, complete, lost_scopes
+from worker.policy.verdict import judge
 from worker.settle import Settling
 
 STASH_ADOPTED = "stash_adopted"
@@ -115,6 +116,29 @@ class Closer:
         """Close an attempt with the answer that waited in the stash; no call is made."""
         _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
+
+    def broke_off(self, one: Opened, account: Account, error: Exception) -> tuple[Opened, Settling]:
+        """Close an attempt that broke off as a failure of the row as it is.
+
+        Nothing of what was to be stored is in it: that may be what the database refuses.
+        """
+        was = one.attempt
+        attempt = Entry(
+            id=was.id,
+            account_id=was.account_id,
+            trigger=was.trigger,
+            opened_at=was.opened_at,
+            worker=was.worker,
+            task_id=was.task_id,
+            generation=was.generation,
+            config_version=was.config_version,
+        )
+        answer = Answer(fault=Fault.INTERNAL, fault_detail=type(error).__name__)
+        describe(attempt, answer, was.latency_ms or 0)
+        again, judgement = replace(one, account=account, attempt=attempt), judge(answer, ())
+        if attempt.trigger == Trigger.TEST:
+            return again, self.tested(again, answer, judgement)[0]
+        return again, self._failed(again, judgement, everybodys=False)
 
     def _completed(
         self, one: Opened, token: TokenResponse, request: RefreshRequest, provider: Provider

@@ -205,13 +205,25 @@ class Refresher:
         return ends if ends <= asked_at + self._claim_s - CLAIM_GUARD_S else now
 
     async def _finish(self, one: Opened) -> Result:
-        """The part that each account goes alone. Where it breaks off, the account is free once its claim ends."""
+        """The part that each account goes alone. Where it breaks off, that is a failure of this account."""
         try:
             return await self._go_on(one)
         except Exception as error:  # noqa: BLE001  (nothing that nobody foresaw may hold an account)
             log.error("refresh_broke_off", account=one.account.id, attempt=one.attempt.id, exc_info=error)
+            result = await self._close_broken(one, error)
             await self._leases.release([one.account.id])
-            return Result(Outcome.RETRY, INTERNAL_ERROR, one.attempt.generation)
+            return result
+
+    async def _close_broken(self, one: Opened, error: Exception) -> Result:
+        """Close what broke off as a failure. Where even that is refused, the account is free once its claim ends."""
+        try:
+            found = await self._sql(self._ledger.load, [one.account.id])
+            account = found.get(one.account.id)
+            if account is not None and account.claim_attempt == one.attempt.id:
+                return await self._settle(*self._closer.broke_off(one, account, error))
+        except Exception as other:  # noqa: BLE001  (it has been tried)
+            log.error("attempt_left_open", account=one.account.id, attempt=one.attempt.id, error=repr(other))
+        return Result(Outcome.RETRY, INTERNAL_ERROR, one.attempt.generation)
 
     async def _go_on(self, one: Opened) -> Result:
         """Call, judge, store, publish."""

@@ -103,14 +103,25 @@ def test_an_answer_that_the_database_refuses_waits_in_redis_and_holds_nobody(ben
     bench.answer = scoped
     with unique(bench, "account", "scope"):
         results = bench.refresh("acct", "neighbour")
+        first = bench.account()
+        bench.refresh(trigger=Trigger.FORCED)
 
     assert (results["acct"].outcome, results["acct"].reason) == (Outcome.RETRY, "internal_error")
     assert results["neighbour"].outcome == Outcome.REFRESHED
     assert not is_held(bench)
     assert bench.runtime.redis.exists(bench.runtime.keys.stash("acct"))
+    second = bench.account()
+    for row, failures in ((first, 1), (second, 2)):
+        assert (row.claim_attempt, row.failures, row.due_reason) == (None, failures, "internal_error")
+        assert row.plan_at == row.next_refresh_at
+    attempts = bench.runtime.history.of("acct", limit=9)
+    assert [(one.outcome, one.reason, one.error_description) for one in attempts] == [
+        (Outcome.RETRY, "internal_error", "IntegrityError")
+    ] * 2
+    assert len(bench.requests) == 2, "no second call while the first answer waits"
 
     let_claims_end(bench)
-    result = bench.refresh()["acct"]
+    result = bench.refresh(trigger=Trigger.FORCED)["acct"]
     assert (result.outcome, result.reason) == (Outcome.REFRESHED, STASH_ADOPTED)
     assert bench.refresh_token() == "new-taken"
 
