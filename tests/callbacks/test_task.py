@@ -27,7 +27,8 @@ from models.token import Secret
 from refreshd_reader.callback_task import CallbackTask, EnvelopeBroken, EnvelopeGone, Envelopes
 from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
-from tests.services import redis_server
+from tests.reader.proxy import Proxy
+from tests.services import RedisServer, redis_server
 from worker.io.callback_reply import Reply
 from worker.io.callback_task import TaskClient
 from worker.io.redis import connect, connect_async
@@ -256,6 +257,44 @@ def test_an_answer_outlives_a_redis_that_is_away_while_it_is_awaited(tmp_path: P
 
     assert reply.failure is None, reply.failure
     assert reply.value == {"access_token": "a-new", "refresh_token": "r-new"}
+
+
+def test_an_answer_outlives_the_connection_that_it_is_lost_on(redis_service: RedisServer) -> None:
+    """Redis has sent it, and nobody got it: a rotated token, of which there is no other copy."""
+    asker = connect(redis_service.url)
+    threads: list[threading.Thread] = []
+
+    async def call() -> Reply:
+        async with Proxy(redis_service.port) as proxy:
+            client = connect_async(redis_service.url.replace(f":{redis_service.port}/", f":{proxy.port}/"))
+            tasks = TaskClient(client, redis_service.url, "refreshd:")
+
+            def refresh_and_lose_the_reply(inputs: dict[str, Any]) -> dict[str, Any]:
+                proxy.loses_reply = True
+                return refresh(inputs)
+
+            def send(_broker: str, _task: str, _queue: str, envelope: str, _left_s: float) -> None:
+                work = CallbackTask(asker, SECRET).answer
+                threads.append(threading.Thread(target=work, args=(envelope, refresh_and_lose_the_reply)))
+                threads[-1].start()
+
+            patch.setattr(tasks, "_send", send)
+            deadline = asyncio.get_running_loop().time() + 10
+            given = CallbackInput(access_token="a", refresh_token="r")
+            reply = await tasks.call("t", "q", SECRET, given, deadline=deadline, on_send=lambda: None)
+            assert not proxy.loses_reply, "none was lost"
+            await client.aclose()
+            return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        reply = asyncio.run(call())
+    for thread in threads:
+        thread.join()
+
+    assert reply.failure is None, reply.failure
+    assert reply.value == {"access_token": "a-new", "refresh_token": "r-new"}
+    assert asker.keys("refreshd:envelope:*") == []
+    asker.close()
 
 
 def test_an_envelope_is_taken_once(redis_url: str) -> None:

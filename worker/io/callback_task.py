@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from celery import Celery
@@ -111,18 +112,20 @@ class TaskClient:
         """Wait for the answer; gives it, or what was last in the way.
 
         The task has its inputs by now, and its answer may be the only copy of a rotated token: a Redis that is away for a
-        moment is waited for.
+        moment is waited for, and the answer stays there (moved to where it was) until it has arrived.
         """
         loop, trouble = asyncio.get_running_loop(), None
         while (left_s := deadline - loop.time()) > 0:
             try:
-                found = await answered(self._redis.blpop([key], timeout=max(min(left_s, _WAIT_S), 0.01)))
+                found = await answered(self._redis.blmove(key, key, max(min(left_s, _WAIT_S), 0.01)))
             except (RedisError, OSError) as error:
                 trouble = error
                 await asyncio.sleep(min(left_s, _PAUSE_S))
                 continue
             if found is not None:
-                return str(found[1]), None
+                with suppress(RedisError, OSError):  # it ends by itself, too
+                    await answered(self._redis.delete(key))
+                return str(found), None
             trouble = None
         return None, trouble
 
