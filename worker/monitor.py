@@ -22,6 +22,8 @@ from worker.settings import Settings
 
 #: In the data folder: the login that was made because nobody chose one.
 LOGIN_FILE: Final = "flower.login"
+#: 20 characters: address, user and password fit a line of 80 columns, where a person copies them from.
+_PASSWORD_BYTES: Final = 15
 #: Which accounts, how each one ended and why, without opening every task.
 COLUMNS: Final = "name,state,kwargs,result,runtime,received,worker"
 
@@ -32,7 +34,7 @@ def made_login(data_dir: Path) -> str:
     Raises:
         OSError: the folder can't be written to.
     """
-    return read_or_make(data_dir / LOGIN_FILE, lambda: f"refreshd:{secrets.token_urlsafe(18)}")
+    return read_or_make(data_dir / LOGIN_FILE, lambda: f"refreshd:{secrets.token_urlsafe(_PASSWORD_BYTES)}")
 
 
 def watch_safely(settings: Settings) -> None:

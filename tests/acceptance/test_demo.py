@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -53,7 +54,10 @@ def test_a_demo_refreshes_tokens_and_stops_by_itself(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_demo_on_a_terminal(tmp_path: Path) -> None:
-    with refreshd(tmp_path, "demo", terminal=True) as demo:
+    client = tmp_path / "bin" / "redis-cli"
+    client.parent.mkdir()
+    client.touch(mode=0o755)
+    with refreshd(tmp_path, "demo", terminal=True, PATH=f"{client.parent}:{os.environ['PATH']}") as demo:
         demo.wait_for("Try in another terminal")
         demo.wait_for("demo-01")
         demo.family()
@@ -62,6 +66,10 @@ def test_ctrl_c_ends_a_demo_on_a_terminal(tmp_path: Path) -> None:
         assert demo.survivors() == []
     assert "refresh tokens used twice, 0 grants lost" in demo.output
     assert "--keep" in demo.output
+    # What is there to be copied stands on one line, of 80 columns too.
+    login = (tmp_path / ".refreshd" / "demo" / "flower.login").read_text().strip()
+    assert f"user refreshd, password {login.removeprefix('refreshd:')}" in demo.output
+    assert re.search(r"(redis|valkey)-cli -u \$DEMO_REDIS hgetall 'refreshd:token:\{demo-01\}'", demo.output)
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:

@@ -87,11 +87,13 @@ def test_where_the_port_is_taken_its_accounts_move_and_keep_their_tokens(ground:
 
 def test_a_shell_finds_the_demo(ground: Ground) -> None:
     ground.write_shell(embedded_redis=True)
+    (ground.folder / "redis.url").write_text("redis://here\n")
+    said = '. "$0"; echo "$REFRESHD_DATA_DIR|$REFRESHD_REDIS_URL|$DEMO_REDIS"'
     done = subprocess.run(
-        ["/bin/sh", "-c", '. "$0"; echo "$REFRESHD_DATA_DIR|$REFRESHD_REDIS_URL"', str(ground.shell)],
+        ["/bin/sh", "-c", said, str(ground.shell)],
         env={"REFRESHD_REDIS_URL": "redis://production", "PATH": "/bin"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == f"{ground.folder}|\n"
+    assert done.stdout == f"{ground.folder}||redis://here\n"

@@ -20,7 +20,7 @@ from worker.cli.stack import Stack, Step
 from worker.cli.starting import Task
 from worker.demo.accounts import DemoAccount, demo_accounts
 from worker.demo.former import FormerDemo
-from worker.demo.ground import Ground
+from worker.demo.ground import REDIS_ADDRESS, Ground
 from worker.demo.screen import Place
 from worker.errors import RefreshdError
 from worker.io.ports import LOOPBACK
@@ -164,10 +164,12 @@ class DemoStack(Stack):
             former.mark()
 
     def _redis_hint(self, account: str) -> str:
+        """Give a command that fits a line of 80 columns: who copies it from two gets two commands."""
         key = self.stores.keys.token(account)
         for program in ("valkey-cli", "redis-cli"):
             if shutil.which(program):
-                return f"{program} -u $(cat {self.ground.folder / 'redis.url'}) hgetall '{key}'"
+                address = REDIS_ADDRESS if self.embedded is not None else "REFRESHD_REDIS_URL"
+                return f"{program} -u ${address} hgetall '{key}'"
         return "refreshd status --watch"
 
     def _wait_for_the_provider(self) -> None:

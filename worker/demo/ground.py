@@ -21,6 +21,8 @@ from worker.io.embedded import EmbeddedServer
 from worker.io.ports import LOOPBACK, free_port, is_free_port
 from worker.io.private_file import write_private
 
+#: Holds the address of the demo's own Redis in a shell that has read the demo's file.
+REDIS_ADDRESS: Final = "DEMO_REDIS"
 #: Stands in every folder that a demo made, so that no other is ever emptied.
 _MARK: Final = "demo.json"
 #: What whoever took the folder made right before.
@@ -112,6 +114,8 @@ class Ground:
         }
         if embedded_redis:
             values["REFRESHD_REDIS_URL"] = ""  # it is in redis.url
+            # For other programs; the address stays the same as long as the folder.
+            values[REDIS_ADDRESS] = f"$(cat {shlex.quote(str(self.folder / 'redis.url'))} 2>/dev/null)"
         text = "".join(f"export {name}={value}\n" for name, value in values.items())
         write_private(self.shell, f"# `. {self.shell}`: commands of this shell then find the demo.\n{text}")
 
