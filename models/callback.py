@@ -20,6 +20,10 @@ from pydantic import (
 
 #: What a callback may be called.
 CALLBACK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: How our own lines begin among what a run printed; a line of the callback's never begins so.
+OWN_LINE: Final = "[refreshd] "
+#: How the line begins that says that a run brought nothing new.
+SAME_ACCESS_TOKEN: Final = "access_token is the one that the account already had"
 
 
 class CallbackInput(BaseModel):

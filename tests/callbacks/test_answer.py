@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.answer import Fault, Verdict
-from models.callback import CallbackOutput, ErrorResponse
+from models.callback import SAME_ACCESS_TOKEN, CallbackOutput, ErrorResponse
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
@@ -139,6 +140,14 @@ def test_what_is_odd_beside_a_token_is_left_out_and_said(
     assert read.answer.token.access_token == Secret("new-access")
     assert read.answer.token.refresh_token is None
     assert any(note in one for one in read.notes)
+
+
+def test_the_access_token_that_the_account_had_is_stored_and_said(request_of_acme: RefreshRequest) -> None:
+    request = replace(request_of_acme, access_token=Secret("new-access"))
+    read = read_value({**TOKEN, "expires_in": 3600}, request)
+
+    assert read.answer.token is not None
+    assert any(note.startswith(SAME_ACCESS_TOKEN) for note in read.notes)
 
 
 def test_an_empty_refresh_token_is_an_omitted_one(request_of_acme: RefreshRequest) -> None:

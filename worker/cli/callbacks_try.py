@@ -15,6 +15,7 @@ from sqlmodel import Session
 from models.account import Account, RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
+from models.callback import OWN_LINE
 from worker.cli.output import ago_or_in, err, out, print_json, stores
 from worker.closing import STASH_ADOPTED
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
@@ -26,8 +27,6 @@ from worker.policy.verdict_words import words_of
 from worker.stores import Stores
 
 _POLL_S: Final = 0.05
-#: How our own lines in a captured output begin.
-_OURS: Final = "[refreshd] "
 
 
 class NotRegistered(RefreshdError):
@@ -209,8 +208,8 @@ def _stored(row: Account, attempt: Attempt, *, applied: bool) -> str:
 def _parted(output: str) -> tuple[str, list[str]]:
     """Part what the callback printed from what we said beside it."""
     lines = output.splitlines()
-    ours = [line.removeprefix(_OURS) for line in lines if line.startswith(_OURS)]
-    return "\n".join(line for line in lines if not line.startswith(_OURS)), ours
+    ours = [line.removeprefix(OWN_LINE) for line in lines if line.startswith(OWN_LINE)]
+    return "\n".join(line for line in lines if not line.startswith(OWN_LINE)), ours
 
 
 def _as_json(name: str, attempt: Attempt, known_to: list[str], *, applied: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from models.answer import Answer, Fault
-from models.callback import CallbackInput
+from models.callback import OWN_LINE, CallbackInput
 from models.callback_file import EndpointCallback
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError
@@ -165,9 +165,9 @@ def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
     read = Read(reply.failure) if reply.failure is not None else read_value(reply.value, request)
     answer = read.answer
     told = answer.fault_detail or f"returned {shown(answer, request.refresh_token)}"
-    lines = [f"[refreshd] {line}" for line in (told, *reply.notes, *read.notes)]
+    lines = [f"{OWN_LINE}{line}" for line in (told, *reply.notes, *read.notes)]
     printed = reply.output.text(redaction).rstrip() if reply.output is not None else ""
-    printed = "\n".join(f" {one}" if one.startswith("[refreshd] ") else one for one in printed.splitlines())
+    printed = "\n".join(f" {one}" if one.startswith(OWN_LINE) else one for one in printed.splitlines())
     said = "\n".join([*([printed] if printed else []), *map(redaction.text, lines)])
     return replace(
         answer,

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from models.answer import Answer, BodyKind, Fault
-from models.callback import ERROR_FIELDS, OUTPUT_FIELDS
+from models.callback import ERROR_FIELDS, OUTPUT_FIELDS, SAME_ACCESS_TOKEN
 from models.path import lookup_path
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
@@ -132,6 +132,8 @@ def _granted(
             "expires_in is a point in time, a number of seconds is expected: it is read as that point"
         )
     token_type, scope = _text(fields.get("token_type"), _CODE_MAX), _scope(fields.get("scope"))
+    if token == request.access_token:
+        notes.append(f"{SAME_ACCESS_TOKEN}: it ends when it always would have, whatever expires_in says")
     usable("expires_in", lifetime_s, "a number of seconds")
     usable("refresh_token", refresh_token, "a text")
     usable("token_type", token_type, "a text")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher, get_close_matches
+from itertools import takewhile
 from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
-from models.attempt import Attempt
+from models.attempt import Attempt, Outcome
+from models.callback import OWN_LINE, SAME_ACCESS_TOKEN
 from worker.policy.diagnosis_provider import last_call
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
@@ -16,6 +18,8 @@ CALLBACK_QUEUE: Final = "callback"
 #: Of what the workers know, and of what they could not use, so much is named.
 _LISTED_MAX: Final = 20
 _BROKEN_MAX: Final = 2
+#: The line of a run's output that says so.
+_SAME: Final = f"\n{OWN_LINE}{SAME_ACCESS_TOKEN}"
 _FAILED: Final = {"callback_failed": "callback_failing", "timed_out": "callback_hanging"}
 
 
@@ -43,6 +47,8 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
     last = last_call(facts.attempts)
     if last is not None and last.reason in _FAILED:
         yield _failing(facts, last, account.callback)
+    elif times := _times_the_same(facts):
+        yield _same_token(account.id, account.callback, times)
     elif (
         account.session_management == SessionManagement.AUTO
         and account.access_token_sealed is not None
@@ -56,6 +62,25 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
             f"`refreshd accounts edit {account.id} session_timeout_s=SECONDS`, shorter than the tokens live.",
             wrong=False,
         )
+
+
+def _times_the_same(facts: Facts) -> int:
+    """Count the latest runs, one after the other, that brought the access token which the account had."""
+    brought = (one for one in facts.attempts if one.outcome == Outcome.REFRESHED)
+    return sum(1 for _ in takewhile(lambda one: _SAME in f"\n{one.output}", brought))
+
+
+def _same_token(account_id: str, name: str, times: int) -> Finding:
+    row = f", {times} times in a row" if times > 1 else ""
+    return Finding(
+        "callback_returns_the_same_token",
+        f"The callback {name!r} returned the access token that the account already had{row}: it runs, and renews "
+        "nothing. Readers see 401 or 403 when that token ends, whatever `expires_in` was returned with it.",
+        f"`refreshd callbacks test {name} --account {account_id}` shows what it returns. Is it its input, or what its "
+        "module or SDK keeps in a variable? A provider that itself gives the same token until that ends: return what is "
+        "left as `expires_in`, and have it refreshed later (`margin_s`).",
+        wrong=times > 1,
+    )
 
 
 def _not_used(facts: Facts, name: str) -> Finding:

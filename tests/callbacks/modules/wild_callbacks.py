@@ -40,6 +40,11 @@ async def keeps(inputs: CallbackInput) -> dict[str, object]:
     return {"access_token": f"{inputs.access_token}+", "expires_in": 3600}
 
 
+@refresh_callback("gives-back")
+def gives_back(inputs: CallbackInput) -> dict[str, object]:
+    return {"access_token": inputs.access_token, "expires_in": 3600}
+
+
 @refresh_callback("echoes")
 def echoes(inputs: CallbackInput) -> dict[str, object]:
     return {"access_token": inputs.model_dump_json()}

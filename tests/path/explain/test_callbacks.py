@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from models.attempt import Trigger
 from tests.callbacks.conftest import WILD, module_path  # noqa: F401
 from tests.path.conftest import Bench
 from tests.path.explain.desk import ALL, STANDARD, Desk, settings_of
@@ -25,7 +26,7 @@ def wild(settings: Settings, module_path: Any) -> Iterator[Desk]:  # noqa: ARG00
     """Give a desk whose worker runs callbacks, and says so."""
     made = Bench(settings, runs_callbacks=True)
     desk = Desk(made, settings)
-    desk.offer("callback@one", "rotates", "keeps", "raises", "sleeps", "refuses")
+    desk.offer("callback@one", "rotates", "keeps", "raises", "sleeps", "refuses", "gives-back")
     yield desk
     made.runtime.close()
 
@@ -73,6 +74,12 @@ def callback_returns_a_useless_token(desk: Desk) -> None:
     desk.reported(times=4)
 
 
+def callback_gives_back_what_it_was_given(desk: Desk) -> None:
+    desk.bench.add(refresh_method="callback", callback="gives-back")
+    desk.bench.refresh()
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
 def callback_not_used(desk: Desk) -> None:
     desk.bench.add(callback="keeps", expires_at=time.time() - 3600)
 
@@ -86,6 +93,7 @@ CALLBACKS: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "callback_failing": (callback_fails, ["it raised RuntimeError", "`refreshd callbacks test raises --account acct`"]),
     "grant_revoked": (callback_refuses, ["'refuses' returned an errorResponse", '"the user revoked it"']),
     "api_rejects_fresh_tokens": (callback_returns_a_useless_token, ["callbacks test keeps --account acct`: is it"]),
+    "callback_returns_the_same_token": (callback_gives_back_what_it_was_given, ["2 times in a row", "keeps in a variable"]),
     "callback_not_used": (callback_not_used, ["the callback never runs", "edit acct refresh_method=callback`"]),
 }  # fmt: skip
 
