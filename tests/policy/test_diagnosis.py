@@ -102,7 +102,7 @@ CASES: dict[str, Facts] = {
     "lease_of_a_dead_worker": facts(redis=replace(REDIS, lease_holder="gone/12/abcd", lease_s=20.0)),
     "interrupted": facts({"claim_attempt": "x", "claim_until": NOW - 5}),
     "breaker_open": facts(redis=replace(REDIS, breaker_open_s=3.0)),
-    "provider_paused": facts(redis=replace(REDIS, paused_s=30.0)),
+    "provider_paused": facts({"next_refresh_at": NOW - 1}, redis=replace(REDIS, paused_s=30.0)),
     "rate_limited": facts(attempts=[attempt(Outcome.RATE_LIMITED, "rate_limited", http_status=429)]),
     "provider_failing": facts({"failures": 3}, attempts=[attempt(Outcome.RETRY, "server_error")]),
     "grant_revoked": facts(
@@ -214,6 +214,8 @@ def test_what_was_never_published_is_not_missed_in_another_redis() -> None:
 def test_lost_scopes_are_named() -> None:
     lost = attempt(Outcome.REFRESHED, scope_lost="write")
     found = diagnose(facts({"scope": "read"}, attempts=[REPORTED, REPORTED, lost]))
+    (alone,) = diagnose(facts({"scope": "read"}, attempts=[lost]))
+    assert "`refreshd accounts authorize acct scope=...`" in alone.remedy
     assert "lost these scopes: write" in found[0].words
 
 
@@ -252,6 +254,34 @@ def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
         "Planned refreshes of provider acme were paused 10m ago by mia@desk-1: an outage."
     )
     assert "`refreshd resume --provider acme`" in finding.remedy
+
+
+def test_a_provider_that_is_left_alone_concerns_whoever_waits_for_it() -> None:
+    left_alone = replace(REDIS, paused_s=30.0)
+    assert diagnose(facts(redis=left_alone)) == [], "it is due long after"
+    (waits,) = diagnose(facts({"next_refresh_at": NOW + 20}, redis=left_alone))
+    assert (waits.cause, waits.wrong) == ("provider_paused", False)
+    (lacks,) = diagnose(facts({"next_refresh_at": NOW - 20, "expires_at": NOW - 5}, redis=left_alone))
+    assert (lacks.cause, lacks.wrong) == ("provider_paused", True)
+    assert [one.cause for one in diagnose(facts(REVOKED, redis=left_alone))] == ["grant_revoked"]
+
+
+def test_what_is_wrong_stands_before_what_is_worth_knowing() -> None:
+    lost = attempt(Outcome.REFRESHED, scope_lost="write")
+    found = diagnose(facts({"refresh_token_expires_at": NOW + 3600}, attempts=[lost], skew_s=9.0))
+    assert [one.cause for one in found] == ["clock_skew", "refresh_token_ends_soon", "scopes_lost"]
+    assert [one.wrong for one in found] == [True, False, False]
+
+
+def test_a_callback_that_nobody_knows_is_told_once() -> None:
+    unknown = {"status": Status.MISCONFIGURED, "reason": "callback_unknown"}
+    (found,) = diagnose(facts(CALLBACK | unknown, callbacks={"callback@one": ["other"]}))
+    assert found.cause == "callback_not_registered"
+
+
+def test_what_stands_between_worker_and_provider_is_looked_for_where_the_worker_is() -> None:
+    (found,) = diagnose(CASES["wrong_token_url"])
+    assert "`curl -i -X POST https://acme.example/token`" in found.remedy
 
 
 def test_tokens_that_are_rejected_at_once_miss_a_permission_and_not_a_shorter_life() -> None:

@@ -38,10 +38,11 @@ _QUEUE: Final = "refresh"
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """Give everything that is wrong, or worth knowing, most likely first."""
+    """Give everything that is wrong, most likely first, then what is worth knowing."""
     found = [finding for rule in _RULES for finding in rule(facts)]
-    # That it waits is news where nothing says what for.
-    return found if any(one.wrong for one in found) else [*found, *_waiting(facts)]
+    wrong = [one for one in found if one.wrong]
+    # That it waits is news where nothing is wrong that says what for.
+    return [*wrong, *(one for one in found if not one.wrong), *(() if wrong else _waiting(facts))]
 
 
 def _stores(facts: Facts) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     account = facts.account
     # A test is no refresh: it left the account's status as it was, and is told beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
-    said = f' It said: "{last.error_description}".' if last and last.error_description else ""
+    said = f' It said: "{last.error_description.rstrip(".")}".' if last and last.error_description else ""
     if account.status == Status.REAUTHORIZE:
         yield _revoked(facts, said)
     elif account.status == Status.MISCONFIGURED:
@@ -82,7 +82,7 @@ def _revoked(facts: Facts, said: str) -> Finding:
             "refresh_token_rotated_by_somebody_else",
             "The refresh token was refused at its very first use here: it was already used or revoked. Another "
             f"program probably refreshes the same grant.{said}",
-            f"Stop the other program, then: {again}",
+            f"Stop the other program first. {again}",
         )
     if account.refresh_method == RefreshMethod.CALLBACK:
         return Finding(
@@ -110,9 +110,11 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
         return Finding(
             "wrong_token_url",
             f"What answers is no token endpoint{status}: {words_of(reason)}{said}",
-            EDIT_URL.format(account.id),
+            f"{EDIT_URL.format(account.id)}.{_who_answers(facts)}",
         )
-    if reason == "callback_unknown" and any(account.callback in names for names in facts.callbacks.values()):
+    if reason == "callback_unknown":
+        if not any(account.callback in names for names in facts.callbacks.values()):
+            return None  # `diagnosis_callback` says it
         of = f" ({last.worker})" if last and last.worker else ""
         return Finding(
             "callback_was_unknown",
@@ -126,6 +128,14 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
         f"The refresh can't work as it is configured: {words_of(reason)}{said}",
         f"`refreshd accounts show {account.id}` and `refreshd providers show {account.provider}` say what is sent.",
     )
+
+
+def _who_answers(facts: Facts) -> str:
+    """Say how to see what a worker sees: a proxy or a firewall answers in the provider's place."""
+    url = facts.account.token_url or (facts.provider.token_url if facts.provider else None)
+    if facts.account.refresh_method == RefreshMethod.CALLBACK or not url or "${" in url:
+        return ""
+    return f" On a worker's machine, `curl -i -X POST {url.partition('?')[0]}` shows whether it is the provider that answers."
 
 
 def _client_refused(facts: Facts, reason: str, said: str) -> Finding:
@@ -159,24 +169,31 @@ def _of_certificate(facts: Facts) -> str:
 
 
 def provider_budget(facts: Facts) -> Iterator[Finding]:
-    """Say what keeps every account of the provider waiting."""
-    if facts.redis is None:
+    """Say what keeps every account of the provider waiting; wrong is what leaves this one without a token."""
+    account, redis = facts.account, facts.redis
+    if redis is None or account.next_refresh_at is None:
         return
-    if facts.redis.breaker_open_s is not None:
+    ended = account.access_token_sealed is None or (
+        account.expires_at is not None and account.expires_at <= facts.now
+    )
+    wrong = ended or account.status != Status.ACTIVE
+    if redis.breaker_open_s is not None:
         yield Finding(
             "breaker_open",
             f"{_who(facts)} is down for everybody: its breaker is open, a probe is made in "
-            f"{duration(facts.redis.breaker_open_s)}.{_last_answer(facts)}",
+            f"{duration(redis.breaker_open_s)}.{_last_answer(facts)}",
             "Look at the provider's status page. Accounts come back by themselves, spread over its budget."
-            if facts.account.refresh_method != RefreshMethod.CALLBACK
+            if account.refresh_method != RefreshMethod.CALLBACK
             else "See why: `refreshd callbacks test "
-            f"{facts.account.callback} --account {facts.account.id}`. Accounts come back by themselves.",
+            f"{account.callback} --account {account.id}`. Accounts come back by themselves.",
+            wrong=wrong,
         )
-    if facts.redis.paused_s is not None:
+    if redis.paused_s is not None and account.next_refresh_at <= facts.now + redis.paused_s:
         yield Finding(
             "provider_paused",
-            f"{_who(facts)} asked for a pause; it ends in {duration(facts.redis.paused_s)}.",
+            f"{_who(facts)} asked for a pause; it ends in {duration(redis.paused_s)}.",
             "Nothing: it goes on by itself. If it comes back often, lower `requests_per_s` of the provider.",
+            wrong=wrong,
         )
 
 

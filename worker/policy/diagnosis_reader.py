@@ -92,7 +92,8 @@ def rejected(facts: Facts) -> Iterator[Finding]:
             "scopes_lost",
             f"A refresh lost these scopes: {lost}. Left: {facts.account.scope or 'none that the provider names'}. "
             "An API answers 403 to what they allowed.",
-            "A new consent grants scopes, a refresh never does: `refreshd accounts authorize` asks for one.",
+            "A new consent grants scopes, a refresh never does: `refreshd accounts authorize "
+            f"{facts.account.id} scope=...` asks for one.",
             wrong=False,
         )
 

@@ -53,7 +53,18 @@ _OWN: Final = {
 }
 
 
+#: Of reasons that several rows of the table give, whose words are of one kind of answer each.
+_OF_ALL_ROWS: Final = {
+    "interaction_required": "The provider asks for the user.",
+    "rate_limited": "The provider says that it is asked too often.",
+    "refresh_token_invalid": "The refresh token is invalid, expired or revoked.",
+    "server_error": "The provider, or a gateway before it, failed.",
+}
+
+
 def words_of(reason: str) -> str:
     """Say a reason in words; one that is not ours is said as it is."""
+    if (words := _OF_ALL_ROWS.get(reason)) is not None:
+        return words
     row = next((row for row in TABLE if row.reason == reason), None)
     return row.words if row is not None else _OWN.get(reason, f"{reason}.")

@@ -115,23 +115,23 @@ def interrupted(desk: Desk) -> None:
 
 
 def breaker_open(desk: Desk) -> None:
+    desk.good()
     desk.bench.answer = answer(503)
     for number in range(10):
         desk.bench.add(f"other-{number}")
         desk.bench.refresh(f"other-{number}")
-    desk.bench.add()
 
 
 def rate_limited(desk: Desk) -> None:
-    desk.bench.add()
+    desk.good()
     desk.bench.answer = answer(429, {}, headers={"Retry-After": "60"})
-    desk.bench.refresh()
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
 def failing(desk: Desk) -> None:
-    desk.bench.add()
+    desk.good()
     desk.bench.answer = answer(500, {"error": "server_error"})
-    desk.bench.refresh()
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
 def revoked(desk: Desk) -> None:
@@ -233,7 +233,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "lease_of_a_dead_worker": (dead_worker, ["gone@two", "ends by itself in"]),
     "interrupted": (interrupted, ["`refreshd refresh acct --force --wait`"]),
     "breaker_open": (breaker_open, ["acme is down for everybody", "status page"]),
-    "rate_limited": (rate_limited, ["asked to be left alone", "requests_per_s"]),
+    "rate_limited": (rate_limited, ["asked to be left alone (The provider says that it is asked too often.)", "requests_per_s"]),
     "provider_failing": (failing, ["`refreshd history acct`"]),
     "grant_revoked": (revoked, ['"Token has been revoked"', "`refreshd accounts authorize acct`"]),
     "refresh_token_rotated_by_somebody_else": (rotated_elsewhere, ["very first use", "Stop the other program"]),
