@@ -18,7 +18,9 @@ ONE = {"outcome": "misconfigured", "reason": "invalid_client", "generation": 3}
         ({"refreshed": 2, "accounts": {}}, "2 refreshed"),
         ({"not_sent": 1, "accounts": {"a": {"outcome": "not_sent", "reason": "x"}}}, "1 not sent (a: x)"),
         ({"refreshed": 49, "misconfigured": 1, "accounts": {"a": ONE}},
-         "49 refreshed; 1 misconfigured (a: invalid_client)"),
+         "1 misconfigured (a: invalid_client); 49 refreshed"),
+        ({"refreshed": 8, "retry": 1, "busy": 2, "misconfigured": 1, "accounts": {"a": ONE}},
+         "1 misconfigured (a: invalid_client); 1 retry; 2 busy; 8 refreshed"),
     ],
 )  # fmt: skip
 def test_a_result_says_what_came_of_it(result: object, words: str) -> None:

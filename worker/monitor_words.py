@@ -8,7 +8,9 @@ from typing import Any, Final
 
 #: So many accounts are named; the page of the task would be all names.
 NAMED_MAX: Final = 20
-_GOOD: Final = frozenset({"refreshed"})
+_GOOD: Final = "refreshed"
+#: The list shows the first forty characters of a result: what needs a person stands there, what went well does not.
+_WORST_FIRST: Final = ("reauthorize", "misconfigured", "retry", "rate_limited", "not_sent")
 
 
 def in_words(task: Any) -> Any:
@@ -35,8 +37,15 @@ def _came_of_it(result: object) -> str | None:
         case {"accounts": dict(accounts), **counts} if all(
             isinstance(one, Mapping) for one in accounts.values()
         ):
-            return "; ".join(_counted(str(outcome), number, accounts) for outcome, number in counts.items())
+            worst_first = sorted(counts.items(), key=lambda one: _rank(str(one[0])))
+            return "; ".join(_counted(str(outcome), number, accounts) for outcome, number in worst_first)
     return None
+
+
+def _rank(outcome: str) -> int:
+    if outcome in _WORST_FIRST:
+        return _WORST_FIRST.index(outcome)
+    return len(_WORST_FIRST) + (outcome == _GOOD)
 
 
 def _counted(outcome: str, number: object, accounts: Mapping[str, Mapping[str, object]]) -> str:
@@ -46,7 +55,7 @@ def _counted(outcome: str, number: object, accounts: Mapping[str, Mapping[str, o
         for account, one in accounts.items()
         if one.get("outcome") == outcome
     ]
-    return words if outcome in _GOOD or not told else f"{words} ({_named(told, len(told))})"
+    return words if outcome == _GOOD or not told else f"{words} ({_named(told, len(told))})"
 
 
 def _named(names: list[str], number: int) -> str:
