@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,6 +78,35 @@ def test_a_file_that_the_url_of_redis_names_and_nobody_can_read(
         ran.stderr.split()
     )
     assert "hush" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "says"),
+    [
+        ("REDIS_URL", "redis://:hush@h/0?foo=1", "has an option 'foo'; redis:// takes none"),
+        ("REDIS_URL", "redis://:hush@h/0?db=1", "has an option 'db' (a database is written /1)"),
+        ("REDIS_URL", "rediss://:hush@h/0?foo=1", "has an option 'foo'; rediss:// takes ssl_ca_certs, "),
+        ("REDIS_URL", "rediss://:hush@h/0?ssl_cert_reqs=maybe", "none of none, optional, required"),
+        ("REDIS_URL", "unix://:hush@/s?foo=1", "has an option 'foo'; unix:// takes db, username, password"),
+        ("REDIS_URL", "unix://:hush@/s?db=one", "names a database that is no number"),
+        ("REDIS_URL", "redis://:hush@h/one", "names a database that is no number"),
+        ("REDIS_URL", "redis://u:1?hu=sh@h/0", "has an @ behind its ?"),
+        ("DATABASE_URL", "postgresql://u:hush@h/d?foo=1", "PostgreSQL knows no option 'foo'"),
+        ("DATABASE_URL", "postgresql://u:hush@h/d?port=one", "the value of an option can't be read (port)"),
+        ("DATABASE_URL", "sqlite:////hush/x.db?foo=1", "SQLite knows no option 'foo'"),
+        ("DATABASE_URL", "sqlite:////hush/x.db?timeout=one", "an option can't be read (timeout)"),
+    ],
+)
+def test_an_option_that_a_driver_does_not_know(
+    name: str, url: str, says: str, refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drivers raise a TypeError, at the first command."""
+    monkeypatch.setenv(f"REFRESHD_{name}", url)
+    ran = refreshd("status")
+    assert ran.exit_code == 2
+    assert f"error: REFRESHD_{name}: " in ran.stderr
+    assert says in " ".join(ran.stderr.split())
+    assert not re.search("hush|hu=|sh@", ran.stderr)
 
 
 def test_refresh_says_that_there_is_no_redis(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -16,14 +19,16 @@ from refreshd_reader import (
     Reader,
     ReaderError,
     TokenSource,
+    UnusableUrl,
     errors,
 )
+from refreshd_reader.callback_task import CallbackTask
 from refreshd_reader.httpx import AsyncTokenAuth, TokenAuth
 
 NAMES = """
 AccessToken AccountState Announcement AsyncReader AsyncTokenSource Disabled KeyMissing Keys Misconfigured NoUsableToken
 Paused PayloadUnreadable Reader ReaderError Reauthorize RedisRefused RedisUnreachable RefreshUnderWay Rejection Token
-TokenSource TokenTooShort UnknownAccount WaitTimedOut
+TokenSource TokenTooShort UnknownAccount UnusableUrl WaitTimedOut
 """
 
 
@@ -69,3 +74,27 @@ def test_reading_needs_neither_httpx_nor_requests() -> None:
         "print({'httpx', 'requests'} & sys.modules.keys())"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://u:hush@h/0?foo=1", "has an option 'foo' that redis-py does not know"),
+        ("redis://u:hush@h/0?db=x", "has an option 'db' whose value can't be read"),
+        ("rediss://u:hush@h/0?ssl_cert_reqs=sometimes", "has options that can't be read"),
+        ("redis://u:hu/sh@h/0", "is no URL of a Redis"),
+        ("redis://u:1?hu=sh@h/0", "is no URL of a Redis"),
+        ("http://h", "is no URL of a Redis"),
+    ],
+)
+def test_a_url_that_redis_py_would_fail_on_is_refused_and_its_password_not_shown(url: str, says: str) -> None:
+    for made in (
+        Reader.from_url,
+        AsyncReader.from_url,
+        partial(CallbackTask.from_url, secret=base64.b64encode(bytes(32)).decode()),
+    ):
+        with pytest.raises(UnusableUrl, match=says) as refused:
+            made(url)
+        assert not re.search("hu|sh@", str(refused.value))
+        assert refused.value.__cause__ is None
+        assert refused.value.__suppress_context__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from queue import Empty
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -42,7 +43,7 @@ def broker_url(redis_url: str) -> str:
     if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
         return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
     if redis_url.startswith("unix://"):
-        return "redis+socket://" + redis_url.removeprefix("unix://").replace("?db=", "?virtual_host=")
+        return "redis+socket://" + re.sub(r"([?&])db=", r"\1virtual_host=", redis_url.removeprefix("unix://"))
     return redis_url
 
 

@@ -55,6 +55,10 @@ STATEMENT_TIMEOUT_S: Final = 60
 #: A process that is stopped within a transaction holds its rows; after this long the server frees them.
 IDLE_TRANSACTION_TIMEOUT_S: Final = 10
 
+#: What `sqlite3.connect` takes.
+_SQLITE_OPTIONS: Final = frozenset(
+    {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
+)
 _SECRET_OPTIONS: Final = ("password", "sslpassword")
 _MIGRATIONS: Final = Path(models.migrations.__file__).parent
 
@@ -217,7 +221,36 @@ def _parse(url: str) -> URL:
         raise SettingsError(
             "REFRESHD_DATABASE_URL: an in-memory SQLite is lost with its process; name a file"
         )
-    return parsed.set(drivername="postgresql+psycopg") if backend == "postgresql" else parsed
+    parsed = parsed.set(drivername="postgresql+psycopg") if backend == "postgresql" else parsed
+    if parsed.query:
+        _check_options(parsed)
+    return parsed
+
+
+def _check_options(url: URL) -> None:
+    """Refuse options that the driver does not know, or whose values it can't read; it would say so in a traceback.
+
+    Raises:
+        SettingsError: names the option, and not its value.
+    """
+    if url.get_backend_name() == "sqlite":
+        server, known = "SQLite", _SQLITE_OPTIONS
+        if "uri" in url.query:  # then SQLite takes any, and passes over those that it does not know
+            known = frozenset(url.query)
+    else:
+        from psycopg import pq
+
+        server, known = "PostgreSQL", frozenset(one.keyword.decode() for one in pq.Conninfo.get_defaults())
+    problem = next((f"{server} knows no option {name[:60]!r}" for name in url.query if name not in known), "")
+    if not problem:
+        try:
+            url.get_dialect()().create_connect_args(url)
+        except (ArgumentError, ValueError, TypeError):
+            problem = f"the value of an option can't be read ({', '.join(sorted(url.query))[:200]})"
+    if problem:
+        raise SettingsError(
+            f"REFRESHD_DATABASE_URL: {problem}; correct what stands behind the ?, a password's ? is written as %3F"
+        )
 
 
 def _sqlite_engine(url: URL) -> Engine:

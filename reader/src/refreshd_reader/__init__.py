@@ -30,6 +30,7 @@ from refreshd_reader.errors import (
     RefreshUnderWay,
     TokenTooShort,
     UnknownAccount,
+    UnusableUrl,
     WaitTimedOut,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "TokenSource",
     "TokenTooShort",
     "UnknownAccount",
+    "UnusableUrl",
     "WaitTimedOut",
 ]
 

@@ -28,6 +28,7 @@ from refreshd_reader.look import Look
 from refreshd_reader.pool import AsyncWaitingPool
 from refreshd_reader.sealing import TokenSeal
 from refreshd_reader.source import AsyncTokenSource
+from refreshd_reader.url import pool_of
 from refreshd_reader.wire import (
     LOOK_AGAIN_S,
     WIRE_ERRORS,
@@ -89,8 +90,12 @@ class AsyncReader:
             keys: see the class.
             timeout_s: for connecting, for an answer, and for a free connection; each is tried three times.
             max_connections: who needs one more waits for up to `timeout_s`.
+
+        Raises:
+            UnusableUrl: it is no URL of a Redis, or has options that redis-py does not know.
         """
-        pool = AsyncWaitingPool.from_url(
+        pool = pool_of(
+            AsyncWaitingPool,
             url,
             max_connections=max_connections,
             wait_s=timeout_s,

@@ -28,12 +28,13 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from refreshd_reader.callback_output import as_json
 from refreshd_reader.contract import DEFAULT_PREFIX
+from refreshd_reader.url import pool_of
 
 #: An answer that nobody takes is forgotten after this many seconds.
 ANSWER_KEPT_S: Final = 60
@@ -117,8 +118,12 @@ class CallbackTask:
 
     @classmethod
     def from_url(cls, url: str, *, secret: str, prefix: str = DEFAULT_PREFIX) -> CallbackTask:
-        """Connect to refreshd's Redis. Nothing is asked before the first call."""
-        return cls(Redis.from_url(url), secret, prefix)
+        """Connect to refreshd's Redis. Nothing is asked before the first call.
+
+        Raises:
+            UnusableUrl: it is no URL of a Redis, or has options that redis-py does not know.
+        """
+        return cls(Redis.from_pool(pool_of(ConnectionPool, url)), secret, prefix)
 
     def answer(self, envelope: str, function: Function) -> None:
         """Call the function with what is in the envelope, and send back what it returns.

@@ -1,6 +1,7 @@
 """Every error that the reader raises on purpose.
 
     ReaderError
+    ├── UnusableUrl              `from_url` was given no URL of a Redis, or options that redis-py does not know
     ├── RedisUnreachable         no answer in time, or none with data in it
     │   └── RedisRefused         it answers and refuses: login, or a right that the Redis user lacks
     └── NoUsableToken            Redis answers, and there is no token to use; says why
@@ -27,6 +28,10 @@ from refreshd_reader.contract import PAUSED, AccountState
 
 class ReaderError(Exception):
     """Something that a connector can act on."""
+
+
+class UnusableUrl(ReaderError, ValueError):
+    """What `from_url` was given is no URL of a Redis, or has options that redis-py does not know."""
 
 
 class RedisUnreachable(ReaderError):

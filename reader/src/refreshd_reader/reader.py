@@ -27,6 +27,7 @@ from refreshd_reader.pool import WaitingPool
 from refreshd_reader.sealing import TokenSeal
 from refreshd_reader.source import TokenSource
 from refreshd_reader.subscription import Subscription
+from refreshd_reader.url import pool_of
 from refreshd_reader.wire import (
     LOOK_AGAIN_S,
     WIRE_ERRORS,
@@ -83,8 +84,12 @@ class Reader:
             keys: see the class.
             timeout_s: for connecting, for an answer, and for a free connection; each is tried three times.
             max_connections: who needs one more waits for up to `timeout_s`.
+
+        Raises:
+            UnusableUrl: it is no URL of a Redis, or has options that redis-py does not know.
         """
-        pool = WaitingPool.from_url(
+        pool = pool_of(
+            WaitingPool,
             url,
             max_connections=max_connections,
             wait_s=timeout_s,
