@@ -28,10 +28,11 @@ from models.audit import Actor
 from models.pause import Scope
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
-from worker.io.database import is_sqlite, make_engine, now_sql, upgrade, writing
+from worker.io.database import is_sqlite, make_engine, now_sql, writing
 from worker.io.fleet import look
 from worker.io.pauses import Pauses
 from worker.io.schedule import Schedule
+from worker.io.schema import upgrade
 
 LOOKS: Final = 5
 #: A person waits no longer for a screen.

@@ -16,7 +16,8 @@ from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.services import PostgresServer, postgres_server
 from worker.closing import STASH_ADOPTED
-from worker.io.database import reading, upgrade
+from worker.io.database import reading
+from worker.io.schema import upgrade
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
 

@@ -22,7 +22,7 @@ from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from tests.services import PostgresServer
 from worker.io.cipher import generate_key
-from worker.io.database import upgrade
+from worker.io.schema import upgrade
 from worker.settings import Settings
 
 ROLES = ROOT / "deploy/postgresql/roles.sql"

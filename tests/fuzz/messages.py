@@ -25,8 +25,8 @@ from tests.fuzz.mutation import AWKWARD, Check, Target, mutated, one_of_many
 from tests.io.test_provider_properties import documents
 from tests.services import redis_server
 from worker.io.cipher import generate_key
-from worker.io.database import upgrade
 from worker.io.redis import connect
+from worker.io.schema import upgrade
 from worker.reports import ReportReader, connect_for_reports
 
 TASKS: Final = (

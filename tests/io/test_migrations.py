@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
+import models.migrations
 import worker.runtime  # noqa: F401  (brings every table in)
+from models.migrations import HEAD, REVISIONS
 from tests.services import PostgresServer
-from worker.io.database import head_revision, make_engine, upgrade
+from worker.io.database import make_engine
+from worker.io.schema import upgrade
 
 
 def is_ours(_object: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
@@ -50,5 +54,9 @@ def test_two_upgrades_at_once_go_one_after_the_other(
     if kind == "postgresql":
         postgres_service.drop_database("of_two")
 
-    head = head_revision()
-    assert sorted(done, key=str) == sorted([(None, head), (head, head)], key=str)
+    assert sorted(done, key=str) == sorted([(None, HEAD), (HEAD, HEAD)], key=str)
+
+
+def test_the_order_of_the_files_is_that_of_the_revisions() -> None:
+    scripts = ScriptDirectory(str(Path(models.migrations.__file__).parent))
+    assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == REVISIONS

@@ -22,7 +22,7 @@ from tests.deploy.service import Service
 from tests.reader.acl_server import AclRedisServer, refusals
 from tests.reader.publisher import MakeFace, Publisher, until
 from tests.server_process import free_port
-from worker.io.database import upgrade
+from worker.io.schema import upgrade
 from worker.io.shelf import Publication, Shelf
 
 

@@ -9,9 +9,9 @@ import typer
 from models.audit import Act, Action
 from worker.cli.accounts_desk import open_stores
 from worker.cli.output import out, print_json
-from worker.io.database import upgrade
 from worker.io.redis import in_words
 from worker.io.restored import believe_filled, raise_generations
+from worker.io.schema import upgrade
 from worker.settings import load_settings
 
 db_app = typer.Typer(help="Create and migrate the database's schema.", no_args_is_help=True)

@@ -20,7 +20,7 @@ from worker.cli.services import REDIS, Services
 from worker.cli.supervisor import Killed, Service, Supervisor
 from worker.errors import RefreshdError
 from worker.io.cipher import parse_keys
-from worker.io.database import address_of, database_now, reading, upgrade
+from worker.io.database import address_of, database_now, reading
 from worker.io.embedded import STOP_DEADLINE_S, EmbeddedServer
 from worker.io.fleet import Fleet, look
 from worker.io.folder_lock import FolderLock
@@ -28,6 +28,7 @@ from worker.io.key_source import source_of
 from worker.io.ports import LOOPBACK, is_free_port
 from worker.io.private_file import data_folder, private_folder
 from worker.io.redis import connect, in_words
+from worker.io.schema import upgrade
 from worker.monitor import LOGIN_FILE, made_login
 from worker.settings import Settings
 from worker.stores import Stores, load_cipher, make_key

@@ -9,10 +9,11 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
+from models.migrations import HEAD
 from worker.doctor.checked import Checked, Level
 from worker.errors import RefreshdError
 from worker.io.clock import TOLERATED_SKEW_S
-from worker.io.database import current_revision, head_revision, is_sqlite, reading, write_refused
+from worker.io.database import current_revision, is_sqlite, reading, write_refused
 from worker.io.fleet import sealed_with
 from worker.io.rekey import check
 from worker.stores import Stores
@@ -48,7 +49,7 @@ def check_database(here: Stores) -> Iterator[Checked]:
             "database", Level.FAILED, f"{name} is too old", "SQLite 3.35 or PostgreSQL 12 and later work"
         )
         return
-    current, head = current_revision(engine), head_revision()
+    current, head = current_revision(engine), HEAD
     words = f"{name}, schema at revision {current}" + (
         "" if current == head else f", newer than this code's {head}"
     )

@@ -9,29 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-import models.migrations
+from models.migrations import HEAD, REVISIONS
 from worker.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-#: Two upgrades at once go one after the other, however long the first one takes; its tables are waited for as always.
-#: The number is any that no other program takes in this database.
-_WAIT_FOR_UPGRADE: Final = (
-    "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; "
-    f"SELECT pg_advisory_xact_lock({0x7265667265736864}); "
-    "SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
-)
 #: SQLSTATE read_only_sql_transaction.
 _READ_ONLY: Final = "25006"
 #: SQLSTATE insufficient_privilege.
@@ -60,7 +49,6 @@ _SQLITE_OPTIONS: Final = frozenset(
     {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
 )
 _SECRET_OPTIONS: Final = ("password", "sslpassword")
-_MIGRATIONS: Final = Path(models.migrations.__file__).parent
 
 
 def make_engine(url: str, *, pool_size: int = 8) -> Engine:
@@ -128,34 +116,18 @@ def database_now(connection: Connection) -> float:
     return float(connection.execute(text(f"SELECT {now_sql(connection.engine)}")).scalar_one())
 
 
-def upgrade(url: str) -> tuple[str | None, str]:
-    """Bring the schema to this code's revision. Gives (revision before, revision after).
-
-    The schema of a newer release stays as it is: who goes back a release starts with the same command.
-
-    Raises:
-        DatabaseUnreachable: the server is away or refuses.
-    """
-    engine = make_engine(url)
-    try:
-        with _transaction(engine, begin="BEGIN IMMEDIATE") as connection:
-            if not is_sqlite(engine):  # SQLite has one writer; here a second one would make the same tables
-                connection.exec_driver_sql(_WAIT_FOR_UPGRADE)
-            before = MigrationContext.configure(connection).get_current_revision()
-            if before is not None and before not in _known_revisions():
-                return before, before
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    finally:
-        engine.dispose()
-    return before, head_revision()
-
-
 def current_revision(engine: Engine) -> str | None:
     """Give the revision of the database's schema, None where it has none."""
     with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return revision_of(connection)
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Give what Alembic wrote down last; None where it never did."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
 
 
 def write_refused(engine: Engine) -> str | None:
@@ -173,15 +145,6 @@ def write_refused(engine: Engine) -> str | None:
     return None
 
 
-def head_revision() -> str:
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    return str(head)
-
-
-def _known_revisions() -> set[str]:
-    return {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-
-
 def check_schema(engine: Engine) -> None:
     """Check that the schema is the one that this code works on.
 
@@ -190,13 +153,12 @@ def check_schema(engine: Engine) -> None:
             release before it.
         DatabaseUnreachable: the server is away.
     """
-    with reading(engine) as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+    current = current_revision(engine)
     if current is None:
         raise SchemaOutdated("the database holds no refreshd schema yet: run `refreshd db upgrade`")
-    if current in _known_revisions() and current != head_revision():
+    if current in REVISIONS and current != HEAD:
         raise SchemaOutdated(
-            f"the database is at revision {current}, this code needs {head_revision()}: run `refreshd db upgrade`"
+            f"the database is at revision {current}, this code needs {HEAD}: run `refreshd db upgrade`"
         )
 
 
@@ -322,9 +284,3 @@ def _in_words(engine: Engine, error: Exception) -> str:
     tls = ", and with sslrootcert=FILE whom it trusts (docs/deployment.md, TLS)"
     hint = tls if "certificate" in cause.casefold() else ""
     return f"the database {where} can't be used: {cause}. REFRESHD_DATABASE_URL says where it is{hint}"
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return config
