@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 from redis import Redis
@@ -35,9 +35,11 @@ from worker.io.private_file import data_folder, write_private
 from worker.io.redis import connect
 from worker.io.schedule import Schedule
 from worker.io.vault import Vault
-from worker.io.webhook import Endpoint, read_endpoints
 from worker.policy.budget import limits
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.io.webhook import Endpoint
 
 #: Where a refresh of an account of unknown provider starts from.
 GENERIC: Final = "generic"
@@ -165,6 +167,10 @@ class Stores:
         Raises:
             SettingsError: a URL can't be used.
         """
+        from worker.io.webhook import (
+            read_endpoints,
+        )  # brings the HTTP client, which few commands have a use for
+
         return read_endpoints(self.settings.webhook_urls, self.settings.allow_http_hosts)
 
     @cached_property

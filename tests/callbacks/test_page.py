@@ -21,6 +21,7 @@ from refreshd_reader.callback_task import CallbackTask, Envelopes
 from tests.deploy.compose_file import ROOT
 from tests.services import RedisServer
 from worker.cli import app
+from worker.cli.late import Late
 from worker.io.callback_sandbox import describe
 
 PAGE: Final = (ROOT / "docs/callbacks.md").read_text()
@@ -61,6 +62,7 @@ def test_each_command_exists(words: str) -> None:
         if commands is None:
             break
         command = commands[word]
+        command = command.load() if isinstance(command, Late) else command
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)", PAGE))))

@@ -16,6 +16,7 @@ from models.budget import Shortage
 from models.presets import load_providers
 from tests.metrics.test_monitoring import ROOT, RUNBOOK, alerts
 from worker.cli import app
+from worker.cli.late import Late
 from worker.policy.verdict_table import TABLE
 from worker.policy.verdict_words import _OWN, words_of
 
@@ -120,5 +121,6 @@ def test_its_commands_are_real(line: str) -> None:
     while words and (known := getattr(command, "commands", None)):
         assert words[0] in known, line
         command = known[words.pop(0)]
+        command = command.load() if isinstance(command, Late) else command
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
@@ -14,12 +14,14 @@ from worker.accounts.decide import Outcome
 from worker.accounts.entry import Entry
 from worker.accounts.importing import change_of, recovered_event
 from worker.accounts.publish import CommandShelf
-from worker.accounts.revoking import Revoked
 from worker.errors import RefreshdError, UnknownAccount, UsageError
 from worker.io.accounts import Accounts, Note
 from worker.io.audit import record
 from worker.io.clock import Clock
 from worker.io.shelf import publication
+
+if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no use for
+    from worker.accounts.revoking import Revoked
 
 #: An account that is refreshed every second still holds still between two tries.
 _TRIES: Final = 20

@@ -7,27 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.accounts import accounts_app
-from worker.cli.audit import audit
-from worker.cli.callbacks import callbacks_app
-from worker.cli.db import db_app
-from worker.cli.demo import demo
-from worker.cli.doctor import doctor
-from worker.cli.explain import explain
-from worker.cli.exporter import exporter
-from worker.cli.history import history
 from worker.cli.interrupts import INTERRUPTED
-from worker.cli.keys import keys_app
-from worker.cli.pause import pause, resume
+from worker.cli.late import announce
 from worker.cli.pipes import PipedGroup
-from worker.cli.providers import providers_app
-from worker.cli.refresh import refresh
-from worker.cli.status import status
-from worker.cli.token import token
-from worker.cli.up import up
-from worker.cli.webhooks import webhooks_app
 from worker.errors import RefreshdError
-from worker.events import configure_logging
 
 _EPILOG = (
     "Exit codes: 0 ok; 1 done, with failures; 2 usage; 3 unknown account; 4 database or Redis unreachable; "
@@ -60,27 +43,131 @@ def common(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
 ) -> None:
+    from worker.events import configure_logging  # `--version`, `--help` and what is typed wrongly log nothing
+
     configure_logging("DEBUG" if verbose else "WARNING")
 
 
-app.command(rich_help_panel="Run")(up)
-app.command(rich_help_panel="Run")(demo)
-app.command(rich_help_panel="Run")(exporter)
-app.add_typer(db_app, name="db", rich_help_panel="Run")
-app.add_typer(keys_app, name="keys", rich_help_panel="Run")
-app.add_typer(accounts_app, name="accounts", rich_help_panel="Accounts")
-app.add_typer(providers_app, name="providers", rich_help_panel="Accounts")
-app.add_typer(callbacks_app, name="callbacks", rich_help_panel="Accounts")
-app.command(rich_help_panel="Tokens")(token)
-app.command(rich_help_panel="Tokens")(refresh)
-app.command(rich_help_panel="Tokens")(pause)
-app.command(rich_help_panel="Tokens")(resume)
-app.command(rich_help_panel="Answers")(explain)
-app.command(rich_help_panel="Answers")(history)
-app.command(rich_help_panel="Answers")(audit)
-app.command(rich_help_panel="Answers")(status)
-app.command(rich_help_panel="Answers")(doctor)
-app.add_typer(webhooks_app, name="webhooks", rich_help_panel="Answers")
+announce(
+    app,
+    "up",
+    "worker.cli.up:up",
+    "Run everything on this machine, on your own accounts, until Ctrl-C.",
+    panel="Run",
+)
+announce(
+    app,
+    "demo",
+    "worker.cli.demo:demo",
+    "See it work: tokens being refreshed, live, against a local OAuth provider, until Ctrl-C.",
+    panel="Run",
+)
+announce(
+    app,
+    "exporter",
+    "worker.cli.exporter:exporter",
+    "Serve the fleet's metrics for Prometheus, until Ctrl-C: what SQL, Redis and the workers tell.",
+    panel="Run",
+)
+announce(
+    app,
+    "token",
+    "worker.cli.token:token",
+    "Show an account's access token: masked, unless [b]--reveal[/b]. Read from the database, not from Redis.",
+    panel="Tokens",
+)
+announce(
+    app,
+    "refresh",
+    "worker.cli.refresh:refresh",
+    "Have accounts refreshed now. Without [b]--force[/b], only those that are due.",
+    panel="Tokens",
+)
+announce(
+    app,
+    "pause",
+    "worker.cli.pause:pause",
+    "Pause planned refreshes of accounts, of a provider or of everything. Without any of them: show what is paused.",
+    panel="Tokens",
+)
+announce(
+    app,
+    "resume",
+    "worker.cli.pause:resume",
+    "End pauses: accounts that are due meanwhile are refreshed soonest first, at the rate that their provider takes.",
+    panel="Tokens",
+)
+announce(
+    app,
+    "explain",
+    "worker.cli.explain:explain",
+    "Explain an account: is its token good, when is it refreshed and why then, what is wrong and what to do.",
+    panel="Answers",
+)
+announce(
+    app,
+    "history",
+    "worker.cli.history:history",
+    "Show an account's history, oldest first: each attempt, each decision not to make one, and what people did.",
+    panel="Answers",
+)
+announce(
+    app,
+    "audit",
+    "worker.cli.audit:audit",
+    "Show what people did, oldest first: who, when, what, on which account or provider.",
+    panel="Answers",
+)
+announce(
+    app,
+    "status",
+    "worker.cli.status:status",
+    "Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers.",
+    panel="Answers",
+)
+announce(
+    app,
+    "doctor",
+    "worker.cli.doctor:doctor",
+    "Check the installation: versions, settings, database, Redis, clocks, keys, beat, workers, callbacks.",
+    panel="Answers",
+)
+announce(app, "db", "worker.cli.db:db_app", "Create and migrate the database's schema.", panel="Run")
+announce(
+    app,
+    "keys",
+    "worker.cli.keys:keys_app",
+    "The keys that seal secrets at rest (REFRESHD_KEYS; the first one writes).",
+    panel="Run",
+)
+announce(
+    app,
+    "accounts",
+    "worker.cli.accounts:accounts_app",
+    "Import, add, authorize, show, edit and remove accounts. docs/accounts.md describes every field.",
+    panel="Accounts",
+)
+announce(
+    app,
+    "providers",
+    "worker.cli.providers:providers_app",
+    "Show what is known of providers, and check your own.",
+    panel="Accounts",
+)
+announce(
+    app,
+    "callbacks",
+    "worker.cli.callbacks:callbacks_app",
+    "Show the refresh callbacks, begin a new one, and run one as in production.",
+    panel="Accounts",
+)
+announce(
+    app,
+    "webhooks",
+    "worker.cli.webhooks:webhooks_app",
+    "Webhooks: signed messages of what a person should know (REFRESHD_WEBHOOK_URL; docs/events.md).",
+    panel="Answers",
+)
 
 
 def main() -> Any:

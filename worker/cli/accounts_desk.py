@@ -13,7 +13,8 @@ from worker.accounts.check import Checker
 from worker.accounts.editing import Editor
 from worker.accounts.importing import Importer
 from worker.accounts.publish import NO_REDIS, CommandShelf
-from worker.cli.output import err, stores
+from worker.cli.opened import open_stores
+from worker.cli.output import err
 from worker.io.accounts import Accounts
 from worker.io.audit import RunningEntry
 from worker.io.provider_request import RequestBuilder
@@ -58,16 +59,6 @@ class Desk:
                 {"file": name, "replace_tokens": replace_tokens},
             ),
         )
-
-
-@contextmanager
-def open_stores() -> Iterator[Stores]:
-    """Open the stores for a command that only reads; connections are closed behind it."""
-    here = stores()
-    try:
-        yield here
-    finally:
-        here.close()
 
 
 @contextmanager

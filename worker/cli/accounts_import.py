@@ -21,8 +21,9 @@ from worker.accounts.importing import Summary
 from worker.accounts.nango import NangoRows
 from worker.accounts.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.view import row
-from worker.cli.accounts_desk import open_desk, open_stores
+from worker.cli.accounts_desk import open_desk
 from worker.cli.interrupts import INTERRUPTED, Interrupts
+from worker.cli.opened import open_stores
 from worker.cli.output import err, out, print_json
 from worker.errors import DatabaseUnreachable, UsageError
 from worker.io.accounts import Accounts

@@ -10,9 +10,8 @@ from rich.text import Text
 
 from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
-from worker.cli.accounts_desk import open_stores
-from worker.cli.output import ago_or_in, err, out, print_json
-from worker.cli.pipes import PipedConsole
+from worker.cli.opened import open_stores
+from worker.cli.output import PipedConsole, ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts, Filter
 

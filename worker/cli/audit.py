@@ -11,8 +11,8 @@ import typer
 from rich.text import Text
 
 from models.audit import Action, Audit
-from worker.cli.accounts_desk import open_stores
 from worker.cli.amounts import seconds_of
+from worker.cli.opened import open_stores
 from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts

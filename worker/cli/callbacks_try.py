@@ -16,7 +16,8 @@ from models.account import Account, RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
 from models.callback import OWN_LINE
-from worker.cli.output import ago_or_in, err, out, print_json, stores
+from worker.cli.opened import stores
+from worker.cli.output import ago_or_in, err, out, print_json
 from worker.closing import STASH_ADOPTED
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
 from worker.io.callback_offer import Offer, unknown_words

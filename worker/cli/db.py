@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models.audit import Act, Action
-from worker.cli.accounts_desk import open_stores
+from worker.cli.opened import open_stores
 from worker.cli.output import out, print_json
 from worker.io.redis import in_words
 from worker.io.restored import believe_filled, raise_generations

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.output import out, print_json, stores
+from worker.cli.opened import stores
+from worker.cli.output import out, print_json
 from worker.cli.workers import staff_or_none
 from worker.doctor import Level, examine
 

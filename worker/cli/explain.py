@@ -10,7 +10,8 @@ import typer
 from models.attempt import Attempt
 from worker.cli.explain_page import LATELY, compare_words, page, policy_words, token_words
 from worker.cli.facts import gather
-from worker.cli.output import out, print_json, stores
+from worker.cli.opened import stores
+from worker.cli.output import out, print_json
 from worker.policy.diagnosis import diagnose
 from worker.policy.facts import Facts, Finding
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from models.attempt import Attempt, Outcome
 from models.audit import Audit
-from worker.cli.accounts_desk import open_stores
 from worker.cli.audit import audit_json, audit_line
+from worker.cli.opened import open_stores
 from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from redis.exceptions import RedisError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.audit import Act, Action
-from worker.cli.accounts_desk import open_stores
-from worker.cli.output import err, out, print_json, stores
-from worker.errors import SettingsError, UsageError
+from worker.cli.late import announce
+from worker.cli.output import err, out
 from worker.io.cipher import generate_key, parse_keys
-from worker.io.fleet import sealed_with
-from worker.io.rekey import Pass, Unreadable, accounts, check, rotate
-from worker.io.stash import waiting_by_key
-from worker.policy.durations import duration
 
 keys_app = typer.Typer(
     help="The keys that seal secrets at rest (REFRESHD_KEYS; the first one writes).", no_args_is_help=True
 )
-#: Unreadable values are named up to this many.
-_NAMED_MAX = 20
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @keys_app.command("generate")
@@ -46,95 +32,21 @@ def generate(
     )
 
 
-@keys_app.command("list")
-def list_keys(as_json: Json = False) -> None:
-    """Show which keys are configured and how many values each one sealed. Keys themselves are never shown."""
-    here = stores()
-    used = sealed_with(here.engine)
-    known = here.cipher.key_ids
-    rows = [
-        {
-            "key": key,
-            "configured": key in known,
-            "writes": key == here.cipher.writing_key,
-            "values": used.get(key, 0),
-        }
-        for key in [*known, *(key for key in used if key not in known)]
-    ]
-    for row in rows:
-        if as_json:
-            print_json(row)
-        else:
-            note = (
-                "writes"
-                if row["writes"]
-                else ""
-                if row["configured"]
-                else "NOT CONFIGURED: add it to REFRESHD_KEYS"
-            )
-            out.print(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip(), markup=False)
-
-
-@keys_app.command("rotate")
-def rotate_keys(as_json: Json = False) -> None:
-    """Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on."""
-    with open_stores() as here:
-        if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
-            raise UsageError(
-                "REFRESHD_KEYS holds only the new key: without the old one nothing opens. Set NEW,OLD, both"
-            )
-        here.audit.record(here.actor, Act(Action.KEYS_ROTATE, detail={"key": here.cipher.writing_key}))
-        passes = rotate(here.engine, here.cipher)
-        _report(passes, total=accounts(here.engine), verb="sealed anew", as_json=as_json)
-
-
-@keys_app.command("check")
-def check_keys(as_json: Json = False) -> None:
-    """Open every sealed value, change none, and name the accounts that do not open. Answers that wait in Redis count."""
-    here = stores()
-    try:
-        waiting = waiting_by_key(here.redis, here.keys)
-    except (RedisError, OSError, SettingsError) as error:
-        waiting = {}
-        err.print(f"answers that wait in Redis were not looked at: {error}", style="yellow", markup=False)
-    for key in waiting:
-        if key != here.cipher.writing_key:
-            err.print(
-                f"{waiting[key]:,} answers wait in Redis for the database, sealed with key {key!r}: it is needed until "
-                "workers have stored them",
-                style="yellow",
-                markup=False,
-            )
-    _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
-
-
-def _report(passes: Iterator[Pass], *, total: int, verb: str, as_json: bool) -> None:
-    began = time.monotonic()
-    looked_at = resealed = 0
-    bad: list[Unreadable] = []
-    columns = (TextColumn("accounts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=total)
-        try:
-            for one in passes:
-                looked_at, resealed = looked_at + one.accounts, resealed + one.resealed
-                bad += one.unreadable
-                progress.update(task, completed=looked_at)
-        except KeyboardInterrupt:
-            err.print(
-                f"stopped after {looked_at:,} of {total:,} accounts: run the same command again to go on"
-            )
-            raise
-    if as_json:
-        unreadable = [{"account": one.account, "field": one.field, "reason": one.reason} for one in bad]
-        print_json({"accounts": looked_at, "resealed": resealed, "unreadable": unreadable})
-    else:
-        values = f", {resealed:,} values {verb}" if verb != "checked" else ""
-        took = duration(time.monotonic() - began)
-        out.print(f"{looked_at:,} accounts looked at{values}, {len(bad):,} values do not open. Took {took}.")
-        for value in bad[:_NAMED_MAX]:
-            err.print(f"  {value.reason}", markup=False, soft_wrap=True)
-        if len(bad) > _NAMED_MAX:
-            err.print(f"  ... and {len(bad) - _NAMED_MAX:,} more (--json names all)", style="dim")
-    if bad:
-        raise typer.Exit(1)
+announce(
+    keys_app,
+    "list",
+    "worker.cli.keys_kept:list_keys",
+    "Show which keys are configured and how many values each one sealed. Keys themselves are never shown.",
+)
+announce(
+    keys_app,
+    "rotate",
+    "worker.cli.keys_kept:rotate_keys",
+    "Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on.",
+)
+announce(
+    keys_app,
+    "check",
+    "worker.cli.keys_kept:check_keys",
+    "Open every sealed value, change none, and name the accounts that do not open. Answers that wait in Redis count.",
+)

@@ -6,19 +6,21 @@ import json
 import sys
 from typing import Any
 
-from worker.cli.pipes import PipedConsole
+from rich.console import Console
+
 from worker.io.clock import wall_clock
 from worker.policy.durations import duration
-from worker.settings import load_settings
-from worker.stores import Stores
+
+
+class PipedConsole(Console):
+    """A console that leaves a broken pipe to the command: rich ends the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  (rich calls it where it has caught the error)
+
 
 out = PipedConsole(highlight=False)
 err = PipedConsole(stderr=True, highlight=False)
-
-
-def stores() -> Stores:
-    """Open what a command needs, by the settings of its environment."""
-    return Stores(load_settings())
 
 
 def print_json(value: Any) -> None:

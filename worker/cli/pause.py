@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from models.pause import Pause, Scope
-from worker.cli.accounts_desk import open_stores
 from worker.cli.amounts import seconds_of
+from worker.cli.opened import open_stores
 from worker.cli.output import ago_or_in, out, print_json
 from worker.errors import InputError, UnknownAccount, UsageError
 from worker.io.accounts import Accounts

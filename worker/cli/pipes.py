@@ -8,15 +8,7 @@ import sys
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
-
-
-class PipedConsole(Console):
-    """A console that leaves a broken pipe to the command: rich ends the process with exit code 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704  (rich calls it where it has caught the error)
 
 
 class PipedGroup(TyperGroup):

@@ -17,7 +17,8 @@ from models.account import Account, RefreshMethod, SessionManagement
 from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
 from models.pause import PAUSED
-from worker.cli.output import err, out, print_json, stores
+from worker.cli.opened import stores
+from worker.cli.output import err, out, print_json
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
 from worker.io.database import database_now, reading
 from worker.policy.gate import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE

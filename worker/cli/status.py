@@ -19,7 +19,8 @@ from models.account import Status
 from models.budget import Limits, provider_of
 from models.pause import Pause, Scope
 from worker.cli.facts import QUEUES
-from worker.cli.output import ago_or_in, out, print_json, stores
+from worker.cli.opened import stores
+from worker.cli.output import ago_or_in, out, print_json
 from worker.cli.status_held import budget_lines, held_json, pause_lines
 from worker.cli.workers import alive_workers
 from worker.errors import RedisUnreachable, SettingsError

@@ -10,7 +10,7 @@ from sqlmodel import Session
 from models.account import Account
 from models.audit import Act, Action
 from models.token import Secret
-from worker.cli.accounts_desk import open_stores
+from worker.cli.opened import open_stores
 from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import RefreshdError, UnknownAccount
 from worker.io.database import database_now, reading

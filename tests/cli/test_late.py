@@ -1,0 +1,86 @@
+"""A command loads what it needs, and no more; until it is asked for, what is said of it is what it says itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from worker.cli import app
+from worker.cli.late import Late
+
+#: What takes long to import.
+HEAVY: Final = frozenset(
+    {
+        *("aiohttp", "alembic", "celery", "cryptography", "httpx", "joserfc", "kombu", "prometheus_client"),
+        *("psycopg", "pydantic", "redis", "sqlalchemy", "sqlmodel", "structlog", "uvloop", "yaml"),
+    }
+)
+#: Runs commands, a stage after the other, and says after each what is loaded.
+RUN: Final = """
+import contextlib, io, json, sys
+from worker.cli import main
+for stage in json.loads(sys.argv[1]):
+    for words in stage:
+        sys.argv = ["refreshd", *words]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.suppress(SystemExit):
+                main()
+    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+#: Commands, and what they may load beside what those above them do.
+STAGES: Final = (
+    ("pages", [["--version"], ["--help"], []], set[str]()),
+    ("mistakes, which Typer finds by pydantic", [["nonsense"], ["--nope"]], {"pydantic"}),
+    (
+        "what is made here, and pages of groups",
+        [["keys", "generate"], ["webhooks", "secret"], ["accounts", "--help"], ["accounts", "lst"]],
+        {"cryptography", "structlog"},
+    ),
+    (
+        "what only reads",
+        [["token", "--help"], ["history", "--help"], ["accounts", "list", "--help"], ["accounts", "show"]],
+        {"redis", "sqlalchemy", "sqlmodel", "yaml"},
+    ),
+)
+
+
+def test_a_command_loads_what_it_needs_and_no_more() -> None:
+    commands = json.dumps([stage for _, stage, _ in STAGES])
+    said = subprocess.run(
+        [sys.executable, "-c", RUN, commands], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    allowed: set[str] = set()
+    for (name, _, more), loaded in zip(STAGES, said, strict=True):
+        allowed |= more
+        assert HEAVY.intersection(json.loads(loaded)) - allowed == set(), name
+
+
+def announced(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Late]]:
+    for name, command in group.commands.items():
+        if isinstance(command, Late):
+            yield (*path, name), command
+            loaded = command.load()
+            if hasattr(loaded, "commands"):
+                yield from announced(loaded, (*path, name))
+
+
+def test_what_is_said_of_a_command_is_what_it_says_itself() -> None:
+    found = dict(announced(get_command(app)))
+    assert len(found) > 30
+    said = {path: late.help for path, late in found.items()}
+    own = {path: late.load().help.partition("\n\n")[0] for path, late in found.items()}
+    assert said == own
+    assert {path: late.load().name for path, late in found.items()} == {path: path[-1] for path in found}
+
+
+def test_a_mistyped_command_is_told_the_nearest_one_in_groups_too() -> None:
+    for words, near in ((["stauts"], "'status'"), (["accounts", "lst"], "'list'")):
+        ran = CliRunner().invoke(app, words)
+        assert ran.exit_code == 2
+        assert f"Did you mean {near}" in ran.output
