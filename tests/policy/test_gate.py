@@ -29,6 +29,9 @@ DUE: dict[str, Any] = {"id": "a", "provider": "p", "generation": 3, "next_refres
             Refusal(Outcome.BUSY, gate.ATTEMPT_OPEN),
         ),
         ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, None),
+        # Interrupted: what it holds may be spent, whenever it is due.
+        ({"claim_attempt": "x", "claim_until": NOW, "next_refresh_at": NOW + 3600}, Trigger.PLANNED, None),
+        ({"claim_attempt": "x", "claim_until": NOW, "next_refresh_at": None}, Trigger.PLANNED, None),
         ({"refresh_enabled": False}, Trigger.PLANNED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
         ({"refresh_enabled": False}, Trigger.REPORTED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
         ({"refresh_enabled": False}, Trigger.FORCED, None),
@@ -59,16 +62,16 @@ def test_an_account_that_is_gone_is_superseded() -> None:
     assert found == Refusal(Outcome.SUPERSEDED, gate.UNKNOWN_ACCOUNT)
 
 
-def refreshed(trigger: Trigger, seconds_ago: float) -> Attempt:
+def attempt(trigger: Trigger, seconds_ago: float, outcome: Outcome = Outcome.REFRESHED) -> Attempt:
     return Attempt(
         id=f"{seconds_ago}",
         account_id="a",
         trigger=trigger,
         opened_at=NOW - seconds_ago,
         generation=1,
-        generation_after=2,
+        generation_after=2 if outcome is Outcome.REFRESHED else None,
         config_version=1,
-        outcome=Outcome.REFRESHED,
+        outcome=outcome,
     )
 
 
@@ -82,11 +85,25 @@ def refreshed(trigger: Trigger, seconds_ago: float) -> Attempt:
         ([(Trigger.REPORTED, 60), (Trigger.REPORTED, 120)], None),
         ([(Trigger.REPORTED, 60), (Trigger.REPORTED, 120), (Trigger.REPORTED, 180)], FRESH_TOKENS_REJECTED),
         ([(Trigger.REPORTED, 60), (Trigger.PLANNED, 120), (Trigger.REPORTED, 180)], None),
+        # What brought no token proves nothing of the tokens, and is tried again.
+        ([(Trigger.REPORTED, 5, Outcome.RETRY)], None),
+        (
+            [
+                (Trigger.PLANNED, 30, Outcome.RETRY),
+                (Trigger.REPORTED, 60),
+                (Trigger.REPORTED, 120),
+                (Trigger.REPORTED, 180),
+                (Trigger.PLANNED, 240),
+            ],
+            FRESH_TOKENS_REJECTED,
+        ),
         ([(Trigger.REPORTED, 60), (Trigger.REPORTED, 120), (Trigger.REPORTED, 9_000)], None),
     ],
 )
-def test_a_report_is_no_licence_to_hammer(history: list[tuple[Trigger, float]], reason: str | None) -> None:
-    found = report_refusal([refreshed(*one) for one in history], now=NOW)
+def test_a_report_is_no_licence_to_hammer(
+    history: list[tuple[Trigger, float] | tuple[Trigger, float, Outcome]], reason: str | None
+) -> None:
+    found = report_refusal([attempt(*one) for one in history], now=NOW)
     assert (found.reason if found else None) == reason
 
 
