@@ -187,6 +187,8 @@ def test_a_token_is_a_success_whatever_stands_beside_it(odd: dict[str, object]) 
         ({"none": "None"}, (), False),
         ({"text": {"contains": "NOT expired"}}, (), True),
         ({"text": {"contains": "expired."}}, (), False),
+        ({"deep": {"contains": "list"}}, (), False),
+        ({"deep.list": {"contains": "true"}}, (), False),
         ({"code": 190, "text": "other"}, (), False),
         ({"code": 190}, (400,), True),
         ({"code": 190}, (401,), False),
