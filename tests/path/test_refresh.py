@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from models.account import Status
-from models.attempt import Outcome, Trigger
+from models.attempt import INTERRUPTED, Entry, Outcome, Trigger
 from tests.path.conftest import Bench
+from worker.io.ledger import Ledger
 
 
 def granted(_: httpx.Request) -> httpx.Response:
@@ -150,11 +151,18 @@ def test_an_open_attempt_keeps_others_off_even_without_redis_lease(bench: Bench)
 
 def test_an_attempt_left_open_past_its_end_is_closed_as_ambiguous_and_replayed(bench: Bench) -> None:
     account = bench.add()
-    assert account.next_refresh_at is not None
-    bench.add("left", claim_attempt="gone", claim_until=account.next_refresh_at - 1)
+    now = bench.runtime.clock.now()
+    entry = Entry(
+        id="gone", account_id="acct", trigger="planned", opened_at=now, generation=1, config_version=1
+    )
+    ledger = Ledger(bench.runtime.engine, bench.runtime.clock)
+    assert ledger.open([(entry, account)], claim_s=-1.0) == {"acct"}
     bench.answer = granted
 
-    assert bench.refresh("left")["left"].outcome == Outcome.REFRESHED
+    assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
+
+    left = next(one for one in bench.runtime.history.of("acct", limit=9) if one.id == "gone")
+    assert (left.outcome, left.reason, left.closed_at is None) == (Outcome.RETRY, INTERRUPTED, False)
 
 
 def test_one_account_s_failure_is_its_own(bench: Bench) -> None:
