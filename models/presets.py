@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import yaml
 from pydantic import ValidationError
@@ -19,6 +19,8 @@ BUILT_IN: Final = Path(__file__).with_name("presets.yaml")
 
 #: Where a person finds the knobs that exist.
 _EXTENDS: Final = "extends"
+#: No knob is nested deeper than some levels.
+_DEPTH_MAX: Final = 100
 
 
 class PresetError(ValueError):
@@ -53,6 +55,8 @@ def load_providers(own: Path | None) -> Mapping[str, Provider]:
 def _read(path: Path) -> dict[str, dict[str, object]]:
     try:
         with path.open("rb") as stream:
+            if path != BUILT_IN:
+                _check_depth(stream)
             document = yaml.load(stream, _Loader)  # noqa: S506 -- _Loader is a SafeLoader
     except OSError as error:
         raise PresetError([f"{path}: {error.strerror}"]) from None
@@ -75,6 +79,21 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
     if problems:
         raise PresetError(problems)
     return {str(name): knobs for name, knobs in document.items()}
+
+
+def _check_depth(stream: BinaryIO) -> None:
+    """Refuse what is nested beyond all measure: libyaml composes by recursion in C, and ends the process.
+
+    Raises:
+        yaml.YAMLError: it is, or can't be read.
+    """
+    depth = 0
+    for event in yaml.parse(stream, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH_MAX:
+            raise yaml.YAMLError(f"it is nested more than {_DEPTH_MAX} deep")
+    stream.seek(0)
 
 
 def _resolved(

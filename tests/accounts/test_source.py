@@ -201,7 +201,11 @@ def test_aliases_of_aliases_fill_no_memory() -> None:
         "- id: a\n--- \n- id: b\n",
         "- id: \x01\n",
         "accounts: {id: a}\n",
+        "- id: a\n- " + "[" * 100_000,
+        "accounts:\n- {id: " + "{a: " * 100_000,
+        "- " * 100_000 + "x",
     ],
+    ids=lambda text: text[:20],
 )
 def test_yaml_that_can_not_be_read_is_refused_before_a_row_is_given(text: str) -> None:
     with pytest.raises(UnreadableFile, match="FILE: "):

@@ -55,6 +55,8 @@ def test_an_entry_can_extend_another_wherever_it_stands(tmp_path: Path) -> None:
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
         ("? [a]\n: {}", "unhashable"),
         ("a: {notes: 2026-13-45}", "month must be in 1..12"),
+        pytest.param("a: " + "[" * 100_000, "it is nested more than 100 deep", id="brackets without end"),
+        pytest.param("- " * 100_000 + "a", "it is nested more than 100 deep", id="dashes without end"),
     ],
 )
 def test_a_mistake_names_file_entry_and_field(tmp_path: Path, text: str, problem: str) -> None:

@@ -18,6 +18,8 @@ from worker.accounts.source import Raw, UnreadableFile, finite
 #: More values than any account has: an alias of aliases of aliases must not fill the memory.
 _VALUES_MAX: Final = 10_000
 _DEPTH_MAX: Final = 30
+#: What is nested deeper has no end that is worth looking for: libyaml's time grows with the square of the depth.
+_DEPTH_END: Final = 100
 
 _JSON_SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -90,11 +92,16 @@ def _row(events: _Events) -> Raw:
     return Raw(line, row)
 
 
+class _TooDeepError(yaml.YAMLError):
+    """It has more levels than any account, so many that reading on would take hours."""
+
+
 class _Events:
     """The parser's events, and what was anchored on the way."""
 
     def __init__(self, loader: yaml.CSafeLoader) -> None:
         self._loader = loader
+        self._depth = 0
         self.anchored: dict[str, tuple[object, int]] = {}
 
     def peek(self) -> yaml.Event | None:
@@ -103,6 +110,13 @@ class _Events:
 
     def next(self) -> yaml.Event | None:
         event: yaml.Event | None = self._loader.get_event()
+        if isinstance(event, yaml.CollectionStartEvent):
+            self._depth += 1
+            if self._depth > _DEPTH_END:
+                line = event.start_mark.line + 1 if event.start_mark is not None else 0
+                raise _TooDeepError(f"is nested more than {_DEPTH_END} deep (line {line})")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._depth -= 1
         return event
 
     def line(self) -> int:
@@ -202,4 +216,6 @@ class _Value:
 def _in_words(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"is no YAML: {error.problem} (line {error.problem_mark.line + 1})"
+    if isinstance(error, _TooDeepError):
+        return str(error)
     return f"is no YAML: {' '.join(str(error).split())[:200]}"
