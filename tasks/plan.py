@@ -8,11 +8,11 @@ from kombu.exceptions import OperationalError
 
 from tasks.shown import ShownRequest, retried
 from worker.app import app
-from worker.bootsteps import REFRESH, dispatch_with
+from worker.bootsteps import dispatch_with
 from worker.errors import Unreachable
 from worker.events import log
 from worker.metrics import worker_metrics
-from worker.plan import MESSAGE_EXPIRES_S
+from worker.queues import MESSAGE_EXPIRES_S, REFRESH
 from worker.runtime import runtime
 
 

@@ -12,26 +12,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 from celery import Celery
-from celery.concurrency.prefork import TaskPool as Prefork
-from celery.signals import (
-    celeryd_after_setup,
-    setup_logging,
-    task_postrun,
-    task_prerun,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_ready,
-    worker_shutdown,
-)
+from celery.signals import setup_logging
 from kombu import Queue
 
-from worker.announcing import announce_callbacks, stop_announcing, withdraw_callbacks
-from worker.bootsteps import CALLBACK, CONTROL, REFRESH, URGENT, Reports
-from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
-from worker.events import configure_logging, correlate, log, log_celery
-from worker.exposition import begin_to_send, prepare_pool, serve_metrics, stop_sending
-from worker.intake import CheckedTask, signer_of_this_process
+from worker.events import configure_logging, log_celery
 from worker.io.broker import (
     TRANSPORT_OPTIONS,
     broker_tls,
@@ -40,14 +25,12 @@ from worker.io.broker import (
     survive_garbage,
     survive_lost_connections,
 )
-from worker.io.callback_offer import configured_callbacks
 from worker.io.private_file import data_folder
-from worker.liveness import Liveness
 from worker.monitor import watch_safely
-from worker.plan import MESSAGE_EXPIRES_S
-from worker.runtime import close_runtime, run_callbacks_here
+from worker.program import program
+from worker.queues import CALLBACK, CONTROL, MESSAGE_EXPIRES_S, REFRESH, URGENT
 from worker.settings import Settings, load_settings
-from worker.stores import Stores
+from worker.signing import CheckedTask, signer_of_this_process
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
@@ -77,7 +60,11 @@ def _settings_or_exit() -> Settings:
 
 def _configured(settings: Settings) -> Celery:
     celery: Celery = Celery(
-        "refreshd", broker=broker_url(settings.redis), include=["tasks"], task_cls=CheckedTask
+        "refreshd",
+        broker=broker_url(settings.redis),
+        # Who only sends and watches needs neither the tasks nor what they stand on.
+        include=[] if program() in {"beat", "flower"} else ["worker.lifecycle", "tasks"],
+        task_cls=CheckedTask,
     )
     celery.conf.update(
         task_queues=[Queue(name) for name in (URGENT, CONTROL, REFRESH, CALLBACK)],
@@ -132,7 +119,6 @@ settings = _settings_or_exit()
 watch_safely(settings)
 
 app = _configured(settings)
-app.steps["worker"].update({Liveness, Reports})
 
 
 @setup_logging.connect
@@ -140,63 +126,3 @@ def _log_as_refreshd_does(loglevel: int, **_: Any) -> None:
     """Keep refreshd's own lines at INFO whatever Celery is asked for: an attempt's line is its only story."""
     configure_logging("DEBUG" if loglevel <= logging.DEBUG else "INFO")
     log_celery(loglevel)
-
-
-@task_prerun.connect
-def _say_which_task(task_id: str, task: Any, **_: Any) -> None:
-    """Every line of a task carries its id, and the id of the plan that it came from: one grep tells a group's story."""
-    root = task.request.root_id
-    correlate(task_id=task_id, plan_id=root if root != task_id else None)
-
-
-@task_postrun.connect
-def _say_no_more(**_: Any) -> None:
-    correlate()
-
-
-@celeryd_after_setup.connect
-def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
-    """Refuse to start on what can't work, and keep callbacks off pools that have no time limits."""
-    try:
-        stores = Stores(settings)
-        stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
-        if CALLBACK in instance.app.amqp.queues.consume_from:  # other workers have no use for their secrets
-            configured_callbacks(settings)
-        stores.engine.dispose()
-    except RefreshdError as error:
-        log.error("can_not_start", error=str(error))
-        raise SystemExit(error.exit_code) from None
-    hide_memory()  # from callbacks, which run as the same user on this machine
-    if issubclass(instance.pool_cls, Prefork) and settings.metrics_port is not None:
-        prepare_pool()
-    if CALLBACK not in instance.app.amqp.queues.consume_from:
-        return
-    if issubclass(instance.pool_cls, Prefork):
-        run_callbacks_here(sender)
-        return
-    instance.app.amqp.queues.deselect(CALLBACK)
-    log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
-
-
-@worker_ready.connect
-def _serve_metrics(**_: Any) -> None:
-    serve_metrics(settings)
-
-
-@worker_process_init.connect
-def _begin_beside_the_tasks(**_: Any) -> None:
-    begin_to_send()
-    announce_callbacks()
-
-
-@worker_process_shutdown.connect
-def _store_what_arrived_in_this_process(**_: Any) -> None:
-    stop_announcing()
-    close_runtime()
-    stop_sending()
-
-
-@worker_shutdown.connect
-def _store_what_arrived(**_: Any) -> None:
-    withdraw_callbacks(settings)
-    close_runtime()

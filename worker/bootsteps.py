@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from celery import Celery, bootsteps
 from kombu.exceptions import OperationalError
 
 from models.attempt import Trigger
 from refreshd_reader.contract import Keys
-from worker.plan import MESSAGE_EXPIRES_S, Dispatch, Undeliverable
+from worker.plan import Dispatch, Undeliverable
+from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH, URGENT
 from worker.reports import ReportReader, connect_for_reports
 from worker.settings import load_settings
-
-#: In the order in which a worker empties them.
-URGENT: Final = "urgent"
-CONTROL: Final = "control"
-REFRESH: Final = "refresh"
-CALLBACK: Final = "callback"
 
 
 def dispatch_with(app: Celery) -> Dispatch:

@@ -1,31 +1,21 @@
-"""The door between the broker and Celery: what goes out is signed, what comes in is looked at first."""
+"""The door between the broker and Celery: what comes in is looked at first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-from celery import Celery, Task
-from celery.signals import before_task_publish
+from celery import Celery
 from celery.utils.log import get_logger
 from celery.worker import strategy as celery_strategy
-from kombu.serialization import dumps
 
 from worker.events import log
 from worker.io.clock import wall_clock
-from worker.io.message import ID_MAX, SIGNATURE, RefusedMessage, Signer, check_shape
+from worker.io.message import ID_MAX, RefusedMessage, check_shape
 from worker.metrics import worker_metrics
-from worker.settings import load_settings
+from worker.signing import signer_of_this_process
 
 _celery_log = get_logger(__name__)
-
-
-class CheckedTask(Task[Any, Any]):
-    """A task whose messages are looked at before they are taken apart."""
-
-    abstract = True
-    Strategy = "worker.intake:strategy"
 
 
 def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
@@ -52,20 +42,3 @@ def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[
         return take(message, body, *rest, **more)
 
     return look
-
-
-@before_task_publish.connect
-def _sign(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
-    """Sign what this process sends to workers of ours; a task of another application is its own affair."""
-    signer = signer_of_this_process()
-    if signer is None or headers is None or not str(headers.get("task")).startswith("refreshd."):
-        return
-    _type, _encoding, text = dumps(body, serializer="json")  # exactly as it is written afterwards
-    headers[SIGNATURE] = signer.sign(headers, text, now=wall_clock())
-
-
-@cache
-def signer_of_this_process() -> Signer | None:
-    """Give what signs and verifies, None where REFRESHD_MESSAGE_KEYS is not set."""
-    keys = load_settings().message_keys
-    return None if keys is None else Signer.of(keys.get_secret_value())

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import click
 from celery.signals import import_modules
 
 from worker.io.private_file import read_or_make
 from worker.monitor_words import in_words
+from worker.program import program
 from worker.settings import Settings
 
 #: In the data folder: the login that was made because nobody chose one.
@@ -39,7 +39,7 @@ def made_login(data_dir: Path) -> str:
 
 def watch_safely(settings: Settings) -> None:
     """Where this process is to become Flower, set what it starts with; elsewhere do nothing."""
-    if not _becomes_flower():
+    if program() != "flower":
         return
     defaults = {
         "FLOWER_PORT": str(settings.flower_port),
@@ -86,8 +86,3 @@ def require_login(data_dir: Path) -> None:
         login.partition(":")[0],
         data_dir.absolute() / LOGIN_FILE,
     )
-
-
-def _becomes_flower() -> bool:
-    context = click.get_current_context(silent=True)
-    return context is not None and context.find_root().invoked_subcommand == "flower"

@@ -16,13 +16,11 @@ from worker.events import log
 from worker.io.pauses import Pauses, Standing
 from worker.io.schedule import DueAccount, Schedule
 from worker.policy.budget import HORIZONS_S, ahead, slots, within
+from worker.queues import MESSAGE_EXPIRES_S
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
 DUTY_S: Final = 5.0
-#: A message lives this long: enough for clocks that are off by seconds, short enough that a fleet that was
-#: stopped finds no pile.
-MESSAGE_EXPIRES_S: Final = 60.0
 #: The planner's claim outlives its message: a lost message is dispatched again, a waiting one not twice.
 HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 #: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.

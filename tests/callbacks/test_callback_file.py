@@ -108,7 +108,8 @@ def test_a_name_that_is_taken_twice_is_the_files_and_said(
 START = """
 import sys
 from types import SimpleNamespace
-from worker.app import _check_before_work, app
+from worker.app import app
+from worker.lifecycle import _check_before_work
 app.amqp.queues.select([sys.argv[1]])
 _check_before_work("worker@host", instance=SimpleNamespace(app=app, pool_cls=object))
 """

@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from tests.acceptance.fleet import ROOT
 from worker.cli import app
 from worker.cli.late import Late
 
@@ -59,6 +62,29 @@ def test_a_command_loads_what_it_needs_and_no_more() -> None:
     for (name, _, more), loaded in zip(STAGES, said, strict=True):
         allowed |= more
         assert HEAVY.intersection(json.loads(loaded)) - allowed == set(), name
+
+
+#: What beat and Flower do first, as Celery's command line has them do it.
+BEGIN: Final = """
+import click, json, sys
+context = click.Context(click.Command("celery"))
+context.invoked_subcommand = sys.argv[1]
+with context:
+    from worker.app import app
+    app.loader.import_default_modules()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+@pytest.mark.parametrize(("program", "works"), [("beat", False), ("worker", True)])
+def test_only_a_worker_loads_what_a_refresh_needs(program: str, works: bool, tmp_path: Path) -> None:
+    environment = {"REFRESHD_REDIS_URL": "redis://127.0.0.1:1/0", "REFRESHD_DATA_DIR": str(tmp_path)}
+    loaded = subprocess.run(
+        [sys.executable, "-c", BEGIN, program],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    needs = {"aiohttp", "httpx", "joserfc", "prometheus_client", "sqlalchemy", "sqlmodel", "tasks", "uvloop"}
+    assert needs.intersection(json.loads(loaded)) == (needs if works else set())
 
 
 def announced(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Late]]:

@@ -12,8 +12,9 @@ from celery import Celery
 from models.attempt import Trigger
 from tests.path.conftest import Bench
 from worker.accounts.publish import CommandShelf
-from worker.bootsteps import CALLBACK, REFRESH, dispatch_with
+from worker.bootsteps import dispatch_with
 from worker.errors import RedisUnreachable
+from worker.queues import CALLBACK, REFRESH
 
 
 @pytest.fixture

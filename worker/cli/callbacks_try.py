@@ -25,6 +25,7 @@ from worker.io.callback_presence import Presence
 from worker.io.database import reading
 from worker.io.redis import in_words
 from worker.policy.verdict_words import words_of
+from worker.queues import CALLBACK
 from worker.stores import Stores
 
 _POLL_S: Final = 0.05
@@ -114,7 +115,6 @@ def _not_registered(name: str, offers: Mapping[str, Offer]) -> str:
 
 def _run(here: Stores, row: Account, trigger: Trigger, timeout_s: float) -> Attempt:
     from worker.app import app
-    from worker.bootsteps import CALLBACK
 
     task_id = str(uuid.uuid4())
     try:

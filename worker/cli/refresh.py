@@ -22,6 +22,7 @@ from worker.cli.output import err, out, print_json
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
 from worker.io.database import database_now, reading
 from worker.policy.gate import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
+from worker.queues import CALLBACK, URGENT
 from worker.stores import Stores
 
 #: What the command says of an account whose message is on its way and was not waited for.
@@ -109,7 +110,6 @@ def _not_now(account: Account, now: float, *, paused: bool) -> dict[str, Any] | 
 
 def _send(accounts: Sequence[Account]) -> list[str]:
     from worker.app import app
-    from worker.bootsteps import CALLBACK, URGENT
 
     plain = [(a.id, a.generation) for a in accounts if a.refresh_method != RefreshMethod.CALLBACK]
     groups = [(plain[i : i + _GROUP], URGENT) for i in range(0, len(plain), _GROUP)]

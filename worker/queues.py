@@ -1,0 +1,15 @@
+"""The queues of the broker, and how long a message of ours may lie in one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: In the order in which a worker empties them.
+URGENT: Final = "urgent"
+CONTROL: Final = "control"
+REFRESH: Final = "refresh"
+CALLBACK: Final = "callback"
+
+#: A message lives this long: enough for clocks that are off by seconds, short enough that a fleet that was
+#: stopped finds no pile.
+MESSAGE_EXPIRES_S: Final = 60.0
