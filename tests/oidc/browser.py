@@ -15,9 +15,11 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 
+from tests.acceptance.waiting import PATIENCE_S
+
 #: Login, consent, and the redirects between them are 8; who needs more goes round in circles.
 _STEPS_MAX: Final = 20
-_ANSWER_S: Final = 10.0
+_ANSWER_S: Final = PATIENCE_S
 
 
 class Browser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from models.account import Account
 from models.assertion import SigningAlgorithm
 from tests.acceptance.fleet import ROOT
+from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.keys import public_set
 from tests.oidc.server import DEVICE_CODE, AuthorizationServer, Client, client
 from worker.io.accounts import Accounts
@@ -31,7 +33,8 @@ SIGNED_BY: Final = (
     SigningAlgorithm.ES256,
     SigningAlgorithm.ED25519,
 )
-_COMMAND_S: Final = 60.0
+#: A command starts a process, and another for the browser; one that hangs is waited for so long, and no other.
+_COMMAND_S: Final = 3 * PATIENCE_S
 
 
 def _clients() -> Iterator[Client]:
@@ -125,8 +128,17 @@ class Deployment:
         return self.ended(self.start(*words, login=login))
 
     def ended(self, process: subprocess.Popen[str]) -> Ran:
-        """Wait for a command's end."""
-        stdout, stderr = process.communicate(timeout=_COMMAND_S)
+        """Wait for a command's end.
+
+        Raises:
+            AssertionError: it has none; with what it said.
+        """
+        try:
+            stdout, stderr = process.communicate(timeout=_COMMAND_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its browser has its end of the pipes, too
+            said = "\n".join(process.communicate())
+            raise AssertionError(f"no end within {_COMMAND_S:g} s: {process.args!r}\n{said}") from None
         return Ran(process.returncode, stdout, stderr)
 
 

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import httpx
 
+from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.browser import Browser, query_of
 from tests.oidc.server import REDIRECT_URI, AuthorizationServer
 
 SCOPE: Final = "openid offline_access email"
-_ANSWER_S: Final = 10.0
+_ANSWER_S: Final = PATIENCE_S
 
 
 def consent(server: AuthorizationServer, client_id: str, *, login: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
+from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.browser import Browser, query_of
 from tests.oidc.server import REDIRECT_URI
 from worker.io.clock import wall_clock
@@ -15,7 +16,7 @@ from worker.io.consent import Asking, code_request, consent_url
 from worker.io.provider import ProviderClient
 from worker.io.provider_request import RequestBuilder
 
-_CALL_S: Final = 10.0
+_CALL_S: Final = PATIENCE_S
 
 
 async def ask(client: ProviderClient, request: RefreshRequest) -> Answer:

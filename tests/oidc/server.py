@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import httpx
 
+from tests.acceptance.waiting import PATIENCE_S
 from tests.server_binaries import ServerMissing
 from tests.server_process import ServerProcess
 
@@ -78,7 +79,7 @@ class AuthorizationServer(ServerProcess):
 
     def tally(self) -> dict[str, Any]:
         """Give what its token endpoint did: `refreshed`, `issued`, `revoked`, `errors` by their words."""
-        found: dict[str, Any] = httpx.get(f"{self.issuer}/tally", timeout=_ANSWER_S).json()
+        found: dict[str, Any] = httpx.get(f"{self.issuer}/tally", timeout=PATIENCE_S).json()
         return found
 
     def _command(self) -> list[str]:
