@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
+from models.account import Account
 from tests.path.conftest import Bench
+from worker.errors import DatabaseUnreachable
 from worker.reconcile import Reconciled
 
 ACCOUNTS = 7
+#: Turns of the event loop in which a thread has ended a statement many times.
+SPINS = 20_000
 #: Sealed with a key that nobody has.
 UNREADABLE = "v1.gone.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -35,3 +44,45 @@ def test_every_batch_is_published_and_what_does_not_open_is_counted(
 def test_a_database_without_accounts_fills_nothing_and_is_done(bench: Bench) -> None:
     assert bench.runtime.run(bench.runtime.reconciler.reconcile()) == Reconciled(refilled=True)
     assert not bench.runtime.run(bench.runtime.reconciler.needed())
+
+
+def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes the duty then would have a batch of this one beside his own."""
+    monkeypatch.setattr("worker.reconcile.BATCH", 1)
+    bench.add("a-0")
+    bench.add("a-1")
+    reconciler: Any = bench.runtime.reconciler
+    batches, order = itertools.count(), list[str]()
+
+    async def publish(accounts: Sequence[Account]) -> int:
+        if not accounts:
+            return 0
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # It takes its time to end: as long as anybody who did not wait for it needs to give the duty back.
+            for _ in range(SPINS):
+                if order:
+                    break
+                await asyncio.sleep(0)
+            order.append("batch")
+        return len(accounts)
+
+    def live_accounts(*_: object) -> list[Account]:
+        if next(batches):
+            raise DatabaseUnreachable("away")
+        return [bench.account("a-0")]
+
+    def end_duty(*_: object, **__: object) -> None:
+        order.append("duty")
+
+    monkeypatch.setattr(reconciler, "_publish", publish)
+    monkeypatch.setattr(bench.runtime.schedule, "live_accounts", live_accounts)
+    monkeypatch.setattr(bench.runtime.schedule, "end_duty", end_duty)
+
+    with pytest.raises(DatabaseUnreachable):
+        bench.runtime.run(reconciler.reconcile())
+
+    assert order == ["batch", "duty"]

@@ -93,7 +93,7 @@ def _row(events: _Events) -> Raw:
 
 
 class _TooDeepError(yaml.YAMLError):
-    """It has more levels than any account, so many that reading on would take hours."""
+    """It has more levels than any account, so many that reading on would take minutes and more."""
 
 
 class _Events:
