@@ -204,6 +204,18 @@ def test_nothing_is_wrong_with_a_good_account() -> None:
     assert diagnose(facts()) == []
 
 
+@pytest.mark.parametrize(("left_s", "said"), [(10.0, True), (23.0, False), (44.0, False)])
+def test_a_lease_that_nobody_renews_is_told_by_process_and_time(left_s: float, said: bool) -> None:
+    """Its host answers all the same: another worker runs there."""
+    held = replace(REDIS, lease_holder="one/12/abcd/1", lease_s=left_s, lease_renewed_ago_s=45.0 - left_s)
+    words = [one.words for one in diagnose(facts(redis=held)) if one.cause == "lease_of_a_dead_worker"]
+    assert bool(words) is said
+    if said:
+        assert "process 12 on one, which does not renew it any more" in words[0]
+        assert "It renewed the lease 35s ago" in words[0]
+        assert "ends by itself in 10s" in words[0]
+
+
 def test_what_was_never_published_is_not_missed_in_another_redis() -> None:
     """Just added: -1 is no generation."""
     never = replace(REDIS, token_generation=None, state_generation=None)

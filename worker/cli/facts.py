@@ -113,6 +113,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
         state_generation=None if state is None else int(state),
         lease_holder=holder,
         lease_s=lease_ms / 1000 if lease_ms > 0 else None,
+        lease_renewed_ago_s=max(here.settings.claim_seconds - lease_ms / 1000, 0.0) if lease_ms > 0 else None,
         stashed=stash is not None,
         stash_error=_stash_error(here, account, stash),
         paused_s=paused_ms / 1000 if paused_ms > 0 else None,

@@ -27,12 +27,14 @@ def claims(facts: Facts) -> Iterator[Finding]:
             "the next plan replays the refresh then.",
             "Wait for its end. Nothing calls before: two calls with one refresh token can end the grant.",
         )
-    elif redis and redis.lease_holder and open_until is None and _is_gone(redis, facts):
+    elif redis and redis.lease_holder and open_until is None and (state := _silence(redis, facts)):
+        host, process, *_ = [*redis.lease_holder.split("/"), "?"]
         yield Finding(
             "lease_of_a_dead_worker",
-            f"A lease is held by {redis.lease_holder.partition('/')[0]}, which does not answer; it ends by itself in "
-            f"{duration(redis.lease_s or 0)}.",
-            "Wait for its end.",
+            f"The account's lease is held by process {process} on {host}, which {state}: it was killed, is cut off, or hangs. "
+            f"It renewed the lease {duration(redis.lease_renewed_ago_s or 0)} ago, and has no call under way. The lease ends "
+            f"by itself in {duration(redis.lease_s or 0)}; until then each refresh is `busy`.",
+            f"Wait for its end; the next plan goes on. If process {process} on {host} still runs, its log says why: restart it.",
         )
     if redis and redis.stashed and not redis.stash_error and _was_tested(facts):
         readers = (
@@ -67,9 +69,16 @@ def _was_tested(facts: Facts) -> bool:
     return latest is not None and latest.trigger == Trigger.TEST
 
 
-def _is_gone(redis: RedisFacts, facts: Facts) -> bool:
+def _silence(redis: RedisFacts, facts: Facts) -> str:
+    """Say how the lease's holder shows that it is gone; "": it does not.
+
+    A host may answer by another process of it. Who lives renews its lease each third of its time.
+    """
     holder = (redis.lease_holder or "").partition("/")[0]
-    return facts.workers is not None and not any(holder in name for name in facts.workers)
+    if facts.workers is not None and not any(holder in name for name in facts.workers):
+        return "does not answer"
+    late = redis.lease_s is not None and (redis.lease_renewed_ago_s or 0) > redis.lease_s
+    return "does not renew it any more" if late else ""
 
 
 def _gone_caller(facts: Facts) -> str | None:

@@ -26,8 +26,12 @@ class RedisFacts:
     #: Generation of a token of this account under the default prefix, where ours is another.
     default_prefix_generation: int | None = None
     state_generation: int | None = None
+    #: HOST/PROCESS/...: whose lease it is.
     lease_holder: str | None = None
+    #: It ends after so many seconds, unless it is renewed.
     lease_s: float | None = None
+    #: It was taken, or renewed last, so many seconds ago.
+    lease_renewed_ago_s: float | None = None
     stashed: bool = False
     stash_error: str | None = None
     paused_s: float | None = None

@@ -230,7 +230,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "no_worker_on_queue (callbacks)": (no_callback_worker, ["`celery -A worker.app worker -P prefork -Q callback`"]),
     "queue_full": (queue_full, ["200 messages wait", "more workers"]),
     "overdue": (overdue, ["due for 1h", "`refreshd status`"]),
-    "lease_of_a_dead_worker": (dead_worker, ["gone@two", "ends by itself in"]),
+    "lease_of_a_dead_worker": (dead_worker, ["process 12 on gone@two, which does not answer", "ago", "ends by itself in"]),
     "interrupted": (interrupted, ["`refreshd refresh acct --force --wait`"]),
     "breaker_open": (breaker_open, ["acme is down for everybody", "status page"]),
     "rate_limited": (rate_limited, ["asked to be left alone (The provider says that it is asked too often.)", "requests_per_s"]),
