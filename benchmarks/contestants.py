@@ -216,7 +216,7 @@ class Refreshd(CeleryWorker):
         }
         command = ("celery", "-A", "worker.app", "worker", "-P", "threads", "-c", str(THREADS), "-l", "INFO")
         process = Process(
-            "refreshd", (*command, "-Q", "refresh,urgent,control"), folder=place.folder, env=self._env
+            "refreshd", (*command, "-Q", "urgent,control,refresh"), folder=place.folder, env=self._env
         )
         ids = [f"refreshd-{place.folder.name}-{n}" for n in range(accounts)]
         super().__init__("refreshd", place, accounts=ids, process=process)

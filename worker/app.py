@@ -28,7 +28,7 @@ from worker.io.broker import (
 from worker.io.private_file import data_folder
 from worker.monitor import watch_safely
 from worker.program import program
-from worker.queues import CALLBACK, CONTROL, MESSAGE_EXPIRES_S, REFRESH, URGENT
+from worker.queues import CONTROL, MESSAGE_EXPIRES_S, QUEUES, REFRESH
 from worker.settings import Settings, load_settings
 from worker.signing import CheckedTask, signer_of_this_process
 
@@ -67,7 +67,7 @@ def _configured(settings: Settings) -> Celery:
         task_cls=CheckedTask,
     )
     celery.conf.update(
-        task_queues=[Queue(name) for name in (URGENT, CONTROL, REFRESH, CALLBACK)],
+        task_queues=[Queue(name) for name in QUEUES],
         task_default_queue=REFRESH,
         task_routes={
             "refreshd.plan": {"queue": CONTROL},

@@ -1,4 +1,4 @@
-"""What a worker process does beside its tasks: it reads what connectors report."""
+"""What a worker process does beside its tasks: it reads what connectors report. And what it leaves: talk among workers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.app.amqp import Queues
 from kombu.exceptions import OperationalError
 
 from models.attempt import Trigger
 from refreshd_reader.contract import Keys
 from worker.plan import Dispatch, Undeliverable
-from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH, URGENT
+from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, QUEUES, REFRESH, URGENT
 from worker.reports import ReportReader, connect_for_reports
 from worker.settings import load_settings
 
@@ -33,6 +34,24 @@ def dispatch_with(app: Celery) -> Dispatch:
             raise Undeliverable(str(error)) from error
 
     return dispatch
+
+
+def empty_urgent_first(queues: Queues) -> None:
+    """Have a worker empty its queues in our order: Celery's is that in which a command line names them."""
+    ours = [name for name in QUEUES if name in queues.consume_from]
+    queues.select([*ours, *(name for name in queues.consume_from if name not in QUEUES)])
+
+
+class Alone(bootsteps.Step):
+    """Switches gossip and mingle off, whatever the command line says.
+
+    Nothing here elects a worker or revokes a task by what others say. To ask them takes a second at each start, and
+    the Redis user of workers may not listen to their events (`deploy/redis/users.acl`): a worker that tries ends.
+    """
+
+    def __init__(self, parent: Any, **_: Any) -> None:
+        # The consumer is made last, of these.
+        parent.options |= {"without_gossip": True, "without_mingle": True}
 
 
 class Reports(bootsteps.StartStopStep):

@@ -17,7 +17,7 @@ from celery.signals import (
 
 from worker.announcing import announce_callbacks, stop_announcing, withdraw_callbacks
 from worker.app import app, settings
-from worker.bootsteps import Reports
+from worker.bootsteps import Alone, Reports, empty_urgent_first
 from worker.callbacks.confinement import hide_memory
 from worker.errors import RefreshdError
 from worker.events import correlate, log
@@ -28,7 +28,7 @@ from worker.queues import CALLBACK
 from worker.runtime import close_runtime, run_callbacks_here
 from worker.stores import Stores
 
-app.steps["worker"].update({Liveness, Reports})
+app.steps["worker"].update({Alone, Liveness, Reports})
 
 
 @task_prerun.connect
@@ -55,6 +55,7 @@ def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
     except RefreshdError as error:
         log.error("can_not_start", error=str(error))
         raise SystemExit(error.exit_code) from None
+    empty_urgent_first(instance.app.amqp.queues)
     hide_memory()  # from callbacks, which run as the same user on this machine
     if issubclass(instance.pool_cls, Prefork) and settings.metrics_port is not None:
         prepare_pool()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-#: In the order in which a worker empties them.
 URGENT: Final = "urgent"
 CONTROL: Final = "control"
 REFRESH: Final = "refresh"
 CALLBACK: Final = "callback"
+#: In the order in which a worker empties them: forced and reported refreshes before the plan's.
+QUEUES: Final = (URGENT, CONTROL, REFRESH, CALLBACK)
 
 #: A message lives this long: enough for clocks that are off by seconds, short enough that a fleet that was
 #: stopped finds no pile.

@@ -9,10 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+from celery.app.amqp import Queues
+from kombu import Queue
+
 from tests.acceptance.conftest import MakeWorld
 from tests.acceptance.fleet import ROOT, Fleet, Member
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
+from worker.bootsteps import empty_urgent_first
 from worker.io.cipher import generate_key
 from worker.io.redis import connect
 
@@ -63,6 +68,16 @@ GARBAGE: Final = (
         b' "delivery_tag": "5", "delivery_info": {"exchange": "", "routing_key": "refresh"}}}'
     ),
 )
+
+
+@pytest.mark.parametrize(
+    "named", [["refresh", "urgent", "control"], ["mine", "control", "refresh", "urgent"]]
+)
+def test_a_worker_empties_its_queues_in_our_order_however_they_are_named(named: list[str]) -> None:
+    queues = Queues([Queue(name) for name in ("refresh", "mine", "control", "urgent", "callback")])
+    queues.select(named)
+    empty_urgent_first(queues)
+    assert list(queues.consume_from) == ["urgent", "control", "refresh", *({"mine"} & set(named))]
 
 
 def test_forged_messages_do_not_harm_a_worker(world: World, fleet: Fleet) -> None:

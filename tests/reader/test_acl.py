@@ -158,7 +158,10 @@ def test_nobody_comes_in_without_a_login(acl_server: AclRedisServer) -> None:
 async def test_worker_beat_and_flower_work_without_a_refusal(
     acl_server: AclRedisServer, administrator: redis.Redis, tmp_path: Path
 ) -> None:
-    """Their own processes, by the commands of compose.yaml: the worker as `worker`, the others as `watcher`."""
+    """Their own processes, by the commands of compose.yaml: the worker as `worker`, the others as `watcher`.
+
+    Without the options that keep Celery's workers from talking to each other: who types the README's command says none.
+    """
     database_url = f"sqlite:///{tmp_path}/refreshd.db"
     upgrade(database_url)
     key = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -173,6 +176,9 @@ async def test_worker_beat_and_flower_work_without_a_refusal(
         return Service(name, definitions[name], tmp_path, **address, **environment)
 
     port = free_port()
+    definitions["worker"]["command"] = [
+        word for word in definitions["worker"]["command"] if not word.startswith("--without-")
+    ]
     worker, beat = service("worker", "worker"), service("beat", "watcher")
     flower = service("flower", "watcher", REFRESHD_FLOWER_PORT=str(port))
     with worker.running(), beat.running(), flower.running():

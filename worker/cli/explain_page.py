@@ -126,11 +126,12 @@ def compare_words(facts: Facts) -> str:
         if redis.token_sealed_with
         else ""
     )
-    has = "no token there" if redis.token_generation is None else f"generation {redis.token_generation}"
+    has = "nothing" if redis.token_generation is None else f"generation {redis.token_generation}"
     return (
         "A connector that gets 401 or 403 all the same may look elsewhere. Run this with the connector's own Redis "
         f"address (refreshd's is {redis.where}) and prefix:\n"
-        f"  redis-cli -u REDIS_URL hget '{key}' generation\n"
+        # Of all commands that read a field, a connector's user may HGETALL alone; its other lines are not to be shown.
+        f"  redis-cli -u REDIS_URL hgetall '{key}' | grep -A1 generation\n"
         f"Here it gives {has}. Another answer: it is another Redis, database or prefix. The same one: the API "
         "refuses a good token (scope, permission, environment), which no refresh mends; have the connector report it "
         f"(`report_rejected`), and this page says more.{sealed}"

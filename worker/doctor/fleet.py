@@ -35,7 +35,7 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             "beat",
             Level.FAILED,
             f"{ago}; {_beats(beats)}",
-            "start a worker that takes from `control`: `celery -A worker.app worker -P threads -c 8 -Q refresh,urgent,control`"
+            "start a worker that takes from `control`: `celery -A worker.app worker -P threads -c 8 -Q urgent,control,refresh`"
             if beats
             else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
         )
@@ -131,7 +131,7 @@ def check_workers(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             "workers",
             Level.FAILED,
             f"nobody takes from {', '.join(lacking)}",
-            "start `celery -A worker.app worker -P threads -c 8 -Q refresh,urgent,control`"
+            "start `celery -A worker.app worker -P threads -c 8 -Q urgent,control,refresh`"
             + (" and `celery -A worker.app worker -P prefork -Q callback`" if "callback" in lacking else ""),
         )
     if workers:

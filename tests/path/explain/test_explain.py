@@ -25,7 +25,7 @@ def test_nothing_is_wrong_and_it_says_what_a_connector_has_to_find(desk: Desk) -
     assert "Good; it ends in " in shown
     assert "a margin before the token ends" in shown
     assert f"refreshd's is {desk.settings.redis.rpartition('@')[2]}" in shown
-    assert "redis-cli -u REDIS_URL hget 'refreshd:token:{acct}' generation\n" in shown
+    assert "redis-cli -u REDIS_URL hgetall 'refreshd:token:{acct}' | grep -A1 generation\n" in shown
     assert "Here it gives generation 2." in shown
 
 
@@ -226,7 +226,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "token_url_refused": (plain_http, ["http"]),
     "refresh_token_ended": (refresh_token_over, ["`refreshd accounts authorize acct`"]),
     "beat_down": (beat_down, ["the last plan ended 1h ago", "`celery -A worker.app beat`"]),
-    "no_worker_on_queue": (no_worker, ["`celery -A worker.app worker -P threads -c 8 -Q refresh,urgent,control`"]),
+    "no_worker_on_queue": (no_worker, ["`celery -A worker.app worker -P threads -c 8 -Q urgent,control,refresh`"]),
     "no_worker_on_queue (callbacks)": (no_callback_worker, ["`celery -A worker.app worker -P prefork -Q callback`"]),
     "queue_full": (queue_full, ["200 messages wait", "more workers"]),
     "overdue": (overdue, ["due for 1h", "`refreshd status`"]),
