@@ -16,6 +16,7 @@ from models.migrations import HEAD
 from models.outbox import Message
 from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
+from worker.cli.workers import namesakes, together
 from worker.doctor import Checked, Level, examine
 from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
@@ -53,6 +54,21 @@ def checked(settings: Settings, staff: Staff | None, *, ahead_s: float = 0.0) ->
 def failed(settings: Settings, workers: Mapping[str, Sequence[str]] | None = ALL) -> dict[str, str]:
     staff = None if workers is None else Staff(workers, beats=1)
     return {one.check: one.words for one in checked(settings, staff) if one.level is Level.FAILED}
+
+
+def test_workers_of_one_name_are_told_and_each_counts(settings: Settings) -> None:
+    answers: list[dict[str, object]] = [
+        {"celery@one": [{"name": "urgent"}, {"name": "control"}, {"name": "refresh"}]},
+        {"celery@one": [{"name": "callback"}]},
+        {"celerybeat@one": {"error": "no such command"}},
+    ]
+    staff = Staff(together(answers), beats=1, namesakes=namesakes(answers))
+    found = [one for one in checked(settings, staff) if one.check == "workers"]
+    assert [one.words for one in found] == [
+        "celery@one takes urgent, control, refresh, callback",
+        "more than one worker is called celery@one: Flower shows one of them, and they share one liveness file",
+    ]
+    assert "-n refresh@%h" in found[1].remedy
 
 
 def warned(settings: Settings, *, beats: int = 1, ahead_s: float = 0.0) -> dict[str, str]:

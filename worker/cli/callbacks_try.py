@@ -101,7 +101,7 @@ def _not_registered(name: str, offers: Mapping[str, Offer]) -> str:
     if not offers:
         return (
             "no callback worker runs: `refreshd up` has one, or start "
-            "`celery -A worker.app worker -P prefork -Q callback`"
+            "`celery -A worker.app worker -n callback@%h -P prefork -Q callback`"
         )
     known = {known: None for offer in offers.values() for known in offer.callbacks}
     problems = [

@@ -270,7 +270,10 @@ def _machinery(seen: _Seen) -> list[Text]:
         return [
             *lines,
             *budget_lines(seen.spendings or (), seen.limits),
-            Text("workers         none answered: `celery -A worker.app worker -P threads -c 8`", style="red"),
+            Text(
+                "workers         none answered: `celery -A worker.app worker -n refresh@%h -P threads -c 8`",
+                style="red",
+            ),
         ]
     lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
     lines += budget_lines(seen.spendings or (), seen.limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from kombu.exceptions import OperationalError
@@ -21,13 +22,36 @@ Workers = Mapping[str, Sequence[str]] | None
 
 def alive_workers() -> dict[str, list[str]] | None:
     """Give the workers that answer, and the queues that each takes from; None where nobody could be asked."""
-    from worker.app import app
-
     try:
-        answers = app.control.inspect(timeout=ANSWER_WITHIN_S).active_queues() or {}
+        answers = _answers()
     except (RedisError, OperationalError, OSError):
         return None
-    return {name: sorted(queue["name"] for queue in queues) for name, queues in sorted(answers.items())}
+    return {name: sorted(taken) for name, taken in sorted(together(answers).items())}
+
+
+def together(answers: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
+    """Give what each worker takes from: of several with one name what all of them do.
+
+    Celery calls every worker of a machine alike that was not named (`-n`), and keeps the answer of one.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for answer in answers:
+        for name, queues in answer.items():
+            if isinstance(queues, list):  # else it says what went wrong
+                found.setdefault(name, {}).update((str(queue["name"]), None) for queue in queues)
+    return {name: list(taken) for name, taken in found.items()}
+
+
+def namesakes(answers: Sequence[Mapping[str, object]]) -> list[str]:
+    """Name what more than one worker is called."""
+    times = Counter(name for answer in answers for name, queues in answer.items() if isinstance(queues, list))
+    return sorted(name for name, count in times.items() if count > 1)
+
+
+def _answers() -> Sequence[Mapping[str, object]]:
+    from worker.app import app
+
+    return app.control.broadcast("active_queues", reply=True, timeout=ANSWER_WITHIN_S) or []
 
 
 def staff_or_none() -> Staff | None:
@@ -46,9 +70,10 @@ def staff() -> Staff:
     """
     from worker.app import app
 
-    answers = app.control.inspect(timeout=ANSWER_WITHIN_S).active_queues() or {}
+    answers = _answers()
     pongs = app.control.ping(timeout=ANSWER_WITHIN_S) or []
     return Staff(
-        workers={name: [queue["name"] for queue in queues] for name, queues in answers.items()},
+        workers=together(answers),
         beats=sum(name.startswith(BEAT) for pong in pongs for name in pong),
+        namesakes=namesakes(answers),
     )

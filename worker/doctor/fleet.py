@@ -35,7 +35,7 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             "beat",
             Level.FAILED,
             f"{ago}; {_beats(beats)}",
-            "start a worker that takes from `control`: `celery -A worker.app worker -P threads -c 8 -Q urgent,control,refresh`"
+            "start a worker that takes from `control`: `celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`"
             if beats
             else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
         )
@@ -131,12 +131,23 @@ def check_workers(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             "workers",
             Level.FAILED,
             f"nobody takes from {', '.join(lacking)}",
-            "start `celery -A worker.app worker -P threads -c 8 -Q urgent,control,refresh`"
-            + (" and `celery -A worker.app worker -P prefork -Q callback`" if "callback" in lacking else ""),
+            "start `celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`"
+            + (
+                " and `celery -A worker.app worker -n callback@%h -P prefork -Q callback`"
+                if "callback" in lacking
+                else ""
+            ),
         )
     if workers:
         words = "; ".join(f"{name} takes {', '.join(queues)}" for name, queues in workers.items())
         yield Checked("workers", Level.OK, words)
+    for name in staff.namesakes if staff else ():
+        yield Checked(
+            "workers",
+            Level.WARNING,
+            f"more than one worker is called {name}: Flower shows one of them, and they share one liveness file",
+            "give each a name of its own: `celery -A worker.app worker -n refresh@%h ...`, `-n callback@%h ...`",
+        )
     hosts = sorted({name.rpartition("@")[2] for name in workers})
     if is_sqlite(here.engine) and len(hosts) > 1:
         yield Checked(

@@ -14,7 +14,7 @@ from worker.io.database import reading
 #: Where no worker has said anything: there is none, or it is not ready.
 NOBODY_OFFERS: Final = (
     "no running worker has said which callbacks it knows: none takes from `callback` (`refreshd up` has one, else "
-    "`celery -A worker.app worker -P prefork -Q callback`), or it has just started and still imports them"
+    "`celery -A worker.app worker -n callback@%h -P prefork -Q callback`), or it has just started and still imports them"
 )
 _NAMED_MAX: Final = 5
 

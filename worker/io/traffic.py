@@ -33,6 +33,8 @@ class Staff:
 
     workers: Mapping[str, Sequence[str]]
     beats: int
+    #: What more than one worker is called.
+    namesakes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

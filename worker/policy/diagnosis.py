@@ -104,12 +104,16 @@ def _no_worker(facts: Facts) -> Iterator[Finding]:
     if any(wanted in queues for queues in facts.workers.values()):
         return
     waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
-    pool = "prefork -Q callback" if wanted == CALLBACK_QUEUE else "threads -c 8 -Q urgent,control,refresh"
+    start = (
+        "-n callback@%h -P prefork -Q callback"
+        if wanted == CALLBACK_QUEUE
+        else "-n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
+    )
     yield Finding(
         "no_worker_on_queue",
         f"No worker takes from the queue `{wanted}`, so nothing of this account is ever run. Alive: "
         f"{', '.join(facts.workers) or 'none'}; {waiting} messages wait there.",
-        f"Start one: `celery -A worker.app worker -P {pool}`.",
+        f"Start one: `celery -A worker.app worker {start}`.",
     )
 
 
@@ -120,7 +124,7 @@ def _queue_full(facts: Facts) -> Iterator[Finding]:
             "queue_full",
             f"{waiting} messages wait in `{_QUEUE}`, and planning holds back from {facts.queue_limit} on: the workers do "
             "not keep up.",
-            "Start more workers, on more cores: `celery -A worker.app worker -P threads -c 8 -Q urgent,control,refresh`.",
+            "Start more workers, on more cores: `celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`.",
             wrong=_overdue_s(facts) > OVERDUE_S,
         )
 
