@@ -168,6 +168,7 @@ class Account(SQLModel, table=True):
     extra: str = Field(default="{}", sa_type=Text)
 
     generation: int = 0
+    #: The generation that Redis has; -1: it lacks the token, -2: it lacks what became of the account since.
     published_generation: int = 0
     config_version: int = 1
     #: A fraction in [0, 1), drawn when a token is stored: spreads accounts that would come due together.

@@ -16,6 +16,7 @@ from refreshd_reader.contract import Keys
 from worker.errors import CipherError, RedisUnreachable
 from worker.events import log
 from worker.io.clock import Clock
+from worker.io.marks import STATE_UNTOLD
 from worker.io.offload import Offload
 from worker.io.paused_accounts import PausedAccounts
 from worker.io.pauses import Pauses
@@ -146,7 +147,7 @@ class Reconciler:
     async def _catch_up(self) -> tuple[int, int]:
         total = 0
         while accounts := await self._sql(self._schedule.unpublished, BATCH):
-            good = await self._publish(accounts)
+            good = await self._publish(accounts, emptied=False)
             total += good
             if good < len(accounts):
                 return total, len(accounts) - good
@@ -167,8 +168,14 @@ class Reconciler:
             total += len(accounts)
             await self._keep()
 
-    async def _publish(self, accounts: Sequence[Account]) -> int:
-        publications = [found for account in accounts if (found := self._publication(account))]
+    async def _publish(self, accounts: Sequence[Account], *, emptied: bool = True) -> int:
+        made = (
+            publication(one, None, now=self._clock.now())
+            if one.published_generation == STATE_UNTOLD and not emptied
+            else self._publication(one)
+            for one in accounts
+        )
+        publications = [found for found in made if found]
         await self._shelf.put(publications)
         # Redis lost what SQL knows as published: a mark that is right already is not written again.
         behind = {account.id for account in accounts if account.published_generation < account.generation}

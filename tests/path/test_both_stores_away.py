@@ -18,7 +18,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from tests.acceptance.waiting import PATIENCE_S, wait_until
 from tests.path.conftest import Bench
-from tests.path.test_unforeseen import let_claims_end, unique
+from tests.path.test_unforeseen import unique
 from worker.closing import STASH_ADOPTED
 
 
@@ -64,8 +64,7 @@ def test_an_answer_that_neither_store_takes_stays_in_memory(bench: Bench) -> Non
         results = refreshing.result(PATIENCE_S)
 
     assert (results["acct"].outcome, results["neighbour"].outcome) == (Outcome.RETRY, Outcome.REFRESHED)
-    let_claims_end(bench)
-    assert bench.refresh()["acct"].reason == STASH_ADOPTED
+    assert bench.refresh(trigger=Trigger.FORCED)["acct"].reason == STASH_ADOPTED
     assert bench.refresh_token() == "new-taken"
 
 

@@ -9,11 +9,15 @@ from typing import Any
 import httpx
 import pytest
 from redis.exceptions import RedisError
+from sqlalchemy import text
 
 from models.audit import Actor
 from models.pause import Scope
 from tests.path.conftest import Bench
+from tests.path.test_refresh import granted
 from worker.errors import RedisUnreachable
+from worker.io.database import writing
+from worker.io.marks import STATE_UNTOLD
 from worker.io.shelf import Publication
 
 
@@ -87,3 +91,39 @@ def forgets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         return take()
 
     monkeypatch.setattr(settler, "_take_marks", none_of_those)
+
+
+def test_a_state_is_told_where_the_token_does_not_open(bench: Bench) -> None:
+    """Its key is gone: that is what is to be told, and the token is there already."""
+    bench.add(published_generation=1, access_token_sealed="v1.gone.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+    filled(bench)
+    bench.refresh()
+
+    assert bench.account().status == "misconfigured"
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert not bench.runtime.run(bench.runtime.reconciler.needed())
+
+
+def test_a_token_that_comes_while_a_state_is_untold_is_not_taken_for_published(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add(published_generation=STATE_UNTOLD)
+    filled(bench)
+    with writing(bench.runtime.engine) as connection:
+        connection.execute(
+            text("UPDATE account SET published_generation = :untold"), {"untold": STATE_UNTOLD}
+        )
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise RedisError("gone")
+
+    monkeypatch.setattr(bench.runtime.shelf, "put", away)
+    bench.answer = granted
+    bench.refresh()
+    bench.runtime.run(bench.runtime.settler.drain())
+    monkeypatch.undo()
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+
+    token = bench.token()
+    assert token is not None
+    assert (token.access_token, bench.account().published_generation) == ("new-access", 2)

@@ -20,7 +20,7 @@ from models.attempt import INTERRUPTED, Entry, Outcome
 from worker.io.clock import Clock
 from worker.io.columns import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN
 from worker.io.database import now_sql, reading, writing
-from worker.io.marks import NOTHING, Marks, note
+from worker.io.marks import NOTHING, UNTOLD, Marks, note
 from worker.io.outbox import put
 from worker.io.pauses import is_paused
 from worker.io.rows import execute
@@ -194,7 +194,7 @@ class Ledger:
                 connection,
                 _TURN,
                 f"""
-                UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}, published_generation = -1
+                UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}, {UNTOLD}
                 FROM r WHERE account.id = r.id AND account.generation = r.generation
                  AND account.status = 'active' AND account.expires_at <= {self._now}
                 RETURNING account.id, account.generation, account.reason, account.status_at
@@ -238,7 +238,7 @@ class Ledger:
             connection,
             KEY | columns,
             f"""
-            UPDATE account SET {sets}, kept_sealed = NULL,
+            UPDATE account SET {sets}, kept_sealed = NULL, published_generation = -1,
              claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
              claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
             FROM r WHERE account.id = r.id AND account.generation = r.seen
@@ -256,12 +256,12 @@ class Ledger:
     def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
         """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
+        told = UNTOLD.replace("CASE", "CASE WHEN account.status = r.status THEN account.published_generation")
         rows = execute(
             connection,
             KEY | STATE | {"kept": "text"},
             f"""
-            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, published_generation =
-             CASE WHEN account.status = r.status THEN account.published_generation ELSE -1 END
+            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {told}
             FROM r WHERE account.id = r.id AND account.generation = r.seen
              AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
              AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))

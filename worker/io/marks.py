@@ -13,6 +13,14 @@ from worker.io.rows import execute
 #: A planned account that was dropped is planned again after this long, and not when its message would end.
 LOOK_AGAIN_S: Final = 2.0
 
+#: What `published_generation` says where Redis has the token, and was not told what became of the account since.
+STATE_UNTOLD: Final = -2
+#: The SQL that says so beside a new state. Where the token is not there, that goes on.
+UNTOLD: Final = (
+    "published_generation = CASE WHEN account.published_generation >= account.generation "
+    f"OR account.published_generation = {STATE_UNTOLD} THEN {STATE_UNTOLD} ELSE -1 END"
+)
+
 _PAIR: Final = {"id": "text", "generation": "bigint"}
 
 
@@ -50,7 +58,7 @@ def note(connection: Connection, marks: Marks, *, now: str) -> None:
     execute(
         connection,
         {"id": "text"},
-        "UPDATE account SET published_generation = -1 FROM r WHERE account.id = r.id",
+        f"UPDATE account SET {UNTOLD} FROM r WHERE account.id = r.id",
         [{"id": account} for account in marks.unpublished],
     )
     execute(

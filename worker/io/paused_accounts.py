@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from models.account import Account, Status
 from models.pause import PAUSED
 from worker.io.database import now_sql, reading, writing
+from worker.io.marks import UNTOLD
 from worker.io.outbox import put
 from worker.io.pauses import is_paused
 from worker.io.shelf import Event
@@ -39,7 +40,7 @@ class PausedAccounts:
                 text(
                     f"""
                     UPDATE account SET status = :status, reason = :reason, status_at = {self._now},
-                     published_generation = -1 WHERE id IN (
+                     {UNTOLD} WHERE id IN (
                       SELECT id FROM account WHERE expires_at <= {self._now} AND status || '' = 'active'
                        AND next_refresh_at IS NOT NULL AND {is_paused(self._now)} LIMIT :limit)
                     RETURNING id, generation, status_at
