@@ -1,5 +1,9 @@
 """What Celery may ask for. Each task is thin: it asks the runtime, and says how it went in Celery's words."""
 
-from tasks import expiring, plan, prune, reconcile, refresh, webhooks
+from worker.imports import kept
 
-__all__ = ["expiring", "plan", "prune", "reconcile", "refresh", "webhooks"]
+with kept():
+    from tasks import expiring, plan, prune, reconcile, refresh, webhooks
+    from worker import lifecycle
+
+__all__ = ["expiring", "lifecycle", "plan", "prune", "reconcile", "refresh", "webhooks"]

@@ -6,6 +6,7 @@ hint that may be lost, repeated or late.
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from datetime import timedelta
@@ -63,7 +64,7 @@ def _configured(settings: Settings) -> Celery:
         "refreshd",
         broker=broker_url(settings.redis),
         # Who only sends and watches needs neither the tasks nor what they stand on.
-        include=[] if program() in {"beat", "flower"} else ["worker.lifecycle", "tasks"],
+        include=[] if program() in {"beat", "flower"} else ["tasks"],
         task_cls=CheckedTask,
     )
     celery.conf.update(
@@ -119,6 +120,7 @@ settings = _settings_or_exit()
 watch_safely(settings)
 
 app = _configured(settings)
+gc.freeze()  # what was imported stays: neither this process nor its end looks for garbage in it
 
 
 @setup_logging.connect

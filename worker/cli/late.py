@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command, get_group
 
+from worker.imports import kept
+
 
 class Late(TyperCommand):
     """Stands for a command until then: its name, and the line that the page above it shows."""
@@ -41,6 +43,7 @@ def announce(app: typer.Typer, name: str, where: str, summary: str, *, panel: st
 
     def load() -> Any:
         module, _, attribute = where.partition(":")
-        return getattr(import_module(module), attribute)
+        with kept():
+            return getattr(import_module(module), attribute)
 
     app.command(name, cls=Late, help=summary, rich_help_panel=panel)(load)
