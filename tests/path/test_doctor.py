@@ -96,6 +96,15 @@ def test_a_beat_whose_plans_nobody_takes_is_not_what_is_missing(settings: Settin
     assert checked(settings, Staff(ALL, beats=0))[-2].remedy.startswith("start `celery -A worker.app beat`")
 
 
+def test_where_beat_and_a_worker_are_there_the_workers_log_says_why_nothing_is_planned(
+    settings: Settings,
+) -> None:
+    remedy = checked(settings, Staff(ALL, beats=1))[-2].remedy
+    assert remedy.startswith("look into the log of celery@one")
+    assert "`message_refused`" in remedy
+    assert "REFRESHD_DATABASE_URL" in remedy
+
+
 def test_beats_beside_each_other_are_worth_a_look(settings: Settings) -> None:
     assert warned(settings, beats=2)["beat"].startswith("2 beats are alive")
 

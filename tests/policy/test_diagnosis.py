@@ -259,6 +259,21 @@ def test_a_disabled_account_is_not_blamed_on_beat(status: Status) -> None:
     assert [finding.cause for finding in found] == ["refresh_disabled"]
 
 
+@pytest.mark.parametrize(
+    ("workers", "words", "remedy"),
+    [
+        (WORKERS, "celery@one takes from `control`: so beat is down, or what it sends is refused", "REFRESHD_MESSAGE_KEYS"),
+        ({"celery@one": ["refresh"]}, "no worker takes from `control`", "-Q urgent,control,refresh`"),
+        (None, "Either beat is down, or no worker takes from `control`", "`celery -A worker.app beat`"),
+    ],
+)  # fmt: skip
+def test_why_nothing_is_planned_is_told_by_who_answers(workers: Any, words: str, remedy: str) -> None:
+    (found,) = diagnose(facts(planned_at=NOW - 3600, workers=workers))
+    assert found.cause == "beat_down"
+    assert words in found.words
+    assert remedy in found.remedy
+
+
 def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
     (finding,) = diagnose(facts({"next_refresh_at": NOW - 60}, pauses=[PAUSE]))
     assert (finding.cause, finding.wrong) == ("paused", False)
@@ -341,7 +356,8 @@ def test_a_callback_worker_that_has_said_nothing_yet_may_still_import() -> None:
 
 def test_workers_that_answer_and_plan_nothing_here_may_have_another_database() -> None:
     (found,) = diagnose(facts(planned_at=None))
-    assert "celery@one, callback@one did answer, so compare REFRESHD_DATABASE_URL" in found.words
+    assert "or they work on another database" in found.words
+    assert "compare REFRESHD_DATABASE_URL" in found.remedy
 
 
 def test_an_account_that_waits_for_slow_callbacks_is_told_so() -> None:

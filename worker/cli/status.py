@@ -260,7 +260,12 @@ def _machinery(seen: _Seen) -> list[Text]:
         Text(f"last plan       {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")
     ]
     if late:
-        lines.append(Text("  nothing is planned: is beat running? `celery -A worker.app beat`", style="red"))
+        lines.append(
+            Text(
+                "  nothing is planned: `refreshd doctor` says whether beat or a worker is missing",
+                style="red",
+            )
+        )
     if queues is None:
         return [*lines, Text(f"{seen.trouble}. Nothing is refreshed until then", style="red")]
     lines.append(

@@ -14,6 +14,7 @@ from worker.io.callback_use import lacking, lines_of, uses
 from worker.io.database import is_sqlite, reading
 from worker.io.fleet import uses_callbacks
 from worker.io.traffic import Staff
+from worker.policy.diagnosis import STANDARD_WORKER
 from worker.policy.verdict_words import words_of
 from worker.stores import Stores
 
@@ -35,8 +36,8 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             "beat",
             Level.FAILED,
             f"{ago}; {_beats(beats)}",
-            "start a worker that takes from `control`: `celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`"
-            if beats
+            _have_it_planned(staff)
+            if beats and staff
             else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
         )
     else:
@@ -48,6 +49,15 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             f"{_beats(beats)}: no harm, but each plan is asked for so many times",
             "one is enough, restarted by its supervisor",
         )
+
+
+def _have_it_planned(staff: Staff) -> str:
+    if planners := [name for name, queues in staff.workers.items() if "control" in queues]:
+        return (
+            f"look into the log of {', '.join(planners)}, which takes from `control`: `message_refused` means that beat lacks "
+            "the workers' REFRESHD_MESSAGE_KEYS; nothing at all, that they work elsewhere: compare REFRESHD_DATABASE_URL"
+        )
+    return f"start a worker that takes from `control`: `{STANDARD_WORKER}`"
 
 
 def _beats(beats: int) -> str:
@@ -131,7 +141,7 @@ def check_workers(here: Stores, staff: Staff | None) -> Iterator[Checked]:
             "workers",
             Level.FAILED,
             f"nobody takes from {', '.join(lacking)}",
-            "start `celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`"
+            f"start `{STANDARD_WORKER}`"
             + (
                 " and `celery -A worker.app worker -n callback@%h -P prefork -Q callback`"
                 if "callback" in lacking

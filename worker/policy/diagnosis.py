@@ -35,6 +35,12 @@ REQUEST_IMPOSSIBLE: Final = "request_impossible"
 #: A hard end of the refresh token is told so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
 _QUEUE: Final = "refresh"
+#: Where beat sends what makes plans.
+_PLANS: Final = "control"
+#: Starts a worker of standard refreshes.
+STANDARD_WORKER: Final = (
+    "celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
+)
 
 
 def diagnose(facts: Facts) -> list[Finding]:
@@ -84,17 +90,36 @@ def _beat(facts: Facts) -> Iterator[Finding]:
     late_s = None if facts.planned_at is None else facts.now - facts.planned_at
     if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
         ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"
-        others = (
-            f" Or they work on another database: {', '.join(facts.workers)} did answer, so compare REFRESHD_DATABASE_URL, and "
-            "REFRESHD_DATA_DIR where it is SQLite."
-            if facts.workers
-            else ""
-        )
         yield Finding(
-            "beat_down",
-            f"Nothing is planned: {ago}. Either beat is down, or no worker takes from `control`.{others}",
-            "Start `celery -A worker.app beat` (exactly one is enough) and a worker; `refreshd status` shows both.",
+            "beat_down", f"Nothing is planned: {ago}. {_nobody_plans(facts)}", _have_it_planned(facts)
         )
+
+
+def _planners(facts: Facts) -> list[str]:
+    return [worker for worker, queues in (facts.workers or {}).items() if _PLANS in queues]
+
+
+def _nobody_plans(facts: Facts) -> str:
+    if planners := _planners(facts):
+        return (
+            f"Yet {', '.join(planners)} takes from `control`: so beat is down, or what it sends is refused, or they work on "
+            "another database."
+        )
+    if facts.workers:
+        return f"Of {', '.join(facts.workers)}, which answer, no worker takes from `control`, where plans are made."
+    return "Either beat is down, or no worker takes from `control`."
+
+
+def _have_it_planned(facts: Facts) -> str:
+    if facts.workers and not _planners(facts):
+        return f"Start one: `{STANDARD_WORKER}`."
+    if _planners(facts):
+        return (
+            "`refreshd doctor` says whether a beat answers: if none does, start `celery -A worker.app beat`. If one does, the "
+            "worker's log says why: `message_refused` means that beat lacks the workers' REFRESHD_MESSAGE_KEYS; nothing at all, "
+            "that they work elsewhere: compare REFRESHD_DATABASE_URL, and REFRESHD_DATA_DIR where it is SQLite."
+        )
+    return "Start `celery -A worker.app beat` (exactly one is enough) and a worker; `refreshd doctor` looks for both."
 
 
 def _no_worker(facts: Facts) -> Iterator[Finding]:
@@ -105,15 +130,15 @@ def _no_worker(facts: Facts) -> Iterator[Finding]:
         return
     waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
     start = (
-        "-n callback@%h -P prefork -Q callback"
+        "celery -A worker.app worker -n callback@%h -P prefork -Q callback"
         if wanted == CALLBACK_QUEUE
-        else "-n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
+        else STANDARD_WORKER
     )
     yield Finding(
         "no_worker_on_queue",
         f"No worker takes from the queue `{wanted}`, so nothing of this account is ever run. Alive: "
         f"{', '.join(facts.workers) or 'none'}; {waiting} messages wait there.",
-        f"Start one: `celery -A worker.app worker {start}`.",
+        f"Start one: `{start}`.",
     )
 
 
@@ -124,7 +149,7 @@ def _queue_full(facts: Facts) -> Iterator[Finding]:
             "queue_full",
             f"{waiting} messages wait in `{_QUEUE}`, and planning holds back from {facts.queue_limit} on: the workers do "
             "not keep up.",
-            "Start more workers, on more cores: `celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`.",
+            f"Start more workers, on more cores: `{STANDARD_WORKER}`.",
             wrong=_overdue_s(facts) > OVERDUE_S,
         )
 
