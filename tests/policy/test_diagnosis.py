@@ -274,6 +274,21 @@ def test_why_nothing_is_planned_is_told_by_who_answers(workers: Any, words: str,
     assert remedy in found.remedy
 
 
+@pytest.mark.parametrize(
+    ("waiting", "words"),
+    [
+        (3, "3 messages wait in `callback`: all its processes"),
+        (0, "No message waits in `callback`: its workers take them"),
+    ],
+)
+def test_a_callback_that_nobody_runs_may_be_refused(waiting: int, words: str) -> None:
+    redis = replace(REDIS, queues={"callback": waiting})
+    account = CALLBACK | {"next_refresh_at": NOW - 120}
+    (found,) = diagnose(facts(account, redis=redis, callbacks={"callback@one": ["acme"]}))
+    assert words in found.words
+    assert "`message_refused`" in found.remedy
+
+
 def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
     (finding,) = diagnose(facts({"next_refresh_at": NOW - 60}, pauses=[PAUSE]))
     assert (finding.cause, finding.wrong) == ("paused", False)

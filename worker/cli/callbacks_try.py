@@ -154,8 +154,8 @@ def _not_ended(here: Stores, account_id: str, task_id: str, timeout_s: float) ->
             "ended, and --timeout waits longer"
         )
     return (
-        f"no callback worker took it within {timeout_s:g} s, and now none will: they may all be busy. "
-        "`refreshd status` shows the queue"
+        f"no callback worker took it within {timeout_s:g} s, and now none will: they may all be busy "
+        "(`refreshd status` shows the queue), or refuse it (their log says `message_refused`: other REFRESHD_MESSAGE_KEYS)"
     )
 
 

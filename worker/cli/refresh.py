@@ -80,7 +80,7 @@ def refresh(
     if wait and pending:
         raise WaitTimedOut(
             f"{len(pending)} of {len(ids)} not refreshed after {timeout_s:g} s: is a worker running? "
-            "`refreshd status` shows the workers and the queues"
+            "`refreshd status` shows the workers and the queues; one that refuses the message says `message_refused` in its log"
         )
     if any(line["outcome"] not in _FINE for line in lines.values()):
         raise typer.Exit(1)

@@ -38,9 +38,7 @@ _QUEUE: Final = "refresh"
 #: Where beat sends what makes plans.
 _PLANS: Final = "control"
 #: Starts a worker of standard refreshes.
-STANDARD_WORKER: Final = (
-    "celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
-)
+STANDARD_WORKER: Final = "celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
 
 
 def diagnose(facts: Facts) -> list[Finding]:
@@ -259,11 +257,16 @@ def _waiting(facts: Facts) -> Iterator[Finding]:
         waiting, remedy = "", "`refreshd status` shows whether the whole fleet is behind, and the queues."
         if facts.account.refresh_method == RefreshMethod.CALLBACK and facts.redis:
             count = facts.redis.queues.get(CALLBACK_QUEUE, 0)
-            waiting = f" {count} messages wait in `{CALLBACK_QUEUE}`: all its processes may be busy with slow callbacks."
+            waiting = (
+                f" {count} messages wait in `{CALLBACK_QUEUE}`: all its processes may be busy with slow callbacks."
+                if count
+                else f" No message waits in `{CALLBACK_QUEUE}`: its workers take them, and are busy or refuse them."
+            )
             remedy += (
                 " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "
                 "the callback worker a larger `--concurrency`."
             )
+        remedy += " A worker that refuses its messages says `message_refused` in its log: it has other REFRESHD_MESSAGE_KEYS."
         yield Finding("overdue", f"It has been due for {duration(_overdue_s(facts))}.{waiting}", remedy)
 
 
