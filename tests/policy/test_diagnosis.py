@@ -97,6 +97,7 @@ CASES: dict[str, Facts] = {
     ),
     "not_published": facts(redis=replace(REDIS, token_generation=6)),
     "database_older_than_redis": facts(redis=replace(REDIS, token_generation=9, state_generation=9)),
+    "redis_refuses": facts(redis=None, redis_error="WRONGPASS", redis_refuses=True, workers=None),
     "redis_unreachable": facts(redis=None, redis_error="refused", workers=None),
     "key_missing": facts(sealed_error="refresh_token of account acct is sealed with key 'k0'"),
     "lease_of_a_dead_worker": facts(redis=replace(REDIS, lease_holder="gone/12/abcd", lease_s=20.0)),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import text
 from sqlmodel import Session
 
@@ -53,7 +53,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         planned_at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     if account is None:
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
-    redis, redis_error = _redis(here, account)
+    redis, trouble = _redis(here, account)
     offers = _offers(here) if redis is not None else {}
     request = _request(here, account, now)
     return Facts(
@@ -63,7 +63,8 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         knobs_error=_knobs_error(here, account),
         attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
         redis=redis,
-        redis_error=redis_error,
+        redis_error=None if trouble is None else str(trouble),
+        redis_refuses=isinstance(trouble, ResponseError | AuthenticationError),
         workers=workers() if redis is not None else None,
         callbacks={worker: list(offer.callbacks) for worker, offer in offers.items()},
         callback_problems={where: why for offer in offers.values() for where, why in offer.problems.items()},
@@ -79,7 +80,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
     )
 
 
-def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | None]:
+def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception | None]:
     keys, prefix = here.keys, here.settings.redis_prefix
     name = _budget(here, account)
     budget = f"{prefix}budget:{{{name}}}"
@@ -100,7 +101,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, str | Non
             pipeline.execute()
         )
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
-        return None, str(error)
+        return None, error
     opened, until_ms = breaker
     redis_now = clock[0] + clock[1] / 1_000_000
     return RedisFacts(

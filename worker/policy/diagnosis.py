@@ -57,7 +57,15 @@ def _stores(facts: Facts) -> Iterator[Finding]:
             "refreshed.",
             "Give the database disk space and the work role its rights, then `refreshd doctor`.",
         )
-    if facts.redis is None:
+    if facts.redis is None and facts.redis_refuses:
+        yield Finding(
+            "redis_refuses",
+            f"Redis answers, and refuses what is asked of it ({facts.redis_error}): what readers find can't be told. Workers "
+            "that have the same settings do nothing.",
+            "Compare REFRESHD_REDIS_URL (user, password) and REFRESHD_REDIS_PREFIX here with the workers': the users of "
+            "deploy/redis/users.acl may touch the keys of one prefix. `ACL LOG` in Redis has what was refused.",
+        )
+    elif facts.redis is None:
         yield Finding(
             "redis_unreachable",
             f"Redis does not answer ({facts.redis_error}): nothing is refreshed, and no reader gets a token.",

@@ -43,6 +43,8 @@ def published(facts: Facts) -> Iterator[Finding]:
     )
     if redis is None or not alive or redis.token_generation == account.generation:
         return
+    if account.published_generation > 0 and (redis.state_generation, redis.token_generation) == (None, None):
+        return  # `another_redis` says it
     has = "none" if redis.token_generation is None else f"generation {redis.token_generation}"
     if redis.state_generation is not None and redis.state_generation > account.generation:
         yield Finding(

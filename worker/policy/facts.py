@@ -53,6 +53,8 @@ class Facts:
     #: None: Redis did not answer; `redis_error` says how.
     redis: RedisFacts | None = None
     redis_error: str | None = None
+    #: It answered, with a refusal: another password, or a right that its user lacks.
+    redis_refuses: bool = False
     #: Worker -> the queues that it takes from; None: nobody could be asked.
     workers: Mapping[str, Sequence[str]] | None = None
     #: Worker -> the callbacks that it knows.

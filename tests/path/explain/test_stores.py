@@ -66,6 +66,16 @@ def test_redis_away(desk: Desk) -> None:
     assert "REFRESHD_REDIS_URL" in shown
 
 
+def test_a_redis_that_refuses_is_not_away(desk: Desk) -> None:
+    desk.bench.add(refresh_method="callback", callback="acme")
+    other = SecretStr(desk.settings.redis.replace("//", "//somebody:wrong@", 1))
+    cause, shown = desk.first(changed(desk.settings, {"redis_url": other}))
+    assert cause == "redis_refuses"
+    assert "answers, and refuses what is asked of it" in shown
+    assert "deploy/redis/users.acl" in shown
+    assert "No running worker knows" not in shown
+
+
 def test_a_connector_that_was_told_no_prefix_reads_another_token(desk: Desk) -> None:
     desk.good()
     cause, shown = desk.first(changed(desk.settings, {"redis_prefix": "second:"}))
