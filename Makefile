@@ -49,10 +49,23 @@ endif
 # A file a core, in the order of their names: the slow ones, which start processes, come first.
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+define STYLE
+	$(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+endef
+
+# mypy takes a minute of one core, and tests leave about as much while they wait: it runs beside them, and has its say
+# when they are done.
 .PHONY: test
-test: lint $(WITH_OIDC)  ## The whole check: style, types, import rules, tests
+test: $(WITH_OIDC)  ## The whole check: style, import rules, types, tests
+	$(STYLE)
 	$(LEFT_OUT)
-	$(BIN)/python -m pytest $(IN_PARALLEL) $(if $(LEFT_OUT),--ignore=tests/oidc)
+	@said=$$(mktemp); nice $(BIN)/mypy >"$$said" 2>&1 & types=$$!; \
+	trap 'kill $$types 2>/dev/null; rm -f "$$said"; exit 130' INT; \
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(if $(LEFT_OUT),--ignore=tests/oidc); failed=$$?; \
+	wait $$types || failed=1; echo "mypy:"; cat "$$said"; rm -f "$$said"; [ "$$failed" = 0 ]
 	$(LEFT_OUT)
 
 $(OIDC): tests/oidc/package-lock.json
@@ -65,11 +78,8 @@ soak: $(OIDC)  ## Ten minutes of 20-second tokens against oidc-provider; exit co
 
 .PHONY: lint
 lint:  ## Style, types and import rules
-	$(DEV)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(STYLE)
 	$(BIN)/mypy
-	$(BIN)/lint-imports
 
 .PHONY: bench
 bench:  ## Refreshes a second and CPU; reads; reports; callbacks that hang; exit code 1 where a bar is missed

@@ -82,6 +82,25 @@ def test_a_demo_that_fails_fails_the_target(checkout: Path) -> None:
     assert subprocess.run(["make", "demo"], cwd=checkout, capture_output=True, check=False).returncode != 0
 
 
+@pytest.mark.parametrize(
+    ("tests", "types", "succeeds"), [(0, 0, True), (1, 0, False), (0, 1, False), (2, 2, False)]
+)
+def test_types_are_checked_beside_the_tests_and_fail_the_target_too(
+    checkout: Path, tests: int, types: int, *, succeeds: bool
+) -> None:
+    stubs = {"ruff": 0, "lint-imports": 0, "mypy": types, "python": tests}
+    for name, code in stubs.items():
+        stub = checkout / ".venv/bin" / name
+        stub.write_text(f"#!/bin/sh\necho {name} says {code}\nexit {code}\n")
+        stub.chmod(0o755)
+    ran = subprocess.run(
+        # As where there is no Node.js: npm is not asked for anything.
+        ["make", "test", "WITH_OIDC="], cwd=checkout, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode == 0) is succeeds
+    assert ran.stdout.index(f"python says {tests}") < ran.stdout.index(f"mypy says {types}"), ran.stdout
+
+
 @pytest.mark.parametrize(("ci", "left_out"), [("", True), ("true", False)])
 def test_without_node_js_it_says_what_is_left_out_and_ci_leaves_out_nothing(
     tmp_path: Path, ci: str, left_out: bool
