@@ -25,6 +25,15 @@ def test_what_was_sealed_opens_at_its_own_place() -> None:
     sealed = box.seal(SECRET, account="a", field="refresh_token")
     assert box.open(sealed, account="a", field="refresh_token") == SECRET
     assert key_of(sealed) == "k1"
+    assert key_of(sealed.replace("v1.", "v2.", 1)) is None
+
+
+@pytest.mark.parametrize("junk", ["\n", "*", "=", " "])
+def test_a_sealed_value_has_one_spelling(junk: str) -> None:
+    box = cipher("k1")
+    sealed = box.seal(SECRET, account="a", field="f")
+    with pytest.raises(SealBroken):
+        box.open(f"{sealed[:20]}{junk}{sealed[20:]}", account="a", field="f")
 
 
 def test_the_same_secret_never_looks_the_same() -> None:

@@ -22,11 +22,25 @@ from models.provider_hosts import Hosts
         ("https://${account.name}.com/token", ("*",)),
         ("${account.server_url}/token", ("*",)),
         (["https://${account.sub}.example.com/t", "https://example.com/t"], ("*.example.com", "example.com")),
+        (["${account.server_url}/token", "https://b.example.com/t"], ("*", "b.example.com")),
         (None, ("*",)),
     ],
 )
 def test_they_are_those_of_its_urls(url: object, hosts: tuple[str, ...]) -> None:
     assert Provider.model_validate({"name": "one", "token_url": url}).allowed_hosts.patterns == hosts
+
+
+def test_they_are_those_of_every_url_that_credentials_go_to() -> None:
+    knobs = ("token_url", "refresh_url", "authorize_url", "device_url", "revocation_url")
+    urls = {knob: f"https://{number}.example.com/x" for number, knob in enumerate(knobs)}
+    found = Provider.model_validate({"name": "one", **urls}).allowed_hosts.patterns
+    assert found == tuple(f"{number}.example.com" for number in range(len(knobs)))
+
+
+def test_patterns_are_compared_in_one_spelling() -> None:
+    named = Provider(name="one", hosts=("Login.Example.com.", "[::1]"))
+    assert named.hosts == ("login.example.com", "::1")
+    assert named.allowed_hosts.admit("login.example.com")
 
 
 @pytest.mark.parametrize(

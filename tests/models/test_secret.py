@@ -129,3 +129,15 @@ def test_it_does_not_travel_by(way: str) -> None:
 def test_the_table_would_see_a_text() -> None:
     shown = [way for way, show in WAYS.items() if MARKER in str(show(MARKER))]  # type: ignore[arg-type]
     assert len(shown) > len(WAYS) / 2
+
+
+def test_a_fingerprint_stays_what_it_is() -> None:
+    """Rows keep it from release to release: another one would make every stored refresh token a new one."""
+    assert Secret("old-refresh").fingerprint() == "a3d379cd070f5315"
+    assert Secret("half \udcff").fingerprint() == "1e79307b87e163ab"
+
+
+def test_secrets_are_compared_by_their_texts_and_with_nothing_else() -> None:
+    assert Secret("half \udcff") == Secret("half \udcff")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.template import TemplateError, parse
+from models.template import TemplateError, host_of, parse
 
 VALUES = {
     "account.client_id": "id",
@@ -55,6 +55,8 @@ def test_variables_are_filled_in(source: str, text: str) -> None:
         ("${account.accounts-server}/oauth/v2/token", "https://accounts.example.eu/oauth/v2/token"),
         ("https://x.example.com/${base64(${account.client_secret})}", "https://x.example.com/czovPyMl"),
         ("https://${account.none}.x.com/t || https://${account.host}/t", "https://acme.example.com/t"),
+        ("x${custom.path}", "xa%2Fb%20%C3%A4"),
+        ("/t?next=https://${custom.path}", "/t?next=https://a%2Fb%20%C3%A4"),
     ],
 )
 def test_values_are_encoded_in_a_url(source: str, url: str) -> None:
@@ -112,3 +114,19 @@ def test_a_text_without_variables_is_known_as_such() -> None:
     assert parse("https://x.example.com/t").constant == "https://x.example.com/t"
     assert parse("").constant == ""
     assert parse("a${now}").constant is None
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Login.Example.com:8443/t", "login.example.com"),
+        ("https://[::1]/t", "::1"),
+        ("https://[::1/t", None),
+        ("https:///t", None),
+        ("no url", None),
+        (f"https://{'a' * 253}/t", "a" * 253),
+        (f"https://{'a' * 254}/t", None),
+    ],
+)
+def test_a_url_has_a_host_or_none_to_speak_of(url: str, host: str | None) -> None:
+    assert host_of(url) == host
