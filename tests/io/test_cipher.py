@@ -91,7 +91,8 @@ def test_a_missing_key_is_named() -> None:
     [
         ("", "holds no key"),
         ("nocolon", "key 1: is not ID:BASE64"),
-        ("bad id:AAAA", "key 1"),
+        ("bad id:AAAA", "key 1: is not ID:BASE64"),
+        ("b.d:AAAA", "key 1: is not ID:BASE64"),  # a dot ends the id in what is sealed
         ("k1:not-base64!", r"key 1 \(k1\): is not base64"),
         ("k1:not-ASCII-\u0661", r"key 1 \(k1\): is not base64"),
         ("k1:AAAA", r"key 1 \(k1\): has 3 bytes, AES-256 needs 32"),
@@ -105,6 +106,11 @@ def test_a_wrong_key_is_named_by_place_and_not_by_value(text: str, message: str)
         parse_keys(text)
     for part in text.replace(",", ":").split(":"):
         assert len(part) < 5 or part not in str(caught.value)
+
+
+def test_a_key_may_be_spelled_for_urls() -> None:
+    ((_, key),) = parse_keys("k1:" + "+/" * 21 + "8=").items()
+    assert parse_keys("k1:" + "-_" * 21 + "8=") == {"k1": key}
 
 
 class Holder(BaseModel):
