@@ -83,7 +83,7 @@ async def test_a_token_is_there_as_long_as_it_is_one(
     shelf: Shelf, here: redis.Redis, ends: float | None, expires_ms: int
 ) -> None:
     await shelf.put([token(1, ends=ends)])
-    assert here.execute_command("PEXPIRETIME", TOKEN) == expires_ms
+    assert here.pexpiretime(TOKEN) == expires_ms
     assert here.pttl(ACCOUNT) == -1
     await shelf.put([token(2, ends=NOW - 60), token(3, ends=None)])
     assert here.pttl(TOKEN) == -1

@@ -8,7 +8,9 @@ import pytest
 from models.attempt import Outcome, Trigger
 from models.budget import Breaker, Shortage
 from tests.path.conftest import Bench
+from tests.path.test_late_answers import sealed_answer
 from tests.path.test_refresh import granted
+from worker.closing import STASH_ADOPTED
 from worker.io.traffic import hosts_of_note, look_at_budgets, look_at_traffic
 from worker.policy.backoff import RETRY_AFTER_MAX_S
 
@@ -73,6 +75,46 @@ def test_an_outage_opens_the_breaker_and_later_accounts_are_not_called(bench: Be
     assert bench.account(FLEET[-1]).failures == 0
 
 
+def test_what_a_budget_gives_goes_to_those_that_end_soonest(bench: Bench) -> None:
+    ends = bench.add("acct-0", knobs='{"requests_per_s": 1}').expires_at
+    assert ends is not None
+    for number in (1, 2):
+        bench.add(f"acct-{number}", expires_at=ends - number, knobs='{"requests_per_s": 1}')
+    bench.answer = granted
+    results = bench.refresh("acct-0", "acct-1", "acct-2")
+    assert {name for name, one in results.items() if one.outcome == Outcome.REFRESHED} == {"acct-2"}
+
+
+def test_an_answer_that_waits_needs_no_budget(bench: Bench) -> None:
+    bench.add("first")
+    bench.add()
+    bench.answer = lambda _: httpx.Response(429, headers={"Retry-After": "120"})
+    bench.refresh("first")
+    bench.runtime.redis.set(bench.runtime.keys.stash("acct"), sealed_answer(bench, "late", follows=1))
+
+    assert bench.refresh()["acct"].reason == STASH_ADOPTED
+
+
+def let_pass(bench: Bench, breaker: str) -> None:
+    """Have the pause of an open breaker be over."""
+    bench.runtime.redis.hset(breaker, mapping={"until": 0, "again": 0})
+
+
+def test_one_probe_finds_out_that_a_provider_is_back(bench: Bench) -> None:
+    for account in FLEET:
+        bench.add(account)
+    bench.answer = lambda _: httpx.Response(503)
+    bench.refresh(*FLEET)
+    let_pass(bench, bench.runtime.budgets.breaker_key("acme@provider.example"))
+    bench.answer, bench.requests = granted, []
+
+    outcomes = [one.outcome for one in bench.refresh(*FLEET, trigger=Trigger.FORCED).values()]
+    assert (outcomes.count(Outcome.REFRESHED), len(bench.requests)) == (1, 1)
+    bench.runtime.run(bench.runtime.budgets.close())
+    outcomes = [one.outcome for one in bench.refresh(*FLEET, trigger=Trigger.FORCED).values()]
+    assert outcomes.count(Outcome.REFRESHED) == len(FLEET) - 1
+
+
 def test_calls_that_ended_leave_room_for_others(bench: Bench) -> None:
     bench.add("one", knobs='{"max_in_flight": 1}')
     bench.answer = granted
@@ -95,6 +137,24 @@ def test_a_refused_client_is_told_once_and_tried_by_one_account(bench: Bench) ->
         (Outcome.NOT_SENT, Shortage.CLIENT_REFUSED)
     }
     assert bench.events() == [("misconfigured", "invalid_client"), ("failed", "invalid_client")]
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["it is right again", "the provider is down"])
+def test_one_account_finds_out_whether_a_client_is_right_again(bench: Bench, back: bool) -> None:
+    accounts = [f"acct-{number}" for number in range(5)]
+    for account in accounts:
+        bench.add(account)
+    bench.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
+    bench.refresh(accounts[0])
+    (breaker,) = bench.runtime.redis.keys("refreshd:client:*:breaker")
+    let_pass(bench, str(breaker))
+    bench.answer, bench.requests = (granted if back else lambda _: httpx.Response(503)), []
+
+    bench.refresh(*accounts, trigger=Trigger.FORCED)
+    assert len(bench.requests) == 1
+    bench.runtime.run(bench.runtime.admission.close())
+    bench.refresh(*accounts, trigger=Trigger.FORCED)
+    assert len(bench.requests) == (len(accounts) if back else 1)
 
 
 def test_a_replaced_client_secret_is_tried_at_once(bench: Bench) -> None:
