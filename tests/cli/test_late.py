@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -85,6 +86,13 @@ def test_only_a_worker_loads_what_a_refresh_needs(program: str, works: bool, tmp
     ).stdout  # fmt: skip
     needs = {"aiohttp", "httpx", "joserfc", "prometheus_client", "sqlalchemy", "sqlmodel", "tasks", "uvloop"}
     assert needs.intersection(json.loads(loaded)) == (needs if works else set())
+
+
+def test_a_command_that_is_loaded_already_keeps_nothing_more_from_collections() -> None:
+    CliRunner().invoke(app, ["history", "--help"])
+    before = gc.get_freeze_count()
+    CliRunner().invoke(app, ["history", "--help"])
+    assert gc.get_freeze_count() <= before
 
 
 def announced(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Late]]:

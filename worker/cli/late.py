@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -43,7 +44,9 @@ def announce(app: typer.Typer, name: str, where: str, summary: str, *, panel: st
 
     def load() -> Any:
         module, _, attribute = where.partition(":")
-        with kept():
-            return getattr(import_module(module), attribute)
+        if module not in sys.modules:  # whoever runs many commands in one process keeps what was imported, no more
+            with kept():
+                import_module(module)
+        return getattr(sys.modules[module], attribute)
 
     app.command(name, cls=Late, help=summary, rich_help_panel=panel)(load)
