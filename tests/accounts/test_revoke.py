@@ -100,7 +100,7 @@ def test_the_refresh_token_is_revoked_with_the_client_s_authentication(
     assert endpoint.asked == [{"token": "refresh-of-a", "token_type_hint": "refresh_token"}]
     basic = base64.b64encode(b"client:client-secret-text").decode()
     assert endpoint.authorization == [f"Basic {basic}"]
-    assert not stores.keys("*{a}*")
+    assert stores.keys("*{a}*") == ["refreshd:removed:{a}"]
     assert ids(two) == ["b"]
     assert trail(two) == [("remove", "a", {"revocation": "revoked"})]
 
