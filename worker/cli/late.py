@@ -44,7 +44,9 @@ def announce(app: typer.Typer, name: str, where: str, summary: str, *, panel: st
 
     def load() -> Any:
         module, _, attribute = where.partition(":")
-        if module not in sys.modules:  # whoever runs many commands in one process keeps what was imported, no more
+        if (
+            module not in sys.modules
+        ):  # whoever runs many commands in one process keeps what was imported, no more
             with kept():
                 import_module(module)
         return getattr(sys.modules[module], attribute)
