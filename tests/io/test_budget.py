@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from models.budget import Breaker, Limits, Shortage
-from worker.io.budget import Budgets
-from worker.io.redis import connect_async
+from worker.io.budget import Budgets, budget_key, hosts_key
+from worker.io.redis import connect, connect_async
 
 UNLIMITED = Limits(None, 1000)
 
@@ -107,3 +107,72 @@ async def test_a_success_in_between_keeps_the_breaker_closed(workers: Workers) -
     await other.close()
     await one.down("acme")
     assert (await other.take("acme", attempts(1), UNLIMITED)).granted == 1
+
+
+def key(part: str) -> str:
+    return budget_key("refreshd:", "acme", part)
+
+
+async def test_a_call_that_nobody_ended_ends_when_its_time_is_over(workers: Workers, redis_url: str) -> None:
+    one, other = workers
+    here = connect(redis_url)
+    await one.take("acme", attempts(3), Limits(None, 3))
+    assert here.pttl(key("in_flight")) > 0
+    here.zadd(key("in_flight"), {"a0": 1, "a1": 1})
+    assert (await other.take("acme", attempts(5, "b"), Limits(None, 3))).granted == 2
+
+
+async def test_a_breaker_s_pause_grows_with_each_probe_that_fails_and_has_an_end(
+    workers: Workers, redis_url: str
+) -> None:
+    one, here, breaker = workers[0], connect(redis_url), Breaker()
+    opened = [(await one.down("acme")).opened for _ in range(breaker.threshold + 1)]
+    assert opened == [0] * (breaker.threshold - 1) + [1, 0], "what still ends meanwhile opens it no further"
+    for times in range(2, 12):
+        here.hset(key("breaker"), mapping={"until": 0, "again": 0})
+        assert (await one.down("acme")).opened == times
+        wait_s = (await one.take("acme", attempts(1), UNLIMITED)).wait_s
+        longest_s = min(breaker.pause_s * 2 ** (times - 1), breaker.pause_max_s)
+        assert longest_s - 10 < wait_s <= longest_s
+    assert breaker.pause_max_s < here.pttl(key("breaker")) / 1000
+
+
+async def test_a_breaker_is_remembered_for_longer_than_its_longest_pause(redis_url: str) -> None:
+    client, day_s = connect_async(redis_url), 86_400.0
+    budgets = Budgets(client, "refreshd:", call_s=45, breaker=Breaker(threshold=1, pause_max_s=day_s))
+    await budgets.down("acme")
+    assert day_s < connect(redis_url).pttl(key("breaker")) / 1000
+    await client.aclose()
+
+
+async def test_a_gate_lets_one_probe_through(workers: Workers, redis_url: str) -> None:
+    one, other = workers
+    assert await one.gates(["acme"]) == {"acme": None}
+    for _ in range(Breaker().threshold):
+        await one.down("acme")
+    closed = (await other.gates(["acme"]))["acme"]
+    assert closed is not None
+    assert 0 < closed <= Breaker().pause_s
+    connect(redis_url).hset(key("breaker"), "until", 0)
+    assert await other.gates(["acme"]) == {"acme": 0}
+    meanwhile = (await one.gates(["acme"]))["acme"]
+    assert meanwhile is not None
+    assert meanwhile > 0
+
+
+async def test_an_outage_outlives_a_success_that_was_not_told_yet(workers: Workers) -> None:
+    one, other = workers
+    await one.up("acme")
+    for _ in range(Breaker().threshold):
+        await one.down("acme")
+    await one.close()
+    assert (await other.take("acme", attempts(1), UNLIMITED)).shortage == Shortage.BREAKER_OPEN
+
+
+async def test_the_latest_hosts_that_were_left_alone_are_remembered(
+    workers: Workers, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.io.budget.HOSTS_KEPT", 2)
+    for name in ("p@a", "p@b", "p@a", "p", "p@c"):
+        await workers[0].pause(name, 30)
+    assert connect(redis_url).lrange(hosts_key("refreshd:"), 0, -1) == ["p@c", "p@a"]
