@@ -152,8 +152,11 @@ def test_an_attempt_that_nobody_will_look_at_is_closed(
 ) -> None:
     fleet.add("a", **columns, claim_attempt="of a")
     with Session(fleet.engine) as session:
-        of = {"account_id": "a", "trigger": "forced", "opened_at": 1.0, "generation": 1, "config_version": 1}
-        session.add(Attempt(id="of a", **of))
+        session.add(
+            Attempt(
+                id="of a", account_id="a", trigger="forced", opened_at=1.0, generation=1, config_version=1
+            )
+        )
         session.commit()
     assert fleet.schedule.close_abandoned() == int(closed)
     row, attempt = fleet.row("a"), fleet.attempt("a")
