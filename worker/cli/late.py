@@ -44,9 +44,7 @@ def announce(app: typer.Typer, name: str, where: str, summary: str, *, panel: st
 
     def load() -> Any:
         module, _, attribute = where.partition(":")
-        if (
-            module not in sys.modules
-        ):  # whoever runs many commands in one process keeps what was imported, no more
+        if module not in sys.modules:  # else whatever is alive would be kept, at each command of one process
             with kept():
                 import_module(module)
         return getattr(sys.modules[module], attribute)
