@@ -73,7 +73,9 @@ def test_abandoned_attempts_are_found_by_an_index(fleet: Fleet) -> None:
     assert "SEARCH account USING INDEX ix_account_unplanned_claim" in str(plan)
 
 
-def test_a_plan_takes_those_that_have_waited_longest(fleet: Fleet) -> None:
+def test_a_plan_takes_those_that_have_waited_longest(postgres_fleet: Fleet) -> None:
+    """On PostgreSQL: SQLite walks along its index, asked to or not."""
+    fleet = postgres_fleet
     for number in (1, 3, 2):
         fleet.add(f"a{number}", plan_at=-10.0 * number)
     taken = fleet.schedule.claim_due(2, hold_s=60, callback_hold_s=90)
