@@ -81,12 +81,17 @@ class Redis {
     const at = { host: url.hostname, port: Number(url.port || 6379) };
     const socket = url.protocol === "rediss:" ? tls.connect({ ...at, servername: url.hostname }) : net.connect(at);
     const redis = new Redis(socket);
-    if (url.password) {
-      const user = decodeURIComponent(url.username) || "default";
-      await redis.command("AUTH", user, decodeURIComponent(url.password));
-    }
     const database = url.pathname.slice(1) || "0";
-    if (database !== "0") await redis.command("SELECT", database);
+    try {
+      if (url.password) {
+        const user = decodeURIComponent(url.username) || "default";
+        await redis.command("AUTH", user, decodeURIComponent(url.password));
+      }
+      if (database !== "0") await redis.command("SELECT", database);
+    } catch (error) {
+      redis.close(); // an open socket keeps the process
+      throw error;
+    }
     return redis;
   }
 

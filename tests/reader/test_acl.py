@@ -56,8 +56,11 @@ async def test_the_reader_says_what_it_may_not_do(acl_server: AclRedisServer, ma
         face.get("acct-1", 60),
         face.wait_for("acct-1", newer_than=1, timeout_s=30),
     ):
-        with pytest.raises(RedisRefused, match="refuses"):
+        with pytest.raises(RedisRefused, match=r"refuses: .*the prefix what the operators set\?"):
             await call
+    nobody = make_face(url=f"redis://127.0.0.1:{acl_server.port}/0", prefix=Keys().prefix)
+    with pytest.raises(RedisRefused, match="refuses: it wants a login, redis://USER:PASSWORD@HOST"):
+        await nobody.get("acct-1")
 
 
 CONNECTOR_MAY_NOT = """

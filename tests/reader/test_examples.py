@@ -128,6 +128,7 @@ def test_it_says_why_there_is_no_token(
     assert api.requests == []
 
 
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on PATH")
 
 
@@ -161,6 +162,20 @@ def test_the_shell_says_what_is_wrong(
     ran = connector.run("./token.sh", *words)
     assert (ran.returncode, ran.stdout) == (code, "")
     assert said in ran.stderr
+
+
+@needs_node
+def test_the_script_ends_where_redis_is_absent_or_refuses(
+    connector: Connector, acl_server: AclRedisServer, publisher: Publisher
+) -> None:
+    for url, said in (
+        (f"redis://127.0.0.1:{free_port()}/0", "ECONNREFUSED"),
+        (f"redis://refreshd-connector:wrong@127.0.0.1:{acl_server.port}/0", "WRONGPASS"),
+    ):
+        ran = connector.run("node", "connector.mjs", "acct-1", "http://127.0.0.1:1/", url=url)
+        assert ran.returncode == 1
+        assert said in ran.stderr
+    publisher.client.acl_log_reset()
 
 
 @needs_bash

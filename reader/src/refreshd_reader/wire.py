@@ -85,8 +85,17 @@ def in_reader_terms(account: str | None, error: Exception) -> NoUsableToken | Re
     if account is not None and _wrong_type(error):
         return PayloadUnreadable(account, NO_HASH)
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
-        return RedisRefused(f"Redis refuses: {error}")
+        return RedisRefused(f"Redis refuses: {_refusal(error)}")
     return RedisUnreachable(f"Redis does not answer: {error}")
+
+
+def _refusal(error: Exception) -> str:
+    words = str(error)
+    if isinstance(error, NoPermissionError):
+        return f"{words}: has its user that right, and is the prefix what the operators set?"
+    if words.startswith(("HELLO must be", "Authentication required")):  # to RESP3, to RESP2
+        return "it wants a login, redis://USER:PASSWORD@HOST:PORT/0"
+    return words
 
 
 def waited_in_vain(account: str, newer_than: int, timeout_s: float, seen: Look | None) -> WaitTimedOut:
