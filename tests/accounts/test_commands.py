@@ -93,6 +93,23 @@ def test_an_unknown_account_is_exit_code_3_and_nothing_is_done(refreshd: Refresh
     assert refreshd("accounts", "show", "a", "--json").json["status"] == "active"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["accounts", "show"],
+        ["token"],
+        ["refresh", "--force"],
+        ["audit"],
+        ["callbacks", "test", "acme", "--account"],
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_an_id_in_another_case_is_guessed(refreshd: Refreshd, words: list[str]) -> None:
+    ran = refreshd(*words, "A")
+    assert (ran.exit_code, ran.stdout) == (3, "")
+    assert "Did you mean 'a'?" in ran.stderr
+
+
 # --- add -------------------------------------------------------------------------------------------
 
 

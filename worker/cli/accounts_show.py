@@ -14,6 +14,7 @@ from worker.cli.opened import open_stores
 from worker.cli.output import PipedConsole, ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts, Filter
+from worker.io.fleet import nearest_ids
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -68,7 +69,7 @@ def show(
     with open_stores() as here:
         account = Accounts(here.engine).find([account_id]).get(account_id)
         if account is None:
-            raise UnknownAccount(account_id)
+            raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
         found, now = masked(account, here.vault), here.clock.now()
     if as_json:
         print_json(found)

@@ -16,6 +16,7 @@ from worker.cli.opened import open_stores
 from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import UnknownAccount
 from worker.io.accounts import Accounts
+from worker.io.fleet import nearest_ids
 from worker.policy.durations import duration
 from worker.stores import Stores
 
@@ -101,7 +102,7 @@ def _provider(here: Stores, account_id: str) -> str | None:
     if found is not None:
         return found.provider
     if not here.audit.own(account_id, limit=1):
-        raise UnknownAccount(account_id)
+        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     return None
 
 

@@ -23,6 +23,7 @@ from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, Usage
 from worker.io.callback_offer import Offer, unknown_words
 from worker.io.callback_presence import Presence
 from worker.io.database import reading
+from worker.io.fleet import nearest_ids
 from worker.io.redis import in_words
 from worker.policy.verdict_words import words_of
 from worker.queues import CALLBACK
@@ -70,7 +71,7 @@ def _account(here: Stores, account_id: str) -> Account:
     with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
         row = session.get(Account, account_id)
     if row is None:
-        raise UnknownAccount(account_id)
+        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     return row
 
 

@@ -21,6 +21,7 @@ from worker.cli.opened import stores
 from worker.cli.output import err, out, print_json
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
 from worker.io.database import database_now, reading
+from worker.io.fleet import nearest_ids
 from worker.policy.gate import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
 from worker.queues import CALLBACK, URGENT
 from worker.stores import Stores
@@ -92,7 +93,7 @@ def _load(here: Stores, ids: Sequence[str]) -> tuple[list[Account], float]:
         now = database_now(connection)
     for account_id in ids:
         if account_id not in found:
-            raise UnknownAccount(account_id)
+            raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     return [found[account_id] for account_id in ids], now
 
 

@@ -14,6 +14,7 @@ from worker.cli.opened import open_stores
 from worker.cli.output import ago_or_in, err, out, print_json
 from worker.errors import RefreshdError, UnknownAccount
 from worker.io.database import database_now, reading
+from worker.io.fleet import nearest_ids
 from worker.io.vault import ACCESS_TOKEN
 from worker.stores import Stores
 
@@ -64,7 +65,7 @@ def _stored(here: Stores, account_id: str) -> tuple[Account, float, Secret]:
         found = session.get(Account, account_id)
         now = database_now(connection)
     if found is None:
-        raise UnknownAccount(account_id)
+        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     secret = here.vault.open(found, ACCESS_TOKEN)
     if secret is None:
         raise NoToken(
