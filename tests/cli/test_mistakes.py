@@ -231,3 +231,19 @@ def test_a_pipe_whose_reader_has_seen_enough_is_no_failure(words: list[str]) -> 
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    "words", [["providers", "show", "google"], ["providers", "show", "google", "--json"]]
+)
+def test_a_full_disk_behind_standard_output_is_said_in_a_line(words: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "worker.cli", *words],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "error: standard output can't be written: No space left on device\n",
+    )

@@ -1,14 +1,20 @@
-"""Output into a pipe whose reader has seen enough (`| head`): that is no failure of the command."""
+"""Output into a pipe whose reader has seen enough (`| head`), which is no failure of the command, or onto a full disk."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
+
+from worker.errors import RefreshdError
+
+#: How a disk says that it takes no more.
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class PipedGroup(TyperGroup):
@@ -16,16 +22,28 @@ class PipedGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
         except BrokenPipeError:
             if not _nobody_reads():
                 raise  # of another pipe
             raise typer.Exit(0) from None
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise  # of another file
+            _say_no_more()
+            raise RefreshdError(f"standard output can't be written: {error.strerror}") from None
         finally:
-            if _nobody_reads():  # what is still in the buffer would fail when Python ends
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, sys.stdout.fileno())
-                os.close(nowhere)
+            if _nobody_reads():
+                _say_no_more()
+        return result
+
+
+def _say_no_more() -> None:
+    """Let go what is still in the buffer: it would fail when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _nobody_reads() -> bool:
