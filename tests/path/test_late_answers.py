@@ -84,6 +84,24 @@ def test_what_waits_in_redis_of_an_account_since_removed_is_not_the_new_one_s(be
     assert not bench.runtime.redis.exists(key)
 
 
+@pytest.mark.parametrize(
+    ("waits", "reason", "holds"),
+    [("late", KEPT_ANSWER_ADOPTED, "late"), ("old-refresh", "invalid_grant", "old-refresh")],
+    ids=["another answer", "what the row came from"],
+)
+def test_a_stash_whose_generation_is_over_is_of_use_where_the_row_has_not_its_token(
+    bench: Bench, waits: str, reason: str, holds: str
+) -> None:
+    bench.add(generation=2)
+    key = bench.runtime.keys.stash("acct")
+    bench.runtime.redis.set(key, sealed_answer(bench, waits, follows=1))
+    bench.answer = refused
+
+    assert bench.refresh(seen=2)["acct"].reason == reason
+    assert (bench.refresh_token(), bench.account().kept_sealed) == (holds, None)
+    assert not bench.runtime.redis.exists(key)
+
+
 def test_an_answer_that_lost_its_race_is_adopted_before_anyone_has_to_log_in(bench: Bench) -> None:
     bench.add()
     while_called(bench, lambda: set_columns(bench, generation=2, refresh_fp="x"))

@@ -19,7 +19,9 @@ from worker.policy.durations import duration
         (5459.0, "1h 30m"),
         (86_399.0, "23h 59m"),
         (86_400.0, "1d"),
-        (86_400.0 * 40 + 7300, "40d 2h"),
+        (5400.0, "1h 30m"),
+        (86_400.0 * 40 + 7200, "40d 2h"),
+        (86_400.0 * 40 + 10_799, "40d 2h"),
     ],
 )
 def test_a_duration_has_its_two_largest_units(seconds: float, words: str) -> None:
