@@ -18,6 +18,7 @@ from worker.io.accounts import Accounts
 from worker.io.cipher import Cipher, generate_key, parse_keys
 from worker.io.database import writing
 from worker.io.stash import Stash, StashedAnswer
+from worker.refresh import STASH_UNREADABLE
 
 
 def refused(_: httpx.Request) -> httpx.Response:
@@ -157,6 +158,21 @@ def test_a_refusal_is_not_believed_where_an_answer_was_kept_meanwhile(bench: Ben
     bench.answer = refused
     assert bench.refresh()["acct"].reason == KEPT_ANSWER_ADOPTED
     assert bench.refresh_token() == "late"
+
+
+def test_a_stash_that_nobody_can_read_means_no_call(bench: Bench) -> None:
+    """What the row holds may be spent, and asking for another token with it would end the grant."""
+    bench.add()
+    key = bench.runtime.keys.stash("acct")
+    unreadable = Cipher(parse_keys(generate_key("gone"))).seal(Secret("{}"), account="acct", field="stash")
+    bench.runtime.redis.set(key, unreadable)
+    bench.answer = granted
+
+    result = bench.refresh()["acct"]
+
+    assert (result.outcome, result.reason, bench.requests) == (Outcome.NOT_SENT, STASH_UNREADABLE, [])
+    assert bench.runtime.redis.get(key) == unreadable
+    assert not bench.runtime.redis.exists(bench.runtime.keys.lock("acct"))
 
 
 @pytest.mark.parametrize("brings", ["old-refresh", None])

@@ -12,6 +12,7 @@ import pytest
 from models.account import Account
 from tests.path.conftest import Bench
 from worker.errors import DatabaseUnreachable
+from worker.io.shelf import Publication
 from worker.reconcile import Reconciled
 
 ACCOUNTS = 7
@@ -86,3 +87,22 @@ def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
         bench.runtime.run(reconciler.reconcile())
 
     assert order == ["batch", "duty"]
+
+
+def test_a_redis_that_is_emptied_while_it_is_filled_is_filled_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add(published_generation=1)
+    put = bench.runtime.shelf.put
+
+    async def emptied(publications: Sequence[Publication]) -> dict[str, int]:
+        found = await put(publications)
+        await bench.runtime.async_redis.flushdb()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runtime.shelf, "put", emptied)
+        bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert bench.runtime.run(bench.runtime.reconciler.needed())
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert bench.token() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 import httpx
@@ -10,7 +11,10 @@ import pytest
 from models.account import Status
 from models.attempt import INTERRUPTED, Entry, Outcome, Trigger
 from tests.path.conftest import Bench
+from worker.admission import Admitted
+from worker.closing import Opened
 from worker.io.ledger import Ledger
+from worker.policy.gate import ATTEMPT_OPEN
 
 
 def granted(_: httpx.Request) -> httpx.Response:
@@ -147,6 +151,50 @@ def test_an_open_attempt_keeps_others_off_even_without_redis_lease(bench: Bench)
 
     assert bench.refresh("claimed")["claimed"].outcome == Outcome.BUSY
     assert bench.requests == []
+
+
+def test_an_account_that_another_process_opened_since_it_was_loaded_is_not_called(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = bench.add()
+    admit = bench.runtime.admission.admit
+
+    async def late(ready: Sequence[Opened]) -> Admitted:
+        theirs = Entry(
+            id="theirs",
+            account_id="acct",
+            trigger="planned",
+            opened_at=bench.runtime.clock.now(),
+            generation=1,
+            config_version=1,
+        )
+        Ledger(bench.runtime.engine, bench.runtime.clock).open([(theirs, account)], claim_s=60.0)
+        return await admit(ready)
+
+    monkeypatch.setattr(bench.runtime.admission, "admit", late)
+    bench.answer = granted
+
+    result = bench.refresh()["acct"]
+
+    assert (result.outcome, result.reason, bench.requests) == (Outcome.BUSY, ATTEMPT_OPEN, [])
+    assert bench.account().claim_attempt == "theirs"
+    assert not bench.runtime.redis.exists(bench.runtime.keys.lock("acct"))
+
+
+def test_the_lease_is_held_while_the_call_is_under_way_and_no_longer(bench: Bench) -> None:
+    lock = bench.runtime.keys.lock("acct")
+    held: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        held.append(bench.runtime.redis.exists(lock))
+        return granted(request)
+
+    bench.add()
+    bench.answer = answer
+    bench.refresh()
+    assert (held, bench.runtime.redis.exists(lock)) == ([1], 0)
+    assert bench.refresh(seen=1)["acct"].outcome == Outcome.SUPERSEDED
+    assert not bench.runtime.redis.exists(lock)
 
 
 def test_an_attempt_left_open_past_its_end_is_closed_as_ambiguous_and_replayed(bench: Bench) -> None:

@@ -124,6 +124,7 @@ def test_an_answer_that_the_database_refuses_waits_in_redis_and_holds_nobody(ben
     result = bench.refresh(trigger=Trigger.FORCED)["acct"]
     assert (result.outcome, result.reason) == (Outcome.REFRESHED, STASH_ADOPTED)
     assert bench.refresh_token() == "new-taken"
+    assert not bench.runtime.redis.exists(bench.runtime.keys.stash("acct"))
 
 
 def test_a_mark_that_the_database_refuses_keeps_no_answer_from_being_stored(bench: Bench) -> None:
@@ -160,9 +161,11 @@ def test_a_token_that_can_t_be_published_is_stored_and_nobody_waits_for_ever(
     async def broken(*_: object, **__: object) -> None:
         raise LookupError("nobody thought of it")
 
-    bench.add()
+    bench.add(published_generation=1)
     bench.answer = granted
     monkeypatch.setattr(bench.runtime.shelf, "put", broken)
 
     assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
-    assert bench.account().generation == 2
+    bench.runtime.run(bench.runtime.settler.drain())
+    row = bench.account()
+    assert (row.generation, row.published_generation) == (2, -1), "the next reconcile publishes it"
