@@ -14,6 +14,8 @@ from worker.closing import STASH_ADOPTED
 from worker.io.traffic import hosts_of_note, look_at_budgets, look_at_traffic
 from worker.policy.backoff import RETRY_AFTER_MAX_S
 
+#: What budgets decide, Redis decides: one database is enough.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 FLEET = [f"acct-{number}" for number in range(Breaker().threshold + 2)]
 
 
@@ -75,6 +77,7 @@ def test_an_outage_opens_the_breaker_and_later_accounts_are_not_called(bench: Be
     assert bench.account(FLEET[-1]).failures == 0
 
 
+@ON_SQLITE
 def test_what_a_budget_gives_goes_to_those_that_end_soonest(bench: Bench) -> None:
     ends = bench.add("acct-0", knobs='{"requests_per_s": 1}').expires_at
     assert ends is not None
@@ -85,6 +88,7 @@ def test_what_a_budget_gives_goes_to_those_that_end_soonest(bench: Bench) -> Non
     assert {name for name, one in results.items() if one.outcome == Outcome.REFRESHED} == {"acct-2"}
 
 
+@ON_SQLITE
 def test_an_answer_that_waits_needs_no_budget(bench: Bench) -> None:
     bench.add("first")
     bench.add()
@@ -100,6 +104,7 @@ def let_pass(bench: Bench, breaker: str) -> None:
     bench.runtime.redis.hset(breaker, mapping={"until": 0, "again": 0})
 
 
+@ON_SQLITE
 def test_one_probe_finds_out_that_a_provider_is_back(bench: Bench) -> None:
     for account in FLEET:
         bench.add(account)
@@ -139,6 +144,7 @@ def test_a_refused_client_is_told_once_and_tried_by_one_account(bench: Bench) ->
     assert bench.events() == [("misconfigured", "invalid_client"), ("failed", "invalid_client")]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("back", [True, False], ids=["it is right again", "the provider is down"])
 def test_one_account_finds_out_whether_a_client_is_right_again(bench: Bench, back: bool) -> None:
     accounts = [f"acct-{number}" for number in range(5)]
