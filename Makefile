@@ -46,8 +46,9 @@ else
 LEFT_OUT := @echo "LEFT OUT: tests/oidc, the tests against oidc-provider: they need Node.js 20 or later with npm"
 endif
 
-# A file a core, in the order of their names: the slow ones, which start processes, come first.
-IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# A file a core and one more, for many wait; in the order of their names: the slow ones, which start processes, come first.
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+IN_PARALLEL := --numprocesses=$(AT_ONCE) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 define STYLE
 	$(DEV)

@@ -167,9 +167,8 @@ class Stores:
         Raises:
             SettingsError: a URL can't be used.
         """
-        from worker.io.webhook import (
-            read_endpoints,
-        )  # brings the HTTP client, which few commands have a use for
+        # It brings the HTTP client, which few commands have a use for.
+        from worker.io.webhook import read_endpoints
 
         return read_endpoints(self.settings.webhook_urls, self.settings.allow_http_hosts)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
 from models.provider import Grant
-from worker.policy.diagnosis_callback import CALLBACK_QUEUE, callback_says
+from worker.policy.diagnosis_callback import callback_says
 from worker.policy.diagnosis_claims import claims
 from worker.policy.diagnosis_dpop import key_error, possession
 from worker.policy.diagnosis_pause import paused
@@ -26,6 +26,7 @@ from worker.policy.diagnosis_provider import (
 from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
+from worker.queues import CALLBACK, CONTROL, REFRESH
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
@@ -34,9 +35,6 @@ OVERDUE_S: Final = 15.0
 REQUEST_IMPOSSIBLE: Final = "request_impossible"
 #: A hard end of the refresh token is told so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
-_QUEUE: Final = "refresh"
-#: Where beat sends what makes plans.
-_PLANS: Final = "control"
 #: Starts a worker of standard refreshes.
 STANDARD_WORKER: Final = "celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
 
@@ -102,7 +100,7 @@ def _beat(facts: Facts) -> Iterator[Finding]:
 
 
 def _planners(facts: Facts) -> list[str]:
-    return [worker for worker, queues in (facts.workers or {}).items() if _PLANS in queues]
+    return [worker for worker, queues in (facts.workers or {}).items() if CONTROL in queues]
 
 
 def _nobody_plans(facts: Facts) -> str:
@@ -129,7 +127,7 @@ def _have_it_planned(facts: Facts) -> str:
 
 
 def _no_worker(facts: Facts) -> Iterator[Finding]:
-    wanted = CALLBACK_QUEUE if facts.account.refresh_method == RefreshMethod.CALLBACK else _QUEUE
+    wanted = CALLBACK if facts.account.refresh_method == RefreshMethod.CALLBACK else REFRESH
     if not _is_planned(facts) or facts.workers is None:
         return
     if any(wanted in queues for queues in facts.workers.values()):
@@ -137,7 +135,7 @@ def _no_worker(facts: Facts) -> Iterator[Finding]:
     waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
     start = (
         "celery -A worker.app worker -n callback@%h -P prefork -Q callback"
-        if wanted == CALLBACK_QUEUE
+        if wanted == CALLBACK
         else STANDARD_WORKER
     )
     yield Finding(
@@ -149,11 +147,11 @@ def _no_worker(facts: Facts) -> Iterator[Finding]:
 
 
 def _queue_full(facts: Facts) -> Iterator[Finding]:
-    waiting = facts.redis.queues.get(_QUEUE, 0) if facts.redis else 0
+    waiting = facts.redis.queues.get(REFRESH, 0) if facts.redis else 0
     if _is_planned(facts) and waiting >= facts.queue_limit:
         yield Finding(
             "queue_full",
-            f"{waiting} messages wait in `{_QUEUE}`, and planning holds back from {facts.queue_limit} on: the workers do "
+            f"{waiting} messages wait in `{REFRESH}`, and planning holds back from {facts.queue_limit} on: the workers do "
             "not keep up.",
             f"Start more workers, on more cores: `{STANDARD_WORKER}`.",
             wrong=_overdue_s(facts) > OVERDUE_S,
@@ -264,11 +262,11 @@ def _waiting(facts: Facts) -> Iterator[Finding]:
     ):
         waiting, remedy = "", "`refreshd status` shows whether the whole fleet is behind, and the queues."
         if facts.account.refresh_method == RefreshMethod.CALLBACK and facts.redis:
-            count = facts.redis.queues.get(CALLBACK_QUEUE, 0)
+            count = facts.redis.queues.get(CALLBACK, 0)
             waiting = (
-                f" {count} messages wait in `{CALLBACK_QUEUE}`: all its processes may be busy with slow callbacks."
+                f" {count} messages wait in `{CALLBACK}`: all its processes may be busy with slow callbacks."
                 if count
-                else f" No message waits in `{CALLBACK_QUEUE}`: its workers take them, and are busy or refuse them."
+                else f" No message waits in `{CALLBACK}`: its workers take them, and are busy or refuse them."
             )
             remedy += (
                 " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "

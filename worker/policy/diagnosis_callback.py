@@ -13,8 +13,8 @@ from models.callback import OWN_LINE, SAME_ACCESS_TOKEN
 from worker.policy.diagnosis_provider import last_call
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
+from worker.queues import CALLBACK
 
-CALLBACK_QUEUE: Final = "callback"
 #: Of what the workers know, and of what they could not use, so much is named.
 _LISTED_MAX: Final = 20
 _BROKEN_MAX: Final = 2
@@ -31,7 +31,7 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
     if account.refresh_method != RefreshMethod.CALLBACK:
         yield _not_used(facts, account.callback)
         return
-    takers = {worker for worker, queues in (facts.workers or {}).items() if CALLBACK_QUEUE in queues}
+    takers = {worker for worker, queues in (facts.workers or {}).items() if CALLBACK in queues}
     having = {worker for worker, names in facts.callbacks.items() if account.callback in names}
     if facts.redis is None:
         pass  # nobody could be asked who knows it
@@ -42,7 +42,7 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "callback_registered_elsewhere",
             f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only, but {', '.join(lacking)} "
-            f"{'takes' if len(lacking) == 1 else 'take'} from `{CALLBACK_QUEUE}`, too: {fails} fails.",
+            f"{'takes' if len(lacking) == 1 else 'take'} from `{CALLBACK}`, too: {fails} fails.",
             "Give every callback worker the same REFRESHD_CALLBACK_MODULES (and REFRESHD_CALLBACKS_FILE), and restart "
             "them.",
         )
@@ -104,9 +104,7 @@ def _not_registered(facts: Facts, name: str) -> Finding:
     hint = f" The nearest is {near[0]!r}." if near else ""
     broken = _broken(facts, name)
     if not facts.callbacks:
-        takers = ", ".join(
-            worker for worker, queues in (facts.workers or {}).items() if CALLBACK_QUEUE in queues
-        )
+        takers = ", ".join(worker for worker, queues in (facts.workers or {}).items() if CALLBACK in queues)
         where = f" under the prefix `{facts.redis.prefix}`" if facts.redis else ""
         they = (
             f" {takers or 'The callback workers'} said nothing{where}: a worker that has just started still imports its "
