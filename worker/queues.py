@@ -1,4 +1,4 @@
-"""The queues of the broker, and how long a message of ours may lie in one."""
+"""The queues of the broker, who takes from them, and how long a message of ours may lie in one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ REFRESH: Final = "refresh"
 CALLBACK: Final = "callback"
 #: In the order in which a worker empties them: forced and reported refreshes before the plan's.
 QUEUES: Final = (URGENT, CONTROL, REFRESH, CALLBACK)
+
+#: What starts a worker of standard refreshes, and one of callbacks: pages that miss one say so.
+STANDARD_WORKER: Final = "celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
+CALLBACK_WORKER: Final = "celery -A worker.app worker -n callback@%h -P prefork -Q callback"
 
 #: A message lives this long: enough for clocks that are off by seconds, short enough that a fleet that was
 #: stopped finds no pile.

@@ -26,7 +26,7 @@ from worker.io.database import reading
 from worker.io.fleet import nearest_ids
 from worker.io.redis import in_words
 from worker.policy.verdict_words import words_of
-from worker.queues import CALLBACK
+from worker.queues import CALLBACK, CALLBACK_WORKER
 from worker.stores import Stores
 
 _POLL_S: Final = 0.05
@@ -100,10 +100,7 @@ def _check(here: Stores, row: Account, name: str, *, apply: bool) -> list[str]:
 
 def _not_registered(name: str, offers: Mapping[str, Offer]) -> str:
     if not offers:
-        return (
-            "no callback worker runs: `refreshd up` has one, or start "
-            "`celery -A worker.app worker -n callback@%h -P prefork -Q callback`"
-        )
+        return f"no callback worker runs: `refreshd up` has one, or start `{CALLBACK_WORKER}`"
     known = {known: None for offer in offers.values() for known in offer.callbacks}
     problems = [
         f"{worker}: {where} can't be used: {why}"

@@ -9,10 +9,10 @@ from typing import Annotated, Final
 
 import typer
 
-from worker.cli.facts import QUEUES
 from worker.cli.output import err
 from worker.cli.workers import staff
 from worker.errors import RefreshdError, Unreachable
+from worker.queues import QUEUES
 from worker.settings import load_settings
 from worker.stores import Stores
 

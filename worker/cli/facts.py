@@ -27,10 +27,10 @@ from worker.io.provider_tls import certificate_ends_at
 from worker.io.stash import Stash
 from worker.policy.budget import budget_of
 from worker.policy.facts import Facts, RedisFacts
+from worker.queues import QUEUES
 from worker.redis_url import address_of
 from worker.stores import Stores
 
-QUEUES = ("urgent", "control", "refresh", "callback")
 #: Entries of the history that a diagnosis looks at.
 ATTEMPTS_LOOKED_AT = 50
 

@@ -16,7 +16,7 @@ def stores() -> Stores:
 
 @contextmanager
 def open_stores() -> Iterator[Stores]:
-    """Open the stores for a command that only reads; connections are closed behind it."""
+    """Open the stores for a command; connections are closed behind it."""
     here = stores()
     try:
         yield here

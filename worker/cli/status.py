@@ -18,7 +18,6 @@ from rich.text import Text
 from models.account import Status
 from models.budget import Limits, provider_of
 from models.pause import Pause, Scope
-from worker.cli.facts import QUEUES
 from worker.cli.opened import stores
 from worker.cli.output import ago_or_in, out, print_json
 from worker.cli.status_held import budget_lines, held_json, pause_lines
@@ -31,6 +30,7 @@ from worker.io.outbox import Backlog
 from worker.io.redis import in_words
 from worker.io.traffic import Spending, hosts_of_note, look_at_budgets
 from worker.policy.durations import duration
+from worker.queues import QUEUES, STANDARD_WORKER
 from worker.stores import Stores
 
 _STYLES = {
@@ -275,10 +275,7 @@ def _machinery(seen: _Seen) -> list[Text]:
         return [
             *lines,
             *budget_lines(seen.spendings or (), seen.limits),
-            Text(
-                "workers         none answered: `celery -A worker.app worker -n refresh@%h -P threads -c 8`",
-                style="red",
-            ),
+            Text(f"workers         none answered: `{STANDARD_WORKER}`", style="red"),
         ]
     lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
     lines += budget_lines(seen.spendings or (), seen.limits)

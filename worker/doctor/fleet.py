@@ -14,14 +14,14 @@ from worker.io.callback_use import lacking, lines_of, uses
 from worker.io.database import is_sqlite, reading
 from worker.io.fleet import uses_callbacks
 from worker.io.traffic import Staff
-from worker.policy.diagnosis import STANDARD_WORKER
 from worker.policy.verdict_words import words_of
+from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER, URGENT
 from worker.stores import Stores
 
 PLAN_LATE_S: Final = 15.0
 #: Pauses that are named one by one.
 PAUSES_NAMED_MAX: Final = 10
-NEEDED_QUEUES: Final = ("urgent", "control", "refresh")
+NEEDED_QUEUES: Final = (URGENT, CONTROL, REFRESH)
 
 
 def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
@@ -52,7 +52,7 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
 
 
 def _have_it_planned(staff: Staff) -> str:
-    if planners := [name for name, queues in staff.workers.items() if "control" in queues]:
+    if planners := [name for name, queues in staff.workers.items() if CONTROL in queues]:
         return (
             f"look into the log of {', '.join(planners)}, which takes from `control`: `message_refused` means that beat lacks "
             "the workers' REFRESHD_MESSAGE_KEYS; nothing at all, that they work elsewhere: compare REFRESHD_DATABASE_URL"
@@ -134,19 +134,14 @@ def check_workers(here: Stores, staff: Staff | None) -> Iterator[Checked]:
     workers = staff.workers if staff else {}
     taken = {queue for queues in workers.values() for queue in queues}
     lacking = [queue for queue in NEEDED_QUEUES if queue not in taken]
-    if uses_callbacks(here.engine) and "callback" not in taken:
-        lacking.append("callback")
+    if uses_callbacks(here.engine) and CALLBACK not in taken:
+        lacking.append(CALLBACK)
     if lacking:
         yield Checked(
             "workers",
             Level.FAILED,
             f"nobody takes from {', '.join(lacking)}",
-            f"start `{STANDARD_WORKER}`"
-            + (
-                " and `celery -A worker.app worker -n callback@%h -P prefork -Q callback`"
-                if "callback" in lacking
-                else ""
-            ),
+            f"start `{STANDARD_WORKER}`" + (f" and `{CALLBACK_WORKER}`" if CALLBACK in lacking else ""),
         )
     if workers:
         words = "; ".join(f"{name} takes {', '.join(queues)}" for name, queues in workers.items())

@@ -10,11 +10,12 @@ from sqlalchemy import Engine, text
 
 from worker.io.callback_offer import Offer, unknown_briefly, unknown_words
 from worker.io.database import reading
+from worker.queues import CALLBACK_WORKER
 
 #: Where no worker has said anything: there is none, or it is not ready.
 NOBODY_OFFERS: Final = (
     "no running worker has said which callbacks it knows: none takes from `callback` (`refreshd up` has one, else "
-    "`celery -A worker.app worker -n callback@%h -P prefork -Q callback`), or it has just started and still imports them"
+    f"`{CALLBACK_WORKER}`), or it has just started and still imports them"
 )
 _NAMED_MAX: Final = 5
 

@@ -26,7 +26,7 @@ from worker.policy.diagnosis_provider import (
 from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
-from worker.queues import CALLBACK, CONTROL, REFRESH
+from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
@@ -35,8 +35,6 @@ OVERDUE_S: Final = 15.0
 REQUEST_IMPOSSIBLE: Final = "request_impossible"
 #: A hard end of the refresh token is told so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
-#: Starts a worker of standard refreshes.
-STANDARD_WORKER: Final = "celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh"
 
 
 def diagnose(facts: Facts) -> list[Finding]:
@@ -133,11 +131,7 @@ def _no_worker(facts: Facts) -> Iterator[Finding]:
     if any(wanted in queues for queues in facts.workers.values()):
         return
     waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
-    start = (
-        "celery -A worker.app worker -n callback@%h -P prefork -Q callback"
-        if wanted == CALLBACK
-        else STANDARD_WORKER
-    )
+    start = CALLBACK_WORKER if wanted == CALLBACK else STANDARD_WORKER
     yield Finding(
         "no_worker_on_queue",
         f"No worker takes from the queue `{wanted}`, so nothing of this account is ever run. Alive: "
