@@ -67,6 +67,10 @@ class SealedTokens:
     extra: str
 
 
+#: An account that a gate holds is looked at again after this long, should nobody have told that the gate opened.
+HELD_LOOK_S: Final = 600.0
+
+
 class Account(SQLModel, table=True):
     """One row of `account`. Times are epoch seconds (UTC) of the database's clock.
 
@@ -129,6 +133,21 @@ class Account(SQLModel, table=True):
             sqlite_where=text("published_generation < generation"),
             postgresql_where=text("published_generation < generation"),
         ),
+        # Whom a gate holds (`worker/policy/gates.py`), soonest to end first, and those of them whose last call succeeded.
+        Index(
+            "ix_account_held",
+            "held_by",
+            "expires_at",
+            sqlite_where=text("held_by IS NOT NULL"),
+            postgresql_where=text("held_by IS NOT NULL"),
+        ),
+        Index(
+            "ix_account_held_healthy",
+            "held_by",
+            "expires_at",
+            sqlite_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
+            postgresql_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
+        ),
         Index(
             "ix_account_callback",
             "callback",
@@ -181,6 +200,12 @@ class Account(SQLModel, table=True):
     status_at: float = Field(default=0.0, sa_type=Float)
     #: Failed refreshes in a row that count against this account.
     failures: int = 0
+    #: When its last call failed; None: it succeeded, or there was none under this configuration.
+    failed_at: float | None = Field(default=None, sa_type=Float)
+    #: When a call of its last succeeded; None: none has yet.
+    succeeded_at: float | None = Field(default=None, sa_type=Float)
+    #: The gate that holds its next call: the name of an origin, or of a client at one.
+    held_by: str | None = None
 
     #: The open attempt that holds this account, and the end of its hold.
     claim_attempt: str | None = None
@@ -208,17 +233,33 @@ class Account(SQLModel, table=True):
             generation=self.generation + 1,
             jitter=jitter,
             failures=0,
+            failed_at=None,
+            succeeded_at=now,
+            held_by=None,
         )
         self.rescheduled(next_refresh_at, due_reason)
         self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
         self._release()
 
     def failed(
-        self, *, status: Status, reason: str, retry_at: float | None, counts: bool, now: float
+        self,
+        *,
+        status: Status,
+        reason: str,
+        retry_at: float | None,
+        counts: bool,
+        now: float,
+        held_by: str | None = None,
     ) -> None:
-        """Note a failed refresh: every credential stays, the next try is `retry_at` (None: not planned)."""
-        self._set(failures=self.failures + counts)
+        """Note a failed refresh: every credential stays, the next try is `retry_at` (None: not planned).
+
+        With `held_by` it waits for that gate to open, and is looked at again after `HELD_LOOK_S` in any case.
+        """
+        self._set(failures=self.failures + counts, failed_at=now)
         self.rescheduled(retry_at, reason)
+        if retry_at is not None:
+            held_until = max(retry_at, now + HELD_LOOK_S)
+            self._set(held_by=held_by, plan_at=held_until if held_by else retry_at)
         self._become(status, reason, now)
         self._release()
 
@@ -245,7 +286,9 @@ class Account(SQLModel, table=True):
 
     def reconfigured(self, *, now: float) -> None:
         """Note an edit that a refresh depends on: what failed under the old configuration counts no more."""
-        self._set(config_version=self.config_version + 1, failures=0)
+        self._set(config_version=self.config_version + 1, failures=0, failed_at=None)
+        if self.held_by is not None:
+            self._set(held_by=None, plan_at=self.next_refresh_at)
         if self.refresh_enabled:
             self._become(Status.ACTIVE, RECONFIGURED if self.is_troubled else None, now)
         else:

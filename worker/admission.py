@@ -1,27 +1,42 @@
-"""Step 3 of a refresh: a provider's budget, granted before anything is opened, and told what calls found."""
+"""Step 3 of a refresh: who may call now, by gates and rates, before anything is opened; and what calls found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from redis.exceptions import RedisError
 
+from models.account import HELD_LOOK_S
 from models.answer import Answer, Judgement
-from models.budget import Limits, Shortage
+from models.attempt import Trigger
 from models.provider import Provider
-from models.token import Secret
-from worker.closing import Opened
+from models.rate_limit import Limits, WaitReason
+from worker.closing import Hold, Opened
 from worker.errors import DatabaseUnreachable
 from worker.events import EventType, log
-from worker.io.budget import Budgets
 from worker.io.clock import Clock, draw_jitter
+from worker.io.gates import Decided, Gates, Pair, Take, Taken
 from worker.io.ledger import Ledger, Turn
 from worker.io.offload import Offload
 from worker.io.outages import Outages
 from worker.io.shelf import Event, Shelf, publication
-from worker.policy.backoff import RATE_LIMITED_DEFAULT_S, RETRY_AFTER_MAX_S
-from worker.policy.budget import CLIENT_PAUSE_S, CLIENT_REASONS, budget_of, is_down, pauses_provider, slots
+from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
+from worker.policy.lane import Lane, lane_of
+from worker.policy.rate_limits import slots
+
+#: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.
+_BY_HAND = frozenset({Trigger.FORCED, Trigger.REPORTED, Trigger.TEST})
+_CAUSES = {
+    Signal.DOWN: WaitReason.DOWN,
+    Signal.REFUSED: WaitReason.REFUSED,
+    Signal.THROTTLED: WaitReason.THROTTLED,
+}
+#: What is told of a gate that closed for everybody. A pause is no trouble of anybody's.
+_OUTAGES = {WaitReason.DOWN: EventType.DEGRADED, WaitReason.REFUSED: EventType.MISCONFIGURED}
+#: While calls fail, the database is asked this often whether a closed gate has to be told again (once a day).
+TELL_LOOK_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,171 +44,218 @@ class Admitted:
     """Who may call now, and who has to wait for what."""
 
     now: tuple[Opened, ...]
-    later: tuple[tuple[Opened, Shortage], ...]
+    later: tuple[tuple[Opened, WaitReason], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    one: Opened
+    reason: WaitReason
+    at: float
+    gate: str | None = None
 
 
 class Admission:
-    """Asks budgets for calls, and gives those who wait their turn."""
+    """Asks gates and rates for calls, and postpones those who have to wait."""
 
     def __init__(
         self,
         *,
-        budgets: Budgets,
-        clients: Budgets,
+        gates: Gates,
         ledger: Ledger,
         shelf: Shelf,
         clock: Clock,
         outages: Outages,
         offload: Offload,
         limits: Callable[[Provider | None], Limits],
+        call_s: float,
     ) -> None:
-        self._budgets = budgets
-        self._clients = clients
+        self._gates = gates
         self._ledger = ledger
         self._shelf = shelf
         self._outages = outages
         self._clock = clock
         self._sql = offload
         self._limits = limits
+        self._call_s = call_s
+        #: Gate -> when the database was asked last whether its closing has been told.
+        self._told_at: dict[str, float] = {}
 
     async def admit(self, ready: Sequence[Opened]) -> Admitted:
-        """Ask each client's breaker and each provider's budget, for the accounts that end soonest first.
-
-        What makes no call needs no budget.
+        """Ask for a call for each account, those first that end soonest. What makes no call is free.
 
         Raises:
             RedisError: Redis is away.
-            DatabaseUnreachable: nobody could be given a turn.
+            DatabaseUnreachable: nobody could be postponed.
         """
-        calling: list[Opened] = []
         free: list[Opened] = []
-        for one in sorted(ready, key=lambda one: one.account.expires_at or 0.0):
-            one.budget, one.client = _budget_of(one), client_of(one)
-            (calling if one.stashed is None and one.request is not None else free).append(one)
-        refused = await self._by_client(calling)
-        wanted: dict[str, list[Opened]] = {}
-        for one in calling:
-            if one.account.id not in refused:
-                wanted.setdefault(one.budget, []).append(one)
-        grants = await self._budgets.take_each(
+        lanes: dict[Lane, list[Opened]] = {}
+        for one in sorted(ready, key=_need):
+            method = one.account.refresh_method if one.request is None else one.request.refresh_method
+            one.lane = lane_of(one.account, method, one.request)
+            if one.stashed is not None or one.request is None:
+                free.append(one)
+            else:
+                lanes.setdefault(one.lane, []).append(one)
+        found = await self._gates.take(
             [
-                (name, [one.attempt.id for one in group], self._limits(group[0].provider))
-                for name, group in wanted.items()
+                Take(lane, self._limits(group[0].provider), partial(self._decide, lane, group))
+                for lane, group in lanes.items()
             ]
         )
-        for group, grant in zip(wanted.values(), grants, strict=True):
-            free += group[: grant.granted]
-            refused |= {one.account.id: (grant.shortage, grant.wait_s) for one in group[grant.granted :]}
-        later = self._turns([one for one in calling if one.account.id in refused], refused)
-        await self._postpone(later)
-        return Admitted(tuple(free), tuple((one, why) for one, why, _ in later))
+        waiting: list[_Wait] = []
+        for group, taken in zip(lanes.values(), found, strict=True):
+            going, later = self._split(group, taken)
+            free += going
+            waiting += later
+        await self._postpone(waiting)
+        return Admitted(tuple(free), tuple((wait.one, wait.reason) for wait in waiting))
 
     async def close(self) -> None:
-        """Wait until Redis has been told of calls that ended, and of providers and clients that are well."""
-        await self._budgets.close()
-        await self._clients.close()
+        """Wait until Redis knows of calls that ended, and of successes."""
+        await self._gates.close()
 
     def ended(self, one: Opened) -> None:
         """Give a call back, made or not."""
-        self._budgets.end(one.budget, one.attempt.id)
+        if one.lane is not None:
+            self._gates.ended(one.lane, one.attempt.id)
 
-    async def told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
-        """What one account learns of its provider or client, every worker shall know.
+    async def record(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
+        """Have every worker know what one account learnt of its origin and client; return the gate that holds it now."""
+        found, lane = signal(answer, judgement), one.lane
+        if lane is None or found is Signal.NOTHING or one.request is None:
+            return None
+        if found is Signal.SUCCEEDED:
+            self._gates.succeeded(lane, one.sent_at or self._clock.now())
+            return None
+        failure = Failure(
+            account=one.account.id,
+            cause=_CAUSES.get(found, WaitReason.DOWN),
+            reason=judgement.reason,
+            proven=one.account.succeeded_at is not None,
+            now=self._clock.now(),
+            client_id=lane.client_id,
+            provider=_named(one, lane),
+            calls_per_s=self._limits(one.provider).requests_per_s,
+        )
+        try:
+            before, after = await self._gates.record(
+                lane, lambda gates: record(*gates, found, failure, pause_s(judgement))
+            )
+        except (RedisError, OSError) as error:
+            log.warning("gate_not_recorded", account=one.account.id, signal=found.value, error=str(error))
+            return None
+        for name, was, now in zip(lane.gates, before, after, strict=True):
+            _log(name, was, now)
+            if now.cause in _OUTAGES:
+                await self._tell(name, now)
+        return self._hold(lane, after)
 
-        Gives whether the provider is down for everybody.
-        """
-        account, budget, client = one.account, one.budget, one.client
-        heard = answer.status is not None or answer.fault is None
-        shown = {"provider": account.provider, "client": account.client_id or ""}
-        if client is not None and judgement.reason in CLIENT_REASONS:
-            if (await self._clients.down(client, shown)).opened:
-                breaker, client_id = self._clients.breaker_key(client), account.client_id or ""
-                await self._outage(
-                    breaker, EventType.MISCONFIGURED, account.provider, judgement.reason, client_id
-                )
-        elif client is not None and heard and not is_down(answer):
-            await self._clients.up(client, shown)
-        if pauses_provider(answer, judgement):
-            asked_s = judgement.retry_after_s or RATE_LIMITED_DEFAULT_S
-            await self._budgets.pause(budget, min(asked_s, RETRY_AFTER_MAX_S))
-        elif is_down(answer):
-            outage = await self._budgets.down(budget)
-            if outage.opened:
-                await self._outage(
-                    self._budgets.breaker_key(budget), EventType.DEGRADED, budget, judgement.reason
-                )
-            return outage.is_open
-        elif heard:
-            await self._budgets.up(budget)
-        return False
+    def _hold(self, lane: Lane, gates: Pair) -> Hold | None:
+        now = self._clock.now()
+        for name, gate in zip(lane.gates, gates, strict=True):
+            if gate.cause is not None and gate.is_closed(now):
+                return Hold(name, gate.cause, gate.until)
+        return None
 
-    async def _by_client(self, calling: Sequence[Opened]) -> dict[str, tuple[Shortage, float]]:
-        """Tell whose client the provider refused lately, and for how many seconds; one account of each may probe."""
-        clients: dict[str, list[Opened]] = {}
-        for one in calling:
-            if one.client is not None:
-                clients.setdefault(one.client, []).append(one)
-        refused: dict[str, tuple[Shortage, float]] = {}
-        waits = await self._clients.gates(list(clients))
-        for client, accounts in clients.items():
-            wait_s = waits[client]
-            if wait_s is not None:
-                waiting = accounts[1:] if wait_s == 0 else accounts
-                refused |= {
-                    one.account.id: (Shortage.CLIENT_REFUSED, wait_s or CLIENT_PAUSE_S) for one in waiting
-                }
-        return refused
+    def _decide(self, lane: Lane, group: Sequence[Opened], gates: Pair) -> Decided:
+        now = self._clock.now()
+        asks = [_ask(one) for one in group]
+        left, held = admit(dict(zip(lane.gates, gates, strict=True)), asks, now=now, call_s=self._call_s)
+        going = [one for one, gate in zip(group, held, strict=True) if gate is None]
+        certain = [one.attempt.id for one in going if one.attempt.trigger in _BY_HAND]
+        others = [one.attempt.id for one in going if one.attempt.trigger not in _BY_HAND]
+        origin, client = lane.gates
+        return Decided(
+            (left[origin], left[client]),
+            (*certain, *others),
+            len(certain),
+            {one.attempt.id: gate for one, gate in zip(group, held, strict=True) if gate is not None},
+        )
 
-    def _turns(
-        self, waiting: Sequence[Opened], why: dict[str, tuple[Shortage, float]]
-    ) -> list[tuple[Opened, Shortage, float]]:
-        """Spread those who wait for the same budget, each with its reason and its time."""
-        budgets: dict[str, list[Opened]] = {}
-        for one in waiting:
-            budgets.setdefault(one.budget, []).append(one)
-        turns: list[tuple[Opened, Shortage, float]] = []
-        for group in budgets.values():
-            rate = self._limits(group[0].provider).requests_per_s
-            times = slots(len(group), start=self._clock.now(), requests_per_s=rate, jitter=draw_jitter())
-            for one, at in zip(group, times, strict=True):
-                shortage, wait_s = why[one.account.id]
-                turns.append((one, shortage, at + wait_s))
-        return turns
+    def _split(self, group: Sequence[Opened], taken: Taken) -> tuple[list[Opened], list[_Wait]]:
+        """Tell those who go from those whom a gate holds, and from those for whom the rate has no room yet."""
+        by_id = {one.attempt.id: one for one in group}
+        going = [by_id[attempt] for attempt in taken.decided.attempts[: taken.granted]]
+        crowded = [by_id[attempt] for attempt in taken.decided.attempts[taken.granted :]]
+        now = self._clock.now()
+        lane = group[0].lane
+        names = () if lane is None else lane.gates
+        causes = {name: gate.cause for name, gate in zip(names, taken.decided.gates, strict=True)}
+        waits = [
+            _Wait(by_id[attempt], causes[gate] or WaitReason.DOWN, now + HELD_LOOK_S, gate)
+            for attempt, gate in taken.decided.held.items()
+        ]
+        rate = self._limits(group[0].provider).requests_per_s
+        times = slots(len(crowded), start=now + taken.wait_s, requests_per_s=rate, jitter=draw_jitter())
+        waits += [_Wait(one, WaitReason.SPENT, at) for one, at in zip(crowded, times, strict=True)]
+        return going, waits
 
-    async def _postpone(self, later: Sequence[tuple[Opened, Shortage, float]]) -> None:
-        if not later:
+    async def _postpone(self, waiting: Sequence[_Wait]) -> None:
+        if not waiting:
             return
-        turns = [Turn(one.account.id, one.account.generation, at, why.value) for one, why, at in later]
+        turns = [
+            Turn(wait.one.account.id, wait.one.account.generation, wait.at, wait.reason.value, wait.gate)
+            for wait in waiting
+        ]
         events = await self._sql(self._ledger.postpone, turns)
         degraded = {event.account for event in events}
         now = self._clock.now()
-        for one, why, _ in later:
-            if one.account.id in degraded:
-                one.account.degraded(why.value, now=now)
-        changed = [one.account for one, _, _ in later if one.account.id in degraded]
-        await self._shelf.put([publication(account, None, now=now) for account in changed], events)
+        changed = [wait for wait in waiting if wait.one.account.id in degraded]
+        for wait in changed:
+            wait.one.account.degraded(wait.reason.value, now=now)
+        await self._shelf.put([publication(wait.one.account, None, now=now) for wait in changed], events)
 
-    async def _outage(
-        self, breaker: str, kind: EventType, provider: str, reason: str, client: str | None = None
-    ) -> None:
-        """A breaker opened: tell it, once for all of its accounts. Where that fails, its next opening tells it."""
-        event = Event(type=kind.value, provider=provider, client=client, reason=reason, at=self._clock.now())
+    async def _tell(self, name: str, gate: Gate) -> None:
+        """Tell of a gate that is closed: once, and again where it lasts. Where that fails, its next failure tells it."""
+        now = self._clock.now()
+        if now - self._told_at.get(name, 0.0) < TELL_LOOK_S or gate.cause is None:
+            return
+        client = gate.client_id if gate.cause is WaitReason.REFUSED else None
+        event = Event(
+            type=_OUTAGES[gate.cause].value, provider=gate.provider, client=client, reason=gate.reason, at=now
+        )
         try:
-            if await self._sql(self._outages.began, breaker, event):
+            if await self._sql(self._outages.began, name, event):
                 await self._shelf.put([], [event])
+            self._told_at[name] = now
         except (DatabaseUnreachable, RedisError, OSError) as error:
-            log.warning("event_not_published", breaker=breaker, reason=reason, error=str(error))
+            log.warning("event_not_published", gate=name, reason=gate.reason, error=str(error))
 
 
-def _budget_of(one: Opened) -> str:
-    method = one.account.refresh_method if one.request is None else one.request.refresh_method
-    return budget_of(one.account, method, one.request)
+def _log(name: str, was: Gate, now: Gate) -> None:
+    if was.cause is not None and now.cause is None:
+        log.info("gate_opened", gate=name, cause=was.cause.value, since=was.since)
+    elif now.cause is not None and (was.cause, was.since, was.for_all) != (now.cause, now.since, now.for_all):
+        log.warning(
+            "gate_closed",
+            gate=name,
+            cause=now.cause.value,
+            reason=now.reason,
+            account=now.by,
+            until=now.until,
+            for_all=now.for_all,
+        )
 
 
-def client_of(one: Opened) -> str | None:
-    """Tell clients apart by everything that proves them: a replaced secret makes another client."""
-    request = one.request
-    if request is None or request.client_id is None:
-        return None
-    secret = request.client_secret.reveal() if request.client_secret else ""
-    return Secret(f"{one.account.provider}\0{request.client_id}\0{secret}").fingerprint()
+def _named(one: Opened, lane: Lane) -> str:
+    """Name the provider for people: `PROVIDER@HOST[:PORT]` where its accounts have origins of their own."""
+    shared = one.provider is None or one.provider.host is not None or "://" not in lane.origin
+    return lane.provider if shared else f"{lane.provider}@{lane.origin.partition('://')[2]}"
+
+
+def _need(one: Opened) -> tuple[bool, float]:
+    """Return what accounts are sorted by: soonest to end first, and those that fail by themselves behind the others."""
+    return one.account.failures > 0, one.account.expires_at or 0.0
+
+
+def _ask(one: Opened) -> Ask:
+    account = one.account
+    return Ask(
+        account=account.id,
+        healthy=account.failed_at is None,
+        proven=account.succeeded_at is not None,
+        ends_at=account.expires_at,
+        picked=account.held_by is not None,
+        by_hand=one.attempt.trigger in _BY_HAND,
+    )

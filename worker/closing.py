@@ -9,6 +9,7 @@ from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
+from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
 from models.token import TokenResponse, TokenSet
 from worker.events import EventType, log
@@ -18,8 +19,8 @@ from worker.io.shelf import Event, publication
 from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.backoff import consequence
-from worker.policy.budget import CLIENT_REASONS
 from worker.policy.due import TokenTimes, due, session_policy, token_times
+from worker.policy.lane import Lane
 from worker.policy.rotation import Held, complete, lost_scopes
 from worker.policy.verdict import judge
 from worker.settle import Settling
@@ -50,9 +51,18 @@ class Opened:
     sent_at: float | None = field(default=None)
     #: Why there is no request: its reason, and words for a person.
     impossible: tuple[str, str] | None = None
-    #: The names of the budgets that the call counts against: its provider's, its client's (None: it has none).
-    budget: str = ""
-    client: str | None = None
+    #: The gates that the call has to pass; set when it asks to be admitted.
+    lane: Lane | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The closed gate that an account waits for after its call failed."""
+
+    gate: str
+    cause: WaitReason
+    #: When a pause ends, or when the next probe is due, epoch seconds.
+    until: float
 
 
 class Closer:
@@ -65,7 +75,7 @@ class Closer:
         self._backoff_max_s = backoff_max_s
 
     def answered(
-        self, one: Opened, answer: Answer, judgement: Judgement, *, everybodys: bool = False
+        self, one: Opened, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
     ) -> Settling:
         """Close an attempt whose call ended, by what its answer means.
 
@@ -73,7 +83,7 @@ class Closer:
             one: the account and its attempt.
             answer: what came back.
             judgement: what it means.
-            everybodys: the provider is down for every account, so that the failure is not this one's.
+            hold: the gate that is closed for this account now.
         """
         _compare(one)
         if answer.token is not None and one.provider is not None and one.request is not None:
@@ -85,7 +95,7 @@ class Closer:
             kept = self._stash.kept(one.account)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
-        return self._failed(one, judgement, everybodys=everybodys)
+        return self._failed(one, judgement, hold)
 
     def tested(self, one: Opened, answer: Answer, judgement: Judgement) -> tuple[Settling, str | None]:
         """Close a test: the attempt says what would have followed, the account stays as it is.
@@ -138,7 +148,7 @@ class Closer:
         again, judgement = replace(one, account=account, attempt=attempt), judge(answer, ())
         if attempt.trigger == Trigger.TEST:
             return again, self.tested(again, answer, judgement)[0]
-        return again, self._failed(again, judgement, everybodys=False)
+        return again, self._failed(again, judgement, None)
 
     def _completed(
         self, one: Opened, token: TokenResponse, request: RefreshRequest, provider: Provider
@@ -185,7 +195,7 @@ class Closer:
             stashed=stashed,
         )
 
-    def _failed(self, one: Opened, judgement: Judgement, *, everybodys: bool) -> Settling:
+    def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         after = consequence(
             judgement,
@@ -205,15 +215,17 @@ class Closer:
             status=status,
             reason=reason,
             # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
-            retry_at=after.retry_at if account.next_refresh_at is not None else None,
-            counts=after.counts and not everybodys,
+            retry_at=_retry_at(after.retry_at, hold) if account.next_refresh_at is not None else None,
+            # An outage is not the account's own failure.
+            counts=after.counts and not (hold is not None and hold.cause is WaitReason.DOWN),
             now=now,
+            held_by=None if hold is None else hold.gate,
         )
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
         attempt.next_refresh_at = account.next_refresh_at
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
         # Told once for the client, not once for each of its accounts.
-        folded = judgement.reason in CLIENT_REASONS
+        folded = hold is not None and hold.cause is WaitReason.REFUSED
         if account.status != one.was and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, judgement.reason, now))
         return Settling(
@@ -229,6 +241,13 @@ class Closer:
         return Settling(
             Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
+
+
+def _retry_at(at: float | None, hold: Hold | None) -> float | None:
+    """Return when to try again: after a pause all that it held come back at once, whoever drew the 429."""
+    if at is None or hold is None or hold.cause is not WaitReason.THROTTLED:
+        return at
+    return min(at, hold.until)
 
 
 def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:

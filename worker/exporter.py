@@ -7,7 +7,7 @@ that nobody knows must not look like the last one that somebody knew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from models.account import Status
 from models.pause import Scope
+from models.rate_limit import WaitReason
 from worker.io.census import Census, count
 from worker.io.traffic import Staff, Traffic, look_at_traffic
 from worker.lookout import Lookout
@@ -50,7 +51,9 @@ class FleetCollector(Collector):
     def __init__(self, here: Stores, *, queues: Sequence[str], staff: Callable[[], Staff]) -> None:
         self._here = here
         self._queues = queues
-        self._budgets: list[str] = []
+        self._gates: list[str] = []
+        known = here.providers.known.values()
+        self._many_origins = frozenset(one.name for one in known if one.host is None)
         self._census = Lookout(
             DATABASE,
             lambda: count(here.engine),
@@ -84,14 +87,14 @@ class FleetCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         census = self._census.answer()
         if census is not None:
-            self._budgets = [*_largest(census), *(f"callback:{name}" for name in _callbacks(census))]
+            self._gates = list(census.held)
         traffic = self._traffic.answer()
         up = {DATABASE: census is not None, REDIS: traffic is not None}
         yield from of_stores(up, {DATABASE: self._census.took_s, REDIS: self._traffic.took_s})
         if census is not None:
             yield from of_census(census)
         if traffic is not None:
-            yield from of_traffic(traffic)
+            yield from of_traffic(traffic, census, many_origins=self._many_origins)
             staff = self._staff.answer()
             if staff is not None:
                 yield from of_staff(staff, self._queues)
@@ -99,8 +102,16 @@ class FleetCollector(Collector):
     def _look_at_redis(self) -> Traffic:
         here = self._here
         return look_at_traffic(
-            here.redis, here.settings.redis_prefix, queues=self._queues, budgets=self._budgets
+            here.redis,
+            here.settings.redis_prefix,
+            queues=self._queues,
+            gates=self._gates,
+            now=here.clock.now(),
         )
+
+
+#: Why a gate closes.
+_CAUSES: Final = (WaitReason.DOWN, WaitReason.REFUSED, WaitReason.THROTTLED)
 
 
 def of_stores(up: Mapping[str, bool], took_s: Mapping[str, float]) -> Iterator[Metric]:
@@ -208,27 +219,51 @@ def of_census(census: Census) -> Iterator[Metric]:
     )
 
 
-def of_traffic(traffic: Traffic) -> Iterator[Metric]:
-    """Give what Redis tells."""
+def of_traffic(
+    traffic: Traffic, census: Census | None = None, *, many_origins: Collection[str] = ()
+) -> Iterator[Metric]:
+    """Yield what Redis tells, and whom its gates hold.
+
+    Args:
+        traffic: the last look at Redis.
+        census: the last look at the database; None: there was none.
+        many_origins: providers whose accounts have an origin of their own or their tenant's: one of them is not all.
+    """
     yield _gauge("refreshd_queue_messages", "Messages that wait.", ("queue",), _by_name(traffic.queues))
+    names = (
+        () if census is None else (*_largest(census), *(f"callback:{name}" for name in _callbacks(census)))
+    )
+    down: Counter[str] = Counter(dict.fromkeys(names, 0))
+    paused: Counter[str] = Counter(dict.fromkeys(names, 0))
+    gates: Counter[tuple[str, ...]] = Counter({(cause.value,): 0 for cause in _CAUSES})
+    held: Counter[tuple[str, ...]] = Counter({(cause.value,): 0 for cause in _CAUSES})
+    for name, gate in traffic.closed.items():
+        cause, provider = gate.cause or WaitReason.DOWN, gate.provider.partition("@")[0]
+        owner = name if name.startswith("callback:") else provider if provider in names else OTHER
+        gates[cause.value,] += 1
+        held[cause.value,] += 0 if census is None else census.held.get(name, 0)
+        down[owner] += cause is WaitReason.DOWN
+        paused[owner] += cause is WaitReason.THROTTLED
     yield _gauge(
         "refreshd_breaker_open",
-        "1: the provider (or callback:NAME) counts as down, and one probe at a time looks whether it is back.",
+        "1: an origin of the provider (or callback:NAME) was down for several accounts, and its gate is closed.",
         ("provider",),
-        _by_name(traffic.breakers),
+        {(name,): 0 if name in many_origins else min(number, 1) for name, number in down.items()},
     )
     yield _gauge(
         "refreshd_provider_paused",
         "1: the provider asked to be left alone (429, Retry-After).",
         ("provider",),
-        _by_name(traffic.pauses),
+        {(name,): min(number, 1) for name, number in paused.items()},
     )
     yield _gauge(
         "refreshd_hosts_down",
-        "Hosts that count as down, of a provider whose accounts have a host of their own or their tenant's.",
+        "Origins of the provider whose gates are closed because they were down for several accounts.",
         ("provider",),
-        _by_name(traffic.hosts_down),
+        _by_name(down),
     )
+    yield _gauge("refreshd_gates_closed", "Gates that hold accounts, by cause.", ("cause",), gates)
+    yield _gauge("refreshd_held_accounts", "Accounts that gates hold, by cause.", ("cause",), held)
 
 
 def of_staff(staff: Staff, queues: Sequence[str]) -> Iterator[Metric]:

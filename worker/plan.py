@@ -10,12 +10,14 @@ from typing import Final, Protocol
 from models.account import RefreshMethod
 from models.attempt import Trigger
 from models.audit import Actor
-from models.budget import Limits
 from models.pause import PAUSED
+from models.rate_limit import Limits
 from worker.events import log
+from worker.io.held_accounts import HeldAccounts
 from worker.io.pauses import Pauses, Standing
 from worker.io.schedule import DueAccount, Schedule
-from worker.policy.budget import HORIZONS_S, ahead, slots, within
+from worker.policy.gates import Gate
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S, HORIZONS_S, ahead, slots, within
 from worker.queues import MESSAGE_EXPIRES_S
 
 DUTY: Final = "plan"
@@ -27,6 +29,9 @@ HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 TAKEN_HOLD_S: Final = 20.0
 #: One plan claims no more accounts than this: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
+
+#: One plan sends accounts of no more gates than this; with more, each plan begins at another one.
+GATES_MAX: Final = 200
 
 #: The due reason of accounts that were begun early.
 AHEAD_OF_A_CROWD: Final = "ahead_of_a_crowd"
@@ -68,6 +73,9 @@ class Planner:
         *,
         schedule: Schedule,
         pauses: Pauses,
+        held: HeldAccounts,
+        gates: Callable[[Sequence[str]], dict[str, Gate]],
+        now: Callable[[], float],
         dispatch: Dispatch,
         queue_length: Callable[[], int],
         limits: Callable[[str], Limits],
@@ -79,6 +87,9 @@ class Planner:
     ) -> None:
         self._schedule = schedule
         self._pauses = pauses
+        self._held = held
+        self._gates = gates
+        self._now = now
         self._dispatch = dispatch
         self._queue_length = queue_length
         self._limits = limits
@@ -111,13 +122,14 @@ class Planner:
             return Planned(held_back=PAUSED)
         if pauses.ended:
             self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
+        picked = self._picked()
         found = self._schedule.claim_due(
             min(CLAIM_MAX, room * self._group_size),
             hold_s=HOLD_S if waiting else TAKEN_HOLD_S,
             callback_hold_s=HOLD_S,
             some_paused=pauses.anything,
         )
-        due = self._paced(found)
+        due = picked + self._paced(found)
         due += self._ahead(due, pauses)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
@@ -131,6 +143,23 @@ class Planner:
                 self._schedule.give_back(left)
                 return Planned(len(due) - len(left), sent)
         return Planned(len(due), len(groups))
+
+    def _picked(self) -> list[DueAccount]:
+        """Claim whom closed gates let through next; bring the accounts of open gates back, soonest to end first."""
+        names = self._held.gates()
+        if not names:
+            return []
+        now, picked = self._now(), list[DueAccount]()
+        first = int(now) % len(names) if len(names) > GATES_MAX else 0
+        for name, gate in list(self._gates([*names[first:], *names[:first]][:GATES_MAX]).items()):
+            if not gate.is_closed(now):
+                self._held.release(name, max(round(ASSUMED_REQUESTS_PER_S * self._interval_s), 1))
+                continue
+            if room := gate.trickle_left(now):
+                picked += self._held.claim_healthy(name, room, hold_s=TAKEN_HOLD_S)
+            if gate.probe_due(now):
+                picked += self._held.claim_probe(name, last_failed=gate.last_failed, hold_s=TAKEN_HOLD_S)
+        return sorted(picked, key=lambda one: one.need)
 
     def _ahead(self, due: Sequence[DueAccount], pauses: Standing) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
@@ -155,7 +184,7 @@ class Planner:
     def _paced(self, due: Sequence[DueAccount]) -> list[DueAccount]:
         """Keep what each provider takes until the next plan, soonest to end first; the others get their turn."""
         providers: dict[str, list[DueAccount]] = defaultdict(list)
-        for one in sorted(due, key=lambda one: one.expires_at or 0.0):
+        for one in sorted(due, key=lambda one: one.need):
             providers[one.provider].append(one)
         now_: list[DueAccount] = []
         turns: list[tuple[str, float]] = []

@@ -20,7 +20,7 @@ from models.provider import Provider
 from worker.admission import Admission
 from worker.adoption import Adoption
 from worker.calling import Caller, answer_of
-from worker.closing import Closer, Opened, describe, refused_entry, tell
+from worker.closing import Closer, Hold, Opened, describe, refused_entry, tell
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
 from worker.events import log
 from worker.io.clock import Clock
@@ -242,8 +242,8 @@ class Refresher:
             result = await self._settle(one, self._closer.answered(one, answer, judgement))
             await self._told(one, answer, judgement)
             return result
-        everybodys = await self._told(one, answer, judgement)
-        return await self._settle(one, self._closer.answered(one, answer, judgement, everybodys=everybodys))
+        hold = await self._told(one, answer, judgement)
+        return await self._settle(one, self._closer.answered(one, answer, judgement, hold=hold))
 
     async def _call(self, one: Opened) -> tuple[Answer, Judgement]:
         if one.request is None or one.provider is None:
@@ -252,12 +252,12 @@ class Refresher:
         answer = await answer_of(self._callers[one.request.refresh_method], one.request, one, self._clock)
         return answer, judge(answer, one.provider.error_rules)
 
-    async def _told(self, one: Opened, answer: Answer, judgement: Judgement) -> bool:
+    async def _told(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
         try:
-            return await self._admission.told(one, answer, judgement)
-        except Exception as error:  # noqa: BLE001  (what others are told keeps no answer from being stored)
-            log.error("not_told", account=one.account.id, reason=judgement.reason, exc_info=error)
-            return False
+            return await self._admission.record(one, answer, judgement)
+        except Exception as error:  # noqa: BLE001  (what others learn of it keeps no answer from being stored)
+            log.error("not_recorded", account=one.account.id, reason=judgement.reason, exc_info=error)
+            return None
 
     async def _tested(self, one: Opened, answer: Answer, judgement: Judgement) -> Result:
         """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""

@@ -7,25 +7,25 @@ import gc
 import os
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import uvloop
 
 from models.account import RefreshMethod
-from models.budget import Breaker
 from worker.admission import Admission
 from worker.adoption import Adoption
 from worker.calling import Caller
 from worker.closing import Closer
 from worker.events import log
-from worker.io.budget import Budgets
 from worker.io.callback import CallbackCaller, make_callback_caller
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import is_sqlite
 from worker.io.egress import Egress
 from worker.io.expiring import Ends
+from worker.io.gates import Gates, read_gates, read_gates_async
+from worker.io.held_accounts import HeldAccounts
 from worker.io.lease import Leases
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
@@ -39,7 +39,7 @@ from worker.io.stash import Stash
 from worker.io.webhook import WebhookClient
 from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Planner
-from worker.policy.budget import CLIENT_PAUSE_S
+from worker.policy.gates import Gate
 from worker.reconcile import Reconciler
 from worker.refresh import Refresher
 from worker.settings import Settings, load_settings
@@ -86,6 +86,9 @@ class Runtime(Stores):
         return Planner(
             schedule=self.schedule,
             pauses=self.pauses,
+            held=HeldAccounts(self.engine),
+            gates=self._read_gates,
+            now=self.clock.now,
             dispatch=dispatch,
             queue_length=lambda: self._messages_in(queue),
             limits=self.pace,
@@ -99,6 +102,10 @@ class Runtime(Stores):
     def _messages_in(self, queue: str) -> int:
         with in_words(self.settings.redis):
             return int(self.redis.llen(queue))
+
+    def _read_gates(self, names: Sequence[str]) -> dict[str, Gate]:
+        with in_words(self.settings.redis):
+            return read_gates(self.redis, self.settings.redis_prefix, names)
 
     def close(self) -> None:
         """Store and publish what arrived, then let go of everything."""
@@ -137,7 +144,7 @@ class Runtime(Stores):
             egress=Egress.of(settings),
             now=self.clock.now,
         )
-        self.budgets = Budgets(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
+        self.gates = Gates(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
         self.callers: dict[RefreshMethod, Caller] = {
             RefreshMethod.BODY: self.provider_client,
             RefreshMethod.URL_QUERY: self.provider_client,
@@ -148,18 +155,13 @@ class Runtime(Stores):
             self.callers[RefreshMethod.CALLBACK] = self.callback_caller
         self.admission = Admission(
             outages=outages,
-            budgets=self.budgets,
-            clients=Budgets(
-                self.async_redis,
-                f"{settings.redis_prefix}client:",
-                call_s=settings.claim_seconds,
-                breaker=Breaker(threshold=1, pause_s=CLIENT_PAUSE_S, pause_max_s=settings.backoff_max_s),
-            ),
+            gates=self.gates,
             shelf=self.shelf,
             ledger=ledger,
             clock=self.clock,
             offload=self.offload,
             limits=self.limits,
+            call_s=settings.claim_seconds,
         )
         self.refresher = Refresher(
             leases=self.leases,
@@ -192,7 +194,7 @@ class Runtime(Stores):
         self.watch = Watch(
             outages=outages,
             ends=Ends(self.engine, settings.told),
-            redis=self.async_redis,
+            gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
             shelf=self.shelf,
             clock=self.clock,
             offload=self.offload,

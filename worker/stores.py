@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 
 from models.account import Account
 from models.audit import Actor
-from models.budget import Limits
 from models.presets import PresetError, load_providers
 from models.provider import Provider
+from models.rate_limit import Limits
 from refreshd_reader.contract import Keys
 from worker.errors import KnobsUnfit, SettingsError
 from worker.events import log
@@ -35,7 +35,7 @@ from worker.io.private_file import data_folder, write_private
 from worker.io.redis import connect
 from worker.io.schedule import Schedule
 from worker.io.vault import Vault
-from worker.policy.budget import limits
+from worker.policy.rate_limits import limits
 from worker.settings import Settings
 
 if TYPE_CHECKING:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from worker.errors import RedisUnreachable
@@ -14,9 +12,9 @@ from worker.io.clock import Clock
 from worker.io.expiring import Ends
 from worker.io.offload import Offload
 from worker.io.outages import Outages
-from worker.io.redis import run
 from worker.io.shelf import Event, Shelf
 from worker.policy.due import REFRESH_TOKEN_ENDS
+from worker.policy.gates import Gate
 from worker.policy.verdict_words import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
 
 
@@ -28,20 +26,20 @@ class Watch:
         *,
         outages: Outages,
         ends: Ends,
-        redis: Redis,
+        gates: Callable[[Sequence[str]], Awaitable[dict[str, Gate]]],
         shelf: Shelf,
         clock: Clock,
         offload: Offload,
     ) -> None:
         self._outages = outages
         self._ends = ends
-        self._redis = redis
+        self._gates = gates
         self._shelf = shelf
         self._clock = clock
         self._sql = offload
 
     async def recovered(self) -> int:
-        """Tell of each outage whose breaker is closed by now; gives their number.
+        """Tell of each outage whose gate is open by now; gives their number.
 
         Raises:
             RedisUnreachable: nobody knows.
@@ -50,14 +48,11 @@ class Watch:
         if not ongoing:
             return 0
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for outage in ongoing:
-                pipeline.hexists(outage.breaker, "open")
-            still: list[Any] = await run(pipeline)
+            gates = await self._gates([outage.breaker for outage in ongoing])
         except (RedisError, OSError) as error:
-            raise RedisUnreachable(f"Redis can't be asked which breakers are open: {error}") from error
+            raise RedisUnreachable(f"Redis can't be asked which gates are closed: {error}") from error
         events: list[Event] = []
-        for outage, is_open in zip(ongoing, still, strict=True):
+        for outage in ongoing:
             event = Event(
                 type=EventType.RECOVERED.value,
                 provider=outage.provider,
@@ -65,7 +60,8 @@ class Watch:
                 reason=CLIENT_ACCEPTED_AGAIN if outage.client else PROVIDER_ANSWERS_AGAIN,
                 at=self._clock.now(),
             )
-            if not is_open and await self._sql(self._outages.ended, outage.breaker, event):
+            closed = gates[outage.breaker].is_closed(self._clock.now())
+            if not closed and await self._sql(self._outages.ended, outage.breaker, event):
                 events.append(event)
         await self._publish(events)
         return len(events)

@@ -9,12 +9,13 @@ import pytest
 
 from models.account import Account, Status
 from models.attempt import Outcome, Trigger
-from models.budget import Breaker, Shortage
+from models.rate_limit import WaitReason
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from worker.closing import STASH_ADOPTED, TESTED_NOT_STORED
+from worker.policy.gates import EVIDENCE
 from worker.refresh import METHOD_NOT_RUN_HERE
 
 
@@ -149,24 +150,18 @@ def test_a_worker_that_runs_no_callbacks_passes_it_on_and_opens_nothing(bench: B
     assert not bench.runtime.redis.exists(Keys().lock("acct"))
 
 
-def test_a_callback_that_hangs_opens_its_own_breaker_and_nobody_elses(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threshold = 3
-    # A pause that no slow machine sits out before the test has looked.
-    breaker = Breaker(threshold=threshold, pause_s=3_600, pause_max_s=3_600)
-    monkeypatch.setattr(bench.runtime.budgets, "_breaker", breaker)
-    for number in range(threshold + 1):
-        add(bench, "sleeps", f"slow-{number}")
-    for number in range(threshold):
+def test_a_callback_that_hangs_closes_its_own_gate_and_nobody_elses(bench: Bench) -> None:
+    for number in range(EVIDENCE + 1):
+        add(bench, "sleeps", f"slow-{number}", succeeded_at=1.0)
+    for number in range(EVIDENCE):
         bench.refresh(f"slow-{number}")
     add(bench, "rotates", "other")
     bench.add("standard")
     bench.answer = granted
 
-    last = bench.refresh(f"slow-{threshold}")[f"slow-{threshold}"]
+    last = bench.refresh(f"slow-{EVIDENCE}")[f"slow-{EVIDENCE}"]
 
-    assert (last.outcome, last.reason) == (Outcome.NOT_SENT, Shortage.BREAKER_OPEN)
+    assert (last.outcome, last.reason) == (Outcome.NOT_SENT, WaitReason.DOWN)
     assert bench.refresh("other")["other"].outcome == Outcome.REFRESHED
     assert bench.refresh("standard")["standard"].outcome == Outcome.REFRESHED
 

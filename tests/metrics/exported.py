@@ -9,11 +9,13 @@ from itertools import chain
 from prometheus_client.metrics_core import Metric
 
 from models.attempt import Entry, Outcome, Trigger
+from models.rate_limit import WaitReason
 from worker.exporter import of_census, of_staff, of_stores, of_traffic
 from worker.exposition import BuildInfo
 from worker.io.census import Census, Late, Webhooks
 from worker.io.traffic import Staff, Traffic
 from worker.metrics import WorkerMetrics
+from worker.policy.gates import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ def of_worker() -> dict[str, Exported]:
     return dict(_read(metrics.registry.collect()))
 
 
-def of_exporter() -> dict[str, Exported]:
-    """Give what the exporter tells."""
-    census = Census(
+def small_census() -> Census:
+    """Return a census that has one of everything."""
+    return Census(
         accounts={("acme", "active"): 1},
         failing={("acme", "degraded", "server_error"): 1},
         overdue={"acme": Late(1, 1.0)},
@@ -61,10 +63,15 @@ def of_exporter() -> dict[str, Exported]:
         pauses={"all": 1},
         webhooks=Webhooks(1, 1.0, 1),
     )
-    traffic = Traffic({"refresh": 1}, {"acme": True}, {"acme": True}, {"acme": 1})
+
+
+def of_exporter() -> dict[str, Exported]:
+    """Give what the exporter tells."""
+    census = small_census()
+    traffic = Traffic({"refresh": 1}, {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")})
     staff = Staff({"worker": ["refresh"]}, 1)
     stores = of_stores({"redis": True}, {"redis": 0.1})
-    families = chain(stores, of_census(census), of_traffic(traffic), of_staff(staff, ["refresh"]))
+    families = chain(stores, of_census(census), of_traffic(traffic, census), of_staff(staff, ["refresh"]))
     return dict(_read(chain(BuildInfo().collect(), families)))
 
 

@@ -15,17 +15,18 @@ from sqlmodel import Session
 from typer.testing import CliRunner
 
 from models.account import Account, Duty
-from models.budget import Breaker, Limits
+from models.rate_limit import WaitReason
+from tests.metrics.exported import small_census
 from tests.server_process import free_port
 from worker.cli import app
 from worker.errors import RefreshdError
-from worker.exporter import FleetCollector
-from worker.io.budget import Budgets
+from worker.exporter import FleetCollector, of_traffic
 from worker.io.census import Census, count
 from worker.io.database import database_now, writing
-from worker.io.redis import connect_async
-from worker.io.traffic import Staff
+from worker.io.gates import gate_key
+from worker.io.traffic import Staff, Traffic
 from worker.metrics import OTHER, PROVIDERS_MAX
+from worker.policy.gates import Gate
 from worker.settings import Settings
 from worker.stores import Stores
 
@@ -116,28 +117,48 @@ def test_an_empty_fleet_that_was_never_planned_says_so(here: Stores) -> None:
     assert value("refreshd_duty_age_seconds", duty="plan") == float("inf")
 
 
-async def test_it_tells_queues_breakers_and_pauses(here: Stores) -> None:
-    add(here, {}, {"provider": "globex"}, {"refresh_method": "callback", "callback": "mine"})
+def test_it_tells_queues_and_closed_gates(here: Stores) -> None:
+    now = here.clock.now()
+    tenant, callback = "https://tenant.example", "callback:mine"
+    add(
+        here,
+        {"held_by": "https://acme.example"},
+        {"held_by": "https://acme.example"},
+        {"provider": "globex", "held_by": tenant},
+        {"refresh_method": "callback", "callback": "mine", "held_by": callback},
+        {"provider": "globex", "held_by": f"{tenant}|client:c"},
+        {"provider": "globex", "held_by": "https://open.example"},
+    )
     here.redis.rpush("refresh", "one", "two")
-    client = connect_async(here.settings.redis)
-    budgets = Budgets(client, here.settings.redis_prefix, call_s=30, breaker=Breaker(threshold=1))
-    await budgets.take("acme", ["a"], Limits(None, 10))
-    await budgets.down("acme")
-    await budgets.down("callback:mine")
-    await budgets.down("globex@tenant.example")
-    await budgets.pause("globex", 60)
-    await budgets.close()
-    await client.aclose()
+    for name, gate in {
+        "https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme"),
+        tenant: Gate(cause=WaitReason.DOWN, provider="globex@tenant.example"),
+        callback: Gate(cause=WaitReason.DOWN, provider="acme"),
+        f"{tenant}|client:c": Gate(cause=WaitReason.THROTTLED, until=now + 60, provider="globex"),
+        "https://open.example": Gate(cause=WaitReason.THROTTLED, until=now - 1, provider="globex"),
+    }.items():
+        here.redis.set(gate_key("refreshd:", name), gate.dump())
 
     value = value_of(registry_of(here))
     assert value("refreshd_queue_messages", queue="refresh") == 2
     assert value("refreshd_queue_messages", queue="urgent") == 0
     assert value("refreshd_breaker_open", provider="acme") == 1
     assert value("refreshd_breaker_open", provider="callback:mine") == 1
-    assert value("refreshd_breaker_open", provider="globex") == 0
     assert value("refreshd_provider_paused", provider="globex") == 1
     assert value("refreshd_hosts_down", provider="globex") == 1
-    assert value("refreshd_hosts_down", provider="acme") == 0
+    assert value("refreshd_gates_closed", cause=WaitReason.DOWN) == 3
+    assert value("refreshd_gates_closed", cause=WaitReason.REFUSED) == 0
+    assert value("refreshd_held_accounts", cause=WaitReason.DOWN) == 4
+    assert value("refreshd_held_accounts", cause=WaitReason.THROTTLED) == 1
+
+
+@pytest.mark.parametrize(("many", "told"), [((), 1), (("acme",), 0)])
+def test_one_tenant_s_origin_is_not_its_provider(many: tuple[str, ...], told: int) -> None:
+    gate = Gate(cause=WaitReason.DOWN, provider="acme@tenant.example")
+    traffic = Traffic({}, {"https://tenant.example": gate})
+    metrics = {one.name: one for one in of_traffic(traffic, small_census(), many_origins=many)}
+    found = {sample.labels["provider"]: sample.value for sample in metrics["refreshd_breaker_open"].samples}
+    assert found["acme"] == told
 
 
 def test_it_tells_who_is_there_to_work(here: Stores) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 import typer.main
 
-from models.budget import Shortage
 from models.presets import load_providers
+from models.rate_limit import WaitReason
 from tests.metrics.test_monitoring import ROOT, RUNBOOK, alerts
 from worker.cli import app
 from worker.cli.late import Late
@@ -67,7 +67,7 @@ def reasons() -> dict[str, str]:
     found |= dict.fromkeys(BESIDE, "worker/policy/verdict.py")
     found |= {row.reason: "worker/policy/verdict_table.py" for row in TABLE}
     found |= {str(word): "worker/policy/verdict_words.py" for word in _OWN}
-    found |= {shortage.value: "models/budget.py" for shortage in Shortage}
+    found |= {reason.value: "models/rate_limit.py" for reason in WaitReason}
     for provider in load_providers(None).values():
         found |= {rule.reason: f"preset {provider.name}" for rule in provider.error_rules}
     return found

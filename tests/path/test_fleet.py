@@ -6,12 +6,15 @@ from sqlalchemy import text
 
 from models.audit import Actor
 from models.pause import Scope
+from models.rate_limit import WaitReason
 from tests.path.conftest import Bench
 from tests.path.test_plan import Planning
-from worker.cli.status_held import budget_lines, held_json, pause_lines
+from worker.cli.status_held import gate_lines, held_json, pause_lines
+from worker.gate_status import GateStatus
 from worker.io.database import is_sqlite, writing
 from worker.io.fleet import Aside, Failing, look
-from worker.io.traffic import Spending, look_at_budgets
+from worker.io.held_accounts import Held
+from worker.policy.gates import Gate
 
 MIA = Actor("mia", "desk-1")
 
@@ -54,8 +57,8 @@ def test_where_everything_is_paused_every_due_account_waits(bench: Bench) -> Non
     long_due(bench, "b", 100)
     pause(bench, Scope.ALL, "")
     fleet = look(bench.runtime.engine, all_paused=True)
-    held = held_json(bench.runtime.pauses.all(), fleet, None, lambda _: bench.runtime.limits(None))
-    assert (held["paused_waiting"], held["paused_ended"], held["budgets"]) == (2, 1, None)
+    held = held_json(bench.runtime.pauses.all(), fleet, None)
+    assert (held["paused_waiting"], held["paused_ended"], held["gates"]) == (2, 1, None)
 
 
 def test_what_fails_is_grouped_by_provider_and_reason(bench: Bench) -> None:
@@ -69,28 +72,31 @@ def test_what_fails_is_grouped_by_provider_and_reason(bench: Bench) -> None:
     )
 
 
-def test_budgets_in_use_and_left_alone_are_named(bench: Bench) -> None:
-    here = bench.runtime
+def test_a_closed_gate_is_named_with_whom_it_holds_and_who_is_next(bench: Bench) -> None:
+    now = bench.runtime.clock.now()
+    gate = Gate(
+        cause=WaitReason.DOWN,
+        reason="server_error",
+        since=now - 60,
+        by="acct-3",
+        until=now + 5.4,
+        last_failed="acct-3",
+    )
+    held = Held("https://idp.example", 12, 3, 8, now + 30, 2)
+    status = GateStatus(name="https://idp.example", gate=gate, held=held, next_call="a", next_probe="b")
 
-    async def use() -> None:
-        await here.budgets.take("acme", ["attempt"], here.limits(None))
-        await here.budgets.pause("other", 90)
-        for _ in range(10):
-            await here.budgets.down("third")
-
-    here.run(use())
-    found = look_at_budgets(here.redis, here.settings.redis_prefix, ["acme", "other", "third", "idle"])
-
-    assert [(one.name, one.in_flight) for one in found] == [("acme", 1), ("other", 0), ("third", 0)]
-    assert found[1].paused_s is not None
-    assert 80 < found[1].paused_s <= 90
-    assert found[2].breaker_open_s is not None
-    assert [
-        line.plain for line in budget_lines([Spending("x", 3, None, 5.0)], lambda _: here.limits(None))
-    ] == [
-        "breaker open    x: it was found down; a probe in 5s",
-        "calls           x 3 of 1,000 at once",
+    assert [line.plain for line in gate_lines([status], now=now)] == [
+        "gate closed     https://idp.example: it was down for several accounts (server_error) 1m ago, acct-3 last of them",
+        (
+            "  holds         12 accounts, 3 of them without a living token; a is called within a second or two, "
+            "as its token ends soonest; b probes in 5s"
+        ),
+        (
+            "  too many      2 healthy accounts end before their turn, at 5 calls a second: raise the provider's "
+            "requests_per_s if it takes more"
+        ),
     ]
+    assert status.as_json()["closed_by"] == "acct-3"
 
 
 def test_a_look_reads_indexes_and_not_the_table(bench: Bench) -> None:

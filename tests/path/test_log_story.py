@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from models.attempt import Trigger
+from models.rate_limit import WaitReason
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from worker.events import configure_logging, correlate
@@ -59,29 +60,24 @@ def test_what_is_stored_for_many_names_their_tasks_and_is_no_one_s_alone(
     assert (line["task_ids"], line.get("plan_id")) == (["task"], None)
 
 
-def test_a_refused_client_is_named_as_people_know_it(
+def test_a_refused_client_s_gate_is_logged_without_what_proves_the_client(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = "0oA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6"  # a token by its looks
-    bench.add(client_id=client)
     configure_logging()
+    accounts = ("a", "b", "c")
+    for account in accounts:
+        bench.add(account, succeeded_at=1.0)
     try:
         bench.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
-        bench.refresh()
+        for account in accounts:
+            bench.refresh(account)
         bench.answer = granted
-        bench.runtime.redis.hset(client_breaker(bench), mapping={"until": "0"})
-        bench.refresh(trigger=Trigger.FORCED)
+        bench.refresh("a", trigger=Trigger.FORCED)
+        bench.runtime.run(bench.runtime.admission.close())
     finally:
         structlog.reset_defaults()
 
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [
-        (line["event"], line["provider"], line["client"])
-        for line in lines
-        if line["event"].startswith("breaker_")
-    ] == [("breaker_open", "acme", client), ("breaker_closed", "acme", client)]
-
-
-def client_breaker(bench: Bench) -> str:
-    (key,) = bench.runtime.redis.scan_iter("*client:*:breaker")
-    return str(key)
+    told = [(line["event"], line["cause"]) for line in lines if line["event"].startswith("gate_")]
+    assert told == [("gate_closed", WaitReason.REFUSED), ("gate_opened", WaitReason.REFUSED)]
+    assert all("client-secret" not in str(line) for line in lines)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from models.attempt import Trigger
-from models.budget import Limits
+from models.rate_limit import Limits
 from tests.path.conftest import Bench
+from worker.io.gates import read_gates
+from worker.io.held_accounts import HeldAccounts
 from worker.plan import (
     AHEAD_OF_A_CROWD,
     ANOTHER_PLAN,
@@ -34,6 +36,9 @@ class Planning:
         self.planner = Planner(
             schedule=bench.runtime.schedule,
             pauses=bench.runtime.pauses,
+            held=HeldAccounts(bench.runtime.engine),
+            gates=lambda names: read_gates(bench.runtime.redis, "refreshd:", names),
+            now=bench.runtime.clock.now,
             dispatch=self._dispatch,
             queue_length=lambda: queued,
             limits=lambda _: Limits(rate, 1000),

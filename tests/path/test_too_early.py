@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.attempt import Outcome, Trigger
-from models.budget import Shortage
+from models.rate_limit import WaitReason
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 
@@ -26,16 +26,6 @@ def planned(bench: Bench) -> tuple[float | None, float | None]:
     return row.plan_at, row.next_refresh_at
 
 
-def test_where_its_provider_takes_no_more_it_is_planned_when_it_is_due(early: Bench) -> None:
-    budgets = early.runtime.budgets
-    early.runtime.run(budgets.pause("acme@provider.example", 30))
-    before = planned(early)
-
-    assert early.refresh(trigger=Trigger.FORCED)["acct"].reason == Shortage.PAUSED
-
-    assert planned(early) == before
-
-
 def test_where_it_could_not_be_sent_it_is_planned_when_it_is_due(early: Bench) -> None:
     early.runtime.refresher._claim_s = 1.0  # so that no call could end within its claim
     before = planned(early)
@@ -47,10 +37,12 @@ def test_where_it_could_not_be_sent_it_is_planned_when_it_is_due(early: Bench) -
 
 
 def test_one_that_is_due_has_its_turn_when_there_is_room_again(bench: Bench) -> None:
-    due = bench.add()
-    bench.runtime.run(bench.runtime.budgets.pause("acme@provider.example", 30))
+    due = bench.add(knobs='{"requests_per_s": 0.01}')
+    bench.add("first", knobs='{"requests_per_s": 0.01}')
+    bench.answer = granted
+    bench.refresh("first")
 
-    bench.refresh()
+    assert bench.refresh()["acct"].reason == WaitReason.SPENT
 
     plan_at, next_refresh_at = planned(bench)
     assert next_refresh_at == due.next_refresh_at

@@ -11,8 +11,10 @@ from models.account import Account, RefreshMethod, SessionManagement, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.pause import Pause
 from models.provider import Provider
+from models.rate_limit import WaitReason
 from worker.policy.diagnosis import diagnose
-from worker.policy.facts import Facts, RedisFacts
+from worker.policy.facts import Facts, GateFacts, RedisFacts
+from worker.policy.gates import Gate
 from worker.policy.reported import FRESH_TOKENS_REJECTED
 
 NOW = 10_000.0
@@ -78,6 +80,12 @@ def replaced(ages_s: list[float]) -> list[Attempt]:
     return found
 
 
+def gate(cause: WaitReason) -> GateFacts:
+    """Give a closed gate that holds the account."""
+    state = Gate(cause=cause, reason="server_error", since=NOW - 60, by="acct-2", until=NOW + 30)
+    return GateFacts(sentence="It is closed", next_words="acct-3 probes", gate=state, holds=True, accounts=7)
+
+
 CASES: dict[str, Facts] = {
     "refresh_disabled": facts({"refresh_enabled": False, "status": Status.DISABLED, "next_refresh_at": None}),
     "session_none": facts({"session_management": SessionManagement.NONE, "next_refresh_at": None}),
@@ -102,8 +110,9 @@ CASES: dict[str, Facts] = {
     "key_missing": facts(sealed_error="refresh_token of account acct is sealed with key 'k0'"),
     "lease_of_a_dead_worker": facts(redis=replace(REDIS, lease_holder="gone/12/abcd", lease_s=20.0)),
     "interrupted": facts({"claim_attempt": "x", "claim_until": NOW - 5}),
-    "breaker_open": facts(redis=replace(REDIS, breaker_open_s=3.0)),
-    "provider_paused": facts({"next_refresh_at": NOW - 1}, redis=replace(REDIS, paused_s=30.0)),
+    "breaker_open": facts(gate=gate(WaitReason.DOWN)),
+    "provider_paused": facts({"next_refresh_at": NOW - 1}, gate=gate(WaitReason.THROTTLED)),
+    "client_gate_closed": facts(gate=gate(WaitReason.REFUSED)),
     "rate_limited": facts(attempts=[attempt(Outcome.RATE_LIMITED, "rate_limited", http_status=429)]),
     "provider_failing": facts({"failures": 3}, attempts=[attempt(Outcome.RETRY, "server_error")]),
     "grant_revoked": facts(
@@ -299,14 +308,29 @@ def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
     assert "`refreshd resume --provider acme`" in finding.remedy
 
 
-def test_a_provider_that_is_left_alone_concerns_whoever_waits_for_it() -> None:
-    left_alone = replace(REDIS, paused_s=30.0)
-    assert diagnose(facts(redis=left_alone)) == [], "it is due long after"
-    (waits,) = diagnose(facts({"next_refresh_at": NOW + 20}, redis=left_alone))
+def test_a_pause_of_its_client_concerns_whoever_waits_for_it() -> None:
+    paused = replace(gate(WaitReason.THROTTLED), holds=False)
+    assert diagnose(facts(gate=paused)) == [], "it is due long after"
+    (waits,) = diagnose(facts({"next_refresh_at": NOW + 20}, gate=paused))
     assert (waits.cause, waits.wrong) == ("provider_paused", False)
-    (lacks,) = diagnose(facts({"next_refresh_at": NOW - 20, "expires_at": NOW - 5}, redis=left_alone))
+    (lacks,) = diagnose(facts({"next_refresh_at": NOW - 20, "expires_at": NOW - 5}, gate=paused))
     assert (lacks.cause, lacks.wrong) == ("provider_paused", True)
-    assert [one.cause for one in diagnose(facts(REVOKED, redis=left_alone))] == ["grant_revoked"]
+    assert [one.cause for one in diagnose(facts(REVOKED, gate=paused))] == ["grant_revoked"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "advice"),
+    [
+        (WaitReason.DOWN, "`refreshd history acct-2`"),
+        (WaitReason.REFUSED, "`refreshd explain acct-2`"),
+        (WaitReason.THROTTLED, "`requests_per_s`"),
+    ],
+)
+def test_a_closed_gate_says_who_closed_it_and_what_helps(cause: WaitReason, advice: str) -> None:
+    (finding,) = diagnose(facts({"next_refresh_at": NOW - 1}, gate=gate(cause)))
+    assert finding.words == "A gate holds this account and 6 others. It is closed. Next: acct-3 probes."
+    assert advice in finding.remedy
+    assert "`refreshd refresh acct --force`" in finding.remedy
 
 
 def test_what_is_wrong_stands_before_what_is_worth_knowing() -> None:

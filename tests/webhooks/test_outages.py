@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from models.attempt import Trigger
-from models.budget import Breaker
 from tests.path.test_refresh import granted
 from tests.webhooks.conftest import Post
+from worker.policy.gates import EVIDENCE
 from worker.policy.verdict_words import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
 
-FLEET = [f"acct-{number}" for number in range(Breaker().threshold)]
+FLEET = [f"acct-{number}" for number in range(EVIDENCE + 1)]
+REFUSED = httpx.Response(401, json={"error": "invalid_client"})
 
 
 def of_a_whole(post: Post) -> list[dict[str, str]]:
@@ -34,75 +36,72 @@ def messages(post: Post) -> list[tuple[str, str, str | None, str]]:
     ]
 
 
-def open_again(post: Post) -> None:
-    """Let a breaker's pause be over."""
-    for key in post.runtime.redis.scan_iter("*:breaker"):
-        post.runtime.redis.hset(str(key), mapping={"until": "0", "again": "0"})
+def fail(post: Post, answer: httpx.Response) -> None:
+    """Have as many accounts fail as it takes to close a gate."""
+    post.answer = lambda _: answer
+    for account in FLEET[:EVIDENCE]:
+        post.refresh(account, trigger=Trigger.FORCED)
 
 
-def test_an_outage_is_told_once_for_the_provider_and_its_end_too(post: Post) -> None:
-    for account in FLEET:
-        post.add(account)
-    post.answer = lambda _: httpx.Response(503)
-    post.refresh(*FLEET)
-    open_again(post)
-    post.refresh(FLEET[0], trigger=Trigger.FORCED)
-    assert post.runtime.run(post.runtime.watch.recovered()) == 0
-
+def succeed(post: Post) -> None:
     post.answer = granted
-    open_again(post)
-    post.refresh(FLEET[0], trigger=Trigger.FORCED)
-    assert post.runtime.run(post.runtime.watch.recovered()) == 1
-    assert post.runtime.run(post.runtime.watch.recovered()) == 0
+    post.refresh(FLEET[-1], trigger=Trigger.FORCED)
+    post.runtime.run(post.runtime.admission.close())
 
-    reason = of_a_whole(post)[0]["reason"]
-    assert of_a_whole(post) == [
+
+@pytest.fixture
+def fleet(post: Post) -> Post:
+    for account in FLEET:
+        post.add(account, succeeded_at=1.0)
+    return post
+
+
+def test_an_outage_is_told_once_for_the_provider_and_its_end_too(fleet: Post) -> None:
+    fail(fleet, httpx.Response(503))
+    fleet.refresh(FLEET[0], trigger=Trigger.FORCED)
+    assert fleet.runtime.run(fleet.runtime.watch.recovered()) == 0
+
+    succeed(fleet)
+    assert fleet.runtime.run(fleet.runtime.watch.recovered()) == 1
+    assert fleet.runtime.run(fleet.runtime.watch.recovered()) == 0
+
+    reason = of_a_whole(fleet)[0]["reason"]
+    assert of_a_whole(fleet) == [
         {"type": "degraded", "provider": "acme@provider.example", "reason": reason},
         {"type": "recovered", "provider": "acme@provider.example", "reason": PROVIDER_ANSWERS_AGAIN},
     ]
-    assert messages(post) == [
+    assert messages(fleet) == [
         ("degraded", "acme@provider.example", None, reason),
         ("recovered", "acme@provider.example", None, PROVIDER_ANSWERS_AGAIN),
     ]
 
 
-def test_a_refused_client_is_told_once_whoever_probes_and_when_it_is_accepted_again(post: Post) -> None:
-    for account in FLEET:
-        post.add(account)
-    post.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
-    for account in FLEET[:3]:
-        open_again(post)
-        post.refresh(account)
-    post.answer = granted
-    open_again(post)
-    post.refresh(FLEET[4])
-    post.runtime.run(post.runtime.watch.recovered())
+def test_a_refused_client_is_told_once_and_when_it_is_accepted_again(fleet: Post) -> None:
+    fail(fleet, REFUSED)
+    succeed(fleet)
+    fleet.runtime.run(fleet.runtime.watch.recovered())
 
-    assert messages(post) == [
-        ("misconfigured", "acme", "client", "invalid_client"),
-        ("recovered", "acme", "client", CLIENT_ACCEPTED_AGAIN),
+    assert messages(fleet) == [
+        ("misconfigured", "acme@provider.example", "client", "invalid_client"),
+        ("recovered", "acme@provider.example", "client", CLIENT_ACCEPTED_AGAIN),
     ]
-    assert [entry["type"] for entry in of_a_whole(post)] == ["misconfigured", "recovered"]
+    assert [entry["type"] for entry in of_a_whole(fleet)] == ["misconfigured", "recovered"]
 
 
-def test_an_outage_that_lasts_is_told_again_after_a_day(post: Post) -> None:
-    post.add("acme-1")
-    post.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
-    post.refresh("acme-1")
-    post.sql("UPDATE outage SET told_at = told_at - 86400")
-    open_again(post)
-    post.refresh("acme-1", trigger=Trigger.FORCED)
+def test_an_outage_that_lasts_is_told_again_after_a_day(fleet: Post) -> None:
+    fail(fleet, REFUSED)
+    fleet.sql("UPDATE outage SET told_at = told_at - 86400")
+    fleet.runtime.admission._told_at.clear()  # the database is asked every ten minutes
+    fleet.refresh(FLEET[0], trigger=Trigger.FORCED)
 
-    assert [kind for kind, *_ in messages(post)] == ["misconfigured", "misconfigured"]
+    assert [kind for kind, *_ in messages(fleet)] == ["misconfigured", "misconfigured"]
 
 
-def test_while_the_database_is_away_a_breaker_opens_untold_and_its_next_opening_tells_it(post: Post) -> None:
-    post.add("acme-1")
-    post.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
-    post.refresh("acme-1")
-    post.sql("DELETE FROM outage")
-    post.sql("DELETE FROM outbox")
-    open_again(post)
-    post.refresh("acme-1", trigger=Trigger.FORCED)
+def test_an_outage_whose_telling_was_lost_is_told_by_a_later_failure(fleet: Post) -> None:
+    fail(fleet, REFUSED)
+    fleet.sql("DELETE FROM outage")
+    fleet.sql("DELETE FROM outbox")
+    fleet.runtime.admission._told_at.clear()
+    fleet.refresh(FLEET[0], trigger=Trigger.FORCED)
 
-    assert [kind for kind, *_ in messages(post)] == ["misconfigured"]
+    assert [kind for kind, *_ in messages(fleet)] == ["misconfigured"]

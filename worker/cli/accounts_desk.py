@@ -18,7 +18,7 @@ from worker.cli.output import err
 from worker.io.accounts import Accounts
 from worker.io.audit import RunningEntry
 from worker.io.provider_request import RequestBuilder
-from worker.policy.budget import ASSUMED_REQUESTS_PER_S
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.stores import Stores
 
 #: So many accounts are named.

@@ -17,6 +17,7 @@ from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.cli.workers import Workers, alive_workers
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
+from worker.gate_status import look_at_gates
 from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
 from worker.io.database import database_now, reading, write_refused
@@ -25,8 +26,8 @@ from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.provider_tls import certificate_ends_at
 from worker.io.stash import Stash
-from worker.policy.budget import budget_of
-from worker.policy.facts import Facts, RedisFacts
+from worker.policy.facts import Facts, GateFacts, RedisFacts
+from worker.policy.lane import Lane, lane_of
 from worker.queues import QUEUES
 from worker.redis_url import address_of
 from worker.stores import Stores
@@ -63,6 +64,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         knobs_error=_knobs_error(here, account),
         attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
         redis=redis,
+        gate=None if redis is None else _gate(here, account, now),
         redis_error=None if trouble is None else str(trouble),
         redis_refuses=isinstance(trouble, ResponseError | AuthenticationError),
         workers=workers() if redis is not None else None,
@@ -82,8 +84,6 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
 
 def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception | None]:
     keys, prefix = here.keys, here.settings.redis_prefix
-    name = _budget(here, account)
-    budget = f"{prefix}budget:{{{name}}}"
     try:
         client: Any = here.redis
         pipeline = client.pipeline(transaction=False)
@@ -92,22 +92,16 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception
         pipeline.get(keys.lock(account.id))
         pipeline.pttl(keys.lock(account.id))
         pipeline.get(keys.stash(account.id))
-        pipeline.pttl(f"{budget}:pause")
-        pipeline.hmget(f"{budget}:breaker", "open", "until")
         pipeline.time()
         for queue in QUEUES:
             pipeline.llen(queue)
-        (token, sealed), state, holder, lease_ms, stash, paused_ms, breaker, clock, *lengths = (
-            pipeline.execute()
-        )
+        (token, sealed), state, holder, lease_ms, stash, clock, *lengths = pipeline.execute()
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, error
-    opened, until_ms = breaker
     redis_now = clock[0] + clock[1] / 1_000_000
     return RedisFacts(
         where=address_of(here.settings.redis),
         prefix=prefix,
-        budget=name,
         token_generation=None if token is None else int(token),
         token_sealed_with=None if sealed is None else str(sealed).partition(":")[0],
         default_prefix_generation=_elsewhere(client, account, prefix),
@@ -117,18 +111,32 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception
         lease_renewed_ago_s=max(here.settings.claim_seconds - lease_ms / 1000, 0.0) if lease_ms > 0 else None,
         stashed=stash is not None,
         stash_error=_stash_error(here, account, stash),
-        paused_s=paused_ms / 1000 if paused_ms > 0 else None,
-        breaker_open_s=max(float(until_ms or 0) / 1000 - redis_now, 0.0) if opened else None,
         queues=dict(zip(QUEUES, lengths, strict=True)),
         ahead_s=redis_now - here.clock.now(),
     ), None
 
 
-def _budget(here: Stores, account: Account) -> str:
-    """Name the budget that its refreshes count against; without keys a host that its custom fields name is not known."""
+def _gate(here: Stores, account: Account, now: float) -> GateFacts | None:
+    """Look at the gate that holds the account, else at its origin's."""
+    name = account.held_by or _lane(here, account).origin
+    found = look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now, names=[name])
+    if not found:
+        return None
+    (one,) = found
+    return GateFacts(
+        sentence=one.sentence(now),
+        next_words=one.next_words(now),
+        gate=one.gate,
+        holds=account.held_by == name,
+        accounts=one.held.accounts,
+    )
+
+
+def _lane(here: Stores, account: Account) -> Lane:
+    """Return where its refreshes go; without keys an origin that its custom fields name is not known."""
     provider = here.providers.for_schedule(account)
     if provider is None:
-        return budget_of(account, account.refresh_method, None)
+        return lane_of(account, account.refresh_method, None)
     custom: dict[str, Secret] = {}
     if here.has_keys:
         with suppress(CipherError):
@@ -141,7 +149,7 @@ def _budget(here: Stores, account: Account) -> str:
         server_url=account.server_url,
         custom_fields=custom,
     )
-    return budget_of(account, account.refresh_method, request)
+    return lane_of(account, account.refresh_method, request)
 
 
 def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:

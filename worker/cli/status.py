@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -16,19 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
-from models.budget import Limits, provider_of
 from models.pause import Pause, Scope
 from worker.cli.opened import stores
 from worker.cli.output import ago_or_in, out, print_json
-from worker.cli.status_held import budget_lines, held_json, pause_lines
+from worker.cli.status_held import gate_lines, held_json, pause_lines
 from worker.cli.workers import alive_workers
 from worker.errors import RedisUnreachable, SettingsError
+from worker.gate_status import GateStatus, look_at_gates
 from worker.io.callback_presence import Presence
 from worker.io.callback_use import Lacking, lacking, lines_of, uses
 from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
 from worker.io.redis import in_words
-from worker.io.traffic import Spending, hosts_of_note, look_at_budgets
 from worker.policy.durations import duration
 from worker.queues import QUEUES, STANDARD_WORKER
 from worker.stores import Stores
@@ -80,9 +78,8 @@ class _Seen:
     missing: list[Lacking] | None
     webhooks: list[Backlog]
     pauses: list[Pause]
-    #: Budgets in use or left alone; None where Redis did not answer.
-    spendings: list[Spending] | None
-    limits: Callable[[str], Limits]
+    #: Closed gates that hold accounts; None where Redis did not answer.
+    gates: list[GateStatus] | None
 
 
 def _look(here: Stores) -> _Seen:
@@ -103,17 +100,13 @@ def _look(here: Stores) -> _Seen:
         missing=None if queues is None else _missing(here),
         webhooks=here.outbox.backlog(),
         pauses=pauses,
-        spendings=None if queues is None else _spendings(here, fleet),
-        limits=lambda name: here.limits(here.providers.known.get(provider_of(name))),
+        gates=None if queues is None else _gates(here, fleet.now),
     )
 
 
-def _spendings(here: Stores, fleet: Fleet) -> list[Spending] | None:
-    budgets = list(dict.fromkeys(group.provider for group in fleet.groups))
-    budgets += [f"callback:{use.name}" for use in uses(here.engine)]
+def _gates(here: Stores, now: float) -> list[GateStatus] | None:
     try:
-        budgets += hosts_of_note(here.redis, here.settings.redis_prefix)
-        return look_at_budgets(here.redis, here.settings.redis_prefix, budgets)
+        return look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now)
     except (RedisError, OSError):
         return None
 
@@ -167,7 +160,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "webhooks": [asdict(one) for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
-    } | held_json(seen.pauses, fleet, seen.spendings, seen.limits)
+    } | held_json(seen.pauses, fleet, seen.gates)
 
 
 def _screen(seen: _Seen) -> RenderableType:
@@ -180,6 +173,7 @@ def _screen(seen: _Seen) -> RenderableType:
     if fleet.failing:
         parts += [_failing(fleet), Text()]
     parts += pause_lines(seen.pauses, fleet)
+    parts += gate_lines(seen.gates or (), now=fleet.now)
     parts += [*_work(seen), *_webhooks(seen), *_machinery(seen)]
     return Stack(*parts)
 
@@ -274,10 +268,8 @@ def _machinery(seen: _Seen) -> list[Text]:
     if not workers:
         return [
             *lines,
-            *budget_lines(seen.spendings or (), seen.limits),
             Text(f"workers         none answered: `{STANDARD_WORKER}`", style="red"),
         ]
     lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
-    lines += budget_lines(seen.spendings or (), seen.limits)
     lines += [Text(f"callback missing  {words}", style="red") for words in lines_of(seen.missing or ())]
     return lines

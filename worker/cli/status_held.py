@@ -1,20 +1,18 @@
-"""What of the fleet is held back, as lines of `status`: by a person's pause, by a breaker, by a provider's wish."""
+"""What of the fleet is held back, as lines of `status`: by a person's pause, or by a closed gate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rich.text import Text
 
-from models.budget import Limits
 from models.pause import Pause, Scope
 from worker.cli.pause import pause_json, words_of
+from worker.gate_status import GateStatus
 from worker.io.fleet import Fleet
-from worker.io.traffic import Spending
-from worker.policy.durations import duration
 
-#: Pauses, and budgets in use, that are named one by one.
+#: Pauses and gates that are named one by one.
 NAMED_MAX: Final = 5
 
 
@@ -46,55 +44,42 @@ def waiting_and_ended(pauses: Sequence[Pause], fleet: Fleet) -> tuple[int, int]:
     return waiting, ended
 
 
-def budget_lines(spendings: Sequence[Spending], limits: Callable[[str], Limits]) -> list[Text]:
-    """Say which providers are left alone and why, and the calls that are under way."""
+def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
+    """Return which gates are closed and why, whom they hold, and who is asked next."""
     lines = []
-    for one in spendings:
-        if one.breaker_open_s is not None:
-            probe = f"a probe in {duration(one.breaker_open_s)}" if one.breaker_open_s else "a probe is due"
-            lines.append(Text(f"breaker open    {one.name}: it was found down; {probe}", style="red"))
-        if one.paused_s is not None:
+    for one in gates[:NAMED_MAX]:
+        lines.append(Text(f"gate closed     {one.sentence(now)}", style="red"))
+        ended = f", {one.held.ended:,} of them without a living token" if one.held.ended else ""
+        lines.append(
+            Text(
+                f"  holds         {one.held.accounts:,} accounts{ended}; {one.next_words(now)}",
+                style="yellow",
+            )
+        )
+        if one.held.too_many:
             lines.append(
                 Text(
-                    f"left alone      {one.name}: it asked for {duration(one.paused_s)} more", style="yellow"
+                    f"  too many      {one.held.too_many:,} healthy accounts end before their turn, at "
+                    f"{one.gate.calls_per_s:g} calls a second: raise the provider's requests_per_s if it takes more",
+                    style="bold red",
                 )
             )
-    calling = sorted((one for one in spendings if one.in_flight), key=lambda one: -one.in_flight)
-    if calling:
-        words = ", ".join(f"{one.name} {_spent(one, limits(one.name))}" for one in calling[:NAMED_MAX])
-        lines.append(Text(f"calls           {words}"))
+    if len(gates) > NAMED_MAX:
+        lines.append(
+            Text(
+                f"                and {len(gates) - NAMED_MAX:,} more gates: `refreshd status --json`",
+                style="red",
+            )
+        )
     return lines
 
 
-def _spent(one: Spending, limits: Limits) -> str:
-    rate = "" if limits.requests_per_s is None else f", {limits.requests_per_s:g} a second at most"
-    return f"{one.in_flight:,} of {limits.max_in_flight:,} at once{rate}"
-
-
-def held_json(
-    pauses: Sequence[Pause],
-    fleet: Fleet,
-    spendings: Sequence[Spending] | None,
-    limits: Callable[[str], Limits],
-) -> dict[str, Any]:
-    """Give the same for scripts."""
+def held_json(pauses: Sequence[Pause], fleet: Fleet, gates: Sequence[GateStatus] | None) -> dict[str, Any]:
+    """Return the same for scripts."""
     waiting, ended = waiting_and_ended(pauses, fleet)
     return {
         "pauses": [pause_json(one) for one in pauses],
         "paused_waiting": waiting,
         "paused_ended": ended,
-        "budgets": None
-        if spendings is None
-        else [
-            {
-                "budget": one.name,
-                "in_flight": one.in_flight,
-                "max_in_flight": limits(one.name).max_in_flight,
-                "requests_per_s": limits(one.name).requests_per_s,
-                "paused_s": one.paused_s,
-                "breaker_open": one.breaker_open_s is not None,
-                "breaker_open_s": one.breaker_open_s,
-            }
-            for one in spendings
-        ],
+        "gates": None if gates is None else [one.as_json() for one in gates],
     }

@@ -6,7 +6,7 @@ Measured on a million accounts, see docs/monitoring.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Engine, text
@@ -66,6 +66,8 @@ class Census:
     #: Scope (`all`, `provider`, `account`) -> pauses in force.
     pauses: Mapping[str, int]
     webhooks: Webhooks
+    #: Gate -> accounts that it holds.
+    held: Mapping[str, int] = field(default_factory=dict)
 
 
 def count(engine: Engine) -> Census:
@@ -169,4 +171,10 @@ def count(engine: Engine) -> Census:
                 )
             },
             webhooks=webhooks(),
+            held={
+                str(gate): int(number)
+                for gate, number in rows(
+                    "SELECT held_by, count(*) FROM account WHERE held_by IS NOT NULL GROUP BY held_by"
+                )
+            },
         )

@@ -28,6 +28,9 @@ STATE: Final = SCHEDULE | {
     "reason": "text",
     "status_at": "double precision",
     "failures": "bigint",
+    "failed_at": "double precision",
+    "succeeded_at": "double precision",
+    "held_by": "text",
 }
 KEY: Final = {"id": "text", "attempt": "text", "seen": "bigint", "config_version": "bigint"}
 OPENING: Final = {

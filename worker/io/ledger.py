@@ -27,7 +27,13 @@ from worker.io.rows import execute
 from worker.io.shelf import Event
 from worker.io.unwatched import accounts_and, read
 
-_TURN: Final = {"id": "text", "generation": "bigint", "plan_at": "double precision", "reason": "text"}
+_TURN: Final = {
+    "id": "text",
+    "generation": "bigint",
+    "plan_at": "double precision",
+    "reason": "text",
+    "held_by": "text",
+}
 
 _LOST: Final = {
     "id": "text",
@@ -57,6 +63,8 @@ class Turn:
     generation: int
     plan_at: float
     reason: str
+    #: The gate that it waits for; None where it waits for the provider's rate.
+    held_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class Ledger:
                 _TURN,
                 # Whom a person or a connector asked for before its time waits for that: a plan would find it not due.
                 "UPDATE account SET plan_at = CASE WHEN r.plan_at < account.next_refresh_at "
-                "THEN account.next_refresh_at ELSE r.plan_at END FROM r WHERE account.id = r.id "
+                "THEN account.next_refresh_at ELSE r.plan_at END, held_by = r.held_by FROM r WHERE account.id = r.id "
                 "AND account.generation = r.generation AND account.plan_at IS NOT NULL",
                 rows,
             )

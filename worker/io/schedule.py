@@ -21,7 +21,7 @@ from worker.io.unwatched import accounts_with, read_with
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
 
-_CLAIMED: Final = "id, generation, provider, refresh_method, expires_at"
+CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failures, failed_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,15 @@ class DueAccount:
     provider: str
     refresh_method: str
     expires_at: float | None
+    #: Failures in a row that are its own.
+    failures: int = 0
+    #: When its last call failed; None: it did not.
+    failed_at: float | None = None
+
+    @property
+    def need(self) -> tuple[bool, float]:
+        """What accounts are sorted by: soonest to end first, and those that fail by themselves behind the others."""
+        return self.failures > 0, self.expires_at or 0.0
 
 
 class Schedule:
@@ -60,7 +69,7 @@ class Schedule:
                      THEN {self._now} + :callback_hold_s ELSE {self._now} + :hold_s END WHERE id IN (
                       SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
                       ORDER BY plan_at LIMIT :limit {self._skip_locked}
-                    ) RETURNING {_CLAIMED}, plan_at
+                    ) RETURNING {CLAIMED}, plan_at
                     """
                 ),
                 {
@@ -108,7 +117,7 @@ class Schedule:
                       SELECT id FROM account WHERE provider = :provider AND next_refresh_at > {self._now}
                        AND plan_at = next_refresh_at AND status IN ('active', 'degraded') {free}
                       ORDER BY next_refresh_at LIMIT :limit {self._skip_locked}
-                    ) RETURNING {_CLAIMED}
+                    ) RETURNING {CLAIMED}
                     """
                 ),
                 {"hold_s": hold_s, "limit": limit, "provider": provider, "reason": reason},
@@ -149,6 +158,7 @@ class Schedule:
                     f"""
                     UPDATE account SET plan_at = next_refresh_at
                     WHERE plan_at > {self._now} AND next_refresh_at <= {self._now} AND claim_attempt IS NULL
+                     AND held_by IS NULL
                     """
                 )
             )

@@ -14,13 +14,13 @@ from models.provider import Grant
 from worker.policy.diagnosis_callback import callback_says
 from worker.policy.diagnosis_claims import claims
 from worker.policy.diagnosis_dpop import key_error, possession
+from worker.policy.diagnosis_gate import held_by_a_gate
 from worker.policy.diagnosis_pause import paused
 from worker.policy.diagnosis_provider import (
     EDIT_URL,
     KNOBS_UNFIT,
     NOT_OPENED,
     last_call,
-    provider_budget,
     provider_says,
 )
 from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
@@ -299,7 +299,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _certificate,
     provider_says,
     _beat,
-    provider_budget,
+    held_by_a_gate,
     claims,
     published,
     elsewhere,

@@ -8,9 +8,8 @@ from typing import Final
 
 from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
-from models.budget import is_of_host
 from models.provider import ClientAuth
-from worker.policy.durations import duration
+from models.rate_limit import WaitReason
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
@@ -51,8 +50,8 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
         if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
             return
-        if facts.redis is not None and facts.redis.breaker_open_s is not None:
-            return  # `provider_budget` says it, of everybody
+        if facts.gate is not None and facts.gate.holds and facts.gate.gate.cause is WaitReason.DOWN:
+            return  # `held_by_a_gate` says it, of everybody
         tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
         yield Finding(
             "provider_failing",
@@ -166,53 +165,6 @@ def _of_certificate(facts: Facts) -> str:
     if ends_at <= facts.now:
         return f"Its client certificate ended {days:.1f} days ago."
     return f"Its client certificate holds for {days:.1f} days more: probably it is not registered there."
-
-
-def provider_budget(facts: Facts) -> Iterator[Finding]:
-    """Say what keeps every account of the provider waiting; wrong is what leaves this one without a token."""
-    account, redis = facts.account, facts.redis
-    if redis is None or account.next_refresh_at is None:
-        return
-    ended = account.access_token_sealed is None or (
-        account.expires_at is not None and account.expires_at <= facts.now
-    )
-    wrong = ended or account.status != Status.ACTIVE
-    if redis.breaker_open_s is not None:
-        yield Finding(
-            "breaker_open",
-            f"{_who(facts)} is down for everybody: its breaker is open, a probe is made in "
-            f"{duration(redis.breaker_open_s)}.{_last_answer(facts)}",
-            "Look at the provider's status page. Accounts come back by themselves, spread over its budget."
-            if account.refresh_method != RefreshMethod.CALLBACK
-            else "See why: `refreshd callbacks test "
-            f"{account.callback} --account {account.id}`. Accounts come back by themselves.",
-            wrong=wrong,
-        )
-    if redis.paused_s is not None and account.next_refresh_at <= facts.now + redis.paused_s:
-        yield Finding(
-            "provider_paused",
-            f"{_who(facts)} asked for a pause; it ends in {duration(redis.paused_s)}.",
-            "Nothing: it goes on by itself. If it comes back often, lower `requests_per_s` of the provider.",
-            wrong=wrong,
-        )
-
-
-def _last_answer(facts: Facts) -> str:
-    last = last_call(facts.attempts)
-    if last is None or last.outcome != Outcome.RETRY:
-        return ""
-    status = f" (HTTP {last.http_status})" if last.http_status else ""
-    return f" This account heard last: {words_of(last.reason or '').rstrip('.')}{status}."
-
-
-def _who(facts: Facts) -> str:
-    account = facts.account
-    if account.refresh_method == RefreshMethod.CALLBACK:
-        return f"The callback {account.callback!r}"
-    budget = facts.redis.budget if facts.redis else ""
-    if is_of_host(budget):
-        return f"The host {budget.removeprefix(f'{account.provider}@')} of {account.provider}"
-    return f"The provider {account.provider}"
 
 
 def last_call(attempts: Iterable[Attempt]) -> Attempt | None:

@@ -9,6 +9,7 @@ from models.account import Account
 from models.attempt import Attempt
 from models.pause import Pause
 from models.provider import Provider
+from worker.policy.gates import Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +19,6 @@ class RedisFacts:
     #: host:port/database, never a password.
     where: str
     prefix: str
-    #: What its refreshes count against: `PROVIDER`, `PROVIDER@HOST` or `callback:NAME`.
-    budget: str = ""
     token_generation: int | None = None
     #: The id of the key that the published access token is sealed with; None: it stands there in clear.
     token_sealed_with: str | None = None
@@ -34,11 +33,23 @@ class RedisFacts:
     lease_renewed_ago_s: float | None = None
     stashed: bool = False
     stash_error: str | None = None
-    paused_s: float | None = None
-    breaker_open_s: float | None = None
     queues: Mapping[str, int] = field(default_factory=dict)
     #: Redis' clock is ahead of the database's by so many seconds.
     ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFacts:
+    """The closed gate that an account meets: the one that holds it, else its origin's."""
+
+    #: Whose gate it is, since when and why, for people.
+    sentence: str
+    #: Who is asked next, and when.
+    next_words: str
+    gate: Gate
+    #: It holds this account now.
+    holds: bool
+    accounts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +66,7 @@ class Facts:
     redis_error: str | None = None
     #: It answered, with a refusal: another password, or a right that its user lacks.
     redis_refuses: bool = False
+    gate: GateFacts | None = None
     #: Worker -> the queues that it takes from; None: nobody could be asked.
     workers: Mapping[str, Sequence[str]] | None = None
     #: Worker -> the callbacks that it knows.

@@ -6,7 +6,7 @@ from typing import Final
 
 from models.account import RECONFIGURED
 from models.attempt import INTERRUPTED
-from models.budget import Shortage
+from models.rate_limit import WaitReason
 from worker.policy import gate, reported
 from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.verdict_table import TABLE
@@ -21,10 +21,10 @@ _OWN: Final = {
     RECONFIGURED: "The account was edited after it had failed; its next refresh will show whether that helped.",
     "credentials_replaced": "Somebody stored new credentials.",
     INTERRUPTED: "A worker was interrupted after it had opened the attempt; whether the provider saw it is unknown.",
-    Shortage.SPENT: "The provider's rate or its calls in flight were used up.",
-    Shortage.PAUSED: "The provider had asked to be left alone.",
-    Shortage.BREAKER_OPEN: "The provider was down for everybody.",
-    Shortage.CLIENT_REFUSED: "The provider had refused the same client a moment ago; one account at a time tries again.",
+    WaitReason.SPENT: "The provider's rate or its calls in flight were used up.",
+    WaitReason.THROTTLED: "The provider had asked to be left alone (429): a gate held the account.",
+    WaitReason.DOWN: "The origin was down for several accounts: a gate held this one.",
+    WaitReason.REFUSED: "The provider had refused the same client for several accounts: a gate held this one.",
     gate.GENERATION_MOVED: "The token had been replaced meanwhile.",
     gate.UNKNOWN_ACCOUNT: "There was no such account any more.",
     gate.LEASE_HELD: "Another worker held the account's lease.",

@@ -115,11 +115,12 @@ def interrupted(desk: Desk) -> None:
 
 
 def breaker_open(desk: Desk) -> None:
-    desk.good()
+    desk.bench.add(succeeded_at=1.0)
     desk.bench.answer = answer(503)
-    for number in range(10):
-        desk.bench.add(f"other-{number}")
+    for number in range(3):
+        desk.bench.add(f"other-{number}", succeeded_at=1.0)
         desk.bench.refresh(f"other-{number}")
+    desk.bench.refresh()
 
 
 def rate_limited(desk: Desk) -> None:
@@ -232,7 +233,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "overdue": (overdue, ["due for 1h", "`refreshd status`"]),
     "lease_of_a_dead_worker": (dead_worker, ["process 12 on gone@two, which does not answer", "ago", "ends by itself in"]),
     "interrupted": (interrupted, ["`refreshd refresh acct --force --wait`"]),
-    "breaker_open": (breaker_open, ["acme is down for everybody", "status page"]),
+    "breaker_open": (breaker_open, ["it was down for several accounts", "other-2 last of them", "`refreshd refresh acct --force`"]),
     "rate_limited": (rate_limited, ["asked to be left alone (The provider says that it is asked too often.)", "requests_per_s"]),
     "provider_failing": (failing, ["`refreshd history acct`"]),
     "grant_revoked": (revoked, ['"Token has been revoked"', "`refreshd accounts authorize acct`"]),

@@ -1,0 +1,29 @@
+"""What a provider takes, and why a call has to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one provider takes at one origin. None: no known rate."""
+
+    requests_per_s: float | None
+    max_in_flight: int
+    #: False: a refresh before its time is refused (Exact Online), so none is begun early.
+    takes_early: bool = True
+
+
+class WaitReason(StrEnum):
+    """Why a call has to wait: the reason in the result, the history and the log."""
+
+    #: The provider's rate or its calls in flight are used up.
+    SPENT = "provider_budget_spent"
+    #: The provider answered 429, or asked with Retry-After to be left alone.
+    THROTTLED = "provider_paused"
+    #: Several accounts found the origin down.
+    DOWN = "provider_breaker_open"
+    #: The provider refused the client of several accounts.
+    REFUSED = "client_refused_lately"

@@ -1,0 +1,48 @@
+"""What a closed gate means for an account. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models.account import Account, RefreshMethod, Status
+from models.rate_limit import WaitReason
+from worker.policy.facts import Facts, Finding
+
+_CODES = {
+    WaitReason.DOWN: "breaker_open",
+    WaitReason.REFUSED: "client_gate_closed",
+    WaitReason.THROTTLED: "provider_paused",
+}
+
+
+def held_by_a_gate(facts: Facts) -> Iterator[Finding]:
+    """Yield the closed gate that the account meets: wrong is what leaves it without a token."""
+    account, found = facts.account, facts.gate
+    if found is None or account.next_refresh_at is None:
+        return
+    cause = found.gate.cause or WaitReason.DOWN
+    if not found.holds and account.next_refresh_at > max(facts.now, found.gate.until):
+        return  # it is not due before the gate may open
+    ended = account.expires_at is not None and account.expires_at <= facts.now
+    wrong = ended or account.access_token_sealed is None or account.status != Status.ACTIVE
+    held = (
+        f"A gate holds this account and {found.accounts - 1:,} others" if found.holds else "A gate is closed"
+    )
+    by = " It was this account's call that closed it." if found.gate.by == account.id else ""
+    yield Finding(
+        _CODES[cause],
+        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'nobody is left to try'}.",
+        _remedy(account, cause, found.gate.by),
+        wrong=wrong,
+    )
+
+
+def _remedy(account: Account, cause: WaitReason, by: str) -> str:
+    force = f"`refreshd refresh {account.id} --force` tries this account at once, whatever the gate does."
+    if cause is WaitReason.THROTTLED:
+        return f"{force} If it comes back often, lower `requests_per_s` of the provider."
+    if cause is WaitReason.REFUSED:
+        return f"Compare the client's secret with the provider's: `refreshd explain {by}` tells what it said. {force}"
+    if account.refresh_method == RefreshMethod.CALLBACK:
+        return f"See why: `refreshd callbacks test {account.callback} --account {account.id}`. {force}"
+    return f"See what it answers: `refreshd history {by}`. Accounts come back by themselves, soonest to end first. {force}"

@@ -1,0 +1,87 @@
+"""Where a refresh goes, as far as others go there too: its origin, its client and its provider. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from models.account import Account, RefreshMethod
+from models.refresh_request import RefreshRequest
+from models.template import TemplateError, host_of, parse
+from models.token import Secret
+
+_PORTS: Final = {"https": 443, "http": 80}
+_CLIENT: Final = "|client:"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One origin, one client at one of its token endpoints, one provider: whoever shares all three passes the same gates."""
+
+    #: `https://host[:port]` (RFC 6454: the default port is left out), `callback:NAME`, or `provider:NAME` where no request can be made.
+    origin: str
+    #: Fingerprint of token endpoint, client id, client secret and way of authentication.
+    client: str
+    provider: str
+    client_id: str = ""
+
+    @property
+    def gates(self) -> tuple[str, str]:
+        """The names of the origin's gate and of the client's."""
+        return self.origin, f"{self.origin}{_CLIENT}{self.client}"
+
+
+def origin_of_gate(name: str) -> str:
+    """Return the origin at which a gate stands."""
+    return name.partition(_CLIENT)[0]
+
+
+def is_clients(name: str) -> bool:
+    """Return whether a gate is a client's, and not its origin's."""
+    return _CLIENT in name
+
+
+def lane_of(account: Account, method: str, request: RefreshRequest | None) -> Lane:
+    """Return the lane of an account's refreshes.
+
+    A callback is an origin of its own: one that hangs is no outage of the provider, and none of another callback.
+    """
+    if method == RefreshMethod.CALLBACK:
+        endpoint, origin = "", f"callback:{account.callback}"
+    else:
+        endpoint = "" if request is None else _endpoint(request)
+        origin = _origin(endpoint) or f"provider:{account.provider}"
+    client_id, secret, auth = account.client_id or "", "", account.client_auth or ""
+    if request is not None:
+        secret = request.client_secret.reveal() if request.client_secret else ""
+        auth = request.client_auth or str(request.provider.client_auth)
+    proof = Secret(f"{endpoint}\0{client_id}\0{secret}\0{auth}").fingerprint()
+    return Lane(origin, proof, account.provider, client_id)
+
+
+def _endpoint(request: RefreshRequest) -> str:
+    try:
+        template = parse(request.token_url) if request.token_url else request.provider.endpoint
+        if template is None:
+            return ""
+        constant = template.constant
+        return template.url(request.variable) if constant is None else constant
+    except TemplateError:  # nothing can be sent
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _origin(url: str) -> str | None:
+    host = host_of(url)
+    if host is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    scheme = parts.scheme.lower()
+    named = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{named}" if port in {None, _PORTS.get(scheme)} else f"{scheme}://{named}:{port}"
