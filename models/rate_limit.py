@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,7 @@ class WaitReason(StrEnum):
     DOWN = "provider_breaker_open"
     #: The provider refused the client of several accounts.
     REFUSED = "client_refused_lately"
+
+
+#: Reasons of a closed gate: the account is held, and comes back when the gate opens.
+HELD: Final = frozenset({WaitReason.THROTTLED, WaitReason.DOWN, WaitReason.REFUSED})

@@ -11,6 +11,7 @@ from typing import Any, Final
 from celery import Task
 
 from models.attempt import Outcome, Trigger
+from models.rate_limit import HELD
 from refreshd_reader.contract import ACCOUNT_ID
 from tasks.shown import ShownRequest, Unfinished, failed, retried
 from worker.app import app
@@ -91,7 +92,10 @@ def _is_retried(result: Result) -> bool:
 
 def sentence(concerned: Mapping[str, Result], number: int) -> str:
     """Say what became of the accounts that went worst, the first few by name."""
-    named = [f"{account} {one.outcome.value}: {one.reason}" for account, one in concerned.items()]
+    named = [
+        f"{account} {'held' if one.reason in HELD else one.outcome.value}: {one.reason}"
+        for account, one in concerned.items()
+    ]
     more = [f"{len(named) - NAMED_MAX} more"] if len(named) > NAMED_MAX else []
     words = ", ".join(named[:NAMED_MAX] + more)
     return words if number == 1 else f"{len(named)} of {number} accounts: {words}"
@@ -108,8 +112,13 @@ def pass_on(results: Mapping[str, Result], trigger: Trigger, dispatch: Dispatch)
 
 
 def summary(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Give what Flower shows: how many of each outcome, and which accounts (failures only, where many)."""
+    """Return what Flower shows: how many of each outcome, and which accounts (failures only, where many).
+
+    `held` counts those of `not_sent` that a closed gate holds.
+    """
     counts: dict[str, Any] = dict(Counter(result.outcome.value for result in results.values()))
+    if held := sum(result.reason in HELD for result in results.values()):
+        counts["held"] = held
     counts["accounts"] = {
         account: {"outcome": result.outcome.value, "reason": result.reason, "generation": result.generation}
         for account, result in results.items()

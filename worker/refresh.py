@@ -44,6 +44,7 @@ KNOBS_UNFIT = "provider_knobs_unfit"
 REDIS_UNREACHABLE = "redis_unreachable"
 INTERNAL_ERROR = "internal_error"
 DATABASE_UNREACHABLE = "database_unreachable"
+CALL_UNDER_WAY = "call_under_way"
 ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
 #: Reasons that say nothing of an account: a plan has to see it again.
@@ -52,6 +53,10 @@ _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
 _QUIET = frozenset({Outcome.SUPERSEDED, Outcome.NOT_DUE, Outcome.BUSY})
 #: A call ends this long before its claim, at the latest: a busy event loop notices an end late.
 CLAIM_GUARD_S = 5.0
+#: A planned group is done after this long, seconds; calls that are slower go on without it, and hold no thread.
+SLOW_CALL_S = 3.0
+#: So many calls are under way in one process before it takes another planned group.
+CALLS_MAX = 1_000
 #: Entries of an account's history that a report is judged by.
 REPORTS_LOOKED_AT = 20
 
@@ -85,7 +90,12 @@ class Refresher:
         admission: Admission,
         call_timeout_s: float,
         claim_s: float,
+        slow_call_s: float | None = None,
     ) -> None:
+        """Make a refresher.
+
+        With `slow_call_s` a planned group does not wait longer for its calls: they end by themselves.
+        """
         self._leases = leases
         self._ledger = ledger
         self._history = history
@@ -100,6 +110,13 @@ class Refresher:
         self._admission = admission
         self._call_timeout_s = call_timeout_s
         self._claim_s = claim_s
+        self._slow_call_s = slow_call_s
+        self._calls: set[asyncio.Task[Result]] = set()
+
+    async def drain(self) -> None:
+        """Wait until every call that is under way has ended, and its answer is stored or safe."""
+        while self._calls:
+            await asyncio.wait(self._calls)
 
     async def refresh(
         self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, worker: str = "", task_id: str = ""
@@ -109,6 +126,9 @@ class Refresher:
         Never raises for what a provider, a store or an account does: each account has its result.
         """
         seen = dict(accounts)
+        patience_s = self._slow_call_s if trigger is Trigger.PLANNED else None
+        while patience_s is not None and len(self._calls) >= CALLS_MAX:
+            await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
         began = self._monotonic()
         try:
             taken = await self._leases.acquire(list(seen))
@@ -159,10 +179,15 @@ class Refresher:
         self._look_again(results, trigger)
         # Each account goes on in a task of its own: a group that is cancelled drops no answer.
         calls = [asyncio.create_task(self._finish(one)) for one in opened]
+        for call in calls:
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
         await self._note_refused(results, trigger, worker, task_id)
         if calls:
-            await asyncio.wait(calls)
-        results |= {one.account.id: call.result() for one, call in zip(opened, calls, strict=True)}
+            await asyncio.wait(calls, timeout=patience_s)
+        for one, call in zip(opened, calls, strict=True):
+            under_way = Result(Outcome.BUSY, CALL_UNDER_WAY, one.account.generation)
+            results[one.account.id] = call.result() if call.done() else under_way
         return results
 
     async def _admitted(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:

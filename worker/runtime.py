@@ -41,7 +41,7 @@ from worker.metrics import worker_metrics
 from worker.plan import Dispatch, Planner
 from worker.policy.gates import Gate
 from worker.reconcile import Reconciler
-from worker.refresh import Refresher
+from worker.refresh import SLOW_CALL_S, Refresher
 from worker.settings import Settings, load_settings
 from worker.settle import Settler
 from worker.stores import Stores
@@ -180,6 +180,7 @@ class Runtime(Stores):
             admission=self.admission,
             call_timeout_s=settings.call_timeout_s,
             claim_s=settings.claim_seconds,
+            slow_call_s=None if self._runs_callbacks else SLOW_CALL_S,
         )
         self.webhook_client = (
             WebhookClient(
@@ -222,6 +223,7 @@ class Runtime(Stores):
         )
 
     async def _finish(self) -> None:
+        await self.refresher.drain()
         await self.settler.drain()
         await self.admission.close()
         await self.leases.close()

@@ -147,7 +147,7 @@ def test_everybody_is_served_once_before_anybody_twice_after_a_pause() -> None:
         call(account, names)  # type: ignore[arg-type]
         world.sick.pop(ORIGINS[0], None)
 
-    world._call = limited  # type: ignore[method-assign, assignment]
+    world._call = limited  # type: ignore[method-assign]
     world.pass_by(400)
 
     for number in range(len(served) // 20):

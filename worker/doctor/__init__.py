@@ -18,6 +18,7 @@ from worker.doctor.fleet import (
     check_webhooks,
     check_workers,
 )
+from worker.doctor.gates import check_gates
 from worker.doctor.settings import check_settings, check_versions
 from worker.doctor.stores import check_database, check_keys, check_redis
 from worker.errors import RefreshdError
@@ -52,6 +53,7 @@ def examine(here: Stores, staff: Callable[[], Staff | None]) -> Iterator[Checked
     if readable and reachable:
         yield from _told("workers", lambda: check_workers(here, there))
         yield from _told("callbacks", lambda: check_callbacks(here))
+        yield from _told("gates", lambda: check_gates(here))
 
 
 def _told(name: str, check: Callable[[], Iterator[Checked]]) -> Iterator[Checked]:

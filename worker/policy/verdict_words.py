@@ -44,6 +44,7 @@ _OWN: Final = {
     "seal_broken": "A secret of the account does not open.",
     "stash_unreadable": "An answer that waits in Redis does not open, so that nobody knows whether the refresh token is spent.",
     "answer_stashed_until_the_database_is_back": "An answer arrived, and waits in Redis, sealed, for the database.",
+    "call_under_way": "The call took longer than its group waited; it ends by itself.",
     "redis_unreachable": "The worker could not reach Redis.",
     "database_unreachable": "The worker could not reach the database.",
     "access_token_invalid": "The access token, which is exchanged for the next one, is invalid, expired or revoked.",
