@@ -127,8 +127,8 @@ class Refresher:
         """
         seen = dict(accounts)
         patience_s = self._slow_call_s if trigger is Trigger.PLANNED else None
-        while patience_s is not None and len(self._calls) >= CALLS_MAX:
-            await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
+        if patience_s is not None:
+            await self._room()
         began = self._monotonic()
         try:
             taken = await self._leases.acquire(list(seen))
@@ -177,18 +177,33 @@ class Refresher:
         finally:
             await self._leases.release(taken.keys() - {one.account.id for one in opened})
         self._look_again(results, trigger)
-        # Each account goes on in a task of its own: a group that is cancelled drops no answer.
-        calls = [asyncio.create_task(self._finish(one)) for one in opened]
-        for call in calls:
+        calls = self._begin(opened)
+        await self._note_refused(results, trigger, worker, task_id)
+        return results | await self._ended(calls, patience_s)
+
+    async def _room(self) -> None:
+        while len(self._calls) >= CALLS_MAX:
+            await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
+
+    def _begin(self, opened: Sequence[Opened]) -> list[tuple[Opened, asyncio.Task[Result]]]:
+        """Have each account go on in a task of its own: a group that is cancelled drops no answer."""
+        calls = [(one, asyncio.create_task(self._finish(one))) for one in opened]
+        for _, call in calls:
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
-        await self._note_refused(results, trigger, worker, task_id)
+        return calls
+
+    async def _ended(
+        self, calls: Sequence[tuple[Opened, asyncio.Task[Result]]], patience_s: float | None
+    ) -> dict[str, Result]:
         if calls:
-            await asyncio.wait(calls, timeout=patience_s)
-        for one, call in zip(opened, calls, strict=True):
-            under_way = Result(Outcome.BUSY, CALL_UNDER_WAY, one.account.generation)
-            results[one.account.id] = call.result() if call.done() else under_way
-        return results
+            await asyncio.wait([call for _, call in calls], timeout=patience_s)
+        return {
+            one.account.id: call.result()
+            if call.done()
+            else Result(Outcome.BUSY, CALL_UNDER_WAY, one.account.generation)
+            for one, call in calls
+        }
 
     async def _admitted(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
         here: list[Opened] = []
