@@ -147,7 +147,7 @@ class ScriptedProvider:
     async def _answer(self, request: web.Request, grant: Grant, call: Call) -> web.StreamResponse:
         """Half of the time goes by before the token is exchanged, half after it."""
         await asyncio.sleep(self.latency_s / 2)
-        if call.fault in _REFUSALS:
+        if call.fault is not None and call.fault in _REFUSALS:
             return self._refusal(call.fault)
         if call.fault is Fault.RESET:
             return _reset(request)

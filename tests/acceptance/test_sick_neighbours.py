@@ -45,10 +45,12 @@ class Watched:
 
 def built(sickness: Sickness, stack: ExitStack) -> Neighbourhood:
     """Build a neighbourhood at an origin of its own."""
-    providers = [stack.enter_context(ScriptedProvider(latency_s=0.1, lifetime_s=LIFETIME_S))]
-    if sickness.where is Where.OTHER_PORT:
-        providers.append(stack.enter_context(ScriptedProvider(latency_s=0.1, lifetime_s=LIFETIME_S)))
-    return Neighbourhood(sickness.name, sickness, *providers)
+
+    def provider() -> ScriptedProvider:
+        return stack.enter_context(ScriptedProvider(latency_s=0.1, lifetime_s=LIFETIME_S))
+
+    other = provider() if sickness.where is Where.OTHER_PORT else None
+    return Neighbourhood(sickness.name, sickness, provider(), other)
 
 
 @pytest.fixture(scope="module")
