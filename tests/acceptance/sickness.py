@@ -95,6 +95,8 @@ class Neighbourhood:
     provider: ScriptedProvider
     other: ScriptedProvider | None = None
     well: int = 10
+    #: The provider's and the client's name, where several neighbourhoods share them; else `name`.
+    shared: str | None = None
     #: From here on the proven ones are sick.
     turned: bool = False
 
@@ -147,8 +149,8 @@ class Neighbourhood:
             rows.append(
                 {
                     "id": account,
-                    "provider": self.name,
-                    "client_id": f"client-{self.name}",
+                    "provider": self.shared or self.name,
+                    "client_id": f"client-{self.shared or self.name}",
                     "client_secret": CLIENT_SECRET,
                     "client_auth": "body",
                     "refresh_token": refresh_token(account, 0),

@@ -25,22 +25,29 @@ from worker.io.schema import upgrade
 LIFETIME_S: Final = 20.0
 #: Three lifetimes: whoever is held from the first minute on is noticed.
 WATCHED_S: Final = 60.0
+#: The neighbourhood in which all sick ones share the client of the same ten healthy accounts.
+CROWD: Final = "crowd"
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
     """What a reader saw of all neighbourhoods."""
 
+    world: World
     neighbourhoods: dict[str, Neighbourhood]
     absence: Absence
 
-    def without(self, name: str) -> dict[str, int]:
-        """Give the healthy accounts that were without a token, and in how many looks."""
+    def without(self, name: str) -> dict[str, str]:
+        """Give the healthy accounts that were without a token, in how many looks, and why by their history."""
         return {
-            one: self.absence.absent[one]
+            one: f"{self.absence.absent[one]} looks: {self._reasons(one)}"
             for one in self.neighbourhoods[name].healthy
             if self.absence.absent[one]
         }
+
+    def _reasons(self, account: str) -> list[str]:
+        found = {f"{attempt.outcome} {attempt.reason}" for attempt in self.world.attempts(account)}
+        return sorted(found - {"refreshed refreshed"})
 
 
 def built(sickness: Sickness, stack: ExitStack) -> Neighbourhood:
@@ -53,6 +60,22 @@ def built(sickness: Sickness, stack: ExitStack) -> Neighbourhood:
     return Neighbourhood(sickness.name, sickness, provider(), other)
 
 
+def crowd(stack: ExitStack) -> list[Neighbourhood]:
+    """Build ten healthy accounts beside everything at once: one client, one origin, and one other port of its host."""
+    here, other = (
+        stack.enter_context(ScriptedProvider(latency_s=0.1, lifetime_s=LIFETIME_S)) for _ in range(2)
+    )
+    return [
+        Neighbourhood(
+            f"{CROWD}-{sickness.name}", sickness, here,
+            other if sickness.where is Where.OTHER_PORT else None,
+            well=0 if number else 10,
+            shared=CROWD,
+        )
+        for number, sickness in enumerate(SICKNESSES)
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """All neighbourhoods beside each other: healthy at first, then the sick ones turn, and more move in."""
@@ -61,9 +84,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         redis = stack.enter_context(redis_server(folder))
         database_url = f"sqlite:///{folder / 'refreshd.db'}"
         upgrade(database_url)
-        places = [built(sickness, stack) for sickness in SICKNESSES]
+        places = [*(built(sickness, stack) for sickness in SICKNESSES), *crowd(stack)]
         providers_file = folder / "providers.yaml"
-        write_providers(providers_file, [place.name for place in places])
+        write_providers(providers_file, {place.shared or place.name for place in places})
         world = World(
             database_url, redis.url, folder, places[0].provider,
             call_timeout_s="3", providers_file=str(providers_file),
@@ -74,7 +97,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         fleet.beat()
         fleet.wait_ready()
         absence = _watch(world, places, stack, folder)
-        yield Watched({place.name: place for place in places}, absence)
+        yield Watched(world, {place.name: place for place in places}, absence)
 
 
 def _watch(world: World, places: list[Neighbourhood], stack: ExitStack, folder: Path) -> Absence:
@@ -98,6 +121,13 @@ def _watch(world: World, places: list[Neighbourhood], stack: ExitStack, folder: 
 
 @pytest.mark.parametrize("name", [sickness.name for sickness in SICKNESSES])
 def test_a_healthy_account_is_never_without_a_token_beside(watched: Watched, name: str) -> None:
+    assert watched.absence.have(watched.neighbourhoods[name].healthy)
+    assert watched.without(name) == {}
+
+
+def test_a_healthy_account_is_never_without_a_token_beside_all_of_them_at_once(watched: Watched) -> None:
+    name = f"{CROWD}-{SICKNESSES[0].name}"
+
     assert watched.absence.have(watched.neighbourhoods[name].healthy)
     assert watched.without(name) == {}
 
