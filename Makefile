@@ -93,6 +93,11 @@ chaos:  ## An hour of kills, outages and faults at random; a report of what was 
 	$(DEV)
 	$(BIN)/python -m benchmarks.chaos --minutes 60
 
+.PHONY: isolation
+isolation:  ## Ten minutes of sick accounts beside healthy ones; exit code 1 where those pay; MINUTES=1 for less
+	$(DEV)
+	$(BIN)/python -m benchmarks.isolation --minutes $(or $(MINUTES),10)
+
 # Two of the targets start a Redis and a worker of their own.
 .PHONY: fuzz
 fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 for less

@@ -27,6 +27,20 @@ class Fault(StrEnum):
     UNAVAILABLE = "unavailable"
     #: 429 with Retry-After, before the refresh token is looked at.
     RATE_LIMITED = "rate_limited"
+    #: 503 with Retry-After.
+    UNAVAILABLE_FOR_A_WHILE = "unavailable_for_a_while"
+    #: 401 `invalid_client`.
+    INVALID_CLIENT = "invalid_client"
+    #: 401 without an error code.
+    UNAUTHORIZED = "unauthorized"
+    #: 403 without an error code.
+    FORBIDDEN = "forbidden"
+    #: 403 with Retry-After.
+    FORBIDDEN_FOR_A_WHILE = "forbidden_for_a_while"
+    #: 302 to another address.
+    REDIRECTED = "redirected"
+    #: The request is read, and never answered.
+    SILENT = "silent"
 
     @property
     def loses_the_answer(self) -> bool:

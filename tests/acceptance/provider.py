@@ -11,9 +11,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from aiohttp import web
 
@@ -24,6 +24,18 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _GARBAGE: Final = bytes(range(128, 256)) * 4
 _RETRY_AFTER_S: Final = 2
 
+#: What a fault says that is an answer by itself, before the refresh token is looked at: status, body, with Retry-After.
+_REFUSALS: Final[Mapping[Fault, tuple[int, Mapping[str, str] | None, bool]]] = {
+    Fault.UNAVAILABLE: (503, None, False),
+    Fault.UNAVAILABLE_FOR_A_WHILE: (503, None, True),
+    Fault.RATE_LIMITED: (429, {"error": "rate_limit_exceeded"}, True),
+    Fault.INVALID_CLIENT: (401, {"error": "invalid_client"}, False),
+    Fault.UNAUTHORIZED: (401, None, False),
+    Fault.FORBIDDEN: (403, None, False),
+    Fault.FORBIDDEN_FOR_A_WHILE: (403, None, True),
+    Fault.REDIRECTED: (302, None, False),
+}
+
 
 class ScriptedProvider:
     """A token endpoint (RFC 6749 section 6) at `token_url`."""
@@ -33,6 +45,10 @@ class ScriptedProvider:
         self.lifetime_s = lifetime_s
         #: How long a delayed answer takes: longer than the callers' time-out.
         self.delay_s = delay_s
+        #: What Retry-After says.
+        self.retry_after_s = _RETRY_AFTER_S
+        #: Account -> the lifetime of its tokens, where it is not `lifetime_s`.
+        self.lifetimes_s: dict[str, float] = {}
         self.grants: dict[str, Grant] = {}
         #: What goes wrong with a call, asked at its begin.
         self.script: Callable[[Grant], Fault | None] = lambda _: None
@@ -115,6 +131,8 @@ class ScriptedProvider:
         peer = request.get_extra_info("peername")
         call = Call(account, serial, peer[1] if peer else 0, time.monotonic(), self.script(grant))
         grant.begin(call)
+        if call.fault is Fault.SILENT:
+            return await _never(grant)
         # A caller that hangs up ends its call; what the provider began it also finishes.
         answer = asyncio.ensure_future(self._answer(request, grant, call))
         self._unfinished.add(answer)
@@ -129,14 +147,10 @@ class ScriptedProvider:
     async def _answer(self, request: web.Request, grant: Grant, call: Call) -> web.StreamResponse:
         """Half of the time goes by before the token is exchanged, half after it."""
         await asyncio.sleep(self.latency_s / 2)
-        match call.fault:
-            case Fault.UNAVAILABLE:
-                return web.Response(status=503, text="upstream connect error")
-            case Fault.RATE_LIMITED:
-                headers = {"Retry-After": str(_RETRY_AFTER_S)}
-                return web.json_response({"error": "rate_limit_exceeded"}, status=429, headers=headers)
-            case Fault.RESET:
-                return _reset(request)
+        if call.fault is not None and call.fault in _REFUSALS:
+            return self._refusal(call.fault)
+        if call.fault is Fault.RESET:
+            return _reset(request)
         reuses = grant.reuses
         serial = grant.exchange(call)
         if grant.reuses > reuses:
@@ -159,14 +173,32 @@ class ScriptedProvider:
                 "access_token": access_token(grant.account, serial),
                 "refresh_token": refresh_token(grant.account, serial),
                 "token_type": "Bearer",
-                "expires_in": self.lifetime_s,
+                "expires_in": self.lifetimes_s.get(grant.account, self.lifetime_s),
             },
             headers={"Cache-Control": "no-store"},
         )
 
+    def _refusal(self, fault: Fault) -> web.Response:
+        status, body, asks_for_time = _REFUSALS[fault]
+        headers = {"Retry-After": str(self.retry_after_s)} if asks_for_time else {}
+        if fault is Fault.REDIRECTED:
+            headers["Location"] = "/login"
+        if body is None:
+            return web.Response(status=status, text="upstream connect error", headers=headers)
+        return web.json_response(dict(body), status=status, headers=headers)
+
     async def _held_back(self) -> None:
         while not self.answering.is_set():
             await asyncio.sleep(0.01)
+
+
+async def _never(grant: Grant) -> NoReturn:
+    """Say nothing until the caller hangs up."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        grant.end()
+    raise AssertionError("nothing ends the wait but its cancellation")
 
 
 def _reset(request: web.Request) -> web.Response:

@@ -117,3 +117,45 @@ def once(provider: ScriptedProvider, fault: Fault) -> None:
         return left.pop() if left else None
 
     provider.script = script
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "retry_after"),
+    [
+        (Fault.UNAVAILABLE, 503, None),
+        (Fault.UNAVAILABLE_FOR_A_WHILE, 503, "300"),
+        (Fault.RATE_LIMITED, 429, "300"),
+        (Fault.INVALID_CLIENT, 401, None),
+        (Fault.UNAUTHORIZED, 401, None),
+        (Fault.FORBIDDEN, 403, None),
+        (Fault.FORBIDDEN_FOR_A_WHILE, 403, "300"),
+        (Fault.REDIRECTED, 302, None),
+    ],
+)
+def test_a_refusal_spends_no_refresh_token(
+    provider: ScriptedProvider, fault: Fault, status: int, retry_after: str | None
+) -> None:
+    provider.retry_after_s = 300
+    provider.script = lambda _: fault
+    refused = ask(provider, "strict", 0)
+    provider.script = lambda _: None
+
+    assert (refused.status_code, refused.headers.get("Retry-After")) == (status, retry_after)
+    assert ask(provider, "strict", 0).status_code == 200
+
+
+def test_a_silent_one_never_answers_and_forgets_who_hung_up(provider: ScriptedProvider) -> None:
+    provider.script = lambda _: Fault.SILENT
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(provider.token_url, data={"refresh_token": refresh_token("strict", 0)}, timeout=0.2)
+    wait_until(lambda: not provider.under_way, "the call is over")
+    provider.script = lambda _: None
+
+    assert ask(provider, "strict", 0).status_code == 200
+
+
+def test_one_account_may_have_longer_tokens(provider: ScriptedProvider) -> None:
+    provider.lifetimes_s = {"graceful": 86_400}
+
+    assert ask(provider, "graceful", 0).json()["expires_in"] == 86_400
+    assert ask(provider, "strict", 0).json()["expires_in"] == provider.lifetime_s
