@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import httpx
 import redis
 
 from refreshd_reader import AccountState, Keys, Reader
@@ -65,7 +67,7 @@ def main() -> int:
     chosen = [server for server in SERVERS if not arguments.names or server.name in arguments.names]
     with ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(TemporaryDirectory(prefix="refreshd-servers-")))
-        run = _start(stack, chosen, folder)
+        run = _start(stack, chosen, folder, arguments)
         lines = _watched(stack, run, folder, arguments.minutes) if run.running else []
     for line in report.table(lines, run.left_out | run.failed):
         print(line)
@@ -83,17 +85,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, help="install and log here: what is installed is not installed again"
     )
+    parser.add_argument(
+        "--presets", action="store_true", help="accounts name their provider instead of its knobs"
+    )
+    parser.add_argument(
+        "--same-client",
+        action="store_true",
+        help="one client id and secret at all servers: what one refuses must hold no account of another",
+    )
     return parser.parse_args()
 
 
-def _start(stack: ExitStack, chosen: list[RealServer], folder: Path) -> Run:
+def _start(stack: ExitStack, chosen: list[RealServer], folder: Path, arguments: argparse.Namespace) -> Run:
     """Install and start servers, and have people consent."""
     run = Run()
     with ThreadPoolExecutor(_INSTALLS_AT_ONCE) as installers:
         commands = [(one, installers.submit(install, one, folder / one.name)) for one in chosen]
         for server, command in commands:
             try:
-                running = RunningServer(server, command.result(), folder / server.name)
+                client_id = "refreshd" if arguments.same_client else f"refreshd-at-{server.name}"
+                columns = server.columns_with(preset=arguments.presets)
+                running = RunningServer(server, command.result(), folder / server.name, client_id, columns)
                 stack.callback(running.close)
                 running.start()
             except RuntimeAbsent as error:
@@ -108,9 +120,16 @@ def _start(stack: ExitStack, chosen: list[RealServer], folder: Path) -> Run:
 
 
 def _consent(run: Run) -> None:
-    for server in run.running:
+    """Have people consent at every server; one that fails then is left out."""
+    for server in list(run.running):
         kinds = run.accounts.setdefault(server.name, {})
-        for kind, row in server.rows():
+        try:
+            rows = list(server.rows())
+        except httpx.HTTPError as error:
+            run.running.remove(server)
+            run.failed[server.name] = f"no consent: {error}"
+            continue
+        for kind, row in rows:
             run.rows.append(row)
             kinds.setdefault(kind, []).append(row["id"])
 
@@ -118,7 +137,8 @@ def _consent(run: Run) -> None:
 def _watched(stack: ExitStack, run: Run, folder: Path, minutes: float) -> list[report.Line]:
     """Run refreshd on the servers' accounts, and judge what came of each."""
     stores = folder / "refreshd"
-    stores.mkdir(exist_ok=True)
+    shutil.rmtree(stores, ignore_errors=True)
+    stores.mkdir()
     stored = stack.enter_context(redis_server(stores))
     environment = {
         "REFRESHD_DATABASE_URL": f"sqlite:///{stores}/refreshd.db",

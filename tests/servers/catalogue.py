@@ -64,11 +64,18 @@ class RealServer:
     grants_apart: bool = False
     #: Columns of its accounts beside credentials and `token_url`.
     columns: Mapping[str, Any] = field(default_factory=dict)
+    #: The provider in models/presets.yaml, and which of its knobs decide a verdict here.
+    preset: str
+    knobs: Mapping[str, Any] = field(default_factory=dict)
     access_token_s: int = 20
 
     @property
     def folder(self) -> Path:
         return HERE / self.name
+
+    def columns_with(self, *, preset: bool) -> dict[str, Any]:
+        """Return the columns of its accounts: with the preset, or with the knobs of it that matter here."""
+        return {**self.columns, **({"provider": self.preset} if preset else self.knobs)}
 
     def expected(self, kind: Kind) -> Expected:
         sick = {Kind.REPLAYED: self.replayed, Kind.DEAD: self.dead, Kind.WRONG_SECRET: self.wrong_secret}
@@ -93,6 +100,7 @@ def _alive(because: str) -> Expected:
 SERVERS: Final = (
     RealServer(
         name="oidc-provider",
+        preset="oidc-provider",
         runtime=Runtime.NODE,
         package="oidc-provider",
         version="9.13.3",
@@ -103,6 +111,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="node-oauth2-server",
+        preset="node-oauth2-server",
         runtime=Runtime.NODE,
         package="@node-oauth/oauth2-server",
         version="5.3.0",
@@ -113,10 +122,11 @@ SERVERS: Final = (
     ),
     RealServer(
         name="jmondi-oauth2-server",
+        preset="jmondi-oauth2-server",
         runtime=Runtime.NODE,
         package="@jmondi/oauth2-server",
         version="4.3.7",
-        columns={
+        knobs={
             "error_rules": [
                 {
                     "match": {"error": "invalid_request", "error_description": {"contains": words}},
@@ -137,6 +147,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="mcp-typescript-sdk",
+        preset="mcp",
         runtime=Runtime.NODE,
         package="@modelcontextprotocol/sdk",
         version="1.32.2",
@@ -148,6 +159,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="mcp",
+        preset="mcp",
         runtime=Runtime.PYTHON,
         package="mcp",
         version="2.3.0",
@@ -157,6 +169,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="fastmcp",
+        preset="fastmcp",
         runtime=Runtime.PYTHON,
         package="fastmcp",
         version="4.2.3",
@@ -166,6 +179,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="django-oauth-toolkit",
+        preset="django-oauth-toolkit",
         runtime=Runtime.PYTHON,
         package="django-oauth-toolkit",
         version="3.4.1",
@@ -177,6 +191,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="canaille",
+        preset="canaille",
         runtime=Runtime.PYTHON,
         package="canaille",
         version="0.3.6",
@@ -190,6 +205,7 @@ SERVERS: Final = (
     ),
     RealServer(
         name="cloudflare-workers-oauth-provider",
+        preset="cloudflare-workers-oauth-provider",
         runtime=Runtime.NODE,
         package="@cloudflare/workers-oauth-provider",
         version="1.2.3",
@@ -200,15 +216,32 @@ SERVERS: Final = (
         wrong_secret=_misconfigured("401 invalid_client"),
     ),
     RealServer(
+        name="better-auth",
+        preset="better-auth",
+        runtime=Runtime.NODE,
+        package="@better-auth/oauth-provider",
+        version="1.7.5",
+        token_path="/api/auth/oauth2/token",
+        resource_path="/api/auth/oauth2/userinfo",
+        replayed=_dead("400 invalid_grant, and every grant of that person at that client is dead"),
+        dead=_dead("400 invalid_grant"),
+        wrong_secret=_misconfigured("400 invalid_client"),
+    ),
+    RealServer(
         name="glewlwyd",
+        preset="glewlwyd",
         runtime=Runtime.DEBIAN,
         package="glewlwyd",
         version="2.7.5",
         token_path="/api/oidc/token",
         resource_path="/api/oidc/userinfo",
         grants_apart=True,
-        replayed=_misconfigured("400 and an empty body, as for everything", "refused"),
-        dead=_misconfigured("400 and an empty body, as for everything", "refused"),
-        wrong_secret=_misconfigured("400 and an empty body, as for everything", "refused"),
+        columns={"rotates": True},
+        knobs={"error_rules": [{"status": 400, "verdict": "reauthorize", "reason": "refresh_token_invalid"}]},
+        replayed=_dead("400 and an empty body, as for everything", "refresh_token_invalid"),
+        dead=_dead("400 and an empty body, as for everything", "refresh_token_invalid"),
+        wrong_secret=_dead(
+            "400 and an empty body; the refresh token is spent by it", "refresh_token_invalid"
+        ),
     ),
 )

@@ -12,7 +12,6 @@ import httpx
 from tests.server_process import ServerProcess, free_port
 from tests.servers.catalogue import Kind, RealServer
 
-CLIENT_ID: Final = "refreshd"
 CLIENT_SECRET: Final = "the secret of these tests' client"
 WRONG_SECRET: Final = "another secret"
 #: Some people who share one client, as in every deployment.
@@ -29,15 +28,23 @@ class RunningServer(ServerProcess):
         server: which one.
         command: what runs its program.
         folder: where it was installed, and is run.
+        client_id: the client that every account has.
+        columns: of every account, beside credentials and `token_url`.
     """
 
-    def __init__(self, server: RealServer, command: list[str], folder: Path) -> None:
+    def __init__(
+        self, server: RealServer, command: list[str], folder: Path, client_id: str, columns: Row
+    ) -> None:
         super().__init__(server.name, folder, None)
         self.server = server
         self._program = command
+        self._client_id = client_id
+        self._columns = columns
         #: Where people consent, if not at the server itself.
         self._grant_port = free_port() if server.grants_apart else None
-        self._http = httpx.Client(timeout=_ANSWER_S, trust_env=False)
+        # A connection that is kept is one that the server may close the moment it is used again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(timeout=_ANSWER_S, trust_env=False, limits=limits)
 
     @property
     def token_url(self) -> str:
@@ -72,17 +79,17 @@ class RunningServer(ServerProcess):
         )
         return {
             "id": f"{self.server.name}.{name}",
-            "client_id": CLIENT_ID,
+            "client_id": self._client_id,
             "client_secret": CLIENT_SECRET,
             "token_url": self.token_url,
             "issued_at": issued_at,
             **{name: answer[name] for name in ("access_token", "refresh_token", "expires_in")},
-            **self.server.columns,
+            **self._columns,
         }
 
     def _use(self, refresh_token: str) -> None:
         """Refresh as somebody else, who keeps what comes of it."""
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": CLIENT_ID}
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": self._client_id}
         self._http.post(self.token_url, data={**form, "client_secret": CLIENT_SECRET}).raise_for_status()
 
     def _url(self, path: str) -> str:
@@ -92,7 +99,7 @@ class RunningServer(ServerProcess):
         settings = {
             "PORT": str(self.port),
             "GRANT_PORT": str(self._grant_port or self.port),
-            "CLIENT_ID": CLIENT_ID,
+            "CLIENT_ID": self._client_id,
             "CLIENT_SECRET": CLIENT_SECRET,
             "ACCESS_TOKEN_S": str(self.server.access_token_s),
         }

@@ -68,10 +68,12 @@ def prepare() -> None:
     post(
         "/client/",
         **CLIENT,
+        password=CLIENT["client_secret"],
         name="refreshd",
         confidential=True,
         enabled=True,
         authorization_type=["password", "refresh_token"],
+        token_endpoint_auth_method=["client_secret_post"],
         redirect_uri=["http://127.0.0.1/callback"],
         scope=[],
     )
