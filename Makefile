@@ -77,6 +77,12 @@ soak: $(OIDC)  ## Ten minutes of 20-second tokens against oidc-provider; exit co
 	$(DEV)
 	$(BIN)/python -m tests.oidc.soak
 
+# Node.js, npm, and Debian's apt-get where a server needs them; without them it is left out, and the report says so.
+.PHONY: servers
+servers:  ## Two minutes against real authorization servers, healthy accounts and sick ones; NAMES="canaille mcp" for some
+	$(DEV)
+	$(BIN)/python -m tests.servers $(NAMES) --minutes $(or $(MINUTES),2)
+
 .PHONY: lint
 lint:  ## Style, types and import rules
 	$(STYLE)
