@@ -129,6 +129,16 @@ class Account(SQLModel, table=True):
             sqlite_where=text("published_generation < generation"),
             postgresql_where=text("published_generation < generation"),
         ),
+        # Who else holds a refresh token, or was given it last.
+        *(
+            Index(
+                f"ix_account_{column}",
+                column,
+                sqlite_where=text(f"{column} IS NOT NULL"),
+                postgresql_where=text(f"{column} IS NOT NULL"),
+            )
+            for column in ("refresh_fp", "source_fp")
+        ),
         Index(
             "ix_account_callback",
             "callback",
