@@ -37,7 +37,8 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
     said = f' It said: "{last.error_description.rstrip(".")}".' if last and last.error_description else ""
     if account.status == Status.REAUTHORIZE:
-        yield _revoked(facts, said)
+        if not facts.twins:  # `diagnosis_twins` says who spent the refresh token
+            yield _revoked(facts, said)
     elif account.status == Status.MISCONFIGURED:
         if found := _misconfigured(facts, last, said):
             yield found
