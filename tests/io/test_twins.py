@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy import Connection, Engine, text
 
 from worker.io.accounts import Accounts, blank
-from worker.io.database import is_sqlite, reading
+from worker.io.database import is_sqlite, make_engine, reading
 from worker.io.twins import holders, holding, shared, shared_sql
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = make_engine(database_url)
+    yield made
+    made.dispose()
 
 
 def test_of_many_accounts_alike_one_is_read(engine: Engine) -> None:
