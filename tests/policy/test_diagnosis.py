@@ -131,6 +131,9 @@ CASES: dict[str, Facts] = {
         provider=PROVING,
         url_error="custom_fields.dpop_key: the account has none, and this provider needs one",
     ),
+    "dpop_key_mismatch": facts(
+        BOUND, provider=PROVING, url_error="custom_fields.dpop_key: not the key of the grant: one, two"
+    ),
     "dpop_proof_refused": facts(
         BOUND | {"status": Status.MISCONFIGURED, "reason": "invalid_dpop_proof"},
         provider=PROVING,
