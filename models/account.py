@@ -148,6 +148,16 @@ class Account(SQLModel, table=True):
             sqlite_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
             postgresql_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
         ),
+        # Who else holds a refresh token, or was given it last.
+        *(
+            Index(
+                f"ix_account_{column}",
+                column,
+                sqlite_where=text(f"{column} IS NOT NULL"),
+                postgresql_where=text(f"{column} IS NOT NULL"),
+            )
+            for column in ("refresh_fp", "source_fp")
+        ),
         Index(
             "ix_account_callback",
             "callback",

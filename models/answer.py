@@ -25,6 +25,7 @@ class Fault(StrEnum):
     )
     HOST_NOT_ALLOWED = "host_not_allowed"  # the provider's data does not name the host; nothing was sent
     NO_PROOF = "no_proof"  # the key that proves possession is missing or unfit; nothing was sent
+    WRONG_KEY = "wrong_key"  # the access token is bound to another key; nothing was sent
     UNBUILDABLE = "unbuildable"  # no request can be made of this: a bad URL, a refused address, a variable without value
     CALLBACK = "callback"  # the callback raised, ended its process, or returned something that is no output
     NO_CALLBACK = "no_callback"  # there is no callback of that name

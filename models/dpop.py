@@ -10,6 +10,8 @@ from models.assertion import SigningAlgorithm
 
 #: The account's custom field that holds the private key, a PEM or a JWK.
 KEY_FIELD: Final = "dpop_key"
+#: How the refusal of a key begins that is not the one which the access token is bound to.
+NOT_OF_THE_GRANT: Final = "not the key of the grant"
 #: What `token_type` says of an access token that is bound to the key (RFC 9449 section 5).
 TOKEN_TYPE: Final = "DPoP"
 

@@ -157,6 +157,8 @@ class Provider(BaseModel):
     """The JWT of the grants jwt_bearer and self_signed."""
     dpop: ProofAlgorithm = None
     """Prove possession of the account's `dpop_key` in each request (RFC 9449): the algorithm; `true` is ES256."""
+    dpop_key_may_change: bool = False
+    """Sign with a `dpop_key` that is not the access token's (`cnf.jkt`) too: a client with a secret may change its key."""
 
     # --- the first grant -----------------------------------------------------------------------------
     authorize_url: UrlTemplate | None = None

@@ -67,7 +67,9 @@ refreshd accounts authorize acme-1 provider=acme client_id=ID client_auth=none d
 **The key is yours**: refreshd neither makes nor publishes one, because the connector needs it as well. An access token of
 `token_type` `DPoP` is worth nothing to who can't prove the key ([redis.md](redis.md)). An import brings the key that the
 grant was made with: the refresh token of a client without a secret works with that key alone, and the provider says
-`invalid_grant` to any other. A client with a secret may change its key; the next refresh binds the next token to it.
+`invalid_grant` to any other; some end the grant. So where the access token is a JWT that names its key (`cnf.jkt`, section 6),
+another `dpop_key` is refused at import and `edit`, and no worker sends anything (`dpop_key_mismatch`). A client with a secret may
+change its key, with `dpop_key_may_change: true` at the account or provider; the next refresh binds the next token to it.
 
 - A provider that wants its own nonce in the proof (section 8) says so before it looks at the grant. This one request is
   then sent once more, with the nonce, in the same attempt and before the same deadline. The nonce is kept for that server.

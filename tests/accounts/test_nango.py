@@ -192,7 +192,9 @@ def test_an_export_is_imported_and_what_was_left_out_is_said(
     path = file(
         integration(),
         connection(),
-        connection(connection_id="user-2", metadata={}),
+        connection(
+            connection_id="user-2", metadata={}, credentials={"type": "OAUTH2", "refresh_token": "refresh-2"}
+        ),
         connection("unknown-to-us", connection_id="user-3"),
         connection(connection_id="user-4", credentials={"type": "API_KEY", "apiKey": "key-text"}),
     )

@@ -46,7 +46,7 @@ class Office:
     def __init__(self, desk: Desk, here: Stores, shelf: CommandShelf) -> None:
         self.accounts = Raced(here.engine)
         self.editor = Editor(
-            accounts=self.accounts, applier=desk.applier, shelf=shelf, clock=Clock(), actor=MIA
+            accounts=self.accounts, applier=desk.applier, shelf=shelf, clock=Clock(), actor=MIA, twins=None
         )
         self.importer = Importer(
             accounts=self.accounts,
@@ -55,6 +55,7 @@ class Office:
             clock=Clock(),
             intent=Intent.FILE,
             entry=RunningEntry(here.engine, MIA, Action.IMPORT, {}),
+            twins=None,
         )
 
 

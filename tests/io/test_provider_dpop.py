@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from joserfc.jws import JWSRegistry
 from models.answer import Answer, Fault, Verdict
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
+from models.token import Secret
 from tests.io.provider_double import NOW, TOKEN, Wire, account, provider
 from tests.io.test_provider_assertion import BRAINPOOL
 from worker.io.consent import Asking, consent_url, device_request
@@ -158,6 +160,64 @@ async def test_a_key_that_does_not_fit_is_named_and_nothing_is_sent(key: str, wo
     assert (answer.fault, answer.fault_detail) == (Fault.NO_PROOF, words)
     assert judge(answer, ()).reason == "dpop_key_unfit"
     assert not wire.asked
+
+
+def encoded(payload: object) -> str:
+    text = payload if isinstance(payload, str) else json.dumps(payload)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def access_token(payload: object) -> Secret:
+    return Secret(f"{encoded({'alg': 'RS256'})}.{encoded(payload)}.c2ln")
+
+
+async def test_a_key_that_the_access_token_is_not_bound_to_is_refused_and_nothing_is_sent() -> None:
+    """RFC 9449 section 6.1: `cnf.jkt` says whose grant it is; at some servers another key costs it."""
+    wire, theirs = Wire(), ECKey.generate_key("P-256").thumbprint()
+    answer = await wire.call(replace(bound(), access_token=access_token({"cnf": {"jkt": theirs}})))
+    assert answer.fault is Fault.WRONG_KEY
+    assert answer.fault_detail is not None
+    assert answer.fault_detail.startswith("custom_fields.dpop_key: ")
+    assert KEY.thumbprint() in answer.fault_detail
+    assert theirs in answer.fault_detail
+    judgement = judge(answer, ())
+    assert (judgement.verdict, judgement.reason) == (Verdict.MISCONFIGURED, "dpop_key_mismatch")
+    assert not wire.asked
+
+
+async def test_a_client_with_a_secret_may_change_its_key_where_the_account_says_so() -> None:
+    """RFC 9449 section 5: its refresh token is bound to the client, not to the key."""
+    wire, theirs = Wire(ok()), ECKey.generate_key("P-256").thumbprint()
+    request = bound(dpop_key_may_change=True)
+    await wire.call(replace(request, access_token=access_token({"cnf": {"jkt": theirs}})))
+    assert wire.asked
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        access_token({"cnf": {"jkt": KEY.thumbprint()}}),
+        access_token({"sub": "alice"}),
+        access_token({"cnf": {"x5t#S256": "another"}}),
+        access_token({"cnf": None}),
+        access_token({"cnf": {"jkt": 7}}),
+        access_token({"cnf": {"jkt": ""}}),
+        access_token([]),
+        access_token("{"),
+        access_token("[" * 100_000),
+        access_token('{"n": ' + "9" * 5_000 + "}"),
+        Secret("opaque"),
+        Secret("a.b.c"),
+        Secret("..\u20ac."),
+        Secret("a.b.c.d.e"),
+        None,
+    ],
+    ids=range(15),
+)
+async def test_a_token_that_is_not_known_to_be_anothers_is_no_reason_to_refuse(token: Secret | None) -> None:
+    wire = Wire(ok())
+    await wire.call(replace(bound(), access_token=token))
+    assert wire.asked
 
 
 @pytest.mark.parametrize("dpop", ["HS256", "none", "ES257"])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
-from joserfc.jwk import ECKey
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey
 from sqlmodel import Session, select
 
 from models.attempt import Attempt, Outcome, Trigger
+from tests.accounts.conftest import Desk
 from tests.path.conftest import Bench
+from worker.accounts.apply import Intent
+from worker.io.accounts import Accounts, Change
 
 KEY = ECKey.generate_key("P-256").as_pem(private=True).decode()
 TOKENS = {"access_token": "new", "refresh_token": "new-refresh", "token_type": "DPoP", "expires_in": 3600}
@@ -105,6 +110,38 @@ def test_an_account_without_its_key_asks_nobody(bench: Bench) -> None:
 
     assert (result.outcome, result.reason) == (Outcome.MISCONFIGURED, "dpop_key_unfit")
     assert not bench.requests
+
+
+def jwt_bound_to(key: ECKey) -> str:
+    """Give an access token as a server signs it that binds tokens to keys (RFC 9449 section 6.1)."""
+    return jwt.encode(
+        {"alg": "HS256"}, {"sub": "alice", "cnf": {"jkt": key.thumbprint()}}, OctKey.import_key("k" * 32)
+    )
+
+
+def test_a_key_that_is_not_the_grants_asks_nobody_until_it_is_put_right(bench: Bench) -> None:
+    theirs = ECKey.generate_key("P-256")
+    add(bench, access_token_sealed=bench.seal("acct", "access_token", jwt_bound_to(theirs)))
+
+    result = bench.refresh()["acct"]
+
+    assert (result.outcome, result.reason) == (Outcome.MISCONFIGURED, "dpop_key_mismatch")
+    assert not bench.requests
+    assert bench.account().status == "misconfigured"
+    (attempt,) = attempts(bench)
+    assert theirs.thumbprint() in (attempt.error_description or "")
+    assert bench.account().refresh_token_sealed is not None
+
+    account = bench.account()
+    seen = (account.generation, account.config_version)
+    right = theirs.as_pem(private=True).decode()
+    applied = Desk(bench.runtime.vault).change(
+        account, {"custom_fields.dpop_key": right}, intent=Intent.PERSON, now=time.time()
+    )
+    Accounts(bench.runtime.engine).save([], [Change(applied.account, *seen)])
+    assert bench.account().status == "active"
+    answers(bench, httpx.Response(200, json=TOKENS))
+    assert bench.refresh()["acct"].outcome is Outcome.REFRESHED
 
 
 def test_nothing_that_is_stored_or_published_holds_the_key(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from models.pause import Pause
 from models.provider import Provider
 from models.rate_limit import WaitReason
 from worker.policy.diagnosis import diagnose
-from worker.policy.facts import Facts, GateFacts, RedisFacts
+from worker.policy.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.policy.gates import Gate
 from worker.policy.reported import FRESH_TOKENS_REJECTED
 
@@ -123,6 +123,12 @@ CASES: dict[str, Facts] = {
         attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant")],
         redis=replace(REDIS, token_generation=1, state_generation=1),
     ),
+    "shared_grant": facts(
+        REVOKED | {"generation": 1},
+        attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant")],
+        redis=replace(REDIS, token_generation=1, state_generation=1),
+        twins=[Twin("twin", "active")],
+    ),
     "refresh_token_spent_by_a_lost_answer": facts(
         REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)]
     ),
@@ -133,6 +139,9 @@ CASES: dict[str, Facts] = {
     "dpop_key_unfit": facts(
         provider=PROVING,
         url_error="custom_fields.dpop_key: the account has none, and this provider needs one",
+    ),
+    "dpop_key_mismatch": facts(
+        BOUND, provider=PROVING, url_error="custom_fields.dpop_key: not the key of the grant: one, two"
     ),
     "dpop_proof_refused": facts(
         BOUND | {"status": Status.MISCONFIGURED, "reason": "invalid_dpop_proof"},
@@ -415,3 +424,21 @@ def test_a_callback_whose_module_is_broken_is_told_why() -> None:
     found = diagnose(facts(CALLBACK, callback_problems=problems))[0]
     assert "SyntaxError: (acme.py:3)" in found.words
     assert found.remedy.startswith("Mend that module")
+
+
+@pytest.mark.parametrize(("rotates", "wrong"), [(True, True), (False, False), (None, False)])
+def test_a_twin_of_a_good_account_is_wrong_where_refresh_tokens_are_replaced(
+    rotates: bool | None, wrong: bool
+) -> None:
+    found = diagnose(facts(provider=Provider(name="acme", rotates=rotates), twins=[Twin("twin", "active")]))
+    (finding,) = [one for one in found if one.cause == "shared_grant"]
+    assert finding.wrong is wrong
+    assert "twin (active)" in finding.words
+    assert "have its connectors read twin" in finding.remedy
+
+
+def test_many_twins_are_counted_and_the_first_are_named() -> None:
+    found = diagnose(facts(twins=[Twin(f"twin-{number}", "active") for number in range(20)]))
+    (words,) = [one.words for one in found if one.cause == "shared_grant"]
+    assert "twin-2 (active) and 17 more" in words
+    assert "twin-3" not in words

@@ -81,6 +81,7 @@ def test_what_needs_a_correction_whatever_the_status(status: int, error: str) ->
         (Answer(fault=Fault.CLIENT_CERTIFICATE), "client_certificate_refused"),
         (Answer(fault=Fault.UNBUILDABLE), "request_impossible"),
         (Answer(fault=Fault.NO_PROOF), "dpop_key_unfit"),
+        (Answer(fault=Fault.WRONG_KEY), "dpop_key_mismatch"),
         (Answer(status=400, error="invalid_dpop_proof"), "invalid_dpop_proof"),
         (Answer(fault=Fault.NO_CALLBACK), "callback_unknown"),
     ],

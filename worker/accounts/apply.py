@@ -32,6 +32,10 @@ from worker.policy.due import (
 GENERIC: Final = "generic"
 _TIMES: Final = frozenset({"issued_at", "expires_in", "expires_at"})
 _BEARER: Final = "Bearer"
+#: What tells at which server, and of which client, a refresh token is a grant.
+_OF_THE_CLIENT: Final = frozenset(
+    {"client_id", "provider", "token_url", "server_url", "refresh_method", "callback"}
+)
 
 
 class Intent(Enum):
@@ -60,6 +64,8 @@ class Applied:
     recovered: bool = False
     #: The tokens stay; only where they came from is noted.
     source_only: bool = False
+    #: Fingerprints of refresh tokens that become the account's, or come to be another client's: none may be a twin's.
+    new_grants: frozenset[str] = frozenset()
 
 
 class Spread:
@@ -119,7 +125,14 @@ class Applier:
         opened.set_columns(source_fp=file_fp, status=status)
         self._checker.check(opened, provider)
         self._spread.schedule(account, provider, now=now)
-        return Applied(account, Outcome.ADDED, decision, None, access_token=entry.access_token)
+        return Applied(
+            account,
+            Outcome.ADDED,
+            decision,
+            None,
+            access_token=entry.access_token,
+            new_grants=_grants(account),
+        )
 
     def change(
         self, entry: Entry, account: Account, *, once_held: bool, intent: Intent, now: float
@@ -137,6 +150,7 @@ class Applier:
             Refused: the account could not be stored like that.
         """
         seen, was_troubled = (account.generation, account.config_version), account.is_troubled
+        had = _grants(account)
         opened = Opened(account, self._vault)
         changed = configure(opened, entry)
         facts = _facts(opened, entry, once_held=once_held)
@@ -167,6 +181,7 @@ class Applier:
             changed=tuple(dict.fromkeys(changed)),
             access_token=opened.get(ACCESS_TOKEN),
             recovered=decision.tokens is Tokens.TAKE and was_troubled,
+            new_grants=_grants(account) - (frozenset() if _OF_THE_CLIENT & set(changed) else had),
         )
 
     def _take(
@@ -195,6 +210,13 @@ class Applier:
             new_generation=new_generation,
             now=now,
         )
+
+
+def _grants(account: Account) -> frozenset[str]:
+    """Return the fingerprints of the refresh token that is stored and of the one that was given last."""
+    if account.refresh_fp is None:
+        return frozenset()
+    return frozenset(fp for fp in (account.refresh_fp, account.source_fp) if fp is not None)
 
 
 def configure(opened: Opened, entry: Entry) -> list[str]:

@@ -17,7 +17,7 @@ from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, Refused
 from worker.accounts.opened import Opened
 from worker.errors import KnobsUnfit
-from worker.io.provider_dpop import thumbprint
+from worker.io.provider_dpop import check_key, thumbprint
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 
@@ -133,11 +133,12 @@ class Checker:
 
 
 def _key_problems(request: RefreshRequest) -> list[Problem]:
-    """Check the key that proves possession; that there has to be one is said already."""
+    """Check the key that proves possession, and that it is the access token's; that there has to be one is said already."""
     if not request.custom_fields.get(KEY_FIELD):
         return []
     try:
         thumbprint(request)
+        check_key(request)
     except Unbuildable as error:
         return [_split(str(error))]
     return []

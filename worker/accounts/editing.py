@@ -11,9 +11,10 @@ from models.account import Account
 from models.audit import Act, Action, Actor
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.decide import Outcome
-from worker.accounts.entry import Entry
+from worker.accounts.entry import Entry, Refused
 from worker.accounts.importing import change_of, recovered_event
 from worker.accounts.publish import CommandShelf
+from worker.accounts.twins import SameGrant, TwinGuard
 from worker.errors import RefreshdError, UnknownAccount, UsageError
 from worker.io.accounts import Accounts, Note
 from worker.io.audit import record
@@ -39,8 +40,17 @@ class Editor:
     """Applies entries that a person gave, and stores them."""
 
     def __init__(
-        self, *, accounts: Accounts, applier: Applier, shelf: CommandShelf, clock: Clock, actor: Actor
+        self,
+        *,
+        accounts: Accounts,
+        applier: Applier,
+        shelf: CommandShelf,
+        clock: Clock,
+        actor: Actor,
+        twins: SameGrant | None,
     ) -> None:
+        """`twins` compares grants, so that no two accounts share one; None: they may."""
+        self._twins = twins
         self._actor = actor
         self._accounts = accounts
         self._applier = applier
@@ -52,13 +62,13 @@ class Editor:
 
         Raises:
             AlreadyThere: its id is taken.
-            Refused: it can't be stored like that.
+            Refused: it can't be stored like that, or another account has its refresh token.
         """
         if self._accounts.find([entry.id]):
             raise _already_there(entry.id)
         retired = self._accounts.retired([entry.id]).get(entry.id, 0)
         applied = self._applier.add(entry, retired=retired, now=self._clock.now())
-        if entry.id not in self._accounts.save([applied.account], (), self._note(applied, action)):
+        if not self._save(applied, action):
             raise _already_there(entry.id)
         self._publish(applied)
         return applied
@@ -68,7 +78,7 @@ class Editor:
 
         Raises:
             UnknownAccount: there is none of this id.
-            Refused: the account can't be like that.
+            Refused: the account can't be like that, or another one has its refresh token.
         """
         for _ in range(_TRIES):
             account = self.account(entry.id)
@@ -77,9 +87,7 @@ class Editor:
             )
             if applied.outcome is not Outcome.CHANGED:
                 return applied
-            if self._accounts.save(
-                [], [change_of(applied, now=self._clock.now())], self._note(applied, action)
-            ):
+            if self._save(applied, action):
                 self._publish(applied)
                 return applied
         raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
@@ -125,6 +133,19 @@ class Editor:
             if account_id not in found:
                 raise UnknownAccount(account_id)
         return [found[account_id] for account_id in ids]
+
+    def _save(self, applied: Applied, action: Action) -> bool:
+        """Store an account; False where it is not as it was read any more."""
+        note, guard = self._note(applied, action), None
+        if self._twins is not None:
+            guard = TwinGuard(self._twins, [applied])
+        if applied.seen is None:
+            stored = self._accounts.save([applied.account], (), note, guard)
+        else:
+            stored = self._accounts.save([], [change_of(applied, now=self._clock.now())], note, guard)
+        if guard is not None and guard.problems:
+            raise Refused(list(guard.problems.values()))
+        return bool(stored)
 
     def _note(self, applied: Applied, action: Action) -> Note:
         detail = {"fields": list(applied.changed)} if applied.changed else {}

@@ -16,6 +16,7 @@ from worker.accounts.decide import Outcome, Tokens
 from worker.accounts.entry import ROW, Entry, Problem, Refused, id_of, read_entry
 from worker.accounts.publish import CommandShelf
 from worker.accounts.source import Raw
+from worker.accounts.twins import SameGrant, TwinGuard
 from worker.accounts.values import printable
 from worker.events import EventType
 from worker.io.accounts import Accounts, Change, Note
@@ -28,6 +29,7 @@ BATCH: Final = 1_000
 #: How often a row is tried again that somebody else changed in between.
 _TRIES: Final = 5
 
+_WRITTEN: Final = frozenset({Outcome.ADDED, Outcome.CHANGED})
 CREDENTIALS_REPLACED: Final = "credentials_replaced"
 
 
@@ -93,7 +95,10 @@ class Importer:
         clock: Clock,
         intent: Intent,
         entry: RunningEntry,
+        twins: SameGrant | None,
     ) -> None:
+        """`twins` compares grants, so that no two accounts share one; None: they may."""
+        self._twins = twins
         self._accounts = accounts
         self._entry = entry
         self._applier = applier
@@ -158,11 +163,23 @@ class Importer:
         now = self._clock.now()
         changing = [change_of(one, now=now) for one in applied.values() if one.outcome is Outcome.CHANGED]
         outcomes = {account: one.outcome for account, one in applied.items()}
-        stored = self._accounts.save(adding, changing, self._noted(outcomes)) if adding or changing else set()
+        guard = (
+            TwinGuard(self._twins, [one for one in applied.values() if one.outcome in _WRITTEN])
+            if self._twins is not None
+            else None
+        )
+        stored = (
+            self._accounts.save(adding, changing, self._noted(outcomes), guard)
+            if adding or changing
+            else set()
+        )
+        for account, problem in guard.problems.items() if guard is not None else ():
+            self._fail(self._lines[account], account, [problem])
+            del applied[account]
         again: dict[str, Entry] = {}
         done: list[Applied] = []
         for account, one in applied.items():
-            writes = one.outcome in {Outcome.ADDED, Outcome.CHANGED}
+            writes = one.outcome in _WRITTEN
             if writes and account not in stored:
                 again[account] = entries[account]
                 continue

@@ -14,7 +14,7 @@ from models.provider import ClientAuth
 from models.provider_needs import needed
 from worker.accounts.columns import SECRETS, Kind, column_of
 from worker.accounts.entry import Refused, read_entry
-from worker.cli.accounts_desk import Desk, open_desk
+from worker.cli.accounts_desk import AllowSharedGrant, Desk, open_desk
 from worker.cli.accounts_edit import as_usage_error, report
 from worker.cli.accounts_words import fields_of, value_of, variable_of
 from worker.cli.asking import ask
@@ -61,6 +61,7 @@ def add(
             "--set", metavar="KNOB=VALUE", help="A provider's knob, for this account; may be repeated."
         ),
     ] = None,
+    allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Add one account. On a terminal you are asked for what its provider needs and you did not give.
@@ -91,7 +92,7 @@ def add(
     row = {name: value for name, value in _resolved(given) if value is not None}
     row |= fields_of([f"custom_fields.{word}" for word in custom_field or []])
     row |= _knobs(knob or [])
-    with open_desk() as desk:
+    with open_desk(shared_grants=allow_shared_grant) as desk:
         if sys.stdin.isatty():
             _ask(row, desk)
         try:

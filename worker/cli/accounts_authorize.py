@@ -15,7 +15,7 @@ from worker.accounts.apply import Applied
 from worker.accounts.columns import SECRETS
 from worker.accounts.consent import request_of, with_grant
 from worker.accounts.entry import Entry, Refused, read_entry
-from worker.cli.accounts_desk import Desk, open_desk
+from worker.cli.accounts_desk import AllowSharedGrant, Desk, open_desk
 from worker.cli.accounts_edit import as_usage_error, report
 from worker.cli.accounts_words import fields_of
 from worker.cli.asking import ask
@@ -59,6 +59,7 @@ def authorize(
     timeout_s: Annotated[
         float, typer.Option("--timeout", help="Seconds to wait for somebody.", min=1, max=3600)
     ] = _TIMEOUT_S,
+    allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask an account's owner for consent, and store and publish the tokens that come of it.
@@ -74,7 +75,7 @@ def authorize(
             f"{taken[0]}: it comes with the consent" if taken[0] != "id" else "id: is the first word"
         )
     try:
-        with open_desk() as desk:
+        with open_desk(shared_grants=allow_shared_grant) as desk:
             try:
                 entry, request = _asked(desk, account_id, fields)
             except KeyboardInterrupt:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from models.audit import Action
 from worker.accounts.apply import Applier, Intent, Spread
@@ -13,6 +15,7 @@ from worker.accounts.check import Checker
 from worker.accounts.editing import Editor
 from worker.accounts.importing import Importer
 from worker.accounts.publish import NO_REDIS, CommandShelf
+from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
 from worker.cli.opened import open_stores
 from worker.cli.output import err
 from worker.io.accounts import Accounts
@@ -21,6 +24,14 @@ from worker.io.provider_request import RequestBuilder
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.stores import Stores
 
+AllowSharedGrant = Annotated[
+    bool,
+    typer.Option(
+        ALLOW_SHARED_GRANT,
+        help="Store a refresh token that another account of the same client has. Where refresh tokens are rotated, both "
+        "then lose their grant.",
+    ),
+]
 #: So many accounts are named.
 _NAMED_MAX: Final = 5
 
@@ -34,6 +45,8 @@ class Desk:
     checker: Checker
     applier: Applier
     shelf: CommandShelf
+    #: Compares grants, so that no two accounts share one; None: they may.
+    twins: SameGrant | None
 
     @property
     def editor(self) -> Editor:
@@ -43,6 +56,7 @@ class Desk:
             shelf=self.shelf,
             clock=self.stores.clock,
             actor=self.stores.actor,
+            twins=self.twins,
         )
 
     def importer(self, name: str, *, replace_tokens: bool) -> Importer:
@@ -56,14 +70,19 @@ class Desk:
                 self.stores.engine,
                 self.stores.actor,
                 Action.IMPORT,
-                {"file": name, "replace_tokens": replace_tokens},
+                {"file": name, "replace_tokens": replace_tokens}
+                | ({} if self.twins is not None else {"allow_shared_grant": True}),
             ),
+            twins=self.twins,
         )
 
 
 @contextmanager
-def open_desk() -> Iterator[Desk]:
+def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
     """Open the stores for a command that writes, and say at its end what Redis was not told.
+
+    Args:
+        shared_grants: two accounts of one client may have the same refresh token.
 
     Raises:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
@@ -76,7 +95,8 @@ def open_desk() -> Iterator[Desk]:
         )
         spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(vault=here.vault, checker=checker, spread=spread)
-        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, shelf)
+        twins = None if shared_grants else SameGrant(here.providers)
+        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, shelf, twins)
         if shelf.newer:
             names = ", ".join(sorted(shelf.newer)[:_NAMED_MAX])
             err.print(

@@ -9,7 +9,7 @@ import typer
 from models.audit import Action
 from worker.accounts.apply import Applied
 from worker.accounts.entry import Entry, Refused, read_entry
-from worker.cli.accounts_desk import open_desk
+from worker.cli.accounts_desk import AllowSharedGrant, open_desk
 from worker.cli.accounts_words import fields_of
 from worker.cli.output import ago_or_in, out, print_json
 from worker.errors import InputError, UsageError
@@ -28,6 +28,7 @@ def edit(
             help="Any column of an accounts file. FIELD= takes a value back to its default; @FILE reads a file.",
         ),
     ],
+    allow_shared_grant: AllowSharedGrant = False,
     as_json: AsJson = False,
 ) -> None:
     """Change fields of an account; the new values hold from the next refresh on, and it is planned anew.
@@ -43,7 +44,7 @@ def edit(
         )
     try:
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
-        with open_desk() as desk:
+        with open_desk(shared_grants=allow_shared_grant) as desk:
             applied = desk.editor.edit(entry)
     except Refused as refused:
         raise as_usage_error(refused) from None

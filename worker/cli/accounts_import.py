@@ -21,7 +21,7 @@ from worker.accounts.importing import Summary
 from worker.accounts.nango import NangoRows
 from worker.accounts.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.view import row
-from worker.cli.accounts_desk import open_desk
+from worker.cli.accounts_desk import AllowSharedGrant, open_desk
 from worker.cli.interrupts import INTERRUPTED, Interrupts
 from worker.cli.opened import open_stores
 from worker.cli.output import err, out, print_json
@@ -49,17 +49,18 @@ def import_file(
             help="Take the file's tokens even where the stored ones are newer. A stale refresh token ends the grant.",
         ),
     ] = False,
+    allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Import accounts from a file. Safe to run again: what is stored and not named differently stays as it is.
 
-    A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others are stored. A stored token that is newer than the file's stays.
+    A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others are stored. A stored token that is newer than the file's stays. A refresh token that another account of the same client has is an error of its row.
 
     Columns by webMethods' names and connections of Nango are understood; what has no place here is named (docs/migrating.md).
 
     Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
     """
-    with open_source(file, file_format) as source, open_desk() as desk:
+    with open_source(file, file_format) as source, open_desk(shared_grants=allow_shared_grant) as desk:
         importer = desk.importer(source.name, replace_tokens=replace_tokens)
         # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
         with _bar(source) as bar, Interrupts() as interrupts:

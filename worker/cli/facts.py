@@ -15,6 +15,7 @@ from models.account import Account
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
+from worker.accounts.twins import SameGrant
 from worker.cli.workers import Workers, alive_workers
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.gate_status import look_at_gates
@@ -26,7 +27,8 @@ from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.provider_tls import certificate_ends_at
 from worker.io.stash import Stash
-from worker.policy.facts import Facts, GateFacts, RedisFacts
+from worker.io.twins import holding
+from worker.policy.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.policy.lane import Lane, lane_of
 from worker.queues import QUEUES
 from worker.redis_url import address_of
@@ -34,6 +36,8 @@ from worker.stores import Stores
 
 #: Entries of the history that a diagnosis looks at.
 ATTEMPTS_LOOKED_AT = 50
+#: Accounts with the same refresh token that a diagnosis looks at.
+TWINS_LOOKED_AT = 20
 
 
 def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
@@ -79,7 +83,14 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         read_only=write_refused(here.engine),
         url_error=request.url_error,
         certificate_ends_at=request.certificate_ends_at,
+        twins=_twins(here, account),
     )
+
+
+def _twins(here: Stores, account: Account) -> list[Twin]:
+    same = SameGrant(here.providers)
+    found = holding(here.engine, account, limit=TWINS_LOOKED_AT)
+    return [Twin(one.id, one.status) for one in found if same(account, one)]
 
 
 def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception | None]:

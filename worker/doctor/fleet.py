@@ -113,7 +113,7 @@ def check_proofs(here: Stores) -> Iterator[Checked]:
     failing = text(
         "SELECT provider, reason, count(*) AS accounts FROM account "
         "WHERE status IN ('degraded', 'reauthorize', 'misconfigured') "
-        "AND reason IN ('dpop_key_unfit', 'invalid_dpop_proof', 'dpop_nonce_required') "
+        "AND reason IN ('dpop_key_unfit', 'dpop_key_mismatch', 'invalid_dpop_proof', 'dpop_nonce_required') "
         "GROUP BY provider, reason ORDER BY provider, reason"
     )
     with reading(here.engine) as connection:

@@ -47,6 +47,8 @@ _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
 
 #: Writes, in an open transaction, who stored or removed these ids.
 Note = Callable[[Connection, set[str]], None]
+#: Gives, in an open transaction before anything is stored, the ids that must not be.
+Guard = Callable[[Connection], set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +104,20 @@ class Accounts:
         return {str(row[0]) for row in found}
 
     def save(
-        self, added: Sequence[Account], changed: Sequence[Change] = (), note: Note | None = None
+        self,
+        added: Sequence[Account],
+        changed: Sequence[Change] = (),
+        note: Note | None = None,
+        guard: Guard | None = None,
     ) -> set[str]:
         """Store new accounts and changes, in one commit; gives the ids that were stored.
 
         An id that is taken by now, or a row that has moved on, is not among them. `note` writes beside them, in the same
-        commit, who stored what.
+        commit, who stored what; what `guard` names is left out.
         """
         for tries_left in reversed(range(_DEADLOCK_TRIES)):
             try:
-                return self._save(added, changed, note)
+                return self._save(added, changed, note, guard)
             except DatabaseUnreachable as error:
                 if not tries_left or not _is_deadlock(error):
                     raise
@@ -215,10 +221,15 @@ class Accounts:
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
 
-    def _save(self, added: Sequence[Account], changed: Sequence[Change], note: Note | None) -> set[str]:
+    def _save(
+        self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
+    ) -> set[str]:
         names = ", ".join(_TYPES)
         sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
         with writing(self._engine) as connection:
+            refused = guard(connection) if guard is not None else set()
+            added = [one for one in added if one.id not in refused]
+            changed = [one for one in changed if one.account.id not in refused]
             stored = execute(
                 connection,
                 _TYPES,

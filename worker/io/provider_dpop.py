@@ -7,6 +7,8 @@ its accounts.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import secrets
 from collections import OrderedDict
@@ -19,7 +21,7 @@ from joserfc import jwt
 
 from models.answer import Fault
 from models.assertion import SigningAlgorithm
-from models.dpop import KEY_FIELD
+from models.dpop import KEY_FIELD, NOT_OF_THE_GRANT
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from worker.io.provider_assertion import UNFIT_KEY, SigningKey, signing_key
@@ -33,10 +35,14 @@ USE_NONCE: Final = "use_dpop_nonce"
 _FIELD: Final = f"custom_fields.{KEY_FIELD}"
 #: RFC 9449 section 8.1 names the characters. The length is ours: a header that is sent back to its server.
 _NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
+#: SHA-256, base64url (RFC 9449 section 6.1); what else stands there binds to no key that could be compared.
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 #: So many servers' nonces are remembered.
 _SERVERS: Final = 1024
 #: RFC 9449 section 4.2: 96 bits and more.
 _ID_BYTES: Final = 16
+#: A signed JWT has a header, a payload and a signature (RFC 7519 section 3); an encrypted one tells nothing.
+_JWT_PARTS: Final = 3
 #: The members that make a public key (RFC 7638 section 3.2); nothing else of a JWK is anybody's business.
 _PUBLIC: Final = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e"), "OKP": ("kty", "crv", "x")}
 
@@ -45,6 +51,12 @@ class NoProof(Unbuildable):
     """The account's key is missing, or unfit."""
 
     fault = Fault.NO_PROOF
+
+
+class WrongKey(Unbuildable):
+    """The account's key is not the one that its access token is bound to."""
+
+    fault = Fault.WRONG_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,48 @@ def thumbprint(request: RefreshRequest) -> str | None:
     signer = _signer_of(request, algorithm)
     _signed(signer, {}, algorithm)
     return signer.thumbprint
+
+
+def check_key(request: RefreshRequest) -> None:
+    """Check that the account's key is the one that its access token is bound to, where the token is a JWT that says so.
+
+    The refresh token of a public client is bound to the same key (RFC 9449 section 5), and some servers end the grant
+    when it comes with another one. A request without an access token, such as the exchange of a code, is not checked.
+
+    Raises:
+        WrongKey: it is another key.
+        NoProof: the account has no key, or it does not fit the algorithm.
+    """
+    algorithm = request.provider.dpop
+    if algorithm is None or request.provider.dpop_key_may_change or not request.access_token:
+        return
+    theirs = bound_to(request.access_token)
+    if theirs is None:
+        return
+    mine = _signer_of(request, algorithm).thumbprint
+    if mine != theirs:
+        raise WrongKey(
+            f"{_FIELD}: {NOT_OF_THE_GRANT}: its thumbprint is {mine}, and the access token is bound to {theirs} (cnf.jkt). Give "
+            "the key that the grant was made with, or tokens that were issued for this one; `dpop_key_may_change` lets a "
+            "client with a secret change its key"
+        )
+
+
+def bound_to(access_token: Secret) -> str | None:
+    """Return the thumbprint of the key that an access token is bound to (RFC 9449 section 6.1), None where unknown.
+
+    The signature is not checked: who could forge the token could as well replace it.
+    """
+    parts = access_token.reveal().split(".")
+    if len(parts) != _JWT_PARTS:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    confirmation = claims.get("cnf") if isinstance(claims, dict) else None
+    jkt = confirmation.get("jkt") if isinstance(confirmation, dict) else None
+    return jkt if isinstance(jkt, str) and _THUMBPRINT.fullmatch(jkt) else None
 
 
 def _signed(signer: _Signer, claims: dict[str, object], algorithm: SigningAlgorithm) -> str:

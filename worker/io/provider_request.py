@@ -21,7 +21,7 @@ from models.token import Secret, TokenResponse
 from worker.io.provider_assertion import sign
 from worker.io.provider_auth import authenticate
 from worker.io.provider_dpop import HEADER as DPOP
-from worker.io.provider_dpop import Nonces, Proof, prove
+from worker.io.provider_dpop import Nonces, Proof, check_key, prove
 from worker.io.provider_draft import ClientCertificate, Draft, HostNotAllowed, Unbuildable, require
 
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
@@ -58,6 +58,7 @@ class RequestBuilder:
         Raises:
             Unbuildable: something that the provider needs is missing or unfit; the message holds no value.
         """
+        check_key(request)
         draft = _draft(request, now)
         provider = request.provider
         in_query = (

@@ -24,6 +24,7 @@ from worker.policy.diagnosis_provider import (
     provider_says,
 )
 from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
+from worker.policy.diagnosis_twins import twins
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
@@ -295,6 +296,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     callback_says,
     _credentials,
     _hard_end,
+    twins,
     possession,
     _certificate,
     provider_says,

@@ -8,8 +8,14 @@ from typing import Final
 
 from models.account import RefreshMethod, Status
 from models.attempt import Attempt, Outcome
-from models.dpop import KEY_FIELD, TOKEN_TYPE, is_bound
-from worker.policy.diagnosis_provider import KEY_UNFIT, NONCE_WANTED, PROOF_REFUSED, last_call
+from models.dpop import KEY_FIELD, NOT_OF_THE_GRANT, TOKEN_TYPE, is_bound
+from worker.policy.diagnosis_provider import (
+    KEY_MISMATCH,
+    KEY_UNFIT,
+    NONCE_WANTED,
+    PROOF_REFUSED,
+    last_call,
+)
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
@@ -34,7 +40,13 @@ def possession(facts: Facts) -> Iterator[Finding]:
                 f"{give_key.removesuffix('`')} dpop=true`, with the key that the grant was made with.",
             )
         return
-    if unfit := key_error(facts) or (words_of(KEY_UNFIT) if reason == KEY_UNFIT else None):
+    if mismatch := _mismatch(facts):
+        yield Finding(
+            KEY_MISMATCH,
+            f"Nothing is sent, because a wrong key can end the grant: {mismatch}",
+            f"{give_key}: the private key that the grant was made with. If it is lost: `refreshd accounts authorize {account.id}`.",
+        )
+    elif unfit := key_error(facts) or (words_of(KEY_UNFIT) if reason == KEY_UNFIT else None):
         yield Finding(
             KEY_UNFIT,
             f"No proof of possession can be made: {unfit}",
@@ -70,6 +82,15 @@ def key_error(facts: Facts) -> str | None:
     """Say why no proof can be made with the account as it is, None where one can be, or nobody knows."""
     error = facts.url_error or ""
     return f"{error}." if error.startswith(f"custom_fields.{KEY_FIELD}: ") else None
+
+
+def _mismatch(facts: Facts) -> str | None:
+    """Return how the key differs from the access token's; by a worker's word where the key can't be opened here."""
+    if NOT_OF_THE_GRANT in (error := key_error(facts) or ""):
+        return error
+    account = facts.account
+    stopped = account.status == Status.MISCONFIGURED and account.reason == KEY_MISMATCH
+    return words_of(KEY_MISMATCH) if stopped else None
 
 
 def _key_replaced(facts: Facts, last: Attempt | None, give_key: str) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ NOT_OPENED: Final = frozenset({"key_missing", "seal_broken"})
 KNOBS_UNFIT: Final = "provider_knobs_unfit"
 #: How a proof of possession fails; `diagnosis_dpop` says it.
 KEY_UNFIT: Final = "dpop_key_unfit"
+KEY_MISMATCH: Final = "dpop_key_mismatch"
 PROOF_REFUSED: Final = "invalid_dpop_proof"
 NONCE_WANTED: Final = "dpop_nonce_required"
 #: How a callback fails; `diagnosis_callback` says it.
@@ -36,7 +37,8 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
     said = f' It said: "{last.error_description.rstrip(".")}".' if last and last.error_description else ""
     if account.status == Status.REAUTHORIZE:
-        yield _revoked(facts, said)
+        if not facts.twins:  # `diagnosis_twins` says who spent the refresh token
+            yield _revoked(facts, said)
     elif account.status == Status.MISCONFIGURED:
         if found := _misconfigured(facts, last, said):
             yield found
@@ -120,7 +122,9 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
             f"At its last try the worker that took it{of} did not know the callback {account.callback!r}; one does now.",
             f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
         )
-    if reason in NOT_OPENED | {KEY_UNFIT, PROOF_REFUSED} or (reason == KNOBS_UNFIT and facts.knobs_error):
+    if reason in NOT_OPENED | {KEY_UNFIT, KEY_MISMATCH, PROOF_REFUSED} or (
+        reason == KNOBS_UNFIT and facts.knobs_error
+    ):
         return None
     return Finding(
         "misconfigured",

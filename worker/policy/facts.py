@@ -38,6 +38,14 @@ class RedisFacts:
     ahead_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Another account of the same client that has the same refresh token, or was given the same one last."""
+
+    id: str
+    status: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFacts:
     """The closed gate that an account meets: the one that holds it, else its origin's."""
@@ -91,6 +99,8 @@ class Facts:
     url_error: str | None = None
     #: When the client's certificate ends; None: it shows none, or none that can be read here.
     certificate_ends_at: float | None = None
+    #: Who has the same grant.
+    twins: Sequence[Twin] = ()
 
 
 @dataclass(frozen=True, slots=True)

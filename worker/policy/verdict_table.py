@@ -106,6 +106,12 @@ FAULTS: Final = (
     ),
     Row(
         verdict=_MISCONFIGURED,
+        reason="dpop_key_mismatch",
+        fault=Fault.WRONG_KEY,
+        words="The account's `dpop_key` is not the key that its access token is bound to (`cnf.jkt`); nothing was sent.",
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
         reason="token_url_host_not_allowed",
         fault=Fault.HOST_NOT_ALLOWED,
         words="The provider's data does not name this host among its `hosts`; nothing was sent.",

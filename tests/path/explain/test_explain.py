@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -170,6 +171,14 @@ def key_forgotten(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
+def key_of_another_grant(desk: Desk) -> None:
+    theirs = base64.urlsafe_b64encode(json.dumps({"cnf": {"jkt": "t" * 43}}).encode()).decode().rstrip("=")
+    proving(desk)
+    sealed = desk.bench.seal("acct", "access_token", f"e30.{theirs}.c2ln")
+    desk.execute("UPDATE account SET access_token_sealed = :sealed", sealed=sealed)
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
 def html(desk: Desk) -> None:
     desk.bench.add()
     desk.bench.answer = answer(
@@ -241,6 +250,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "client_refused": (secret_rotated, ["client secret was replaced", "client_secret=@FILE`"]),
     "dpop_nonce_fails": (nonce_in_vain, ["asked for its nonce", "DPoP-Nonce"]),
     "dpop_key_unfit": (key_forgotten, ["the account has none", "custom_fields.dpop_key=@FILE`"]),
+    "dpop_key_mismatch": (key_of_another_grant, ["bound to " + "t" * 43, "custom_fields.dpop_key=@FILE`", "authorize acct`"]),
     "wrong_token_url": (html, ["no token endpoint", "`refreshd accounts edit acct token_url=https://...`"]),
     "not_published": (redis_flushed, ["Redis has none", "`refreshd refresh acct --force --wait`"]),
     "not_published (older)": (redis_older, ["Redis has generation 1"]),

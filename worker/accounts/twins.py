@@ -1,0 +1,119 @@
+"""Two accounts of one client that hold the same refresh token.
+
+Where refresh tokens are rotated, the first refresh of either ends the other's, and many providers then end the grant
+of both (RFC 9700 section 4.14). So a second account is not given a token that another holds, unless somebody means it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
+
+from models.account import Account, RefreshMethod
+from models.provider import Grant
+from worker.accounts.entry import Problem
+from worker.io.twins import holders, one_after_the_other
+
+if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
+    from worker.accounts.apply import Applied
+    from worker.stores import Providers
+
+#: The option of every command that stores a refresh token.
+ALLOW_SHARED_GRANT: Final = "--allow-shared-grant"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class SameGrant:
+    """Compares whose grant the refresh tokens of two accounts are."""
+
+    def __init__(self, providers: Providers) -> None:
+        self._providers = providers
+
+    def __call__(self, one: Account, other: Account) -> bool:
+        """Return whether the same refresh token in both is the same grant: of one client, at one server."""
+        return one.client_id == other.client_id and not self.servers(one).isdisjoint(self.servers(other))
+
+    def servers(self, account: Account) -> frozenset[str]:
+        """Return the names of the server that an account's refresh token is sent to; none where it is never sent.
+
+        Its address is one. A provider of which the address is known is another: the same token of the same client is the
+        same grant there, whichever of its hosts is asked.
+        """
+        provider = self._providers.for_schedule(account)
+        if account.refresh_method == RefreshMethod.CALLBACK:
+            names = {f"callback {account.callback}"}
+        elif provider is not None and provider.grant is not Grant.REFRESH_TOKEN:
+            return frozenset()
+        else:
+            names = set()
+        described = self._providers.known.get(account.provider)
+        if described is not None and described.endpoint is not None:
+            names.add(f"provider {account.provider}")
+        endpoint = provider.endpoint if provider is not None else None
+        address = account.token_url or (endpoint.source if endpoint is not None else None)
+        if address:
+            names.add(_address(address, account.server_url))
+        return frozenset(names)
+
+
+class TwinGuard:
+    """Names, within the transaction that stores accounts, those that would be twins: they are left out of it.
+
+    Args:
+        same: compares two accounts.
+        applied: what is about to be stored, in the order in which it was asked for.
+    """
+
+    def __init__(self, same: SameGrant, applied: Iterable[Applied]) -> None:
+        self._same = same
+        self._applied = list(applied)
+        #: Of each account that was left out, why.
+        self.problems: dict[str, Problem] = {}
+
+    def __call__(self, connection: Connection) -> set[str]:
+        """Return the ids that must not be stored."""
+        self.problems = {}
+        fingerprints = sorted({fp for one in self._applied for fp in one.new_grants})
+        if not fingerprints:
+            return set()
+        one_after_the_other(connection)
+        held: dict[str, list[Account]] = {}
+        for fp, account in holders(connection, fingerprints, but=[one.account.id for one in self._applied]):
+            held.setdefault(fp, []).append(account)
+        # A stable sort: those that keep their token come first, the others in the order of their rows.
+        for one in sorted(self._applied, key=lambda one: bool(one.new_grants)):
+            account = one.account
+            others = (other for fp in sorted(one.new_grants) for other in held.get(fp, ()))
+            twin = next((other for other in others if self._same(account, other)), None)
+            if twin is not None:
+                self.problems[account.id] = shared_grant(twin.id)
+                continue
+            for fp in {account.refresh_fp, account.source_fp}:
+                if fp is not None:
+                    held.setdefault(fp, []).append(account)
+        return set(self.problems)
+
+
+def shared_grant(twin: str) -> Problem:
+    """Return what is wrong with a refresh token that another account has."""
+    return Problem(
+        "refresh_token",
+        f"account {twin} of the same client has the same one, or was given it last: two accounts that refresh one grant "
+        "end it where refresh tokens are rotated. Use that account, or get this one a grant of its own; "
+        f"{ALLOW_SHARED_GRANT} stores it all the same",
+    )
+
+
+def _address(url: str, server_url: str | None) -> str:
+    """Return a token URL in the form in which two are compared; variables are told apart by what they are made of."""
+    if "${" in url:
+        return f"{url} of {server_url}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path}?{parts.query}"
