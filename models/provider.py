@@ -26,6 +26,7 @@ from models.assertion import Assertion
 from models.dpop import ProofAlgorithm
 from models.error_rule import ErrorRule
 from models.provider_hosts import Hosts, checked_hosts
+from models.provider_limits import check_headers, check_published
 from models.response_shape import ResponseShape
 from models.template import Template, TemplateError, parse
 
@@ -214,6 +215,14 @@ class Provider(BaseModel):
     """Calls at once, likewise."""
 
     _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _limits_are_kept(self) -> Provider:
+        shape = self.response
+        check_published([*self.publish_fields, *self.publish_fields.values()], "publish_fields")
+        check_published([*shape.access_token, *shape.token_type, *shape.scope], "response")
+        check_headers(self.headers)
+        return self
 
     @model_validator(mode="after")
     def _templates_can_be_read(self) -> Provider:

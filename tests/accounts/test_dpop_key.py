@@ -62,7 +62,7 @@ def test_an_edit_is_compared_with_the_stored_token(
 
 def test_a_client_that_may_change_its_key_says_so(desk: Desk) -> None:
     account = desk.add(row(MINE, access_token(MINE))).account
-    change = {"custom_fields": {"dpop_key": THEIRS.as_pem(private=True).decode()}}
+    change: dict[str, object] = {"custom_fields": {"dpop_key": THEIRS.as_pem(private=True).decode()}}
     with pytest.raises(Refused, match=r"custom_fields\.dpop_key"):
         desk.change(account, change, intent=Intent.PERSON)
     desk.change(account, {**change, "dpop_key_may_change": True}, intent=Intent.PERSON)

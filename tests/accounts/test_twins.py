@@ -18,7 +18,7 @@ from tests.accounts.test_nango import connection, integration
 from tests.accounts.test_races import MIA, Raced
 from worker.accounts.apply import Intent
 from worker.accounts.decide import Outcome
-from worker.accounts.importing import Importer
+from worker.accounts.importing import Importer, Summary
 from worker.accounts.publish import CommandShelf
 from worker.accounts.source import Raw
 from worker.accounts.twins import SameGrant
@@ -249,7 +249,8 @@ def test_a_token_may_move_from_one_account_to_another_in_one_file(refreshd: Refr
 def test_of_two_imports_at_once_one_is_refused(desk: Desk, stores: redis.Redis) -> None:
     """Both have read before either has written: what one commits, the other's commit sees."""
     assert stores.ping()
-    both, summaries = threading.Barrier(2, timeout=30), {}  # type: threading.Barrier, dict[str, Summary]
+    both = threading.Barrier(2, timeout=30)
+    summaries: dict[str, Summary] = {}
 
     def run(account_id: str) -> None:
         here = Stores(load_settings())

@@ -91,9 +91,9 @@ class TwinGuard:
             if twin is not None:
                 self.problems[account.id] = shared_grant(twin.id)
                 continue
-            for fp in {account.refresh_fp, account.source_fp}:
-                if fp is not None:
-                    held.setdefault(fp, []).append(account)
+            for given in {account.refresh_fp, account.source_fp}:
+                if given is not None:
+                    held.setdefault(given, []).append(account)
         return set(self.problems)
 
 

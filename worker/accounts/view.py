@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +13,14 @@ from worker.io.vault import Vault
 
 MASK: Final = "**********"
 
+#: Settings and knobs that hold a URL. What stands in its query or fragment may be a key.
+_URLS: Final = frozenset(
+    {"token_url", "server_url", "refresh_url", "authorize_url", "device_url", "revocation_url"}
+)
+#: A part of a template: a variable, which is none of its secrets.
+_VARIABLE: Final = re.compile(r"\$\{(?:[^{}]|\$\{[^{}]*\})*\}")
+#: Where a query begins, one parameter ends, or the next alternative of a template begins.
+_PARAMETER: Final = re.compile(r"(?P<begins>[?&;#])(?P<name>[^=&;#|\s]*=)?(?P<value>[^&;#\s]*)")
 #: Knobs whose texts may be credentials, unless they are templates that fetch them from elsewhere.
 _MAY_HOLD_SECRETS: Final = frozenset(
     {"params", "query", "headers", "authorization", "client_assertion", "grant_assertion"}
@@ -56,7 +65,10 @@ def row(account: Account, vault: Vault | None) -> dict[str, Any]:
         CipherError: a secret does not open.
     """
     found: dict[str, Any] = {"id": account.id}
-    found |= {name: getattr(account, name) for name in SETTINGS}
+    settings = {name: getattr(account, name) for name in SETTINGS}
+    found |= {
+        name: value for name, value in settings.items() if vault is not None or not _has_secret(name, value)
+    }
     if vault is not None:
         for name in SECRETS:
             secret = vault.open(account, name)
@@ -80,12 +92,12 @@ def masked(account: Account, vault: Vault) -> dict[str, Any]:
         CipherError: its custom fields, whose names are shown, do not open.
     """
     found: dict[str, Any] = {"id": account.id}
-    found |= {name: getattr(account, name) for name in SETTINGS}
+    found |= {name: _shown(name, getattr(account, name)) for name in SETTINGS}
     found |= {name: MASK if getattr(account, f"{name}_sealed") else None for name in SECRETS}
     found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
     found[CUSTOM_FIELDS] = dict.fromkeys(vault.custom_fields(account), MASK)
     knobs: dict[str, Any] = json.loads(account.knobs)
-    found |= {name: _masked(value) if _has_secret(name, value) else value for name, value in knobs.items()}
+    found |= {name: _shown(name, value) for name, value in knobs.items()}
     found |= {name: getattr(account, name) for name in _STATE}
     found["extra"] = dict.fromkeys(json.loads(account.extra), MASK)
     return found
@@ -102,7 +114,29 @@ def _short(value: object) -> object:
 
 
 def _has_secret(knob: str, value: object) -> bool:
+    if knob in _URLS:
+        return any(_masked_url(text) != text for text in _texts(value))
     return knob in _MAY_HOLD_SECRETS and any("${" not in text for text in _texts(value))
+
+
+def _shown(name: str, value: object) -> object:
+    """Give a setting's or a knob's value without what may be a secret in it."""
+    if name in _URLS and isinstance(value, list):
+        return [_shown(name, one) for one in value]
+    if name in _URLS and isinstance(value, str):
+        return _masked_url(value)
+    return _masked(value) if _has_secret(name, value) else value
+
+
+def _masked_url(url: str) -> str:
+    """Mask the values in a URL's query and fragment; variables stay, and so do names."""
+
+    def mask(found: re.Match[str]) -> str:
+        value = found["value"]
+        kept = not _VARIABLE.sub("", value)
+        return f"{found['begins']}{found['name'] or ''}{value if kept else MASK}"
+
+    return _PARAMETER.sub(mask, url)
 
 
 def _texts(value: object) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Final
@@ -21,7 +21,8 @@ from models.token import Secret, TokenResponse
 from refreshd_reader.callback_output import LEFT_OUT
 from worker.io.callback_output import OutputRedaction
 from worker.io.provider_amounts import amount, point_in_time
-from worker.io.provider_reading import as_secret, as_words
+from worker.io.provider_publishing import Publishable
+from worker.io.provider_reading import as_secret, as_texts, as_words
 from worker.io.provider_redaction import Redaction
 
 #: The error of an `errorResponse` that names none.
@@ -139,13 +140,13 @@ def _granted(
     usable("token_type", token_type, "a text")
     usable("scope", scope, "a text")
     usable("errorResponse", None, "an object")
-    extra: dict[str, object] = {}
+    published: dict[str, str] = {}
     for name, path in request.provider.publish_fields.items():
         found = lookup_path(fields, path)
         if _is_left_out(found):
             notes.append(f"{path} is {_kind(found)}: it is not published")
         else:
-            extra[name] = found
+            published[name] = path
     answer = TokenResponse(
         access_token=token,
         refresh_token=refresh_token,
@@ -153,7 +154,13 @@ def _granted(
         scope=scope,
         expires_in_s=lifetime_s if expires_at is None else None,
         expires_at=expires_at,
-        extra={name: text for name, found in extra.items() if (text := as_words(found, _FIELD_MAX))},
+    )
+    open_to_readers = Publishable(request, answer)
+    answer = replace(
+        answer,
+        token_type=open_to_readers.text(token_type),
+        scope=open_to_readers.text(scope),
+        extra=as_texts(open_to_readers.fields(fields, published)),
     )
     return Answer(token=answer, body_kind=BodyKind.JSON), tuple(notes)
 

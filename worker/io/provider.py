@@ -22,6 +22,7 @@ from worker.io.provider_content import Content, Oversized
 from worker.io.provider_dpop import USE_NONCE, Proof
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_reading import read_answer
+from worker.io.provider_redaction import Redaction
 from worker.io.provider_request import RequestBuilder, WireRequest, sign_locally
 from worker.io.provider_tls import Trust
 from worker.io.provider_wire import (
@@ -157,6 +158,8 @@ class ProviderClient:
                 if salvaged is not None:
                     return salvaged
             fault, detail = fault_of(error, sending)
+            # A transport quotes the line of the answer that it could not read.
+            detail = Redaction.of(request).text(detail)
             return Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
         return read_answer(response, whole, request, shown=wire.shown, now=self._now())
 

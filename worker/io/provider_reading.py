@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import httpx
 
 from models.answer import Answer, BodyKind
-from models.path import lookup_path
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
 from models.response_shape import LifetimeUnit, Paths, first_value
 from models.token import Secret, TokenResponse
 from worker.io.provider_amounts import amount, http_date, point_in_time, retry_after_s
 from worker.io.provider_body import Body, read_body
+from worker.io.provider_publishing import Publishable
 from worker.io.provider_redaction import Redaction
 
 _REQUEST_ID_HEADERS: Final = (
@@ -44,13 +45,15 @@ def read_answer(
     """Read a response. `now` is epoch seconds, for a Retry-After that names a date and no Date beside it."""
     headers = dict(response.headers.items())  # httpx' own look-up walks and decodes all of them each time
     body = read_body(content, headers.get("content-type", ""))
-    token = _token(body, request.provider, success=response.is_success)
+    token = _token(body, request, success=response.is_success)
     if token is not None:
         return Answer(
             status=response.status_code,
             token=token,
             body_kind=body.kind,
-            provider_request_id=_request_id(headers, body),
+            provider_request_id=_request_id(
+                headers, body, Redaction.of(request, token.access_token, token.refresh_token)
+            ),
             request=shown,
         )
     return _failure(response, headers, body, request, shown=shown, now=now)
@@ -73,7 +76,7 @@ def _failure(
     error = as_words(code, _CODE_MAX, redaction)
     description = as_words(first_value(body.fields, shape.error_description), _WORDS_MAX, redaction)
     if response.has_redirect_location:
-        description = f"redirected to {_host(headers.get('location', ''), response)}"
+        description = redaction.text(f"redirected to {_host(headers.get('location', ''), response)}")
     server_time = http_date(headers.get("date", ""))
     return Answer(
         status=status,
@@ -85,7 +88,7 @@ def _failure(
         retry_after_s=retry_after_s(
             headers.get("retry-after"), now=now if server_time is None else server_time
         ),
-        provider_request_id=_request_id(headers, body),
+        provider_request_id=_request_id(headers, body, redaction),
         request=shown,
         spent=error is None and (response.is_server_error or response.is_success),
     )
@@ -98,7 +101,21 @@ def _kin_of_error(fields: Mapping[str, object]) -> object:
     return next(iter(words or found), None)
 
 
-def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | None:
+def _token(body: Body, request: RefreshRequest, *, success: bool) -> TokenResponse | None:
+    """Read the tokens, and what is published beside them."""
+    token = _tokens(body, request.provider, success=success)
+    if token is None:
+        return None
+    open_to_readers = Publishable(request, token)
+    return replace(
+        token,
+        token_type=open_to_readers.text(token.token_type),
+        scope=open_to_readers.text(token.scope),
+        extra=as_texts(open_to_readers.fields(body.fields, request.provider.publish_fields)),
+    )
+
+
+def _tokens(body: Body, provider: Provider, *, success: bool) -> TokenResponse | None:
     shape, fields = provider.response, body.fields
     access_token = as_secret(first_value(fields, shape.access_token))
     if access_token is None and shape.whole_body_is_the_token and success:
@@ -121,7 +138,6 @@ def _token(body: Body, provider: Provider, *, success: bool) -> TokenResponse | 
         refresh_token_expires_at=None
         if ends_in_s is not None
         else point_in_time(first_value(fields, shape.refresh_token_expires_at)),
-        extra=_extra(fields, provider.publish_fields) if provider.publish_fields else {},
     )
 
 
@@ -152,9 +168,9 @@ def _scope(fields: Mapping[str, object], paths: Paths) -> str | None:
     return as_words(value, _FIELD_MAX)
 
 
-def _extra(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, str]:
-    found = {name: lookup_path(fields, path) for name, path in names.items()}
-    return {name: text for name, value in found.items() if (text := as_words(value, _FIELD_MAX)) is not None}
+def as_texts(fields: Mapping[str, object]) -> dict[str, str]:
+    """Return fields as texts that any store can hold, without those that hold nothing."""
+    return {name: text for name, value in fields.items() if (text := as_words(value, _FIELD_MAX)) is not None}
 
 
 def as_words(value: object, longest: int, redaction: Redaction | None = None) -> str | None:
@@ -179,12 +195,13 @@ def _as_json(value: object) -> str:
         return ""
 
 
-def _request_id(headers: Mapping[str, str], body: Body) -> str | None:
+def _request_id(headers: Mapping[str, str], body: Body, redaction: Redaction) -> str | None:
     named = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
     if named is None:
         found = next((body.fields[name] for name in _REQUEST_ID_FIELDS if name in body.fields), None)
         named = found if isinstance(found, str) else None
-    return _NOT_PRINTABLE.sub("", named)[:_CODE_MAX] if named else None
+    # Some servers take the id from what they were sent. Masked before it is cut: half a secret is not found any more.
+    return _NOT_PRINTABLE.sub("", redaction.identifier(named))[:_CODE_MAX] if named else None
 
 
 def _host(location: str, response: httpx.Response) -> str:

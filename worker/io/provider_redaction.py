@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
@@ -12,30 +13,44 @@ from worker.io.spellings import longest_first, masked
 
 #: Deeper nesting is no error message.
 _DEEPEST: Final = 8
+_HEX: Final = re.compile(r"[0-9a-f-]{1,100}")
 _TOKEN_FIELDS: Final = frozenset({"access_token", "refresh_token", "id_token", "client_secret"})
 
 
 class Redaction:
     """The texts of one request that must not come back out of its answer, in whatever spelling."""
 
-    def __init__(self, request: RefreshRequest) -> None:
+    def __init__(self, request: RefreshRequest, issued: tuple[Secret | None, ...]) -> None:
         self._request = request
+        self._issued = issued
 
     @classmethod
-    def of(cls, request: RefreshRequest) -> Redaction:
-        return cls(request)
+    def of(cls, request: RefreshRequest, *issued: Secret | None) -> Redaction:
+        """Give the redaction for one request; `issued` are the tokens that its answer brought."""
+        return cls(request, issued)
 
     @cached_property
     def _forms(self) -> list[str]:
         """What to look for; worked out where there is a text to look through, and most answers have none."""
+        return longest_first(self._secrets)
+
+    @cached_property
+    def _secrets(self) -> set[str]:
         request = self._request
         candidates: list[Secret | None] = [
             request.access_token,
             request.refresh_token,
             request.client_secret,
             *request.custom_fields.values(),
+            *self._issued,
         ]
-        return longest_first({secret.reveal() for secret in candidates if secret})
+        return {secret.reveal() for secret in candidates if secret}
+
+    def identifier(self, text: str) -> str:
+        """Mask an identifier. Nearly all are plain hex, in which a secret could only stand as it is."""
+        if _HEX.fullmatch(text) and not any(secret in text for secret in self._secrets):
+            return text
+        return self.text(text)
 
     def text(self, words: str) -> str:
         return masked(words, self._forms)
