@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.isolation_down import measure
-from benchmarks.isolation_side import PORTS, Side, side
+from benchmarks.isolation_side import PARTS, Side, side
 from benchmarks.processes import BenchmarkBroken
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 
@@ -108,9 +108,9 @@ def _beside(options: argparse.Namespace, folder: Path, console: Console) -> bool
     with ExitStack() as stack:
         alone = stack.enter_context(side(folder / "alone", with_sick=False, **asked))
         beside = stack.enter_context(side(folder / "beside", with_sick=True, **asked))
-        for port in range(PORTS):
+        for part in range(PARTS):
             for one in (alone, beside):
-                one.move_in(port)
+                one.move_in(part)
         _wait(lambda: all(one.absence.have(one.healthy) for one in (alone, beside)))
         for one in (alone, beside):
             one.turn()
