@@ -19,6 +19,7 @@ from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.backoff import consequence
 from worker.policy.budget import CLIENT_REASONS
+from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.rotation import Held, complete, lost_scopes
 from worker.policy.verdict import judge
@@ -195,7 +196,19 @@ class Closer:
             now=now,
             max_s=self._backoff_max_s,
         )
-        status, reason = after.status, judgement.reason
+        after, reason = reconsidered(
+            Refused(
+                judgement=judgement,
+                trigger=attempt.trigger,
+                error=attempt.error,
+                http_status=attempt.http_status,
+            ),
+            replace(after, counts=after.counts and not everybodys),
+            account,
+            one.provider,
+            now=now,
+        )
+        status, was_reason = after.status, account.reason
         if not account.refresh_enabled:
             status = Status.DISABLED
         elif account.is_troubled and (status is Status.ACTIVE or _needs_a_person_still(account, judgement)):
@@ -206,7 +219,7 @@ class Closer:
             reason=reason,
             # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
             retry_at=after.retry_at if account.next_refresh_at is not None else None,
-            counts=after.counts and not everybodys,
+            counts=after.counts,
             now=now,
         )
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
@@ -214,8 +227,9 @@ class Closer:
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
         # Told once for the client, not once for each of its accounts.
         folded = judgement.reason in CLIENT_REASONS
-        if account.status != one.was and account.status in set(EventType) and not folded:
-            events.append(_event(EventType(account.status), account, judgement.reason, now))
+        told = account.status != one.was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
+        if told and account.status in set(EventType) and not folded:
+            events.append(_event(EventType(account.status), account, reason, now))
         return Settling(
             Closing(account, attempt, success=False, events=tuple(events[1:])),
             publication(account, None, now=now),
