@@ -11,6 +11,7 @@ from models.account import Account, RefreshMethod, SessionManagement, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.pause import Pause
 from models.provider import Provider
+from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.diagnosis import diagnose
 from worker.policy.facts import Facts, RedisFacts
 from worker.policy.reported import FRESH_TOKENS_REJECTED
@@ -65,6 +66,11 @@ PROVING = Provider(name="acme", dpop=True)
 BOUND = {"token_type": "DPoP"}
 CALLBACK = {"refresh_method": RefreshMethod.CALLBACK, "callback": "acme"}
 REVOKED = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None}
+CLIENT_REFUSED = {
+    "status": Status.MISCONFIGURED,
+    "reason": "invalid_client",
+    "client_secret_sealed": "sealed",
+}
 REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
 
 
@@ -116,6 +122,25 @@ CASES: dict[str, Facts] = {
     ),
     "refresh_token_spent_by_a_lost_answer": facts(
         REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)]
+    ),
+    "refusal_to_be_confirmed": facts(
+        {"reason": TO_BE_CONFIRMED, "next_refresh_at": NOW + 40},
+        attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant")],
+    ),
+    "grant_probably_dead": facts(
+        {"status": Status.DEGRADED, "reason": PROBABLY_DEAD, "failures": 12, "expires_at": NOW - 60},
+        attempts=[attempt(Outcome.RETRY, "server_error", http_status=500)],
+    ),
+    "access_restricted": facts(
+        {"status": Status.MISCONFIGURED, "reason": "access_restricted"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "access_restricted", error_description="ip restricted")],
+    ),
+    "client_id_missing": facts(
+        CLIENT_REFUSED | {"client_id": "c", "client_auth": "basic"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "invalid_client", error_description="Missing client_id")],
+    ),
+    "scope_sent": facts(
+        {"knobs": '{"send_scope": true}', "scope": "read"}, provider=Provider(name="acme", send_scope=True)
     ),
     "dpop_is_off": facts(
         {"status": Status.MISCONFIGURED, "reason": "invalid_dpop_proof"},
@@ -337,7 +362,7 @@ def test_tokens_that_are_rejected_at_once_miss_a_permission_and_not_a_shorter_li
     [("private_key_jwt", "private key"), ("mtls", "client certificate"), ("basic", "client secret")],
 )
 def test_a_client_that_is_refused_is_told_by_what_it_proves_itself(client_auth: str, words: str) -> None:
-    refused = {"status": Status.MISCONFIGURED, "reason": "invalid_client", "client_auth": client_auth}
+    refused = CLIENT_REFUSED | {"client_auth": client_auth}
     assert f"Probably its {words}" in diagnose(facts(refused))[0].words
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Final
 
+from worker.policy.verdict_causes import CAUSES
 from worker.policy.verdict_dead import DEAD_BY_WORDS
 from worker.policy.verdict_faults import FAULTS
 from worker.policy.verdict_row import DESCRIPTION, ERROR, SENTENCES, Phrase, Row
@@ -73,6 +74,17 @@ seen, and is the phrase's test.
 """.format(places=", ".join(f"`{place}`" for place in SENTENCES if place not in {ERROR, DESCRIPTION}))
 
 
+_CAUSES: Final = """
+## Why, in the provider's words
+
+These change no verdict. `explain` goes by them where it says why a grant or a client was refused; the first that stands in
+the error or its description counts.
+
+| phrase | then | an answer | source |
+|---|---|---|---|
+"""
+
+
 def page() -> str:
     """Give the page as Markdown."""
     return (
@@ -94,6 +106,15 @@ def _phrases() -> str:
         f"| {_quoted(phrase)} | `{row.reason}` | {_places(phrase)} | {', '.join(sorted(phrase.without))} | "
         f"{phrase.example.status} `{json.dumps(dict(phrase.example.body))}` | {phrase.source} |\n"
         for row in TABLE
+        for phrase in row.phrases
+    )
+
+
+def _causes() -> str:
+    return "".join(
+        f"| {_quoted(phrase)} | {row.words} | {phrase.example.status} `{json.dumps(dict(phrase.example.body))}` | "
+        f"{phrase.source} |\n"
+        for row in CAUSES
         for phrase in row.phrases
     )
 
