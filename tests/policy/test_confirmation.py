@@ -25,7 +25,12 @@ STAYS = {"rotates": False}
 
 
 def account(**fields: Any) -> Account:
-    known = {"id": "a", "provider": "acme", "expires_at": NOW + 600, "next_refresh_at": NOW - 1}
+    known: dict[str, Any] = {
+        "id": "a",
+        "provider": "acme",
+        "expires_at": NOW + 600,
+        "next_refresh_at": NOW - 1,
+    }
     return Account(**(known | fields))
 
 

@@ -8,7 +8,8 @@ from models.answer import Answer, BodyKind, Fault, Verdict
 from models.error_rule import ErrorRule
 from models.token import Secret, TokenResponse
 from worker.policy.verdict import judge
-from worker.policy.verdict_table import TABLE, Row
+from worker.policy.verdict_row import Row
+from worker.policy.verdict_table import TABLE
 
 TOKEN = TokenResponse(Secret("AT"))
 
@@ -203,6 +204,14 @@ def test_a_providers_own_rules_come_first(
     own = rule(verdict="rate_limited", match=match, status=status)
     judged = judge(answer, (own,))
     assert judged.reason == ("own_reason" if applies else "invalid_client")
+
+
+def test_a_rule_may_go_by_how_the_body_could_be_read() -> None:
+    """Glewlwyd says all in a 400 that has no body."""
+    empty = rule(verdict="reauthorize", status=400, body="none")
+    assert judge(Answer(status=400), (empty,)).reason == "own_reason"
+    assert judge(Answer(status=400, body_kind=BodyKind.JSON), (empty,)).reason == "refused"
+    assert judge(Answer(status=401), (empty,)).reason == "client_refused"
 
 
 def test_the_first_rule_that_applies_counts() -> None:

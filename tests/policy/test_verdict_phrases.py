@@ -18,10 +18,11 @@ PHRASES = [(row, phrase) for row in TABLE for phrase in row.phrases]
 PROVIDER = Provider(name="acme", token_url="https://acme.example/token")
 
 
-async def judged(status: int, body: dict[str, Any], *, before: bool = False, **headers: str) -> Judgement:
+async def judged(status: int, body: dict[str, Any], *, wait: str | None = None) -> Judgement:
     """Return what an answer means that arrives as JSON."""
+    headers = {} if wait is None else {"retry-after": wait}
     answer = await Wire(httpx.Response(status, json=body, headers=headers)).call(account(PROVIDER))
-    return judge(answer, (), refreshed_before=before)
+    return judge(answer, ())
 
 
 @pytest.mark.parametrize(
@@ -85,10 +86,10 @@ async def test_words_and_their_neighbours(
 
 @pytest.mark.parametrize("status", [403, 503])
 async def test_a_time_to_wait_makes_a_refusal_a_rate_limit(status: int) -> None:
-    waits = await judged(status, {}, **{"retry-after": "75"})
+    waits = await judged(status, {}, wait="75")
     assert (waits.verdict.value, waits.retry_after_s) == ("rate_limited", 75)
     assert (await judged(status, {})).verdict.value != "rate_limited"
-    named = await judged(status, {"error": "forbidden"}, **{"retry-after": "75"})
+    named = await judged(status, {"error": "forbidden"}, wait="75")
     assert named.verdict.value == "rate_limited"
 
 
