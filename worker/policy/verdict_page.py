@@ -16,7 +16,7 @@ _HEAD: Final = """\
 # Verdicts
 
 What every answer of a provider means, and the reason that the log, the account, the event and the history
-give for it. This page is generated from `worker/policy/verdict_table.py`.
+give for it. This page is generated from `worker/policy/verdict_table.py` and the files that it gathers.
 
 An answer is compared from top to bottom, and the first line that fits counts:
 
@@ -136,7 +136,7 @@ def _signs(row: Row) -> str:
     if row.suberrors:
         signs.append("suberror " + _codes(row.suberrors))
     if row.phrases:
-        signs.append("the words " + " or ".join(map(_quoted, row.phrases)))
+        signs.append("the words " + " or ".join(dict.fromkeys(map(_quoted, row.phrases))))
     if row.has_error:
         signs.append("an error code")
     if row.statuses:
