@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from models.account import RECONFIGURED, Account, Status
 from models.answer import Answer, BodyKind, Fault, Verdict
 from models.error_rule import ErrorRule
 from models.token import Secret, TokenResponse
-from worker.policy.verdict import judge
+from worker.policy.verdict import judge, refreshed_before
 from worker.policy.verdict_row import Row
 from worker.policy.verdict_table import TABLE
 
@@ -249,3 +252,20 @@ def test_a_reason_never_means_two_verdicts() -> None:
     for row in TABLE:
         seen.setdefault(row.reason, set()).add(row.verdict)
     assert {reason for reason, verdicts in seen.items() if len(verdicts) > 1} <= {"unknown_error"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "before"),
+    [
+        ({"generation": 2}, True),
+        ({"generation": 1}, False),
+        ({"generation": 0}, False),
+        ({"generation": 7, "config_version": 2}, False),
+        ({"generation": 7, "status": Status.ACTIVE, "reason": RECONFIGURED}, False),
+        ({"generation": 7, "status": Status.DEGRADED, "reason": "page_instead_of_answer"}, True),
+    ],
+)
+def test_a_success_counts_where_the_configuration_is_still_that_of_then(
+    fields: dict[str, Any], before: bool
+) -> None:
+    assert refreshed_before(Account(id="a", provider="acme", **fields)) is before
