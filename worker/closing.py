@@ -227,8 +227,8 @@ class Closer:
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
         # Told once for the client, not once for each of its accounts.
         folded = judgement.reason in CLIENT_REASONS
-        told = account.status != one.was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
-        if told and account.status in set(EventType) and not folded:
+        changed = account.status != one.was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
+        if changed and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, reason, now))
         return Settling(
             Closing(account, attempt, success=False, events=tuple(events[1:])),

@@ -1,4 +1,4 @@
-"""One refusal is asked again where that is free; a refusal behind a failure is told as what it probably is."""
+"""One refusal is asked again where that is free; a refusal behind a failure is reported as what it probably is."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_second_refusal_is_final_and_one_that_comes_too_soon_is_none() -> No
         {"status": Status.REAUTHORIZE, "next_refresh_at": NOW},
     ],
 )
-def test_what_nobody_would_try_again_is_final_at_once(fields: dict[str, Any]) -> None:
+def test_a_refusal_without_a_next_try_is_final_at_once(fields: dict[str, Any]) -> None:
     assert after(account(**fields), STAYS)[1] == "invalid_grant"
 
 
@@ -143,14 +143,14 @@ def test_a_refusal_that_repeats_behind_a_failure_is_probably_a_dead_grant(
     reason: str, error: str | None, failures: int, dead: bool
 ) -> None:
     row = account(expires_at=NOW - 1, failures=failures)
-    found, told = after(row, {}, verdict=Verdict.RETRY, reason=reason, error=error, status=500)
-    assert told == (PROBABLY_DEAD if dead else reason)
+    found, reported = after(row, {}, verdict=Verdict.RETRY, reason=reason, error=error, status=500)
+    assert reported == (PROBABLY_DEAD if dead else reason)
     assert found.status is Status.DEGRADED
     assert found.retry_at is not None
     assert found.retry_at > NOW
 
 
-def test_it_is_not_told_while_a_token_lives_or_everybody_fails() -> None:
+def test_no_grant_counts_as_dead_while_a_token_lives_or_every_account_fails() -> None:
     failed = {"verdict": Verdict.RETRY, "reason": "server_error", "error": "server_error", "status": 500}
     assert after(account(failures=50), {}, **failed)[1] == "server_error"  # type: ignore[arg-type]
     row = account(failures=50, expires_at=NOW - 1)

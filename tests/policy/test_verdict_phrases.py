@@ -61,7 +61,7 @@ async def test_without_its_phrase_the_same_answer_means_something_else(row: Row,
         (400, {"error": "invalid_grant", "error_description": "Login Rate Exceeded"}, "rate_limited", "rate_limited"),
         (400, {"error": "access_denied", "error_description": "ip restricted"}, "misconfigured", "access_restricted"),
         (400, {"error": "unknown_error", "error_description": "Retry your request."}, "retry", "retry_asked"),
-        # What is said of the request, of another token, or beside a clearer code or status, ends no grant.
+        # Words about the request, about another token, or beside a clearer code or status, end no grant.
         (400, {"error": "invalid_request", "error_description": "Missing or invalid refresh_token"}, "misconfigured", "invalid_request"),
         (400, {"error": "invalid_request", "error_description": "refresh_token is required"}, "misconfigured", "invalid_request"),
         (400, {"error": "invalid_request", "error_description": "Invalid refresh token parameter"}, "misconfigured", "invalid_request"),

@@ -1,7 +1,7 @@
 """What one more try tells of a refusal: that it was a hiccup, or that the grant is dead. Pure.
 
 A single `invalid_grant` amid good answers was seen at healthy grants; the reverse, a dead grant behind a 5xx for hours,
-at proxies. The first is asked again where that can cost nothing, the second is told as what it probably is.
+at proxies. The first is asked again where that can cost nothing, the second is reported as what it probably is.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def reconsidered(
 
 
 def _asks_again(refused: Refused, account: Account, provider: Provider, now: float) -> bool:
-    """Return whether nobody is asked to log in before one more try."""
+    """Return whether one more try comes before the owner is asked to log in."""
     if account.next_refresh_at is None or not account.refresh_enabled or not second_try_is_free(provider):
         return False  # no plan would make the second try, or it would cost something
     if account.status in {Status.REAUTHORIZE, Status.DISABLED}:

@@ -1,4 +1,4 @@
-"""What is said of a client that the provider refuses: what it lacks, and what to type. Pure."""
+"""Findings about a client that the provider refuses: what it lacks, and what to type. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a grant that was refused: why, as far as anybody knows, and what helps. Pure."""
+"""Findings about a grant that was refused: why, as far as it is known, and what helps. Pure."""
 
 from __future__ import annotations
 

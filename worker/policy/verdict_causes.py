@@ -1,6 +1,6 @@
 """Why a provider refused, in its own words: what `explain` goes by. Phrases like those of the verdict table, tested alike.
 
-They change no verdict: the code has said what follows. They say what a person has to do before it helps.
+They change no verdict: what follows is in the code. They name what a person has to do before it helps.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _of_grant(words: str, source: str, description: str) -> Phrase:
     return _said(words, source, error="invalid_grant", error_description=description)
 
 
-#: From top to bottom; the first that is said counts.
+#: From top to bottom; the first that stands there counts.
 CAUSES: Final = (
     CauseRow(
         Cause.USED_BEFORE,

@@ -49,7 +49,7 @@ firewall, or one about maintenance, does not make that wrong.
 read. It is tried again all the same; where the provider documents a replay grace, at once.
 """
 
-#: A class of statuses is told by what it lacks, where that is so few.
+#: A class of statuses is named with what it lacks, where that is so few.
 _ABSENT_MAX: Final = 10
 
 _SECTIONS: Final = (

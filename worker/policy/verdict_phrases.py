@@ -22,7 +22,7 @@ from worker.policy.verdict_row import (
 
 #: Beside these words a phrase about the refresh token speaks of the request: it was absent, or not well formed.
 _OF_THE_REQUEST: Final = codes("missing", "required", "parameter", "must", "empty")
-#: A bare "token" may be another one; what is said of that does not end the grant.
+#: A bare "token" may be another one; its end is not that of the grant.
 _OF_ANOTHER_TOKEN: Final = _OF_THE_REQUEST | codes(
     "access", "assertion", "jwt", "client", "id", "csrf", "state", "bearer", "code"
 )
@@ -173,6 +173,6 @@ BY_WORDS: Final = (
                 message="Invalid refresh token",
             ),
         ),
-        words="A 5xx whose words say that somebody behind it refused the grant. Told as probably dead where it lasts.",
+        words="A 5xx whose words say that somebody behind it refused the grant. Where it lasts, the grant is probably dead.",
     ),
 )
