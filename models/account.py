@@ -212,7 +212,7 @@ class Account(SQLModel, table=True):
     failures: int = 0
     #: When its last call failed; None: it succeeded, or there was none under this configuration.
     failed_at: float | None = Field(default=None, sa_type=Float)
-    #: When a call of its last succeeded; None: none has yet.
+    #: When a call of its last succeeded; None: none has yet, under this configuration.
     succeeded_at: float | None = Field(default=None, sa_type=Float)
     #: The gate that holds its next call: the name of an origin, or of a client at one.
     held_by: str | None = None
@@ -296,7 +296,7 @@ class Account(SQLModel, table=True):
 
     def reconfigured(self, *, now: float) -> None:
         """Note an edit that a refresh depends on: what failed under the old configuration counts no more."""
-        self._set(config_version=self.config_version + 1, failures=0, failed_at=None)
+        self._set(config_version=self.config_version + 1, failures=0, failed_at=None, succeeded_at=None)
         if self.held_by is not None:
             self._set(held_by=None, plan_at=self.next_refresh_at)
         if self.refresh_enabled:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from models.answer import Answer, Verdict
+from models.answer import Answer, BodyKind, Verdict
 from models.path import lookup_path
 
 Scalar = bool | int | float | str
@@ -40,12 +40,16 @@ class ErrorRule(BaseModel):
     match: Mapping[str, Scalar | Contains | tuple[Scalar, ...]] = Field(default_factory=dict)
     #: HTTP statuses; empty: any.
     status: Annotated[tuple[int, ...], BeforeValidator(_several, json_schema_input_type=int | list[int])] = ()
+    #: How the body could be read; `none`: it is empty.
+    body: BodyKind | None = None
     source: str | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> ErrorRule:
         if not self.match and not self.status:
-            raise ValueError("a rule needs `match`, `status` or both: this one would match every answer")
+            raise ValueError(
+                "a rule needs `match`, `status` or both: this one would match far too many answers"
+            )
         if self.verdict is Verdict.REFRESHED:
             raise ValueError("a rule can't say `refreshed`: only a token in the body does")
         return self
@@ -53,6 +57,8 @@ class ErrorRule(BaseModel):
     def applies(self, answer: Answer) -> bool:
         """Tell whether every condition holds."""
         if self.status and answer.status not in self.status:
+            return False
+        if self.body is not None and answer.body_kind is not self.body:
             return False
         return all(_holds(wanted, lookup_path(answer.fields, path)) for path, wanted in self.match.items())
 

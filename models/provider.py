@@ -151,7 +151,7 @@ class Provider(BaseModel):
     headers: Mapping[str, str] = Field(default_factory=dict)
     """Headers to add or to change (templates)."""
     send_scope: bool = False
-    """Send the account's scope. RFC 6749 section 6: left out, it stays what it was."""
+    """Send the account's scope. RFC 6749 section 6: left out, it stays what it was; a narrower one narrows the grant for good at many servers."""
     client_assertion: Assertion = Assertion()
     """The JWT of client_auth private_key_jwt, client_secret_jwt and bearer_jwt."""
     grant_assertion: Assertion = Assertion()
@@ -201,6 +201,8 @@ class Provider(BaseModel):
     """A refresh returns a new refresh token and ends the old one."""
     replay_grace_s: float | None = Field(None, ge=0)
     """A spent refresh token may be used again for so long. None: unknown, so unsafe."""
+    replay_until_used: bool = False
+    """A spent refresh token may be used again until the new access token is used (Doorkeeper, GitLab)."""
     old_access_token: OldAccessToken = OldAccessToken.LIVES
     """The fate of the previous access token: where it dies, a refresh that comes early costs a live token."""
     refresh_token_idle_s: float | None = Field(None, gt=0)
@@ -258,6 +260,11 @@ class Provider(BaseModel):
         }
         found = [(knob, text) for knob, text in urls.items() if text is not None]
         return found + [(f"authorize_params.{name}", text) for name, text in _texts(self.authorize_params)]
+
+    @property
+    def replayable(self) -> bool:
+        """Whether a spent refresh token may be used again, for a time or until the new tokens are used."""
+        return self.replay_grace_s is not None or self.replay_until_used
 
     @cached_property
     def endpoint(self) -> Template | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from models.answer import BodyKind
 from models.error_rule import Contains, ErrorRule, Scalar
 from models.presets import load_presets
 from models.provider import WITH_CONSENT, ClientAuth, Grant, OldAccessToken, ParamsIn, Provider
@@ -207,6 +208,8 @@ def _refresh_token(preset: Provider) -> Iterator[str]:
         yield "rotates" if preset.rotates else "stays"
     if preset.replay_grace_s is not None:
         yield f"may be used again for {duration(preset.replay_grace_s)}"
+    if preset.replay_until_used:
+        yield "may be used again until the new access token is used"
     if preset.refresh_token_idle_s is not None:
         yield f"{duration(preset.refresh_token_idle_s)} unused"
     if preset.refresh_token_lifetime_s is not None:
@@ -229,6 +232,8 @@ def _rule(rule: ErrorRule) -> str:
     signs = [f"{_code(path)} {_wanted(wanted)}" for path, wanted in rule.match.items()]
     if rule.status:
         signs.insert(0, f"status {' or '.join(map(str, rule.status))}")
+    if rule.body is not None:
+        signs.append("an empty body" if rule.body is BodyKind.NONE else f"a body of {rule.body.upper()}")
     return f"{' and '.join(signs)}: {rule.verdict}."
 
 

@@ -19,6 +19,7 @@ from worker.io.shelf import Event, publication
 from worker.io.stash import Stash, StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.backoff import consequence
+from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.lane import Lane
 from worker.policy.rotation import Held, complete, lost_scopes
@@ -205,7 +206,20 @@ class Closer:
             now=now,
             max_s=self._backoff_max_s,
         )
-        status, reason = after.status, judgement.reason
+        after, reason = reconsidered(
+            Refused(
+                judgement=judgement,
+                trigger=attempt.trigger,
+                error=attempt.error,
+                http_status=attempt.http_status,
+            ),
+            # An outage is not the account's own failure.
+            replace(after, counts=after.counts and not (hold is not None and hold.cause is WaitReason.DOWN)),
+            account,
+            one.provider,
+            now=now,
+        )
+        status, was_reason = after.status, account.reason
         if not account.refresh_enabled:
             status = Status.DISABLED
         elif account.is_troubled and (status is Status.ACTIVE or _needs_a_person_still(account, judgement)):
@@ -216,8 +230,7 @@ class Closer:
             reason=reason,
             # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
             retry_at=_retry_at(after.retry_at, hold) if account.next_refresh_at is not None else None,
-            # An outage is not the account's own failure.
-            counts=after.counts and not (hold is not None and hold.cause is WaitReason.DOWN),
+            counts=after.counts,
             now=now,
             held_by=None if hold is None else hold.gate,
         )
@@ -226,8 +239,9 @@ class Closer:
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
         # Told once for the client, not once for each of its accounts.
         folded = hold is not None and hold.cause is WaitReason.REFUSED
-        if account.status != one.was and account.status in set(EventType) and not folded:
-            events.append(_event(EventType(account.status), account, judgement.reason, now))
+        changed = account.status != one.was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
+        if changed and account.status in set(EventType) and not folded:
+            events.append(_event(EventType(account.status), account, reason, now))
         return Settling(
             Closing(account, attempt, success=False, events=tuple(events[1:])),
             publication(account, None, now=now),

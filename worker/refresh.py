@@ -32,7 +32,7 @@ from worker.io.stash import StashedAnswer
 from worker.io.vault import Vault
 from worker.policy.gate import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Refusal, refusal
 from worker.policy.reported import report_refusal
-from worker.policy.verdict import judge
+from worker.policy.verdict import judge, refreshed_before
 from worker.settle import Settler, Settling
 
 KEY_MISSING = "key_missing"
@@ -290,7 +290,8 @@ class Refresher:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
         answer = await answer_of(self._callers[one.request.refresh_method], one.request, one, self._clock)
-        return answer, judge(answer, one.provider.error_rules)
+        before = refreshed_before(one.account)
+        return answer, judge(answer, one.provider.error_rules, refreshed_before=before)
 
     async def _told(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
         try:

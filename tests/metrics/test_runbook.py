@@ -31,8 +31,8 @@ SOURCES: Final = (
     "models/attempt.py",
     "models/pause.py",
 )
-#: Constants of the same form that are no reasons: names of duties and causes of a diagnosis.
-NO_REASONS: Final = {"plan", "refreshd", "webhooks"}
+#: Constants of the same form that are no reasons: names of duties, causes of a diagnosis, places in an answer.
+NO_REASONS: Final = {"plan", "refreshd", "webhooks", "error", "error_description"}
 #: Words that a judgement brings beside the table.
 BESIDE: Final = {"refreshed"}
 ROW: Final = re.compile(r"^\| `([a-z_]+)` \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)

@@ -12,6 +12,7 @@ from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.pause import Pause
 from models.provider import Provider
 from models.rate_limit import WaitReason
+from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.diagnosis import diagnose
 from worker.policy.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.policy.gates import Gate
@@ -67,6 +68,11 @@ PROVING = Provider(name="acme", dpop=True)
 BOUND = {"token_type": "DPoP"}
 CALLBACK = {"refresh_method": RefreshMethod.CALLBACK, "callback": "acme"}
 REVOKED = {"status": Status.REAUTHORIZE, "reason": "invalid_grant", "next_refresh_at": None}
+CLIENT_REFUSED = {
+    "status": Status.MISCONFIGURED,
+    "reason": "invalid_client",
+    "client_secret_sealed": "sealed",
+}
 REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
 
 
@@ -80,9 +86,9 @@ def replaced(ages_s: list[float]) -> list[Attempt]:
     return found
 
 
-def gate(cause: WaitReason) -> GateFacts:
+def gate(cause: WaitReason, reason: str = "server_error") -> GateFacts:
     """Give a closed gate that holds the account."""
-    state = Gate(cause=cause, reason="server_error", since=NOW - 60, by="acct-2", until=NOW + 30)
+    state = Gate(cause=cause, reason=reason, since=NOW - 60, by="acct-2", until=NOW + 30)
     return GateFacts(sentence="It is closed", next_words="acct-3 probes", gate=state, holds=True, accounts=7)
 
 
@@ -131,6 +137,25 @@ CASES: dict[str, Facts] = {
     ),
     "refresh_token_spent_by_a_lost_answer": facts(
         REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), attempt(Outcome.RETRY, INTERRUPTED)]
+    ),
+    "refusal_to_be_confirmed": facts(
+        {"reason": TO_BE_CONFIRMED, "next_refresh_at": NOW + 40},
+        attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant")],
+    ),
+    "grant_probably_dead": facts(
+        {"status": Status.DEGRADED, "reason": PROBABLY_DEAD, "failures": 12, "expires_at": NOW - 60},
+        attempts=[attempt(Outcome.RETRY, "server_error", http_status=500)],
+    ),
+    "access_restricted": facts(
+        {"status": Status.MISCONFIGURED, "reason": "access_restricted"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "access_restricted", error_description="ip restricted")],
+    ),
+    "client_id_missing": facts(
+        CLIENT_REFUSED | {"client_id": "c", "client_auth": "basic"},
+        attempts=[attempt(Outcome.MISCONFIGURED, "invalid_client", error_description="Missing client_id")],
+    ),
+    "scope_sent": facts(
+        {"knobs": '{"send_scope": true}', "scope": "read"}, provider=Provider(name="acme", send_scope=True)
     ),
     "dpop_is_off": facts(
         {"status": Status.MISCONFIGURED, "reason": "invalid_dpop_proof"},
@@ -370,7 +395,7 @@ def test_tokens_that_are_rejected_at_once_miss_a_permission_and_not_a_shorter_li
     [("private_key_jwt", "private key"), ("mtls", "client certificate"), ("basic", "client secret")],
 )
 def test_a_client_that_is_refused_is_told_by_what_it_proves_itself(client_auth: str, words: str) -> None:
-    refused = {"status": Status.MISCONFIGURED, "reason": "invalid_client", "client_auth": client_auth}
+    refused = CLIENT_REFUSED | {"client_auth": client_auth}
     assert f"Probably its {words}" in diagnose(facts(refused))[0].words
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from models.account import RECONFIGURED, Account, Status
 from models.answer import Answer, BodyKind, Fault, Verdict
 from models.error_rule import ErrorRule
 from models.token import Secret, TokenResponse
-from worker.policy.verdict import judge
-from worker.policy.verdict_table import TABLE, Row
+from worker.policy.verdict import judge, refreshed_before
+from worker.policy.verdict_row import Row
+from worker.policy.verdict_table import TABLE
 
 TOKEN = TokenResponse(Secret("AT"))
 
@@ -206,6 +210,14 @@ def test_a_providers_own_rules_come_first(
     assert judged.reason == ("own_reason" if applies else "invalid_client")
 
 
+def test_a_rule_may_go_by_how_the_body_could_be_read() -> None:
+    """Glewlwyd says all in a 400 that has no body."""
+    empty = rule(verdict="reauthorize", status=400, body="none")
+    assert judge(Answer(status=400), (empty,)).reason == "own_reason"
+    assert judge(Answer(status=400, body_kind=BodyKind.JSON), (empty,)).reason == "refused"
+    assert judge(Answer(status=401), (empty,)).reason == "client_refused"
+
+
 def test_the_first_rule_that_applies_counts() -> None:
     rules = (
         rule(verdict="retry", status=500),
@@ -241,3 +253,20 @@ def test_a_reason_never_means_two_verdicts() -> None:
     for row in TABLE:
         seen.setdefault(row.reason, set()).add(row.verdict)
     assert {reason for reason, verdicts in seen.items() if len(verdicts) > 1} <= {"unknown_error"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "before"),
+    [
+        ({"generation": 2}, True),
+        ({"generation": 1}, False),
+        ({"generation": 0}, False),
+        ({"generation": 7, "config_version": 2}, False),
+        ({"generation": 7, "status": Status.ACTIVE, "reason": RECONFIGURED}, False),
+        ({"generation": 7, "status": Status.DEGRADED, "reason": "page_instead_of_answer"}, True),
+    ],
+)
+def test_a_success_counts_where_the_configuration_is_still_that_of_then(
+    fields: dict[str, Any], before: bool
+) -> None:
+    assert refreshed_before(Account(id="a", provider="acme", **fields)) is before

@@ -43,8 +43,11 @@ def account_at(preset: Provider, facts: Facts, fields: Mapping[str, str] | None 
         custom["private_key"] = keys()["EC" if algorithm.startswith("ES") else "RSA"]
     if facts.auth == "mtls":
         custom |= {"client_certificate": keys()["certificate"], "client_key": keys()["certificate_key"]}
+    if preset.dpop is not None:
+        custom["dpop_key"] = keys()["EC"]
     return account(
         preset,
+        token_url=facts.url if preset.endpoint is None else None,
         client_id=CLIENT_ID,
         client_secret=CLIENT_SECRET,
         server_url=server_url,

@@ -13,6 +13,8 @@ from models.answer import Verdict
 from models.provider import OldAccessToken
 
 _FOLDER: Final = Path(__file__).parent / "facts_of_providers"
+#: A later one has what is known better.
+_TABLES: Final = ("catalogue.yaml", "well_known.yaml", "servers.yaml")
 #: What an alias of a provider does not take over from it.
 _ITS_OWN: Final = ("url", "with", "or", "like")
 
@@ -77,6 +79,7 @@ class Facts(_Facts):
     window_s: float | None = None
     rotates: bool | None = None
     grace_s: float | None = None
+    until_used: bool = False
     old: OldAccessToken = OldAccessToken.LIVES
     idle_s: float | None = None
     hard_s: float | None = None
@@ -85,9 +88,12 @@ class Facts(_Facts):
 @cache
 def known() -> dict[str, Facts]:
     """Give the facts of each provider by its name."""
-    tables = [yaml.safe_load((_FOLDER / name).read_text()) for name in ("catalogue.yaml", "well_known.yaml")]
+    tables = [yaml.safe_load((_FOLDER / name).read_text()) for name in _TABLES]
     names = sorted({name for table in tables for name in table})
-    raw = {name: {**tables[0].get(name, {}), **tables[1].get(name, {})} for name in names}
+    raw = {
+        name: {fact: value for table in tables for fact, value in table.get(name, {}).items()}
+        for name in names
+    }
     return {name: Facts.model_validate(_whole(name, raw)) for name in names}
 
 

@@ -112,6 +112,7 @@ def _reply(failure: Failure) -> httpx.Response:
 def test_what_is_known_of_refresh_tokens_and_of_old_access_tokens(name: str) -> None:
     facts, preset = known()[name], PRESETS[name]
     assert (preset.replay_grace_s, preset.old_access_token) == (facts.grace_s, facts.old)
+    assert preset.replay_until_used is facts.until_used
     assert (preset.refresh_token_idle_s, preset.refresh_token_lifetime_s) == (facts.idle_s, facts.hard_s)
     assert preset.refresh_window_s == facts.window_s
     if facts.rotates is not None:

@@ -102,6 +102,13 @@ def test_check_says_what_each_entry_is(tmp_path: Path) -> None:
     assert "2 providers can be used" in result.stdout
 
 
+def test_check_warns_of_a_scope_that_may_narrow_the_grant(tmp_path: Path) -> None:
+    entries = "acme: {token_url: 'https://acme.example.com/t', send_scope: true}\nmine: {extends: generic-client-credentials}\n"
+    lines = run("check", str(own(tmp_path, entries))).stdout.splitlines()
+    assert [line for line in lines if "narrows the grant for good" in line] == [lines[1]]
+    assert lines[1].startswith("acme: send_scope")
+
+
 def test_check_names_every_mistake(tmp_path: Path) -> None:
     error = run("check", str(own(tmp_path, "a: {x: 1}\nb: {token_url: 'https://${nope}/t'}\n"))).exception
     assert isinstance(error, UnusableProviders)

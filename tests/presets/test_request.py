@@ -94,6 +94,10 @@ def test_nothing_is_asked_of_an_account_that_the_provider_does_not_use(name: str
     facts = known()[name]
     fields = min([facts.fields, *(other.fields for other in facts.elsewhere)], key=len)
     own = {"client_id", "client_secret", "refresh_token", "access_token", "scope", "private_key"}
+    if PRESETS[name].endpoint is None:
+        own |= {"token_url"}  # a server that each operator has at an address of his own
+    if PRESETS[name].dpop is not None:
+        own |= {"dpop_key"}
     assert asked - own - {"client_certificate", "client_key"} <= set(fields)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_plus
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import text
@@ -82,6 +83,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         sealed_error=request.sealed_error,
         read_only=write_refused(here.engine),
         url_error=request.url_error,
+        form_encoding_matters=request.form_encoding_matters,
         certificate_ends_at=request.certificate_ends_at,
         twins=_twins(here, account),
     )
@@ -208,6 +210,8 @@ class _Request:
     #: Why it can't be sent.
     url_error: str | None = None
     certificate_ends_at: float | None = None
+    #: Form-encoding changes the client's id or secret.
+    form_encoding_matters: bool = False
 
 
 def _request(here: Stores, account: Account, now: float) -> _Request:
@@ -219,10 +223,17 @@ def _request(here: Stores, account: Account, now: float) -> _Request:
         request = here.vault.request(account, provider)
     except CipherError as error:
         return _Request(sealed_error=str(error))
+    matters = _form_encoding_matters(request)
     if request.refresh_token is None:
-        return _Request()
+        return _Request(form_encoding_matters=matters)
     try:
         shown = RequestBuilder(here.settings.allow_http_hosts).build(request, now=now).certificate
     except Unbuildable as error:
-        return _Request(url_error=str(error))
-    return _Request(certificate_ends_at=None if shown is None else certificate_ends_at(shown.certificate))
+        return _Request(url_error=str(error), form_encoding_matters=matters)
+    ends_at = None if shown is None else certificate_ends_at(shown.certificate)
+    return _Request(certificate_ends_at=ends_at, form_encoding_matters=matters)
+
+
+def _form_encoding_matters(request: RefreshRequest) -> bool:
+    secret = request.client_secret.reveal() if request.client_secret else ""
+    return any(quote_plus(half) != half for half in (request.client_id or "", secret))

@@ -29,6 +29,11 @@ _NAME_WIDTH: Final = 32
 #: What nearly every account has; the rest is worth telling.
 _USUAL: Final = frozenset({"client_id", "client_secret", "refresh_token"})
 
+_SCOPE_SENT: Final = (
+    "send_scope: a refresh that names less than was granted narrows the grant for good at many servers (docs/servers.md); leave "
+    "it out unless the provider asks for it"
+)
+
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -116,6 +121,8 @@ def check_command(
             markup=False,
             soft_wrap=True,
         )
+        if providers[name].send_scope and providers[name].grant is Grant.REFRESH_TOKEN:
+            out.print(f"{name}: {_SCOPE_SENT}", markup=False, soft_wrap=True)
     out.print(f"{file}: {len(own)} providers can be used.", markup=False, soft_wrap=True)
 
 

@@ -173,7 +173,7 @@ class ProviderClient:
         answer = read_answer(response, content.so_far(response), request, shown=wire.shown, now=self._now())
         if answer.token is None or answer.body_kind not in _SALVAGEABLE:
             return None
-        replay_is_better = request.provider.replay_grace_s is not None and answer.token.refresh_token is None
+        replay_is_better = request.provider.replayable and answer.token.refresh_token is None
         return None if replay_is_better else answer
 
     async def aclose(self) -> None:

@@ -216,6 +216,20 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _scope_sent(facts: Facts) -> Iterator[Finding]:
+    """Say what a scope in a refresh can cost; a provider's own entry that sends one knows why."""
+    account, provider = facts.account, facts.provider
+    asks = provider is not None and provider.send_scope and provider.grant is Grant.REFRESH_TOKEN
+    if asks and account.scope and "send_scope" in account.knobs:
+        yield Finding(
+            "scope_sent",
+            f"Each refresh names the scope {account.scope!r} (`send_scope`). At many servers a refresh that names less than "
+            "was granted narrows the grant for good.",
+            f"Unless the provider asks for it: `refreshd accounts edit {account.id} send_scope=false`.",
+            wrong=False,
+        )
+
+
 def _hard_end(facts: Facts) -> Iterator[Finding]:
     """Say when the refresh token ends: no refresh is possible from then on."""
     ends_at = facts.account.refresh_token_expires_at
@@ -302,6 +316,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     provider_says,
     _beat,
     held_by_a_gate,
+    _scope_sent,
     claims,
     published,
     elsewhere,

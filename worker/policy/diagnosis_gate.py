@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.account import Account, RefreshMethod, Status
+from models.account import RefreshMethod, Status
 from models.rate_limit import WaitReason
+from worker.policy.diagnosis_provider import DNS_FAILED, resolver
 from worker.policy.facts import Facts, Finding
+from worker.policy.gates import Gate
 
 _CODES = {
     WaitReason.DOWN: "breaker_open",
@@ -32,12 +34,13 @@ def held_by_a_gate(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         _CODES[cause],
         f"{held}. {found.sentence}.{by} Next: {found.next_words or 'nobody is left to try'}.",
-        _remedy(account, cause, found.gate.by),
+        _remedy(facts, cause, found.gate),
         wrong=wrong,
     )
 
 
-def _remedy(account: Account, cause: WaitReason, by: str) -> str:
+def _remedy(facts: Facts, cause: WaitReason, gate: Gate) -> str:
+    account, by = facts.account, gate.by
     force = f"`refreshd refresh {account.id} --force` tries this account at once, whatever the gate does."
     if cause is WaitReason.THROTTLED:
         return f"{force} If it comes back often, lower `requests_per_s` of the provider."
@@ -45,4 +48,6 @@ def _remedy(account: Account, cause: WaitReason, by: str) -> str:
         return f"Compare the client's secret with the provider's: `refreshd explain {by}` tells what it said. {force}"
     if account.refresh_method == RefreshMethod.CALLBACK:
         return f"See why: `refreshd callbacks test {account.callback} --account {account.id}`. {force}"
+    if gate.reason == DNS_FAILED:
+        return f"{resolver(facts)} {force}"
     return f"See what it answers: `refreshd history {by}`. Accounts come back by themselves, soonest to end first. {force}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import takewhile
 from typing import Final
+from urllib.parse import urlsplit
 
 from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
-from models.provider import ClientAuth
 from models.rate_limit import WaitReason
+from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.diagnosis_client import CLIENT_REFUSED, client_id_missing, client_refused
+from worker.policy.diagnosis_grant import probably_dead, refused, to_be_confirmed
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
@@ -25,6 +27,8 @@ KEY_UNFIT: Final = "dpop_key_unfit"
 KEY_MISMATCH: Final = "dpop_key_mismatch"
 PROOF_REFUSED: Final = "invalid_dpop_proof"
 NONCE_WANTED: Final = "dpop_nonce_required"
+#: No connection was tried: nothing that the provider shows anywhere explains it.
+DNS_FAILED: Final = "dns_failed"
 #: How a callback fails; `diagnosis_callback` says it.
 _TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
 EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
@@ -36,11 +40,11 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     # A test is no refresh: it left the account's status as it was, and is told beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
     said = f' It said: "{last.error_description.rstrip(".")}".' if last and last.error_description else ""
-    if account.status == Status.REAUTHORIZE:
-        if not facts.twins:  # `diagnosis_twins` says who spent the refresh token
-            yield _revoked(facts, said)
-    elif account.status == Status.MISCONFIGURED:
-        if found := _misconfigured(facts, last, said):
+    if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
+        TO_BE_CONFIRMED,
+        PROBABLY_DEAD,
+    }:
+        if found := _refused(facts, last, said):
             yield found
     elif last and last.outcome == Outcome.RATE_LIMITED and account.failures == 0:
         yield Finding(
@@ -58,54 +62,37 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "provider_failing",
             f"{tries} failed: {words_of(last.reason or '')}{said}",
-            "It is tried again by itself, with growing pauses. "
-            f"`refreshd history {account.id}` shows each try as it was answered.",
+            f"It is tried again by itself, with growing pauses. {_look_at(facts, last)}",
             wrong=account.status != Status.ACTIVE,
         )
 
 
-def _revoked(facts: Facts, said: str) -> Finding:
-    account, attempts = facts.account, facts.attempts
-    again = (
-        f"Have its owner log in again: `refreshd accounts authorize {account.id}`; or import new tokens: "
-        f"`refreshd accounts edit {account.id} refresh_token=@FILE`."
-    )
-    since = list(takewhile(lambda one: one.outcome != Outcome.REFRESHED, attempts))
-    if any(one.reason == INTERRUPTED for one in since):
-        return Finding(
-            "refresh_token_spent_by_a_lost_answer",
-            "A worker died between the provider's answer and the commit; the provider had replaced the refresh token by "
-            f"then, and refused the old one.{said}",
-            again,
-        )
-    if len(since) == len(attempts) and account.generation <= 1:
-        return Finding(
-            "refresh_token_rotated_by_somebody_else",
-            "The refresh token was refused at its very first use here: it was already used or revoked. Another "
-            f"program probably refreshes the same grant.{said}",
-            f"Stop the other program first. {again}",
-        )
-    if account.refresh_method == RefreshMethod.CALLBACK:
-        return Finding(
-            "grant_revoked",
-            f"The callback {account.callback!r} returned an errorResponse that ends the grant ({account.reason}).{said}",
-            f"{again} If the grant is alive, the callback says so wrongly: "
-            f"`refreshd callbacks test {account.callback} --account {account.id}`.",
-        )
-    rotates = facts.provider is not None and facts.provider.rotates
-    who = (
-        " Or another program used the refresh token: this provider replaces it at each use."
-        if rotates
-        else ""
-    )
-    return Finding("grant_revoked", f"The provider ended the grant ({account.reason}).{said}{who}", again)
+def _refused(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
+    account = facts.account
+    if account.status == Status.REAUTHORIZE:
+        # `diagnosis_twins` says who spent a refresh token that two accounts have.
+        return None if facts.twins else refused(facts, said)
+    if account.reason == TO_BE_CONFIRMED:
+        return to_be_confirmed(facts, said)
+    if account.reason == PROBABLY_DEAD:
+        return probably_dead(facts, last, said)
+    return _misconfigured(facts, last, said)
 
 
 def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
     account = facts.account
     reason = account.reason or ""
-    if reason in {"invalid_client", "client_refused", "unauthorized_client", "client_certificate_refused"}:
-        return _client_refused(facts, reason, said)
+    if found := client_id_missing(facts, last, said):
+        return found
+    if reason in CLIENT_REFUSED:
+        return client_refused(facts, reason, said)
+    if reason == "access_restricted":
+        return Finding(
+            "access_restricted",
+            f"{words_of(reason)}{said} It is tried on, slowly: no login of its owner would help.",
+            "Have an administrator there allow the address that your workers call from, or the hours, for the grant's owner; "
+            f"then `refreshd refresh {account.id} --force --wait`.",
+        )
     if reason in {"html_page", "no_token_endpoint", "redirected"}:
         status = f" (HTTP {last.http_status})" if last and last.http_status else ""
         return Finding(
@@ -133,42 +120,30 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
     )
 
 
+def _look_at(facts: Facts, last: Attempt) -> str:
+    """Return where to look for what made the last try fail."""
+    if last.reason == DNS_FAILED:
+        return resolver(facts)
+    shown = f"`refreshd history {facts.account.id}` shows each try as it was answered."
+    return f"{shown}{_who_answers(facts)}" if last.reason == "page_instead_of_answer" else shown
+
+
+def resolver(facts: Facts) -> str:
+    """Return how to see what a worker's resolver makes of the provider's name: the provider has heard nothing yet."""
+    url = facts.account.token_url or (facts.provider.token_url if facts.provider else None)
+    host = None if not url or "${" in url else urlsplit(url).hostname
+    return (
+        f"The name is resolved where the workers run: `getent hosts {host or 'HOST'}` there; then the resolver, or the name in "
+        "the token URL."
+    )
+
+
 def _who_answers(facts: Facts) -> str:
     """Say how to see what a worker sees: a proxy or a firewall answers in the provider's place."""
     url = facts.account.token_url or (facts.provider.token_url if facts.provider else None)
     if facts.account.refresh_method == RefreshMethod.CALLBACK or not url or "${" in url:
         return ""
     return f" On a worker's machine, `curl -i -X POST {url.partition('?')[0]}` shows whether it is the provider that answers."
-
-
-def _client_refused(facts: Facts, reason: str, said: str) -> Finding:
-    account = facts.account
-    auth = account.client_auth or (facts.provider.client_auth if facts.provider else ClientAuth.BODY)
-    match auth:
-        case ClientAuth.PRIVATE_KEY_JWT:
-            why = "Probably its private key is not, or no longer, registered there."
-            fields = "custom_fields.private_key=@FILE"
-        case ClientAuth.MTLS:
-            why = _of_certificate(facts)
-            fields = "custom_fields.client_certificate=@FILE custom_fields.client_key=@FILE"
-        case _:
-            why = "Probably its client secret was replaced, or has ended."
-            fields = "client_secret=@FILE"
-    return Finding(
-        "client_refused",
-        f"The provider refuses the client, not the grant: {words_of(reason)}{said} {why}",
-        f"`refreshd accounts edit {account.id} {fields}`; it is refreshed again at once.",
-    )
-
-
-def _of_certificate(facts: Facts) -> str:
-    ends_at = facts.certificate_ends_at
-    if ends_at is None:
-        return "Probably its client certificate has ended, or is not registered there."
-    days = abs(ends_at - facts.now) / 86_400
-    if ends_at <= facts.now:
-        return f"Its client certificate ended {days:.1f} days ago."
-    return f"Its client certificate holds for {days:.1f} days more: probably it is not registered there."
 
 
 def last_call(attempts: Iterable[Attempt]) -> Attempt | None:

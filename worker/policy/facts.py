@@ -97,6 +97,8 @@ class Facts:
     knobs_error: str | None = None
     #: Why the token URL is refused, None where it is not.
     url_error: str | None = None
+    #: Form-encoding changes the client's id or secret, so that `basic` and `basic_raw` differ; False where no key opens them.
+    form_encoding_matters: bool = False
     #: When the client's certificate ends; None: it shows none, or none that can be read here.
     certificate_ends_at: float | None = None
     #: Who has the same grant.

@@ -1,175 +1,31 @@
 """The table: every answer and error, what it means, and the word for it. Read from top to bottom.
 
 Sources: RFC 6749 section 5.2, RFC 6585, RFC 9449, OpenID Connect Core 3.1.2.6, and the providers' own pages
-where a row names one. A text is compared only where a provider has no code for what it says.
+where a row names one. Words are compared only where a code does not say it; they are in `verdict_phrases.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-from models.answer import BodyKind, Fault, Verdict
+from models.answer import BodyKind, Verdict
+from worker.policy.verdict_dead import DEAD_BY_WORDS
+from worker.policy.verdict_faults import FAULTS
+from worker.policy.verdict_phrases import BY_WORDS
+from worker.policy.verdict_row import CLIENT_ERRORS, REDIRECTS, SERVER_ERRORS, SUCCESSES, Row
+from worker.policy.verdict_row import codes as _codes
 
-ANY: Final[frozenset[str]] = frozenset()
-SERVER_ERRORS: Final = frozenset(range(500, 600))
-CLIENT_ERRORS: Final = frozenset(range(400, 500))
-REDIRECTS: Final = frozenset(range(300, 400))
-SUCCESSES: Final = frozenset(range(200, 300))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table. Every condition that is given must hold; none given: it always holds."""
-
-    verdict: Verdict
-    reason: str
-    words: str
-    fault: Fault | None = None
-    #: The error code, lower case.
-    errors: frozenset[str] = ANY
-    #: A finer code beside it: Microsoft's `suberror`, Google's `error_subtype`.
-    suberrors: frozenset[str] = ANY
-    #: A piece of the error's description (or of the code, where a provider puts a sentence there), lower case.
-    text: str = ""
-    #: Any error code at all.
-    has_error: bool = False
-    statuses: frozenset[int] = frozenset()
-    has_retry_after: bool = False
-    body_kind: BodyKind | None = None
-
-
-def _codes(*codes: str) -> frozenset[str]:
-    return frozenset(codes)
-
+#: Found, See Other, Temporary Redirect (RFC 9110 section 15.4): the token URL has not moved for good.
+TEMPORARY_REDIRECTS: Final = frozenset({302, 303, 307})
 
 _REAUTHORIZE: Final = Verdict.REAUTHORIZE
 _MISCONFIGURED: Final = Verdict.MISCONFIGURED
 _RETRY: Final = Verdict.RETRY
 _RATE_LIMITED: Final = Verdict.RATE_LIMITED
 
-FAULTS: Final = (
-    Row(
-        verdict=_RETRY,
-        reason="connection_failed",
-        fault=Fault.CONNECT,
-        words="No connection to the provider.",
-    ),
-    Row(verdict=_RETRY, reason="dns_failed", fault=Fault.DNS, words="The provider's name was not resolved."),
-    Row(
-        verdict=_RETRY,
-        reason="tls_failed",
-        fault=Fault.TLS,
-        words="The provider's certificate is expired, unknown or for another name, or TLS failed otherwise.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="client_certificate_refused",
-        fault=Fault.CLIENT_CERTIFICATE,
-        words="The provider's TLS refused the client certificate.",
-    ),
-    Row(
-        verdict=_RETRY,
-        reason="timed_out",
-        fault=Fault.TIMEOUT,
-        words="The call did not end in time. The refresh token may be spent.",
-    ),
-    Row(
-        verdict=_RETRY,
-        reason="connection_broken",
-        fault=Fault.BROKEN,
-        words="The connection broke after the request was sent. The refresh token may be spent.",
-    ),
-    Row(
-        verdict=_RETRY,
-        reason="answer_too_large",
-        fault=Fault.TOO_LARGE,
-        words="The answer is larger than 1 MiB and was not read to its end.",
-    ),
-    Row(
-        verdict=_RETRY,
-        reason="not_sent",
-        fault=Fault.NOT_SENT,
-        words="The time for the call was over before it began; nothing was sent.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="request_impossible",
-        fault=Fault.UNBUILDABLE,
-        words="No request can be made: a field that the provider needs is missing or unfit, or http:// is not allowed.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="dpop_key_unfit",
-        fault=Fault.NO_PROOF,
-        words="The account's `dpop_key` is missing, can't be read, or is no key for the provider's `dpop`; nothing was sent.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="dpop_key_mismatch",
-        fault=Fault.WRONG_KEY,
-        words="The account's `dpop_key` is not the key that its access token is bound to (`cnf.jkt`); nothing was sent.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="token_url_host_not_allowed",
-        fault=Fault.HOST_NOT_ALLOWED,
-        words="The provider's data does not name this host among its `hosts`; nothing was sent.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="private_address",
-        fault=Fault.ADDRESS_REFUSED,
-        words="The URL leads to a private address, which REFRESHD_BLOCK_PRIVATE_NETWORKS forbids; nothing was sent.",
-    ),
-    Row(
-        verdict=_RETRY,
-        reason="callback_failed",
-        fault=Fault.CALLBACK,
-        words="The callback raised an error, ended its process, or returned something that is no output.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="callback_unknown",
-        fault=Fault.NO_CALLBACK,
-        words="There is no callback of this name.",
-    ),
-    Row(
-        verdict=_RETRY,
-        reason="internal_error",
-        fault=Fault.INTERNAL,
-        words="refreshd itself failed, which is a bug: the worker's log has it. The refresh token may be spent.",
-    ),
-)
-
-#: Where the same code means two things and nothing but a text tells them apart.
+#: Where the same code means two things: words, or a finer code, tell them apart.
 EXCEPTIONS: Final = (
-    Row(
-        verdict=_RETRY,
-        reason="already_being_processed",
-        errors=_codes("invalid_grant"),
-        text="already being processed",
-        words="Salesforce: another refresh with this token is under way.",
-    ),
-    Row(
-        verdict=_RATE_LIMITED,
-        reason="too_early",
-        text="access_token not expired",
-        words="Exact Online: the access token is not in its last 30 seconds yet.",
-    ),
-    Row(
-        verdict=_RATE_LIMITED,
-        reason="rate_limited",
-        text="too many requests",
-        words="Zoho's `Access Denied`, and others that say it in words.",
-    ),
-    Row(
-        verdict=_REAUTHORIZE,
-        reason="refresh_token_invalid",
-        errors=_codes("unauthorized_client"),
-        text="refresh_token is invalid",
-        words="Atlassian: the refresh token is unknown, expired or revoked.",
-    ),
+    *BY_WORDS,
     Row(
         verdict=_REAUTHORIZE,
         reason="interaction_required",
@@ -209,8 +65,7 @@ CODES: Final = (
             "bad_refresh_token",
             "invalid_refresh_token",
             "refresh_token_expired",
-            "invalid-refresh-token",
-            "expired-refresh-token",
+            "expired_refresh_token",
             "invalid_code",
             "token_revoked",
             "token_expired",
@@ -229,12 +84,6 @@ CODES: Final = (
             "incorrect_client_credentials",
         ),
         words="The client's id, secret or way of authentication is wrong, or its secret has expired.",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="unauthorized_client",
-        errors=_codes("unauthorized_client"),
-        words="The client may not use this grant.",
     ),
     Row(
         verdict=_MISCONFIGURED,
@@ -259,12 +108,6 @@ CODES: Final = (
         reason="invalid_dpop_proof",
         errors=_codes("invalid_dpop_proof"),
         words="The provider refused the proof of possession: the key, its algorithm, the URL or the clock (RFC 9449).",
-    ),
-    Row(
-        verdict=_MISCONFIGURED,
-        reason="invalid_request",
-        errors=_codes("invalid_request"),
-        words="A parameter is missing, repeated or malformed.",
     ),
     Row(
         verdict=_RATE_LIMITED,
@@ -301,14 +144,37 @@ CODES: Final = (
     ),
 )
 
+#: Codes that providers also use for a refresh token that is dead: what they say in words counts before.
+VAGUE_CODES: Final = (
+    Row(
+        verdict=_REAUTHORIZE,
+        reason="refresh_token_invalid",
+        errors=_codes("invalid_token"),
+        refreshed_before=True,
+        words="RFC 6750's code at a token endpoint that had given tokens: EVE Online, Spring.",
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
+        reason="unauthorized_client",
+        errors=_codes("unauthorized_client"),
+        words="The client may not use this grant.",
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
+        reason="invalid_request",
+        errors=_codes("invalid_request"),
+        words="A parameter is missing, repeated or malformed.",
+    ),
+)
+
 STATUSES: Final = (
     Row(verdict=_RATE_LIMITED, reason="rate_limited", statuses=frozenset({429}), words="Too Many Requests."),
     Row(
         verdict=_RATE_LIMITED,
         reason="rate_limited",
-        statuses=frozenset({503}),
+        statuses=frozenset({403, 503}),
         has_retry_after=True,
-        words="Service Unavailable, with the time to wait.",
+        words="Forbidden or Service Unavailable, with the time to wait.",
     ),
     Row(
         verdict=_RETRY,
@@ -329,6 +195,29 @@ STATUSES: Final = (
         words="Conflict, Locked: another refresh of this account is under way (Box).",
     ),
     Row(
+        verdict=_RETRY,
+        reason="page_instead_of_answer",
+        statuses=TEMPORARY_REDIRECTS | CLIENT_ERRORS | SUCCESSES,
+        body_kinds=frozenset({BodyKind.HTML}),
+        refreshed_before=True,
+        words="An HTML page, where the same configuration had brought tokens: a challenge, maintenance, a proxy.",
+    ),
+    Row(
+        verdict=_RETRY,
+        reason="page_instead_of_answer",
+        statuses=TEMPORARY_REDIRECTS,
+        refreshed_before=True,
+        words="A temporary redirect, where the same configuration had brought tokens: maintenance, a proxy.",
+    ),
+    Row(
+        verdict=_RETRY,
+        reason="page_instead_of_answer",
+        statuses=frozenset({403}),
+        body_kinds=frozenset({BodyKind.TEXT}),
+        refreshed_before=True,
+        words="A text without an error code, where the same configuration had brought tokens: a firewall in between.",
+    ),
+    Row(
         verdict=_MISCONFIGURED,
         reason="redirected",
         statuses=REDIRECTS,
@@ -343,7 +232,7 @@ STATUSES: Final = (
     Row(
         verdict=_MISCONFIGURED,
         reason="html_page",
-        body_kind=BodyKind.HTML,
+        body_kinds=frozenset({BodyKind.HTML}),
         words="An HTML page instead of an answer: a login page, a proxy, a wrong URL.",
     ),
     Row(
@@ -378,4 +267,4 @@ STATUSES: Final = (
     ),
 )
 
-TABLE: Final = FAULTS + EXCEPTIONS + CODES + STATUSES
+TABLE: Final = FAULTS + EXCEPTIONS + CODES + DEAD_BY_WORDS + VAGUE_CODES + STATUSES

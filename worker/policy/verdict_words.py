@@ -8,6 +8,7 @@ from models.account import RECONFIGURED
 from models.attempt import INTERRUPTED
 from models.rate_limit import WaitReason
 from worker.policy import gate, reported
+from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.verdict_table import TABLE
 
@@ -18,6 +19,8 @@ _OWN: Final = {
     PROVIDER_ANSWERS_AGAIN: "The provider answers again.",
     CLIENT_ACCEPTED_AGAIN: "The provider accepts the client again.",
     REFRESH_TOKEN_ENDS: "The refresh token ends, and no refresh moves that: its owner has to log in again before.",
+    TO_BE_CONFIRMED: "The provider refused the grant once; one more try, which costs nothing, shows whether it meant it.",
+    PROBABLY_DEAD: "The grant is probably dead: the provider refuses it behind a failure of its own, again and again.",
     RECONFIGURED: "The account was edited after it had failed; its next refresh will show whether that helped.",
     "credentials_replaced": "Somebody stored new credentials.",
     INTERRUPTED: "A worker was interrupted after it had opened the attempt; whether the provider saw it is unknown.",
@@ -60,6 +63,7 @@ _OF_ALL_ROWS: Final = {
     "rate_limited": "The provider says that it is asked too often.",
     "refresh_token_invalid": "The refresh token is invalid, expired or revoked.",
     "server_error": "The provider, or a gateway before it, failed.",
+    "page_instead_of_answer": "A page, a redirect or a text came instead of an answer, where the same configuration had brought tokens.",
 }
 
 

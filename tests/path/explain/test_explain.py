@@ -154,6 +154,57 @@ def secret_rotated(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
+def refused_once(desk: Desk) -> None:
+    desk.good(knobs='{"rotates": false}')
+    desk.bench.answer = answer(400, {"error": "invalid_grant", "error_description": "no such grant"})
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
+def dead_behind_a_proxy(desk: Desk) -> None:
+    desk.good()
+    desk.execute("UPDATE account SET expires_at = issued_at, failures = 4")
+    desk.bench.answer = answer(
+        500, {"error": "server_error", "error_description": "Token refresh failed: 400"}
+    )
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
+def secret_never_given(desk: Desk) -> None:
+    desk.bench.add(client_secret_sealed=None)
+    desk.bench.answer = answer(401, {"error": "invalid_client"})
+    desk.bench.refresh()
+
+
+def secret_in_another_form(desk: Desk) -> None:
+    desk.good(client_auth="basic", client_secret_sealed=desk.bench.seal("acct", "client_secret", "s3cr+t/="))
+    desk.bench.answer = answer(401, {"error": "invalid_client"})
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
+def client_id_wanted(desk: Desk) -> None:
+    desk.good(client_auth="basic")
+    desk.bench.answer = answer(
+        401, {"error": "unauthorized_client", "error_description": "Missing client_id"}
+    )
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
+def login_hours(desk: Desk) -> None:
+    desk.good()
+    desk.bench.answer = answer(
+        400, {"error": "invalid_grant", "error_description": "IP restricted or invalid login hours"}
+    )
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
+def used_elsewhere(desk: Desk) -> None:
+    desk.good()
+    desk.bench.answer = answer(
+        400, {"error": "invalid_grant", "error_description": "refresh token was used before"}
+    )
+    desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
+
+
 def proving(desk: Desk, key: str | None = None) -> None:
     custom = json.dumps({"dpop_key": key or ECKey.generate_key("P-256").as_pem(private=True).decode()})
     desk.good(knobs='{"dpop": true}', custom_fields_sealed=desk.bench.seal("acct", "custom_fields", custom))
@@ -247,6 +298,13 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
     "provider_failing": (failing, ["`refreshd history acct`"]),
     "grant_revoked": (revoked, ['"Token has been revoked"', "`refreshd accounts authorize acct`"]),
     "refresh_token_rotated_by_somebody_else": (rotated_elsewhere, ["very first use", "Stop the other program"]),
+    "refresh_token_rotated_by_somebody_else (it says so)": (used_elsewhere, ["was used before", "Stop the other program first"]),
+    "refusal_to_be_confirmed": (refused_once, ['"no such grant"', "is made in", "`refreshd refresh acct --force --wait`"]),
+    "grant_probably_dead": (dead_behind_a_proxy, ["probably dead", "HTTP 500", '"Token refresh failed: 400"', "`refreshd accounts authorize acct`"]),
+    "access_restricted": (login_hours, ["this network", '"IP restricted or invalid login hours"']),
+    "client_refused (no secret)": (secret_never_given, ["has no client secret", "`refreshd accounts edit acct client_auth=none`"]),
+    "client_refused (its form)": (secret_in_another_form, ["form-encoding", "client_auth=basic_raw`"]),
+    "client_id_missing": (client_id_wanted, ['"Missing client_id"', """params='{"client_id": "${account.client_id}"}'`"""]),
     "client_refused": (secret_rotated, ["client secret was replaced", "client_secret=@FILE`"]),
     "dpop_nonce_fails": (nonce_in_vain, ["asked for its nonce", "DPoP-Nonce"]),
     "dpop_key_unfit": (key_forgotten, ["the account has none", "custom_fields.dpop_key=@FILE`"]),

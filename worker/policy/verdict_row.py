@@ -1,0 +1,96 @@
+"""What a line of the verdict table is made of: conditions, a verdict, and the words for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from models.answer import BodyKind, Fault, Verdict
+
+ANY: Final[frozenset[str]] = frozenset()
+SERVER_ERRORS: Final = frozenset(range(500, 600))
+CLIENT_ERRORS: Final = frozenset(range(400, 500))
+REDIRECTS: Final = frozenset(range(300, 400))
+SUCCESSES: Final = frozenset(range(200, 300))
+#: Statuses that say by themselves that a refusal passes: no words beside them end a grant.
+PASSING: Final = frozenset({408, 409, 423, 425, 429})
+#: Statuses beside which a provider's words count: a refusal, or a success that is none.
+REFUSALS: Final = CLIENT_ERRORS - PASSING | SUCCESSES
+
+#: Places where a phrase may stand: the error code, its description; any other word is a path in the body.
+ERROR: Final = "error"
+DESCRIPTION: Final = "error_description"
+#: Where providers put a sentence, most frequent first (`detail`: FastAPI, `reason`: Zoom, `hint`: league/oauth2-server).
+SENTENCES: Final = (ERROR, DESCRIPTION, "message", "detail", "reason", "hint", "error_message")
+
+_WORD: Final = re.compile(r"[^\W_]+")
+#: A sentence that matters is shorter; what is longer is a page.
+_SENTENCE_MAX: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An answer that was really seen, reduced: the test of its phrase."""
+
+    status: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """Words that stand one behind the other in one sentence of an answer.
+
+    Case, punctuation and underscores do not count: `refresh_token is invalid` and "Refresh token is invalid!" are
+    the same words. Parts of words do not match.
+    """
+
+    words: str
+    #: Where it was seen, or who documents it.
+    source: str
+    example: Example
+    where: tuple[str, ...] = SENTENCES
+    #: Words that give the sentence another meaning.
+    without: frozenset[str] = ANY
+    #: The sentence holds nothing else.
+    whole: bool = False
+
+    def stands_in(self, sentence: str) -> bool:
+        """Tell whether a sentence, as `words_of_sentence` gives it, says this."""
+        if self.whole:
+            return sentence == f" {self.words} "
+        return f" {self.words} " in sentence and not any(f" {word} " in sentence for word in self.without)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table. Every condition that is given must hold; none given: it always holds."""
+
+    verdict: Verdict
+    reason: str
+    words: str
+    fault: Fault | None = None
+    #: The error code, as `code_of` gives it.
+    errors: frozenset[str] = ANY
+    #: A finer code beside it: Microsoft's `suberror`, Google's `error_subtype`.
+    suberrors: frozenset[str] = ANY
+    #: What the provider says in words: one of these.
+    phrases: tuple[Phrase, ...] = field(default=())
+    #: Any error code at all.
+    has_error: bool = False
+    statuses: frozenset[int] = frozenset()
+    has_retry_after: bool = False
+    body_kinds: frozenset[BodyKind] = frozenset()
+    #: The account's configuration is that of an earlier success.
+    refreshed_before: bool = False
+
+
+def codes(*names: str) -> frozenset[str]:
+    """Give error codes as a condition."""
+    return frozenset(names)
+
+
+def words_of_sentence(text: str) -> str:
+    """Give the words of a text, lower case, one blank before and behind each."""
+    return f" {' '.join(_WORD.findall(text[:_SENTENCE_MAX].casefold()))} "
