@@ -13,12 +13,15 @@ from worker.policy.verdict_table import TABLE
 
 PROVIDER_ANSWERS_AGAIN: Final = "provider_answers_again"
 CLIENT_ACCEPTED_AGAIN: Final = "client_accepted_again"
+#: The reason of an account that was well until its token ended while it waited for its turn.
+TOKEN_ENDED: Final = "token_ended"
 
 _OWN: Final = {
     PROVIDER_ANSWERS_AGAIN: "The provider answers again.",
     CLIENT_ACCEPTED_AGAIN: "The provider accepts the client again.",
     REFRESH_TOKEN_ENDS: "The refresh token ends, and no refresh moves that: its owner has to log in again before.",
     RECONFIGURED: "The account was edited after it had failed; its next refresh will show whether that helped.",
+    TOKEN_ENDED: "Its token ended while it waited to be refreshed.",
     "credentials_replaced": "Somebody stored new credentials.",
     INTERRUPTED: "A worker was interrupted after it had opened the attempt; whether the provider saw it is unknown.",
     Shortage.SPENT: "The provider's rate or its calls in flight were used up.",
