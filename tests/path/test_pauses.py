@@ -6,6 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from models.account import TOKEN_ENDED
 from models.attempt import Outcome, Trigger
 from models.audit import Action, Actor
 from models.pause import PAUSED, Scope
@@ -16,7 +17,6 @@ from worker.doctor import examine
 from worker.io.database import is_sqlite, reading, writing
 from worker.io.pauses import is_paused
 from worker.plan import BY_ITSELF, Planned
-from worker.policy.verdict_words import TOKEN_ENDED
 from worker.settings import Settings
 from worker.stores import Stores
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
+from models.account import TOKEN_ENDED
 from models.pause import PAUSED, Scope
 from tests.path.conftest import Bench, Handler
 from tests.path.test_late_answers import while_called
@@ -15,7 +16,6 @@ from tests.path.test_pauses import pause
 from tests.path.test_refresh import granted
 from worker.io.database import is_sqlite, reading
 from worker.io.ended_tokens import EndedTokens
-from worker.policy.verdict_words import TOKEN_ENDED
 
 
 def sweep(bench: Bench) -> int:

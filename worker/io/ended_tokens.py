@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 from sqlmodel import col
 
-from models.account import Account, Status
+from models.account import TOKEN_ENDED, Account, Status
 from models.pause import PAUSED
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.marks import UNTOLD
@@ -18,7 +18,6 @@ from worker.io.pauses import is_paused
 from worker.io.rows import among
 from worker.io.shelf import SHELVED, Event
 from worker.io.unwatched import accounts_with, read_with
-from worker.policy.verdict_words import TOKEN_ENDED
 
 #: A look at each plan goes so far back: a fleet whose dead accounts are many is not walked through each second. What
 #: ended earlier (an import of old tokens, a beat that was down) is found by the reconcile of each minute.

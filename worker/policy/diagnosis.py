@@ -13,6 +13,7 @@ from models.account import RefreshMethod, SessionManagement, Status
 from models.provider import Grant
 from worker.policy.diagnosis_callback import callback_says
 from worker.policy.diagnosis_claims import claims
+from worker.policy.diagnosis_clock import clock, process_clocks, set_back
 from worker.policy.diagnosis_dpop import key_error, possession
 from worker.policy.diagnosis_pause import paused
 from worker.policy.diagnosis_provider import (
@@ -23,7 +24,7 @@ from worker.policy.diagnosis_provider import (
     provider_budget,
     provider_says,
 )
-from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
+from worker.policy.diagnosis_reader import another_redis, elsewhere, published, rejected
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
@@ -288,6 +289,8 @@ def _overdue_s(facts: Facts) -> float:
 _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _stores,
     another_redis,
+    set_back,
+    process_clocks,
     _keys,
     _policy,
     paused,

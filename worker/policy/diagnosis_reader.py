@@ -14,7 +14,6 @@ from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.policy.facts import Facts, Finding
 from worker.policy.reported import FRESH_TOKENS_REJECTED
 
-TOLERATED_SKEW_S: Final = 2.0
 #: So many refreshes that connectors asked for tell something.
 _REPORTS_TELLING: Final = 2
 #: A token that worked for so long was a good one: what ended it is its age, or somebody else.
@@ -143,24 +142,3 @@ def _ages_when_reported(attempts: Sequence[Attempt]) -> list[float]:
         for later, earlier in pairwise(stored)
         if later.trigger == Trigger.REPORTED and later.generation == earlier.generation_after
     ]
-
-
-def clock(facts: Facts) -> Iterator[Finding]:
-    """Say whose clock is wrong."""
-    if abs(facts.skew_s) > TOLERATED_SKEW_S:
-        way = "ahead of" if facts.skew_s > 0 else "behind"
-        yield Finding(
-            "clock_skew",
-            f"This machine's clock is {abs(facts.skew_s):.1f} s {way} the database's. A reader with such a clock takes "
-            "good tokens for ended ones, or ended ones for good.",
-            "Synchronize the clocks (NTP) of this machine, the connectors and the database: `timedatectl` shows whether "
-            "a machine does.",
-        )
-    if facts.redis is not None and abs(facts.redis.ahead_s) > TOLERATED_SKEW_S:
-        way, what = ("ahead of", "early") if facts.redis.ahead_s > 0 else ("behind", "late")
-        yield Finding(
-            "redis_clock_skew",
-            f"Redis' clock is {abs(facts.redis.ahead_s):.1f} s {way} the database's: tokens leave Redis that much too "
-            f"{what}.",
-            "Synchronize the clocks (NTP) of the machines of Redis and the database.",
-        )

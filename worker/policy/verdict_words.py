@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.account import RECONFIGURED
+from models.account import RECONFIGURED, TOKEN_ENDED
 from models.attempt import INTERRUPTED
 from models.budget import Shortage
 from worker.policy import gate, reported
@@ -13,8 +13,6 @@ from worker.policy.verdict_table import TABLE
 
 PROVIDER_ANSWERS_AGAIN: Final = "provider_answers_again"
 CLIENT_ACCEPTED_AGAIN: Final = "client_accepted_again"
-#: The reason of an account that was well until its token ended while it waited for its turn.
-TOKEN_ENDED: Final = "token_ended"
 
 _OWN: Final = {
     PROVIDER_ANSWERS_AGAIN: "The provider answers again.",
