@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Final
 
-from models.account import RefreshMethod, Status
+from models.account import Account, RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.budget import is_of_host
 from models.provider import ClientAuth
+from worker.policy.diagnosis_token import next_try, since_when
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
@@ -35,18 +36,21 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     account = facts.account
     # A test is no refresh: it left the account's status as it was, and is told beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
-    said = f' It said: "{last.error_description.rstrip(".")}".' if last and last.error_description else ""
+    said = _said(account, last)
     if account.status == Status.REAUTHORIZE:
         yield _revoked(facts, said)
     elif account.status == Status.MISCONFIGURED:
         if found := _misconfigured(facts, last, said):
             yield found
-    elif last and last.outcome == Outcome.RATE_LIMITED and account.failures == 0:
+    elif last and last.outcome == Outcome.RATE_LIMITED:
         yield Finding(
             "rate_limited",
-            f"The provider asked to be left alone ({words_of(last.reason or '')}).{said}",
-            "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider.",
-            wrong=account.status != Status.ACTIVE,
+            f"The provider asked to be left alone ({words_of(last.reason or '')}).{said} {_meanwhile(facts)}",
+            "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider."
+            if not facts.lacks_token
+            else f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` asks now. If it lasts, lower "
+            "`requests_per_s` of the provider.",
+            wrong=facts.is_wanting,
         )
     elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
         if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
@@ -56,11 +60,27 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
         tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
         yield Finding(
             "provider_failing",
-            f"{tries} failed: {words_of(last.reason or '')}{said}",
+            f"{tries} failed: {words_of(last.reason or '')}{said} {_meanwhile(facts)}",
             "It is tried again by itself, with growing pauses. "
             f"`refreshd history {account.id}` shows each try as it was answered.",
-            wrong=account.status != Status.ACTIVE,
+            wrong=facts.is_wanting,
         )
+
+
+def _said(account: Account, last: Attempt | None) -> str:
+    """Give the provider's own words, or the callback's, whose error code stands in no table."""
+    if last is None:
+        return ""
+    code = (
+        last.error if account.refresh_method == RefreshMethod.CALLBACK and last.error != last.reason else None
+    )
+    words = ": ".join(part for part in (code, (last.error_description or "").rstrip(".")) if part)
+    return f' It said: "{words}".' if words else ""
+
+
+def _meanwhile(facts: Facts) -> str:
+    """Say since when there is no token, if so, and when the next try is due."""
+    return f"{since_when(facts)} {next_try(facts)}".strip()
 
 
 def _revoked(facts: Facts, said: str) -> Finding:
@@ -173,10 +193,7 @@ def provider_budget(facts: Facts) -> Iterator[Finding]:
     account, redis = facts.account, facts.redis
     if redis is None or account.next_refresh_at is None:
         return
-    ended = account.access_token_sealed is None or (
-        account.expires_at is not None and account.expires_at <= facts.now
-    )
-    wrong = ended or account.status != Status.ACTIVE
+    wrong = facts.is_wanting
     if redis.breaker_open_s is not None:
         yield Finding(
             "breaker_open",

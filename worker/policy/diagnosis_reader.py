@@ -11,13 +11,14 @@ from models.account import RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
+from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.reported import FRESH_TOKENS_REJECTED
 
 #: So many refreshes that connectors asked for tell something.
 _REPORTS_TELLING: Final = 2
-#: A token that worked for so long was a good one: what ended it is its age, or somebody else.
-_WORKED_S: Final = 120.0
+#: A token that worked for so long was a good one: what ended it is its age, or somebody else. Some live for a minute.
+_WORKED_S: Final = 45.0
 
 
 def another_redis(facts: Facts) -> Iterator[Finding]:
@@ -53,12 +54,29 @@ def published(facts: Facts) -> Iterator[Finding]:
             "`refreshd db restored`",
         )
         return
+    behind = account.published_generation < account.generation
     yield Finding(
         "not_published",
-        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has.",
-        "It is published again within seconds where a worker and beat run: `refreshd status` shows them, "
-        f"`refreshd doctor` what keeps Redis from holding it. `refreshd refresh {facts.account.id} --force --wait` "
-        "publishes a new one now.",
+        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has."
+        + ("" if behind else _lost_unnoticed(facts)),
+        (
+            "Each plan looks for such accounts: `refreshd status` shows whether plans are made, `refreshd doctor` what keeps "
+            "Redis from holding it. "
+            if behind
+            else ""
+        )
+        + f"`refreshd refresh {facts.account.id} --force --wait` publishes a new one now.",
+    )
+
+
+def _lost_unnoticed(facts: Facts) -> str:
+    """Say where the database takes for published what Redis has lost: then no plan misses it."""
+    due_at = facts.account.next_refresh_at
+    left_s = 0.0 if due_at is None else due_at - facts.now
+    until = f" in {duration(left_s)}" if left_s > 0 else ""
+    return (
+        " It was published, so Redis has lost it since: the key was deleted or evicted, or a failover led to a replica that "
+        f"lagged. It need not come back before the next refresh{until}, or before a connector reports it."
     )
 
 
@@ -84,10 +102,11 @@ def rejected(facts: Facts) -> Iterator[Finding]:
     in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
     lost = next((one.scope_lost for one in facts.attempts if one.scope_lost), None)
     ages_s = _ages_when_reported(facts.attempts)
-    if in_vain or (len(refreshed) >= _REPORTS_TELLING and (not ages_s or median(ages_s) < _WORKED_S)):
+    worked = len(ages_s) >= _REPORTS_TELLING and median(ages_s) >= _WORKED_S
+    if worked:
+        yield _short_lived(facts, median(ages_s), left_alone=in_vain)
+    elif in_vain or len(refreshed) >= _REPORTS_TELLING:
         yield _fresh_rejected(facts, lost)
-    elif len(ages_s) >= _REPORTS_TELLING:
-        yield _short_lived(facts, median(ages_s))
     elif lost:
         yield Finding(
             "scopes_lost",
@@ -123,12 +142,17 @@ def _fresh_rejected(facts: Facts, lost: str | None) -> Finding:
     )
 
 
-def _short_lived(facts: Facts, age_s: float) -> Finding:
+def _short_lived(facts: Facts, age_s: float, *, left_alone: bool) -> Finding:
     account = facts.account
+    ignored = (
+        " Three reports within an hour were followed; further ones are left alone, until a planned refresh comes."
+        if left_alone
+        else ""
+    )
     return Finding(
         "token_ends_before_it_is_due",
         f"The API rejected its tokens when they were about {age_s:.0f} s old, though they were not due yet: they live "
-        "shorter than planned for, or another program refreshes the same grant, which ends ours.",
+        f"shorter than planned for, or another program refreshes the same grant, which ends ours.{ignored}",
         f"`refreshd accounts edit {account.id} session_management=fixed session_timeout_s={max(int(age_s * 0.8), 1)}`, "
         "unless another program uses the grant: stop that one, or give it a grant of its own.",
     )
