@@ -86,9 +86,10 @@ def test_the_command_for_connectors_shows_no_token_and_swallows_no_error(desk: D
     assert "`redis://default:PASSWORD@HOST`" in shown
 
 
-def test_a_reader_of_another_database_is_told_that_it_may_be_one(desk: Desk, redis_url: str) -> None:
+def test_a_reader_that_looks_elsewhere_is_told_that_it_may_be_one(desk: Desk, redis_url: str) -> None:
     desk.good()
-    base, _, number = redis_url.rpartition("/")
-    other = f"{base}/{15 - int(number)}"
-    with Reader.from_url(other) as reader, pytest.raises(UnknownAccount, match="another Redis, database or"):
+    with (
+        Reader.from_url(redis_url, prefix="other:") as reader,
+        pytest.raises(UnknownAccount, match="another Redis, database or"),
+    ):
         reader.get("acct")
