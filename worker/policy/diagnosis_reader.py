@@ -13,12 +13,10 @@ from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
-from worker.policy.reported import FRESH_TOKENS_REJECTED
+from worker.policy.reported import FRESH_TOKENS_REJECTED, WORKED_S
 
 #: So many refreshes that connectors asked for tell something.
 _REPORTS_TELLING: Final = 2
-#: A token that worked for so long was a good one: what ended it is its age, or somebody else. Some live for a minute.
-_WORKED_S: Final = 45.0
 
 
 def another_redis(facts: Facts) -> Iterator[Finding]:
@@ -102,9 +100,9 @@ def rejected(facts: Facts) -> Iterator[Finding]:
     in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
     lost = next((one.scope_lost for one in facts.attempts if one.scope_lost), None)
     ages_s = _ages_when_reported(facts.attempts)
-    worked = len(ages_s) >= _REPORTS_TELLING and median(ages_s) >= _WORKED_S
+    worked = len(ages_s) >= _REPORTS_TELLING and median(ages_s) >= WORKED_S
     if worked:
-        yield _short_lived(facts, median(ages_s), left_alone=in_vain)
+        yield _short_lived(facts, median(ages_s))
     elif in_vain or len(refreshed) >= _REPORTS_TELLING:
         yield _fresh_rejected(facts, lost)
     elif lost:
@@ -142,17 +140,12 @@ def _fresh_rejected(facts: Facts, lost: str | None) -> Finding:
     )
 
 
-def _short_lived(facts: Facts, age_s: float, *, left_alone: bool) -> Finding:
+def _short_lived(facts: Facts, age_s: float) -> Finding:
     account = facts.account
-    ignored = (
-        " Three reports within an hour were followed; further ones are left alone, until a planned refresh comes."
-        if left_alone
-        else ""
-    )
     return Finding(
         "token_ends_before_it_is_due",
         f"The API rejected its tokens when they were about {age_s:.0f} s old, though they were not due yet: they live "
-        f"shorter than planned for, or another program refreshes the same grant, which ends ours.{ignored}",
+        "shorter than planned for, or another program refreshes the same grant, which ends ours.",
         f"`refreshd accounts edit {account.id} session_management=fixed session_timeout_s={max(int(age_s * 0.8), 1)}`, "
         "unless another program uses the grant: stop that one, or give it a grant of its own.",
     )
