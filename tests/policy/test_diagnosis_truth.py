@@ -187,6 +187,23 @@ def test_what_breaks_nothing_now_is_worth_knowing(known: Facts) -> None:
     assert [one.wrong for one in diagnose(known)] == [False]
 
 
+def test_a_fixed_day_is_too_long_where_a_test_has_shown_an_hour() -> None:
+    fixed = {"session_management": SessionManagement.FIXED, "session_timeout_s": 86_400.0}
+    tested = attempt(
+        Outcome.REFRESHED,
+        "tested_not_stored",
+        Trigger.TEST,
+        output="printed by it\n[refreshd] returned access_token (9 characters), expires_in 3600, scope 'read'",
+    )
+    unknown = CALLBACK | fixed | {"issued_at": None, "expires_at": None}
+    assert diagnose(facts(unknown, callbacks=KNOWN)) == []
+    found = first(facts(unknown, callbacks=KNOWN, attempts=[tested]))
+    assert found.cause == "fixed_timeout_longer_than_token"
+    assert "every 86400 s, but the provider's tokens live 3600 s" in found.words
+    hour = unknown | {"session_timeout_s": 3000.0}
+    assert diagnose(facts(hour, callbacks=KNOWN, attempts=[tested])) == []
+
+
 def test_a_session_that_plans_nothing_says_so_before_the_lack() -> None:
     none = ENDED | {"session_management": SessionManagement.NONE, "next_refresh_at": None}
     assert [one.cause for one in diagnose(facts(none))] == ["session_none"]

@@ -25,7 +25,7 @@ from worker.policy.diagnosis_provider import (
     provider_says,
 )
 from worker.policy.diagnosis_reader import another_redis, elsewhere, published, rejected
-from worker.policy.diagnosis_token import implausible_life, no_token, since_when
+from worker.policy.diagnosis_token import implausible_life, no_token, shortest_life_s, since_when
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
@@ -173,17 +173,20 @@ def _policy(facts: Facts) -> Iterator[Finding]:
             "Its session management is `none`: it is never refreshed by itself, only when a person forces it.",
             f"`refreshd accounts edit {account.id} session_management=auto`",
         )
-    if account.session_management == SessionManagement.FIXED and account.issued_at and account.expires_at:
-        life_s = account.expires_at - account.issued_at
-        if account.session_timeout_s >= life_s:
-            dead_s = account.session_timeout_s - life_s
-            yield Finding(
-                "fixed_timeout_longer_than_token",
-                f"`fixed` refreshes it every {account.session_timeout_s:.0f} s, but the provider's tokens live "
-                f"{life_s:.0f} s: in between lies a dead token, for up to {dead_s:.0f} s. Readers see 401 or 403 then.",
-                f"`refreshd accounts edit {account.id} session_management=auto`, or session_timeout_s="
-                f"{max(int(life_s * 0.9), 1)}.",
-            )
+    life_s = shortest_life_s(facts)
+    if (
+        account.session_management == SessionManagement.FIXED
+        and life_s is not None
+        and account.session_timeout_s >= life_s
+    ):
+        dead_s = account.session_timeout_s - life_s
+        yield Finding(
+            "fixed_timeout_longer_than_token",
+            f"`fixed` refreshes it every {account.session_timeout_s:.0f} s, but the provider's tokens live "
+            f"{life_s:.0f} s: in between lies a dead token, for up to {dead_s:.0f} s. Readers see 401 or 403 then.",
+            f"`refreshd accounts edit {account.id} session_management=auto`, or session_timeout_s="
+            f"{max(int(life_s * 0.9), 1)}.",
+        )
 
 
 def _enable(facts: Facts) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from models.attempt import Attempt, Outcome, Trigger
+from models.callback import OWN_LINE
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
@@ -27,6 +29,10 @@ _USUAL_LIVES_S: Final = (
     86_400,
 )
 _MILLI: Final = 1000.0
+#: How the history of a callback keeps what a run returned (`worker.io.callback_answer.shown`).
+_RETURNED_LIFE: Final = re.compile(
+    rf"^{re.escape(OWN_LINE)}returned .*\bexpires_in ([0-9.]+)(?:,|$)", re.MULTILINE
+)
 #: Times that were stored are off by no more.
 _SAME_S: Final = 1.0
 
@@ -92,6 +98,22 @@ def implausible_life(facts: Facts) -> Iterator[Finding]:
             f"`refreshd refresh {account.id} --force --wait` gets a new one, with the life that the provider names; correct "
             "the file (`expires_in` is in seconds).",
         )
+
+
+def shortest_life_s(facts: Facts) -> float | None:
+    """Give the shortest life that is known of the account's tokens: the stored one's, and what its callback returned last.
+
+    Of what a test brings nothing is stored but its entry in the history.
+    """
+    account = facts.account
+    lives = [
+        float(found[1])
+        for one in facts.attempts
+        if (found := _RETURNED_LIFE.search(one.output or "")) is not None
+    ][:1]
+    if account.issued_at and account.expires_at:
+        lives.append(account.expires_at - account.issued_at)
+    return min((life_s for life_s in lives if life_s > 0), default=None)
 
 
 def untried(facts: Facts) -> str:
