@@ -32,6 +32,8 @@ DUTY_S: Final = 30.0
 KEEP_SHARE: Final = 1 / 6
 #: What the mark says while a pass is under way.
 _FILLING: Final = "filling"
+#: All tokens that have ended are looked through no more often: where many accounts are dead, that reads each of them.
+ENDS_EVERY_S: Final = 50.0
 #: Accounts in one round trip.
 BATCH: Final = 1_000
 
@@ -79,6 +81,7 @@ class Reconciler:
         self._sql = offload
         self._holder = holder
         self._kept_at = 0.0
+        self._ends_at: float | None = None
 
     async def needed(self) -> bool:
         """Tell whether Redis lacks anything: two look-ups, cheap enough for every plan.
@@ -152,6 +155,10 @@ class Reconciler:
 
     async def _say_what_has_ended(self) -> int:
         """Say of every waiting account whose token has ended that it has; plans say it of those that ended lately."""
+        now = self._clock.now()
+        if self._ends_at is not None and abs(now - self._ends_at) < ENDS_EVERY_S:
+            return 0
+        self._ends_at = now
         total, from_end = 0, 0.0
         while True:
             marked = await self._ends.batch(BATCH, from_end)
