@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from tests.path.conftest import Bench
 from tests.path.test_doctor import ALL, checked, execute
+from worker.clocks import ClockWatch
 from worker.doctor import Checked, Level
 from worker.io.cipher import generate_key
 from worker.io.clock_offsets import BELIEVED_S, ClockOffsets
@@ -119,3 +121,20 @@ def test_a_clock_that_was_set_back_is_named(bench: Bench, settings: Settings) ->
     (found,) = told(settings, "clock")
     assert found.words.startswith("the latest attempt lies 59m ")
     assert [one.level for one in told(settings, "beat")] == [Level.OK]
+
+
+def test_a_process_says_in_redis_and_once_in_its_log_that_its_clock_is_off(
+    bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
+    watch = ClockWatch("worker@one", offsets)
+    monkeypatch.setattr("worker.io.clock_offsets.wall_clock", lambda: time.time() + 480)
+    with capture_logs() as lines:
+        watch.look()
+        watch.look()
+    assert [(line["event"], line["of"], round(line["seconds"])) for line in lines] == [
+        ("clock_skew", "worker@one", 480)
+    ]
+    watch.start()
+    watch.stop()
+    assert offsets.all() == {}
