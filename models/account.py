@@ -20,6 +20,8 @@ DEFAULT_SESSION_TIMEOUT_S: Final = 900.0  # webMethods' default of 15 minutes
 SAME_END_S: Final = 60.0
 #: The reason of an account whose configuration was edited after it had failed: nothing has failed since, or worked.
 RECONFIGURED: Final = "reconfigured"
+#: The reason of an account that was well until its token ended while it waited for its turn.
+TOKEN_ENDED: Final = "token_ended"
 
 
 class RefreshMethod(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from tasks.shown import ShownRequest, retried
 from worker.app import app
@@ -18,13 +19,14 @@ from worker.runtime import runtime
 
 @app.task(name="refreshd.plan", Request=ShownRequest)
 def plan() -> dict[str, Any]:
-    """Claim due accounts and dispatch them; have Redis filled where it lacks anything."""
+    """Claim due accounts and dispatch them; say whose token has ended; have Redis filled where it lacks anything."""
     try:
         here = runtime()
         if here.run(here.reconciler.needed()):
             app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
         done = here.planner(dispatch_with(app), REFRESH).plan()
-    except (Unreachable, OperationalError) as error:
+        ended = here.run(here.token_ends.sweep())
+    except (Unreachable, OperationalError, RedisError) as error:
         log.error("not_planned", error=str(error))
         worker_metrics().planned("failed", 0)
         retried(f"not planned: {error}", {"planned": 0, "error": str(error)})
@@ -32,6 +34,8 @@ def plan() -> dict[str, Any]:
     summary: dict[str, Any] = {"planned": done.accounts, "messages": done.messages}
     if done.held_back:
         summary["held_back"] = done.held_back
-    if done.accounts:
+    if ended:
+        summary["ended"] = ended
+    if done.accounts or ended:
         log.info("plan", **summary)
     return summary

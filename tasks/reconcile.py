@@ -25,6 +25,6 @@ def reconcile() -> dict[str, Any]:
     if done is None:
         return {"held_back": "another_reconcile_is_running"}
     worker_metrics().interrupted(done.abandoned)
-    if done.published or done.unreadable or done.abandoned or done.paused:
+    if done.published or done.unreadable or done.abandoned or done.ended:
         log.info("reconcile", **asdict(done))
     return asdict(done)

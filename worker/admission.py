@@ -21,7 +21,7 @@ from worker.io.gates import Decided, Gates, Pair, Take, Taken
 from worker.io.ledger import Ledger, Turn
 from worker.io.offload import Offload
 from worker.io.outages import Outages
-from worker.io.shelf import Event, Shelf, publication
+from worker.io.shelf import Event, Shelf
 from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
 from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
@@ -198,13 +198,7 @@ class Admission:
             Turn(wait.one.account.id, wait.one.account.generation, wait.at, wait.reason.value, wait.gate)
             for wait in waiting
         ]
-        events = await self._sql(self._ledger.postpone, turns)
-        degraded = {event.account for event in events}
-        now = self._clock.now()
-        changed = [wait for wait in waiting if wait.one.account.id in degraded]
-        for wait in changed:
-            wait.one.account.degraded(wait.reason.value, now=now)
-        await self._shelf.put([publication(wait.one.account, None, now=now) for wait in changed], events)
+        await self._sql(self._ledger.postpone, turns)
 
     async def _tell(self, name: str, gate: Gate) -> None:
         """Tell of a gate that is closed: once, and again where it lasts. Where that fails, its next failure tells it."""

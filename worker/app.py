@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import sys
-from datetime import timedelta
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.schedules import schedule
+from celery.signals import beat_init, setup_logging
 from kombu import Queue
 
 from worker.errors import RefreshdError
@@ -26,6 +27,7 @@ from worker.io.broker import (
     survive_garbage,
     survive_lost_connections,
 )
+from worker.io.clock import steady_now
 from worker.io.private_file import data_folder
 from worker.monitor import watch_safely
 from worker.program import program
@@ -113,7 +115,8 @@ def _configured(settings: Settings) -> Celery:
 
 def _every(seconds: float, task: str) -> dict[str, Any]:
     options = {"expires": MESSAGE_EXPIRES_S, "queue": CONTROL}
-    return {"task": task, "schedule": timedelta(seconds=seconds), "options": options}
+    # By the wall clock, beat would be silent for as long as that is set back.
+    return {"task": task, "schedule": schedule(seconds, nowfun=steady_now), "options": options}
 
 
 settings = _settings_or_exit()
@@ -121,6 +124,14 @@ watch_safely(settings)
 
 app = _configured(settings)
 gc.freeze()  # what was imported stays: neither this process nor its end looks for garbage in it
+
+
+@beat_init.connect
+def _watch_the_clock(**_: Any) -> None:
+    """Say how far a beat's clock is off: it names the end of each message that it sends."""
+    from worker.clocks import watch_clock
+
+    watch_clock(f"beat@{socket.gethostname()}")
 
 
 @setup_logging.connect

@@ -32,6 +32,8 @@ TESTED_NOT_STORED = "tested_not_stored"
 
 #: An account whose attempt could not be sent is looked at again after this long.
 NOT_SENT_RETRY_S = 5.0
+#: A plan marks accounts whose token has ended, each second: after this long it has, whatever the attempt had loaded.
+ENDED_TOLD_AFTER_S = 1.5
 
 
 @dataclass(slots=True)
@@ -174,7 +176,7 @@ class Closer:
         self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
     ) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
-        was_troubled = account.is_troubled
+        was_troubled = account.is_troubled or _end_was_told(account, now)
         seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
@@ -198,8 +200,10 @@ class Closer:
 
     def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
+        was = Status.DEGRADED if _end_was_told(account, now) else one.was
         after = consequence(
             judgement,
+            has_token=account.access_token_sealed is not None,
             failures=account.failures,
             expires_at=account.expires_at,
             jitter=draw_jitter(),
@@ -239,7 +243,7 @@ class Closer:
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
         # Told once for the client, not once for each of its accounts.
         folded = hold is not None and hold.cause is WaitReason.REFUSED
-        changed = account.status != one.was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
+        changed = account.status != was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
         if changed and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, reason, now))
         return Settling(
@@ -268,6 +272,12 @@ def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:
     """Tell whether the grant is gone, and the provider was only busy or away when it was tried again."""
     passing = judgement.verdict in {Verdict.RETRY, Verdict.RATE_LIMITED}
     return passing and account.status == Status.REAUTHORIZE
+
+
+def _end_was_told(account: Account, now: float) -> bool:
+    """Tell whether a plan has marked the account degraded while it was called: the row as loaded does not say so."""
+    ended = account.expires_at is not None and account.expires_at <= now - ENDED_TOLD_AFTER_S
+    return ended and account.status == Status.ACTIVE and account.next_refresh_at is not None
 
 
 def _compare(one: Opened) -> None:

@@ -19,6 +19,7 @@ from worker.announcing import announce_callbacks, stop_announcing, withdraw_call
 from worker.app import app, settings
 from worker.bootsteps import Alone, Reports, empty_urgent_first
 from worker.callbacks.confinement import hide_memory
+from worker.clocks import Clocks
 from worker.errors import RefreshdError
 from worker.events import correlate, log
 from worker.exposition import begin_to_send, prepare_pool, serve_metrics, stop_sending
@@ -28,7 +29,7 @@ from worker.queues import CALLBACK
 from worker.runtime import close_runtime, run_callbacks_here
 from worker.stores import Stores
 
-app.steps["worker"].update({Alone, Liveness, Reports})
+app.steps["worker"].update({Alone, Clocks, Liveness, Reports})
 
 
 @task_prerun.connect

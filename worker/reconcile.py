@@ -13,13 +13,12 @@ from redis.exceptions import RedisError
 
 from models.account import Account
 from refreshd_reader.contract import Keys
+from worker.ended import TokenEnds
 from worker.errors import CipherError, RedisUnreachable
 from worker.events import log
 from worker.io.clock import Clock
 from worker.io.marks import STATE_UNTOLD
 from worker.io.offload import Offload
-from worker.io.paused_accounts import PausedAccounts
-from worker.io.pauses import Pauses
 from worker.io.redis import answered
 from worker.io.restored import RECONCILE, filled_mark
 from worker.io.schedule import NO_END, Schedule
@@ -33,6 +32,8 @@ DUTY_S: Final = 30.0
 KEEP_SHARE: Final = 1 / 6
 #: What the mark says while a pass is under way.
 _FILLING: Final = "filling"
+#: All tokens that have ended are looked through no more often: where many accounts are dead, that reads each of them.
+ENDS_EVERY_S: Final = 50.0
 #: Accounts in one round trip.
 BATCH: Final = 1_000
 
@@ -44,8 +45,8 @@ class Reconciled:
     published: int = 0
     unreadable: int = 0
     abandoned: int = 0
-    #: Paused accounts whose token has ended.
-    paused: int = 0
+    #: Accounts whose token has ended, and that are degraded from now on.
+    ended: int = 0
     #: Redis had been emptied, or is another one than before.
     refilled: bool = False
 
@@ -63,8 +64,7 @@ class Reconciler:
         redis: Redis,
         keys: Keys,
         schedule: Schedule,
-        pauses: Pauses,
-        paused: PausedAccounts,
+        ends: TokenEnds,
         shelf: Shelf,
         vault: Vault,
         clock: Clock,
@@ -74,14 +74,14 @@ class Reconciler:
         self._redis = redis
         self._mark_key = filled_mark(keys)
         self._schedule = schedule
-        self._pauses = pauses
-        self._paused = paused
+        self._ends = ends
         self._shelf = shelf
         self._vault = vault
         self._clock = clock
         self._sql = offload
         self._holder = holder
         self._kept_at = 0.0
+        self._ends_at: float | None = None
 
     async def needed(self) -> bool:
         """Tell whether Redis lacks anything: two look-ups, cheap enough for every plan.
@@ -112,12 +112,12 @@ class Reconciler:
                 await answered(self._redis.set(self._mark_key, _FILLING))
             published, unreadable = await (self._refill() if refill else self._catch_up())
             abandoned = await self._sql(self._schedule.close_abandoned)
-            paused = await self._say_who_is_paused()
+            ended = await self._say_what_has_ended()
             if refill:
                 fresh = secrets.token_hex(8)
                 # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
                 note = fresh if await answered(self._redis.set(self._mark_key, fresh, xx=True)) else None
-            return Reconciled(published, unreadable, abandoned, paused, refill)
+            return Reconciled(published, unreadable, abandoned, ended, refill)
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
         finally:
@@ -153,19 +153,18 @@ class Reconciler:
                 return total, len(accounts) - good
         return total, 0
 
-    async def _say_who_is_paused(self) -> int:
-        """Say of paused accounts whose token has ended that it has: no plan looks at them."""
-        total = 0
-        if not (await self._sql(self._pauses.standing)).anything:
-            return total
+    async def _say_what_has_ended(self) -> int:
+        """Say of every waiting account whose token has ended that it has; plans say it of those that ended lately."""
+        now = self._clock.now()
+        if self._ends_at is not None and abs(now - self._ends_at) < ENDS_EVERY_S:
+            return 0
+        self._ends_at = now
+        total, from_end = 0, 0.0
         while True:
-            accounts, events = await self._sql(self._paused.mark, BATCH)
-            if not accounts:
+            marked = await self._ends.batch(BATCH, from_end)
+            if not marked.accounts:
                 return total
-            now = self._clock.now()
-            await self._shelf.put([publication(account, None, now=now) for account in accounts], events)
-            await self._sql(self._schedule.mark_published, [(one.id, one.generation) for one in accounts])
-            total += len(accounts)
+            total, from_end = total + len(marked.accounts), marked.last_end
             await self._keep()
 
     async def _publish(self, accounts: Sequence[Account], *, emptied: bool = True) -> int:

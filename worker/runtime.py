@@ -18,11 +18,13 @@ from worker.admission import Admission
 from worker.adoption import Adoption
 from worker.calling import Caller
 from worker.closing import Closer
+from worker.ended import TokenEnds
 from worker.events import log
 from worker.io.callback import CallbackCaller, make_callback_caller
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import is_sqlite
 from worker.io.egress import Egress
+from worker.io.ended_tokens import EndedTokens
 from worker.io.expiring import Ends
 from worker.io.gates import Gates, read_gates, read_gates_async
 from worker.io.held_accounts import HeldAccounts
@@ -30,7 +32,6 @@ from worker.io.lease import Leases
 from worker.io.ledger import Ledger
 from worker.io.offload import Offload
 from worker.io.outages import Outages
-from worker.io.paused_accounts import PausedAccounts
 from worker.io.provider import ProviderClient
 from worker.io.redis import connect_async, in_words
 from worker.io.restored import raise_above
@@ -209,12 +210,18 @@ class Runtime(Stores):
             offload=self.offload,
             holder=self.worker,
         )
+        self.token_ends = TokenEnds(
+            tokens=EndedTokens(self.engine, told=settings.told),
+            schedule=self.schedule,
+            shelf=self.shelf,
+            clock=self.clock,
+            offload=self.offload,
+        )
         self.reconciler = Reconciler(
             redis=self.async_redis,
             keys=self.keys,
             schedule=self.schedule,
-            pauses=self.pauses,
-            paused=PausedAccounts(self.engine, told=settings.told),
+            ends=self.token_ends,
             shelf=self.shelf,
             vault=self.vault,
             clock=self.clock,

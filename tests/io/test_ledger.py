@@ -257,32 +257,32 @@ def test_what_was_not_stored_is_planned_again_when_it_is_due(
 
 
 @pytest.mark.parametrize(
-    ("columns", "after_s", "plan_after_s", "degraded"),
+    ("columns", "after_s", "plan_after_s", "held_by"),
     [
-        ({}, 30.0, 30.0, False),
-        ({"next_refresh_at": 300.0}, 30.0, 300.0, False),  # asked for before its time: it waits for that
-        ({"plan_at": None}, 30.0, None, False),
-        ({"generation": 2, "expires_at": -1.0}, 30.0, MINUTE_S, False),
-        ({"expires_at": -1.0}, 30.0, 30.0, True),
-        ({"expires_at": -1.0, "status": "reauthorize"}, 30.0, 30.0, False),
+        ({}, 30.0, 30.0, "idp"),
+        ({"next_refresh_at": 300.0}, 30.0, 300.0, "idp"),  # asked for before its time: it waits for that
+        ({"plan_at": None}, 30.0, None, None),
+        ({"generation": 2}, 30.0, MINUTE_S, None),
+        ({"status": "degraded", "reason": "timed_out"}, 30.0, 30.0, "idp"),
     ],
-    ids=["due", "not due", "unplanned", "generation", "ended", "ended and reauthorize"],
+    ids=["due", "not due", "unplanned", "generation", "degraded"],
 )
-def test_who_has_to_wait_is_planned_again_in_its_turn(
-    book: Book, columns: dict[str, Any], after_s: float, plan_after_s: float | None, degraded: bool
+def test_who_has_to_wait_is_planned_again_in_its_turn_and_knows_what_holds_it(
+    book: Book, columns: dict[str, Any], after_s: float, plan_after_s: float | None, held_by: str | None
 ) -> None:
     times = {
         name: book.now + value if name.endswith("_at") and value is not None else value
         for name, value in columns.items()
     }
-    status = book.add(**times).status
+    before = book.add(**times)
 
-    events = book.ledger.postpone([Turn(book.id, 1, book.now + after_s, "paused")])
+    book.ledger.postpone([Turn(book.id, 1, book.now + after_s, "provider_paused", "idp")])
 
     row = book.row()
     assert row.plan_at == (None if plan_after_s is None else pytest.approx(book.now + plan_after_s, abs=1))
-    assert [(one.type, one.reason) for one in events] == ([("degraded", "paused")] if degraded else [])
-    assert row.status == ("degraded" if degraded else status)
+    assert (row.held_by, row.status) == (held_by, before.status)
+    held_and_active = held_by is not None and before.status == "active"
+    assert row.reason == ("provider_paused" if held_and_active else before.reason)
 
 
 @pytest.mark.parametrize(

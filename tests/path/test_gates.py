@@ -243,19 +243,21 @@ def test_what_a_person_or_a_connector_asks_for_goes_through(bench: Bench, trigge
     assert bench.refresh("asked", trigger=trigger)["asked"].outcome == Outcome.REFRESHED
 
 
-def test_who_failed_last_does_not_probe(bench: Bench) -> None:
+def test_of_failing_accounts_the_one_that_waited_longest_probes_and_never_the_last_one(bench: Bench) -> None:
     worked(bench, *SICK)
     bench.answer = down
     fail(bench)
     held = HeldAccounts(bench.runtime.engine)
     last = gate(bench).last_failed
-    probe = held.claim_probe(ORIGIN, last_failed=last, hold_s=20)
-    # The first two failed before the gate closed, and try again by themselves.
-    assert [one.id for one in probe] == [last]
-    bench.refresh(*SICK)
-    others = held.claim_probe(ORIGIN, last_failed=last, hold_s=20)
-    assert others
-    assert others[0].id != last
+    later = {"held_by": ORIGIN, "plan_at": bench.runtime.clock.now() + HELD_LOOK_S}
+    worked(bench, "failed-2", failed_at=2.0, **later)
+    worked(bench, "failed-1", failed_at=1.0, **later)
+    bench.add("never-worked", failed_at=0.5, **later)
+
+    order = [held.claim_probe(ORIGIN, last_failed=last, hold_s=20)[0].id for _ in range(4)]
+
+    assert order == ["failed-1", "failed-2", "never-worked", last]
+    assert held.claim_probe(ORIGIN, last_failed=last, hold_s=20) == []
 
 
 def test_an_account_whose_token_is_about_to_end_does_not_wait_for_the_planner(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from models.account import TOKEN_ENDED
 from models.attempt import Outcome, Trigger
 from models.audit import Action, Actor
 from models.pause import PAUSED, Scope
@@ -240,8 +241,8 @@ def test_a_paused_account_whose_token_ends_is_told_as_what_it_is(bench: Bench, s
 
     assert done is not None
     assert again is not None
-    assert (done.paused, again.paused) == (1, 0)
-    assert [bench.account(name).status for name in ("alive", "elsewhere")] == ["active", "active"]
+    assert (done.ended, again.ended) == (2, 0)
+    assert [bench.account(name).reason for name in ("alive", "elsewhere")] == [None, TOKEN_ENDED]
     account, state = bench.account(), bench.state()
     assert (account.status, account.reason) == ("degraded", PAUSED)
     assert state is not None
@@ -269,7 +270,7 @@ def test_each_kind_of_pause_is_told_once_the_token_has_ended(bench: Bench, scope
     pause(bench, scope, name)
     done = bench.runtime.run(bench.runtime.reconciler.reconcile())
     assert done is not None
-    assert done.paused == 1
+    assert done.ended == 1
     assert bench.account().status == "degraded"
 
 

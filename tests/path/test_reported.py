@@ -135,6 +135,19 @@ def test_a_mark_that_a_worker_set_before_it_died_does_not_swallow_the_report_tha
     assert SAME_REPORT_MS < TAKE_OVER_AFTER_MS
 
 
+def test_tokens_that_work_for_a_minute_are_replaced_whenever_they_are_reported(bench: Bench) -> None:
+    """The provider says that they live for an hour; the API ends them after a minute, with a 401."""
+    bench.add()
+    bench.answer = granted
+    for seen in range(1, FRESH_REJECTED_MAX + 4):
+        assert bench.refresh(seen=seen, trigger=Trigger.REPORTED)["acct"].outcome == Outcome.REFRESHED
+        with writing(bench.runtime.engine) as connection:
+            connection.exec_driver_sql("UPDATE attempt SET opened_at = opened_at - 60")
+    said = explained(bench.runtime.settings, "acct")
+    assert "token_ends_before_it_is_due" in said
+    assert "api_rejects_fresh_tokens" not in said
+
+
 def test_an_api_that_rejects_fresh_tokens_is_recognised_after_a_few_and_explained(bench: Bench) -> None:
     bench.add()
     bench.answer = granted
@@ -142,7 +155,7 @@ def test_an_api_that_rejects_fresh_tokens_is_recognised_after_a_few_and_explaine
     for _ in range(FRESH_REJECTED_MAX):
         assert bench.refresh(seen=seen, trigger=Trigger.REPORTED)["acct"].outcome == Outcome.REFRESHED
         with writing(bench.runtime.engine) as connection:
-            connection.exec_driver_sql("UPDATE attempt SET opened_at = opened_at - 60")
+            connection.exec_driver_sql("UPDATE attempt SET opened_at = opened_at - 20")
         seen += 1
 
     again = bench.refresh(seen=seen, trigger=Trigger.REPORTED)["acct"]

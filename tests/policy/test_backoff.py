@@ -19,6 +19,7 @@ def after(
     verdict: Verdict,
     *,
     failures: int = 0,
+    has_token: bool = True,
     expires_at: float | None = None,
     jitter: float = 1.0,
     retry_after_s: float | None = None,
@@ -26,7 +27,13 @@ def after(
 ) -> Consequence:
     judgement = Judgement(verdict=verdict, reason="r", retry_after_s=retry_after_s)
     return consequence(
-        judgement, failures=failures, expires_at=expires_at, jitter=jitter, now=NOW, max_s=max_s
+        judgement,
+        failures=failures,
+        has_token=has_token,
+        expires_at=expires_at,
+        jitter=jitter,
+        now=NOW,
+        max_s=max_s,
     )
 
 
@@ -45,6 +52,11 @@ def after(
 )
 def test_status(verdict: Verdict, expires_at: float | None, status: Status) -> None:
     assert after(verdict, expires_at=expires_at).status is status
+
+
+@pytest.mark.parametrize("verdict", [Verdict.RETRY, Verdict.RATE_LIMITED])
+def test_an_account_that_never_had_a_token_is_degraded_by_its_first_failure(verdict: Verdict) -> None:
+    assert after(verdict, has_token=False).status is Status.DEGRADED
 
 
 @pytest.mark.parametrize(

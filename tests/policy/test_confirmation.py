@@ -47,7 +47,13 @@ def after(
 ) -> tuple[Consequence, str]:
     judgement = Judgement(verdict=verdict, reason=reason)
     alone = consequence(
-        judgement, failures=row.failures, expires_at=row.expires_at, jitter=0.5, now=NOW, max_s=3600
+        judgement,
+        has_token=True,
+        failures=row.failures,
+        expires_at=row.expires_at,
+        jitter=0.5,
+        now=NOW,
+        max_s=3600,
     )
     alone = Consequence(alone.status, alone.retry_at, counts=alone.counts and counts)
     refused = Refused(judgement=judgement, trigger=trigger, error=error, http_status=status)

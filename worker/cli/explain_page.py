@@ -14,11 +14,14 @@ from rich.text import Text
 from models.account import RefreshMethod, SessionManagement, Status
 from worker.cli.history import line_of
 from worker.cli.output import ago_or_in
+from worker.policy.diagnosis_token import untried
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
+#: The lines that may be shown of what redis-cli prints: the generation, and why there is no answer. No token begins so.
+_SHOWN: Final = "^generation$|^(AUTH failed|Could not|NOAUTH|NOPERM|WRONGPASS|ERR) "
 #: Entries of the history that are shown.
 LATELY: Final = 5
 _DUE_WORDS: Final = {
@@ -94,7 +97,9 @@ def page(facts: Facts, findings: list[Finding]) -> RenderableType:
     wrong = [finding for finding in findings if finding.wrong]
     title = "What is wrong, most likely first" if len(wrong) > 1 else "What is wrong"
     parts: list[RenderableType] = [head, Text(), rows, Text()]
-    parts.append(Text(title if wrong else "Nothing is wrong that refreshd can see", style="bold"))
+    if not wrong:
+        title = "Worth knowing" if findings else "Nothing is wrong that refreshd can see"
+    parts.append(Text(title, style="bold"))
     parts += [_finding(nth, finding) for nth, finding in enumerate(findings, start=1)]
     if not wrong:
         parts.append(_compare(facts))
@@ -127,14 +132,19 @@ def compare_words(facts: Facts) -> str:
         else ""
     )
     has = "nothing" if redis.token_generation is None else f"generation {redis.token_generation}"
+    refuses = untried(facts) or (
+        "the API refuses a good token (scope, permission, environment), which no refresh mends; have the connector report it "
+        "(`report_rejected`), and this page says more."
+    )
     return (
         "A connector that gets 401 or 403 all the same may look elsewhere. Run this with the connector's own Redis "
         f"address (refreshd's is {redis.where}) and prefix:\n"
         # Of all commands that read a field, a connector's user may HGETALL alone; its other lines are not to be shown.
-        f"  redis-cli -u REDIS_URL hgetall '{key}' | grep -A1 generation\n"
-        f"Here it gives {has}. Another answer: it is another Redis, database or prefix. The same one: the API "
-        "refuses a good token (scope, permission, environment), which no refresh mends; have the connector report it "
-        f"(`report_rejected`), and this page says more.{sealed}"
+        f"  redis-cli -u REDIS_URL hgetall '{key}' 2>&1 | grep -A1 -E '{_SHOWN}'\n"
+        f"Here it gives {has}. Another generation, or nothing at all: it is another Redis, database or prefix. An error is no "
+        "answer: NOAUTH and WRONGPASS mean the login (some releases of redis-cli need a user name in the URL: "
+        "`redis://default:PASSWORD@HOST`). "
+        f"The same one: {refuses}{sealed}"
     )
 
 

@@ -22,6 +22,7 @@ from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.gate_status import look_at_gates
 from worker.io.callback_offer import Offer
 from worker.io.callback_presence import Presence
+from worker.io.clock_offsets import ClockOffsets
 from worker.io.database import database_now, reading, write_refused
 from worker.io.fleet import nearest_ids
 from worker.io.provider_draft import Unbuildable
@@ -79,6 +80,7 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
         pauses=here.pauses.of(account_id, account.provider),
         queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
+        clocks=_clocks(here) if redis is not None else {},
         skew_s=here.clock.skew_s(),
         sealed_error=request.sealed_error,
         read_only=write_refused(here.engine),
@@ -180,6 +182,13 @@ def _offers(here: Stores) -> dict[str, Offer]:
     try:
         return Presence(here.redis, here.settings.redis_prefix).offers()
     except (RedisError, OSError):
+        return {}
+
+
+def _clocks(here: Stores) -> dict[str, float]:
+    try:
+        return ClockOffsets(here.redis, here.settings.redis_prefix).all()
+    except (RedisError, OSError):  # nor may everybody look there
         return {}
 
 

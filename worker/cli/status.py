@@ -24,6 +24,7 @@ from worker.errors import RedisUnreachable, SettingsError
 from worker.gate_status import GateStatus, look_at_gates
 from worker.io.callback_presence import Presence
 from worker.io.callback_use import Lacking, lacking, lines_of, uses
+from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.fleet import Fleet, look
 from worker.io.outbox import Backlog
 from worker.io.redis import in_words
@@ -249,14 +250,14 @@ def _webhooks(seen: _Seen) -> list[Text]:
 
 def _machinery(seen: _Seen) -> list[Text]:
     fleet, queues, workers = seen.fleet, seen.queues, seen.workers
-    late = fleet.planned_at is None or fleet.now - fleet.planned_at > PLAN_LATE_S
+    late = fleet.planned_at is None or not -TOLERATED_SKEW_S < fleet.now - fleet.planned_at < PLAN_LATE_S
     lines = [
         Text(f"last plan       {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")
     ]
     if late:
         lines.append(
             Text(
-                "  nothing is planned: `refreshd doctor` says whether beat or a worker is missing",
+                "  nothing is planned: `refreshd doctor` says whether beat or a worker is missing, or a clock is wrong",
                 style="red",
             )
         )

@@ -21,6 +21,7 @@ from worker.doctor.fleet import (
 from worker.doctor.gates import check_gates
 from worker.doctor.settings import check_settings, check_versions
 from worker.doctor.stores import check_database, check_keys, check_redis
+from worker.doctor.truth import check_clocks, check_set_back, check_tokens
 from worker.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.io.traffic import Staff
@@ -48,11 +49,14 @@ def examine(here: Stores, staff: Callable[[], Staff | None]) -> Iterator[Checked
     if readable:
         yield from _told("keys", lambda: check_keys(here))
         yield from _told("beat", lambda: check_beat(here, there))
+        yield from _told("clock", lambda: check_set_back(here))
+        yield from _told("tokens", lambda: check_tokens(here))
         yield from _told("webhooks", lambda: check_webhooks(here))
         yield from _told("pauses", lambda: check_pauses(here))
         yield from _told("proofs of possession", lambda: check_proofs(here))
         yield from _told("shared grants", lambda: check_twins(here))
     if readable and reachable:
+        yield from _told("clock", lambda: check_clocks(here))
         yield from _told("workers", lambda: check_workers(here, there))
         yield from _told("callbacks", lambda: check_callbacks(here))
         yield from _told("gates", lambda: check_gates(here))

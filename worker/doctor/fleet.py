@@ -11,9 +11,12 @@ from worker.doctor.checked import Checked, Level
 from worker.errors import RefreshdError
 from worker.io.callback_presence import Presence
 from worker.io.callback_use import lacking, lines_of, uses
+from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import is_sqlite, reading
 from worker.io.fleet import uses_callbacks
 from worker.io.traffic import Staff
+from worker.policy.diagnosis_clock import SET_BACK_REMEDY
+from worker.policy.durations import duration
 from worker.policy.verdict_words import words_of
 from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER, URGENT
 from worker.stores import Stores
@@ -30,6 +33,14 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
         finished = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     late_s = None if finished is None else here.clock.now() - float(finished)
     beats = staff.beats if staff else 0
+    if late_s is not None and late_s < -TOLERATED_SKEW_S:
+        yield Checked(
+            "clock",
+            Level.WARNING,
+            f"the last plan lies {duration(-late_s)} in the future: the database's clock was set back by that; {_beats(beats)}",
+            SET_BACK_REMEDY,
+        )
+        return
     if late_s is None or late_s > PLAN_LATE_S + here.settings.plan_interval_s:
         ago = "nothing was ever planned" if late_s is None else f"the last plan ended {late_s:.0f} s ago"
         yield Checked(

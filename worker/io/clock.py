@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 #: A machine whose wall clock is off by more is told so at start-up (DESIGN section 2).
@@ -35,6 +36,18 @@ class Clock:
 def wall_clock() -> float:
     """Epoch seconds of this machine, for a person's screen and for what has no database at hand."""
     return time.time()
+
+
+_STARTED_AT: Final = datetime.now(UTC)
+_STARTED: Final = time.monotonic()
+
+
+def steady_now() -> datetime:
+    """Give a time that only goes on: this process' first look at the wall clock, and what has passed since.
+
+    For intervals that have to outlive a wall clock that is set back.
+    """
+    return _STARTED_AT + timedelta(seconds=time.monotonic() - _STARTED)
 
 
 def draw_jitter() -> float:

@@ -150,6 +150,44 @@ def look(engine: Engine, *, soonest: int = 5, all_paused: bool = False) -> Fleet
         )
 
 
+def without_token(engine: Engine) -> list[tuple[str, str, int]]:
+    """Count the accounts that have no good token: (status, reason, accounts), most first. One pass over the accounts.
+
+    Those that a person has disabled are left out.
+    """
+    now = now_sql(engine)
+    with reading(engine) as connection:
+        rows = connection.execute(
+            text(
+                f"""
+                SELECT status, coalesce(reason, ''), count(*) FROM account
+                WHERE (access_token_sealed IS NULL OR expires_at <= {now}) AND status <> 'disabled'
+                GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+                """
+            )
+        ).all()
+    return [(str(status), str(reason), int(accounts)) for status, reason, accounts in rows]
+
+
+def overdue(engine: Engine) -> tuple[int, float]:
+    """Count the accounts that are due for longer than a plan, a message and a call take, and not paused.
+
+    Gives beside it for how long the oldest of them has been due, seconds.
+    """
+    now = now_sql(engine)
+    with reading(engine) as connection:
+        accounts, oldest_s = connection.execute(
+            text(
+                f"""
+                SELECT count(*), {now} - min(next_refresh_at) FROM account
+                WHERE next_refresh_at < {now} - :late AND plan_at IS NOT NULL
+                """
+            ),
+            {"late": OVERDUE_AFTER_S},
+        ).one()
+    return int(accounts), float(oldest_s or 0.0)
+
+
 def sealed_with(engine: Engine) -> dict[str, int]:
     """Count sealed values by the key that sealed them: one pass over the accounts."""
     columns = (

@@ -185,33 +185,23 @@ class Ledger:
             )
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
-    def postpone(self, turns: Sequence[Turn]) -> list[Event]:
-        """Have accounts planned again later, once they are due; gives an event for each whose token has ended meanwhile: now degraded."""
+    def postpone(self, turns: Sequence[Turn]) -> None:
+        """Have accounts planned again later, once they are due; one that a gate holds says so in its row."""
         with writing(self._engine) as connection:
-            rows = [_fields(turn, _TURN) for turn in turns]
             execute(
                 connection,
                 _TURN,
                 # Whom a person or a connector asked for before its time waits for that: a plan would find it not due.
-                "UPDATE account SET plan_at = CASE WHEN r.plan_at < account.next_refresh_at "
-                "THEN account.next_refresh_at ELSE r.plan_at END, held_by = r.held_by FROM r WHERE account.id = r.id "
-                "AND account.generation = r.generation AND account.plan_at IS NOT NULL",
-                rows,
-            )
-            ended = execute(
-                connection,
-                _TURN,
-                f"""
-                UPDATE account SET status = 'degraded', reason = r.reason, status_at = {self._now}, {UNTOLD}
-                FROM r WHERE account.id = r.id AND account.generation = r.generation
-                 AND account.status = 'active' AND account.expires_at <= {self._now}
-                RETURNING account.id, account.generation, account.reason, account.status_at
+                """
+                UPDATE account SET held_by = r.held_by,
+                 plan_at = CASE WHEN r.plan_at < account.next_refresh_at
+                  THEN account.next_refresh_at ELSE r.plan_at END,
+                 reason = CASE WHEN r.held_by IS NOT NULL AND account.status = 'active'
+                  THEN r.reason ELSE account.reason END
+                FROM r WHERE account.id = r.id AND account.generation = r.generation AND account.plan_at IS NOT NULL
                 """,
-                rows,
+                [_fields(turn, _TURN) for turn in turns],
             )
-            events = [_degraded(*row) for row in ended]
-            self._tell(connection, events)
-        return events
 
     def keep(self, account_id: str, sealed_answer: str) -> None:
         """Keep a success that lost the race for its generation."""
@@ -351,7 +341,3 @@ def _columns(account: Account, columns: Iterable[str]) -> dict[str, Any]:
     """Give an account's columns past SQLAlchemy's descriptors, a Python call each."""
     values = vars(account)
     return {name: values[name] for name in columns}
-
-
-def _degraded(account: str, generation: int, reason: str, at: float) -> Event:
-    return Event(type=Status.DEGRADED.value, account=account, generation=generation, reason=reason, at=at)

@@ -21,6 +21,9 @@ from worker.io.unwatched import accounts_with, read_with
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
 
+#: Nobody takes a duty for longer: one that is held until later was taken before the database's clock was set back.
+DUTY_LONGEST_S: Final = 120.0
+
 CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failures, failed_at"
 
 
@@ -171,10 +174,10 @@ class Schedule:
                     f"""
                     INSERT INTO duty (name, holder, until) VALUES (:name, :holder, {self._now} + :for_s)
                     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-                    WHERE duty.until <= {self._now} RETURNING name
+                    WHERE duty.until <= {self._now} OR duty.until > {self._now} + :longest_s RETURNING name
                     """
                 ),
-                {"name": name, "holder": holder, "for_s": for_s},
+                {"name": name, "holder": holder, "for_s": for_s, "longest_s": DUTY_LONGEST_S},
             ).first()
         return taken is not None
 

@@ -36,20 +36,28 @@ class Consequence:
 
 
 def consequence(
-    judgement: Judgement, *, failures: int, expires_at: float | None, jitter: float, now: float, max_s: float
+    judgement: Judgement,
+    *,
+    failures: int,
+    has_token: bool,
+    expires_at: float | None,
+    jitter: float,
+    now: float,
+    max_s: float,
 ) -> Consequence:
     """Say what follows from a failed refresh.
 
     Args:
         judgement: the verdict, and how long the provider asks to be left alone.
         failures: failures in a row before this one that count against the account.
+        has_token: an access token is stored; without one, the first failure is a lack that its owner has to know.
         expires_at: end of the stored access token, epoch seconds, None where unknown.
         jitter: a fraction in [0, 1), drawn for this failure.
         now: epoch seconds.
         max_s: the longest pause, seconds (REFRESHD_BACKOFF_MAX_S).
     """
     left_s = None if expires_at is None else expires_at - now
-    alive = Status.ACTIVE if left_s is None or left_s > 0 else Status.DEGRADED
+    alive = Status.ACTIVE if has_token and (left_s is None or left_s > 0) else Status.DEGRADED
     match judgement.verdict:
         case Verdict.REAUTHORIZE:
             return Consequence(Status.REAUTHORIZE, None, counts=False)

@@ -13,6 +13,7 @@ from models.account import RefreshMethod, SessionManagement, Status
 from models.provider import Grant
 from worker.policy.diagnosis_callback import callback_says
 from worker.policy.diagnosis_claims import claims
+from worker.policy.diagnosis_clock import clock, process_clocks, set_back
 from worker.policy.diagnosis_dpop import key_error, possession
 from worker.policy.diagnosis_gate import held_by_a_gate
 from worker.policy.diagnosis_pause import paused
@@ -23,7 +24,8 @@ from worker.policy.diagnosis_provider import (
     last_call,
     provider_says,
 )
-from worker.policy.diagnosis_reader import another_redis, clock, elsewhere, published, rejected
+from worker.policy.diagnosis_reader import another_redis, elsewhere, published, rejected
+from worker.policy.diagnosis_token import implausible_life, no_token, shortest_life_s, since_when
 from worker.policy.diagnosis_twins import twins
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
@@ -33,6 +35,8 @@ from worker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_
 PLAN_LATE_S: Final = 15.0
 #: An account that is due for longer than this waits for something.
 OVERDUE_S: Final = 15.0
+#: How PostgreSQL refuses what would be written on a standby, or where its settings allow reading alone.
+STANDBY: Final = "read-only transaction"
 REQUEST_IMPOSSIBLE: Final = "request_impossible"
 #: A hard end of the refresh token is told so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
@@ -52,7 +56,10 @@ def _stores(facts: Facts) -> Iterator[Finding]:
             "database_read_only",
             f"The database can be read but not written ({facts.read_only}): no attempt can be opened, so nothing is "
             "refreshed.",
-            "Give the database disk space and the work role its rights, then `refreshd doctor`.",
+            "PostgreSQL takes no writes here, as a standby after a failover: point REFRESHD_DATABASE_URL to the primary, here and for every worker; then "
+            "`refreshd doctor`."
+            if STANDBY in facts.read_only
+            else "Give the database disk space and the work role its rights, then `refreshd doctor`.",
         )
     if facts.redis is None and facts.redis_refuses:
         yield Finding(
@@ -159,7 +166,7 @@ def _policy(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "refresh_disabled",
             "Refreshing is switched off for this account: its token is used until it ends, and then there is none.",
-            f"`refreshd accounts enable {account.id}`",
+            _enable(facts),
         )
     elif account.session_management == SessionManagement.NONE:
         yield Finding(
@@ -167,17 +174,37 @@ def _policy(facts: Facts) -> Iterator[Finding]:
             "Its session management is `none`: it is never refreshed by itself, only when a person forces it.",
             f"`refreshd accounts edit {account.id} session_management=auto`",
         )
-    if account.session_management == SessionManagement.FIXED and account.issued_at and account.expires_at:
-        life_s = account.expires_at - account.issued_at
-        if account.session_timeout_s >= life_s:
-            dead_s = account.session_timeout_s - life_s
-            yield Finding(
-                "fixed_timeout_longer_than_token",
-                f"`fixed` refreshes it every {account.session_timeout_s:.0f} s, but the provider's tokens live "
-                f"{life_s:.0f} s: in between lies a dead token, for up to {dead_s:.0f} s. Readers see 401 or 403 then.",
-                f"`refreshd accounts edit {account.id} session_management=auto`, or session_timeout_s="
-                f"{max(int(life_s * 0.9), 1)}.",
-            )
+    life_s = shortest_life_s(facts)
+    if (
+        account.session_management == SessionManagement.FIXED
+        and life_s is not None
+        and account.session_timeout_s >= life_s
+    ):
+        dead_s = account.session_timeout_s - life_s
+        yield Finding(
+            "fixed_timeout_longer_than_token",
+            f"`fixed` refreshes it every {account.session_timeout_s:.0f} s, but the provider's tokens live "
+            f"{life_s:.0f} s: in between lies a dead token, for up to {dead_s:.0f} s. Readers see 401 or 403 then.",
+            f"`refreshd accounts edit {account.id} session_management=auto`, or session_timeout_s="
+            f"{max(int(life_s * 0.9), 1)}.",
+        )
+
+
+def _enable(facts: Facts) -> str:
+    enable = f"`refreshd accounts enable {facts.account.id}`"
+    if _lacks_refresh_token(facts):
+        return f"Store a refresh token first (it lacks one, and can't be enabled without), then {enable}."
+    return enable
+
+
+def _lacks_refresh_token(facts: Facts) -> bool:
+    account, provider = facts.account, facts.provider
+    return (
+        provider is not None
+        and provider.grant is Grant.REFRESH_TOKEN
+        and account.refresh_method != RefreshMethod.CALLBACK
+        and account.refresh_token_sealed is None
+    )
 
 
 def _credentials(facts: Facts) -> Iterator[Finding]:
@@ -202,12 +229,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             f"The request can't be sent: {facts.url_error}.",
             EDIT_URL.format(account.id),
         )
-    if (
-        provider is not None
-        and provider.grant is Grant.REFRESH_TOKEN
-        and account.refresh_method != RefreshMethod.CALLBACK
-        and account.refresh_token_sealed is None
-    ):
+    if _lacks_refresh_token(facts):
         yield Finding(
             "refresh_token_never_issued",
             "There is no refresh token: the provider issued none, or it was not imported.",
@@ -264,25 +286,30 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
 
 
 def _waiting(facts: Facts) -> Iterator[Finding]:
-    if (
-        _overdue_s(facts) > OVERDUE_S
-        and not facts.pauses
-        and facts.account.status in {Status.ACTIVE, Status.DEGRADED}
-    ):
-        waiting, remedy = "", "`refreshd status` shows whether the whole fleet is behind, and the queues."
-        if facts.account.refresh_method == RefreshMethod.CALLBACK and facts.redis:
-            count = facts.redis.queues.get(CALLBACK, 0)
-            waiting = (
-                f" {count} messages wait in `{CALLBACK}`: all its processes may be busy with slow callbacks."
-                if count
-                else f" No message waits in `{CALLBACK}`: its workers take them, and are busy or refuse them."
-            )
-            remedy += (
-                " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "
-                "the callback worker a larger `--concurrency`."
-            )
-        remedy += " A worker that refuses its messages says `message_refused` in its log: it has other REFRESHD_MESSAGE_KEYS."
-        yield Finding("overdue", f"It has been due for {duration(_overdue_s(facts))}.{waiting}", remedy)
+    """Say that it waits, or that it has no token, where nothing that is wrong says what for."""
+    overdue = _overdue_s(facts) > OVERDUE_S and not facts.pauses
+    if overdue and facts.account.status in {Status.ACTIVE, Status.DEGRADED}:
+        yield _overdue(facts)
+    elif facts.lacks_token:
+        yield no_token(facts)
+
+
+def _overdue(facts: Facts) -> Finding:
+    waiting, remedy = "", "`refreshd status` shows whether the whole fleet is behind, and the queues."
+    if facts.account.refresh_method == RefreshMethod.CALLBACK and facts.redis:
+        count = facts.redis.queues.get(CALLBACK, 0)
+        waiting = (
+            f" {count} messages wait in `{CALLBACK}`: all its processes may be busy with slow callbacks."
+            if count
+            else f" No message waits in `{CALLBACK}`: its workers take them, and are busy or refuse them."
+        )
+        remedy += (
+            " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "
+            "the callback worker a larger `--concurrency`."
+        )
+    remedy += " A worker that refuses its messages says `message_refused` in its log: it has other REFRESHD_MESSAGE_KEYS."
+    readers = f" {words}" if (words := since_when(facts)) else ""
+    return Finding("overdue", f"It has been due for {duration(_overdue_s(facts))}.{readers}{waiting}", remedy)
 
 
 def _was_impossible(facts: Facts) -> bool:
@@ -303,6 +330,8 @@ def _overdue_s(facts: Facts) -> float:
 _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _stores,
     another_redis,
+    set_back,
+    process_clocks,
     _keys,
     _policy,
     paused,
@@ -317,6 +346,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _beat,
     held_by_a_gate,
     _scope_sent,
+    implausible_life,
     claims,
     published,
     elsewhere,

@@ -7,10 +7,11 @@ from difflib import SequenceMatcher, get_close_matches
 from itertools import takewhile
 from typing import Final
 
-from models.account import RefreshMethod, SessionManagement, Status
+from models.account import RefreshMethod, SessionManagement
 from models.attempt import Attempt, Outcome
 from models.callback import OWN_LINE, SAME_ACCESS_TOKEN
 from worker.policy.diagnosis_provider import last_call
+from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 from worker.queues import CALLBACK
@@ -39,9 +40,14 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
         yield _not_registered(facts, account.callback)
     elif lacking := sorted(takers - having):
         fails = "what they take" if takers & having else "everything of it"
+        gone = (
+            " (which does not answer: it was killed, or is cut off)"
+            if facts.workers is not None and not having & set(facts.workers)
+            else ""
+        )
         yield Finding(
             "callback_registered_elsewhere",
-            f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only, but {', '.join(lacking)} "
+            f"The callback {account.callback!r} is known to {', '.join(sorted(having))} only{gone}, but {', '.join(lacking)} "
             f"{'takes' if len(lacking) == 1 else 'take'} from `{CALLBACK}`, too: {fails} fails.",
             "Give every callback worker the same REFRESHD_CALLBACK_MODULES (and REFRESHD_CALLBACKS_FILE), and restart "
             "them.",
@@ -87,14 +93,13 @@ def _same_token(account_id: str, name: str, times: int) -> Finding:
 
 def _not_used(facts: Facts, name: str) -> Finding:
     account = facts.account
-    dead = account.expires_at is not None and account.expires_at <= facts.now
     return Finding(
         "callback_not_used",
         f"The account names the callback {name!r}, but its refresh method is `{account.refresh_method}`: the standard "
         "request is sent, and the callback never runs.",
         f"`refreshd callbacks test {name} --account {account.id}`, then "
         f"`refreshd accounts edit {account.id} refresh_method=callback`.",
-        wrong=dead or account.status not in {Status.ACTIVE, Status.DISABLED},
+        wrong=facts.is_wanting,
     )
 
 
@@ -126,9 +131,23 @@ def _not_registered(facts: Facts, name: str) -> Finding:
     )
     return Finding(
         "callback_not_registered",
-        f"No running worker knows a callback {name!r}, so it never runs.{hint}{broken}{they}",
+        f"No running worker knows a callback {name!r}, so it {_runs(facts)}.{hint}{broken}{they}",
         f"{spelling}{elsewhere}",
     )
+
+
+def _runs(facts: Facts) -> str:
+    """Say whether it ever ran: a worker that did run it may have been killed a moment ago."""
+    last = last_call(facts.attempts)
+    if last is None or last.reason == "callback_unknown":
+        return "never runs"
+    answers = last.worker in (facts.workers or {})
+    by = (
+        ""
+        if not last.worker
+        else f", on {last.worker}, which {'knows it no more' if answers else 'does not answer now'}"
+    )
+    return f"does not run any more: it ran {duration(facts.now - last.opened_at)} ago{by}"
 
 
 def _broken(facts: Facts, name: str) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from models.attempt import Outcome, Trigger
+from models.attempt import Attempt, Outcome, Trigger
+from worker.policy.diagnosis_token import since_when
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding, RedisFacts
+
+#: A provider answers within a few seconds; a call that is open for longer is worth a word.
+_LONG_CALL_S: Final = 10.0
 
 
 def claims(facts: Facts) -> Iterator[Finding]:
@@ -27,6 +32,8 @@ def claims(facts: Facts) -> Iterator[Finding]:
             "the next plan replays the refresh then.",
             "Wait for its end. Nothing calls before: two calls with one refresh token can end the grant.",
         )
+    elif open_until is not None and (facts.lacks_token or _is_old(facts)):
+        yield _under_way(facts, open_until)
     elif redis and redis.lease_holder and open_until is None and (state := _silence(redis, facts)):
         host, process, *_ = [*redis.lease_holder.split("/"), "?"]
         yield Finding(
@@ -63,6 +70,31 @@ def claims(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _under_way(facts: Facts, open_until: float) -> Finding:
+    """Say that a call is open, by whom, and when its hold ends: its worker may have come back under the same name."""
+    opened = _open_attempt(facts)
+    since = f" since {duration(facts.now - opened.opened_at)}" if opened else ""
+    on = f" on {opened.worker}" if opened and opened.worker else ""
+    return Finding(
+        "refresh_under_way",
+        f"A refresh has been under way{since}{on}. {since_when(facts)} Its hold on the account ends by itself in "
+        f"{duration(open_until - facts.now)} at the latest: if that worker was killed and has come back under its name since, "
+        "nobody waits for the answer, and the next plan after that replays the refresh.".replace("  ", " "),
+        "Wait for its end. Nothing calls before: two calls with one refresh token can end the grant.",
+        wrong=facts.lacks_token,
+    )
+
+
+def _is_old(facts: Facts) -> bool:
+    """Tell whether the open call has taken longer than most do: its worker may be gone."""
+    opened = _open_attempt(facts)
+    return opened is not None and facts.now - opened.opened_at > _LONG_CALL_S
+
+
+def _open_attempt(facts: Facts) -> Attempt | None:
+    return next((one for one in facts.attempts if one.id == facts.account.claim_attempt), None)
+
+
 def _was_tested(facts: Facts) -> bool:
     """Tell whether the latest token came of a test, which stores nothing."""
     latest = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)
@@ -85,6 +117,6 @@ def _gone_caller(facts: Facts) -> str | None:
     """Give the worker whose attempt is open, where it is none of those that answer."""
     if facts.workers is None:
         return None
-    opened = next((one for one in facts.attempts if one.id == facts.account.claim_attempt), None)
+    opened = _open_attempt(facts)
     worker = opened.worker if opened is not None else None
     return worker if worker and worker not in facts.workers else None

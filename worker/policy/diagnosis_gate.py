@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.account import RefreshMethod, Status
+from models.account import RefreshMethod
 from models.rate_limit import WaitReason
 from worker.policy.diagnosis_provider import DNS_FAILED, resolver
+from worker.policy.diagnosis_token import since_when
 from worker.policy.facts import Facts, Finding
 from worker.policy.gates import Gate
 
@@ -25,17 +26,15 @@ def held_by_a_gate(facts: Facts) -> Iterator[Finding]:
     cause = found.gate.cause or WaitReason.DOWN
     if not found.holds and account.next_refresh_at > max(facts.now, found.gate.until):
         return  # it is not due before the gate may open
-    ended = account.expires_at is not None and account.expires_at <= facts.now
-    wrong = ended or account.access_token_sealed is None or account.status != Status.ACTIVE
     held = (
         f"A gate holds this account and {found.accounts - 1:,} others" if found.holds else "A gate is closed"
     )
     by = " It was this account's call that closed it." if found.gate.by == account.id else ""
     yield Finding(
         _CODES[cause],
-        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'nobody is left to try'}.",
+        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'nobody is left to try'}. {since_when(facts)}".strip(),
         _remedy(facts, cause, found.gate),
-        wrong=wrong,
+        wrong=facts.is_wanting,
     )
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from models.pause import PAUSED
+from worker.policy.diagnosis_token import since_when
 from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
 
 
 def paused(facts: Facts) -> Iterator[Finding]:
     """Name each pause that holds the account: wrong is a pause that costs it its token."""
-    ends_at = facts.account.expires_at
-    dead = ends_at is not None and ends_at <= facts.now
     for pause in facts.pauses:
         why = f": {pause.reason}" if pause.reason else ""
         end = "" if pause.until is None else f" It ends by itself in {duration(pause.until - facts.now)}."
-        token = " Its token has ended meanwhile: readers have none." if dead else ""
+        token = f" {words}" if (words := since_when(facts)) else ""
         yield Finding(
             PAUSED,
             f"Planned refreshes of {pause.what} were paused {duration(facts.now - pause.paused_at)} ago by "
             f"{pause.actor}@{pause.host}{why}.{end}{token}",
             f"`refreshd resume {pause.option}`; or refresh it once: `refreshd refresh {facts.account.id} --force`.",
-            wrong=dead,
+            wrong=facts.lacks_token,
         )

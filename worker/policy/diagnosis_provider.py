@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from models.account import RefreshMethod, Status
+from models.account import Account, RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.rate_limit import WaitReason
 from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.diagnosis_client import CLIENT_REFUSED, client_id_missing, client_refused
 from worker.policy.diagnosis_grant import probably_dead, refused, to_be_confirmed
+from worker.policy.diagnosis_token import next_try, since_when
 from worker.policy.facts import Facts, Finding
 from worker.policy.verdict_words import words_of
 
@@ -39,19 +40,22 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     account = facts.account
     # A test is no refresh: it left the account's status as it was, and is told beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
-    said = f' It said: "{last.error_description.rstrip(".")}".' if last and last.error_description else ""
+    said = _said(account, last)
     if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
         TO_BE_CONFIRMED,
         PROBABLY_DEAD,
     }:
         if found := _refused(facts, last, said):
             yield found
-    elif last and last.outcome == Outcome.RATE_LIMITED and account.failures == 0:
+    elif last and last.outcome == Outcome.RATE_LIMITED:
         yield Finding(
             "rate_limited",
-            f"The provider asked to be left alone ({words_of(last.reason or '')}).{said}",
-            "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider.",
-            wrong=account.status != Status.ACTIVE,
+            f"The provider asked to be left alone ({words_of(last.reason or '')}).{said} {_meanwhile(facts)}",
+            "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider."
+            if not facts.lacks_token
+            else f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` asks now. If it lasts, lower "
+            "`requests_per_s` of the provider.",
+            wrong=facts.is_wanting,
         )
     elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
         if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
@@ -61,10 +65,26 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
         tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
         yield Finding(
             "provider_failing",
-            f"{tries} failed: {words_of(last.reason or '')}{said}",
+            f"{tries} failed: {words_of(last.reason or '')}{said} {_meanwhile(facts)}",
             f"It is tried again by itself, with growing pauses. {_look_at(facts, last)}",
-            wrong=account.status != Status.ACTIVE,
+            wrong=facts.is_wanting,
         )
+
+
+def _said(account: Account, last: Attempt | None) -> str:
+    """Give the provider's own words, or the callback's, whose error code stands in no table."""
+    if last is None:
+        return ""
+    code = (
+        last.error if account.refresh_method == RefreshMethod.CALLBACK and last.error != last.reason else None
+    )
+    words = ": ".join(part for part in (code, (last.error_description or "").rstrip(".")) if part)
+    return f' It said: "{words}".' if words else ""
+
+
+def _meanwhile(facts: Facts) -> str:
+    """Say since when there is no token, if so, and when the next try is due."""
+    return f"{since_when(facts)} {next_try(facts)}".strip()
 
 
 def _refused(facts: Facts, last: Attempt | None, said: str) -> Finding | None:

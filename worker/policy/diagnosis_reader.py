@@ -11,14 +11,12 @@ from models.account import RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
+from worker.policy.durations import duration
 from worker.policy.facts import Facts, Finding
-from worker.policy.reported import FRESH_TOKENS_REJECTED
+from worker.policy.reported import FRESH_TOKENS_REJECTED, WORKED_S
 
-TOLERATED_SKEW_S: Final = 2.0
 #: So many refreshes that connectors asked for tell something.
 _REPORTS_TELLING: Final = 2
-#: A token that worked for so long was a good one: what ended it is its age, or somebody else.
-_WORKED_S: Final = 120.0
 
 
 def another_redis(facts: Facts) -> Iterator[Finding]:
@@ -54,12 +52,29 @@ def published(facts: Facts) -> Iterator[Finding]:
             "`refreshd db restored`",
         )
         return
+    behind = account.published_generation < account.generation
     yield Finding(
         "not_published",
-        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has.",
-        "It is published again within seconds where a worker and beat run: `refreshd status` shows them, "
-        f"`refreshd doctor` what keeps Redis from holding it. `refreshd refresh {facts.account.id} --force --wait` "
-        "publishes a new one now.",
+        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has."
+        + ("" if behind else _lost_unnoticed(facts)),
+        (
+            "Each plan looks for such accounts: `refreshd status` shows whether plans are made, `refreshd doctor` what keeps "
+            "Redis from holding it. "
+            if behind
+            else ""
+        )
+        + f"`refreshd refresh {facts.account.id} --force --wait` publishes a new one now.",
+    )
+
+
+def _lost_unnoticed(facts: Facts) -> str:
+    """Say where the database takes for published what Redis has lost: then no plan misses it."""
+    due_at = facts.account.next_refresh_at
+    left_s = 0.0 if due_at is None else due_at - facts.now
+    until = f" in {duration(left_s)}" if left_s > 0 else ""
+    return (
+        " It was published, so Redis has lost it since: the key was deleted or evicted, or a failover led to a replica that "
+        f"lagged. It need not come back before the next refresh{until}, or before a connector reports it."
     )
 
 
@@ -85,10 +100,11 @@ def rejected(facts: Facts) -> Iterator[Finding]:
     in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
     lost = next((one.scope_lost for one in facts.attempts if one.scope_lost), None)
     ages_s = _ages_when_reported(facts.attempts)
-    if in_vain or (len(refreshed) >= _REPORTS_TELLING and (not ages_s or median(ages_s) < _WORKED_S)):
-        yield _fresh_rejected(facts, lost)
-    elif len(ages_s) >= _REPORTS_TELLING:
+    worked = len(ages_s) >= _REPORTS_TELLING and median(ages_s) >= WORKED_S
+    if worked:
         yield _short_lived(facts, median(ages_s))
+    elif in_vain or len(refreshed) >= _REPORTS_TELLING:
+        yield _fresh_rejected(facts, lost)
     elif lost:
         yield Finding(
             "scopes_lost",
@@ -143,24 +159,3 @@ def _ages_when_reported(attempts: Sequence[Attempt]) -> list[float]:
         for later, earlier in pairwise(stored)
         if later.trigger == Trigger.REPORTED and later.generation == earlier.generation_after
     ]
-
-
-def clock(facts: Facts) -> Iterator[Finding]:
-    """Say whose clock is wrong."""
-    if abs(facts.skew_s) > TOLERATED_SKEW_S:
-        way = "ahead of" if facts.skew_s > 0 else "behind"
-        yield Finding(
-            "clock_skew",
-            f"This machine's clock is {abs(facts.skew_s):.1f} s {way} the database's. A reader with such a clock takes "
-            "good tokens for ended ones, or ended ones for good.",
-            "Synchronize the clocks (NTP) of this machine, the connectors and the database: `timedatectl` shows whether "
-            "a machine does.",
-        )
-    if facts.redis is not None and abs(facts.redis.ahead_s) > TOLERATED_SKEW_S:
-        way, what = ("ahead of", "early") if facts.redis.ahead_s > 0 else ("behind", "late")
-        yield Finding(
-            "redis_clock_skew",
-            f"Redis' clock is {abs(facts.redis.ahead_s):.1f} s {way} the database's: tokens leave Redis that much too "
-            f"{what}.",
-            "Synchronize the clocks (NTP) of the machines of Redis and the database.",
-        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.account import Account
-from models.attempt import Attempt
+from models.account import Account, Status
+from models.attempt import Attempt, Outcome
 from models.pause import Pause
 from models.provider import Provider
 from worker.policy.gates import Gate
@@ -87,6 +87,8 @@ class Facts:
     queue_limit: int = 200
     #: Pauses that hold the account, the widest first.
     pauses: Sequence[Pause] = ()
+    #: Worker or beat -> its clock is ahead of Redis' by so many seconds, as it said itself.
+    clocks: Mapping[str, float] = field(default_factory=dict)
     #: This machine's clock is ahead of the database's by so many seconds.
     skew_s: float = 0.0
     #: Why a secret of the account does not open, None where all do.
@@ -103,6 +105,25 @@ class Facts:
     certificate_ends_at: float | None = None
     #: Who has the same grant.
     twins: Sequence[Twin] = ()
+
+    @property
+    def lacks_token(self) -> bool:
+        """Whether there is no token that is good now."""
+        ends_at = self.account.expires_at
+        return self.account.access_token_sealed is None or (ends_at is not None and ends_at <= self.now)
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether what keeps the account from being refreshed costs it something: it has no token, or was told to lack one."""
+        return self.lacks_token or self.account.status not in {Status.ACTIVE, Status.DISABLED}
+
+    @property
+    def was_imported(self) -> bool:
+        """Whether the token is as it was imported: the history has no refresh that brought it."""
+        return self.account.access_token_sealed is not None and not any(
+            one.outcome == Outcome.REFRESHED and one.generation_after == self.account.generation
+            for one in self.attempts
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Does a connector's report call for a refresh? Pure.
 
 A rejected token is replaced at once, and once. But an API that answers 403 to every fresh token means a missing
-permission, and no refresh mends that: after a few it is left alone, and the history says why.
+permission, and no refresh mends that: after a few it is left alone, and the history says why. A token that was used for a
+while before it was rejected was a good one that ended early: its report is followed however many came before.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ REPORTED_MIN_INTERVAL_S: Final = 10.0
 FRESH_REJECTED_MAX: Final = 3
 #: Reports that are further apart than this have nothing to do with each other.
 FRESH_REJECTED_WITHIN_S: Final = 3600.0
+#: A token that is older when it is reported had worked for a while. Some APIs end theirs after a minute.
+WORKED_S: Final = 45.0
 
 
 def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Refusal | None:
@@ -40,4 +43,6 @@ def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Refusal | None
     in_vain = len(latest) == FRESH_REJECTED_MAX and all(
         one.trigger == Trigger.REPORTED and now - one.opened_at < FRESH_REJECTED_WITHIN_S for one in latest
     )
-    return Refusal(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED) if in_vain else None
+    reported_at = [now, *(one.opened_at for one in latest)]
+    worked = any(until - one.opened_at >= WORKED_S for until, one in zip(reported_at, latest, strict=False))
+    return Refusal(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED) if in_vain and not worked else None

@@ -28,7 +28,7 @@ An answer is compared from top to bottom, and the first line that fits counts:
 | verdict | what follows |
 |---|---|
 | `refreshed` | The tokens are stored, then published. |
-| `retry` | Another try later, with growing intervals; the account is `active` until its token ends, then `degraded`. |
+| `retry` | Another try later, with growing intervals; the account is `active` until its token ends, then `degraded`; without a token it is `degraded` at once. |
 | `rate_limited` | The provider is left alone for as long as it asks; the account's own failures are not counted. |
 | `reauthorize` | The account needs its owner's consent again; it leaves the plan until new credentials are stored. Where a second try costs nothing (below), it is made first. |
 | `misconfigured` | The account or its client needs a correction; it is tried slowly, and at once when that comes. |

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.account import RECONFIGURED
+from models.account import RECONFIGURED, TOKEN_ENDED
 from models.attempt import INTERRUPTED
 from models.rate_limit import WaitReason
 from worker.policy import gate, reported
@@ -22,6 +22,7 @@ _OWN: Final = {
     TO_BE_CONFIRMED: "The provider refused the grant once; one more try, which costs nothing, shows whether it meant it.",
     PROBABLY_DEAD: "The grant is probably dead: the provider refuses it behind a failure of its own, again and again.",
     RECONFIGURED: "The account was edited after it had failed; its next refresh will show whether that helped.",
+    TOKEN_ENDED: "Its token ended while it waited to be refreshed.",
     "credentials_replaced": "Somebody stored new credentials.",
     INTERRUPTED: "A worker was interrupted after it had opened the attempt; whether the provider saw it is unknown.",
     WaitReason.SPENT: "The provider's rate or its calls in flight were used up.",

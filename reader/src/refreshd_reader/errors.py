@@ -138,7 +138,12 @@ def settled(state: AccountState | None) -> type[NoUsableToken] | None:
 def no_token(account: str, state: AccountState | None) -> NoUsableToken:
     """Say why there is no token, in the type and the words of the account's status."""
     if state is None:
-        return UnknownAccount(account, None, "unknown account: ids are case-sensitive")
+        return UnknownAccount(
+            account,
+            None,
+            "unknown account: this Redis holds nothing of it. Ids are case-sensitive; or it is another Redis, database or "
+            "prefix than the one that refreshd publishes to",
+        )
     meaning = settled(state)
     if meaning is not None:
         return meaning(account, state, in_words(state))

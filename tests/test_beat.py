@@ -1,0 +1,43 @@
+"""Beat's schedule: its intervals go on whatever becomes of the wall clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.io.cipher import generate_key
+
+#: Beat as it starts, then another wall clock, as Celery reads it; what each entry says is due, and when to look again.
+LOOK = """
+import json, sys
+from datetime import UTC, datetime, timedelta
+from celery.beat import Scheduler
+from worker.app import app
+
+entries = Scheduler(app).schedule
+set_to = datetime.now(UTC) + timedelta(seconds=float(sys.argv[1]))
+app.now = lambda: set_to
+print(json.dumps({name: [entry.schedule.seconds, *entry.is_due()] for name, entry in entries.items()}))
+"""
+
+
+@pytest.mark.parametrize("set_s", [-3600.0, 3600.0])
+def test_a_wall_clock_that_is_set_moves_no_interval(redis_url: str, tmp_path: Path, set_s: float) -> None:
+    env = os.environ | {
+        "REFRESHD_REDIS_URL": redis_url,
+        "REFRESHD_DATA_DIR": str(tmp_path),
+        "REFRESHD_KEYS": generate_key(),
+    }
+    looked = subprocess.run(
+        [sys.executable, "-c", LOOK, str(set_s)], env=env, capture_output=True, text=True, check=True
+    )
+    entries = json.loads(looked.stdout)
+    assert set(entries) == {"plan", "reconcile", "prune", "webhooks", "expiring"}
+    for name, (every_s, due, next_s) in entries.items():
+        assert not due, name
+        assert 0 < next_s <= every_s, name
