@@ -26,15 +26,19 @@ else
 	mkdir packages
 	(cd packages && apt-get download $(cat ../packages.lock)) >install.log 2>&1 || { cat install.log; exit 2; }
 	for one in packages/*.deb; do dpkg --extract "$one" root; done
-	python3 -m venv venv
-	venv/bin/pip install --quiet httpx==0.28.1 >install.log 2>&1 || { cat install.log; exit 2; }
-	run="venv/bin/python server.py"
+	if [ -e run.sh ]; then
+		run="sh run.sh"
+	else
+		python3 -m venv venv
+		venv/bin/pip install --quiet httpx==0.28.1 >install.log 2>&1 || { cat install.log; exit 2; }
+		run="venv/bin/python server.py"
+	fi
 fi
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 PORT=$(free_port)
 GRANT_PORT=$PORT
-[ -e packages.lock ] && GRANT_PORT=$(free_port)
+[ "$NAME" != glewlwyd ] || GRANT_PORT=$(free_port)
 CLIENT_ID=client CLIENT_SECRET=secret
 ACCESS_TOKEN_S=${ACCESS_TOKEN_S:-60}
 export PORT GRANT_PORT CLIENT_ID CLIENT_SECRET ACCESS_TOKEN_S
@@ -66,7 +70,7 @@ stop() {
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1], "none"))' "$1"; }
 
 # grant: a new person's tokens.
-grant() { curl --silent --show-error --request POST "$GRANTS"; }
+grant() { curl --silent --show-error --data '' "$GRANTS"; }
 
 # refresh REFRESH_TOKEN [SECRET]: the answer's status into $status, its body into $body.
 refresh() {

@@ -20,7 +20,7 @@ class Runtime(StrEnum):
 
     NODE = "node"
     PYTHON = "python"
-    #: Packages of Debian's archive, unpacked and not installed; our program is Python's.
+    #: Packages of Debian's archive, unpacked and not installed; our program is Python's, or what run.sh runs.
     DEBIAN = "debian"
 
 
@@ -226,6 +226,17 @@ SERVERS: Final = (
         replayed=_dead("400 invalid_grant, and every grant of that person at that client is dead"),
         dead=_dead("400 invalid_grant"),
         wrong_secret=_misconfigured("400 invalid_client"),
+    ),
+    RealServer(
+        name="doorkeeper",
+        preset="doorkeeper",
+        runtime=Runtime.DEBIAN,
+        package="ruby-doorkeeper",
+        version="5.5.0",
+        token_path="/oauth/token",
+        replayed=_alive("a spent refresh token works until an access token of the new pair is used"),
+        dead=_dead("400 invalid_grant"),
+        wrong_secret=_misconfigured("401 invalid_client, WWW-Authenticate: Bearer"),
     ),
     RealServer(
         name="glewlwyd",

@@ -25,7 +25,7 @@ _NEEDS: Final = {
 
 
 class RuntimeAbsent(RuntimeError):
-    """This machine has not what runs a server; says what is missing."""
+    """This machine has not what runs a server, or its archive not the pinned packages; says what is missing."""
 
 
 class InstallFailed(RuntimeError):
@@ -48,6 +48,8 @@ def install(server: RealServer, folder: Path) -> list[str]:
     shutil.copytree(server.folder, folder, dirs_exist_ok=True)
     done, fingerprint = folder / _DONE, _fingerprint(server)
     if not done.exists() or done.read_text() != fingerprint:
+        if server.runtime is Runtime.DEBIAN:
+            _download(folder)
         for command in _commands(server, folder):
             _run(command, folder)
         done.write_text(fingerprint)
@@ -62,14 +64,23 @@ def _commands(server: RealServer, folder: Path) -> Iterator[list[str]]:
         yield [sys.executable, "-m", "venv", "venv"]
         yield [python, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", "requirements.lock"]
     else:
-        (folder / "packages").mkdir(exist_ok=True)
-        yield ["sh", "-c", "cd packages && apt-get download $(cat ../packages.lock)"]
         yield ["sh", "-c", "for one in packages/*.deb; do dpkg --extract $one root || exit 1; done"]
+
+
+def _download(folder: Path) -> None:
+    """Fetch Debian's packages. An archive keeps one version of each: another release of Debian has others."""
+    (folder / "packages").mkdir(exist_ok=True)
+    try:
+        _run(["sh", "-c", "cd packages && apt-get download $(cat ../packages.lock)"], folder)
+    except InstallFailed as error:
+        raise RuntimeAbsent(f"not to be had from this machine's archive of Debian: {error}") from error
 
 
 def _program(server: RealServer, folder: Path) -> list[str]:
     if server.runtime is Runtime.NODE:
         return [shutil.which("node") or "node", "server.mjs"]
+    if (folder / "run.sh").exists():
+        return ["sh", "run.sh"]
     python = sys.executable if server.runtime is Runtime.DEBIAN else str(folder / "venv/bin/python")
     return [python, "server.py"]
 
