@@ -78,9 +78,13 @@ class Account(SQLModel, table=True):
 
     __tablename__ = "account"
     __table_args__ = (
+        # Covers the claim of a plan, which sorts all that is due by its end.
         Index(
             "ix_account_plan_at",
             "plan_at",
+            "expires_at",
+            "refresh_method",
+            "id",
             sqlite_where=text("plan_at IS NOT NULL"),
             postgresql_where=text("plan_at IS NOT NULL"),
         ),
@@ -125,6 +129,7 @@ class Account(SQLModel, table=True):
         ),
         Index(
             "ix_account_unpublished",
+            "expires_at",
             "id",
             sqlite_where=text("published_generation < generation"),
             postgresql_where=text("published_generation < generation"),
@@ -181,6 +186,12 @@ class Account(SQLModel, table=True):
     status_at: float = Field(default=0.0, sa_type=Float)
     #: Failed refreshes in a row that count against this account.
     failures: int = 0
+    #: When its last call failed; None: it did not.
+    failed_at: float | None = Field(default=None, sa_type=Float)
+    #: When its last successful call ended.
+    succeeded_at: float | None = Field(default=None, sa_type=Float)
+    #: The gate that holds it back.
+    held_by: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
 
     #: The open attempt that holds this account, and the end of its hold.
     claim_attempt: str | None = None

@@ -12,7 +12,7 @@ from worker.bootsteps import dispatch_with
 from worker.errors import Unreachable
 from worker.events import log
 from worker.metrics import worker_metrics
-from worker.queues import MESSAGE_EXPIRES_S, REFRESH
+from worker.queues import MESSAGE_EXPIRES_S
 from worker.runtime import runtime
 
 
@@ -23,7 +23,7 @@ def plan() -> dict[str, Any]:
         here = runtime()
         if here.run(here.reconciler.needed()):
             app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
-        done = here.planner(dispatch_with(app), REFRESH).plan()
+        done = here.planner(dispatch_with(app)).plan()
     except (Unreachable, OperationalError) as error:
         log.error("not_planned", error=str(error))
         worker_metrics().planned("failed", 0)

@@ -15,8 +15,9 @@ from models.pause import PAUSED
 from worker.events import log
 from worker.io.pauses import Pauses, Standing
 from worker.io.schedule import DueAccount, Schedule
+from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
 from worker.policy.budget import HORIZONS_S, ahead, slots, within
-from worker.queues import MESSAGE_EXPIRES_S
+from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
@@ -25,7 +26,7 @@ DUTY_S: Final = 5.0
 HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 #: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.
 TAKEN_HOLD_S: Final = 20.0
-#: One plan claims no more accounts than this: it stays short, and the next one is a second away.
+#: One plan looks at no more due accounts of a queue than this: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
 
 #: The due reason of accounts that were begun early.
@@ -69,7 +70,7 @@ class Planner:
         schedule: Schedule,
         pauses: Pauses,
         dispatch: Dispatch,
-        queue_length: Callable[[], int],
+        queue_length: Callable[[str], int],
         limits: Callable[[str], Limits],
         rates_matter: bool,
         interval_s: float,
@@ -102,22 +103,19 @@ class Planner:
             self._schedule.end_duty(DUTY, holder=self._holder)
 
     def _plan(self) -> Planned:
-        waiting = self._queue_length()
-        room = self._queue_limit - waiting
-        if room <= 0:
-            return Planned(held_back=QUEUES_FULL)
+        queues = {
+            False: Queue(self._queue_length(REFRESH), self._group_size, self._queue_limit, COLD_START),
+            True: Queue(self._queue_length(CALLBACK), 1, CLAIM_MAX, CALLBACK_COLD_START),
+        }
         pauses = self._pauses.standing()
         if pauses.everything:
             return Planned(held_back=PAUSED)
         if pauses.ended:
             self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
-        found = self._schedule.claim_due(
-            min(CLAIM_MAX, room * self._group_size),
-            hold_s=HOLD_S if waiting else TAKEN_HOLD_S,
-            callback_hold_s=HOLD_S,
-            some_paused=pauses.anything,
-        )
-        due = self._paced(found)
+        claimed = {
+            callback: self._claimed(queue, pauses, callback=callback) for callback, queue in queues.items()
+        }
+        due = [one for found in claimed.values() for one in found or ()]
         due += self._ahead(due, pauses)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
@@ -130,7 +128,41 @@ class Planner:
                 log.warning("not_dispatched", accounts=len(left), error=str(error))
                 self._schedule.give_back(left)
                 return Planned(len(due) - len(left), sent)
-        return Planned(len(due), len(groups))
+        full = claimed[False] is None and not due
+        return Planned(len(due), len(groups), QUEUES_FULL if full else None)
+
+    def _claimed(self, queue: Queue, pauses: Standing, *, callback: bool) -> list[DueAccount] | None:
+        """Claim what a queue has room for, in the order of need; None where it has no room.
+
+        First what any fleet takes. Where that leaves something due, it is counted how much this one takes. Others come in
+        the place of accounts that are paused, or that have to wait for their provider's rate.
+        """
+        found: list[DueAccount] = []
+        taken: list[DueAccount] = []
+        turns: list[tuple[str, float]] = []
+        begun: Begun | None = None
+        seen = 0
+        while seen < CLAIM_MAX:
+            wanted = min(queue.room(begun or Begun()) - len(taken), CLAIM_MAX - seen)
+            if wanted > 0:
+                claim = self._schedule.claim_due(
+                    wanted,
+                    hold_s=HOLD_S if callback or queue.waiting else TAKEN_HOLD_S,
+                    callback=callback,
+                    some_paused=pauses.anything,
+                )
+                seen += claim.seen
+                found += claim.accounts
+                taken, turns = self._paced(found)
+                if claim.seen < wanted:
+                    break
+            elif begun is not None:
+                break
+            if begun is None:
+                begun = Begun(*self._schedule.begun(TAKEN_WITHIN_S, callback=callback))
+        if turns:
+            self._schedule.postpone(turns)
+        return taken if seen or queue.room(begun or Begun()) else None
 
     def _ahead(self, due: Sequence[DueAccount], pauses: Standing) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
@@ -152,10 +184,10 @@ class Planner:
                 )
         return early
 
-    def _paced(self, due: Sequence[DueAccount]) -> list[DueAccount]:
+    def _paced(self, due: Sequence[DueAccount]) -> tuple[list[DueAccount], list[tuple[str, float]]]:
         """Keep what each provider takes until the next plan, soonest to end first; the others get their turn."""
         providers: dict[str, list[DueAccount]] = defaultdict(list)
-        for one in sorted(due, key=lambda one: one.expires_at or 0.0):
+        for one in due:
             providers[one.provider].append(one)
         now_: list[DueAccount] = []
         turns: list[tuple[str, float]] = []
@@ -165,19 +197,22 @@ class Planner:
             now_ += taken
             times = slots(len(waiting), start=self._interval_s, requests_per_s=rate, jitter=0.0)
             turns += [(one.id, after_s) for one, after_s in zip(waiting, times, strict=True)]
-        if turns:
-            self._schedule.postpone(turns)
-        return now_
+        return now_, turns
 
 
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
-    """Group accounts by provider; one that a callback refreshes travels alone. Gives (accounts, callback)."""
-    providers: dict[str, list[DueAccount]] = defaultdict(list)
-    for one in due:
+    """Group accounts by provider, the most urgent group first; gives (accounts, callback).
+
+    One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
+    runs into its time-out holds its whole message.
+    """
+    groups: list[tuple[list[DueAccount], bool]] = []
+    kinds: dict[tuple[str, bool], list[DueAccount]] = defaultdict(list)
+    for one in sorted(due, key=lambda one: one.need):
         if one.refresh_method == RefreshMethod.CALLBACK:
-            yield [one], True
+            groups.append(([one], True))
         else:
-            providers[one.provider].append(one)
-    for accounts in providers.values():
-        for start in range(0, len(accounts), size):
-            yield accounts[start : start + size], False
+            kinds[one.provider, one.failed_at is not None].append(one)
+    for accounts in kinds.values():
+        groups += [(accounts[start : start + size], False) for start in range(0, len(accounts), size)]
+    return iter(sorted(groups, key=lambda one: one[0][0].need))

@@ -82,12 +82,12 @@ class Runtime(Stores):
         """Run something on the event loop and wait for it in this thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
-    def planner(self, dispatch: Dispatch, queue: str) -> Planner:
+    def planner(self, dispatch: Dispatch) -> Planner:
         return Planner(
             schedule=self.schedule,
             pauses=self.pauses,
             dispatch=dispatch,
-            queue_length=lambda: self._messages_in(queue),
+            queue_length=self._messages_in,
             limits=self.pace,
             rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
             interval_s=self.settings.plan_interval_s,

@@ -35,7 +35,7 @@ class Planning:
             schedule=bench.runtime.schedule,
             pauses=bench.runtime.pauses,
             dispatch=self._dispatch,
-            queue_length=lambda: queued,
+            queue_length=lambda _: queued,
             limits=lambda _: Limits(rate, 1000),
             rates_matter=rate is not None,
             interval_s=1.0,

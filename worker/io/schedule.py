@@ -14,14 +14,17 @@ from models.attempt import INTERRUPTED, Outcome
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.history import note_paused
 from worker.io.pauses import is_paused
-from worker.io.rows import among, execute
+from worker.io.rows import among, among_sql, execute, many
 from worker.io.shelf import SHELVED
 from worker.io.unwatched import accounts_with, read_with
 
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
 
-_CLAIMED: Final = "id, generation, provider, refresh_method, expires_at"
+_CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failed_at"
+#: The order of need: the token that ends soonest first. As an expression, so that PostgreSQL does not walk along the ends
+#: of tokens that are not due.
+_NEED: Final = f"coalesce(expires_at, {NO_END:.0f}.0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,45 +36,99 @@ class DueAccount:
     provider: str
     refresh_method: str
     expires_at: float | None
+    #: When its last call failed; None: it did not.
+    failed_at: float | None = None
+
+    @property
+    def need(self) -> float:
+        """When its token ends: what ends sooner is refreshed first, what has no known end last."""
+        return NO_END if self.expires_at is None else self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim found."""
+
+    #: In the order of need.
+    accounts: list[DueAccount]
+    #: Due accounts that it looked at: these, and those that are paused.
+    seen: int
 
 
 class Schedule:
-    """Claims of the planner and of fleet-wide duties."""
+    """Claims of the planner and of fleet-wide duties.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: the database.
+        now: SQL of the clock; None: the database's. A simulation has a clock of its own.
+    """
+
+    def __init__(self, engine: Engine, *, now: str | None = None) -> None:
         self._engine = engine
-        self._now = now_sql(engine)
+        self._now = now or now_sql(engine)
         self._skip_locked = "" if is_sqlite(engine) else "FOR UPDATE SKIP LOCKED"
 
     def claim_due(
-        self, limit: int, *, hold_s: float, callback_hold_s: float, some_paused: bool = False
-    ) -> list[DueAccount]:
-        """Claim the accounts that are due, soonest first; no other plan sees them for so many seconds.
+        self, limit: int, *, hold_s: float, callback: bool | None = None, some_paused: bool = False
+    ) -> Claim:
+        """Claim due accounts in the order of need; no other plan sees them for so many seconds.
 
         With `some_paused`, those among them that are paused are set aside: no plan sees them until they come back, and
         their history says so.
+
+        Args:
+            limit: how many at most.
+            hold_s: seconds after which an account whose message is lost is due again.
+            callback: only accounts that a callback refreshes, or only others; None: both.
+            some_paused: accounts may be paused.
         """
-        held = f"WHEN {is_paused(self._now)} THEN NULL" if some_paused else ""
+        ids = self._due(limit, callback)
+        if not ids:
+            return Claim([], 0)
+        held = f"CASE WHEN {is_paused(self._now)} THEN NULL ELSE" if some_paused else ""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(
                     f"""
-                    UPDATE account SET plan_at = CASE {held} WHEN refresh_method = :callback
-                     THEN {self._now} + :callback_hold_s ELSE {self._now} + :hold_s END WHERE id IN (
-                      SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
-                      ORDER BY plan_at LIMIT :limit {self._skip_locked}
+                    UPDATE account SET plan_at = {held} {self._now} + :hold_s {"END" if held else ""} WHERE id IN (
+                      SELECT id FROM account WHERE {among_sql(self._engine, "id", "ids")}
+                       AND plan_at <= {self._now} {self._skip_locked}
                     ) RETURNING {_CLAIMED}, plan_at
                     """
                 ),
-                {
-                    "callback": RefreshMethod.CALLBACK.value,
-                    "callback_hold_s": callback_hold_s,
-                    "hold_s": hold_s,
-                    "limit": limit,
-                },
+                {"hold_s": hold_s, "ids": many(self._engine, ids)},
             ).all()
             note_paused(connection, [(str(row[0]), int(row[1])) for row in rows if row[-1] is None])
-        return [DueAccount(*row[:-1]) for row in rows if row[-1] is not None]
+        claimed = [DueAccount(*row[:-1]) for row in rows if row[-1] is not None]
+        return Claim(sorted(claimed, key=lambda one: one.need), len(ids))
+
+    def _due(self, limit: int, callback: bool | None) -> list[str]:
+        """Return the ids of due accounts in the order of need: sorted in an index that has all that it takes."""
+        method = {None: "", True: "= :callback", False: "<> :callback"}[callback]
+        with reading(self._engine) as connection:
+            found = connection.execute(
+                text(
+                    f"""
+                    SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
+                     {method and f"AND refresh_method {method}"} ORDER BY {_NEED} LIMIT :limit
+                    """
+                ),
+                {"limit": limit} | ({"callback": RefreshMethod.CALLBACK.value} if method else {}),
+            )
+            return [str(account_id) for account_id in found.scalars()]
+
+    def begun(self, within_s: float, *, callback: bool) -> tuple[int, int]:
+        """Count the attempts of so many seconds, and the messages that they came with."""
+        joined = "JOIN account ON account.id = attempt.account_id AND account.refresh_method = :callback"
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                text(
+                    f"SELECT count(*), count(DISTINCT attempt.task_id) FROM attempt {joined if callback else ''} "
+                    f"WHERE attempt.opened_at > {self._now} - :within_s"
+                ),
+                {"within_s": within_s} | ({"callback": RefreshMethod.CALLBACK.value} if callback else {}),
+            ).one()
+        return int(row[0]), int(row[1])
 
     def crowds(self, horizons_s: Sequence[float]) -> dict[str, dict[float, int]]:
         """Count the accounts that come due: provider -> seconds from now -> how many until then."""
@@ -226,7 +283,12 @@ class Schedule:
         """Give what is published of accounts whose latest generation Redis lacks: the columns of `SHELVED`."""
         behind = text("published_generation < generation")
         with reading(self._engine) as connection:
-            statement = accounts_with(SHELVED).where(behind).order_by(col(Account.expires_at)).limit(limit)
+            statement = (
+                accounts_with(SHELVED)
+                .where(behind)
+                .order_by(col(Account.expires_at), col(Account.id))
+                .limit(limit)
+            )
             return read_with(SHELVED, connection, statement)
 
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
