@@ -185,12 +185,16 @@ class Planner:
         return early
 
     def _paced(self, due: Sequence[DueAccount]) -> tuple[list[DueAccount], list[tuple[str, float]]]:
-        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn."""
+        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn.
+
+        Accounts of a token URL of their own are not paced by their provider's name: workers know the host, and its budget.
+        """
+        now_ = [one for one in due if one.has_own_url]
+        turns: list[tuple[str, float]] = []
         providers: dict[str, list[DueAccount]] = defaultdict(list)
         for one in due:
-            providers[one.provider].append(one)
-        now_: list[DueAccount] = []
-        turns: list[tuple[str, float]] = []
+            if not one.has_own_url:
+                providers[one.provider].append(one)
         for name, accounts in providers.items():
             rate = self._limits(name).requests_per_s
             taken, waiting = within(accounts, rate, self._interval_s)

@@ -32,7 +32,7 @@ def backlog(fleet: SimulatedFleet, accounts: int, *, spare_s: float) -> dict[str
 @pytest.mark.parametrize("requests_per_s", [4, 40])
 def test_no_token_of_a_backlog_ends_that_need_not(engine: Engine, requests_per_s: int) -> None:
     fleet = SimulatedFleet(engine, requests_per_s)
-    ends = backlog(fleet, 60 * requests_per_s, spare_s=60)
+    ends = backlog(fleet, 60 * requests_per_s, spare_s=5)
     fleet.run(65)
     assert fleet.begun_at.keys() == ends.keys()
     assert [name for name, at in fleet.begun_at.items() if at > ends[name]] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Engine, text
 from sqlmodel import col, select
@@ -21,7 +21,7 @@ from worker.io.unwatched import accounts_with, read_with
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
 
-_CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failed_at"
+_CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failed_at, token_url"
 #: The order of need: the token that ends soonest first. As an expression, so that PostgreSQL does not walk along the ends
 #: of tokens that are not due.
 _NEED: Final = f"coalesce(expires_at, {NO_END:.0f}.0)"
@@ -38,6 +38,8 @@ class DueAccount:
     expires_at: float | None
     #: When its last call failed; None: it did not.
     failed_at: float | None = None
+    #: Its token URL is its own, so that its host may be, too.
+    has_own_url: bool = False
 
     @property
     def need(self) -> float:
@@ -99,7 +101,7 @@ class Schedule:
                 {"hold_s": hold_s, "ids": many(self._engine, ids)},
             ).all()
             note_paused(connection, [(str(row[0]), int(row[1])) for row in rows if row[-1] is None])
-        claimed = [DueAccount(*row[:-1]) for row in rows if row[-1] is not None]
+        claimed = [_due_account(row) for row in rows if row[-1] is not None]
         return Claim(sorted(claimed, key=lambda one: one.need), len(ids))
 
     def _due(self, limit: int, callback: bool | None) -> list[str]:
@@ -170,7 +172,7 @@ class Schedule:
                 ),
                 {"hold_s": hold_s, "limit": limit, "provider": provider, "reason": reason},
             ).all()
-        return [DueAccount(*row) for row in rows]
+        return [_due_account(row) for row in rows]
 
     def give_back(self, ids: Sequence[str]) -> None:
         """End the planner's claims at once, for accounts that could not be dispatched."""
@@ -326,6 +328,11 @@ class Schedule:
                 [{"id": row[0]} for row in rows],
             )
         return len(rows)
+
+
+def _due_account(row: Sequence[Any]) -> DueAccount:
+    account_id, generation, provider, method, expires_at, failed_at, token_url, *_ = row
+    return DueAccount(account_id, generation, provider, method, expires_at, failed_at, token_url is not None)
 
 
 def abandoned(now: str) -> str:
