@@ -12,11 +12,12 @@ from models.attempt import Trigger
 from models.audit import Actor
 from models.budget import Limits
 from models.pause import PAUSED
+from worker.crowds import Crowds
 from worker.events import log
 from worker.io.pauses import Pauses, Standing
 from worker.io.schedule import DueAccount, Schedule
 from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
-from worker.policy.budget import HORIZONS_S, ahead, slots, within
+from worker.policy.budget import ahead, slots, within
 from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
 
 DUTY: Final = "plan"
@@ -88,6 +89,7 @@ class Planner:
         self._queue_limit = queue_limit
         self._group_size = group_size
         self._holder = holder
+        self._crowds = Crowds(schedule, DUTY, lambda name: limits(name).requests_per_s is not None)
 
     def plan(self) -> Planned:
         """Plan once.
@@ -100,7 +102,7 @@ class Planner:
         try:
             return self._plan()
         finally:
-            self._schedule.end_duty(DUTY, holder=self._holder)
+            self._schedule.end_duty(DUTY, holder=self._holder, note=self._crowds.note)
 
     def _plan(self) -> Planned:
         queues = {
@@ -170,7 +172,7 @@ class Planner:
             return []
         taken = Counter(one.provider for one in due)
         early: list[DueAccount] = []
-        for provider, crowd in self._schedule.crowds(HORIZONS_S).items():
+        for provider, crowd in self._crowds.look().items():
             if provider in pauses.providers:
                 continue
             count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])

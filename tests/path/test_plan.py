@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from models.budget import Limits
 from tests.large_fleet import NOTHING_DUE, fill
 from tests.path.conftest import Bench
 from tests.query_plans import recorded
+from worker.crowds import Crowds
 from worker.io.schedule import DueAccount
 from worker.plan import (
     AHEAD_OF_A_CROWD,
@@ -228,3 +230,30 @@ def test_a_plan_with_nothing_due_sends_ten_statements_at_most(bench: Bench) -> N
         assert planning.planner.plan() == Planned()
     sent = [sql for sql, _ in statements if not sql.startswith("BEGIN")]
     assert len(sent) <= 10
+
+
+def test_a_crowd_is_remembered_and_not_counted_by_each_plan(bench: Bench) -> None:
+    now = bench.add("due", token_url=None).next_refresh_at
+    assert now is not None
+    for number in range(200):
+        bench.add(f"cliff-{number:03}", token_url=None, next_refresh_at=now + 50, plan_at=now + 50)
+    planning = Planning(bench, rate=3)
+    planning.planner.plan()
+    with recorded() as statements:
+        Planning(bench, rate=3).planner.plan()
+    assert not [sql for sql, _ in statements if "GROUP BY provider" in sql]
+    row = bench.runtime.schedule.noted("plan")[0]
+    assert json.loads(row or "")["crowds"]["acme"]["60.0"] == 200
+
+
+@pytest.mark.parametrize("note", [None, "", "[]", '{"all_at": 1e12, "near_at": 1, "crowds": {}}'])
+def test_crowds_are_counted_where_nothing_of_use_is_remembered(bench: Bench, note: str | None) -> None:
+    now = bench.add(token_url=None).next_refresh_at
+    assert now is not None
+    bench.add("soon", token_url=None, next_refresh_at=now + 50, plan_at=now + 50)
+    schedule = bench.runtime.schedule
+    schedule.take_duty("plan", holder="test", for_s=0)
+    schedule.end_duty("plan", holder="test", note=note)
+    assert Crowds(schedule, "plan", lambda _: True).look() == {
+        "acme": {30.0: 0, 60.0: 1, 120.0: 1, 300.0: 1, 600.0: 1, 1200.0: 1}
+    }

@@ -255,6 +255,14 @@ class Schedule:
             ).scalar()
         return None if found is None else str(found)
 
+    def noted(self, name: str) -> tuple[str | None, float]:
+        """Return what a duty remembers, and the time."""
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                text(f"SELECT {self._now}, (SELECT note FROM duty WHERE name = :name)"), {"name": name}
+            ).one()
+        return row[1], float(row[0])
+
     def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
         """Give what is published of accounts, in the order in which readers need them.
 
