@@ -3,8 +3,9 @@
     python -m benchmarks.plan --accounts 1000000
 
 Fills a database of its own, as `benchmarks.status` does, and plans into a queue that nobody takes from. With nothing due,
-also where providers have rates, so that a plan looks ahead. Exit code 1: a plan with nothing due takes more than `--most`
-milliseconds or sends more than ten statements.
+also where providers have rates, so that a plan looks ahead. Times are CPU of this process and of the database's: a busy
+machine stretches every other clock. Exit code 1: a plan with nothing due takes more than `--most` milliseconds or sends more
+than ten statements.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, quantiles
 from typing import Final
 
+import psutil
 from rich.console import Console
 from sqlalchemy import Engine, text
 
@@ -82,20 +84,22 @@ def _measure(name: str, url: str, accounts: int, most_ms: float) -> bool:
     with recorded() as statements:
         plan(rates=True)
     sent = sum(not sql.startswith("BEGIN") for sql, _ in statements)
-    idle = _timed(lambda: plan(rates=False))
-    ahead = _timed(lambda: plan(rates=True))
+    idle = _timed(engine, lambda: plan(rates=False))
+    ahead = _timed(engine, lambda: plan(rates=True))
     console.print(f"{name}, {accounts:,} accounts, nothing due: {sent} statements, {_words(idle)}")
     console.print(f"  ... where providers have rates: {_words(ahead)}")
     _make_due(engine, min(DUE, accounts))
-    claims = [_time_of(lambda: schedule.claim_due(CLAIM_MAX, hold_s=3600)) for _ in range(5)]
+    claims = [_time_of(engine, lambda: schedule.claim_due(CLAIM_MAX, hold_s=3600)) for _ in range(5)]
     console.print(f"  {DUE:,} due: the claim of {CLAIM_MAX:,} {_words(claims)}")
     engine.dispose()
-    return sent <= STATEMENTS_MAX and median(idle) <= most_ms
+    return sent <= STATEMENTS_MAX and fmean(idle) <= most_ms
 
 
 def _planner(engine: Engine, *, rates: bool) -> Planner:
-    def dispatch(_accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
-        """Send nothing."""
+    sent: list[tuple[Sequence[tuple[str, int]], Trigger, bool]] = []
+
+    def dispatch(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
+        sent.append((accounts, trigger, callback))
 
     return Planner(
         schedule=Schedule(engine),
@@ -122,19 +126,30 @@ def _make_due(engine: Engine, count: int) -> None:
         connection.execute(change, {"now": database_now(connection), "count": count})
 
 
-def _timed(work: Callable[[], object]) -> list[float]:
+def _timed(engine: Engine, work: Callable[[], object]) -> list[float]:
     work()
-    return [_time_of(work) for _ in range(PLANS)]
+    return [_time_of(engine, work) for _ in range(PLANS)]
 
 
-def _time_of(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def _time_of(engine: Engine, work: Callable[[], object]) -> float:
+    """Return milliseconds of CPU, of this process and of its one connection's server process."""
+    began = time.process_time() + _server_cpu_s(engine)
     work()
-    return (time.perf_counter() - began) * 1000
+    return (time.process_time() + _server_cpu_s(engine) - began) * 1000
+
+
+def _server_cpu_s(engine: Engine) -> float:
+    if is_sqlite(engine):
+        return 0.0
+    with engine.connect() as connection:
+        backend = int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+    times = psutil.Process(backend).cpu_times()
+    return float(times.user + times.system)
 
 
 def _words(times_ms: Sequence[float]) -> str:
-    return f"median {median(times_ms):.1f} ms, p90 {quantiles(times_ms, n=10)[-1]:.1f} ms"
+    # The kernel counts a server's CPU in hundredths of a second: the mean of many plans is exact, the median is not.
+    return f"mean {fmean(times_ms):.1f} ms of CPU, p90 {quantiles(times_ms, n=10)[-1]:.1f} ms"
 
 
 if __name__ == "__main__":

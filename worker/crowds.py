@@ -39,7 +39,7 @@ class Crowds:
         text, now = self._schedule.noted(self._duty)
         known = _read(text)
         if not 0 <= now - known["all_at"] < _ALL_EVERY_S:
-            horizons = HORIZONS_S
+            horizons: tuple[float, ...] = HORIZONS_S
             known = {"all_at": now, "near_at": now, "crowds": {}}
         elif not 0 <= now - known["near_at"] < _NEAR_EVERY_S:
             horizons = tuple(one for one in HORIZONS_S if one <= _NEAR_S)

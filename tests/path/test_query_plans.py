@@ -91,10 +91,12 @@ def _sent(runtime: Runtime) -> Iterator[list[Statement]]:
 
 
 def _plan(runtime: Runtime, *, limits: Callable[[str], Limits] | None = None) -> None:
-    def sent_nowhere(_accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
-        """Lose a message."""
+    lost: list[tuple[Sequence[tuple[str, int]], Trigger, bool]] = []
 
-    planner: Planner = runtime.planner(sent_nowhere)
+    def lose(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
+        lost.append((accounts, trigger, callback))
+
+    planner: Planner = runtime.planner(lose)
     if limits is not None:
         planner._limits = limits
     runtime.run(runtime.reconciler.needed())

@@ -25,6 +25,7 @@ _CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failed_
 #: The order of need: the token that ends soonest first. As an expression, so that PostgreSQL does not walk along the ends
 #: of tokens that are not due.
 _NEED: Final = f"coalesce(expires_at, {NO_END:.0f}.0)"
+_CALLBACK: Final[dict[str, Any]] = {"callback": RefreshMethod.CALLBACK.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,11 @@ class Schedule:
     ) -> Claim:
         """Claim due accounts in the order of need; no other plan sees them for so many seconds.
 
-        With `some_paused`, those among them that are paused are set aside: no plan sees them until they come back, and
-        their history says so.
-
         Args:
             limit: how many at most.
             hold_s: seconds after which an account whose message is lost is due again.
             callback: only accounts that a callback refreshes, or only others; None: both.
-            some_paused: accounts may be paused.
+            some_paused: set those aside that are paused: no plan sees them until they come back; their history says so.
         """
         ids = self._due(limit, callback)
         if not ids:
@@ -106,16 +104,16 @@ class Schedule:
 
     def _due(self, limit: int, callback: bool | None) -> list[str]:
         """Return the ids of due accounts in the order of need: sorted in an index that has all that it takes."""
-        method = {None: "", True: "= :callback", False: "<> :callback"}[callback]
+        which = "" if callback is None else f"AND refresh_method {'=' if callback else '<>'} :callback"
         with reading(self._engine) as connection:
             found = connection.execute(
                 text(
                     f"""
-                    SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
-                     {method and f"AND refresh_method {method}"} ORDER BY {_NEED} LIMIT :limit
+                    SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now} {which}
+                    ORDER BY {_NEED} LIMIT :limit
                     """
                 ),
-                {"limit": limit} | ({"callback": RefreshMethod.CALLBACK.value} if method else {}),
+                {"limit": limit} | (_CALLBACK if which else {}),
             )
             return [str(account_id) for account_id in found.scalars()]
 
@@ -128,7 +126,7 @@ class Schedule:
                     f"SELECT count(*), count(DISTINCT attempt.task_id) FROM attempt {joined if callback else ''} "
                     f"WHERE attempt.opened_at > {self._now} - :within_s"
                 ),
-                {"within_s": within_s} | ({"callback": RefreshMethod.CALLBACK.value} if callback else {}),
+                {"within_s": within_s} | (_CALLBACK if callback else {}),
             ).one()
         return int(row[0]), int(row[1])
 
