@@ -77,8 +77,7 @@ def _measure(name: str, url: str, accounts: int, most_ms: float) -> bool:
 
     def plan(*, rates: bool) -> None:
         # What `refreshd.plan` asks of the database: whether Redis lacks anything, and what is due.
-        schedule.duty_note("reconcile")
-        schedule.unpublished(1)
+        schedule.lacks("reconcile")
         _planner(engine, rates=rates).plan()
 
     with recorded() as statements:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from worker.io.claims import Outlook
 from worker.io.schedule import Schedule
 from worker.policy.budget import HORIZONS_S
 
@@ -22,22 +23,19 @@ class Crowds:
     """Counts accounts that come due, by provider, no more often than is worth it.
 
     Args:
-        schedule: the accounts, and what the last plan noted.
-        duty: whose note it is.
+        schedule: the accounts.
         matters: whether a provider's crowd is of interest; others are not remembered.
     """
 
-    def __init__(self, schedule: Schedule, duty: str, matters: Callable[[str], bool]) -> None:
+    def __init__(self, schedule: Schedule, matters: Callable[[str], bool]) -> None:
         self._schedule = schedule
-        self._duty = duty
         self._matters = matters
         #: What the next plan is to know; None: what it knows already.
         self.note: str | None = None
 
-    def look(self) -> dict[str, Crowd]:
+    def look(self, outlook: Outlook) -> dict[str, Crowd]:
         """Return provider -> seconds from now -> how many accounts come due until then."""
-        text, now = self._schedule.noted(self._duty)
-        known = _read(text)
+        known, now = _read(outlook.note), outlook.now
         if not 0 <= now - known["all_at"] < _ALL_EVERY_S:
             horizons: tuple[float, ...] = HORIZONS_S
             known = {"all_at": now, "near_at": now, "crowds": {}}

@@ -14,8 +14,9 @@ from models.budget import Limits
 from models.pause import PAUSED
 from worker.crowds import Crowds
 from worker.events import log
+from worker.io.claims import DueAccount, Outlook
 from worker.io.pauses import Pauses, Standing
-from worker.io.schedule import DueAccount, Schedule
+from worker.io.schedule import Schedule
 from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
 from worker.policy.budget import ahead, slots, within
 from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
@@ -89,7 +90,7 @@ class Planner:
         self._queue_limit = queue_limit
         self._group_size = group_size
         self._holder = holder
-        self._crowds = Crowds(schedule, DUTY, lambda name: limits(name).requests_per_s is not None)
+        self._crowds = Crowds(schedule, lambda name: limits(name).requests_per_s is not None)
 
     def plan(self) -> Planned:
         """Plan once.
@@ -114,11 +115,14 @@ class Planner:
             return Planned(held_back=PAUSED)
         if pauses.ended:
             self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
+        outlook = self._schedule.outlook(DUTY)
         claimed = {
-            callback: self._claimed(queue, pauses, callback=callback) for callback, queue in queues.items()
+            callback: self._claimed(queue, pauses, callback=callback)
+            for callback, queue in queues.items()
+            if outlook.due
         }
         due = [one for found in claimed.values() for one in found or ()]
-        due += self._ahead(due, pauses)
+        due += self._ahead(due, pauses, outlook)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
@@ -130,7 +134,7 @@ class Planner:
                 log.warning("not_dispatched", accounts=len(left), error=str(error))
                 self._schedule.give_back(left)
                 return Planned(len(due) - len(left), sent)
-        full = claimed[False] is None and not due
+        full = claimed.get(False, due) is None and not due
         return Planned(len(due), len(groups), QUEUES_FULL if full else None)
 
     def _claimed(self, queue: Queue, pauses: Standing, *, callback: bool) -> list[DueAccount] | None:
@@ -166,13 +170,13 @@ class Planner:
             self._schedule.postpone(turns)
         return taken if seen or queue.room(begun or Begun()) else None
 
-    def _ahead(self, due: Sequence[DueAccount], pauses: Standing) -> list[DueAccount]:
+    def _ahead(self, due: Sequence[DueAccount], pauses: Standing, outlook: Outlook) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
         if not self._rates_matter:
             return []
         taken = Counter(one.provider for one in due)
         early: list[DueAccount] = []
-        for provider, crowd in self._crowds.look().items():
+        for provider, crowd in self._crowds.look(outlook).items():
             if provider in pauses.providers:
                 continue
             count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])

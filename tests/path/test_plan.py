@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.large_fleet import NOTHING_DUE, fill
 from tests.path.conftest import Bench
 from tests.query_plans import recorded
 from worker.crowds import Crowds
-from worker.io.schedule import DueAccount
+from worker.io.claims import DueAccount
 from worker.plan import (
     AHEAD_OF_A_CROWD,
     ANOTHER_PLAN,
@@ -242,8 +243,8 @@ def test_a_crowd_is_remembered_and_not_counted_by_each_plan(bench: Bench) -> Non
     with recorded() as statements:
         Planning(bench, rate=3).planner.plan()
     assert not [sql for sql, _ in statements if "GROUP BY provider" in sql]
-    row = bench.runtime.schedule.noted("plan")[0]
-    assert json.loads(row or "")["crowds"]["acme"]["60.0"] == 200
+    note = bench.runtime.schedule.outlook("plan").note
+    assert json.loads(note or "")["crowds"]["acme"]["60.0"] == 200
 
 
 @pytest.mark.parametrize("note", [None, "", "[]", '{"all_at": 1e12, "near_at": 1, "crowds": {}}'])
@@ -252,8 +253,7 @@ def test_crowds_are_counted_where_nothing_of_use_is_remembered(bench: Bench, not
     assert now is not None
     bench.add("soon", token_url=None, next_refresh_at=now + 50, plan_at=now + 50)
     schedule = bench.runtime.schedule
-    schedule.take_duty("plan", holder="test", for_s=0)
-    schedule.end_duty("plan", holder="test", note=note)
-    assert Crowds(schedule, "plan", lambda _: True).look() == {
+    outlook = replace(schedule.outlook("plan"), note=note)
+    assert Crowds(schedule, lambda _: True).look(outlook) == {
         "acme": {30.0: 0, 60.0: 1, 120.0: 1, 300.0: 1, 600.0: 1, 1200.0: 1}
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
@@ -11,6 +10,7 @@ from sqlmodel import col, select
 
 from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
+from worker.io.claims import NO_END, Claim, DueAccount, Outlook, due_account
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.history import note_paused
 from worker.io.pauses import is_paused
@@ -18,44 +18,11 @@ from worker.io.rows import among, among_sql, execute, many
 from worker.io.shelf import SHELVED
 from worker.io.unwatched import accounts_with, read_with
 
-#: Sorts tokens of no known end behind every other.
-NO_END: Final = 9e15
-
 _CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failed_at, token_url"
 #: The order of need: the token that ends soonest first. As an expression, so that PostgreSQL does not walk along the ends
 #: of tokens that are not due.
 _NEED: Final = f"coalesce(expires_at, {NO_END:.0f}.0)"
 _CALLBACK: Final[dict[str, Any]] = {"callback": RefreshMethod.CALLBACK.value}
-
-
-@dataclass(frozen=True, slots=True)
-class DueAccount:
-    """An account that the planner has claimed."""
-
-    id: str
-    generation: int
-    provider: str
-    refresh_method: str
-    expires_at: float | None
-    #: When its last call failed; None: it did not.
-    failed_at: float | None = None
-    #: Its token URL is its own, so that its host may be, too.
-    has_own_url: bool = False
-
-    @property
-    def need(self) -> float:
-        """When its token ends: what ends sooner is refreshed first, what has no known end last."""
-        return NO_END if self.expires_at is None else self.expires_at
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one claim found."""
-
-    #: In the order of need.
-    accounts: list[DueAccount]
-    #: Due accounts that it looked at: these, and those that are paused.
-    seen: int
 
 
 class Schedule:
@@ -99,7 +66,7 @@ class Schedule:
                 {"hold_s": hold_s, "ids": many(self._engine, ids)},
             ).all()
             note_paused(connection, [(str(row[0]), int(row[1])) for row in rows if row[-1] is None])
-        claimed = [_due_account(row) for row in rows if row[-1] is not None]
+        claimed = [due_account(row) for row in rows if row[-1] is not None]
         return Claim(sorted(claimed, key=lambda one: one.need), len(ids))
 
     def _due(self, limit: int, callback: bool | None) -> list[str]:
@@ -170,7 +137,7 @@ class Schedule:
                 ),
                 {"hold_s": hold_s, "limit": limit, "provider": provider, "reason": reason},
             ).all()
-        return [_due_account(row) for row in rows]
+        return [due_account(row) for row in rows]
 
     def give_back(self, ids: Sequence[str]) -> None:
         """End the planner's claims at once, for accounts that could not be dispatched."""
@@ -253,13 +220,15 @@ class Schedule:
             ).scalar()
         return None if found is None else str(found)
 
-    def noted(self, name: str) -> tuple[str | None, float]:
-        """Return what a duty remembers, and the time."""
+    def outlook(self, name: str) -> Outlook:
+        """Return what a duty remembers, the time, and whether any account is due: one statement."""
+        # The first of an index: where PostgreSQL believes that much is due, EXISTS looks for it in the table.
+        due = f"coalesce((SELECT min(plan_at) FROM account WHERE plan_at > 0) <= {self._now}, false)"
         with reading(self._engine) as connection:
             row = connection.execute(
-                text(f"SELECT {self._now}, (SELECT note FROM duty WHERE name = :name)"), {"name": name}
+                text(f"SELECT (SELECT note FROM duty WHERE name = :name), {self._now}, {due}"), {"name": name}
             ).one()
-        return row[1], float(row[0])
+        return Outlook(row[0], float(row[1]), bool(row[2]))
 
     def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
         """Give what is published of accounts, in the order in which readers need them.
@@ -299,6 +268,18 @@ class Schedule:
             )
             return read_with(SHELVED, connection, statement)
 
+    def lacks(self, name: str) -> tuple[str | None, bool]:
+        """Return what a duty remembers, and whether Redis lacks the latest generation of any account: one statement."""
+        first = (
+            "SELECT id FROM account WHERE published_generation < generation ORDER BY expires_at, id LIMIT 1"
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                text(f"SELECT (SELECT note FROM duty WHERE name = :name), ({first}) IS NOT NULL"),
+                {"name": name},
+            ).one()
+        return row[0], bool(row[1])
+
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Note which generations Redis has."""
         with writing(self._engine) as connection:
@@ -334,11 +315,6 @@ class Schedule:
                 [{"id": row[0]} for row in rows],
             )
         return len(rows)
-
-
-def _due_account(row: Sequence[Any]) -> DueAccount:
-    account_id, generation, provider, method, expires_at, failed_at, token_url, *_ = row
-    return DueAccount(account_id, generation, provider, method, expires_at, failed_at, token_url is not None)
 
 
 def abandoned(now: str) -> str:
