@@ -21,14 +21,12 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event
 
-from models.attempt import Trigger
-from models.audit import Actor
-from models.pause import Scope
+from tests.large_fleet import analyze, fill, pause_one_provider
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
-from worker.io.database import is_sqlite, make_engine, now_sql, writing
+from worker.io.database import is_sqlite, make_engine
 from worker.io.fleet import look
 from worker.io.pauses import Pauses
 from worker.io.schedule import Schedule
@@ -37,31 +35,6 @@ from worker.io.schema import upgrade
 LOOKS: Final = 5
 #: A person waits no longer for a screen.
 MOST_S: Final = 1.0
-#: Attempts of the last minute: a million tokens of an hour.
-ATTEMPTS_SHARE: Final = 1 / 60
-
-#: One account of number `n`, in SQL that both databases speak. {now} is the database's clock.
-_ACCOUNTS: Final = """
-INSERT INTO account (id, provider, client_id, client_secret_sealed, refresh_enabled, refresh_method,
- session_management, session_timeout_s, knobs, access_token_sealed, refresh_token_sealed, refresh_fp, token_type,
- issued_at, expires_at, extra, generation, published_generation, config_version, jitter, next_refresh_at,
- due_reason, plan_at, status, reason, status_at, failures, created_at)
-SELECT 'acct-' || n, 'provider-' || (n % 40), 'client', {secret}, true, 'body', 'auto', 900, '{{}}',
- {secret} || {secret} || {secret}, {secret} || {secret}, 'fp', 'Bearer',
- {now} - 3300 + due, {now} + 300 + due, '{{}}', 5, 5, 1, 0.5, CASE WHEN kind = 2 THEN NULL ELSE {now} + due END,
- 'before_expiry', CASE WHEN kind = 2 OR (n % 40 = 7 AND due < 0) THEN NULL ELSE {now} + due END,
- CASE kind WHEN 1 THEN 'degraded' WHEN 2 THEN 'reauthorize' WHEN 3 THEN 'misconfigured' ELSE 'active' END,
- CASE kind WHEN 1 THEN 'timed_out' WHEN 2 THEN 'invalid_grant' WHEN 3 THEN 'invalid_client' END, {now}, 0, {now}
-FROM (SELECT n, n % 100 AS kind, CASE WHEN n % 40 = 7 THEN n % 3600 - 1800 WHEN n % 40 = 9 THEN n % 3600 - 60
- ELSE n % 3600 END AS due FROM ({numbers}) AS numbers) AS made
-"""
-_ATTEMPTS: Final = """
-INSERT INTO attempt (id, account_id, trigger, opened_at, closed_at, generation, config_version, outcome, reason,
- latency_ms, repeats)
-SELECT 'attempt-' || n, 'acct-' || n, :trigger, {now} - n % 120, {now}, 4, 1,
- CASE WHEN n % 50 = 0 THEN 'retry' ELSE 'refreshed' END, 'refreshed', 200, 1 FROM ({numbers}) AS numbers
-"""
-_SECRET: Final = "'v1.k1." + "x" * 120 + "'"
 
 
 def main() -> int:
@@ -92,7 +65,10 @@ def _measure(name: str, url: str, accounts: int) -> float:
     engine = make_engine(url)
     console = Console()
     began = time.perf_counter()
-    _fill(engine, accounts)
+    fill(engine, accounts)
+    pause_one_provider(engine)
+    if not is_sqlite(engine):  # SQLite has nothing like autovacuum
+        analyze(engine)
     console.print(f"{name}: {accounts:,} accounts in {time.perf_counter() - began:.0f} s")
     statements: dict[str, list[float]] = {}
     _time_statements(engine, statements)
@@ -123,43 +99,9 @@ def _measure_plans(engine: Engine, console: Console) -> None:
         began = time.perf_counter()
         if some_paused:
             pauses.standing()
-        claimed = schedule.claim_due(1_000, hold_s=75, callback_hold_s=75, some_paused=some_paused)
-        took[f"{name} ({len(claimed)} claimed)"] = time.perf_counter() - began
+        claimed = schedule.claim_due(1_000, hold_s=75, some_paused=some_paused)
+        took[f"{name} ({claimed.seen} seen)"] = time.perf_counter() - began
     console.print("a plan's claim: " + ", ".join(f"{name} {s * 1000:.0f} ms" for name, s in took.items()))
-
-
-def _fill(engine: Engine, accounts: int) -> None:
-    now = now_sql(engine)
-    with writing(engine) as connection:
-        if not is_sqlite(engine):
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-        numbers = _numbers(engine, accounts)
-        connection.execute(text(_ACCOUNTS.format(now=now, secret=_SECRET, numbers=numbers)))
-        attempts = _numbers(engine, int(accounts * ATTEMPTS_SHARE * 2))
-        connection.execute(
-            text(_ATTEMPTS.format(now=now, numbers=attempts)), {"trigger": Trigger.PLANNED.value}
-        )
-    Pauses(engine).pause(
-        Scope.PROVIDER, ["provider-7"], for_s=None, reason="an outage", actor=Actor("mia", "desk-1")
-    )
-    with writing(engine) as connection:  # what plans have done by now
-        soon = float(connection.execute(text(f"SELECT {now}")).scalar_one()) + 600
-        aside = "UPDATE account SET plan_at = NULL WHERE provider = 'provider-7' AND next_refresh_at < :soon"
-        connection.execute(text(aside), {"soon": soon})
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        # What autovacuum does by itself; SQLite has nothing like it, and the planner of ours needs none.
-        if not is_sqlite(engine):
-            connection.execute(text("SET statement_timeout = 0"))
-            connection.execute(text("VACUUM ANALYZE"))
-
-
-def _numbers(engine: Engine, count: int) -> str:
-    if is_sqlite(engine):
-        return (
-            "WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted "  # noqa: S608
-            f"WHERE n < {count}) SELECT n FROM counted"
-        )
-    return f"SELECT n FROM generate_series(1, {count}) AS n"  # noqa: S608  (a number)
 
 
 def _time_statements(engine: Engine, statements: dict[str, list[float]]) -> None:

@@ -84,9 +84,13 @@ class Account(SQLModel, table=True):
 
     __tablename__ = "account"
     __table_args__ = (
+        # Covers the claim of a plan, which sorts all that is due by its end.
         Index(
             "ix_account_plan_at",
             "plan_at",
+            "expires_at",
+            "refresh_method",
+            "id",
             sqlite_where=text("plan_at IS NOT NULL"),
             postgresql_where=text("plan_at IS NOT NULL"),
         ),
@@ -131,6 +135,7 @@ class Account(SQLModel, table=True):
         ),
         Index(
             "ix_account_unpublished",
+            "expires_at",
             "id",
             sqlite_where=text("published_generation < generation"),
             postgresql_where=text("published_generation < generation"),

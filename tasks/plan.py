@@ -13,7 +13,7 @@ from worker.bootsteps import dispatch_with
 from worker.errors import Unreachable
 from worker.events import log
 from worker.metrics import worker_metrics
-from worker.queues import MESSAGE_EXPIRES_S, REFRESH
+from worker.queues import MESSAGE_EXPIRES_S
 from worker.runtime import runtime
 
 
@@ -24,7 +24,7 @@ def plan() -> dict[str, Any]:
         here = runtime()
         if here.run(here.reconciler.needed()):
             app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
-        done = here.planner(dispatch_with(app), REFRESH).plan()
+        done = here.planner(dispatch_with(app)).plan()
         ended = here.run(here.token_ends.sweep())
     except (Unreachable, OperationalError, RedisError) as error:
         log.error("not_planned", error=str(error))

@@ -12,13 +12,15 @@ from models.attempt import Trigger
 from models.audit import Actor
 from models.pause import PAUSED
 from models.rate_limit import Limits
+from worker.crowds import Crowds
 from worker.events import log
-from worker.io.held_accounts import HeldAccounts
+from worker.held import HeldPicks
+from worker.io.claims import DueAccount, Outlook
 from worker.io.pauses import Pauses, Standing
-from worker.io.schedule import DueAccount, Schedule
-from worker.policy.gates import Gate
-from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S, HORIZONS_S, ahead, slots, within
-from worker.queues import MESSAGE_EXPIRES_S
+from worker.io.schedule import Schedule
+from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
+from worker.policy.rate_limits import ahead, slots, within
+from worker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
@@ -27,11 +29,8 @@ DUTY_S: Final = 5.0
 HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 #: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.
 TAKEN_HOLD_S: Final = 20.0
-#: One plan claims no more accounts than this: it stays short, and the next one is a second away.
+#: One plan looks at no more due accounts of a queue than this: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
-
-#: One plan sends accounts of no more gates than this; with more, each plan begins at another one.
-GATES_MAX: Final = 200
 
 #: The due reason of accounts that were begun early.
 AHEAD_OF_A_CROWD: Final = "ahead_of_a_crowd"
@@ -73,11 +72,9 @@ class Planner:
         *,
         schedule: Schedule,
         pauses: Pauses,
-        held: HeldAccounts,
-        gates: Callable[[Sequence[str]], dict[str, Gate]],
-        now: Callable[[], float],
+        held: HeldPicks,
         dispatch: Dispatch,
-        queue_length: Callable[[], int],
+        queue_length: Callable[[str], int],
         limits: Callable[[str], Limits],
         rates_matter: bool,
         interval_s: float,
@@ -88,8 +85,6 @@ class Planner:
         self._schedule = schedule
         self._pauses = pauses
         self._held = held
-        self._gates = gates
-        self._now = now
         self._dispatch = dispatch
         self._queue_length = queue_length
         self._limits = limits
@@ -98,6 +93,7 @@ class Planner:
         self._queue_limit = queue_limit
         self._group_size = group_size
         self._holder = holder
+        self._crowds = Crowds(schedule, lambda name: limits(name).requests_per_s is not None)
 
     def plan(self) -> Planned:
         """Plan once.
@@ -110,27 +106,27 @@ class Planner:
         try:
             return self._plan()
         finally:
-            self._schedule.end_duty(DUTY, holder=self._holder)
+            self._schedule.end_duty(DUTY, holder=self._holder, note=self._crowds.note)
 
     def _plan(self) -> Planned:
-        waiting = self._queue_length()
-        room = self._queue_limit - waiting
-        if room <= 0:
-            return Planned(held_back=QUEUES_FULL)
+        queues = {
+            False: Queue(self._queue_length(REFRESH), self._group_size, self._queue_limit, COLD_START),
+            True: Queue(self._queue_length(CALLBACK), 1, CLAIM_MAX, CALLBACK_COLD_START),
+        }
         pauses = self._pauses.standing()
         if pauses.everything:
             return Planned(held_back=PAUSED)
         if pauses.ended:
             self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
-        picked = self._picked()
-        found = self._schedule.claim_due(
-            min(CLAIM_MAX, room * self._group_size),
-            hold_s=HOLD_S if waiting else TAKEN_HOLD_S,
-            callback_hold_s=HOLD_S,
-            some_paused=pauses.anything,
-        )
-        due = picked + self._paced(found)
-        due += self._ahead(due, pauses)
+        picked = self._held.pick(hold_s=TAKEN_HOLD_S)
+        outlook = self._schedule.outlook(DUTY)
+        claimed = {
+            callback: self._claimed(queue, pauses, callback=callback)
+            for callback, queue in queues.items()
+            if outlook.due
+        }
+        due = picked + [one for found in claimed.values() for one in found or ()]
+        due += self._ahead(due, pauses, outlook)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
@@ -142,32 +138,49 @@ class Planner:
                 log.warning("not_dispatched", accounts=len(left), error=str(error))
                 self._schedule.give_back(left)
                 return Planned(len(due) - len(left), sent)
-        return Planned(len(due), len(groups))
+        full = claimed.get(False, due) is None and not due
+        return Planned(len(due), len(groups), QUEUES_FULL if full else None)
 
-    def _picked(self) -> list[DueAccount]:
-        """Claim whom closed gates let through next; bring the accounts of open gates back, soonest to end first."""
-        names = self._held.gates()
-        if not names:
-            return []
-        now, picked = self._now(), list[DueAccount]()
-        first = int(now) % len(names) if len(names) > GATES_MAX else 0
-        for name, gate in list(self._gates([*names[first:], *names[:first]][:GATES_MAX]).items()):
-            if not gate.is_closed(now):
-                self._held.release(name, max(round(ASSUMED_REQUESTS_PER_S * self._interval_s), 1))
-                continue
-            if room := gate.trickle_left(now):
-                picked += self._held.claim_healthy(name, room, hold_s=TAKEN_HOLD_S)
-            if gate.probe_due(now):
-                picked += self._held.claim_probe(name, last_failed=gate.last_failed, hold_s=TAKEN_HOLD_S)
-        return sorted(picked, key=lambda one: one.need)
+    def _claimed(self, queue: Queue, pauses: Standing, *, callback: bool) -> list[DueAccount] | None:
+        """Claim what a queue has room for, in the order of need; None where it has no room.
 
-    def _ahead(self, due: Sequence[DueAccount], pauses: Standing) -> list[DueAccount]:
+        First what any fleet takes. Where that leaves something due, it is counted how much this one takes. Others come in
+        the place of accounts that are paused, or that have to wait for their provider's rate.
+        """
+        found: list[DueAccount] = []
+        taken: list[DueAccount] = []
+        turns: list[tuple[str, float]] = []
+        begun: Begun | None = None
+        seen = 0
+        while seen < CLAIM_MAX:
+            wanted = min(queue.room(begun or Begun()) - len(taken), CLAIM_MAX - seen)
+            if wanted > 0:
+                claim = self._schedule.claim_due(
+                    wanted,
+                    hold_s=HOLD_S if callback or queue.waiting else TAKEN_HOLD_S,
+                    callback=callback,
+                    some_paused=pauses.anything,
+                )
+                seen += claim.seen
+                found += claim.accounts
+                taken, turns = self._paced(found)
+                if claim.seen < wanted:
+                    break
+            elif begun is not None:
+                break
+            if begun is None:
+                begun = Begun(*self._schedule.begun(TAKEN_WITHIN_S, callback=callback))
+        if turns:
+            self._schedule.postpone(turns)
+        return taken if seen or queue.room(begun or Begun()) else None
+
+    def _ahead(self, due: Sequence[DueAccount], pauses: Standing, outlook: Outlook) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
         if not self._rates_matter:
             return []
         taken = Counter(one.provider for one in due)
         early: list[DueAccount] = []
-        for provider, crowd in self._schedule.crowds(HORIZONS_S).items():
+        for provider, crowd in self._crowds.look(outlook).items():
             if provider in pauses.providers:
                 continue
             count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])
@@ -181,32 +194,39 @@ class Planner:
                 )
         return early
 
-    def _paced(self, due: Sequence[DueAccount]) -> list[DueAccount]:
-        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn."""
-        providers: dict[str, list[DueAccount]] = defaultdict(list)
-        for one in sorted(due, key=lambda one: one.need):
-            providers[one.provider].append(one)
-        now_: list[DueAccount] = []
+    def _paced(self, due: Sequence[DueAccount]) -> tuple[list[DueAccount], list[tuple[str, float]]]:
+        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn.
+
+        Accounts of a token URL of their own are not paced by their provider's name: workers know the host, and its budget.
+        """
+        now_ = [one for one in due if one.has_own_url]
         turns: list[tuple[str, float]] = []
+        providers: dict[str, list[DueAccount]] = defaultdict(list)
+        for one in due:
+            if not one.has_own_url:
+                providers[one.provider].append(one)
         for name, accounts in providers.items():
             rate = self._limits(name).requests_per_s
             taken, waiting = within(accounts, rate, self._interval_s)
             now_ += taken
             times = slots(len(waiting), start=self._interval_s, requests_per_s=rate, jitter=0.0)
             turns += [(one.id, after_s) for one, after_s in zip(waiting, times, strict=True)]
-        if turns:
-            self._schedule.postpone(turns)
-        return now_
+        return now_, turns
 
 
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
-    """Group accounts by provider; one that a callback refreshes travels alone. Gives (accounts, callback)."""
-    providers: dict[str, list[DueAccount]] = defaultdict(list)
-    for one in due:
+    """Group accounts by provider, the most urgent group first; gives (accounts, callback).
+
+    One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
+    runs into its time-out holds its whole message.
+    """
+    groups: list[tuple[list[DueAccount], bool]] = []
+    kinds: dict[tuple[str, bool], list[DueAccount]] = defaultdict(list)
+    for one in sorted(due, key=lambda one: one.need):
         if one.refresh_method == RefreshMethod.CALLBACK:
-            yield [one], True
+            groups.append(([one], True))
         else:
-            providers[one.provider].append(one)
-    for accounts in providers.values():
-        for start in range(0, len(accounts), size):
-            yield accounts[start : start + size], False
+            kinds[one.provider, one.failed_at is not None].append(one)
+    for accounts in kinds.values():
+        groups += [(accounts[start : start + size], False) for start in range(0, len(accounts), size)]
+    return iter(sorted(groups, key=lambda one: one[0][0].need))

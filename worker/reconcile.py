@@ -16,12 +16,13 @@ from refreshd_reader.contract import Keys
 from worker.ended import TokenEnds
 from worker.errors import CipherError, RedisUnreachable
 from worker.events import log
+from worker.io.claims import NO_END
 from worker.io.clock import Clock
 from worker.io.marks import STATE_UNTOLD
 from worker.io.offload import Offload
 from worker.io.redis import answered
 from worker.io.restored import RECONCILE, filled_mark
-from worker.io.schedule import NO_END, Schedule
+from worker.io.schedule import Schedule
 from worker.io.shelf import Publication, Shelf, publication
 from worker.io.vault import ACCESS_TOKEN, Vault
 
@@ -84,15 +85,16 @@ class Reconciler:
         self._ends_at: float | None = None
 
     async def needed(self) -> bool:
-        """Tell whether Redis lacks anything: two look-ups, cheap enough for every plan.
+        """Tell whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
 
         Raises:
             RedisUnreachable, DatabaseUnreachable: nothing can be told.
         """
         mark = await self._mark()
-        if mark is None or mark != await self._sql(self._schedule.duty_note, DUTY):
+        if mark is None:
             return True
-        return bool(await self._sql(self._schedule.unpublished, 1))
+        note, behind = await self._sql(self._schedule.lacks, DUTY)
+        return mark != note or behind
 
     async def reconcile(self) -> Reconciled | None:
         """Publish everything that Redis lacks; None where another process is at it.

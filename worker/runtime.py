@@ -20,6 +20,7 @@ from worker.calling import Caller
 from worker.closing import Closer
 from worker.ended import TokenEnds
 from worker.events import log
+from worker.held import HeldPicks
 from worker.io.callback import CallbackCaller, make_callback_caller
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import is_sqlite
@@ -83,15 +84,18 @@ class Runtime(Stores):
         """Run something on the event loop and wait for it in this thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
-    def planner(self, dispatch: Dispatch, queue: str) -> Planner:
+    def planner(self, dispatch: Dispatch) -> Planner:
         return Planner(
             schedule=self.schedule,
             pauses=self.pauses,
-            held=HeldAccounts(self.engine),
-            gates=self._read_gates,
-            now=self.clock.now,
+            held=HeldPicks(
+                HeldAccounts(self.engine),
+                self._read_gates,
+                self.clock.now,
+                self.settings.plan_interval_s,
+            ),
             dispatch=dispatch,
-            queue_length=lambda: self._messages_in(queue),
+            queue_length=self._messages_in,
             limits=self.pace,
             rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
             interval_s=self.settings.plan_interval_s,

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     claim_s: float | None = Field(None, description="seconds that an open attempt holds its account")
     group_size: int = Field(50, ge=1, le=1000, description="accounts in one message")
     queue_limit: int = Field(
-        200, ge=1, description="messages waiting in `refresh` before planning holds back"
+        200, ge=1, description="messages that wait in `refresh` at most; ten seconds of work, if that is less"
     )
     backoff_max_s: float = Field(3600, gt=0, description="longest pause after failures, seconds")
     requests_per_s: float | None = Field(

@@ -138,11 +138,14 @@ class Stores:
         )
 
     def pace(self, name: str) -> Limits:
-        """Give what a plan goes by for all accounts of a provider. Where it has a host for each tenant, its rate is a host's."""
+        """Return what a plan goes by for all accounts of a provider.
+
+        A provider without one host (a host for each tenant, or a name that no preset describes) has no common rate: its
+        rate is a host's, and the budget of each host paces its calls.
+        """
         provider = self.providers.known.get(name)
         found = self.limits(provider)
-        of_tenants = provider is not None and provider.name != GENERIC and provider.host is None
-        return replace(found, requests_per_s=None) if of_tenants else found
+        return replace(found, requests_per_s=None) if provider is None or provider.host is None else found
 
     @cached_property
     def redis(self) -> Redis:

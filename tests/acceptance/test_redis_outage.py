@@ -90,7 +90,7 @@ def test_accounts_whose_messages_went_with_redis_are_refreshed_at_once(
     worker.pause()
     fleet.beat()
     wait_until(lambda: bool(world.stores.redis.exists("control")), "a plan on its way")
-    world.stores.schedule.claim_due(100, hold_s=3600, callback_hold_s=3600)
+    world.stores.schedule.claim_due(100, hold_s=3600)
     flushed(own_redis)
     worker.resume()
 

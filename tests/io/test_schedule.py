@@ -73,14 +73,40 @@ def test_abandoned_attempts_are_found_by_an_index(fleet: Fleet) -> None:
     assert "SEARCH account USING INDEX ix_account_unplanned_claim" in str(plan)
 
 
-def test_a_plan_takes_those_that_have_waited_longest(postgres_fleet: Fleet) -> None:
-    """On PostgreSQL: SQLite walks along its index, asked to or not."""
-    fleet = postgres_fleet
-    for number in (1, 3, 2):
-        fleet.add(f"a{number}", plan_at=-10.0 * number)
-    taken = fleet.schedule.claim_due(2, hold_s=60, callback_hold_s=90)
-    assert {one.id for one in taken} == {"a2", "a3"}
-    assert fleet.plans("a1") == [-10]
+@pytest.mark.parametrize("store", ["fleet", "postgres_fleet"])
+def test_due_accounts_are_claimed_in_the_order_in_which_their_tokens_end(
+    store: str, request: pytest.FixtureRequest
+) -> None:
+    fleet: Fleet = request.getfixturevalue(store)
+    for account, ends_at, planned_at in (
+        ("no known end", None, -90.0),
+        ("ends last", 60.0, -80.0),
+        ("ended", -5.0, -1.0),
+        ("ends soon", 30.0, -70.0),
+        ("not due", -60.0, 5.0),
+    ):
+        fleet.add(account, expires_at=ends_at, plan_at=planned_at)
+    claims = [fleet.schedule.claim_due(2, hold_s=60) for _ in range(3)]
+    assert [[one.id for one in claim.accounts] for claim in claims] == [
+        ["ended", "ends soon"],
+        ["ends last", "no known end"],
+        [],
+    ]
+    assert fleet.plans("ended", "not due") == [60, 5]
+
+
+@pytest.mark.parametrize("store", ["fleet", "postgres_fleet"])
+def test_accounts_of_callbacks_are_claimed_apart_from_others(
+    store: str, request: pytest.FixtureRequest
+) -> None:
+    fleet: Fleet = request.getfixturevalue(store)
+    fleet.add("mine", refresh_method="callback", callback="mine")
+    fleet.add("other")
+    found = {
+        kind: [one.id for one in fleet.schedule.claim_due(5, hold_s=60, callback=kind).accounts]
+        for kind in (True, False)
+    }
+    assert found == {True: ["mine"], False: ["other"]}
 
 
 def test_a_plan_waits_for_no_row_that_another_process_is_at(postgres_fleet: Fleet) -> None:
@@ -89,9 +115,9 @@ def test_a_plan_waits_for_no_row_that_another_process_is_at(postgres_fleet: Flee
     fleet.add("free")
     with fleet.engine.connect() as other, ThreadPoolExecutor(1) as pool:
         other.execute(text("SELECT id FROM account WHERE id = 'held' FOR UPDATE"))
-        claiming = pool.submit(fleet.schedule.claim_due, 10, hold_s=60, callback_hold_s=60)
+        claiming = pool.submit(fleet.schedule.claim_due, 10, hold_s=60)
         try:
-            assert [one.id for one in claiming.result(timeout=20)] == ["free"]
+            assert [one.id for one in claiming.result(timeout=20).accounts] == ["free"]
         finally:
             other.rollback()
 

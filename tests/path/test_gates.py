@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import httpx
 import pytest
 
@@ -57,10 +59,10 @@ def plan(bench: Bench) -> list[str]:
     """Plan once; return the accounts of the messages, in their order."""
     sent: list[str] = []
 
-    def dispatch(accounts: list[tuple[str, int]], **_: object) -> None:
+    def dispatch(accounts: Sequence[tuple[str, int]], **_: object) -> None:
         sent.extend(account for account, _ in accounts)
 
-    bench.runtime.planner(dispatch, "refresh").plan()  # type: ignore[arg-type]
+    bench.runtime.planner(dispatch).plan()
     return sent
 
 

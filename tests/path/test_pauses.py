@@ -127,10 +127,11 @@ def test_nothing_paused_is_begun_ahead_of_a_crowd(bench: Bench, scope: Scope, na
 
 
 def test_accounts_come_back_soonest_due_first_at_the_providers_rate(bench: Bench) -> None:
-    first = bench.add("acct-0").next_refresh_at
+    first = bench.add("acct-0", token_url=None).next_refresh_at
     assert first is not None
     for number in range(1, 10):
-        bench.add(f"acct-{number}", expires_at=first - number, next_refresh_at=first - number, plan_at=first)
+        due_at = first - number
+        bench.add(f"acct-{number}", token_url=None, expires_at=due_at, next_refresh_at=due_at, plan_at=first)
     pause(bench, Scope.PROVIDER, "acme")
     Planning(bench).planner.plan()
     resume(bench, Scope.PROVIDER, "acme")

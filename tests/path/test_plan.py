@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from models.attempt import Trigger
 from models.rate_limit import Limits
+from tests.large_fleet import NOTHING_DUE, fill
 from tests.path.conftest import Bench
-from worker.io.gates import read_gates
+from tests.query_plans import recorded
+from worker.crowds import Crowds
+from worker.held import HeldPicks
+from worker.io.claims import DueAccount
 from worker.io.held_accounts import HeldAccounts
 from worker.plan import (
     AHEAD_OF_A_CROWD,
@@ -20,9 +27,19 @@ from worker.plan import (
     Planned,
     Planner,
     Undeliverable,
+    group,
 )
+from worker.policy.backlog import COLD_START
+from worker.queues import CALLBACK
+from worker.settings import Settings
+from worker.stores import Stores
 
 Message = tuple[tuple[tuple[str, int], ...], bool]
+
+
+def no_gates(bench: Bench) -> HeldPicks:
+    """Return picks of a fleet whose gates are all open."""
+    return HeldPicks(HeldAccounts(bench.runtime.engine), lambda _: {}, bench.runtime.clock.now, 1.0)
 
 
 class Planning:
@@ -36,11 +53,9 @@ class Planning:
         self.planner = Planner(
             schedule=bench.runtime.schedule,
             pauses=bench.runtime.pauses,
-            held=HeldAccounts(bench.runtime.engine),
-            gates=lambda names: read_gates(bench.runtime.redis, "refreshd:", names),
-            now=bench.runtime.clock.now,
+            held=no_gates(bench),
             dispatch=self._dispatch,
-            queue_length=lambda: queued,
+            queue_length=lambda _: queued,
             limits=lambda _: Limits(rate, 1000),
             rates_matter=rate is not None,
             interval_s=1.0,
@@ -121,10 +136,10 @@ def test_a_broker_that_is_away_gives_the_claims_back(bench: Bench) -> None:
 
 
 def test_a_small_rate_takes_the_soonest_to_end_and_gives_the_others_their_turn(bench: Bench) -> None:
-    ends = bench.add("acct-0").expires_at
+    ends = bench.add("acct-0", token_url=None).expires_at
     assert ends is not None
     for number in range(1, 10):
-        bench.add(f"acct-{number}", expires_at=ends - number)
+        bench.add(f"acct-{number}", token_url=None, expires_at=ends - number)
     planning = Planning(bench, rate=3)
 
     planning.planner.plan()
@@ -148,3 +163,105 @@ def test_a_cliff_is_begun_before_it_is_due(bench: Bench) -> None:
     early = next(account for account in planning.accounts if account != "due")
     assert bench.account(early).due_reason == AHEAD_OF_A_CROWD
     assert bench.refresh(early)[early].outcome != "not_due"
+
+
+def test_accounts_of_hosts_of_their_own_are_not_paced_by_their_providers_name(bench: Bench) -> None:
+    for number in range(10):
+        bench.add(f"acct-{number}", token_url=f"https://tenant-{number}.example/token")
+    planning = Planning(bench, rate=3)
+    planning.planner.plan()
+    assert len(planning.accounts) == 10
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_only_a_provider_of_one_host_has_a_rate_for_all_of_its_accounts(settings: Settings) -> None:
+    here = Stores(settings.model_copy(update={"requests_per_s": 5.0}))
+    tenants = next(name for name, one in here.providers.known.items() if one.endpoint and one.host is None)
+    single = next(name for name, one in here.providers.known.items() if one.host is not None)
+    rates = [here.pace(name).requests_per_s for name in (single, tenants, "generic", "described nowhere")]
+    assert rates == [5.0, None, None, None]
+
+
+def due(account: str, ends_at: float | None, **fields: Any) -> DueAccount:
+    return DueAccount(
+        account, 1, **{"provider": "acme", "refresh_method": "body", **fields}, expires_at=ends_at
+    )
+
+
+def test_messages_are_sent_in_the_order_of_need_and_failing_accounts_travel_apart() -> None:
+    found = [
+        due("no known end", None),
+        due("ends late", 90.0),
+        due("failed", 20.0, failed_at=1.0),
+        due("ends soon", 10.0),
+        due("other", 15.0, provider="other"),
+        due("callback", 12.0, refresh_method="callback"),
+        due("failed too", 95.0, failed_at=5.0),
+        due("next", 30.0),
+    ]
+    groups = [([one.id for one in accounts], callback) for accounts, callback in group(found, 2)]
+    assert groups == [
+        (["ends soon", "next"], False),
+        (["callback"], True),
+        (["other"], False),
+        (["failed", "failed too"], False),
+        (["ends late", "no known end"], False),
+    ]
+
+
+def test_a_full_callback_queue_holds_back_its_own_accounts_alone(bench: Bench) -> None:
+    bench.add("mine", refresh_method="callback", callback="mine")
+    bench.add("other")
+    planning = Planning(bench)
+    planning.planner._queue_length = lambda queue: 1_000 if queue == CALLBACK else 0
+    planning.planner.plan()
+    assert planning.accounts == {"other"}
+
+
+def test_accounts_that_wait_for_their_providers_rate_keep_no_others_from_a_plan(bench: Bench) -> None:
+    """Their tokens end first, and there are more of them than a first claim takes."""
+    ends_at = 1_000.0
+    for number in range(COLD_START + 5):
+        bench.add(f"paced-{number}", provider="paced", token_url=None, expires_at=ends_at + number)
+    bench.add("other")
+    planning = Planning(bench, rate=3)
+    planning.planner.plan()
+    assert planning.accounts == {"paced-0", "paced-1", "paced-2", "other"}
+
+
+def test_a_plan_with_nothing_due_sends_ten_statements_at_most(bench: Bench) -> None:
+    fill(bench.runtime.engine, 1_000, due=NOTHING_DUE)
+    runtime = bench.runtime
+    runtime.run(runtime.reconciler.reconcile())
+    planning = Planning(bench, rate=3)
+    with recorded() as statements:
+        runtime.run(runtime.reconciler.needed())
+        assert planning.planner.plan() == Planned()
+    sent = [sql for sql, _ in statements if not sql.startswith("BEGIN")]
+    assert len(sent) <= 10
+
+
+def test_a_crowd_is_remembered_and_not_counted_by_each_plan(bench: Bench) -> None:
+    now = bench.add("due", token_url=None).next_refresh_at
+    assert now is not None
+    for number in range(200):
+        bench.add(f"cliff-{number:03}", token_url=None, next_refresh_at=now + 50, plan_at=now + 50)
+    planning = Planning(bench, rate=3)
+    planning.planner.plan()
+    with recorded() as statements:
+        Planning(bench, rate=3).planner.plan()
+    assert not [sql for sql, _ in statements if "GROUP BY provider" in sql]
+    note = bench.runtime.schedule.outlook("plan").note
+    assert json.loads(note or "")["crowds"]["acme"]["60.0"] == 200
+
+
+@pytest.mark.parametrize("note", [None, "", "[]", '{"all_at": 1e12, "near_at": 1, "crowds": {}}'])
+def test_crowds_are_counted_where_nothing_of_use_is_remembered(bench: Bench, note: str | None) -> None:
+    now = bench.add(token_url=None).next_refresh_at
+    assert now is not None
+    bench.add("soon", token_url=None, next_refresh_at=now + 50, plan_at=now + 50)
+    schedule = bench.runtime.schedule
+    outlook = replace(schedule.outlook("plan"), note=note)
+    assert Crowds(schedule, lambda _: True).look(outlook) == {
+        "acme": {30.0: 0, 60.0: 1, 120.0: 1, 300.0: 1, 600.0: 1, 1200.0: 1}
+    }

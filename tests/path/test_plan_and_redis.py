@@ -39,14 +39,17 @@ def send_nothing(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callb
 def test_a_plan_that_can_t_ask_for_its_queue_says_so_in_words(refused: Bench) -> None:
     refused.add()
     with pytest.raises(RedisUnreachable, match="can't be used"):
-        refused.runtime.planner(send_nothing, REFRESH).plan()
+        refused.runtime.planner(send_nothing).plan()
     assert refused.account().plan_at == refused.account().next_refresh_at, "nothing was claimed"
 
 
-def test_what_a_refusing_broker_did_not_take_is_given_back_at_once(refused: Bench, app: Celery) -> None:
+def test_what_a_refusing_broker_did_not_take_is_given_back_at_once(
+    refused: Bench, app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refused.runtime, "_messages_in", lambda _: 0)
     refused.add()
     refused.add("mine", refresh_method="callback", callback="mine")
-    planner = refused.runtime.planner(dispatch_with(app), "urgent")
+    planner = refused.runtime.planner(dispatch_with(app))
 
     planned = planner.plan()
 

@@ -14,7 +14,7 @@ from worker.doctor.checked import Checked, Level
 from worker.errors import RefreshdError
 from worker.io.clock import TOLERATED_SKEW_S
 from worker.io.database import current_revision, is_sqlite, reading, write_refused
-from worker.io.fleet import sealed_with
+from worker.io.fleet import sealed_sample
 from worker.io.rekey import check
 from worker.stores import Stores
 
@@ -153,15 +153,16 @@ def _redis_memory(info: Mapping[str, Any]) -> Iterator[Checked]:
 
 
 def check_keys(here: Stores) -> Iterator[Checked]:
-    """Check that every key that sealed something is there, and that it opens what it sealed: a sample."""
+    """Check that every key that sealed something is there, and that it opens what it sealed: samples, on a large fleet."""
     known = set(here.cipher.key_ids)
-    used = sealed_with(here.engine)
-    missing = {key: count for key, count in used.items() if key not in known}
+    used = sealed_sample(here.engine)
+    missing = {key: count for key, count in used.keys.items() if key not in known}
+    among = f" of {used.accounts:,} accounts that were looked at" if used.partial else ""
     for key, count in missing.items():
         yield Checked(
             "keys",
             Level.FAILED,
-            f"{count:,} values are sealed with key {key!r}, which is not configured",
+            f"{count:,} values{among} are sealed with key {key!r}, which is not configured",
             "add it to REFRESHD_KEYS after the first; `refreshd keys check` names the accounts",
         )
     if missing:
@@ -178,6 +179,7 @@ def check_keys(here: Stores) -> Iterator[Checked]:
         )
     else:
         words = (
-            ", ".join(f"{key}: {count:,} values" for key, count in used.items()) or "nothing is sealed yet"
+            ", ".join(f"{key}: {count:,} values" for key, count in used.keys.items())
+            or "nothing is sealed yet"
         )
-        yield Checked("keys", Level.OK, f"{len(known)} configured; {words}")
+        yield Checked("keys", Level.OK, f"{len(known)} configured; {words}{among}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 
 from models.account import Status
+from worker.io.cipher import key_of
 from worker.io.database import database_now, is_sqlite, now_sql, reading
 
 
@@ -188,19 +190,21 @@ def overdue(engine: Engine) -> tuple[int, float]:
     return int(accounts), float(oldest_s or 0.0)
 
 
+_SEALED: Final = (
+    "client_secret_sealed",
+    "access_token_sealed",
+    "refresh_token_sealed",
+    "custom_fields_sealed",
+    "kept_sealed",
+)
+
+
 def sealed_with(engine: Engine) -> dict[str, int]:
     """Count sealed values by the key that sealed them: one pass over the accounts."""
-    columns = (
-        "client_secret_sealed",
-        "access_token_sealed",
-        "refresh_token_sealed",
-        "custom_fields_sealed",
-        "kept_sealed",
-    )
     key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
     counts: dict[str, int] = {}
     with reading(engine) as connection:
-        for column in columns:
+        for column in _SEALED:
             rows = connection.execute(
                 text(
                     f"SELECT {key.format(column)}, count(*) FROM account WHERE {column} IS NOT NULL GROUP BY 1"
@@ -209,6 +213,37 @@ def sealed_with(engine: Engine) -> dict[str, int]:
             for key_id, count in rows:
                 counts[str(key_id)] = counts.get(str(key_id), 0) + int(count)
     return dict(sorted(counts.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSample:
+    """Sealed values of some accounts, counted by the key that sealed them."""
+
+    keys: dict[str, int]
+    accounts: int
+    #: There are more accounts than were looked at.
+    partial: bool
+
+
+def sealed_sample(engine: Engine, *, accounts: int = 2_000) -> SealedSample:
+    """Count sealed values by key in a bounded number of accounts: the first ones by id, and those that are due next."""
+    columns = f"id, {', '.join(_SEALED)}"
+    walks = (
+        f"SELECT {columns} FROM account WHERE id > '' ORDER BY id LIMIT :accounts",
+        # Not refreshed for longest: an old key is found here first.
+        f"SELECT {columns} FROM account WHERE plan_at > 0 ORDER BY plan_at LIMIT :accounts",
+    )
+    rows: dict[str, tuple[str | None, ...]] = {}
+    partial = False
+    with reading(engine) as connection:
+        for walk in walks:
+            found = connection.execute(text(walk), {"accounts": accounts}).all()
+            rows |= {str(account): tuple(values) for account, *values in found}
+            partial = len(found) == accounts
+            if not partial:
+                break
+    keys = Counter(str(key_of(value)) for values in rows.values() for value in values if value is not None)
+    return SealedSample(dict(sorted(keys.items())), len(rows), partial)
 
 
 def uses_callbacks(engine: Engine) -> bool:

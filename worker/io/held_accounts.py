@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from worker.io.claims import CLAIMED, DueAccount, due_account
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.pauses import is_paused
-from worker.io.schedule import CLAIMED, DueAccount
 
 #: The names of all gates that hold anybody: one look into the index a name, however many accounts each holds.
 _NAMES = """
@@ -81,7 +81,7 @@ class HeldAccounts:
                 ),
                 {"gate": gate, "limit": limit, "hold_s": hold_s, **more},
             ).all()
-        return [DueAccount(*row) for row in rows]
+        return [due_account(row) for row in rows]
 
     def release(self, gate: str, limit: int) -> int:
         """Bring accounts of an open gate back into the plan, soonest to end first; return how many.

@@ -69,6 +69,18 @@ def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) 
     return column == any_(bindparam(None, list(ids), ARRAY(Text), unique=True))
 
 
+def among_sql(engine: Engine, column: str, parameter: str) -> str:
+    """Return what `among` does as SQL text, for a parameter that `many` makes."""
+    if is_sqlite(engine):
+        return f"{column} IN (SELECT value FROM json_each(:{parameter}))"
+    return f"{column} = ANY(:{parameter})"
+
+
+def many(engine: Engine, ids: Sequence[str]) -> str | list[str]:
+    """Return texts as the one parameter that `among_sql` names."""
+    return json.dumps(list(ids)) if is_sqlite(engine) else list(ids)
+
+
 def storable(value: Any) -> Any:
     """Give a text as both databases can keep it; anything else as it is."""
     if type(value) is not str or (value.isascii() and "\0" not in value):

@@ -3,87 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Engine, text
 from sqlmodel import col, select
 
 from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
+from worker.io.claims import CLAIMED, NO_END, Claim, DueAccount, Outlook, due_account
 from worker.io.database import is_sqlite, now_sql, reading, writing
 from worker.io.history import note_paused
 from worker.io.pauses import is_paused
-from worker.io.rows import among, execute
+from worker.io.rows import among, among_sql, execute, many
 from worker.io.shelf import SHELVED
 from worker.io.unwatched import accounts_with, read_with
-
-#: Sorts tokens of no known end behind every other.
-NO_END: Final = 9e15
 
 #: Nobody takes a duty for longer: one that is held until later was taken before the database's clock was set back.
 DUTY_LONGEST_S: Final = 120.0
 
-CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failures, failed_at"
-
-
-@dataclass(frozen=True, slots=True)
-class DueAccount:
-    """An account that the planner has claimed."""
-
-    id: str
-    generation: int
-    provider: str
-    refresh_method: str
-    expires_at: float | None
-    #: Failures in a row that are its own.
-    failures: int = 0
-    #: When its last call failed; None: it did not.
-    failed_at: float | None = None
-
-    @property
-    def need(self) -> tuple[bool, float]:
-        """What accounts are sorted by: soonest to end first, and those that fail by themselves behind the others."""
-        return self.failures > 0, self.expires_at or 0.0
+#: The order of need: the token that ends soonest first. As an expression, so that PostgreSQL does not walk along the ends
+#: of tokens that are not due.
+_NEED: Final = f"coalesce(expires_at, {NO_END:.0f}.0)"
+_CALLBACK: Final[dict[str, Any]] = {"callback": RefreshMethod.CALLBACK.value}
 
 
 class Schedule:
-    """Claims of the planner and of fleet-wide duties."""
+    """Claims of the planner and of fleet-wide duties.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: the database.
+        now: SQL of the clock; None: the database's. A simulation has a clock of its own.
+    """
+
+    def __init__(self, engine: Engine, *, now: str | None = None) -> None:
         self._engine = engine
-        self._now = now_sql(engine)
+        self._now = now or now_sql(engine)
         self._skip_locked = "" if is_sqlite(engine) else "FOR UPDATE SKIP LOCKED"
 
     def claim_due(
-        self, limit: int, *, hold_s: float, callback_hold_s: float, some_paused: bool = False
-    ) -> list[DueAccount]:
-        """Claim the accounts that are due, soonest first; no other plan sees them for so many seconds.
+        self, limit: int, *, hold_s: float, callback: bool | None = None, some_paused: bool = False
+    ) -> Claim:
+        """Claim due accounts in the order of need; no other plan sees them for so many seconds.
 
-        With `some_paused`, those among them that are paused are set aside: no plan sees them until they come back, and
-        their history says so.
+        Args:
+            limit: how many at most.
+            hold_s: seconds after which an account whose message is lost is due again.
+            callback: only accounts that a callback refreshes, or only others; None: both.
+            some_paused: set those aside that are paused: no plan sees them until they come back; their history says so.
         """
-        held = f"WHEN {is_paused(self._now)} THEN NULL" if some_paused else ""
+        ids = self._due(limit, callback)
+        if not ids:
+            return Claim([], 0)
+        held = f"CASE WHEN {is_paused(self._now)} THEN NULL ELSE" if some_paused else ""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(
                     f"""
-                    UPDATE account SET plan_at = CASE {held} WHEN refresh_method = :callback
-                     THEN {self._now} + :callback_hold_s ELSE {self._now} + :hold_s END WHERE id IN (
-                      SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now}
-                      ORDER BY plan_at LIMIT :limit {self._skip_locked}
+                    UPDATE account SET plan_at = {held} {self._now} + :hold_s {"END" if held else ""} WHERE id IN (
+                      SELECT id FROM account WHERE {among_sql(self._engine, "id", "ids")}
+                       AND plan_at <= {self._now} {self._skip_locked}
                     ) RETURNING {CLAIMED}, plan_at
                     """
                 ),
-                {
-                    "callback": RefreshMethod.CALLBACK.value,
-                    "callback_hold_s": callback_hold_s,
-                    "hold_s": hold_s,
-                    "limit": limit,
-                },
+                {"hold_s": hold_s, "ids": many(self._engine, ids)},
             ).all()
             note_paused(connection, [(str(row[0]), int(row[1])) for row in rows if row[-1] is None])
-        return [DueAccount(*row[:-1]) for row in rows if row[-1] is not None]
+        claimed = [due_account(row) for row in rows if row[-1] is not None]
+        return Claim(sorted(claimed, key=lambda one: one.need), len(ids))
+
+    def _due(self, limit: int, callback: bool | None) -> list[str]:
+        """Return the ids of due accounts in the order of need: sorted in an index that has all that it takes."""
+        which = "" if callback is None else f"AND refresh_method {'=' if callback else '<>'} :callback"
+        with reading(self._engine) as connection:
+            found = connection.execute(
+                text(
+                    f"""
+                    SELECT id FROM account WHERE plan_at IS NOT NULL AND plan_at <= {self._now} {which}
+                    ORDER BY {_NEED} LIMIT :limit
+                    """
+                ),
+                {"limit": limit} | (_CALLBACK if which else {}),
+            )
+            return [str(account_id) for account_id in found.scalars()]
+
+    def begun(self, within_s: float, *, callback: bool) -> tuple[int, int]:
+        """Count the attempts of so many seconds, and the messages that they came with."""
+        joined = "JOIN account ON account.id = attempt.account_id AND account.refresh_method = :callback"
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                text(
+                    f"SELECT count(*), count(DISTINCT attempt.task_id) FROM attempt {joined if callback else ''} "
+                    f"WHERE attempt.opened_at > {self._now} - :within_s"
+                ),
+                {"within_s": within_s} | (_CALLBACK if callback else {}),
+            ).one()
+        return int(row[0]), int(row[1])
 
     def crowds(self, horizons_s: Sequence[float]) -> dict[str, dict[float, int]]:
         """Count the accounts that come due: provider -> seconds from now -> how many until then."""
@@ -125,7 +139,7 @@ class Schedule:
                 ),
                 {"hold_s": hold_s, "limit": limit, "provider": provider, "reason": reason},
             ).all()
-        return [DueAccount(*row) for row in rows]
+        return [due_account(row) for row in rows]
 
     def give_back(self, ids: Sequence[str]) -> None:
         """End the planner's claims at once, for accounts that could not be dispatched."""
@@ -209,6 +223,16 @@ class Schedule:
             ).scalar()
         return None if found is None else str(found)
 
+    def outlook(self, name: str) -> Outlook:
+        """Return what a duty remembers, the time, and whether any account is due: one statement."""
+        # The first of an index: where PostgreSQL believes that much is due, EXISTS looks for it in the table.
+        due = f"coalesce((SELECT min(plan_at) FROM account WHERE plan_at > 0) <= {self._now}, false)"
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                text(f"SELECT (SELECT note FROM duty WHERE name = :name), {self._now}, {due}"), {"name": name}
+            ).one()
+        return Outlook(row[0], float(row[1]), bool(row[2]))
+
     def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
         """Give what is published of accounts, in the order in which readers need them.
 
@@ -239,8 +263,25 @@ class Schedule:
         """Give what is published of accounts whose latest generation Redis lacks: the columns of `SHELVED`."""
         behind = text("published_generation < generation")
         with reading(self._engine) as connection:
-            statement = accounts_with(SHELVED).where(behind).order_by(col(Account.expires_at)).limit(limit)
+            statement = (
+                accounts_with(SHELVED)
+                .where(behind)
+                .order_by(col(Account.expires_at), col(Account.id))
+                .limit(limit)
+            )
             return read_with(SHELVED, connection, statement)
+
+    def lacks(self, name: str) -> tuple[str | None, bool]:
+        """Return what a duty remembers, and whether Redis lacks the latest generation of any account: one statement."""
+        first = (
+            "SELECT id FROM account WHERE published_generation < generation ORDER BY expires_at, id LIMIT 1"
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                text(f"SELECT (SELECT note FROM duty WHERE name = :name), ({first}) IS NOT NULL"),
+                {"name": name},
+            ).one()
+        return row[0], bool(row[1])
 
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Note which generations Redis has."""

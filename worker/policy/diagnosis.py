@@ -37,6 +37,8 @@ PLAN_LATE_S: Final = 15.0
 OVERDUE_S: Final = 15.0
 #: How PostgreSQL refuses what would be written on a standby, or where its settings allow reading alone.
 STANDBY: Final = "read-only transaction"
+#: Fewer messages are between a plan and a worker; more are a backlog, of which a queue holds ten seconds of work.
+WAITING: Final = 3
 REQUEST_IMPOSSIBLE: Final = "request_impossible"
 #: A hard end of the refresh token is told so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
@@ -150,13 +152,14 @@ def _no_worker(facts: Facts) -> Iterator[Finding]:
 
 def _queue_full(facts: Facts) -> Iterator[Finding]:
     waiting = facts.redis.queues.get(REFRESH, 0) if facts.redis else 0
-    if _is_planned(facts) and waiting >= facts.queue_limit:
+    late = _overdue_s(facts) > OVERDUE_S
+    if _is_planned(facts) and (waiting >= facts.queue_limit or (waiting >= WAITING and late)):
         yield Finding(
             "queue_full",
-            f"{waiting} messages wait in `{REFRESH}`, and planning holds back from {facts.queue_limit} on: the workers do "
-            "not keep up.",
+            f"{waiting} messages wait in `{REFRESH}`: the workers do not keep up. What else is due waits for its turn, the "
+            "token that ends soonest first.",
             f"Start more workers, on more cores: `{STANDARD_WORKER}`.",
-            wrong=_overdue_s(facts) > OVERDUE_S,
+            wrong=late,
         )
 
 

@@ -1,0 +1,54 @@
+"""How many accounts a plan may send: as many as workers begin soon, so that what is more urgent never waits behind a pile.
+
+Pure. Messages wait in the order in which they were sent, so whatever comes due after them waits until they are taken. A
+short queue keeps the order of need; one that is empty keeps workers waiting for a plan.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+#: Attempts are counted over this long. Shorter, and one slow group would look like a stop.
+TAKEN_WITHIN_S: Final = 10.0
+#: A queue holds what workers take in this long: a sixth of a message's life, and several plans.
+QUEUED_S: Final = 10.0
+#: A queue is filled up once it is this empty: a plan then sorts what is due every few seconds, not each second.
+FILL_BELOW: Final = 0.5
+#: Nothing is known of the workers yet: the slowest fleet takes so many accounts within a message's life.
+COLD_START: Final = 200
+#: ... of those that callbacks refresh, one a process at a time.
+CALLBACK_COLD_START: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What workers began within `TAKEN_WITHIN_S`."""
+
+    accounts: int = 0
+    #: Messages that these came with.
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue of refresh messages, as a plan finds it."""
+
+    #: Messages in it.
+    waiting: int
+    #: Accounts in one of them, at most.
+    group_size: int
+    #: More messages never wait.
+    limit: int
+    #: Accounts that are sent while it is not known how many are taken.
+    cold_start: int = COLD_START
+
+    def room(self, begun: Begun) -> int:
+        """Return how many accounts may be sent to it."""
+        most = max(round(begun.accounts / TAKEN_WITHIN_S * QUEUED_S), self.cold_start)
+        most = min(most, self.limit * self.group_size)
+        # Many providers, small messages: the queue holds fewer accounts than it could.
+        size = begun.accounts / begun.messages if begun.messages else self.group_size
+        queued = math.ceil(self.waiting * size)
+        return 0 if queued and queued >= most * FILL_BELOW else most - queued
