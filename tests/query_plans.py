@@ -20,6 +20,8 @@ SMALL_INDEXES: Final = frozenset(
         "ix_account_aside",
         "ix_account_callback",
         "ix_account_failing",
+        "ix_account_held",
+        "ix_account_held_healthy",
         "ix_account_refresh_token_end",
         "ix_account_unplanned_claim",
         "ix_account_unpublished",

@@ -45,13 +45,14 @@ def test_accounts_without_a_good_token_are_counted_by_reason(bench: Bench, setti
     for number in range(2):
         bench.add(f"throttled-{number}", **ended, status="degraded", reason="rate_limited")
     bench.add("gone", **ended, status="reauthorize", reason="invalid_grant")
-    bench.add("new", access_token_sealed=None, expires_at=None)
+    bench.add("new", access_token_sealed=None, expires_at=None)  # it is planned, and was not tried yet
+    bench.add("just-now", **ended)
     bench.add("off", **ended, status="disabled")
     bench.add("good", next_refresh_at=time.time() + 60)
     bench.add("refused-yet-alive", next_refresh_at=time.time() + 60, status="misconfigured")
     assert [one.words for one in told(settings, "tokens")] == [
         "2 accounts without a good token (degraded: rate_limited): The provider says that it is asked too often",
-        "1 account without a good token (active, not tried yet)",
+        "1 account without a good token (active, ended a moment ago)",
         "1 account without a good token (reauthorize: invalid_grant): "
         + words_of("invalid_grant").rstrip("."),
     ]

@@ -149,15 +149,23 @@ def _exporter(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [_plan, _plan_a_crowd, _reconcile, _end_pauses, _prune, _expiring, _webhooks, _doctor]
+    "task", [_plan, _plan_a_crowd, _reconcile, _end_pauses, _prune, _expiring, _webhooks]
 )
-def test_no_statement_of_a_task_or_doctor_reads_a_table_whole(
+def test_no_statement_of_a_task_reads_a_table_whole(
     runtime: Runtime, task: Callable[[Runtime], None]
 ) -> None:
     with _sent(runtime) as statements:
         task(runtime)
     assert statements
     assert whole_reads(runtime.engine, statements) == []
+
+
+def test_doctor_reads_no_table_and_looks_for_shared_grants_in_narrow_indexes(runtime: Runtime) -> None:
+    with _sent(runtime) as statements:
+        _doctor(runtime)
+    assert statements
+    fingerprints = {"ix_account_refresh_fp", "ix_account_source_fp"}
+    assert whole_reads(runtime.engine, statements, whole=SMALL_INDEXES | fingerprints) == []
 
 
 @pytest.mark.parametrize("task", [_status, _exporter])

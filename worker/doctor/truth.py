@@ -25,7 +25,7 @@ def check_tokens(here: Stores) -> Iterator[Checked]:
     """Count the accounts whose readers have no token, by status and reason, and those that wait for long."""
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
-        of = f"{status}: {reason}" if reason else f"{status}, not tried yet"
+        of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
         yield Checked(
             "tokens",
             Level.WARNING,
