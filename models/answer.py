@@ -17,6 +17,7 @@ class Fault(StrEnum):
     TLS = "tls"
     TIMEOUT = "timeout"  # the deadline of the whole call; the refresh token may be spent
     BROKEN = "broken"  # the connection broke after the request was sent; the refresh token may be spent
+    BROKE_HTTP = "broke_http"  # an answer came that nothing can read as HTTP; the refresh token may be spent
     TOO_LARGE = "too_large"
     CLIENT_CERTIFICATE = "client_certificate"  # the server's TLS refused the client's certificate
     NOT_SENT = "not_sent"  # the deadline ended before a byte was sent

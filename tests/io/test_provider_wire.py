@@ -20,6 +20,8 @@ from tests.io.provider_double import account, provider
 from tests.io.provider_server import answering, response, serving
 from worker.io.provider import ProviderClient
 from worker.io.provider_content import MAX_BYTES
+from worker.policy.budget import is_down
+from worker.policy.verdict import judge
 
 BODY = b'{"access_token": "AT-2", "refresh_token": "RT-2", "expires_in": 3600}'
 
@@ -167,7 +169,7 @@ async def test_a_connection_that_breaks_before_the_answer_may_have_spent_the_tok
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_request_is_never_sent_twice(client: ProviderClient, method: str) -> None:
-    """aiohttp sends a GET again by itself when a kept connection turns out to be closed."""
+    """Most HTTP clients send a GET again by themselves when a kept connection turns out to be closed."""
     calls = 0
 
     async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -217,15 +219,28 @@ async def test_tokens_of_an_answer_that_was_cut_are_kept_where_they_are_whole(
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [b"garbage\r\n\r\n", b"HTTP/1.1 banana OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000 + b"\r\n",
-     b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b"\x00" * 64 + b"\r\n\r\n"],
-)  # fmt: skip
-async def test_what_is_no_http_is_a_broken_connection(client: ProviderClient, raw: bytes) -> None:
+    ("raw", "fault"),
+    [
+        (b"garbage\r\n\r\n", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 banana OK\r\n\r\n", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000 + b"\r\n", Fault.BROKE_HTTP),
+        (b"\x00" * 64 + b"\r\n\r\n", Fault.BROKE_HTTP),
+        (b"\x15\x03\x01\x00\x02\x02\x46", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\nzz\r\n", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Fault.TIMEOUT),
+    ],
+)
+async def test_what_is_no_http_is_no_fault_of_the_host(
+    client: ProviderClient, raw: bytes, fault: Fault
+) -> None:
+    """Other accounts of the host are asked as before; the refresh token may be spent."""
     async with serving(answering(raw)) as server:
         answer = await call(client, at(server.url), 2)
-        assert answer.fault in {Fault.BROKEN, Fault.TIMEOUT}
-        assert answer.spent
+        assert (answer.fault, answer.spent) == (fault, True)
+    assert is_down(answer) is (fault is Fault.TIMEOUT)
+    if fault is Fault.BROKE_HTTP:
+        assert judge(answer, ()).reason == "answer_broke_http"
+        assert (answer.fault_detail or "").startswith("the answer broke HTTP: ")
 
 
 async def test_nobody_listens(client: ProviderClient) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import httpx
 
 from models.answer import Answer, BodyKind, Fault
@@ -18,6 +17,8 @@ from models.refresh_request import RefreshRequest
 from worker.events import log
 from worker.io.clock import wall_clock
 from worker.io.egress import ANYWHERE, Egress
+from worker.io.http1 import BrokeHTTP
+from worker.io.http1_transport import open_transport
 from worker.io.provider_content import Content, Oversized
 from worker.io.provider_dpop import USE_NONCE, Proof
 from worker.io.provider_draft import Unbuildable
@@ -31,7 +32,6 @@ from worker.io.provider_wire import (
     Sending,
     SentAlready,
     fault_of,
-    open_transport,
     until,
 )
 
@@ -42,7 +42,7 @@ _BAD_REQUEST: Final = 400
 WIRE_ERRORS: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
-    aiohttp.ClientError,
+    BrokeHTTP,
     OSError,
     ValueError,
     Oversized,
