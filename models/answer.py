@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from models.token import TokenResponse
+from models.token import Secret, TokenResponse
 
 
 class Fault(StrEnum):
@@ -56,6 +56,8 @@ class Answer:
 
     status: int | None = None
     token: TokenResponse | None = None
+    #: A new refresh token that came in a success without a usable access token.
+    refresh_token: Secret | None = None
     error: str | None = None
     error_description: str | None = None
     error_uri: str | None = None
@@ -63,13 +65,13 @@ class Answer:
     fault_detail: str | None = None
     body_kind: BodyKind = BodyKind.NONE
     fields: Mapping[str, object] = field(default_factory=dict)
-    #: Seconds from Retry-After (both forms), None where absent or unreadable.
+    #: Seconds from Retry-After and its relatives, None where absent or unreadable.
     retry_after_s: float | None = None
     provider_request_id: str | None = None
     #: The request as sent, redacted: method, URL without query, names of the parameters.
     request: str | None = None
     spent: bool = False
-    #: What a callback logged or printed, redacted and cut.
+    #: What a callback logged or printed, or how an answer began that nothing can read; redacted and cut.
     output: str | None = None
 
 

@@ -14,8 +14,10 @@ from typing import Final
 
 #: All headers of one response together, as in curl (`MAX_HTTP_RESP_HEADER_SIZE`).
 HEAD_MAX: Final = 300 * 1024
-#: As much of an unreadable answer as its error carries.
-SEEN_MAX: Final = 1024
+#: As much of an unreadable answer as its error carries: tokens may stand in it all the same.
+SEEN_MAX: Final = 64 * 1024
+#: No length is written with more digits.
+_DIGITS_MAX: Final = 18
 _CHUNK_LINE_MAX: Final = 16 * 1024
 
 _STATUS: Final = re.compile(rb"HTTP/(\d)(?:\.(\d))?[ \t]+(\d{3})(?!\d)")
@@ -153,7 +155,7 @@ class ResponseParser:
                 case b"connection":
                     is_clean = is_clean and b"close" not in value.lower()
         length = lengths.pop() if len(lengths) == 1 else b""
-        self._length = int(length) if length.isdigit() and len(length) < SEEN_MAX else None
+        self._length = int(length) if length.isdigit() and len(length) <= _DIGITS_MAX else None
         if status in _NO_BODY or status == _SWITCHING_PROTOCOLS:
             self._framing, self._left = Framing.LENGTH, 0
             is_clean = is_clean and status in _NO_BODY

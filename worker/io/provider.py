@@ -23,6 +23,7 @@ from worker.io.provider_content import Content, Oversized
 from worker.io.provider_dpop import USE_NONCE, Proof
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_reading import read_answer
+from worker.io.provider_redaction import beginning
 from worker.io.provider_request import RequestBuilder, WireRequest, sign_locally
 from worker.io.provider_tls import Trust
 from worker.io.provider_wire import (
@@ -38,6 +39,7 @@ from worker.io.provider_wire import (
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
 CONNECT_TIMEOUT_S: Final = 10.0
 _BAD_REQUEST: Final = 400
+_OK: Final = 200
 #: What a transport raises when there is no (whole) response.
 WIRE_ERRORS: Final = (
     httpx.HTTPError,
@@ -49,8 +51,6 @@ WIRE_ERRORS: Final = (
     NotSent,
     SentAlready,
 )
-#: A body that was cut in one of these may hold complete strings; in a form nobody knows where the last one ends.
-_SALVAGEABLE: Final = frozenset({BodyKind.JSON, BodyKind.UNREADABLE})
 
 
 class ProviderClient:
@@ -157,21 +157,36 @@ class ProviderClient:
                 if salvaged is not None:
                     return salvaged
             fault, detail = fault_of(error, sending)
-            return Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
-        return read_answer(response, whole, request, shown=wire.shown, now=self._now())
+            answer = Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
+            return self._unreadable(error, answer, request) if isinstance(error, BrokeHTTP) else answer
+        return read_answer(
+            response, whole, request, shown=wire.shown, now=self._now(), surplus=content.surplus
+        )
 
     def _salvage(
         self, response: httpx.Response, content: Content, request: RefreshRequest, wire: WireRequest
     ) -> Answer | None:
-        """Take the tokens out of a body whose end never came: the old refresh token may be spent.
+        """Read a body whose end never came: the old refresh token may be spent.
 
-        Where the new refresh token is not among them and a replay brings it for certain, nothing is taken.
+        A whole object counts as it stands. Of a piece of one the tokens are taken; but where the new refresh token is not
+        among them and a replay brings it for certain, nothing is.
         """
         answer = read_answer(response, content.so_far(response), request, shown=wire.shown, now=self._now())
-        if answer.token is None or answer.body_kind not in _SALVAGEABLE:
+        if answer.body_kind is BodyKind.JSON and (answer.token is not None or answer.error is not None):
+            return answer
+        if answer.token is None or answer.body_kind is not BodyKind.UNREADABLE:
             return None
         replay_is_better = request.provider.replay_grace_s is not None and answer.token.refresh_token is None
         return None if replay_is_better else answer
+
+    def _unreadable(self, error: BrokeHTTP, answer: Answer, request: RefreshRequest) -> Answer:
+        """Take the tokens out of what is no HTTP, if they stand in it; else note how it began."""
+        found = read_answer(
+            httpx.Response(_OK), error.seen, request, shown=answer.request or "", now=self._now()
+        )
+        if found.token is not None and found.body_kind is BodyKind.JSON:
+            return replace(found, status=None)
+        return replace(answer, output=beginning(error.seen, request))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -189,6 +204,5 @@ def _unbound_said(answer: Answer, request: RefreshRequest) -> Answer:
         token_type=token.token_type,
         remedy="have the provider bind this client's tokens, or take `dpop` back",
     )
-    return replace(
-        answer, fault_detail=f"not bound to the DPoP key: token_type {token.token_type or 'is missing'}"
-    )
+    words = f"not bound to the DPoP key: token_type {token.token_type or 'is missing'}"
+    return replace(answer, fault_detail="; ".join(filter(None, (answer.fault_detail, words))))
