@@ -94,7 +94,7 @@ class ResponseParser:
             while self.head is None and self._read_head():
                 pass
         elif self.complete:
-            self.surplus += data
+            self._overrun(data)
         else:
             self._read_body(data)
 
@@ -182,8 +182,9 @@ class ResponseParser:
                 self._body += data[: self._left]
                 surplus = data[self._left :]
                 self._left -= min(len(data), self._left)
-                if self._left == 0:
-                    self._complete(surplus)
+                self.complete = self._left == 0
+                if surplus:
+                    self._overrun(surplus)
             case Framing.CHUNKED:
                 self._buffer += data
                 while not self.complete and self._read_chunk():
@@ -231,19 +232,16 @@ class ResponseParser:
         return False
 
     def _end_chunks(self) -> None:
-        """The last chunk came. Trailers, and an end that is missing, cost the connection alone."""
-        rest = bytes(self._buffer)
+        """Note that the last chunk came. Trailers, and an end that is missing, cost the connection alone."""
+        self.is_reusable = self.is_reusable and self._buffer == b"\r\n"
         self._buffer.clear()
-        if rest == b"\r\n":
-            self._complete(b"")
-        else:
-            self.is_reusable = False
-            self._complete(b"" if _HEAD_END.search(b"\n" + rest) else rest)
+        self.complete = True
 
-    def _complete(self, surplus: bytes) -> None:
-        self.complete, self.surplus = True, surplus
-        if surplus:
-            self.is_reusable = False
+    def _overrun(self, data: bytes) -> None:
+        """Keep what came behind the end. Behind the last chunk nothing can belong to the body."""
+        self.is_reusable = False
+        if self._framing is Framing.LENGTH:
+            self.surplus += data
 
 
 def _headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
