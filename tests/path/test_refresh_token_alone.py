@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from models.account import Status
-from models.attempt import Outcome
+from models.attempt import Outcome, Trigger
 from models.token import Secret
 from tests.path.conftest import Bench
+from worker.io.stash import Stash
 
 
 def rotated(_: httpx.Request) -> httpx.Response:
@@ -38,7 +39,7 @@ def test_it_is_stored_and_used_next(bench: Bench) -> None:
     assert (attempt.outcome, attempt.generation_after) == (Outcome.RETRY, 2)
 
     bench.answer = granted
-    assert bench.refresh(seen=2)["acct"].outcome == Outcome.REFRESHED
+    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].outcome == Outcome.REFRESHED
     assert parse_qs(bench.requests[-1].content.decode())["refresh_token"] == ["RT-NEW"]
     token = bench.token()
     assert token is not None
@@ -58,7 +59,7 @@ def test_an_account_that_never_had_an_access_token_keeps_none(bench: Bench) -> N
     bench.refresh()
     assert (bench.account().access_token_sealed, bench.refresh_token()) == (None, "RT-NEW")
     bench.answer = granted
-    assert bench.refresh(seen=2)["acct"].outcome == Outcome.REFRESHED
+    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].outcome == Outcome.REFRESHED
 
 
 def test_a_newer_generation_is_not_overwritten(bench: Bench) -> None:
@@ -75,7 +76,7 @@ def test_a_newer_generation_is_not_overwritten(bench: Bench) -> None:
     row = bench.account()
     assert (row.generation, bench.refresh_token()) == (5, "old-refresh")
     assert row.kept_sealed is not None
-    kept = bench.runtime.stash.open("acct", row.kept_sealed)
+    kept = Stash.read(bench.runtime.cipher, "acct", row.kept_sealed)
     assert kept.tokens.refresh_token == Secret("RT-NEW")
 
 

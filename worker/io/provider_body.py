@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,9 +20,12 @@ _PACKED_MAX: Final = 3
 #: How deep in an object another one is looked for that holds the tokens.
 _DEEPEST: Final = 5
 _CHARSET: Final = re.compile(r"charset=\"?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
-#: A complete member of JSON that can't be read as a whole: a text, or a number behind which something follows.
-_MEMBER: Final = re.compile(
-    r'"([A-Za-z_]{1,64})"\s*:\s*("(?:[^"\\\x00-\x1f]|\\.)*"|-?\d{1,20}(?:\.\d{1,20})?(?=\s*[,}\]]))'
+#: What JSON that can't be read as a whole is made of: a complete member (a text, or a number behind which something
+#: follows), another text, a bracket.
+_PIECE: Final = re.compile(
+    r'"([A-Za-z_]{1,64})"\s*+:\s*+("(?:[^"\\\x00-\x1f]|\\.)*+"|-?\d{1,20}(?:\.\d{1,20})?(?=\s*+[,}\]]))'
+    r'|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([{\[])|([}\]])',
+    re.DOTALL,
 )
 #: What is no JSON, and is written all the same: comments, and a comma before a closing bracket. Strings are kept. A
 #: repeat never gives back what it took (`*+`), so that no text makes them slow.
@@ -196,17 +201,23 @@ def _decoded(text: str, at: int) -> tuple[dict[str, object] | None, int]:
 
 
 def _salvaged(text: str) -> Body:
-    """Take the complete members of JSON that was cut or is broken elsewhere: a token may be among them."""
+    """Take the complete members of JSON that was cut or is broken elsewhere: a token may be among them.
+
+    Of a name that stands twice the outer one counts, then the first.
+    """
+    depth = 0
+    members: list[tuple[int, str, object]] = []
+    for piece in _PIECE.finditer(text):
+        depth += bool(piece[3]) - bool(piece[4])
+        if piece[1]:
+            with suppress(ValueError):
+                members.append((depth, piece[1], json.loads(piece[2])))
+    members.sort(key=itemgetter(0))
     found: dict[str, object] = {}
-    tokens: set[object] = set()
-    for name, written in _MEMBER.findall(text):
-        try:
-            value = json.loads(written)
-        except ValueError:
-            continue
+    for _, name, value in members:
         found.setdefault(name, value)
-        if name == "access_token":
-            tokens.add(value)
+    outermost = next((level for level, name, _ in members if name == "access_token"), None)
+    tokens = {str(value) for level, name, value in members if (level, name) == (outermost, "access_token")}
     if len(tokens) > 1:
         return Body(BodyKind.UNREADABLE, text=text, rivals=len(tokens))
     return Body(BodyKind.UNREADABLE, found, text)
