@@ -45,8 +45,8 @@ def came_of(answer: Answer) -> dict[str, str]:
     facts: dict[str, object] = {
         "verdict": judged.verdict.value,
         "reason": judged.reason,
-        "access_token": _text(token and token.access_token),
-        "refresh_token": _text(token and token.refresh_token),
+        "access_token": _text(None if token is None else token.access_token),
+        "refresh_token": _text(None if token is None else token.refresh_token),
         "expires_in_s": token and token.expires_in_s,
         "expires_at": token and token.expires_at,
         "refresh_token_expires_at": token and token.refresh_token_expires_at,

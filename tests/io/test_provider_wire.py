@@ -190,6 +190,36 @@ async def test_a_request_is_never_sent_twice(client: ProviderClient, method: str
         assert sent == ["sent"]
 
 
+@pytest.mark.parametrize("behind", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
+async def test_a_kept_connection_that_ended_carries_no_request(client: ProviderClient, behind: bytes) -> None:
+    """Nor one on which something came that nobody asked for."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        writer.write(response(BODY))
+
+    async with serving(respond) as server:
+        assert token(await call(client, at(server.url))) == "AT-2"
+        if behind:
+            connections[0].write(behind)
+            await connections[0].drain()
+        else:
+            connections[0].close()
+            await connections[0].wait_closed()
+        assert token(await call(client, at(server.url))) == "AT-2"
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
+async def test_framing_is_the_transports_whatever_a_header_says(client: ProviderClient) -> None:
+    of = provider(headers={"content-length": "3", "transfer-encoding": "chunked"})
+    async with serving(answering(response(BODY))) as server:
+        assert token(await call(client, at(server.url, of))) == "AT-2"
+        head = server.requests[0].partition(b"\r\n\r\n")[0].lower()
+        assert head.count(b"content-length:") == 1
+        assert b"transfer-encoding" not in head
+
+
 @pytest.mark.parametrize(
     ("cut", "knobs", "found"),
     [
@@ -241,6 +271,20 @@ async def test_what_is_no_http_is_no_fault_of_the_host(
     if fault is Fault.BROKE_HTTP:
         assert judge(answer, ()).reason == "answer_broke_http"
         assert (answer.fault_detail or "").startswith("the answer broke HTTP: ")
+
+
+async def test_the_beginning_of_what_is_no_http_shows_no_secret(client: ProviderClient) -> None:
+    """Neither one that was sent nor one that may be new."""
+    raw = (
+        b"LOG token=abc123 RT-1-sent eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl "
+        b"{'refresh_token': 'short', \"access_token\": \"cut"
+    )
+    async with serving(answering(raw)) as server:
+        answer = await call(client, at(server.url, refresh_token="RT-1-sent"))
+    assert answer.fault is Fault.BROKE_HTTP
+    for secret in ("abc123", "RT-1-sent", "eyJ", "short", "cut"):
+        assert secret not in f"{answer}"
+    assert (answer.output or "").startswith("LOG token=[redacted] [redacted] [redacted] ")
 
 
 async def test_nobody_listens(client: ProviderClient) -> None:

@@ -79,6 +79,8 @@ class ResponseParser:
     _buffer: bytearray = field(default_factory=bytearray)
     _body: bytearray = field(default_factory=bytearray)
     _chunks: int = 0
+    #: So much of a head holds no end of it.
+    _searched: int = 0
     _first: bytes = b""
 
     def feed(self, data: bytes) -> None:
@@ -91,7 +93,7 @@ class ResponseParser:
             self._first += data[: SEEN_MAX - len(self._first)]
         if self.head is None:
             self._buffer += data
-            while self.head is None and self._read_head():
+            while self._read_head():
                 pass
         elif self.complete:
             self._overrun(data)
@@ -116,13 +118,14 @@ class ResponseParser:
         self.complete = True
 
     def _read_head(self) -> bool:
-        """Take one head out of the buffer; an interim one (1xx) is read and forgotten. False: it is not whole yet."""
+        """Take one head out of the buffer. True: it was an interim one (1xx), and another one may be there."""
         buffer = self._buffer
         if buffer[:1] in b"\r\n":
             del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
         if buffer[:5] != _BEGINNING[: len(buffer)]:
             raise BrokeHTTP("it does not begin as a response", self._first)
-        end = _HEAD_END.search(buffer)
+        end = _HEAD_END.search(buffer, self._searched)
+        self._searched = max(0, len(buffer) - len(b"\n\r"))
         if end is None or end.end() > HEAD_MAX:
             if len(buffer) > HEAD_MAX:
                 raise BrokeHTTP("more than 300 KB of headers", self._first)
@@ -130,6 +133,7 @@ class ResponseParser:
         lines = bytes(buffer[: end.start()]).split(b"\n")
         rest = bytes(buffer[end.end() :])
         buffer.clear()
+        self._searched = 0
         status = _STATUS.match(lines[0])
         if status is None:
             raise BrokeHTTP("its status line can't be read", self._first)
@@ -140,7 +144,7 @@ class ResponseParser:
         headers, is_clean = _headers(lines)
         self.head = self._framed(code, headers, is_clean=is_clean and status[1] == b"1" and status[2] == b"1")
         self._read_body(rest)
-        return True
+        return False
 
     def _framed(self, status: int, headers: list[tuple[bytes, bytes]], *, is_clean: bool) -> Head:
         """Decide how the body ends. `Transfer-Encoding` overrides `Content-Length` (RFC 9112 section 6.3)."""
