@@ -273,6 +273,21 @@ async def test_what_is_no_http_is_no_fault_of_the_host(
         assert (answer.fault_detail or "").startswith("the answer broke HTTP: ")
 
 
+@pytest.mark.parametrize(("knobs", "found"), [({}, "RT-2"), ({"replay_grace_s": 600}, None)])
+async def test_a_refresh_token_of_an_answer_that_was_cut_before_its_access_token_is_kept(
+    client: ProviderClient, knobs: dict[str, object], found: str | None
+) -> None:
+    async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"refresh_token": "RT-2", "access_t')
+        await writer.drain()
+        writer.close()
+
+    async with serving(respond) as server:
+        answer = await call(client, at(server.url, provider(**knobs)))
+    assert (answer.token, answer.refresh_token and answer.refresh_token.reveal()) == (None, found)
+    assert answer.spent
+
+
 async def test_the_beginning_of_what_is_no_http_shows_no_secret(client: ProviderClient) -> None:
     """Neither one that was sent nor one that may be new."""
     raw = (

@@ -172,11 +172,13 @@ class ProviderClient:
         among them and a replay brings it for certain, nothing is.
         """
         answer = read_answer(response, content.so_far(response), request, shown=wire.shown, now=self._now())
-        if answer.body_kind is BodyKind.JSON and (answer.token is not None or answer.error is not None):
+        brought = answer.token or answer.refresh_token
+        if answer.body_kind is BodyKind.JSON and (brought is not None or answer.error is not None):
             return answer
-        if answer.token is None or answer.body_kind is not BodyKind.UNREADABLE:
+        if brought is None or answer.body_kind is not BodyKind.UNREADABLE:
             return None
-        replay_is_better = request.provider.replay_grace_s is not None and answer.token.refresh_token is None
+        is_half = answer.token is None or answer.token.refresh_token is None
+        replay_is_better = request.provider.replay_grace_s is not None and is_half
         return None if replay_is_better else answer
 
     def _unreadable(self, error: BrokeHTTP, answer: Answer, request: RefreshRequest) -> Answer:
