@@ -258,6 +258,12 @@ class Account(SQLModel, table=True):
         self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
         self._release()
 
+    def refresh_token_replaced(self, tokens: SealedTokens) -> None:
+        """Take a new refresh token that came without an access token: one generation on, and all else as it was."""
+        self._set(
+            **{name: getattr(tokens, name) for name in SealedTokens.__slots__}, generation=self.generation + 1
+        )
+
     def failed(
         self,
         *,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from models.token import TokenResponse
+from models.token import Secret, TokenResponse
 
 
 class Fault(StrEnum):
@@ -17,6 +17,7 @@ class Fault(StrEnum):
     TLS = "tls"
     TIMEOUT = "timeout"  # the deadline of the whole call; the refresh token may be spent
     BROKEN = "broken"  # the connection broke after the request was sent; the refresh token may be spent
+    BROKE_HTTP = "broke_http"  # an answer came that nothing can read as HTTP; the refresh token may be spent
     TOO_LARGE = "too_large"
     CLIENT_CERTIFICATE = "client_certificate"  # the server's TLS refused the client's certificate
     NOT_SENT = "not_sent"  # the deadline ended before a byte was sent
@@ -56,6 +57,8 @@ class Answer:
 
     status: int | None = None
     token: TokenResponse | None = None
+    #: A new refresh token that came in a success without a usable access token.
+    refresh_token: Secret | None = None
     error: str | None = None
     error_description: str | None = None
     error_uri: str | None = None
@@ -63,13 +66,13 @@ class Answer:
     fault_detail: str | None = None
     body_kind: BodyKind = BodyKind.NONE
     fields: Mapping[str, object] = field(default_factory=dict)
-    #: Seconds from Retry-After (both forms), None where absent or unreadable.
+    #: Seconds from Retry-After and its relatives, None where absent or unreadable.
     retry_after_s: float | None = None
     provider_request_id: str | None = None
     #: The request as sent, redacted: method, URL without query, names of the parameters.
     request: str | None = None
     spent: bool = False
-    #: What a callback logged or printed, redacted and cut.
+    #: What a callback logged or printed, or how an answer began that nothing can read; redacted and cut.
     output: str | None = None
 
 

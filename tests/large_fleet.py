@@ -24,7 +24,7 @@ INSERT INTO account (id, provider, client_id, client_secret_sealed, refresh_enab
  issued_at, expires_at, extra, generation, published_generation, config_version, jitter, next_refresh_at,
  due_reason, plan_at, status, reason, status_at, failures, created_at, refresh_token_end_fixed)
 SELECT 'acct-' || n, 'provider-' || (n % 40), 'client', {secret}, true, 'body', 'auto', 900, '{{}}',
- {secret} || {secret} || {secret}, {secret} || {secret}, 'fp', 'Bearer',
+ {secret} || {secret} || {secret}, {secret} || {secret}, 'fp-' || n, 'Bearer',
  {now} - 3300 + due, {now} + 300 + due, '{{}}', 5, 5, 1, 0.5, CASE WHEN kind = 2 THEN NULL ELSE {now} + due END,
  'before_expiry', CASE WHEN kind = 2 OR (n % 40 = 7 AND due < 0) THEN NULL ELSE {now} + due END,
  CASE kind WHEN 1 THEN 'degraded' WHEN 2 THEN 'reauthorize' WHEN 3 THEN 'misconfigured' ELSE 'active' END,

@@ -11,7 +11,7 @@ from models.attempt import Entry, Outcome, Trigger, new_attempt_id
 from models.provider import Provider
 from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
-from models.token import TokenResponse, TokenSet
+from models.token import Secret, TokenResponse, TokenSet
 from worker.events import EventType, log
 from worker.io.clock import Clock, draw_jitter
 from worker.io.ledger import Closing
@@ -29,6 +29,8 @@ from worker.settle import Settling
 STASH_ADOPTED = "stash_adopted"
 KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
 TESTED_NOT_STORED = "tested_not_stored"
+#: The answer held a new refresh token and no usable access token.
+REFRESH_TOKEN_ALONE = "refresh_token_alone"
 
 #: An account whose attempt could not be sent is looked at again after this long.
 NOT_SENT_RETRY_S = 5.0
@@ -92,6 +94,8 @@ class Closer:
         if answer.token is not None and one.provider is not None and one.request is not None:
             tokens = self._completed(one, answer.token, one.request, one.provider)
             return self._succeeded(one, tokens, judgement.reason)
+        if answer.refresh_token is not None and one.request is not None:
+            return self._refresh_token_alone(one, answer.refresh_token, one.request)
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
         if judgement.verdict is Verdict.REAUTHORIZE:
@@ -193,10 +197,35 @@ class Closer:
         events = tuple(_event(kind, account, reason, now) for kind in kinds)
         return Settling(
             Closing(account, attempt, success=True, seal_answer=seal_answer, events=events[1:]),
-            publication(account, tokens.access_token, now=now),
+            publication(account, tokens.access_token or None, now=now),
             events,
             stashed=stashed,
         )
+
+    def _refresh_token_alone(self, one: Opened, refresh_token: Secret, request: RefreshRequest) -> Settling:
+        """Close an attempt whose answer brought a new refresh token and no usable access token.
+
+        It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
+        is and is not published again; the account is asked once more with the new refresh token, later each time.
+        """
+        account, attempt = one.account, one.attempt
+        tokens = TokenSet(
+            access_token=request.access_token or Secret(""),
+            refresh_token=refresh_token,
+            token_type=account.token_type,
+            scope=account.scope,
+            issued_at=account.issued_at,
+            expires_at=account.expires_at,
+            refresh_token_expires_at=account.refresh_token_expires_at,
+            extra=read_extra(account.extra),
+        )
+        seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
+        sealed = self._vault.seal_tokens(account.id, tokens)
+        account.refresh_token_replaced(sealed)
+        judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)
+        settling = self._failed(one, judgement, None)
+        attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
+        return replace(settling, closing=replace(settling.closing, success=True, seal_answer=seal_answer))
 
     def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()

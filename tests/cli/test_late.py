@@ -84,7 +84,7 @@ def test_only_a_worker_loads_what_a_refresh_needs(program: str, works: bool, tmp
         [sys.executable, "-c", BEGIN, program],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    needs = {"aiohttp", "httpx", "joserfc", "prometheus_client", "sqlalchemy", "sqlmodel", "tasks", "uvloop"}
+    needs = {"httpx", "joserfc", "prometheus_client", "sqlalchemy", "sqlmodel", "tasks", "uvloop"}
     assert needs.intersection(json.loads(loaded)) == (needs if works else set())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,9 +46,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxying(leads_to: int, *, refuses: bytes | None = None) -> AsyncIterator[Proxy]:
+async def proxying(
+    leads_to: int, *, refuses: bytes | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Proxy]:
     proxy = Proxy(leads_to, refuses)
-    listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.port = listener.sockets[0].getsockname()[1]
     try:
         yield proxy

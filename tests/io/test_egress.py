@@ -196,6 +196,43 @@ def test_a_call_goes_through_the_proxy_and_its_tls_ends_at_the_provider(
         runner.run(tunnel())
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_proxy_can_be_asked_by_https_itself(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """TLS to the provider inside TLS to the proxy."""
+
+    async def tunnel() -> None:
+        authority = Authority()
+        (tmp_path / "ca.pem").write_text(authority.certificate)
+        tls = authority.server_context(tmp_path, authority.sign("idp.example"))
+        outer = authority.server_context(tmp_path, authority.sign("localhost"))
+        async with (
+            serving(answering(response(BODY)), tls=tls) as server,
+            proxying(server.port, tls=outer) as proxy,
+            client_of(
+                Egress(proxies={"https": f"https://localhost:{proxy.port}"}), ca_file=tmp_path / "ca.pem"
+            ) as client,
+        ):
+            assert (await call(client, "https://idp.example/token")).token is not None
+            assert len(proxy.heads) == 1
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(tunnel())
+
+
+async def test_plain_http_through_a_proxy_names_the_whole_url() -> None:
+    """RFC 9112 section 3.2.2."""
+    async with serving(answering(response(BODY))) as proxy:
+        egress = Egress(proxies={"http": f"http://user:pass@127.0.0.1:{proxy.port}"})
+        async with client_of(egress, http=("idp.example",)) as client:
+            assert (await call(client, "http://idp.example/token")).token is not None
+        assert proxy.requests[0].startswith(
+            b"POST http://idp.example/token HTTP/1.1\r\nHost: idp.example\r\n"
+        )
+        assert b"Proxy-Authorization: Basic dXNlcjpwYXNz" in proxy.requests[0]
+
+
 async def test_a_proxy_can_not_show_a_certificate_of_its_own(tmp_path: Path) -> None:
     authority = Authority()
     (tmp_path / "ca.pem").write_text(authority.certificate)

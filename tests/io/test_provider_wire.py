@@ -20,6 +20,8 @@ from tests.io.provider_double import account, provider
 from tests.io.provider_server import answering, response, serving
 from worker.io.provider import ProviderClient
 from worker.io.provider_content import MAX_BYTES
+from worker.policy.gates import is_down
+from worker.policy.verdict import judge
 
 BODY = b'{"access_token": "AT-2", "refresh_token": "RT-2", "expires_in": 3600}'
 
@@ -167,7 +169,7 @@ async def test_a_connection_that_breaks_before_the_answer_may_have_spent_the_tok
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_request_is_never_sent_twice(client: ProviderClient, method: str) -> None:
-    """aiohttp sends a GET again by itself when a kept connection turns out to be closed."""
+    """Most HTTP clients send a GET again by themselves when a kept connection turns out to be closed."""
     calls = 0
 
     async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -186,6 +188,36 @@ async def test_a_request_is_never_sent_twice(client: ProviderClient, method: str
         assert (answer.fault, answer.spent) == (Fault.BROKEN, True)
         assert len(server.requests) == 2
         assert sent == ["sent"]
+
+
+@pytest.mark.parametrize("behind", [b"", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
+async def test_a_kept_connection_that_ended_carries_no_request(client: ProviderClient, behind: bytes) -> None:
+    """Nor one on which something came that nobody asked for."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        writer.write(response(BODY))
+
+    async with serving(respond) as server:
+        assert token(await call(client, at(server.url))) == "AT-2"
+        if behind:
+            connections[0].write(behind)
+            await connections[0].drain()
+        else:
+            connections[0].close()
+            await connections[0].wait_closed()
+        assert token(await call(client, at(server.url))) == "AT-2"
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
+async def test_framing_is_the_transports_whatever_a_header_says(client: ProviderClient) -> None:
+    of = provider(headers={"content-length": "3", "transfer-encoding": "chunked"})
+    async with serving(answering(response(BODY))) as server:
+        assert token(await call(client, at(server.url, of))) == "AT-2"
+        head = server.requests[0].partition(b"\r\n\r\n")[0].lower()
+        assert head.count(b"content-length:") == 1
+        assert b"transfer-encoding" not in head
 
 
 @pytest.mark.parametrize(
@@ -217,15 +249,57 @@ async def test_tokens_of_an_answer_that_was_cut_are_kept_where_they_are_whole(
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [b"garbage\r\n\r\n", b"HTTP/1.1 banana OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000 + b"\r\n",
-     b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b"\x00" * 64 + b"\r\n\r\n"],
-)  # fmt: skip
-async def test_what_is_no_http_is_a_broken_connection(client: ProviderClient, raw: bytes) -> None:
+    ("raw", "fault"),
+    [
+        (b"garbage\r\n\r\n", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 banana OK\r\n\r\n", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000 + b"\r\n", Fault.BROKE_HTTP),
+        (b"\x00" * 64 + b"\r\n\r\n", Fault.BROKE_HTTP),
+        (b"\x15\x03\x01\x00\x02\x02\x46", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\nzz\r\n", Fault.BROKE_HTTP),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Fault.TIMEOUT),
+    ],
+)
+async def test_what_is_no_http_is_no_fault_of_the_host(
+    client: ProviderClient, raw: bytes, fault: Fault
+) -> None:
+    """Other accounts of the host are asked as before; the refresh token may be spent."""
     async with serving(answering(raw)) as server:
         answer = await call(client, at(server.url), 2)
-        assert answer.fault in {Fault.BROKEN, Fault.TIMEOUT}
-        assert answer.spent
+        assert (answer.fault, answer.spent) == (fault, True)
+    assert is_down(answer) is (fault is Fault.TIMEOUT)
+    if fault is Fault.BROKE_HTTP:
+        assert judge(answer, ()).reason == "answer_broke_http"
+        assert (answer.fault_detail or "").startswith("the answer broke HTTP: ")
+
+
+@pytest.mark.parametrize(("knobs", "found"), [({}, "RT-2"), ({"replay_grace_s": 600}, None)])
+async def test_a_refresh_token_of_an_answer_that_was_cut_before_its_access_token_is_kept(
+    client: ProviderClient, knobs: dict[str, object], found: str | None
+) -> None:
+    async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"refresh_token": "RT-2", "access_t')
+        await writer.drain()
+        writer.close()
+
+    async with serving(respond) as server:
+        answer = await call(client, at(server.url, provider(**knobs)))
+    assert (answer.token, answer.refresh_token and answer.refresh_token.reveal()) == (None, found)
+    assert answer.spent
+
+
+async def test_the_beginning_of_what_is_no_http_shows_no_secret(client: ProviderClient) -> None:
+    """Neither one that was sent nor one that may be new."""
+    raw = (
+        b"LOG token=abc123 RT-1-sent eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl "
+        b"{'refresh_token': 'short', \"access_token\": \"cut"
+    )
+    async with serving(answering(raw)) as server:
+        answer = await call(client, at(server.url, refresh_token="RT-1-sent"))
+    assert answer.fault is Fault.BROKE_HTTP
+    for secret in ("abc123", "RT-1-sent", "eyJ", "short", "cut"):
+        assert secret not in f"{answer}"
+    assert (answer.output or "").startswith("LOG token=[redacted] [redacted] [redacted] ")
 
 
 async def test_nobody_listens(client: ProviderClient) -> None:

@@ -20,12 +20,13 @@ from models.callback import CallbackInput
 from worker.io.callback_answer import parse
 from worker.io.callback_reply import Reply
 from worker.io.egress import ANYWHERE, Egress
+from worker.io.http1_transport import open_transport
 from worker.io.provider import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.io.provider_content import Content
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.provider_tls import Trust
-from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, open_transport, until
+from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, until
 
 #: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
 _TIMES: Final = frozenset({Fault.TIMEOUT, Fault.NOT_SENT})

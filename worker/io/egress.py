@@ -15,7 +15,6 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 
 import httpx
 from aiohappyeyeballs import AddrInfoType
-from yarl import URL
 
 from models.answer import Fault
 from worker.io.provider_draft import Unbuildable
@@ -52,7 +51,7 @@ class PrivateAddress(OSError):
 class Route:
     """How one request leaves: through a proxy or not, and whether its address may be private."""
 
-    proxy: URL | None = None
+    proxy: httpx.URL | None = None
     is_public_only: bool = False
 
 
@@ -97,7 +96,7 @@ class Egress:
             raise AddressRefused(_words(str(literal)))
         return Route(proxy)
 
-    def _proxy(self, url: httpx.URL) -> URL | None:
+    def _proxy(self, url: httpx.URL) -> httpx.URL | None:
         text = self.proxies.get(url.scheme) or self.proxies.get("all")
         if (
             not text
@@ -105,7 +104,7 @@ class Egress:
             or proxy_bypass_environment(url.netloc.decode(), dict(self.proxies))
         ):
             return None
-        proxy = URL(text if "://" in text else f"http://{text}")
+        proxy = httpx.URL(text if "://" in text else f"http://{text}")
         if proxy.scheme not in {"http", "https"} or not proxy.host:
             raise Unbuildable(
                 f"{url.scheme.upper()}_PROXY: only http:// and https:// proxies can be used; "

@@ -46,7 +46,8 @@ _IS_EDITED: Final = "account.config_version <> r.config_version"
 #: What a success writes that an edit during its call may have decided otherwise: whether the account is refreshed at all
 #: is the row's to say, and one that was switched on meanwhile stays in the plan. Its due time is computed anew then.
 _EDITED_MEANWHILE: Final = {
-    "status": f"CASE WHEN account.refresh_enabled THEN '{Status.ACTIVE}' ELSE '{Status.DISABLED}' END",
+    "status": f"CASE WHEN NOT account.refresh_enabled THEN '{Status.DISABLED}' "
+    f"WHEN r.status = '{Status.DISABLED}' THEN '{Status.ACTIVE}' ELSE r.status END",
     "status_at": f"CASE WHEN {_IS_EDITED} THEN account.status_at ELSE r.status_at END",
 } | {
     name: f"CASE WHEN account.refresh_enabled THEN "

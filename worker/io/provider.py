@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import httpx
 
 from models.answer import Answer, BodyKind, Fault
@@ -18,11 +17,13 @@ from models.refresh_request import RefreshRequest
 from worker.events import log
 from worker.io.clock import wall_clock
 from worker.io.egress import ANYWHERE, Egress
+from worker.io.http1 import BrokeHTTP
+from worker.io.http1_transport import open_transport
 from worker.io.provider_content import Content, Oversized
 from worker.io.provider_dpop import USE_NONCE, Proof
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_reading import read_answer
-from worker.io.provider_redaction import Redaction
+from worker.io.provider_redaction import Redaction, beginning
 from worker.io.provider_request import RequestBuilder, WireRequest, sign_locally
 from worker.io.provider_tls import Trust
 from worker.io.provider_wire import (
@@ -32,26 +33,24 @@ from worker.io.provider_wire import (
     Sending,
     SentAlready,
     fault_of,
-    open_transport,
     until,
 )
 
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
 CONNECT_TIMEOUT_S: Final = 10.0
 _BAD_REQUEST: Final = 400
+_OK: Final = 200
 #: What a transport raises when there is no (whole) response.
 WIRE_ERRORS: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
-    aiohttp.ClientError,
+    BrokeHTTP,
     OSError,
     ValueError,
     Oversized,
     NotSent,
     SentAlready,
 )
-#: A body that was cut in one of these may hold complete strings; in a form nobody knows where the last one ends.
-_SALVAGEABLE: Final = frozenset({BodyKind.JSON, BodyKind.UNREADABLE})
 
 
 class ProviderClient:
@@ -160,21 +159,38 @@ class ProviderClient:
             fault, detail = fault_of(error, sending)
             # A transport quotes the line of the answer that it could not read.
             detail = Redaction.of(request).text(detail)
-            return Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
-        return read_answer(response, whole, request, shown=wire.shown, now=self._now())
+            answer = Answer(fault=fault, fault_detail=detail, request=wire.shown, spent=sending.sent)
+            return self._unreadable(error, answer, request) if isinstance(error, BrokeHTTP) else answer
+        return read_answer(
+            response, whole, request, shown=wire.shown, now=self._now(), surplus=content.surplus
+        )
 
     def _salvage(
         self, response: httpx.Response, content: Content, request: RefreshRequest, wire: WireRequest
     ) -> Answer | None:
-        """Take the tokens out of a body whose end never came: the old refresh token may be spent.
+        """Read a body whose end never came: the old refresh token may be spent.
 
-        Where the new refresh token is not among them and a replay brings it for certain, nothing is taken.
+        A whole object counts as it stands. Of a piece of one the tokens are taken; but where the new refresh token is not
+        among them and a replay brings it for certain, nothing is.
         """
         answer = read_answer(response, content.so_far(response), request, shown=wire.shown, now=self._now())
-        if answer.token is None or answer.body_kind not in _SALVAGEABLE:
+        brought = answer.token or answer.refresh_token
+        if answer.body_kind is BodyKind.JSON and (brought is not None or answer.error is not None):
+            return answer
+        if brought is None or answer.body_kind is not BodyKind.UNREADABLE:
             return None
-        replay_is_better = request.provider.replayable and answer.token.refresh_token is None
+        is_half = answer.token is None or answer.token.refresh_token is None
+        replay_is_better = request.provider.replayable and is_half
         return None if replay_is_better else answer
+
+    def _unreadable(self, error: BrokeHTTP, answer: Answer, request: RefreshRequest) -> Answer:
+        """Take the tokens out of what is no HTTP, if they stand in it; else note how it began."""
+        found = read_answer(
+            httpx.Response(_OK), error.seen, request, shown=answer.request or "", now=self._now()
+        )
+        if found.token is not None and found.body_kind is BodyKind.JSON:
+            return replace(found, status=None)
+        return replace(answer, output=beginning(error.seen, request))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -192,6 +208,5 @@ def _unbound_said(answer: Answer, request: RefreshRequest) -> Answer:
         token_type=token.token_type,
         remedy="have the provider bind this client's tokens, or take `dpop` back",
     )
-    return replace(
-        answer, fault_detail=f"not bound to the DPoP key: token_type {token.token_type or 'is missing'}"
-    )
+    words = f"not bound to the DPoP key: token_type {token.token_type or 'is missing'}"
+    return replace(answer, fault_detail="; ".join(filter(None, (answer.fault_detail, words))))

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+#: Digits in groups of three, as a program writes them that formats numbers for people.
+_GROUPED: Final = re.compile(r"\d{1,3}(?:[,\u00a0 ']\d{3}){1,4}", re.ASCII)
+_WITH_UNIT: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]{1,12})\.?", re.ASCII)
+_UNITS_S: Final = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+#: ISO 8601's duration, without years and months: nobody knows how long those are.
+_ISO_DURATION: Final = re.compile(
+    r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,10}(?:\.\d{1,9})?)S)?)?",
+    re.ASCII,
+)
+_ISO_UNITS_S: Final = (604800.0, 86400.0, 3600.0, 60.0, 1.0)
+#: .NET's TimeSpan: days, hours, minutes, seconds.
+_TIME_SPAN: Final = re.compile(r"(?:(\d{1,6})\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.\d{1,9})?", re.ASCII)
+_SPAN_UNITS_S: Final = (86400.0, 3600.0, 60.0, 1.0)
+#: A lifetime that is a point in time lies between now and this long ahead: 1576800000 is a life of 50 years.
+_AHEAD_S: Final = 10 * 365.25 * 86400
 #: September 2001: an earlier "point in time" is a lifetime, or a zero date such as .NET's year 1.
 _EARLIEST_S: Final = 1e9
 #: The year 5138 in seconds, and 1973 in milliseconds: what is larger is milliseconds.
@@ -28,6 +50,53 @@ def amount(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """When something ends: in so many seconds, or at a point in time (epoch seconds). One of both."""
+
+    in_s: float | None = None
+    at: float | None = None
+
+
+def read_end(value: object, *, now: float, unit_s: float = 1.0) -> End | None:
+    """Read a lifetime, or the point in time that stands in its place; None for what is neither.
+
+    Args:
+        value: a number, or text: `3600`, `"3,600"`, `"3600s"`, `"PT1H"`, `"01:00:00"`, epoch seconds or milliseconds,
+            ISO 8601, an HTTP date.
+        now: epoch seconds.
+        unit_s: what a bare number counts, seconds.
+    """
+    number = amount(value)
+    if number is None and isinstance(value, str):
+        text = value.strip()
+        if (length_s := duration_s(text)) is not None:
+            return End(in_s=length_s)
+        if not _GROUPED.fullmatch(text):
+            at = _written_date(text) if text else None
+            return None if at is None or not _EARLIEST_S <= at < _LATEST_S else End(at=at)
+        number = float(re.sub(r"\D", "", text))
+    if number is None:
+        return None
+    for epoch_s in (number, number / 1000):
+        if now < epoch_s <= now + _AHEAD_S:
+            return End(at=epoch_s)
+    return End(in_s=number * unit_s)
+
+
+def duration_s(text: str) -> float | None:
+    """Read a length of time with its unit: `3600s`, `60 min`, `PT1H`, `01:00:00`; None for other text."""
+    if (named := _WITH_UNIT.fullmatch(text.lower())) is not None and named[2] in _UNITS_S:
+        return float(named[1]) * _UNITS_S[named[2]]
+    for form, units_s in ((_ISO_DURATION, _ISO_UNITS_S), (_TIME_SPAN, _SPAN_UNITS_S)):
+        found = form.fullmatch(text)
+        if found is not None and any(found.groups()):
+            return sum(
+                float(part or 0) * unit_s for part, unit_s in zip(found.groups(), units_s, strict=True)
+            )
+    return None
 
 
 def point_in_time(value: object) -> float | None:
@@ -63,14 +132,3 @@ def _epoch(moment: datetime) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):
         return None
-
-
-def retry_after_s(header: str | None, *, now: float) -> float | None:
-    """Read Retry-After (RFC 9110 section 10.2.3): seconds, or a date; past dates are 0, other words None."""
-    if header is None:
-        return None
-    number = amount(header)
-    if number is not None:
-        return number if number >= 0 else None
-    at = http_date(header)
-    return None if at is None else max(0.0, at - now)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import httpx
@@ -16,12 +17,14 @@ import httpx
 from models.answer import Answer, BodyKind
 from models.provider import Provider
 from models.refresh_request import RefreshRequest
-from models.response_shape import LifetimeUnit, Paths, first_value
+from models.response_shape import Paths, first_value
 from models.token import Secret, TokenResponse
-from worker.io.provider_amounts import amount, http_date, point_in_time, retry_after_s
-from worker.io.provider_body import Body, read_body
+from worker.io.provider_amounts import http_date
+from worker.io.provider_body import Body, Finder, inner_objects, read_body
 from worker.io.provider_publishing import Publishable
 from worker.io.provider_redaction import Redaction
+from worker.io.provider_times import access_token_end, refresh_token_end, unread
+from worker.io.provider_waits import asked_wait_s
 
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id", "request-id", "x-ms-request-id", "x-correlation-id", "correlation-id",
@@ -37,26 +40,54 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _WORDS_MAX: Final = 500
 _CODE_MAX: Final = 100
 _FIELD_MAX: Final = 4096
+_TIME_MAX: Final = 40
+#: Bodies whose members are what they say: a form or an object, or the whole members of a broken one.
+_TELLING: Final = frozenset({BodyKind.JSON, BodyKind.FORM, BodyKind.UNREADABLE})
 
 
 def read_answer(
-    response: httpx.Response, content: bytes, request: RefreshRequest, *, shown: str, now: float
+    response: httpx.Response,
+    content: bytes,
+    request: RefreshRequest,
+    *,
+    shown: str,
+    now: float,
+    surplus: bytes = b"",
 ) -> Answer:
-    """Read a response. `now` is epoch seconds, for a Retry-After that names a date and no Date beside it."""
+    """Read a response.
+
+    Args:
+        response: its status and headers.
+        content: its body.
+        request: what was asked.
+        shown: the request in words.
+        now: epoch seconds, for points in time, and for a Retry-After that names a date and no Date beside it.
+        surplus: what came behind the end that the response named: a length that is too small leaves the rest there.
+    """
     headers = dict(response.headers.items())  # httpx' own look-up walks and decodes all of them each time
-    body = read_body(content, headers.get("content-type", ""))
-    token = _token(body, request, success=response.is_success)
+    finder = partial(_access_token, request.provider.response.access_token)
+    kind = headers.get("content-type", "")
+    body = read_body(content, kind, finder)
+    if surplus and not body.is_whole and (whole := read_body(content + surplus, kind, finder)).is_whole:
+        body = whole
+    fields, rivals = _holder(body, request, finder, success=response.is_success)
+    token = _token(body, fields, request, success=response.is_success, now=now)
     if token is not None:
         return Answer(
             status=response.status_code,
             token=token,
             body_kind=body.kind,
+            fault_detail=unread_times(fields, request, now=now),
             provider_request_id=_request_id(
                 headers, body, Redaction.of(request, token.access_token, token.refresh_token)
             ),
             request=shown,
         )
-    return _failure(response, headers, body, request, shown=shown, now=now)
+    failed = _failure(response, headers, body, request, shown=shown, now=now)
+    if rivals:
+        words = f"{rivals} different access tokens stand in it, and none is taken"
+        return replace(failed, error_description=words, fields={})
+    return replace(failed, refresh_token=_lone_refresh_token(failed, body, request, response))
 
 
 def _failure(
@@ -85,13 +116,51 @@ def _failure(
         error_uri=as_words(first_value(body.fields, shape.error_uri), _WORDS_MAX, redaction),
         body_kind=body.kind,
         fields=redaction.fields(body.fields),
-        retry_after_s=retry_after_s(
-            headers.get("retry-after"), now=now if server_time is None else server_time
+        retry_after_s=asked_wait_s(
+            status, headers, body.fields, now=now if server_time is None else server_time
         ),
         provider_request_id=_request_id(headers, body, redaction),
         request=shown,
         spent=error is None and (response.is_server_error or response.is_success),
     )
+
+
+def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
+    """Give the text of the access token that an object holds where the provider's data says."""
+    token = as_secret(first_value(fields, paths))
+    return None if token is None else token.reveal()
+
+
+def _holder(
+    body: Body, request: RefreshRequest, finder: Finder, *, success: bool
+) -> tuple[Mapping[str, object], int]:
+    """Give the object that holds the tokens: the body, or the one inside it, where it is a success and says of no error.
+
+    Gives beside it how many different tokens there are to choose from, where that is more than one.
+    """
+    if body.rivals or finder(body.fields) is not None:
+        return body.fields, body.rivals
+    if (
+        not success
+        or body.kind is not BodyKind.JSON
+        or first_value(body.fields, request.provider.response.error)
+    ):
+        return body.fields, 0
+    holders = [(token, inner) for inner in inner_objects(body.fields) if (token := finder(inner)) is not None]
+    tokens = {token for token, _ in holders}
+    if len(tokens) > 1:
+        return body.fields, len(tokens)
+    return max((inner for _, inner in holders), key=len, default=body.fields), 0
+
+
+def _lone_refresh_token(
+    answer: Answer, body: Body, request: RefreshRequest, response: httpx.Response
+) -> Secret | None:
+    """Give a new refresh token that a success brought without a usable access token."""
+    if not response.is_success or answer.error is not None or body.kind not in _TELLING:
+        return None
+    token = as_secret(first_value(body.fields, request.provider.response.refresh_token))
+    return None if token == request.refresh_token else token
 
 
 def _kin_of_error(fields: Mapping[str, object]) -> object:
@@ -101,9 +170,11 @@ def _kin_of_error(fields: Mapping[str, object]) -> object:
     return next(iter(words or found), None)
 
 
-def _token(body: Body, request: RefreshRequest, *, success: bool) -> TokenResponse | None:
-    """Read the tokens, and what is published beside them."""
-    token = _tokens(body, request.provider, success=success)
+def _token(
+    body: Body, fields: Mapping[str, object], request: RefreshRequest, *, success: bool, now: float
+) -> TokenResponse | None:
+    """Return the tokens, and what is published beside them."""
+    token = _tokens(body, fields, request.provider, success=success, now=now)
     if token is None:
         return None
     open_to_readers = Publishable(request, token)
@@ -111,33 +182,40 @@ def _token(body: Body, request: RefreshRequest, *, success: bool) -> TokenRespon
         token,
         token_type=open_to_readers.text(token.token_type),
         scope=open_to_readers.text(token.scope),
-        extra=as_texts(open_to_readers.fields(body.fields, request.provider.publish_fields)),
+        extra=as_texts(open_to_readers.fields(fields, request.provider.publish_fields)),
     )
 
 
-def _tokens(body: Body, provider: Provider, *, success: bool) -> TokenResponse | None:
-    shape, fields = provider.response, body.fields
-    access_token = as_secret(first_value(fields, shape.access_token))
+def _tokens(
+    body: Body, fields: Mapping[str, object], provider: Provider, *, success: bool, now: float
+) -> TokenResponse | None:
+    shape = provider.response
+    access_token = None if body.rivals else as_secret(first_value(fields, shape.access_token))
     if access_token is None and shape.whole_body_is_the_token and success:
         access_token = _plain_token(body)
     if access_token is None:
         return None
-    lifetime_s = amount(first_value(fields, shape.expires_in))
-    if lifetime_s is not None and shape.expires_in_unit is LifetimeUnit.MILLISECONDS:
-        lifetime_s /= 1000
-    expires_at = None if lifetime_s is not None else point_in_time(first_value(fields, shape.expires_at))
-    ends_in_s = amount(first_value(fields, shape.refresh_token_expires_in))
+    end, refresh_end = access_token_end(fields, shape, now=now), refresh_token_end(fields, shape, now=now)
     return TokenResponse(
         access_token=access_token,
         refresh_token=as_secret(first_value(fields, shape.refresh_token)),
         token_type=as_words(first_value(fields, shape.token_type), _CODE_MAX),
         scope=_scope(fields, shape.scope),
-        expires_in_s=lifetime_s,
-        expires_at=expires_at,
-        refresh_token_expires_in_s=ends_in_s,
-        refresh_token_expires_at=None
-        if ends_in_s is not None
-        else point_in_time(first_value(fields, shape.refresh_token_expires_at)),
+        expires_in_s=end.in_s,
+        expires_at=end.at,
+        refresh_token_expires_in_s=refresh_end.in_s,
+        refresh_token_expires_at=refresh_end.at,
+    )
+
+
+def unread_times(fields: Mapping[str, object], request: RefreshRequest, *, now: float) -> str | None:
+    """Say which times of an answer can't be read, for the history; None where all can."""
+    found = unread(fields, request.provider.response, now=now)
+    if not found:
+        return None
+    redaction = Redaction.of(request)
+    return "; ".join(
+        f"{name} can't be read as a time: {as_words(value, _TIME_MAX, redaction)!r}" for name, value in found
     )
 
 

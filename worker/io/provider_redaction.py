@@ -11,9 +11,22 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret
 from worker.io.spellings import longest_first, masked
 
+_MASK: Final = "[redacted]"
+
 #: Deeper nesting is no error message.
 _DEEPEST: Final = 8
 _HEX: Final = re.compile(r"[0-9a-f-]{1,100}")
+#: As much of an answer that nothing can read as its attempt keeps.
+_BEGINNING_MAX: Final = 1024
+#: What stands behind such a name is nobody's to read.
+_NAMED: Final = re.compile(
+    r"""([a-z0-9_.-]{0,40}(?:token|secret|password|assertion|cookie|authorization|key|code|session)[a-z0-9_-]{0,40}"""
+    r"""\s{0,9}["']?\s{0,9}[:=]\s{0,9})(?:"[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^\s&"',}]+)""",
+    re.IGNORECASE,
+)
+#: Longer than words are, and with a digit in it: a token, whatever stands before it.
+_RUN: Final = re.compile(r"(?=[^\W\d_]*+[\d_./+=~-])[A-Za-z0-9_./+=~-]{20,}|[A-Za-z]{40,}")
+_SHOWN: Final = re.compile(r"[^\x20-\x7e\n]")
 _TOKEN_FIELDS: Final = frozenset({"access_token", "refresh_token", "id_token", "client_secret"})
 
 
@@ -76,3 +89,14 @@ class Redaction:
         if isinstance(value, list):
             return [self._value(item, depth) for item in value]
         return value
+
+
+def beginning(raw: bytes, request: RefreshRequest) -> str:
+    """Give how an unreadable answer begins, for a person: no secret of the request in it, nor what may be a new one.
+
+    Redacted before it is cut: half a secret would not be found.
+    """
+    text = Redaction.of(request).text(raw.decode("latin-1"))
+    text = _NAMED.sub(rf"\1{_MASK}", text)
+    text = _RUN.sub(_MASK, text)[:_BEGINNING_MAX]
+    return _SHOWN.sub("\ufffd", text.replace("\r\n", "\n"))

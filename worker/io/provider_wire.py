@@ -1,37 +1,23 @@
-"""The connection to providers: one aiohttp session under httpx, and what its errors mean.
-
-httpx-aiohttp 0.2 names most of aiohttp's errors wrongly (a reset connection becomes a ConnectTimeout), so
-aiohttp's own errors are read. aiohttp keeps cookies and sends a GET again by itself: both are turned off.
-"""
+"""One call on the wire: the moment before its first byte, its deadline, and what a transport's errors mean."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
 import httpx
-from aiohappyeyeballs import AddrInfoType
-from httpx_aiohttp import AiohttpTransport
-from multidict import CIMultiDict
 
 from models.answer import Fault
-from worker.io.egress import DIRECT, PrivateAddress, Route, public_socket, refused
+from worker.io.egress import DIRECT, Route, refused
+from worker.io.http1 import BrokeHTTP, CutShort
+from worker.io.http1_connection import ProxyRefused
 from worker.io.provider_content import Oversized
-
-#: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
-POOL_SIZE: Final = 1024
-#: Shorter than the 5 s after which Node, Apache and uvicorn close an idle connection: a request that meets a
-#: connection being closed is lost, and nobody can tell whether its refresh token was spent.
-KEEPALIVE_S: Final = 4.0
-
 
 #: An event loop that notices a deadline later than this was not running.
 _PUNCTUAL_S: Final = 0.1
@@ -88,26 +74,6 @@ class Sending:
 SENDING: Final[ContextVar[Sending]] = ContextVar("refreshd_sending")
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request that looks at the deadline when its connection stands, right before its first byte.
-
-    It brings its account's certificate along: aiohttp keeps connections of different contexts apart.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        sending = SENDING.get()
-        if sending.tls is not None:
-            options["ssl"] = sending.tls
-        if sending.route.proxy is not None:
-            proxy = sending.route.proxy
-            options |= {"proxy": proxy.with_user(None), "proxy_auth": aiohttp.BasicAuth.from_url(proxy)}
-        super().__init__(*args, **options)
-
-    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        SENDING.get().begin()
-        return await super().send(conn)
-
-
 class AnnouncedTransport(httpx.AsyncBaseTransport):
     """Another transport, which passes the moment before sending as well."""
 
@@ -120,50 +86,6 @@ class AnnouncedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._transport.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of a response, as it arrives."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._response.content.iter_any().__aiter__()
-
-    async def aclose(self) -> None:
-        """Give the connection back, or close it where the response was not read to its end."""
-        await self._response.__aexit__(None, None, None)
-
-
-class Transport(AiohttpTransport):
-    """httpx-aiohttp's transport, with a shorter way from httpx' request to aiohttp's and back.
-
-    Mapping errors (which we read from the cause anyway), wrapping the body in a generator and making a new
-    `ClientTimeout` a call were a tenth of a call's CPU. aiohttp's errors come out as they are.
-    """
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not isinstance(self.client, aiohttp.ClientSession):
-            self.client = self.get_client()
-        response = await self.client.request(
-            request.method,
-            str(request.url),
-            headers=CIMultiDict(
-                [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw]
-            ),
-            data=request.content or None,
-            allow_redirects=False,
-            timeout=_timeout(request.extensions.get("timeout", {}).get("connect")),
-        )
-        return httpx.Response(
-            response.status, headers=response.raw_headers, stream=_Body(response), request=request
-        )
-
-
-@lru_cache(maxsize=16)
-def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(sock_connect=connect_s)
 
 
 class until:  # noqa: N801  (a word of the language, where it is used)
@@ -198,35 +120,6 @@ class until:  # noqa: N801  (a word of the language, where it is used)
         self._limit.reschedule(self._loop.time() + (_READ_WHAT_CAME_S if is_late else 0))
 
 
-def open_transport(context: ssl.SSLContext) -> Transport:
-    """Make the transport; its session begins with the first request, on that request's event loop."""
-
-    def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=POOL_SIZE, keepalive_timeout=KEEPALIVE_S, ssl=context, socket_factory=_socket
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_Request,
-            skip_auto_headers=("User-Agent",),
-            auto_decompress=False,
-        )
-
-    return Transport(verify=context, client=session)
-
-
-def _socket(address: AddrInfoType) -> socket.socket:
-    """Make the socket that connects to this address, where the running call may."""
-    sending = SENDING.get()
-    if not sending.route.is_public_only:
-        return socket.socket(*address[:3])
-    try:
-        return public_socket(address)
-    except PrivateAddress as error:
-        sending.refused = str(error)
-        raise
-
-
 def fault_of(error: BaseException, sending: Sending) -> tuple[Fault, str]:
     """Read a transport's error: what kept the call from an answer, and in words that hold no secret."""
     sent = sending.sent
@@ -238,47 +131,39 @@ def fault_of(error: BaseException, sending: Sending) -> tuple[Fault, str]:
         return Fault.TOO_LARGE, "more than 1 MiB"
     if isinstance(error, TimeoutError):
         return (Fault.TIMEOUT, "no answer in time") if sent else (Fault.CONNECT, "no connection in time")
-    cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__ or error
-    if _refuses_client_certificate(cause):
-        return Fault.CLIENT_CERTIFICATE, _words(cause)
-    if sent:
-        return Fault.BROKEN, _words(cause)
-    if isinstance(cause, aiohttp.ClientConnectorDNSError):
-        return Fault.DNS, _words(cause)
-    if isinstance(cause, aiohttp.ClientSSLError | ssl.SSLError):
-        return Fault.TLS, _words(cause)
+    if isinstance(error, BrokeHTTP):
+        return Fault.BROKE_HTTP, f"the answer broke HTTP: {error}"
+    if _refuses_client_certificate(error):
+        return Fault.CLIENT_CERTIFICATE, _words(error)
+    return (Fault.BROKEN if sent else _fault_before_sending(error)), _words(error)
+
+
+def _fault_before_sending(error: BaseException) -> Fault:
+    if isinstance(error, socket.gaierror):
+        return Fault.DNS
+    if isinstance(error, ssl.SSLError):
+        return Fault.TLS
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError):
-        return Fault.UNBUILDABLE, _words(cause)
-    return Fault.CONNECT, _words(cause)
+        return Fault.UNBUILDABLE
+    return Fault.CONNECT
 
 
-def _refuses_client_certificate(cause: BaseException) -> bool:
-    tls = _tls_error(cause)
-    word = "" if tls is None else _tls_word(tls)
+def _refuses_client_certificate(error: BaseException) -> bool:
+    word = _tls_word(error) if isinstance(error, ssl.SSLError) else ""
     return "ALERT" in word and any(sign in word for sign in _REFUSALS)
-
-
-def _tls_error(cause: BaseException) -> ssl.SSLError | None:
-    """Find OpenSSL's own error: aiohttp's are SSLErrors too, and hold it."""
-    for inner in (
-        getattr(cause, "certificate_error", None),
-        getattr(cause, "os_error", None),
-        cause,
-        cause.__cause__,
-    ):
-        if isinstance(inner, ssl.SSLError) and not isinstance(inner, aiohttp.ClientError):
-            return inner
-    return None
 
 
 def _tls_word(tls: ssl.SSLError) -> str:
     return getattr(tls, "verify_message", None) or getattr(tls, "reason", None) or type(tls).__name__
 
 
-def _words(cause: BaseException) -> str:
+def _words(error: BaseException) -> str:
     """Name the error by its kind and the system's own word for it: its message may hold the URL."""
-    tls = _tls_error(cause)
-    if tls is not None:
-        return _tls_word(tls)
-    text = getattr(getattr(cause, "os_error", cause), "strerror", None)
-    return f"{type(cause).__name__}: {text}" if isinstance(text, str) else type(cause).__name__
+    if isinstance(error, ssl.SSLError):
+        return _tls_word(error)
+    if isinstance(error, CutShort):
+        return str(error)
+    text = getattr(error, "strerror", None)
+    if isinstance(error, ProxyRefused):
+        return str(text)
+    return f"{type(error).__name__}: {text}" if isinstance(text, str) else type(error).__name__

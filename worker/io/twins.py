@@ -89,6 +89,8 @@ def shared(engine: Engine) -> dict[str, list[Account]]:
     with reading(engine) as connection:
         for column in _FINGERPRINTS:
             fingerprints = [str(row[0]) for row in connection.execute(text(shared_sql(column.name)))]
+            if not fingerprints:
+                continue
             rows = connection.execute(
                 select(column.label("fp"), *(_T.c[name] for name in _KNOWN))
                 .where(among(engine, column, fingerprints), _T.c.refresh_fp.is_not(None))

@@ -18,11 +18,12 @@ from standardwebhooks import Webhook
 
 from worker.errors import SettingsError
 from worker.io.egress import ANYWHERE, Egress
+from worker.io.http1_transport import open_transport
 from worker.io.provider import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.io.provider_draft import Unbuildable
 from worker.io.provider_request import RequestBuilder
 from worker.io.provider_tls import Trust
-from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, open_transport, until
+from worker.io.provider_wire import SENDING, AnnouncedTransport, Sending, fault_of, until
 
 #: Standard Webhooks recommends 15 to 30 s; an endpoint that needs longer should answer first and work then.
 DELIVERY_TIMEOUT_S: Final = 15.0

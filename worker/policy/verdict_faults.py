@@ -44,6 +44,12 @@ FAULTS: Final = (
     ),
     Row(
         verdict=_RETRY,
+        reason="answer_broke_http",
+        fault=Fault.BROKE_HTTP,
+        words="An answer came that nothing can read as HTTP; the history has how it began. The refresh token may be spent.",
+    ),
+    Row(
+        verdict=_RETRY,
         reason="answer_too_large",
         fault=Fault.TOO_LARGE,
         words="The answer is larger than 1 MiB and was not read to its end.",

@@ -40,6 +40,7 @@ _OWN: Final = {
     reported.REPORTED_TOO_SOON: "Another report had it refreshed a moment ago.",
     reported.FRESH_TOKENS_REJECTED: "The API rejects fresh tokens too: a permission is missing, not a token.",
     "refreshed": "A new token was stored.",
+    "refresh_token_alone": "The answer held a new refresh token and no usable access token; the refresh token was stored, and is used next.",
     "stash_adopted": "An answer that had waited in Redis was stored.",
     "tested_not_stored": "A test of the callback: it gave a token, which was not stored.",
     "refresh_method_not_run_by_this_worker": "It was passed on to the workers that run callbacks.",
