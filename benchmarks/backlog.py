@@ -23,8 +23,8 @@ from rich.console import Console
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
 from tests.simulated_fleet import SimulatedFleet
-from worker.io.database import make_engine
-from worker.io.schema import upgrade
+from worker.db.engine import make_engine
+from worker.db.migrate import upgrade
 
 #: A cold fleet begins slowly, and is done this much later, seconds.
 _RAMP_S: Final = 15

@@ -21,7 +21,7 @@ from tests.acceptance.provider import ScriptedProvider
 from tests.acceptance.sickness import SICKNESSES, Neighbourhood, Sickness, Where, write_providers
 from tests.acceptance.world import World
 from tests.services import postgres_server, redis_server
-from worker.io.schema import upgrade
+from worker.db.migrate import upgrade
 
 TENANTS: Final = 20
 #: Two tenants share each port: a neighbour is somebody of another client, too.

@@ -30,13 +30,13 @@ from tests.large_fleet import NOTHING_DUE, analyze, fill
 from tests.query_plans import recorded
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
-from worker.held import HeldPicks
-from worker.io.database import database_now, is_sqlite, make_engine, writing
-from worker.io.held_accounts import HeldAccounts
-from worker.io.pauses import Pauses
-from worker.io.schedule import Schedule
-from worker.io.schema import upgrade
-from worker.plan import CLAIM_MAX, Planner
+from worker.db.engine import database_now, is_sqlite, make_engine, writing
+from worker.db.held_accounts import HeldAccounts
+from worker.db.migrate import upgrade
+from worker.db.pauses import Pauses
+from worker.db.schedule import Schedule
+from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.planner import CLAIM_MAX, Planner
 
 PLANS: Final = 50
 #: A plan a second is to be nothing that anybody notices.

@@ -25,8 +25,8 @@ from benchmarks.contestants import REFRESHD
 from benchmarks.processes import BenchmarkBroken, run
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server, redis_server
-from worker.events import configure_logging
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
+from worker.log import configure_logging
 from worker.runtime import Runtime
 from worker.settings import load_settings
 

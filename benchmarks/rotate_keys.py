@@ -22,11 +22,11 @@ from models.account import Account
 from models.token import Secret
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
-from worker.io.cipher import Cipher, generate_key, parse_keys
-from worker.io.database import make_engine, writing
-from worker.io.fleet import sealed_with
-from worker.io.rekey import BATCH, rotate
-from worker.io.schema import upgrade
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.db.engine import make_engine, writing
+from worker.db.fleet.overview import sealed_with
+from worker.db.migrate import upgrade
+from worker.db.rekey import BATCH, rotate
 
 DATABASES: Final = ("sqlite", "postgresql")
 #: What an account keeps sealed, and how many characters it has.

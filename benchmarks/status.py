@@ -26,11 +26,11 @@ from sqlalchemy import Engine, event
 from tests.large_fleet import analyze, fill, pause_one_provider
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
-from worker.io.database import is_sqlite, make_engine
-from worker.io.fleet import look
-from worker.io.pauses import Pauses
-from worker.io.schedule import Schedule
-from worker.io.schema import upgrade
+from worker.db.engine import is_sqlite, make_engine
+from worker.db.fleet.overview import look
+from worker.db.migrate import upgrade
+from worker.db.pauses import Pauses
+from worker.db.schedule import Schedule
 
 LOOKS: Final = 5
 #: A person waits no longer for a screen.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from models.account import RefreshMethod
-from models.provider import Provider
+from models.providers import Provider
 from models.token import Secret
 
 #: What a template's `account.` reaches beside custom fields.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.shown import ShownRequest, retried
+from tasks._request import ShownRequest, retried
 from worker.app import app, settings
 from worker.errors import Unreachable
-from worker.events import log
+from worker.log import log
 from worker.runtime import runtime
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks.shown import ShownRequest, retried
+from tasks._request import ShownRequest, retried
 from worker.app import app
-from worker.bootsteps import dispatch_with
+from worker.broker.queues import MESSAGE_EXPIRES_S
+from worker.celery.bootsteps import dispatch_with
 from worker.errors import Unreachable
-from worker.events import log
-from worker.metrics import worker_metrics
-from worker.queues import MESSAGE_EXPIRES_S
+from worker.log import log
+from worker.monitoring.metrics import worker_metrics
 from worker.runtime import runtime
 
 

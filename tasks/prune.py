@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tasks.shown import ShownRequest, retried
+from tasks._request import ShownRequest, retried
 from worker.app import PRUNE_INTERVAL_S, app, settings
 from worker.errors import Unreachable
-from worker.events import log
-from worker.plan import CLAIM_MAX
+from worker.log import log
 from worker.runtime import runtime
+from worker.scheduling.planner import CLAIM_MAX
 
 #: A webhook that was delivered is kept for this long, for whoever asks whether it was.
 DELIVERED_KEPT_S: Final = 86400.0

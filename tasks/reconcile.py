@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from tasks.shown import ShownRequest, retried
+from tasks._request import ShownRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
-from worker.events import log
-from worker.metrics import worker_metrics
+from worker.log import log
+from worker.monitoring.metrics import worker_metrics
 from worker.runtime import runtime
 
 

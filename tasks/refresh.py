@@ -13,15 +13,15 @@ from celery import Task
 from models.attempt import Outcome, Trigger
 from models.rate_limit import HELD
 from refreshd_reader.contract import ACCOUNT_ID
-from tasks.shown import ShownRequest, Unfinished, failed, retried
+from tasks._request import ShownRequest, Unfinished, failed, retried
 from worker.app import app
-from worker.bootsteps import dispatch_with
+from worker.celery.bootsteps import dispatch_with
 from worker.errors import Unreachable
-from worker.events import log
-from worker.metrics import worker_metrics
-from worker.plan import Dispatch, Undeliverable
-from worker.refresh import DATABASE_UNREACHABLE, METHOD_NOT_RUN_HERE, STASH_UNREADABLE, Result
+from worker.log import log
+from worker.monitoring.metrics import worker_metrics
+from worker.refresh.refresher import DATABASE_UNREACHABLE, METHOD_NOT_RUN_HERE, STASH_UNREADABLE, Result
 from worker.runtime import runtime
+from worker.scheduling.planner import Dispatch, Undeliverable
 
 #: A message never holds more accounts; one that does is not ours.
 ACCOUNTS_MAX: Final = 1_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.shown import ShownRequest, retried
+from tasks._request import ShownRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
-from worker.events import log
+from worker.log import log
+from worker.notifications.webhook_sender import summary
 from worker.runtime import runtime
-from worker.webhooks import summary
 
 
 @app.task(name="refreshd.webhooks", Request=ShownRequest)

@@ -12,8 +12,8 @@ import redis
 
 from tests.io.certificates import Authority
 from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
-from worker.io.database import make_engine
-from worker.io.schema import upgrade
+from worker.db.engine import make_engine
+from worker.db.migrate import upgrade
 
 # A shell that starts this in the background, or nohup, has these ignored, and so would every process that tests signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,8 +9,8 @@ from sqlalchemy import Engine, text
 from models.attempt import Trigger
 from models.audit import Actor
 from models.pause import Scope
-from worker.io.database import database_now, is_sqlite, now_sql, writing
-from worker.io.pauses import Pauses
+from worker.db.engine import database_now, is_sqlite, now_sql, writing
+from worker.db.pauses import Pauses
 
 #: Attempts of two minutes: a fleet whose tokens live for an hour.
 ATTEMPTS_SHARE: Final = 1 / 30

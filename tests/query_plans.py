@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
-from worker.io.database import is_sqlite
+from worker.db.engine import is_sqlite
 
 #: Tables that grow with the fleet, and the names by which statements call them a second time.
 _LARGE: Final = frozenset({"account", "attempt", "surplus", "kept"})

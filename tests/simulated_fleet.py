@@ -11,13 +11,13 @@ from sqlalchemy import Engine, text
 
 from models.attempt import Trigger
 from models.rate_limit import Limits
-from worker.held import HeldPicks
-from worker.io.database import writing
-from worker.io.held_accounts import HeldAccounts
-from worker.io.pauses import Pauses
-from worker.io.schedule import Schedule
-from worker.plan import Planner
-from worker.queues import CALLBACK, MESSAGE_EXPIRES_S
+from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S
+from worker.db.engine import writing
+from worker.db.held_accounts import HeldAccounts
+from worker.db.pauses import Pauses
+from worker.db.schedule import Schedule
+from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.planner import Planner
 
 _CLOCK: Final = "simulated"
 _NOW: Final = """(SELECT "until" FROM duty WHERE name = 'simulated')"""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
 
 #: Beat as it starts, then another wall clock, as Celery reads it; what each entry says is due, and when to look again.
 LOOK = """

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from worker.events import configure_logging, log
+from worker.log import configure_logging, log
 
 
 def test_a_line_goes_to_the_stream_that_is_stderr_now(monkeypatch: pytest.MonkeyPatch) -> None:

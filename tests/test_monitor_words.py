@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from celery.utils.saferepr import saferepr
 
-from worker.monitor_words import in_words
+from worker.monitoring.flower_format import in_words
 
 ONE = {"outcome": "misconfigured", "reason": "invalid_client", "generation": 3}
 

@@ -13,8 +13,8 @@ import pytest
 import structlog
 
 from models.token import Secret
-from worker.events import configure_logging, correlate, log, log_celery
-from worker.redaction import MASK, masked, redacted
+from worker.log import configure_logging, correlate, log, log_celery
+from worker.redaction.log import MASK, masked, redacted
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJlLXBhcnQ"
 

@@ -17,9 +17,7 @@ from celery.schedules import schedule
 from celery.signals import beat_init, setup_logging
 from kombu import Queue
 
-from worker.errors import RefreshdError
-from worker.events import configure_logging, log_celery
-from worker.io.broker import (
+from worker.broker.kombu import (
     TRANSPORT_OPTIONS,
     broker_tls,
     broker_url,
@@ -27,13 +25,15 @@ from worker.io.broker import (
     survive_garbage,
     survive_lost_connections,
 )
-from worker.io.clock import steady_now
-from worker.io.private_file import data_folder
-from worker.monitor import watch_safely
-from worker.program import program
-from worker.queues import CONTROL, MESSAGE_EXPIRES_S, QUEUES, REFRESH
+from worker.broker.program import program
+from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, QUEUES, REFRESH
+from worker.broker.signing import CheckedTask, signer_of_this_process
+from worker.clock import steady_now
+from worker.crypto.private_file import data_folder
+from worker.errors import RefreshdError
+from worker.log import configure_logging, log_celery
+from worker.monitoring.flower import watch_safely
 from worker.settings import Settings, load_settings
-from worker.signing import CheckedTask, signer_of_this_process
 
 RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
@@ -129,7 +129,7 @@ gc.freeze()  # what was imported stays: neither this process nor its end looks f
 @beat_init.connect
 def _watch_the_clock(**_: Any) -> None:
     """Say how far a beat's clock is off: it names the end of each message that it sends."""
-    from worker.clocks import watch_clock
+    from worker.monitoring.clocks import watch_clock
 
     watch_clock(f"beat@{socket.gethostname()}")
 

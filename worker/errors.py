@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from models.provider import Provider
+    from models.providers import Provider
 
 
 class RefreshdError(Exception):

@@ -14,41 +14,41 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from models.account import RefreshMethod
-from worker.admission import Admission
-from worker.adoption import Adoption
-from worker.calling import Caller
-from worker.closing import Closer
-from worker.ended import TokenEnds
-from worker.events import log
-from worker.held import HeldPicks
-from worker.io.callback import CallbackCaller, make_callback_caller
-from worker.io.clock import TOLERATED_SKEW_S
-from worker.io.database import is_sqlite
-from worker.io.egress import Egress
-from worker.io.ended_tokens import EndedTokens
-from worker.io.expiring import Ends
-from worker.io.gates import Gates, read_gates, read_gates_async
-from worker.io.held_accounts import HeldAccounts
-from worker.io.lease import Leases
-from worker.io.ledger import Ledger
-from worker.io.offload import Offload
-from worker.io.outages import Outages
-from worker.io.provider import ProviderClient
-from worker.io.redis import connect_async, in_words
-from worker.io.restored import raise_above
-from worker.io.shelf import Shelf
-from worker.io.stash import Stash
-from worker.io.webhook import WebhookClient
-from worker.metrics import worker_metrics
-from worker.plan import Dispatch, Planner
+from worker.callbacks.host.runner import CallbackCaller, make_callback_caller
+from worker.clock import TOLERATED_SKEW_S
+from worker.context import Stores
+from worker.db.ended_tokens import EndedTokens
+from worker.db.engine import is_sqlite
+from worker.db.executor import Offload
+from worker.db.fleet.expiring_grants import Ends
+from worker.db.fleet.outages import Outages
+from worker.db.held_accounts import HeldAccounts
+from worker.db.refresh_store import Ledger
+from worker.db.restore import raise_above
+from worker.log import log
+from worker.monitoring.metrics import worker_metrics
+from worker.notifications.notices import Watch
+from worker.notifications.webhook_client import WebhookClient
+from worker.notifications.webhook_sender import Courier
 from worker.policy.gates import Gate
-from worker.reconcile import Reconciler
-from worker.refresh import SLOW_CALL_S, Refresher
+from worker.providers.client import ProviderClient
+from worker.providers.egress import Egress
+from worker.redis.client import connect_async, in_words
+from worker.redis.gates import Gates, read_gates, read_gates_async
+from worker.redis.leases import Leases
+from worker.redis.pending_answers import Stash
+from worker.redis.publisher import Shelf
+from worker.refresh.admission import Admission
+from worker.refresh.caller import Caller
+from worker.refresh.committer import Settler
+from worker.refresh.outcome import Closer
+from worker.refresh.recovery import Adoption
+from worker.refresh.refresher import SLOW_CALL_S, Refresher
+from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.planner import Dispatch, Planner
+from worker.scheduling.reconciler import Reconciler
+from worker.scheduling.token_ends import TokenEnds
 from worker.settings import Settings, load_settings
-from worker.settle import Settler
-from worker.stores import Stores
-from worker.watch import Watch
-from worker.webhooks import Courier
 
 T = TypeVar("T")
 

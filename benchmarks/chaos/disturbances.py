@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.chaos.stage import CALL_TIMEOUT_S, CLAIM_S, Stage
 from tests.acceptance.grants import Fault, Grant
-from worker.io.redis import connect
+from worker.redis.client import connect
 
 #: Chances of a fault, a call. What loses answers is rare, so that most grants live through the run.
 _FAULTS: Final = {

@@ -12,8 +12,8 @@ from models.account import Status, fingerprint
 from models.token import Secret
 from tests.acceptance.grants import Call, access_token, refresh_token
 from tests.acceptance.world import World
+from worker.db.engine import database_now, reading, writing
 from worker.errors import DatabaseUnreachable
-from worker.io.database import database_now, reading, writing
 
 LOOK_EVERY_S: Final = 1.0
 

@@ -17,8 +17,8 @@ from models.attempt import Attempt
 from models.token import Secret
 from tests.acceptance.grants import refresh_token
 from tests.acceptance.waiting import wait_until
-from worker.io.redis import connect
-from worker.plan import HOLD_S
+from worker.redis.client import connect
+from worker.scheduling.planner import HOLD_S
 
 #: A message that was lost with its process or its Redis is sent again after the planner's claim; then a plan,
 #: a call and the publishing.

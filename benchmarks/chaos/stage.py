@@ -22,8 +22,8 @@ from tests.acceptance.grants import Call
 from tests.acceptance.provider import ScriptedProvider
 from tests.acceptance.world import World
 from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
+from worker.db.migrate import upgrade
 from worker.errors import DatabaseUnreachable
-from worker.io.schema import upgrade
 
 LIFETIME_S: Final = 20.0
 LATENCY_S: Final = 0.2

@@ -1,4 +1,4 @@
-"""Alembic's environment: `worker.io.schema.upgrade` hands over its connection."""
+"""Alembic's environment: `worker.db.migrate.upgrade` hands over its connection."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from tests.acceptance.conftest import MakeWorld
 from tests.acceptance.fleet import ROOT, Fleet, Member
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
-from worker.bootsteps import empty_urgent_first
-from worker.io.cipher import generate_key
-from worker.io.redis import connect
+from worker.celery.bootsteps import empty_urgent_first
+from worker.crypto.cipher import generate_key
+from worker.redis.client import connect
 
 #: The keyword arguments of `refreshd.refresh` that none of ours can be.
 FORGED: Final[tuple[dict[str, Any], ...]] = (

@@ -20,7 +20,7 @@ from tests.acceptance.sickness import Neighbourhood, Sickness, write_providers
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.services import redis_server
-from worker.io.schema import upgrade
+from worker.db.migrate import upgrade
 
 LIFETIME_S: Final = 12.0
 #: The one healthy account has no call of its own to make: nothing but these tests calls for it.

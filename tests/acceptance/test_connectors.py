@@ -155,7 +155,7 @@ def pause_after(took_s: float) -> float:
 def demo_provider() -> Iterator[str]:
     """Run the provider of the demo, which has an API; gives its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.demo.provider", "--latency-s", "0.2"],
+        [sys.executable, "-m", "worker.local.demo.provider", "--latency-s", "0.2"],
         cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

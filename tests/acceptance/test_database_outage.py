@@ -15,9 +15,9 @@ from tests.acceptance.fleet import Fleet, Member
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.services import PostgresServer, postgres_server
-from worker.closing import STASH_ADOPTED
-from worker.io.database import reading
-from worker.io.schema import upgrade
+from worker.db.engine import reading
+from worker.db.migrate import upgrade
+from worker.refresh.outcome import STASH_ADOPTED
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
 

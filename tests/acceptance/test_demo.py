@@ -17,8 +17,8 @@ import redis
 
 from tests.acceptance.command import refreshd
 from tests.acceptance.waiting import wait_until
-from worker.demo.accounts import demo_accounts
-from worker.io.ports import LOOPBACK
+from worker.local.demo.accounts import demo_accounts
+from worker.local.ports import LOOPBACK
 
 #: Enough for an account of each kind that is refreshed within the first 15 seconds, and the two that fail.
 ACCOUNTS: Final = 8

@@ -14,7 +14,7 @@ from tests.acceptance.silence import SilentProxy
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.services import RedisServer, redis_server
-from worker.io.redis import connect
+from worker.redis.client import connect
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
 
@@ -33,7 +33,7 @@ def world(make_world: MakeWorld, sqlite_url: str, own_redis: RedisServer) -> Wor
 def test_a_crash_with_tasks_in_flight_ends_no_process_and_loses_no_answer(
     world: World, fleet: Fleet, own_redis: RedisServer
 ) -> None:
-    """Celery 5.7.0 ends a worker here: this guards the repair in worker/io/broker.py."""
+    """Celery 5.7.0 ends a worker here: this guards the repair in worker/broker/kombu.py."""
     world.add(ACCOUNTS)
     world.provider.answering.clear()
     worker, beat = fleet.worker().wait_ready(), fleet.beat().wait_ready()

@@ -22,10 +22,10 @@ from tests.acceptance.grants import access_token, refresh_token
 from tests.acceptance.provider import ScriptedProvider
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
-from worker.io.cipher import generate_key, key_of
-from worker.io.database import is_sqlite, reading, writing
-from worker.io.fleet import sealed_with
-from worker.io.rekey import BATCH
+from worker.crypto.cipher import generate_key, key_of
+from worker.db.engine import is_sqlite, reading, writing
+from worker.db.fleet.overview import sealed_with
+from worker.db.rekey import BATCH
 
 OLD, NEW = generate_key("old"), generate_key("new")
 #: A batch and a little, of accounts that rest.

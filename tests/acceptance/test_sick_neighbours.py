@@ -19,7 +19,7 @@ from tests.acceptance.sickness import SICKNESSES, Neighbourhood, Sickness, Where
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.services import redis_server
-from worker.io.schema import upgrade
+from worker.db.migrate import upgrade
 
 #: Refreshed after about 10 s: a healthy account that is held for the other ten is without a token.
 LIFETIME_S: Final = 20.0

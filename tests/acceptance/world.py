@@ -16,11 +16,11 @@ from models.token import Secret
 from refreshd_reader.contract import Token
 from tests.acceptance.grants import access_token, refresh_token
 from tests.acceptance.provider import ScriptedProvider
-from worker.io.broker import broker_url
-from worker.io.cipher import generate_key
-from worker.io.database import database_now, writing
+from worker.broker.kombu import broker_url
+from worker.context import Stores
+from worker.crypto.cipher import generate_key
+from worker.db.engine import database_now, writing
 from worker.settings import Settings
-from worker.stores import Stores
 
 
 class World:

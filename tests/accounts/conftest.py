@@ -14,19 +14,19 @@ import redis
 from sqlalchemy import text
 
 from models.account import Account, fingerprint
-from models.presets import load_presets
-from models.provider import Provider
+from models.providers import Provider
+from models.providers.presets import load_presets
 from models.token import Secret
 from worker.accounts.apply import Applied, Applier, Intent, Spread
-from worker.accounts.check import Checker
 from worker.accounts.entry import read_entry
+from worker.accounts.validation import Checker
 from worker.cli import main
-from worker.io.accounts import Accounts
-from worker.io.cipher import Cipher, generate_key, parse_keys
-from worker.io.database import make_engine, writing
-from worker.io.provider_request import RequestBuilder
-from worker.io.vault import Vault
-from worker.stores import Providers
+from worker.context import Providers
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.crypto.sealer import Vault
+from worker.db.accounts import Accounts
+from worker.db.engine import make_engine, writing
+from worker.providers.request import RequestBuilder
 
 NOW = 1_790_000_000.0
 KEY = generate_key()

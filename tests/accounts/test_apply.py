@@ -11,10 +11,10 @@ from models.account import RECONFIGURED, Account, Status, fingerprint
 from models.token import Secret
 from tests.accounts.conftest import ALLOWED_HTTP, NOW, Desk, acme
 from worker.accounts.apply import Intent
-from worker.accounts.decide import Outcome, Tokens
 from worker.accounts.entry import Refused
-from worker.io.cipher import Cipher, generate_key, parse_keys
-from worker.io.vault import Vault
+from worker.accounts.token_precedence import Outcome, Tokens
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.crypto.sealer import Vault
 from worker.policy.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, SESSION_TIMEOUT
 
 # --- a new account ---------------------------------------------------------------------------------

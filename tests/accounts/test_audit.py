@@ -12,8 +12,8 @@ import redis
 
 from tests.accounts.conftest import Refreshd, acme
 from tests.leaks.commands import run
-from worker.io.callback_offer import Offer
-from worker.io.callback_presence import Presence
+from worker.callbacks.catalog import Offer
+from worker.callbacks.heartbeats import Presence
 
 pytestmark = pytest.mark.usefixtures("three")
 Write = Callable[..., Path]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.provider import Provider
+from models.providers import Provider
 from worker.accounts.columns import KNOBS, SETTINGS, Kind, column_of, unknown_column
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.account import Status
-from worker.accounts import decide as reasons
-from worker.accounts.decide import Decision, Outcome, TokenFacts, Tokens, decide, outcome
+from worker.accounts import token_precedence as reasons
+from worker.accounts.token_precedence import Decision, Outcome, TokenFacts, Tokens, decide, outcome
 
 FILE, STORED, SOURCE = "file", "stored", "source"
 

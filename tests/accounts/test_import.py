@@ -17,9 +17,9 @@ import redis
 import yaml
 
 from tests.accounts.conftest import NOW, Ran, Refreshd, acme
-from worker.accounts.importing import BATCH
-from worker.io.accounts import Accounts
-from worker.io.database import make_engine
+from worker.accounts.importer import BATCH
+from worker.db.accounts import Accounts
+from worker.db.engine import make_engine
 
 Write = Callable[..., Path]
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from tests.accounts.conftest import KEY, Refreshd
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
 
 pytestmark = pytest.mark.usefixtures("three", "both_keys")
 NEW = generate_key("new")
@@ -39,7 +39,7 @@ def test_a_rotation_says_what_it_did_and_a_second_one_finds_nothing_to_do(refres
 def test_a_rotation_that_ctrl_c_stops_says_how_far_it_came_and_is_run_again(
     refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.io.rekey.BATCH", 2)
+    monkeypatch.setattr("worker.db.rekey.BATCH", 2)
     written = 0
 
     def ctrl_c(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:

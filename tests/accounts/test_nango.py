@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.provider import Provider
+from models.providers import Provider
 from tests.accounts.conftest import Refreshd
-from worker.accounts.nango import NangoRows, snake_case
-from worker.accounts.source import Raw
+from worker.accounts.formats.nango import NangoRows, snake_case
+from worker.accounts.formats.source import Raw
 
 
 def connection(provider: str = "google-mail", **changes: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.accounts.conftest import Refreshd
-from worker.accounts.properties_rows import properties_rows
-from worker.accounts.source import Raw, UnreadableFile
+from worker.accounts.formats.properties import properties_rows
+from worker.accounts.formats.source import Raw, UnreadableFile
 
 TEMPLATE = """\
 # configuration variables of two connections

@@ -11,17 +11,17 @@ import redis
 from models.audit import Action, Actor
 from tests.accounts.conftest import Desk, Refreshd, acme
 from worker.accounts.apply import Intent
-from worker.accounts.decide import Outcome
-from worker.accounts.editing import AlreadyThere, Busy, Editor
+from worker.accounts.editor import AlreadyThere, Busy, Editor
 from worker.accounts.entry import Entry, read_entry
-from worker.accounts.importing import Importer
-from worker.accounts.publish import CommandShelf
-from worker.accounts.source import Raw
-from worker.io.accounts import Accounts
-from worker.io.audit import RunningEntry
-from worker.io.clock import Clock
+from worker.accounts.formats.source import Raw
+from worker.accounts.importer import Importer
+from worker.accounts.publisher import CommandShelf
+from worker.accounts.token_precedence import Outcome
+from worker.clock import Clock
+from worker.context import Stores
+from worker.db.accounts import Accounts
+from worker.db.audit import RunningEntry
 from worker.settings import load_settings
-from worker.stores import Stores
 
 Rotate = Callable[..., None]
 Stored = Callable[[str], str | None]

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from tests.accounts.conftest import Refreshd, acme
-from worker.io.accounts import Accounts
-from worker.io.database import make_engine
+from worker.db.accounts import Accounts
+from worker.db.engine import make_engine
 
 Write = Callable[..., Path]
 

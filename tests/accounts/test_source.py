@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.accounts.entry import Refused, read_entry
-from worker.accounts.source import ROW_MAX_BYTES, Format, Raw, Source, UnreadableFile, open_source
+from worker.accounts.formats.source import ROW_MAX_BYTES, Format, Raw, Source, UnreadableFile, open_source
 from worker.errors import UsageError
 
 

@@ -17,15 +17,15 @@ from tests.accounts.conftest import Desk, Refreshd, acme
 from tests.accounts.test_nango import connection, integration
 from tests.accounts.test_races import MIA, Raced
 from worker.accounts.apply import Intent
-from worker.accounts.decide import Outcome
-from worker.accounts.importing import Importer, Summary
-from worker.accounts.publish import CommandShelf
-from worker.accounts.source import Raw
+from worker.accounts.formats.source import Raw
+from worker.accounts.importer import Importer, Summary
+from worker.accounts.publisher import CommandShelf
+from worker.accounts.token_precedence import Outcome
 from worker.accounts.twins import SameGrant
-from worker.io.audit import RunningEntry
-from worker.io.clock import Clock
+from worker.clock import Clock
+from worker.context import Stores
+from worker.db.audit import RunningEntry
 from worker.settings import load_settings
-from worker.stores import Stores
 
 Write = Callable[..., Path]
 SHARED = "one-refresh-token"
@@ -217,7 +217,7 @@ def test_authorize_refuses_a_twin(
         acme("b", provider="xero", token_url=None, refresh_token=SHARED),
     )  # fmt: skip
     given = TokenResponse(Secret("new-access"), refresh_token=Secret(SHARED))
-    monkeypatch.setattr("worker.cli.accounts_authorize._granted", lambda *_, **__: given)
+    monkeypatch.setattr("worker.cli.accounts.authorize._granted", lambda *_, **__: given)
 
     for words in (["a"], ["new", "provider=xero", "client_id=client", "client_secret=x"]):
         ran = refreshd("accounts", "authorize", *words)

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 
 from models.account import RefreshMethod
 from models.callback import CallbackInput
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from tests.path.conftest import Bench
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
 from worker.settings import Settings
 
 MODULES = Path(__file__).parent / "modules"

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from models.answer import Fault, Verdict
 from models.callback import SAME_ACCESS_TOKEN, CallbackOutput, ErrorResponse
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
-from worker.io.callback_answer import read_value, shown
-from worker.policy.verdict import judge
+from worker.callbacks.host.result import read_value, shown
+from worker.policy.verdicts.verdict import judge
 
 TOKEN = {"access_token": "new-access"}
 

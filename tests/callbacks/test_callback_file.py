@@ -10,10 +10,10 @@ import pytest
 
 from models.callback_file import EndpointCallback, TaskCallback
 from tests.deploy.compose_file import ROOT
-from worker.callbacks.protocol import Described, Known
+from worker.callbacks.catalog import Offer, Offered, configured_callbacks, queue_of
+from worker.callbacks.sandbox.protocol import Described, Known
+from worker.crypto.cipher import generate_key
 from worker.errors import SettingsError
-from worker.io.callback_offer import Offer, Offered, configured_callbacks, queue_of
-from worker.io.cipher import generate_key
 from worker.settings import Settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -109,7 +109,7 @@ START = """
 import sys
 from types import SimpleNamespace
 from worker.app import app
-from worker.lifecycle import _check_before_work
+from worker.celery.signals import _check_before_work
 app.amqp.queues.select([sys.argv[1]])
 _check_before_work("worker@host", instance=SimpleNamespace(app=app, pool_cls=object))
 """

@@ -14,9 +14,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from models.answer import Fault
 from models.callback import CallbackInput
 from tests.io.provider_server import serving
-from worker.io.callback_endpoint import EndpointClient
-from worker.io.callback_reply import Reply
-from worker.io.clock import wall_clock
+from worker.callbacks.host.http_endpoint import EndpointClient
+from worker.callbacks.host.reply import Reply
+from worker.clock import wall_clock
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 URL = "https://callbacks.example/acme"

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.path.conftest import Bench
-from worker.io.callback_environment import environment_of_callbacks, keyless
+from worker.callbacks.host.environment import environment_of_callbacks, keyless
 from worker.settings import Settings
 
 #: A worker, and a process of the same user that reads its environment. Root may read everything: where we are root,
@@ -19,7 +19,7 @@ from worker.settings import Settings
 WORKER: Final = """
 import ctypes, os, pwd, sys
 from tests.server_binaries import unprivileged_user
-from worker.callbacks.confinement import hide_memory
+from worker.callbacks.sandbox.limits import hide_memory
 
 def look():
     pid = os.fork()

@@ -22,20 +22,20 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from models.callback import CallbackInput
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from tests.acceptance.waiting import wait_until
 from tests.callbacks.scripted_provider import ScriptedProvider, Seen
 from tests.deploy.compose_file import ROOT
-from worker.callbacks.protocol import Command
-from worker.io.callback_answer import Read, read_value
-from worker.io.callback_endpoint import EndpointClient
-from worker.io.callback_run import reply_of
-from worker.io.callback_sandbox import Sandbox
-from worker.io.callback_task import TaskClient
-from worker.io.clock import wall_clock
-from worker.io.redis import connect_async
+from worker.callbacks.host.celery_task import TaskClient
+from worker.callbacks.host.http_endpoint import EndpointClient
+from worker.callbacks.host.result import Read, read_value
+from worker.callbacks.host.run_result import reply_of
+from worker.callbacks.host.sandbox import Sandbox
+from worker.callbacks.sandbox.protocol import Command
+from worker.clock import wall_clock
+from worker.redis.client import connect_async
 
 EXAMPLES = ROOT / "examples/callbacks"
 MODULES = ("json_with_header", "token_exchange", "two_step_login", "hmac_signed", "google_service_account")

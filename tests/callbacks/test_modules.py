@@ -14,11 +14,11 @@ import pytest
 from models.callback import CallbackInput
 from tests.acceptance.waiting import wait_until
 from worker.callbacks import refresh_callback
-from worker.callbacks.protocol import Command
-from worker.callbacks.registry import Registry
-from worker.callbacks.template import BOOT as BOOTED
-from worker.io import callback_template
-from worker.io.callback_sandbox import Sandbox, describe
+from worker.callbacks.host import fork_server_client as callback_template
+from worker.callbacks.host.sandbox import Sandbox, describe
+from worker.callbacks.sandbox.fork_server import BOOT as BOOTED
+from worker.callbacks.sandbox.protocol import Command
+from worker.callbacks.sandbox.registry import Registry
 
 GOOD = """
 from worker.callbacks import refresh_callback

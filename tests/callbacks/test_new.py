@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.compose_file import ROOT
-from worker.cli.callbacks_new import write_skeleton
+from worker.cli.callbacks.new import write_skeleton
 from worker.errors import UsageError
 
 

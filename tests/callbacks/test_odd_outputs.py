@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from models.callback import CallbackOutput
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from refreshd_reader.callback_output import as_json
-from worker.callbacks.run import _as_answer
-from worker.io.callback_answer import Read, read_value
+from worker.callbacks.host.result import Read, read_value
+from worker.callbacks.sandbox.run import _as_answer
 
 
 @dataclass

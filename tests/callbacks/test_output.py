@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.io.callback_output import HELD, KEPT, Captured, OutputRedaction
+from worker.callbacks.host.output import HELD, KEPT, Captured, OutputRedaction
 
 SECRET = 'a/secret "with" ünicode & more'
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"

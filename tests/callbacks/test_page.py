@@ -20,9 +20,9 @@ from models.callback_file import load_callback_file
 from refreshd_reader.callback_task import CallbackTask, Envelopes
 from tests.deploy.compose_file import ROOT
 from tests.services import RedisServer
+from worker.callbacks.host.sandbox import describe
 from worker.cli import app
-from worker.cli.late import Late
-from worker.io.callback_sandbox import describe
+from worker.cli.terminal.lazy import Late
 
 PAGE: Final = (ROOT / "docs/callbacks.md").read_text()
 PYTHON: Final = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

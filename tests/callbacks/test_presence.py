@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from worker.io.callback_offer import Offer, Offered
-from worker.io.callback_presence import BELIEVED_S, Presence
-from worker.io.redis import connect
+from worker.callbacks.catalog import Offer, Offered
+from worker.callbacks.heartbeats import BELIEVED_S, Presence
+from worker.redis.client import connect
 
 OFFER = Offer({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
 

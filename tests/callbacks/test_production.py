@@ -23,7 +23,7 @@ from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.callbacks.conftest import MODULES, WILD
 from tests.server_process import free_port
-from worker.io.callback_presence import Presence
+from worker.callbacks.heartbeats import Presence
 
 REFRESHD = str(Path(sys.executable).with_name("refreshd"))
 NODE = "callback@acceptance"

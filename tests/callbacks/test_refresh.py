@@ -14,9 +14,9 @@ from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.closing import STASH_ADOPTED, TESTED_NOT_STORED
 from worker.policy.gates import EVIDENCE
-from worker.refresh import METHOD_NOT_RUN_HERE
+from worker.refresh.outcome import STASH_ADOPTED, TESTED_NOT_STORED
+from worker.refresh.refresher import METHOD_NOT_RUN_HERE
 
 
 def add(bench: Bench, callback: str | None, account: str = "acct", **fields: Any) -> Account:

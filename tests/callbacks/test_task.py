@@ -29,9 +29,9 @@ from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
 from tests.reader.proxy import Proxy
 from tests.services import RedisServer, redis_server
-from worker.io.callback_reply import Reply
-from worker.io.callback_task import TaskClient
-from worker.io.redis import connect, connect_async
+from worker.callbacks.host.celery_task import TaskClient
+from worker.callbacks.host.reply import Reply
+from worker.redis.client import connect, connect_async
 from worker.settings import Settings
 
 #: Celery's own result backend, which the operator's application has here.

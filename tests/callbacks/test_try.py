@@ -14,10 +14,10 @@ from sqlmodel import Session
 
 from models.attempt import Attempt, Trigger
 from tests.accounts.conftest import Refreshd, acme, file, refreshd, stores
+from worker.callbacks.catalog import PYTHON, Offer, Offered
+from worker.callbacks.heartbeats import Presence
+from worker.db.engine import make_engine, writing
 from worker.errors import WaitTimedOut
-from worker.io.callback_offer import PYTHON, Offer, Offered
-from worker.io.callback_presence import Presence
-from worker.io.database import make_engine, writing
 
 __all__ = ["file", "refreshd", "stores"]
 

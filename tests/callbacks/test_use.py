@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.io.callback_offer import Offer, Offered
-from worker.io.callback_use import NOBODY_OFFERS, Use, lacking, lines_of
+from worker.callbacks.catalog import Offer, Offered
+from worker.callbacks.usage import NOBODY_OFFERS, Use, lacking, lines_of
 
 OFFERS = {"callback@a": Offer({"acme": Offered("python", "acme.py:3")})}
 

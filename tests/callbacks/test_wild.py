@@ -12,7 +12,7 @@ from models.attempt import Attempt, Outcome
 from models.token import Secret
 from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
-from worker.callbacks.confinement import NICENESS
+from worker.callbacks.sandbox.limits import NICENESS
 from worker.settings import Settings
 
 CUSTOM_FIELDS = Secret(json.dumps({"password": 'p/ss "word"'}))
@@ -124,7 +124,9 @@ def alive(process: psutil.Process) -> bool:
 def templates() -> list[psutil.Process]:
     """Give the template processes of this process."""
     return [
-        one for one in psutil.Process().children() if "worker.callbacks.template" in " ".join(one.cmdline())
+        one
+        for one in psutil.Process().children()
+        if "worker.callbacks.sandbox.fork_server" in " ".join(one.cmdline())
     ]
 
 

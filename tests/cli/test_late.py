@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.acceptance.fleet import ROOT
 from worker.cli import app
-from worker.cli.late import Late
+from worker.cli.terminal.lazy import Late
 
 #: What takes long to import.
 HEAVY: Final = frozenset(

@@ -14,12 +14,12 @@ import pytest
 import redis
 
 from tests.accounts.conftest import Refreshd, acme, file, refreshd, stores
-from worker.cli.demo import demo_settings
-from worker.cli.interrupts import INTERRUPTED
-from worker.doctor import examine
+from worker.cli.run.demo import demo_settings
+from worker.cli.terminal.signals import INTERRUPTED
+from worker.context import Stores
+from worker.diagnostics.doctor import examine
 from worker.errors import DatabaseUnreachable, SettingsError
 from worker.settings import load_settings
-from worker.stores import Stores
 
 __all__ = ["file", "refreshd", "stores"]
 

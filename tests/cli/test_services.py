@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from worker.cli.interrupts import Interrupts
-from worker.cli.said import last_words, say
-from worker.cli.services import AROUND, WORKERS, Services, environment
-from worker.cli.stack import Stack
-from worker.cli.supervisor import Change, Ended, Killed, Restarted, Service
-from worker.io.child import Child
+from worker.cli.terminal.process_messages import last_words, say
+from worker.cli.terminal.signals import Interrupts
+from worker.local.process import Child
+from worker.local.processes import AROUND, WORKERS, Services, environment
+from worker.local.stack import Stack
+from worker.local.supervisor import Change, Ended, Killed, Restarted, Service
 from worker.settings import Settings, load_settings
 
 SECRETS = ("redis-password", "key-material", "db-password", "flower-password")

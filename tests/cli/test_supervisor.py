@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from tests.acceptance.waiting import wait_until
-from worker.cli.guardian import Ward, read_wards
-from worker.cli.supervisor import FIRST_PAUSE_S, Change, Ended, Killed, Restarted, Service, Supervisor
 from worker.errors import RefreshdError
-from worker.io.child import Child
+from worker.local.guardian import Ward, read_wards
+from worker.local.process import Child
+from worker.local.supervisor import FIRST_PAUSE_S, Change, Ended, Killed, Restarted, Service, Supervisor
 
 Add = Callable[..., None]
 _FOREVER = "exec sleep 600"
@@ -159,8 +159,8 @@ class TestStopping:
 _SUPERVISE = """
 import sys, time
 from pathlib import Path
-from worker.cli.supervisor import Service, Supervisor
-from worker.io.child import Child
+from worker.local.supervisor import Service, Supervisor
+from worker.local.process import Child
 folder = Path(sys.argv[1])
 supervisor = Supervisor(folder / "guardian.log")
 script = f"trap '' TERM; sleep 600 & echo $! $$ > {folder}/pids.draft; mv {folder}/pids.draft {folder}/pids; wait; sleep 600"

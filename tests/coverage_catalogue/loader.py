@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.provider import Provider
+from models.providers import Provider
 from tests.coverage_catalogue.entry import Entry, translated
 
 _AUTH = {

@@ -13,16 +13,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from models.provider import Grant, Provider
-from models.provider_needs import check
+from models.providers import Grant, Provider
+from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from tests.coverage_catalogue.entry import Entry, load_entries
 from tests.coverage_catalogue.loader import provider_of
 from tests.coverage_catalogue.scripted import LIFETIME_S, ScriptedProvider
 from tests.io.certificates import Authority
-from worker.io.provider import ProviderClient
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
+from worker.providers.client import ProviderClient
 
 ENTRIES = load_entries()
 SERVED_BY_DATA = [entry for entry in ENTRIES if not entry.needs_code]

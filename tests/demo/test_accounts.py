@@ -8,8 +8,8 @@ import pytest
 
 from models.account import RefreshMethod, SessionManagement
 from worker.accounts.entry import read_entry
-from worker.demo.accounts import DEFAULT_NUMBER, LIFETIMES_S, Story, accounts_file, demo_accounts
-from worker.demo.grants import Grants
+from worker.local.demo.accounts import DEFAULT_NUMBER, LIFETIMES_S, Story, accounts_file, demo_accounts
+from worker.local.demo.provider.grants import Grants
 
 TOKEN_URL = "http://127.0.0.1:1/token"
 

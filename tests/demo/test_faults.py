@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from worker.demo.faults import Faults, FaultSpec, Kind
+from worker.local.demo.provider.faults import Faults, FaultSpec, Kind
 
 
 def draw(

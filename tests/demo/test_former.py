@@ -10,10 +10,10 @@ import redis
 from pydantic import SecretStr
 
 from refreshd_reader.contract import Keys
-from worker.cli.demo_stack import DemoFailed, DemoStack
-from worker.demo.accounts import DEMO_ID, demo_accounts
-from worker.demo.ground import Ground
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
+from worker.local.demo.accounts import DEMO_ID, demo_accounts
+from worker.local.demo.stack import DemoFailed, DemoStack
+from worker.local.demo.workspace import Ground
 from worker.settings import Settings
 
 #: Characters that a pattern of Redis reads otherwise.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.demo.grants import REVOKED_BY_OWNER, Grant, Grants, GrantSpec, Refused, Tokens
+from worker.local.demo.provider.grants import REVOKED_BY_OWNER, Grant, Grants, GrantSpec, Refused, Tokens
 
 NOW = 1_000_000.0
 Values = dict[str, object]

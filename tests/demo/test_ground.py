@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from worker.demo.accounts import demo_accounts
-from worker.demo.ground import FolderForeign, Ground
-from worker.io.embedded import EmbeddedServer
-from worker.io.ports import LOOPBACK
+from worker.local.demo.accounts import demo_accounts
+from worker.local.demo.workspace import FolderForeign, Ground
+from worker.local.ports import LOOPBACK
+from worker.local.redis_server import EmbeddedServer
 
 
 @pytest.fixture

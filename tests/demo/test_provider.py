@@ -14,11 +14,11 @@ import httpx
 import pytest
 from aiohttp import web
 
-from worker.demo.faults import Faults
-from worker.demo.grants import Grants
-from worker.demo.provider import make_app
-from worker.demo.provider_state import ProviderState
-from worker.io.ports import LOOPBACK
+from worker.local.demo.provider.__main__ import make_app
+from worker.local.demo.provider.faults import Faults
+from worker.local.demo.provider.grants import Grants
+from worker.local.demo.provider.state import ProviderState
+from worker.local.ports import LOOPBACK
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ async def test_faults_are_listed_and_ended(provider: httpx.AsyncClient) -> None:
 def test_as_a_process_it_says_where_it_is_and_ends_on_sigterm(tmp_path: Path) -> None:
     (tmp_path / "grants.json").write_text(json.dumps({"grants": [{"id": "one"}]}))
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.demo.provider", "--grants", str(tmp_path / "grants.json")],
+        [sys.executable, "-m", "worker.local.demo.provider", "--grants", str(tmp_path / "grants.json")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

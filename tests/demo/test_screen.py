@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from refreshd_reader.contract import AccountState, Token
-from worker.demo.accounts import demo_accounts
-from worker.demo.screen import ENDED, Place, event_line, screen, short_time, totals
-from worker.demo.watch import Picture, Seen
-from worker.io.event_feed import SeenEvent
+from worker.local.demo.accounts import demo_accounts
+from worker.local.demo.screen import ENDED, Place, event_line, screen, short_time, totals
+from worker.local.demo.watch import Picture, Seen
+from worker.redis.event_stream import SeenEvent
 
 NOW = 1_000_000.0
 PLACE = Place(

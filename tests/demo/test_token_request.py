@@ -7,8 +7,8 @@ from urllib.parse import quote_plus, urlencode
 
 import pytest
 
-from worker.demo.grants import Refused
-from worker.demo.token_request import TokenRequest, read_token_request
+from worker.local.demo.provider.grants import Refused
+from worker.local.demo.provider.token_request import TokenRequest, read_token_request
 
 #: With characters that RFC 6749 section 2.3.1 encodes before Basic, and some do not.
 SECRET = "s:ecret 100%+ü"

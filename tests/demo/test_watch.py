@@ -9,11 +9,11 @@ import pytest
 import redis
 
 from refreshd_reader.contract import AccountState, Keys, Token
-from worker.demo.accounts import demo_accounts
-from worker.demo.watch import Watcher
-from worker.io.clock import wall_clock
-from worker.io.event_feed import EventFeed, SeenEvent
-from worker.io.redis import connect
+from worker.clock import wall_clock
+from worker.local.demo.accounts import demo_accounts
+from worker.local.demo.watch import Watcher
+from worker.redis.client import connect
+from worker.redis.event_stream import EventFeed, SeenEvent
 
 KEYS = Keys()
 NOBODY = "http://127.0.0.1:1"

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.deploy.compose_file import ROOT, VariableMissing, raw, services
-from worker.io.cipher import parse_keys
+from worker.crypto.cipher import parse_keys
 from worker.settings import Settings
 
 #: The least that an .env must hold.

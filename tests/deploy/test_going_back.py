@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from worker.io.database import check_schema, make_engine, writing
-from worker.io.schema import upgrade
+from worker.db.engine import check_schema, make_engine, writing
+from worker.db.migrate import upgrade
 
 #: A revision that only a later release knows.
 NEWER = "9999"

@@ -21,8 +21,8 @@ from tests.deploy.compose_file import ROOT
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from tests.services import PostgresServer
-from worker.io.cipher import generate_key
-from worker.io.schema import upgrade
+from worker.crypto.cipher import generate_key
+from worker.db.migrate import upgrade
 from worker.settings import Settings
 
 ROLES = ROOT / "deploy/postgresql/roles.sql"

@@ -16,9 +16,9 @@ from tests.fuzz.files import CORPUS, MARK
 from tests.fuzz.mutation import Check, Target, mutated
 from tests.io.provider_double import Wire, account
 from tests.io.test_provider_properties import PROVIDERS, documents, headers
-from worker.io.callback_answer import parse, read_value, redaction_of, shown
-from worker.io.callback_output import Captured
-from worker.policy.verdict import judge
+from worker.callbacks.host.output import Captured
+from worker.callbacks.host.result import parse, read_value, redaction_of, shown
+from worker.policy.verdicts.verdict import judge
 
 _BODIES: Final = [path.read_bytes() for path in sorted(CORPUS.glob("response*"))]
 _OUTPUTS: Final = [path.read_bytes() for path in sorted(CORPUS.glob("callback-output*"))]

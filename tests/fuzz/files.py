@@ -15,16 +15,16 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from models.callback_file import CallbackFileError, load_callback_file
-from models.presets import PresetError, load_presets, load_providers
+from models.providers.presets import PresetError, load_presets, load_providers
 from tests.accounts.conftest import KEY, NOW, Desk
 from tests.fuzz.mutation import Check, Target, mutated
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN
 from worker.accounts.columns import SETTINGS as SETTING_COLUMNS
 from worker.accounts.entry import Refused, id_of, read_entry
-from worker.accounts.source import Format, Raw, Source, UnreadableFile
+from worker.accounts.formats.source import Format, Raw, Source, UnreadableFile
+from worker.crypto.cipher import Cipher, parse_keys
+from worker.crypto.sealer import Vault
 from worker.errors import SettingsError
-from worker.io.cipher import Cipher, parse_keys
-from worker.io.vault import Vault
 from worker.settings import Settings, load_settings
 
 MARK: Final = "mark-of-a-secret-0451"
@@ -129,7 +129,7 @@ descriptions = st.tuples(
 def settings() -> Iterator[Check]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
     # The built-in providers take a second to read, each time.
-    built_in = mock.patch("models.presets.load_presets", cache(load_presets))
+    built_in = mock.patch("models.providers.presets.load_presets", cache(load_presets))
     with tempfile.TemporaryDirectory() as folder, built_in:
         file = Path(folder, "file")
 

@@ -24,10 +24,10 @@ from tests.acceptance.waiting import wait_until
 from tests.fuzz.mutation import AWKWARD, Check, Target, mutated, one_of_many
 from tests.io.test_provider_properties import documents
 from tests.services import redis_server
-from worker.io.cipher import generate_key
-from worker.io.redis import connect
-from worker.io.schema import upgrade
-from worker.reports import ReportReader, connect_for_reports
+from worker.crypto.cipher import generate_key
+from worker.db.migrate import upgrade
+from worker.redis.client import connect
+from worker.scheduling.rejected_tokens import ReportReader, connect_for_reports
 
 TASKS: Final = (
     "refreshd.refresh",

@@ -13,10 +13,10 @@ import httpx
 
 from models.account import RefreshMethod
 from models.answer import Answer
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
-from worker.io.provider import ProviderClient
+from worker.providers.client import ProviderClient
 
 NOW = 1_800_000_000.0
 TOKEN = {"access_token": "AT-2", "token_type": "Bearer", "expires_in": 3600}

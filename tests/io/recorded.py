@@ -13,7 +13,7 @@ from typing import Final
 
 from models.answer import Answer
 from models.token import Secret
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
 
 FOLDER: Final = Path(__file__).parent.parent / "answers"
 _SEPARATOR: Final = b"\n----\n"

@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from models.account import Account, RetiredAccount, Status
 from models.attempt import Attempt
-from worker.io.accounts import PAGE, Accounts, Change, Filter, blank
-from worker.io.database import make_engine, reading, writing
+from worker.db.accounts import PAGE, Accounts, Change, Filter, blank
+from worker.db.engine import make_engine, reading, writing
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models.audit import Act, Action, Actor
-from worker.io.actor import current_actor
-from worker.io.audit import AuditTrail, RunningEntry
-from worker.io.database import make_engine, writing
+from worker.actor import current_actor
+from worker.db.audit import AuditTrail, RunningEntry
+from worker.db.engine import make_engine, writing
 
 MIA = Actor("mia", "desk-1")
 

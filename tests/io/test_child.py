@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from tests.acceptance.waiting import wait_until
-from worker.io.child import Child
-from worker.io.folder_lock import FolderLock
-from worker.io.private_file import read_or_make, write_private
+from worker.crypto.private_file import read_or_make, write_private
+from worker.local.file_lock import FolderLock
+from worker.local.process import Child
 
 Start = Callable[..., Child]
 
@@ -95,7 +95,7 @@ class TestFolderLock:
 
     def test_it_ends_with_a_process_that_is_killed(self, tmp_path: Path) -> None:
         script = (
-            "import os, sys; from pathlib import Path; from worker.io.folder_lock import FolderLock\n"
+            "import os, sys; from pathlib import Path; from worker.local.file_lock import FolderLock\n"
             "print(FolderLock(Path(sys.argv[1])).acquire(), flush=True); os.kill(os.getpid(), 9)"
         )
         killed = subprocess.run(

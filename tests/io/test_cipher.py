@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from models.token import Secret
+from worker.crypto.cipher import Cipher, generate_key, key_of, parse_keys
 from worker.errors import KeyMissing, SealBroken, SettingsError
-from worker.io.cipher import Cipher, generate_key, key_of, parse_keys
 
 SECRET = Secret("s3cr3t-\udcff-\0-\N{SNOWMAN}")
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from models.answer import Answer
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
-from worker.io.consent import (
+from worker.providers.authorization import (
     Asking,
     code_request,
     consent_url,
@@ -24,8 +24,8 @@ from worker.io.consent import (
     read_device_code,
     scope_of,
 )
-from worker.io.provider_draft import Unbuildable
-from worker.io.provider_request import RequestBuilder
+from worker.providers.draft import Unbuildable
+from worker.providers.request import RequestBuilder
 
 NOW = 1_790_000_000.0
 BUILDER = RequestBuilder([])

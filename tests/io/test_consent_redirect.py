@@ -7,7 +7,7 @@ import socket
 import httpx
 import pytest
 
-from worker.io.consent_redirect import LoopbackRedirect, is_answer, parameters_of
+from worker.providers.authorization.loopback_redirect import LoopbackRedirect, is_answer, parameters_of
 
 
 def get(server: LoopbackRedirect, query: str = "", *, path: str | None = None) -> httpx.Response:

@@ -21,10 +21,10 @@ from tests.io.certificates import Authority
 from tests.io.connect_proxy import proxying
 from tests.io.provider_double import account, provider
 from tests.io.provider_server import answering, response, serving
-from worker.io.callback_endpoint import EndpointClient
-from worker.io.egress import AddressRefused, Egress, is_private
-from worker.io.provider import ProviderClient
-from worker.policy.verdict import judge
+from worker.callbacks.host.http_endpoint import EndpointClient
+from worker.policy.verdicts.verdict import judge
+from worker.providers.client import ProviderClient
+from worker.providers.egress import AddressRefused, Egress, is_private
 
 BODY = b'{"access_token": "AT-2"}'
 PUBLIC_ONLY = Egress(block_private_networks=True)

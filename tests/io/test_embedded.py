@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.acceptance.waiting import wait_until
-from worker.io import embedded
-from worker.io.embedded import EmbeddedServer, ServerFailed, server_binary
-from worker.io.ports import LOOPBACK
+from worker.local import redis_server as embedded
+from worker.local.ports import LOOPBACK
+from worker.local.redis_server import EmbeddedServer, ServerFailed, server_binary
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ class TestStartedAgain:
 _LEAVE_BEHIND = """
 import os, sys
 from pathlib import Path
-from worker.io.embedded import EmbeddedServer
+from worker.local.redis_server import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from models.rate_limit import Limits, WaitReason
-from worker.io.gates import Decided, Gates, Pair, Take, Taken, gate_key, read_gates
-from worker.io.redis import connect, connect_async
 from worker.policy.gates import Failure, Gate, Signal, record
 from worker.policy.lane import Lane
+from worker.redis.client import connect, connect_async
+from worker.redis.gates import Decided, Gates, Pair, Take, Taken, gate_key, read_gates
 
 UNLIMITED = Limits(None, 1000)
 LANE = Lane("https://idp.example", "client-1", "acme")

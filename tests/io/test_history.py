@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from models.attempt import Attempt
-from worker.io.database import database_now, make_engine, reading
-from worker.io.history import History
+from worker.db.engine import database_now, make_engine, reading
+from worker.db.history import History
 
 HOUR_S = 3600.0
 

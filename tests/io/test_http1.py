@@ -8,7 +8,7 @@ import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.io.http1 import BrokeHTTP, ResponseParser
+from worker.providers.http1.parser import BrokeHTTP, ResponseParser
 
 BODY = b'{"access_token":"AT","refresh_token":"RT","expires_in":300}'
 pieces = st.sampled_from(

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
+from worker.context import load_cipher, make_key
+from worker.crypto import keyring as key_source
+from worker.crypto.cipher import generate_key
+from worker.crypto.keyring import keys_of_command, keys_of_file
 from worker.errors import SettingsError
-from worker.io import key_source
-from worker.io.cipher import generate_key
-from worker.io.key_source import keys_of_command, keys_of_file
 from worker.settings import Settings, load_settings
-from worker.stores import load_cipher, make_key
 
 KEY = generate_key("k7")
 OLDER = generate_key("k6")

@@ -11,8 +11,8 @@ import redis
 import structlog
 
 from refreshd_reader.contract import Keys
-from worker.io.lease import RENEW_SHARE, Leases
-from worker.io.redis import connect, connect_async
+from worker.redis.client import connect, connect_async
+from worker.redis.leases import RENEW_SHARE, Leases
 
 KEYS = Keys()
 LEASE_MS = 600

@@ -12,11 +12,11 @@ from sqlmodel import Session
 
 from models.account import Account, Status
 from models.attempt import INTERRUPTED, Attempt, Entry, Outcome
-from worker.io.accounts import Accounts, blank
-from worker.io.clock import Clock
-from worker.io.database import database_now, make_engine, reading, writing
-from worker.io.ledger import Closing, Ledger, Stored, Turn
-from worker.io.marks import LOOK_AGAIN_S, Marks
+from worker.clock import Clock
+from worker.db.accounts import Accounts, blank
+from worker.db.engine import database_now, make_engine, reading, writing
+from worker.db.publication import LOOK_AGAIN_S, Marks
+from worker.db.refresh_store import Closing, Ledger, Stored, Turn
 
 _numbers = itertools.count()
 CLAIM_S = 45.0

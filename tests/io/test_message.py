@@ -7,9 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.io.cipher import generate_key
-from worker.io.message import (
+from worker.broker.messages import (
     BODY_MAX_BYTES,
     FORGED,
     KEY_UNKNOWN,
@@ -22,6 +20,8 @@ from worker.io.message import (
     Signer,
     check_shape,
 )
+from worker.crypto.cipher import generate_key
+from worker.errors import SettingsError
 
 NOW: Final = 1_800_000_000.0
 OLD, NEW = generate_key("old"), generate_key("new")

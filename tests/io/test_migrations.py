@@ -17,8 +17,8 @@ import models.migrations
 import worker.runtime  # noqa: F401  (brings every table in)
 from models.migrations import HEAD, REVISIONS
 from tests.services import PostgresServer
-from worker.io.database import make_engine
-from worker.io.schema import upgrade
+from worker.db.engine import make_engine
+from worker.db.migrate import upgrade
 
 
 def is_ours(_object: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.io.certificates import Authority, Signed
 from tests.services import PostgresServer, postgres_server
+from worker.db.engine import make_engine, reading
 from worker.errors import DatabaseUnreachable
-from worker.io.database import make_engine, reading
 
 
 @pytest.fixture(scope="module")

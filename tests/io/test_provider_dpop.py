@@ -17,15 +17,15 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 from joserfc.jws import JWSRegistry
 
 from models.answer import Answer, Fault, Verdict
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from tests.io.provider_double import NOW, TOKEN, Wire, account, provider
 from tests.io.test_provider_assertion import BRAINPOOL
-from worker.io.consent import Asking, consent_url, device_request
-from worker.io.provider import ProviderClient
-from worker.io.revocation import revocation_request
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
+from worker.providers.authorization import Asking, consent_url, device_request
+from worker.providers.client import ProviderClient
+from worker.providers.revocation import revocation_request
 
 KEY = ECKey.generate_key("P-256")
 RSA = RSAKey.generate_key(2048)

@@ -15,7 +15,7 @@ import pytest
 from models.answer import Answer
 from models.token import Secret
 from tests.io.provider_double import Wire, account, provider
-from worker.io.callback_answer import read_value
+from worker.callbacks.host.result import read_value
 
 OLD, NEW, CLIENT, KEY = "old-refresh/+token", "new-refresh/+token", "client-secret/+text", "custom-key/+text"
 SECRETS = {OLD, NEW, CLIENT, KEY, "new-access/+token"}

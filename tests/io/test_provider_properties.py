@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.answer import Answer, Verdict
-from models.provider import Provider
+from models.providers import Provider
 from tests.io.provider_double import NOW, Wire, account, provider
-from worker.io.provider_amounts import amount
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
+from worker.providers.numbers import amount
 
 PROVIDERS = [
     provider(),

@@ -8,8 +8,8 @@ import pytest
 
 from models.answer import Fault
 from tests.io.provider_double import NOW, Wire, account, form, json_body, provider, query
-from worker.io.provider_draft import HostNotAllowed, Unbuildable
-from worker.io.provider_request import RequestBuilder
+from worker.providers.draft import HostNotAllowed, Unbuildable
+from worker.providers.request import RequestBuilder
 
 STANDARD = {
     "grant_type": "refresh_token",

@@ -22,7 +22,7 @@ from models.answer import Answer, Fault
 from tests.io.certificates import Authority, Signed
 from tests.io.provider_double import account, provider
 from tests.io.provider_server import Server, answering, response, serving
-from worker.io.provider import ProviderClient
+from worker.providers.client import ProviderClient
 
 BODY = b'{"access_token": "AT-2"}'
 
@@ -30,8 +30,8 @@ BODY = b'{"access_token": "AT-2"}'
 AT_A_TERMINAL = """
 import fcntl, json, sys, termios
 from models.token import Secret
-from worker.io.provider_draft import ClientCertificate, Unbuildable
-from worker.io.provider_tls import Trust
+from worker.providers.draft import ClientCertificate, Unbuildable
+from worker.providers.tls import Trust
 
 shown = json.load(sys.stdin)
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)

@@ -14,14 +14,14 @@ from urllib.parse import parse_qs
 import pytest
 
 from models.answer import Answer, Fault
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from tests.io.provider_double import account, provider
 from tests.io.provider_server import answering, response, serving
-from worker.io.provider import ProviderClient
-from worker.io.provider_content import MAX_BYTES
 from worker.policy.gates import is_down
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
+from worker.providers.client import ProviderClient
+from worker.providers.content import MAX_BYTES
 
 BODY = b'{"access_token": "AT-2", "refresh_token": "RT-2", "expires_in": 3600}'
 

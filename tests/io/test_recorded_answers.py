@@ -11,8 +11,8 @@ from models.answer import Answer
 from tests.io.provider_double import NOW, account, provider
 from tests.io.provider_server import serving
 from tests.io.recorded import Recorded, came_of, recorded
-from worker.io.http1 import BrokeHTTP, ResponseParser
-from worker.io.provider import ProviderClient
+from worker.providers.client import ProviderClient
+from worker.providers.http1.parser import BrokeHTTP, ResponseParser
 
 ANSWERS = recorded()
 #: Facts of which a file names a piece.

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from worker.io.redis import connect_async, run
+from worker.redis.client import connect_async, run
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 
 from tests.io.certificates import Authority
 from tests.io.tls_relay import tls_redis
+from worker.broker.kombu import TRANSPORT_OPTIONS, broker_tls, broker_url
 from worker.errors import RedisUnreachable
-from worker.io.broker import TRANSPORT_OPTIONS, broker_tls, broker_url
-from worker.io.redis import connect, connect_async, in_words
+from worker.redis.client import connect, connect_async, in_words
 
 
 def blocking(url: str) -> None:

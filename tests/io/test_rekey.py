@@ -11,12 +11,12 @@ from sqlmodel import Session
 from models.account import Account
 from models.token import Secret
 from refreshd_reader.contract import Keys
-from worker.io.cipher import Cipher, generate_key, key_of, parse_keys
-from worker.io.database import make_engine, reading, writing
-from worker.io.fleet import sealed_with
-from worker.io.redis import connect
-from worker.io.rekey import check, rotate
-from worker.io.stash import waiting_by_key
+from worker.crypto.cipher import Cipher, generate_key, key_of, parse_keys
+from worker.db.engine import make_engine, reading, writing
+from worker.db.fleet.overview import sealed_with
+from worker.db.rekey import check, rotate
+from worker.redis.client import connect
+from worker.redis.pending_answers import waiting_by_key
 
 OLD, NEW, LOST = (generate_key(name) for name in ("old", "new", "lost"))
 
@@ -129,7 +129,7 @@ def test_an_answer_that_is_kept_beside_the_row_counts_for_its_key_and_is_sealed_
 def test_a_rotation_that_was_killed_between_two_batches_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.io.rekey.BATCH", 2)
+    monkeypatch.setattr("worker.db.rekey.BATCH", 2)
     for number in range(5):
         add(engine, f"a{number}", cipher(OLD))
     both = cipher(NEW, OLD)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.presets import load_presets
+from models.providers.presets import load_presets
 from models.refresh_request import RefreshRequest
 from tests.io.provider_double import NOW, account, provider
-from worker.io.revocation import Revocation, revocation_request
+from worker.providers.revocation import Revocation, revocation_request
 
 OKTA = load_presets()["okta"]
 DEFAULT_SERVER = "https://acme.okta.com/oauth2/default/v1/token"

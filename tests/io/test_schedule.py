@@ -12,9 +12,9 @@ from sqlmodel import Session
 
 from models.account import Account
 from models.attempt import INTERRUPTED, Attempt
-from worker.io.accounts import Accounts, blank
-from worker.io.database import database_now, make_engine, now_sql, reading
-from worker.io.schedule import Schedule, abandoned
+from worker.db.accounts import Accounts, blank
+from worker.db.engine import database_now, make_engine, now_sql, reading
+from worker.db.schedule import Schedule, abandoned
 
 
 class Fleet:

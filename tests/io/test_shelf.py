@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from models.account import Account, Status
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Keys, Token
-from worker.io.redis import connect, connect_async
-from worker.io.shelf import REMOVED_KEPT_S, Event, Publication, Shelf, publication
+from worker.redis.client import connect, connect_async
+from worker.redis.publisher import REMOVED_KEPT_S, Event, Publication, Shelf, publication
 
 KEYS = Keys()
 #: Read long before the last of these runs: what shall be alive then ends in days.
@@ -140,7 +140,7 @@ async def test_what_is_removed_leaves_nothing_and_does_not_come_back(shelf: Shel
 async def test_the_stream_of_events_is_capped(
     shelf: Shelf, here: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.io.shelf.EVENTS_KEPT", 10)
+    monkeypatch.setattr("worker.redis.publisher.EVENTS_KEPT", 10)
     await shelf.put([], [Event(type="failed", reason="r", at=NOW, account="a") for _ in range(500)])
     kept: Any = here.xlen(KEYS.events)
     assert 10 <= kept < 500

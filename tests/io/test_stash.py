@@ -8,10 +8,10 @@ import pytest
 
 from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.errors import SealBroken
-from worker.io.cipher import Cipher, generate_key, parse_keys
-from worker.io.redis import connect, connect_async
-from worker.io.stash import Stash, StashedAnswer, waiting_by_key
+from worker.redis.client import connect, connect_async
+from worker.redis.pending_answers import Stash, StashedAnswer, waiting_by_key
 
 #: Nothing in it is a pattern.
 KEYS = Keys("team[1]*:")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from worker.io.accounts import Accounts, blank
-from worker.io.database import is_sqlite, make_engine, reading
-from worker.io.twins import holders, holding, shared, shared_sql
+from worker.db.accounts import Accounts, blank
+from worker.db.engine import is_sqlite, make_engine, reading
+from worker.db.fleet.twins import holders, holding, shared, shared_sql
 
 
 @pytest.fixture

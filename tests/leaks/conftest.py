@@ -28,8 +28,8 @@ from tests.leaks.operators_task import operators_worker
 from tests.leaks.provider import telling_provider
 from tests.server_process import free_port
 from tests.services import PostgresServer, RedisServer
-from worker.io.database import make_engine
-from worker.io.schema import upgrade
+from worker.db.engine import make_engine
+from worker.db.migrate import upgrade
 
 ROLE: Final = "leaks"
 WORKER: Final = ("--pool", "threads", "--concurrency", "4", "--queues", "urgent,control,refresh")

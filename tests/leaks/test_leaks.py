@@ -26,8 +26,8 @@ from tests.leaks.conftest import ROLE, Place
 from tests.leaks.markers import Markers
 from tests.leaks.places import flower_answers, redis_keys, table_columns
 from tests.services import PostgresServer, RedisServer
-from worker.io.database import make_engine
-from worker.io.redis import connect
+from worker.db.engine import make_engine
+from worker.redis.client import connect
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),

@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 
 from tests.leaks.markers import Markers
+from worker.db.engine import make_engine, reading
 from worker.errors import RefreshdError
-from worker.io.database import make_engine, reading
-from worker.io.redis import connect, in_words
-from worker.redis_url import address_of
+from worker.redis.client import connect, in_words
 from worker.settings import load_settings
+from worker.settings.redis_url import address_of
 
 #: {} is where the marker goes. Nobody listens on port 1.
 URLS: Final = {

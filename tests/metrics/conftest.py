@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
 from worker.settings import Settings
 
 

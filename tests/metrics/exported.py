@@ -10,12 +10,12 @@ from prometheus_client.metrics_core import Metric
 
 from models.attempt import Entry, Outcome, Trigger
 from models.rate_limit import WaitReason
-from worker.exporter import of_census, of_staff, of_stores, of_traffic
-from worker.exposition import BuildInfo
-from worker.io.census import Census, Late, Webhooks
-from worker.io.traffic import Staff, Traffic
-from worker.metrics import WorkerMetrics
+from worker.db.fleet.counts import Census, Late, Webhooks
+from worker.monitoring.exporter import of_census, of_staff, of_stores, of_traffic
+from worker.monitoring.metrics import WorkerMetrics
+from worker.monitoring.metrics_server import BuildInfo
 from worker.policy.gates import Gate
+from worker.redis.counts import Staff, Traffic
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,16 @@ from models.rate_limit import WaitReason
 from tests.metrics.exported import small_census
 from tests.server_process import free_port
 from worker.cli import app
+from worker.context import Stores
+from worker.db.engine import database_now, writing
+from worker.db.fleet.counts import Census, count
 from worker.errors import RefreshdError
-from worker.exporter import FleetCollector, of_traffic
-from worker.io.census import Census, count
-from worker.io.database import database_now, writing
-from worker.io.gates import gate_key
-from worker.io.traffic import Staff, Traffic
-from worker.metrics import OTHER, PROVIDERS_MAX
+from worker.monitoring.exporter import FleetCollector, of_traffic
+from worker.monitoring.metrics import OTHER, PROVIDERS_MAX
 from worker.policy.gates import Gate
+from worker.redis.counts import Staff, Traffic
+from worker.redis.gates import gate_key
 from worker.settings import Settings
-from worker.stores import Stores
 
 DAY_S = 86_400
 QUEUES = ("urgent", "refresh", "callback")
@@ -199,7 +199,7 @@ def test_a_storm_of_scrapes_costs_one_look(here: Stores, monkeypatch: pytest.Mon
         looks.append(engine)
         return count(engine)
 
-    monkeypatch.setattr("worker.exporter.count", counted)
+    monkeypatch.setattr("worker.monitoring.exporter.count", counted)
     registry = registry_of(here)
     for _ in range(50):
         generate_latest(registry)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.acceptance.waiting import wait_until
-from worker.lookout import Lookout
+from worker.monitoring.cached_query import Lookout
 
 
 class Oracle:

@@ -15,7 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.metrics.exported import of_exporter, of_worker, series
-from worker.metrics import WorkerMetrics
+from worker.monitoring.metrics import WorkerMetrics
 
 ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy/prometheus"

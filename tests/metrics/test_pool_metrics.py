@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from models.attempt import Outcome, Trigger
 from tests.acceptance.waiting import wait_until
-from worker.metrics import WorkerMetrics, worker_metrics
-from worker.pool_metrics import PoolMetrics, PoolSender, snapshot
+from worker.monitoring.metrics import WorkerMetrics, worker_metrics
+from worker.monitoring.pool_metrics import PoolMetrics, PoolSender, snapshot
 
 REFUSALS = "refreshd_refusals_total"
 BUSY = {"outcome": "busy", "reason": "lease_held"}

@@ -12,22 +12,22 @@ from typing import Any, Final
 import pytest
 import typer.main
 
-from models.presets import load_providers
+from models.providers.presets import load_providers
 from models.rate_limit import WaitReason
 from tests.metrics.test_monitoring import ROOT, RUNBOOK, alerts
 from worker.cli import app
-from worker.cli.late import Late
-from worker.policy.verdict_table import TABLE
-from worker.policy.verdict_words import _OWN, words_of
+from worker.cli.terminal.lazy import Late
+from worker.policy.verdicts.messages import _OWN, words_of
+from worker.policy.verdicts.table import TABLE
 
 #: Where reasons are made: what decides, and the path of a refresh.
 SOURCES: Final = (
     "worker/policy",
-    "worker/refresh.py",
-    "worker/closing.py",
-    "worker/admission.py",
-    "worker/plan.py",
-    "worker/settle.py",
+    "worker/refresh/refresher.py",
+    "worker/refresh/outcome.py",
+    "worker/refresh/admission.py",
+    "worker/scheduling/planner.py",
+    "worker/refresh/committer.py",
     "models/attempt.py",
     "models/pause.py",
 )
@@ -64,9 +64,9 @@ def constants() -> dict[str, str]:
 def reasons() -> dict[str, str]:
     """Give every reason that can be given, and where it comes from."""
     found = {word: where for word, where in constants().items() if word not in NO_REASONS}
-    found |= dict.fromkeys(BESIDE, "worker/policy/verdict.py")
-    found |= {row.reason: "worker/policy/verdict_table.py" for row in TABLE}
-    found |= {str(word): "worker/policy/verdict_words.py" for word in _OWN}
+    found |= dict.fromkeys(BESIDE, "worker/policy/verdicts/verdict.py")
+    found |= {row.reason: "worker/policy/verdicts/table.py" for row in TABLE}
+    found |= {str(word): "worker/policy/verdicts/messages.py" for word in _OWN}
     found |= {reason.value: "models/rate_limit.py" for reason in WaitReason}
     for provider in load_providers(None).values():
         found |= {rule.reason: f"preset {provider.name}" for rule in provider.error_rules}
@@ -80,7 +80,7 @@ def test_every_reason_has_an_entry() -> None:
 
 def test_every_reason_of_an_outcome_can_be_said_in_words() -> None:
     """Reasons of a plan, and of a due time, are explained where they are shown."""
-    elsewhere = ("worker/plan.py", "worker/policy/due.py")
+    elsewhere = ("worker/scheduling/planner.py", "worker/policy/due.py")
     bare = [
         word for word, where in reasons().items() if where not in elsewhere and words_of(word) == f"{word}."
     ]

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from models.attempt import Entry, Outcome, Trigger
 from tests.path.conftest import Bench
-from worker.io.clock import Clock
-from worker.metrics import OTHER, PROVIDERS_MAX, WorkerMetrics, worker_metrics
+from worker.clock import Clock
+from worker.monitoring.metrics import OTHER, PROVIDERS_MAX, WorkerMetrics, worker_metrics
 from worker.settings import Settings
 
 Value = Callable[..., float | None]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.presets import PresetError, load_presets, load_providers
-from models.provider import ClientAuth
+from models.providers import ClientAuth
+from models.providers.presets import PresetError, load_presets, load_providers
 
 
 def own(folder: Path, text: str) -> Path:

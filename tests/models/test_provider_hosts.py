@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from models.presets import load_presets
-from models.provider import Provider
-from models.provider_hosts import Hosts
+from models.providers import Provider
+from models.providers.hosts import Hosts
+from models.providers.presets import load_presets
 
 
 @pytest.mark.parametrize(

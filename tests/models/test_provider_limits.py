@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.provider import Provider
+from models.providers import Provider
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from models.provider import ClientAuth, Provider
+from models.providers import ClientAuth, Provider
 
 
 def provider(**knobs: object) -> Provider:

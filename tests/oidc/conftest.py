@@ -20,9 +20,9 @@ from tests.acceptance.fleet import ROOT
 from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.keys import public_set
 from tests.oidc.server import DEVICE_CODE, AuthorizationServer, Client, client
-from worker.io.accounts import Accounts
-from worker.io.cipher import generate_key
-from worker.io.database import make_engine
+from worker.crypto.cipher import generate_key
+from worker.db.accounts import Accounts
+from worker.db.engine import make_engine
 from worker.settings import Settings
 
 #: 32 bytes and more: what HS256 asks of a key (RFC 7518 section 3.2).

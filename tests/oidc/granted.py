@@ -11,10 +11,10 @@ from models.refresh_request import RefreshRequest
 from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.browser import Browser, query_of
 from tests.oidc.server import REDIRECT_URI
-from worker.io.clock import wall_clock
-from worker.io.consent import Asking, code_request, consent_url
-from worker.io.provider import ProviderClient
-from worker.io.provider_request import RequestBuilder
+from worker.clock import wall_clock
+from worker.providers.authorization import Asking, code_request, consent_url
+from worker.providers.client import ProviderClient
+from worker.providers.request import RequestBuilder
 
 _CALL_S: Final = PATIENCE_S
 

@@ -32,8 +32,8 @@ from tests.oidc.server import AuthorizationServer, client
 from tests.oidc.watcher import Watcher
 from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server, redis_server
-from worker.io.cipher import generate_key
-from worker.io.database import make_engine
+from worker.crypto.cipher import generate_key
+from worker.db.engine import make_engine
 
 _CLIENT: Final = "refreshd"
 _SECRET: Final = "the client's secret"

@@ -14,12 +14,12 @@ from tests.oidc.browser import Browser
 from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.server import AuthorizationServer
-from worker.io.actor import current_actor
-from worker.io.audit import AuditTrail
-from worker.io.database import make_engine
-from worker.io.vault import Vault
+from worker.actor import current_actor
+from worker.context import load_cipher
+from worker.crypto.sealer import Vault
+from worker.db.audit import AuditTrail
+from worker.db.engine import make_engine
 from worker.runtime import Runtime
-from worker.stores import load_cipher
 
 _OFFLINE = 'authorize_params={"prompt": "consent"}'
 

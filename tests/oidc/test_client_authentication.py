@@ -9,7 +9,7 @@ import pytest
 
 from models.answer import Verdict
 from models.assertion import Assertion, SigningAlgorithm
-from models.provider import ClientAuth, Provider
+from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from tests.oidc.conftest import SECRET, SIGNED_BY
@@ -17,8 +17,8 @@ from tests.oidc.consent import SCOPE
 from tests.oidc.granted import ask, granted
 from tests.oidc.keys import new_key, pem_of, private_pem
 from tests.oidc.server import AuthorizationServer
-from worker.io.provider import ProviderClient
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
+from worker.providers.client import ProviderClient
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, OKPKey
 
 from models.answer import Verdict
 from models.attempt import Trigger
-from models.provider import ClientAuth, Provider
+from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader import Reader
@@ -23,8 +23,8 @@ from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.granted import ask, granted
 from tests.oidc.server import AuthorizationServer
-from worker.io.provider import ProviderClient
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
+from worker.providers.client import ProviderClient
 from worker.runtime import Runtime
 
 KEY = ECKey.generate_key("P-256")

@@ -17,10 +17,10 @@ from models.account import Account, RefreshMethod, fingerprint
 from models.attempt import Trigger
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
-from worker.io.cipher import generate_key
-from worker.io.database import database_now, writing
-from worker.io.provider import ProviderClient
-from worker.refresh import Result
+from worker.crypto.cipher import generate_key
+from worker.db.engine import database_now, writing
+from worker.providers.client import ProviderClient
+from worker.refresh.refresher import Result
 from worker.runtime import Runtime
 from worker.settings import Settings
 

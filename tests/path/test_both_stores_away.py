@@ -19,7 +19,7 @@ from models.token import Secret, TokenResponse
 from tests.acceptance.waiting import PATIENCE_S, wait_until
 from tests.path.conftest import Bench
 from tests.path.test_unforeseen import unique
-from worker.closing import STASH_ADOPTED
+from worker.refresh.outcome import STASH_ADOPTED
 
 
 @contextmanager

@@ -16,16 +16,16 @@ from models.migrations import HEAD
 from models.outbox import Message
 from tests.acceptance.waiting import wait_until
 from tests.path.conftest import Bench
-from worker.cli.workers import namesakes, together
-from worker.doctor import Checked, Level, examine
-from worker.io.callback_offer import Offer
-from worker.io.callback_presence import Presence
-from worker.io.cipher import generate_key
-from worker.io.database import writing
-from worker.io.outbox import Outcome
-from worker.io.traffic import Staff
+from worker.callbacks.catalog import Offer
+from worker.callbacks.heartbeats import Presence
+from worker.celery.inspect import namesakes, together
+from worker.context import Stores
+from worker.crypto.cipher import generate_key
+from worker.db.engine import writing
+from worker.db.outbox import Outcome
+from worker.diagnostics.doctor import Checked, Level, examine
+from worker.redis.counts import Staff
 from worker.settings import Settings
-from worker.stores import Stores
 
 ALL: Mapping[str, Sequence[str]] = {"celery@one": ["control", "refresh", "urgent"]}
 

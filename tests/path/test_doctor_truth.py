@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from tests.path.conftest import Bench
 from tests.path.test_doctor import ALL, checked, execute
-from worker.clocks import ClockWatch
-from worker.doctor import Checked, Level
-from worker.io.cipher import generate_key
-from worker.io.clock_offsets import BELIEVED_S, ClockOffsets
-from worker.io.traffic import Staff
-from worker.policy.verdict_words import words_of
+from worker.crypto.cipher import generate_key
+from worker.diagnostics.doctor import Checked, Level
+from worker.monitoring.clocks import ClockWatch
+from worker.policy.verdicts.messages import words_of
+from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
+from worker.redis.counts import Staff
 from worker.settings import Settings
 
 
@@ -88,7 +88,7 @@ def test_a_worker_whose_clock_is_off_is_named_with_what_follows(
 ) -> None:
     offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
     offsets.note("worker@two")
-    monkeypatch.setattr("worker.io.clock_offsets.wall_clock", lambda: time.time() + ahead_s)
+    monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: time.time() + ahead_s)
     assert offsets.note("worker@one") == pytest.approx(ahead_s, abs=1)
     (found,) = told(settings, "clock")
     assert found.level is level
@@ -129,7 +129,7 @@ def test_a_process_says_in_redis_and_once_in_its_log_that_its_clock_is_off(
 ) -> None:
     offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
     watch = ClockWatch("worker@one", offsets)
-    monkeypatch.setattr("worker.io.clock_offsets.wall_clock", lambda: time.time() + 480)
+    monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: time.time() + 480)
     with capture_logs() as lines:
         watch.look()
         watch.look()

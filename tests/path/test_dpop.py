@@ -16,7 +16,7 @@ from models.attempt import Attempt, Outcome, Trigger
 from tests.accounts.conftest import Desk
 from tests.path.conftest import Bench
 from worker.accounts.apply import Intent
-from worker.io.accounts import Accounts, Change
+from worker.db.accounts import Accounts, Change
 
 KEY = ECKey.generate_key("P-256").as_pem(private=True).decode()
 TOKENS = {"access_token": "new", "refresh_token": "new-refresh", "token_type": "DPoP", "expires_in": 3600}

@@ -11,7 +11,7 @@ from models.account import Status
 from models.attempt import Outcome, Trigger
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.io.accounts import Accounts, Change
+from worker.db.accounts import Accounts, Change
 
 
 def switch(bench: Bench, *, on: bool) -> None:

@@ -9,11 +9,11 @@ from models.pause import Scope
 from models.rate_limit import WaitReason
 from tests.path.conftest import Bench
 from tests.path.test_plan import Planning
-from worker.cli.status_held import gate_lines, held_json, pause_lines
-from worker.gate_status import GateStatus
-from worker.io.database import is_sqlite, writing
-from worker.io.fleet import Aside, Failing, look
-from worker.io.held_accounts import Held
+from worker.cli.status.paused import gate_lines, held_json, pause_lines
+from worker.db.engine import is_sqlite, writing
+from worker.db.fleet.overview import Aside, Failing, look
+from worker.db.held_accounts import Held
+from worker.monitoring.gate_status import GateStatus
 from worker.policy.gates import Gate
 
 MIA = Actor("mia", "desk-1")

@@ -13,11 +13,11 @@ from models.attempt import Outcome, Trigger
 from models.token import Secret, TokenSet
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.cli.facts import gather
+from worker.db.engine import writing
+from worker.diagnostics.explain.gather import gather
 from worker.errors import KnobsUnfit
-from worker.io.database import writing
-from worker.io.stash import Stash, StashedAnswer
-from worker.refresh import KNOBS_UNFIT
+from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.refresh.refresher import KNOBS_UNFIT
 
 #: Only a JSON body can hold it, and the provider takes a form now.
 NESTED = '{"params": {"a": {"b": "secret-value"}}}'

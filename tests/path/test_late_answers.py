@@ -13,12 +13,12 @@ from models.attempt import Outcome, Trigger
 from models.token import Secret, TokenSet
 from tests.path.conftest import Bench, Handler
 from tests.path.test_refresh import granted
-from worker.closing import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
-from worker.io.accounts import Accounts
-from worker.io.cipher import Cipher, generate_key, parse_keys
-from worker.io.database import writing
-from worker.io.stash import Stash, StashedAnswer
-from worker.refresh import STASH_UNREADABLE
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.db.accounts import Accounts
+from worker.db.engine import writing
+from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.refresh.outcome import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
+from worker.refresh.refresher import STASH_UNREADABLE
 
 
 def refused(_: httpx.Request) -> httpx.Response:

@@ -13,7 +13,7 @@ from models.attempt import Trigger
 from models.rate_limit import WaitReason
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.events import configure_logging, correlate
+from worker.log import configure_logging, correlate
 
 
 def test_an_attempt_s_line_carries_its_plan_from_a_thread_to_the_event_loop(

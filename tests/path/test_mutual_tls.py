@@ -20,7 +20,7 @@ from models.token import Secret
 from tests.io.certificates import Authority, Signed
 from tests.io.provider_server import answering, response, serving
 from tests.path.conftest import Bench
-from worker.io.database import writing
+from worker.db.engine import writing
 from worker.settings import Settings
 
 BODY = b'{"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3600}'

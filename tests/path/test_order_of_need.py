@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.simulated_fleet import SimulatedFleet
-from worker.io.database import make_engine
-from worker.plan import HOLD_S
+from worker.db.engine import make_engine
 from worker.policy.backlog import QUEUED_S
+from worker.scheduling.planner import HOLD_S
 
 
 @pytest.fixture

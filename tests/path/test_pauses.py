@@ -13,12 +13,12 @@ from models.pause import PAUSED, Scope
 from refreshd_reader import Paused, Reader
 from tests.path.conftest import Bench
 from tests.path.test_plan import Planning
-from worker.doctor import examine
-from worker.io.database import is_sqlite, reading, writing
-from worker.io.pauses import is_paused
-from worker.plan import BY_ITSELF, Planned
+from worker.context import Stores
+from worker.db.engine import is_sqlite, reading, writing
+from worker.db.pauses import is_paused
+from worker.diagnostics.doctor import examine
+from worker.scheduling.planner import BY_ITSELF, Planned
 from worker.settings import Settings
-from worker.stores import Stores
 
 MIA = Actor("mia", "desk-1")
 FRESH = httpx.Response(200, json={"access_token": "new", "expires_in": 3600})

@@ -14,11 +14,14 @@ from models.rate_limit import Limits
 from tests.large_fleet import NOTHING_DUE, fill
 from tests.path.conftest import Bench
 from tests.query_plans import recorded
-from worker.crowds import Crowds
-from worker.held import HeldPicks
-from worker.io.claims import DueAccount
-from worker.io.held_accounts import HeldAccounts
-from worker.plan import (
+from worker.broker.queues import CALLBACK
+from worker.context import Stores
+from worker.db.claims import DueAccount
+from worker.db.held_accounts import HeldAccounts
+from worker.policy.backlog import COLD_START
+from worker.scheduling.crowds import Crowds
+from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.planner import (
     AHEAD_OF_A_CROWD,
     ANOTHER_PLAN,
     HOLD_S,
@@ -29,10 +32,7 @@ from worker.plan import (
     Undeliverable,
     group,
 )
-from worker.policy.backlog import COLD_START
-from worker.queues import CALLBACK
 from worker.settings import Settings
-from worker.stores import Stores
 
 Message = tuple[tuple[tuple[str, int], ...], bool]
 

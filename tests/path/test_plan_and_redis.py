@@ -11,10 +11,10 @@ from celery import Celery
 
 from models.attempt import Trigger
 from tests.path.conftest import Bench
-from worker.accounts.publish import CommandShelf
-from worker.bootsteps import dispatch_with
+from worker.accounts.publisher import CommandShelf
+from worker.broker.queues import CALLBACK, REFRESH
+from worker.celery.bootsteps import dispatch_with
 from worker.errors import RedisUnreachable
-from worker.queues import CALLBACK, REFRESH
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_what_a_refusing_broker_did_not_take_is_given_back_at_once(
 def test_a_reconcile_does_not_wait_for_a_redis_that_takes_no_writes_any_more(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.io.redis.SOCKET_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("worker.redis.client.SOCKET_TIMEOUT_S", 0.5)
     client: Any = bench.runtime.redis
     client.client_pause(60_000, all=False)
     try:
@@ -75,7 +75,7 @@ def test_a_reconcile_does_not_wait_for_a_redis_that_takes_no_writes_any_more(
 def test_a_command_does_not_wait_for_a_redis_that_never_answers(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.io.redis.SOCKET_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("worker.redis.client.SOCKET_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         with (

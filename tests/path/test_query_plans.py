@@ -20,15 +20,15 @@ from models.rate_limit import Limits
 from tests.large_fleet import PAUSED_PROVIDER, analyze, fill, pause_one_provider
 from tests.query_plans import COUNTING_INDEX, SMALL_INDEXES, Statement, recorded, traced, whole_reads
 from tests.services import RedisServer
+from worker.broker.queues import QUEUES
 from worker.cli import status
-from worker.doctor import examine
-from worker.exporter import FleetCollector
-from worker.io.cipher import generate_key
-from worker.io.database import database_now, is_sqlite, writing
-from worker.io.traffic import Staff
-from worker.plan import Planner
-from worker.queues import QUEUES
+from worker.crypto.cipher import generate_key
+from worker.db.engine import database_now, is_sqlite, writing
+from worker.diagnostics.doctor import examine
+from worker.monitoring.exporter import FleetCollector
+from worker.redis.counts import Staff
 from worker.runtime import Runtime
+from worker.scheduling.planner import Planner
 from worker.settings import Settings
 
 ACCOUNTS: Final = 20_000

@@ -12,8 +12,8 @@ import pytest
 from models.account import Account
 from tests.path.conftest import Bench
 from worker.errors import DatabaseUnreachable
-from worker.io.shelf import Publication
-from worker.reconcile import Reconciled
+from worker.redis.publisher import Publication
+from worker.scheduling.reconciler import Reconciled
 
 ACCOUNTS = 7
 #: Turns of the event loop in which a thread has ended a statement many times.
@@ -25,7 +25,7 @@ UNREADABLE = "v1.gone.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 def test_every_batch_is_published_and_what_does_not_open_is_counted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.reconcile.BATCH", 2)
+    monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 2)
     for number in range(ACCOUNTS):
         bench.add(f"a-{number}", published_generation=1)
     bench.add("endless", published_generation=1, expires_at=None)
@@ -51,7 +51,7 @@ def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever takes the duty then would have a batch of this one beside his own."""
-    monkeypatch.setattr("worker.reconcile.BATCH", 1)
+    monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 1)
     bench.add("a-0")
     bench.add("a-1")
     reconciler: Any = bench.runtime.reconciler

@@ -11,10 +11,10 @@ import pytest
 from models.account import Status
 from models.attempt import INTERRUPTED, Entry, Outcome, Trigger
 from tests.path.conftest import Bench
-from worker.admission import Admitted
-from worker.closing import Opened
-from worker.io.ledger import Ledger
-from worker.policy.gate import ATTEMPT_OPEN
+from worker.db.refresh_store import Ledger
+from worker.policy.eligibility import ATTEMPT_OPEN
+from worker.refresh.admission import Admitted
+from worker.refresh.outcome import Opened
 
 
 def granted(_: httpx.Request) -> httpx.Response:

@@ -11,7 +11,7 @@ from models.account import Status
 from models.attempt import Outcome, Trigger
 from models.token import Secret
 from tests.path.conftest import Bench
-from worker.io.stash import Stash
+from worker.redis.pending_answers import Stash
 
 
 def rotated(_: httpx.Request) -> httpx.Response:

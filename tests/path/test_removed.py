@@ -11,9 +11,9 @@ import pytest
 
 from tests.path.conftest import Bench, Handler
 from tests.path.test_refresh import granted
-from worker.accounts.publish import CommandShelf
-from worker.io.accounts import Accounts
-from worker.io.shelf import REMOVED_KEPT_S, Publication
+from worker.accounts.publisher import CommandShelf
+from worker.db.accounts import Accounts
+from worker.redis.publisher import REMOVED_KEPT_S, Publication
 
 
 def remove(bench: Bench) -> dict[str, int]:

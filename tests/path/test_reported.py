@@ -15,11 +15,17 @@ from models.attempt import Outcome, Trigger
 from refreshd_reader.contract import Keys, Rejection
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.io.database import writing
-from worker.io.redis import connect
-from worker.policy.gate import GENERATION_MOVED
-from worker.policy.reported import FRESH_REJECTED_MAX, FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
-from worker.reports import GROUP, SAME_REPORT_MS, TAKE_OVER_AFTER_MS, ReportReader, connect_for_reports
+from worker.db.engine import writing
+from worker.policy.eligibility import GENERATION_MOVED
+from worker.policy.rejected_tokens import FRESH_REJECTED_MAX, FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
+from worker.redis.client import connect
+from worker.scheduling.rejected_tokens import (
+    GROUP,
+    SAME_REPORT_MS,
+    TAKE_OVER_AFTER_MS,
+    ReportReader,
+    connect_for_reports,
+)
 from worker.settings import Settings
 
 

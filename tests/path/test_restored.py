@@ -9,9 +9,9 @@ from models.attempt import Trigger
 from tests.path.conftest import Bench
 from tests.path.test_late_answers import refused, sealed_answer
 from tests.path.test_refresh import granted
-from worker.closing import STASH_ADOPTED
-from worker.io.accounts import Accounts
-from worker.io.restored import believe_filled, raise_above, raise_generations
+from worker.db.accounts import Accounts
+from worker.db.restore import believe_filled, raise_above, raise_generations
+from worker.refresh.outcome import STASH_ADOPTED
 
 
 def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published(bench: Bench) -> None:

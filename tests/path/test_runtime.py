@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from tests.services import free_port
+from worker.crypto.cipher import generate_key
 from worker.errors import DatabaseUnreachable, RefreshdError, SettingsError
-from worker.io.cipher import generate_key
 from worker.runtime import Runtime
 from worker.settings import Settings
 

@@ -10,8 +10,8 @@ from models.account import RefreshMethod
 from models.attempt import Outcome, Trigger
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.io.provider import ProviderClient
-from worker.refresh import CALL_UNDER_WAY
+from worker.providers.client import ProviderClient
+from worker.refresh.refresher import CALL_UNDER_WAY
 
 
 def hang(bench: Bench) -> asyncio.Event:

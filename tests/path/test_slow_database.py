@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from models.attempt import Outcome
 from tests.path.conftest import Bench
-from worker.io.database import is_sqlite, writing
+from worker.db.engine import is_sqlite, writing
 from worker.settings import Settings
 
 CALL_TIMEOUT_S = 1.0

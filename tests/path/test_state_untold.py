@@ -15,10 +15,10 @@ from models.audit import Actor
 from models.pause import Scope
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
+from worker.db.engine import writing
+from worker.db.publication import STATE_UNTOLD
 from worker.errors import RedisUnreachable
-from worker.io.database import writing
-from worker.io.marks import STATE_UNTOLD
-from worker.io.shelf import Publication
+from worker.redis.publisher import Publication
 
 
 def filled(bench: Bench) -> None:

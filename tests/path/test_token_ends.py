@@ -14,8 +14,8 @@ from tests.path.conftest import Bench, Handler
 from tests.path.test_late_answers import while_called
 from tests.path.test_pauses import pause
 from tests.path.test_refresh import granted
-from worker.io.database import is_sqlite, reading
-from worker.io.ended_tokens import EndedTokens
+from worker.db.ended_tokens import EndedTokens
+from worker.db.engine import is_sqlite, reading
 
 
 def sweep(bench: Bench) -> int:
@@ -97,7 +97,7 @@ def test_a_plan_leaves_what_ended_long_ago_to_the_reconcile(bench: Bench) -> Non
 def test_the_reconcile_goes_through_all_of_them_in_batches(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.reconcile.BATCH", 2)
+    monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 2)
     at = bench.runtime.clock.now() - 3600
     for number in range(5):  # four of them ended at one moment
         bench.add(f"acct-{number}", expires_at=at + max(number - 3, 0))

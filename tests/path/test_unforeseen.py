@@ -15,8 +15,8 @@ from models.attempt import Attempt, Outcome, Trigger
 from models.refresh_request import RefreshRequest
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
-from worker.closing import STASH_ADOPTED
-from worker.io.database import writing
+from worker.db.engine import writing
+from worker.refresh.outcome import STASH_ADOPTED
 
 
 class Broken:

@@ -9,7 +9,7 @@ import pytest
 from models.account import Account, Status
 from models.answer import Judgement, Verdict
 from models.attempt import Trigger
-from models.provider import Provider
+from models.providers import Provider
 from worker.policy.backoff import Consequence, consequence
 from worker.policy.confirmation import (
     CONFIRM_AFTER_S,

@@ -10,13 +10,13 @@ import pytest
 from models.account import Account, RefreshMethod, SessionManagement, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.pause import Pause
-from models.provider import Provider
+from models.providers import Provider
 from models.rate_limit import WaitReason
+from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
+from worker.diagnostics.explain.rules import diagnose
 from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
-from worker.policy.diagnosis import diagnose
-from worker.policy.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.policy.gates import Gate
-from worker.policy.reported import FRESH_TOKENS_REJECTED
+from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED
 
 NOW = 10_000.0
 GOOD: dict[str, Any] = {

@@ -9,13 +9,13 @@ import pytest
 
 from models.account import Status
 from models.attempt import Outcome
-from models.provider import Provider
+from models.providers import Provider
 from models.rate_limit import WaitReason
 from tests.policy.test_diagnosis import CALLBACK, CLIENT_REFUSED, NOW, REDIS, REVOKED, attempt, facts, gate
-from worker.policy.diagnosis import diagnose
-from worker.policy.facts import Facts
-from worker.policy.verdict_causes import CAUSES, Cause, cause_of
-from worker.policy.verdict_row import Phrase
+from worker.diagnostics.explain.facts import Facts
+from worker.diagnostics.explain.rules import diagnose
+from worker.policy.verdicts.causes import CAUSES, Cause, cause_of
+from worker.policy.verdicts.row import Phrase
 
 EXAMPLES = [(row.cause, phrase) for row in CAUSES for phrase in row.phrases]
 ROTATES = Provider(name="acme", rotates=True)

@@ -11,9 +11,9 @@ from models.account import SessionManagement, Status
 from models.attempt import Attempt, Outcome, Trigger
 from models.rate_limit import WaitReason
 from tests.policy.test_diagnosis import CALLBACK, GOOD, NOW, PAUSE, REDIS, REVOKED, attempt, facts, replaced
-from worker.policy.diagnosis import diagnose
-from worker.policy.facts import Facts, Finding
-from worker.policy.reported import FRESH_TOKENS_REJECTED
+from worker.diagnostics.explain.facts import Facts, Finding
+from worker.diagnostics.explain.rules import diagnose
+from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED
 
 ENDED = {"expires_at": NOW - 2280}
 NEVER = {"access_token_sealed": None, "expires_at": None, "issued_at": None, "generation": 0}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.account import Account, SessionManagement
-from models.provider import Provider
+from models.providers import Provider
 from models.token import Secret, TokenResponse
 from worker.policy import due as policy
 from worker.policy.due import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.policy.durations import duration
+from worker.durations import duration
 
 
 @pytest.mark.parametrize(

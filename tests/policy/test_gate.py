@@ -9,9 +9,9 @@ import pytest
 from models.account import Account, SessionManagement, Status
 from models.attempt import Attempt, Outcome, Trigger
 from models.pause import PAUSED
-from worker.policy import gate
-from worker.policy.gate import Refusal, refusal
-from worker.policy.reported import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON, report_refusal
+from worker.policy import eligibility as gate
+from worker.policy.eligibility import Refusal, refusal
+from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON, report_refusal
 
 NOW = 1_000.0
 DUE: dict[str, Any] = {"id": "a", "provider": "p", "generation": 3, "next_refresh_at": NOW}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.account import Account, RefreshMethod
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from worker.policy.lane import Lane, is_clients, lane_of, origin_of_gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.provider import Provider
+from models.providers import Provider
 from models.rate_limit import Limits
 from worker.policy.rate_limits import ahead, limits, slots, within
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.token import Secret, TokenResponse
-from worker.policy.rotation import Held, complete, lost_scopes
+from worker.policy.token_merge import Held, complete, lost_scopes
 
 HELD = Held(
     refresh_token=Secret("old"),

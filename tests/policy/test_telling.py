@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.policy.telling import (
+from worker.policy.webhook_batching import (
     FOLD_WINDOW_S,
     GIVE_UP_AFTER_S,
     RETRY_MAX_S,

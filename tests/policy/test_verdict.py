@@ -8,11 +8,11 @@ import pytest
 
 from models.account import RECONFIGURED, Account, Status
 from models.answer import Answer, BodyKind, Fault, Verdict
-from models.error_rule import ErrorRule
+from models.providers.error_rule import ErrorRule
 from models.token import Secret, TokenResponse
-from worker.policy.verdict import judge, refreshed_before
-from worker.policy.verdict_row import Row
-from worker.policy.verdict_table import TABLE
+from worker.policy.verdicts.row import Row
+from worker.policy.verdicts.table import TABLE
+from worker.policy.verdicts.verdict import judge, refreshed_before
 
 TOKEN = TokenResponse(Secret("AT"))
 

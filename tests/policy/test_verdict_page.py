@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.policy.verdict_page import page
-from worker.policy.verdict_table import TABLE
+from docs.generate.verdicts import page
+from worker.policy.verdicts.table import TABLE
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Run `python -m worker.policy.verdict_page > docs/verdicts.md` where this fails."""
+    """Run `python -m docs.generate.verdicts > docs/verdicts.md` where this fails."""
     assert PAGE.read_text() == page()
 
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from models.answer import Answer, BodyKind, Judgement
-from models.provider import Provider
+from models.providers import Provider
 from tests.io.provider_double import Wire, account
-from worker.policy.verdict import judge
-from worker.policy.verdict_row import Phrase, Row, words_of_sentence
-from worker.policy.verdict_table import TABLE
+from worker.policy.verdicts.row import Phrase, Row, words_of_sentence
+from worker.policy.verdicts.table import TABLE
+from worker.policy.verdicts.verdict import judge
 
 PHRASES = [(row, phrase) for row in TABLE for phrase in row.phrases]
 PROVIDER = Provider(name="acme", token_url="https://acme.example/token")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.answer import Answer, BodyKind, Fault, Verdict
-from models.error_rule import ErrorRule
+from models.providers.error_rule import ErrorRule
 from models.token import Secret, TokenResponse
-from worker.policy.verdict import judge
+from worker.policy.verdicts.verdict import judge
 
 texts = st.none() | st.text(max_size=40)
 values = st.recursive(

@@ -8,7 +8,7 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from models.provider import Provider
+from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from tests.io.certificates import Authority
 from tests.io.provider_double import account

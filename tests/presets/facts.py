@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.answer import Verdict
-from models.provider import OldAccessToken
+from models.providers import OldAccessToken
 
 _FOLDER: Final = Path(__file__).parent / "facts_of_providers"
 #: A later one has what is known better.

@@ -6,13 +6,13 @@ import httpx
 import pytest
 
 from models.answer import Answer, Verdict
-from models.presets import load_presets
+from models.providers.presets import load_presets
 from models.token import Secret, TokenSet
 from tests.io.provider_double import NOW, Wire
 from tests.presets.accounts import account_at
 from tests.presets.facts import Facts, Failure, known
-from worker.policy.rotation import Held, complete
-from worker.policy.verdict import judge
+from worker.policy.token_merge import Held, complete
+from worker.policy.verdicts.verdict import judge
 
 PRESETS = load_presets()
 NAMES = sorted(known())

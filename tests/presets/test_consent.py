@@ -5,13 +5,13 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from models.presets import load_presets
-from models.provider import WITH_CONSENT, Provider
+from models.providers import WITH_CONSENT, Provider
+from models.providers.presets import load_presets
 from models.refresh_request import RefreshRequest
 from models.template import parse
 from models.token import Secret
-from worker.io.consent import Asking, code_request, consent_url, device_request
-from worker.io.provider_request import RequestBuilder
+from worker.providers.authorization import Asking, code_request, consent_url, device_request
+from worker.providers.request import RequestBuilder
 
 NOW = 1_790_000_000.0
 BUILDER = RequestBuilder([])

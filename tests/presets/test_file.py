@@ -10,9 +10,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from models.presets import BUILT_IN, load_presets
-from models.provider_page import page
-from models.provider_schema import providers_schema
+from docs.generate.providers import page
+from models.providers.presets import BUILT_IN, load_presets
+from models.providers.schema import providers_schema
 from tests.presets.facts import known
 
 TEXT = BUILT_IN.read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_the_json_schema_takes_what_the_loader_takes(entry: dict[str, object], g
 
 
 def test_the_page_is_up_to_date() -> None:
-    """`python -m models.provider_page > docs/providers.md`."""
+    """`python -m docs.generate.providers > docs/providers.md`."""
     assert (ROOT / "docs" / "providers.md").read_text(encoding="utf-8") == page()
 
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from joserfc import jws
 
-from models.presets import load_presets
-from models.provider_needs import check, needed
+from models.providers.presets import load_presets
+from models.providers.requirements import check, needed
 from tests.io.provider_double import NOW, Wire, form, json_body, query
 from tests.presets.accounts import CLIENT_ID, CLIENT_SECRET, account_at
 from tests.presets.facts import Facts, known

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from models.presets import load_presets
-from models.provider import Provider
+from models.providers import Provider
+from models.providers.presets import load_presets
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")

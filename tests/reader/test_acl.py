@@ -22,8 +22,8 @@ from tests.deploy.service import Service
 from tests.reader.acl_server import AclRedisServer, refusals
 from tests.reader.publisher import MakeFace, Publisher, until
 from tests.server_process import free_port
-from worker.io.schema import upgrade
-from worker.io.shelf import Publication, Shelf
+from worker.db.migrate import upgrade
+from worker.redis.publisher import Publication, Shelf
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

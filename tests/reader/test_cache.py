@@ -18,13 +18,13 @@ from refreshd_reader import (
     Token,
     UnknownAccount,
     cache,
-    hub,
 )
-from refreshd_reader.look import look
+from refreshd_reader.redis import announcements as hub
+from refreshd_reader.state import look
 from tests.reader.proxy import Proxy
 from tests.reader.publisher import Face, MakeFace, Publisher, until
 from tests.services import RedisServer
-from worker.io.shelf import Shelf
+from worker.redis.publisher import Shelf
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from refreshd_reader import AccountState, Announcement, Keys, Rejection, Token
 from refreshd_reader.contract import ACCOUNT_ID, TOKEN_FIELDS, seconds_text
 from tests.reader.publisher import Publisher
 from tests.services import RedisServer
-from worker.io.shelf import Publication, Shelf
+from worker.redis.publisher import Publication, Shelf
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS = Keys()

@@ -17,9 +17,9 @@ from refreshd_reader import (
     RedisUnreachable,
     Rejection,
     WaitTimedOut,
-    hub,
 )
 from refreshd_reader.contract import REJECTED_MAXLEN
+from refreshd_reader.redis import announcements as hub
 from tests.reader.publisher import Face, MakeFace, Publisher, until
 from tests.services import RedisServer, free_port
 

@@ -35,7 +35,7 @@ from tests.servers.installing import InstallFailed, RuntimeAbsent, install
 from tests.servers.running import Row, RunningServer
 from tests.servers.watching import Watcher
 from tests.services import redis_server
-from worker.io.cipher import generate_key
+from worker.crypto.cipher import generate_key
 
 _INSTALLS_AT_ONCE: Final = 2
 _END_S: Final = 60.0

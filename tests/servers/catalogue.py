@@ -64,7 +64,7 @@ class RealServer:
     grants_apart: bool = False
     #: Columns of its accounts beside credentials and `token_url`.
     columns: Mapping[str, Any] = field(default_factory=dict)
-    #: The provider in models/presets.yaml, and which of its knobs decide a verdict here.
+    #: The provider in models/providers/presets.yaml, and which of its knobs decide a verdict here.
     preset: str
     knobs: Mapping[str, Any] = field(default_factory=dict)
     access_token_s: int = 20

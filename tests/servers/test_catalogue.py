@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from models.provider import Provider
+from models.providers import Provider
 from tests.servers.catalogue import HERE, SERVERS, Kind, RealServer, Runtime
 
 FINDINGS: Final = HERE.parents[1] / "findings"

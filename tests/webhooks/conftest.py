@@ -14,11 +14,11 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from tests.path.conftest import Bench
-from worker.io.cipher import generate_key
-from worker.io.database import writing
-from worker.io.webhook import WebhookClient
+from worker.crypto.cipher import generate_key
+from worker.db.engine import writing
+from worker.notifications.webhook_client import WebhookClient
+from worker.notifications.webhook_sender import Told
 from worker.settings import Settings
-from worker.webhooks import Told
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 URL = "https://hooks.example/refreshd?key=url-secret"

@@ -16,8 +16,8 @@ from models.outbox import Message
 from tests.server_process import free_port
 from tests.webhooks.conftest import SECRET, webhook_settings
 from worker.cli import main
-from worker.io.outbox import Outcome
-from worker.stores import Stores
+from worker.context import Stores
+from worker.db.outbox import Outcome
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,7 +10,7 @@ import pytest
 from models.attempt import Trigger
 from tests.path.conftest import Bench, Handler
 from tests.webhooks.conftest import Post
-from worker.io.database import make_engine, reading
+from worker.db.engine import make_engine, reading
 
 DAY_S = 86400.0
 DAYS = (1.0, 3.0, 14.0)

@@ -16,7 +16,7 @@ from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from tests.webhooks.conftest import SECRET
 from tests.webhooks.receiving import receiving
-from worker.io.database import reading, writing
+from worker.db.engine import reading, writing
 
 ACCOUNTS: Final = ("acct-1", "acct-2", "acct-3")
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.path.test_refresh import granted
 from tests.webhooks.conftest import Post
-from worker.policy.telling import SINGLY_MAX
+from worker.policy.webhook_batching import SINGLY_MAX
 
 
 def revoked(_: httpx.Request) -> httpx.Response:

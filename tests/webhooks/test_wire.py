@@ -11,8 +11,8 @@ import pytest
 from tests.io.provider_server import Respond, serving
 from tests.server_process import free_port
 from tests.webhooks.conftest import SECRET
-from worker.io.clock import wall_clock
-from worker.io.webhook import Endpoint, Taken, WebhookClient, read_endpoints
+from worker.clock import wall_clock
+from worker.notifications.webhook_client import Endpoint, Taken, WebhookClient, read_endpoints
 
 
 async def sent(url: str, *, timeout_s: float = 5) -> Taken:

@@ -9,15 +9,15 @@ from enum import Enum
 from typing import Final
 
 from models.account import Account, Status, fingerprint
-from models.provider import Provider
+from models.providers import Provider
 from models.token import Secret, TokenResponse, TokenSet
-from worker.accounts.check import Checker
-from worker.accounts.decide import Decision, Outcome, TokenFacts, Tokens, decide, outcome
 from worker.accounts.entry import Entry, Problem, Refused
-from worker.accounts.opened import Opened
-from worker.io.accounts import blank
-from worker.io.clock import draw_jitter
-from worker.io.vault import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
+from worker.accounts.token_precedence import Decision, Outcome, TokenFacts, Tokens, decide, outcome
+from worker.accounts.unsealed import Opened
+from worker.accounts.validation import Checker
+from worker.clock import draw_jitter
+from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
+from worker.db.accounts import blank
 from worker.policy.due import (
     ISSUE_TIME_UNKNOWN,
     NO_TOKEN_YET,

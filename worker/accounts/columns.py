@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from models.provider import Provider
+from models.providers import Provider
 
 
 class Kind(StrEnum):

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from models.account import Account, RefreshMethod
-from models.provider import Grant
+from models.providers import Grant
 from worker.accounts.entry import Problem
-from worker.io.twins import holders, one_after_the_other
+from worker.db.fleet.twins import holders, one_after_the_other
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
     from worker.accounts.apply import Applied
-    from worker.stores import Providers
+    from worker.context import Providers
 
 #: The option of every command that stores a refresh token.
 ALLOW_SHARED_GRANT: Final = "--allow-shared-grant"

@@ -13,11 +13,11 @@ from typing import Final
 import httpx
 
 from models.account import RefreshMethod, SessionManagement
-from models.provider import ClientAuth
+from models.providers import ClientAuth
 from models.token import Secret
 from refreshd_reader.contract import ACCOUNT_ID
-from worker.io.provider_amounts import amount, point_in_time
 from worker.policy.due import LIFETIME_MAX_S
+from worker.providers.numbers import amount, point_in_time
 
 #: A value of a column of ours; None says: as if it had never been given.
 Value = str | bool | float | None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.account import Account
 from worker.accounts.columns import CUSTOM_FIELDS, SECRETS, SETTINGS
-from worker.io.vault import Vault
+from worker.crypto.sealer import Vault
 
 MASK: Final = "**********"
 

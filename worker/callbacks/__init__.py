@@ -9,7 +9,7 @@ Importing it reads no setting and opens nothing: a callback and its test run whe
 """
 
 from models.callback import CallbackInput, CallbackOutput, ErrorResponse
-from worker.callbacks.registry import refresh_callback
-from worker.callbacks.run import CallbackTimeout
+from worker.callbacks.sandbox.registry import refresh_callback
+from worker.callbacks.sandbox.run import CallbackTimeout
 
 __all__ = ["CallbackInput", "CallbackOutput", "CallbackTimeout", "ErrorResponse", "refresh_callback"]

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.interrupts import INTERRUPTED
-from worker.cli.late import announce
-from worker.cli.pipes import PipedGroup
+from worker.cli.terminal.lazy import announce
+from worker.cli.terminal.pipes import PipedGroup
+from worker.cli.terminal.signals import INTERRUPTED
 from worker.errors import RefreshdError
 
 _EPILOG = (
@@ -43,7 +43,7 @@ def common(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
 ) -> None:
-    from worker.events import configure_logging  # `--version`, `--help` and what is typed wrongly log nothing
+    from worker.log import configure_logging  # `--version`, `--help` and what is typed wrongly log nothing
 
     configure_logging("DEBUG" if verbose else "WARNING")
 
@@ -51,21 +51,21 @@ def common(
 announce(
     app,
     "up",
-    "worker.cli.up:up",
+    "worker.cli.run.up:up",
     "Run everything on this machine, on your own accounts, until Ctrl-C.",
     panel="Run",
 )
 announce(
     app,
     "demo",
-    "worker.cli.demo:demo",
+    "worker.cli.run.demo:demo",
     "See it work: tokens being refreshed, live, against a local OAuth provider, until Ctrl-C.",
     panel="Run",
 )
 announce(
     app,
     "exporter",
-    "worker.cli.exporter:exporter",
+    "worker.cli.run.exporter:exporter",
     "Serve the fleet's metrics for Prometheus, until Ctrl-C: what SQL, Redis and the workers tell.",
     panel="Run",
 )

@@ -12,13 +12,13 @@ from rich.text import Text
 
 from models.audit import Action, Audit
 from worker.cli.amounts import seconds_of
-from worker.cli.opened import open_stores
-from worker.cli.output import ago_or_in, err, out, print_json
+from worker.cli.terminal.console import ago_or_in, err, out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.context import Stores
+from worker.db.accounts import Accounts
+from worker.db.fleet.overview import nearest_ids
+from worker.durations import duration
 from worker.errors import UnknownAccount
-from worker.io.accounts import Accounts
-from worker.io.fleet import nearest_ids
-from worker.policy.durations import duration
-from worker.stores import Stores
 
 _FOLLOW_S: Final = 1.0
 #: What takes rights or secrets out of refreshd's hands is seen at a glance.

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from models.audit import Act, Action
-from worker.cli.opened import open_stores
-from worker.cli.output import out, print_json
-from worker.io.redis import in_words
-from worker.io.restored import believe_filled, raise_generations
-from worker.io.schema import upgrade
+from worker.cli.terminal.console import out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.db.migrate import upgrade
+from worker.db.restore import believe_filled, raise_generations
+from worker.redis.client import in_words
 from worker.settings import load_settings
 
 db_app = typer.Typer(help="Create and migrate the database's schema.", no_args_is_help=True)

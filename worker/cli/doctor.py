@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.opened import stores
-from worker.cli.output import out, print_json
-from worker.cli.workers import staff_or_none
-from worker.doctor import Level, examine
+from worker.celery.inspect import staff_or_none
+from worker.cli.terminal.console import out, print_json
+from worker.cli.terminal.context import stores
+from worker.diagnostics.doctor import Level, examine
 
 _MARKS = {Level.OK: ("ok  ", "green"), Level.WARNING: ("warn", "yellow"), Level.FAILED: ("FAIL", "bold red")}
 

@@ -13,12 +13,12 @@ from rich.text import Text
 from models.attempt import Attempt, Outcome
 from models.audit import Audit
 from worker.cli.audit import audit_json, audit_line
-from worker.cli.opened import open_stores
-from worker.cli.output import ago_or_in, err, out, print_json
+from worker.cli.terminal.console import ago_or_in, err, out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.context import Stores
+from worker.db.accounts import Accounts
+from worker.db.fleet.overview import nearest_ids
 from worker.errors import UnknownAccount
-from worker.io.accounts import Accounts
-from worker.io.fleet import nearest_ids
-from worker.stores import Stores
 
 _STYLES: dict[str | None, str] = {
     Outcome.REFRESHED: "green",

@@ -10,12 +10,12 @@ import typer
 
 from models.pause import Pause, Scope
 from worker.cli.amounts import seconds_of
-from worker.cli.opened import open_stores
-from worker.cli.output import ago_or_in, out, print_json
+from worker.cli.terminal.console import ago_or_in, out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.context import Stores
+from worker.db.accounts import Accounts
+from worker.db.fleet.overview import knows_provider
 from worker.errors import InputError, UnknownAccount, UsageError
-from worker.io.accounts import Accounts
-from worker.io.fleet import knows_provider
-from worker.stores import Stores
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT...", help="Ids of accounts.")]
 Provider = Annotated[

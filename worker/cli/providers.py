@@ -12,12 +12,12 @@ from typing import Annotated, Any, Final
 import typer
 import yaml
 
-from models.presets import PresetError, load_presets, load_providers
-from models.provider import ClientAuth, Grant, Provider
-from models.provider_needs import needed
-from models.provider_schema import providers_schema
-from worker.cli.opened import stores
-from worker.cli.output import out, print_json
+from models.providers import ClientAuth, Grant, Provider
+from models.providers.presets import PresetError, load_presets, load_providers
+from models.providers.requirements import needed
+from models.providers.schema import providers_schema
+from worker.cli.terminal.console import out, print_json
+from worker.cli.terminal.context import stores
 from worker.errors import UsageError
 
 providers_app = typer.Typer(help="Show what is known of providers, and check your own.", no_args_is_help=True)

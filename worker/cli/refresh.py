@@ -17,14 +17,14 @@ from models.account import Account, RefreshMethod, SessionManagement
 from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
 from models.pause import PAUSED
-from worker.cli.opened import stores
-from worker.cli.output import err, out, print_json
+from worker.broker.queues import CALLBACK, URGENT
+from worker.cli.terminal.console import err, out, print_json
+from worker.cli.terminal.context import stores
+from worker.context import Stores
+from worker.db.engine import database_now, reading
+from worker.db.fleet.overview import nearest_ids
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
-from worker.io.database import database_now, reading
-from worker.io.fleet import nearest_ids
-from worker.policy.gate import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
-from worker.queues import CALLBACK, URGENT
-from worker.stores import Stores
+from worker.policy.eligibility import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
 
 #: What the command says of an account whose message is on its way and was not waited for.
 QUEUED = "queued"

@@ -10,13 +10,13 @@ from sqlmodel import Session
 from models.account import Account
 from models.audit import Act, Action
 from models.token import Secret
-from worker.cli.opened import open_stores
-from worker.cli.output import ago_or_in, err, out, print_json
+from worker.cli.terminal.console import ago_or_in, err, out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.context import Stores
+from worker.crypto.sealer import ACCESS_TOKEN
+from worker.db.engine import database_now, reading
+from worker.db.fleet.overview import nearest_ids
 from worker.errors import RefreshdError, UnknownAccount
-from worker.io.database import database_now, reading
-from worker.io.fleet import nearest_ids
-from worker.io.vault import ACCESS_TOKEN
-from worker.stores import Stores
 
 #: Of a secret this long, eight characters tell which it is and nothing more.
 _TELLING_LENGTH: Final = 24

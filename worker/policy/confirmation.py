@@ -12,7 +12,7 @@ from typing import Final
 from models.account import Account, Status
 from models.answer import Judgement, Verdict
 from models.attempt import Trigger
-from models.provider import Grant, Provider
+from models.providers import Grant, Provider
 from worker.policy.backoff import Consequence
 
 #: The reason of an account whose grant was refused once, and is asked about once more.

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Final
 
 from models.account import Account, SessionManagement
-from models.provider import Provider
+from models.providers import Provider
 from models.token import TokenResponse
 
 # --- reasons -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ A gate keeps a sick provider from being hammered, and must never be what makes a
   now and then: never the one that failed last.
 - Calls that a person forced or a connector's report asked for pass every gate.
 
-Whoever waits is held in SQL (`account.held_by`); the planner picks whom to send next (`worker/plan.py`).
+Whoever waits is held in SQL (`account.held_by`); the planner picks whom to send next (`worker/scheduling/planner.py`).
 """
 
 from __future__ import annotations

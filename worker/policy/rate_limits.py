@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from models.provider import Provider
+from models.providers import Provider
 from models.rate_limit import Limits
 
 T = TypeVar("T")

@@ -37,7 +37,7 @@ from refreshd_reader.errors import (
 if TYPE_CHECKING:
     from refreshd_reader.async_reader import AsyncReader
     from refreshd_reader.reader import Reader
-    from refreshd_reader.source import AccessToken, AsyncTokenSource, TokenSource
+    from refreshd_reader.token_source import AccessToken, AsyncTokenSource, TokenSource
 
 __all__ = [
     "AccessToken",
@@ -68,11 +68,11 @@ __all__ = [
 ]
 
 _LATE: Final = {
-    "AccessToken": "refreshd_reader.source",
+    "AccessToken": "refreshd_reader.token_source",
     "AsyncReader": "refreshd_reader.async_reader",
-    "AsyncTokenSource": "refreshd_reader.source",
+    "AsyncTokenSource": "refreshd_reader.token_source",
     "Reader": "refreshd_reader.reader",
-    "TokenSource": "refreshd_reader.source",
+    "TokenSource": "refreshd_reader.token_source",
 }
 
 

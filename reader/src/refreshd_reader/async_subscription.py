@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from refreshd_reader.hub import Hub
+from refreshd_reader.redis.announcements import Hub
+from refreshd_reader.redis.wire import WIRE_ERRORS
 from refreshd_reader.subscription import RETRY_S, TICK_S
-from refreshd_reader.wire import WIRE_ERRORS
 
 if TYPE_CHECKING:
     from refreshd_reader.async_reader import AsyncClient

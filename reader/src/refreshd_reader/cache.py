@@ -7,7 +7,7 @@ from time import monotonic
 
 from refreshd_reader.contract import Announcement, Token
 from refreshd_reader.errors import NoUsableToken
-from refreshd_reader.look import Look
+from refreshd_reader.state import Look
 
 #: A heartbeat on the subscription vouches this long for what is kept, seconds after it was sent. A connection
 #: that dies without a word (no FIN, no RST) can hide a new generation no longer than this.

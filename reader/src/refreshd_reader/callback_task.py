@@ -34,7 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from refreshd_reader.callback_output import as_json
 from refreshd_reader.contract import DEFAULT_PREFIX
-from refreshd_reader.url import pool_of
+from refreshd_reader.redis.url import pool_of
 
 #: An answer that nobody takes is forgotten after this many seconds.
 ANSWER_KEPT_S: Final = 60

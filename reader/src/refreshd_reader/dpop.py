@@ -23,7 +23,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from refreshd_reader.wire import wall_clock
+from refreshd_reader.redis.wire import wall_clock
 
 __all__ = ["ProofKey"]
 

@@ -21,14 +21,10 @@ from refreshd_reader.errors import (
     RedisUnreachable,
     TokenTooShort,
 )
-from refreshd_reader.hub import Hub
-from refreshd_reader.look import Look
-from refreshd_reader.pool import WaitingPool
-from refreshd_reader.sealing import TokenSeal
-from refreshd_reader.source import TokenSource
-from refreshd_reader.subscription import Subscription
-from refreshd_reader.url import pool_of
-from refreshd_reader.wire import (
+from refreshd_reader.redis.announcements import Hub
+from refreshd_reader.redis.pool import WaitingPool
+from refreshd_reader.redis.url import pool_of
+from refreshd_reader.redis.wire import (
     LOOK_AGAIN_S,
     WIRE_ERRORS,
     ask,
@@ -37,6 +33,10 @@ from refreshd_reader.wire import (
     in_reader_terms,
     waited_in_vain,
 )
+from refreshd_reader.sealing import TokenSeal
+from refreshd_reader.state import Look
+from refreshd_reader.subscription import Subscription
+from refreshd_reader.token_source import TokenSource
 
 Client: TypeAlias = redis.Redis | RedisCluster
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from refreshd_reader.hub import Hub
-from refreshd_reader.wire import WIRE_ERRORS
+from refreshd_reader.redis.announcements import Hub
+from refreshd_reader.redis.wire import WIRE_ERRORS
 
 if TYPE_CHECKING:
     from refreshd_reader.reader import Client

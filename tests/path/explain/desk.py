@@ -15,17 +15,17 @@ from sqlalchemy import text
 from models.attempt import Trigger
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
+from worker.callbacks.catalog import Offer
+from worker.callbacks.heartbeats import Presence
 from worker.cli.explain import as_object
-from worker.cli.explain_page import page
-from worker.cli.facts import gather
-from worker.io.callback_offer import Offer
-from worker.io.callback_presence import Presence
-from worker.io.cipher import generate_key
-from worker.io.database import writing
-from worker.policy.diagnosis import diagnose
-from worker.policy.facts import Facts
+from worker.cli.explain.text import page
+from worker.context import Stores
+from worker.crypto.cipher import generate_key
+from worker.db.engine import writing
+from worker.diagnostics.explain.facts import Facts
+from worker.diagnostics.explain.gather import gather
+from worker.diagnostics.explain.rules import diagnose
 from worker.settings import Settings
-from worker.stores import Stores
 
 STANDARD: Mapping[str, Sequence[str]] = {"standard@one": ["control", "refresh", "urgent"]}
 ALL: Mapping[str, Sequence[str]] = {**STANDARD, "callback@one": ["callback"]}

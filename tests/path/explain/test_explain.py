@@ -15,7 +15,7 @@ from models.audit import Actor
 from models.pause import Scope
 from refreshd_reader.contract import Keys
 from tests.path.explain.desk import STANDARD, Desk, answer
-from worker.io.pauses import Pauses
+from worker.db.pauses import Pauses
 
 
 def test_nothing_is_wrong_and_it_says_what_a_connector_has_to_find(desk: Desk) -> None:

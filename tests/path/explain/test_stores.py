@@ -24,10 +24,10 @@ from tests.io.certificates import Authority
 from tests.path.conftest import Bench
 from tests.path.explain.desk import Desk, changed
 from tests.path.test_refresh import granted
+from worker.crypto.cipher import generate_key
+from worker.db.engine import reading, writing
 from worker.errors import UnknownAccount
-from worker.io.cipher import generate_key
-from worker.io.database import reading, writing
-from worker.io.provider import ProviderClient
+from worker.providers.client import ProviderClient
 
 
 def test_a_clock_that_is_wrong(desk: Desk) -> None:

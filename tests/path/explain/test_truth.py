@@ -11,7 +11,7 @@ from refreshd_reader import Reader, UnknownAccount
 from refreshd_reader.contract import Keys
 from tests.path.explain.desk import Desk, answer
 from tests.path.test_refresh import granted
-from worker.io.clock_offsets import ClockOffsets
+from worker.redis.clock_offsets import ClockOffsets
 
 NOTHING_WRONG = "Nothing is wrong that refreshd can see"
 
@@ -61,7 +61,7 @@ def test_a_worker_s_clock_is_read_from_what_it_said_itself(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.good()
-    monkeypatch.setattr("worker.io.clock_offsets.wall_clock", lambda: time.time() + 480)
+    monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: time.time() + 480)
     ClockOffsets(desk.bench.runtime.redis, desk.settings.redis_prefix).note("worker@one")
     cause, shown = desk.first()
     assert cause == "worker_clock_skew"

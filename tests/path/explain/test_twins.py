@@ -7,9 +7,9 @@ from models.token import Secret
 from tests.path.conftest import Bench
 from tests.path.explain.desk import Desk, answer
 from tests.path.test_refresh import granted
-from worker.doctor import Checked, Level, examine
+from worker.context import Stores
+from worker.diagnostics.doctor import Checked, Level, examine
 from worker.settings import Settings
-from worker.stores import Stores
 
 SHARED = fingerprint(Secret("old-refresh"))
 

@@ -1,0 +1,1 @@
+"""Generators of docs pages; the product imports none of them."""

@@ -1,0 +1,341 @@
+"""A provider as data: where its token endpoint is, how it wants to be asked, and how it answers.
+
+The standard refresh of RFC 6749 section 6 needs none of the knobs but `token_url`. Every other one is there
+because a real provider needs it (`docs/providers.md`). Knobs compose; nothing here is evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal, TypeGuard
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from models.assertion import Assertion
+from models.dpop import ProofAlgorithm
+from models.providers.error_rule import ErrorRule
+from models.providers.hosts import Hosts, checked_hosts
+from models.providers.limits import check_headers, check_published
+from models.providers.response_shape import ResponseShape
+from models.template import Template, TemplateError, parse
+
+#: Knobs of this many different overrides are remembered per provider.
+_OVERRIDES_REMEMBERED: Final = 2048
+
+#: Knobs that hold names and values: an override adds to them instead of replacing the whole.
+_MERGED: Final = (
+    "params",
+    "query",
+    "headers",
+    "param_names",
+    "publish_fields",
+    "response",
+    "authorize_params",
+)
+
+
+class Grant(StrEnum):
+    """What is exchanged for a new access token."""
+
+    REFRESH_TOKEN = "refresh_token"  # RFC 6749 section 6
+    CLIENT_CREDENTIALS = "client_credentials"  # RFC 6749 section 4.4: a new token each time
+    JWT_BEARER = "jwt_bearer"  # RFC 7523 section 2.1: service accounts
+    ACCESS_TOKEN = "access_token"  # the current access token, such as Meta's fb_exchange_token
+    LOGIN = "login"  # whatever `params` say: user name and password, an API key ...
+    SELF_SIGNED = "self_signed"  # no call: a JWT that the account's own key signs is the access token
+
+
+#: Grants that begin with somebody's consent.
+WITH_CONSENT: Final = frozenset({Grant.REFRESH_TOKEN, Grant.ACCESS_TOKEN})
+
+
+class ClientAuth(StrEnum):
+    """How the client proves who it is (RFC 6749 section 2.3, RFC 7523, RFC 8705)."""
+
+    BODY = "body"  # client_id and client_secret among the parameters: client_secret_post
+    BASIC = "basic"  # HTTP Basic of the form-encoded halves, as RFC 6749 section 2.3.1 says
+    BASIC_RAW = "basic_raw"  # HTTP Basic of the halves as they are
+    NONE = "none"  # a public client: client_id alone
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    CLIENT_SECRET_JWT = "client_secret_jwt"
+    BEARER_JWT = "bearer_jwt"  # the signed JWT itself is the Authorization header, as for GitHub apps
+    HEADER = "header"  # the Authorization header is the template `authorization`
+    MTLS = "mtls"  # a client certificate (custom fields client_certificate, client_key); client_id alone
+
+
+class ParamsIn(StrEnum):
+    """Where the request's parameters travel."""
+
+    FORM = "form"
+    JSON = "json"
+    QUERY = "query"
+
+
+class OldAccessToken(StrEnum):
+    """What happens to the previous access token when a refresh succeeds."""
+
+    LIVES = "lives"
+    DIES = "dies"
+    GRACE = "grace"
+
+
+def _is_texts(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
+def _alternatives(value: object) -> object:
+    return " || ".join(value) if _is_texts(value) else value
+
+
+def _named_by_themselves(value: object) -> object:
+    return {path: path for path in value} if _is_texts(value) else value
+
+
+#: A URL template; a list is tried in order, and the first whose variables all have a value is used.
+UrlTemplate = Annotated[str, BeforeValidator(_alternatives, json_schema_input_type=str | list[str])]
+
+#: A parameter's value: a template, a constant, or None to leave out what would be sent. JSON bodies may nest.
+ParamValue = Any
+
+
+class Provider(BaseModel):
+    """Everything that is known of one provider. Amounts are in seconds; None means unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """What accounts call it."""
+    title: str | None = None
+    """The provider's name as people write it."""
+    sources: tuple[str, ...] = ()
+    """Where the facts come from."""
+    verified: str | None = None
+    """How well the facts are known: vendor-doc, code, issue, secondary, memory."""
+    notes: str | None = None
+    """What a person should know, and where sources disagree."""
+
+    # --- the request ---------------------------------------------------------------------------------
+    token_url: UrlTemplate | None = None
+    """The token endpoint, a template. None: each account gives its own."""
+    refresh_url: UrlTemplate | None = None
+    """Where a refresh goes, if not to the token endpoint."""
+    hosts: Annotated[tuple[str, ...], AfterValidator(checked_hosts)] | None = None
+    """The hosts that credentials may go to: `HOST`, `*.DOMAIN`, or `*` for any. None: those of the URLs here."""
+    method: Literal["POST", "GET"] = "POST"
+    """The HTTP method; GET sends every parameter in the query."""
+    params_in: ParamsIn = ParamsIn.FORM
+    """Where parameters travel; an account whose refresh_method is `url_query` sends them in the query."""
+    grant: Grant = Grant.REFRESH_TOKEN
+    """What a refresh exchanges for a new access token."""
+    client_auth: ClientAuth = ClientAuth.BODY
+    """How the client proves who it is; an account may choose otherwise."""
+    authorization: str | None = None
+    """The Authorization header of client_auth `header`, a template."""
+    params: Mapping[str, ParamValue] = Field(default_factory=dict)
+    """Parameters to add or to change (templates), or to leave out (null)."""
+    param_names: Mapping[str, str] = Field(default_factory=dict)
+    """Standard parameter -> the name this provider uses, such as client_id: client_key."""
+    query: Mapping[str, str] = Field(default_factory=dict)
+    """Parameters that go to the URL's query wherever the others travel (templates)."""
+    headers: Mapping[str, str] = Field(default_factory=dict)
+    """Headers to add or to change (templates)."""
+    send_scope: bool = False
+    """Send the account's scope. RFC 6749 section 6: left out, it stays what it was; a narrower one narrows the grant for good at many servers."""
+    client_assertion: Assertion = Assertion()
+    """The JWT of client_auth private_key_jwt, client_secret_jwt and bearer_jwt."""
+    grant_assertion: Assertion = Assertion()
+    """The JWT of the grants jwt_bearer and self_signed."""
+    dpop: ProofAlgorithm = None
+    """Prove possession of the account's `dpop_key` in each request (RFC 9449): the algorithm; `true` is ES256."""
+    dpop_key_may_change: bool = False
+    """Sign with a `dpop_key` that is not the access token's (`cnf.jkt`) too: a client with a secret may change its key."""
+
+    # --- the first grant -----------------------------------------------------------------------------
+    authorize_url: UrlTemplate | None = None
+    """Where an account's owner consents (RFC 6749 section 3.1), for `refreshd accounts authorize`."""
+    device_url: UrlTemplate | None = None
+    """Where a code is had that the owner types in on another device (RFC 8628 section 3.1)."""
+    revocation_url: UrlTemplate | None = None
+    """Where a grant is ended (RFC 7009), for `refreshd accounts remove --revoke`."""
+    scopes: tuple[str, ...] = ()
+    """What consent is asked for where the account names no scope."""
+    offline_scope: str | None = None
+    """The scope without which no refresh token is given: asked for beside whatever else."""
+    authorize_params: Mapping[str, str | None] = Field(default_factory=dict)
+    """Parameters of the consent page to add or to change (templates), or to leave out (null)."""
+    redirect_fields: Mapping[str, str] = Field(default_factory=dict)
+    """Parameters that the redirect brings beside the code -> custom fields of the account that keep them."""
+
+    # --- the response --------------------------------------------------------------------------------
+    response: ResponseShape = ResponseShape()
+    """Where in the response tokens and errors stand."""
+    publish_fields: Annotated[
+        Mapping[str, str],
+        BeforeValidator(_named_by_themselves, json_schema_input_type=Mapping[str, str] | list[str]),
+    ] = Field(default_factory=dict)
+    """Response fields to publish beside the token: name -> path; a list of paths names them by themselves."""
+    error_rules: tuple[ErrorRule, ...] = ()
+    """The provider's own words for errors; they come before the general table."""
+
+    # --- lifetimes -----------------------------------------------------------------------------------
+    default_lifetime_s: float | None = Field(None, gt=0)
+    """The access token's life where the response names none."""
+    never_expires: bool = False
+    """Access tokens have no end, whatever the response says (Mailchimp returns expires_in 0)."""
+    margin_s: float | None = Field(None, ge=0)
+    """How long before its end a token is refreshed."""
+    refresh_window_s: float | None = Field(None, gt=0)
+    """A refresh is accepted only in the last so many seconds of a token."""
+    rotates: bool | None = None
+    """A refresh returns a new refresh token and ends the old one."""
+    replay_grace_s: float | None = Field(None, ge=0)
+    """A spent refresh token may be used again for so long. None: unknown, so unsafe."""
+    replay_until_used: bool = False
+    """A spent refresh token may be used again until the new access token is used (Doorkeeper, GitLab)."""
+    old_access_token: OldAccessToken = OldAccessToken.LIVES
+    """The fate of the previous access token: where it dies, a refresh that comes early costs a live token."""
+    refresh_token_idle_s: float | None = Field(None, gt=0)
+    """A refresh token that is not used for so long ends."""
+    refresh_token_lifetime_s: float | None = Field(None, gt=0)
+    """A refresh token ends so long after the consent, used or not."""
+
+    # --- the budget ----------------------------------------------------------------------------------
+    requests_per_s: float | None = Field(None, gt=0)
+    """Refreshes a second, of all accounts and workers together; for each host, where accounts have their own or their tenant's."""
+    max_in_flight: int | None = Field(None, ge=1)
+    """Calls at once, likewise."""
+
+    _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _limits_are_kept(self) -> Provider:
+        shape = self.response
+        check_published([*self.publish_fields, *self.publish_fields.values()], "publish_fields")
+        check_published([*shape.access_token, *shape.token_type, *shape.scope], "response")
+        check_headers(self.headers)
+        return self
+
+    @model_validator(mode="after")
+    def _templates_can_be_read(self) -> Provider:
+        for knob, template in [*self.templates(), *self._consent_templates()]:
+            try:
+                parse(template)
+            except TemplateError as error:
+                raise ValueError(f"{knob}: {error}") from None
+        if self.client_auth is ClientAuth.HEADER and not self.authorization:
+            raise ValueError("client_auth `header` needs `authorization`, the header's template")
+        if self.params_in is not ParamsIn.JSON:
+            nested = [name for name, value in self.params.items() if isinstance(value, dict | list)]
+            if nested:
+                raise ValueError(f"params {', '.join(nested)}: only a JSON body can nest (params_in: json)")
+        return self
+
+    def templates(self) -> list[tuple[str, str]]:
+        """Give every template with the knob that it stands in."""
+        singles = {"token_url": self.token_url, "refresh_url": self.refresh_url}
+        if self.client_auth is ClientAuth.HEADER:
+            singles["authorization"] = self.authorization
+        found = [(knob, text) for knob, text in singles.items() if text is not None]
+        for knob in ("params", "query", "headers"):
+            found += [(f"{knob}.{name}", text) for name, text in _texts(getattr(self, knob))]
+        return found
+
+    def _consent_templates(self) -> list[tuple[str, str]]:
+        """Give the templates that the first grant alone needs: no refresh waits for what they name."""
+        urls = {
+            "authorize_url": self.authorize_url,
+            "device_url": self.device_url,
+            "revocation_url": self.revocation_url,
+        }
+        found = [(knob, text) for knob, text in urls.items() if text is not None]
+        return found + [(f"authorize_params.{name}", text) for name, text in _texts(self.authorize_params)]
+
+    @property
+    def replayable(self) -> bool:
+        """Whether a spent refresh token may be used again, for a time or until the new tokens are used."""
+        return self.replay_grace_s is not None or self.replay_until_used
+
+    @cached_property
+    def endpoint(self) -> Template | None:
+        """Where a refresh goes: `refresh_url`, else `token_url`."""
+        url = self.refresh_url or self.token_url
+        return None if url is None else parse(url)
+
+    @cached_property
+    def host(self) -> str | None:
+        """The host of the token endpoint, where all accounts share one. None: each has its own, or its tenant's."""
+        hosts = set() if self.endpoint is None else set(self.endpoint.hosts())
+        host = hosts.pop() if len(hosts) == 1 else "*"
+        return None if "*" in host else host
+
+    @cached_property
+    def allowed_hosts(self) -> Hosts:
+        """The hosts that credentials may go to: `hosts`, else those of the URLs. A provider without URLs: any."""
+        if self.hosts is not None:
+            return Hosts(self.hosts)
+        urls = (self.token_url, self.refresh_url, self.authorize_url, self.device_url, self.revocation_url)
+        found = [host for url in urls if url is not None for host in parse(url).hosts()]
+        return Hosts(tuple(dict.fromkeys(found)) or ("*",))
+
+    def for_account(self, knobs: Mapping[str, object]) -> Provider:
+        """Give this provider with an account's own knobs. They move no credentials to other hosts.
+
+        Raises:
+            pydantic.ValidationError: as of `overridden`.
+        """
+        if not knobs:
+            return self
+        found = self.overridden({**knobs, "hosts": self.allowed_hosts.patterns})
+        vars(found)["host"] = self.host  # an account's own URL is not that of all accounts
+        return found
+
+    def overridden(self, knobs: Mapping[str, object]) -> Provider:
+        """Give this provider with some knobs set otherwise, as an account may do.
+
+        Knobs that hold names and values (`params`, `headers`, `response` ...) are added to; others replaced.
+
+        Raises:
+            pydantic.ValidationError: a knob that does not exist, or a value that it can't have.
+        """
+        if not knobs:
+            return self
+        key = json.dumps(knobs, sort_keys=True, default=str)
+        found = self._overrides.get(key)
+        if found is None:
+            if len(self._overrides) >= _OVERRIDES_REMEMBERED:
+                self._overrides.clear()
+            found = self._overrides[key] = self._with(knobs)
+        return found
+
+    def _with(self, knobs: Mapping[str, object]) -> Provider:
+        data = self.model_dump(exclude_unset=True)
+        for knob, value in knobs.items():
+            mine = data.get(knob)
+            if knob in _MERGED and isinstance(value, Mapping) and isinstance(mine, Mapping):
+                data[knob] = {**mine, **value}
+            else:
+                data[knob] = value
+        return Provider.model_validate(data)
+
+
+def _texts(value: object, name: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, str):
+        return [(name, value)]
+    if isinstance(value, Mapping):
+        items: list[tuple[str, object]] = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return []
+    return [found for key, inner in items for found in _texts(inner, f"{name}.{key}" if name else key)]

@@ -1,0 +1,155 @@
+"""Providers from YAML: the built-in presets, and a user's own file over them.
+
+A file maps names to knobs (`models/providers/__init__.py`). `extends: NAME` starts from another entry; an entry of a
+user's file that has a built-in's name starts from that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import yaml
+from pydantic import ValidationError
+
+from models.providers import Provider
+
+BUILT_IN: Final = Path(__file__).with_name("presets.yaml")
+
+#: Where a person finds the knobs that exist.
+_EXTENDS: Final = "extends"
+#: No knob is nested deeper than some levels.
+_DEPTH_MAX: Final = 100
+
+
+class PresetError(ValueError):
+    """A file of providers that can't be used. `problems` names each file, entry, field and reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load_presets(path: Path = BUILT_IN) -> Mapping[str, Provider]:
+    """Read a file that stands alone, such as the built-in one.
+
+    Raises:
+        PresetError: the file, or entries of it, can't be used.
+    """
+    return _resolved(path, _read(path), {})
+
+
+def load_providers(own: Path | None) -> Mapping[str, Provider]:
+    """Read the built-in presets, and a user's own file (REFRESHD_PROVIDERS_FILE) over them.
+
+    Raises:
+        PresetError: a file, or entries of it, can't be used.
+    """
+    built_in = load_presets()
+    if own is None:
+        return built_in
+    return {**built_in, **_resolved(own, _read(own), built_in)}
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        with path.open("rb") as stream:
+            if path != BUILT_IN:
+                _check_depth(stream)
+            document = yaml.load(stream, _Loader)  # noqa: S506 -- _Loader is a SafeLoader
+    except OSError as error:
+        raise PresetError([f"{path}: {error.strerror}"]) from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # a date may be none, a key no word
+        raise PresetError([f"{path}: {' '.join(str(error).split())}"]) from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise PresetError([f"{path}: a mapping of provider names to knobs is expected"])
+    problems = [
+        f"{path}: {name}: a mapping of knobs is expected"
+        for name, knobs in document.items()
+        if not isinstance(knobs, dict)
+    ]
+    if problems:
+        raise PresetError(problems)
+    return {str(name): knobs for name, knobs in document.items()}
+
+
+def _check_depth(stream: BinaryIO) -> None:
+    """Refuse what is nested beyond all measure: libyaml composes by recursion in C, and ends the process.
+
+    Raises:
+        yaml.YAMLError: it is, or can't be read.
+    """
+    depth = 0
+    for event in yaml.parse(stream, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH_MAX:
+            raise yaml.YAMLError(f"it is nested more than {_DEPTH_MAX} deep")
+    stream.seek(0)
+
+
+def _resolved(
+    path: Path, entries: Mapping[str, dict[str, object]], known: Mapping[str, Provider]
+) -> dict[str, Provider]:
+    found: dict[str, Provider] = {}
+    problems: list[str] = []
+    waiting = dict(entries)
+    while waiting:
+        ready = [name for name, knobs in waiting.items() if _start(name, knobs) not in waiting]
+        if not ready:
+            problems += [f"{path}: {name}.{_EXTENDS}: it leads back to itself" for name in waiting]
+            break
+        for name in ready:
+            knobs = waiting.pop(name)
+            start = _start(name, knobs)
+            if start is not None and start not in found and start not in known:
+                problems.append(f"{path}: {name}.{_EXTENDS}: there is no provider {start!r}")
+                continue
+            base = known.get(name) if start is None else found.get(start) or known.get(start)
+            try:
+                found[name] = _provider(name, knobs, base)
+            except ValidationError as error:
+                problems += [f"{path}: {name}{_field(item['loc'])}: {item['msg']}" for item in error.errors()]
+    if problems:
+        raise PresetError(problems)
+    return found
+
+
+def _start(name: str, knobs: Mapping[str, object]) -> str | None:
+    """Name the entry that this one extends; None for none (or for the built-in of its own name)."""
+    start = knobs.get(_EXTENDS)
+    return None if start is None or start == name else str(start)
+
+
+def _provider(name: str, knobs: Mapping[str, object], base: Provider | None) -> Provider:
+    mine = {knob: value for knob, value in knobs.items() if knob != _EXTENDS}
+    if base is None:
+        return Provider.model_validate({**mine, "name": name})
+    return base.overridden({**mine, "name": name})
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return "".join(f".{step}" for step in location)
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that stands twice in one mapping, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,34 @@
+"""The JSON Schema of a providers file, for editors that complete and check YAML."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from models.providers import Provider
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"  # what pydantic writes
+
+
+def providers_schema() -> dict[str, Any]:
+    """Describe a file as `models/providers/presets.py` reads it: names to knobs, and `extends` among the knobs.
+
+    What depends on another entry (a name that `extends` gives) or on a template's grammar is left to
+    `refreshd providers check`.
+    """
+    entry = Provider.model_json_schema(mode="validation")
+    definitions = entry.pop("$defs")
+    name = entry["properties"].pop("name")
+    entry["required"] = [knob for knob in entry["required"] if knob != "name"]
+    entry["title"] = "A provider"
+    entry["properties"]["extends"] = {
+        "type": "string",
+        "description": "Start from this entry, and change what stands beside it.",
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": "Providers of refreshd",
+        "type": "object",
+        "propertyNames": {"pattern": name["pattern"]},
+        "additionalProperties": {"$ref": "#/$defs/Provider"},
+        "$defs": {**definitions, "Provider": entry},
+    }

@@ -1,0 +1,1 @@
+"""Connections to Redis: URL, pool, wire format, announcements."""

@@ -1,0 +1,73 @@
+"""An account that consent is asked for: what it is asked with, and the entry that its answer makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from models.account import Account, RefreshMethod
+from models.providers import WITH_CONSENT
+from models.providers.requirements import check
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenResponse
+from worker.accounts.apply import GENERIC, configure
+from worker.accounts.entry import Entry, Problem, Refused
+from worker.accounts.unsealed import Opened
+from worker.accounts.validation import Checker
+from worker.crypto.sealer import ACCESS_TOKEN, REFRESH_TOKEN, Vault
+from worker.db.accounts import blank
+
+#: Stands where the consent will bring a token, so that only what else is missing is named.
+_TO_COME: Final = Secret("to come")
+
+
+def request_of(entry: Entry, account: Account | None, *, vault: Vault, checker: Checker) -> RefreshRequest:
+    """Give what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
+
+    Raises:
+        Refused: with everything that is missing or wrong.
+    """
+    opened = Opened(account or blank(entry.id, provider=GENERIC), vault)
+    configure(opened, entry)
+    provider = checker.provider(opened.account)
+    request = opened.request(provider)
+    if "scope" in entry.of_the_token:
+        request = replace(request, scope=entry.text("scope"))
+    if provider.grant not in WITH_CONSENT:
+        raise Refused(
+            [Problem("provider", f"{provider.name} asks nobody for consent: its grant is {provider.grant}")]
+        )
+    problems = [Problem("client_id", f"{provider.name} needs it")] if not request.client_id else []
+    if provider.authorize_url is None and provider.device_url is None:
+        problems.append(
+            Problem("authorize_url", f"nothing is known of where {provider.name} asks for consent")
+        )
+    # A callback gets its first grant as anybody does.
+    lacking = check(
+        provider,
+        replace(request, refresh_method=RefreshMethod.BODY, refresh_token=_TO_COME, access_token=_TO_COME),
+    )
+    problems += [Problem(field, reason) for field, _, reason in (one.partition(": ") for one in lacking)]
+    if problems or opened.unreadable():
+        raise Refused(opened.unreadable() or list({one.field: one for one in problems}.values()))
+    return request
+
+
+def with_grant(entry: Entry, granted: TokenResponse, *, asked_scope: str | None, issued_at: float) -> Entry:
+    """Give the entry with the tokens of an answer. `issued_at` (epoch seconds) is when it was asked for.
+
+    RFC 6749 section 5.1: a scope that is not named is the one that was asked for.
+    """
+    of_the_token: dict[str, str | float | None] = {
+        "token_type": granted.token_type,
+        "scope": granted.scope or asked_scope,
+        "issued_at": issued_at,
+        "expires_in": granted.expires_in_s,
+        "expires_at": granted.expires_at,
+    }
+    return replace(
+        entry,
+        secrets={**entry.secrets, ACCESS_TOKEN: granted.access_token, REFRESH_TOKEN: granted.refresh_token},
+        of_the_token={name: value for name, value in of_the_token.items() if value is not None},
+        granted=granted,
+    )

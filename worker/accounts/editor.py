@@ -1,0 +1,168 @@
+"""One account at a time, by a person's word: added, edited, enabled, disabled, removed, and published at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Connection
+
+from models.account import Account
+from models.audit import Act, Action, Actor
+from worker.accounts.apply import Applied, Applier, Intent
+from worker.accounts.entry import Entry, Refused
+from worker.accounts.importer import change_of, recovered_event
+from worker.accounts.publisher import CommandShelf
+from worker.accounts.token_precedence import Outcome
+from worker.accounts.twins import SameGrant, TwinGuard
+from worker.clock import Clock
+from worker.db.accounts import Accounts, Note
+from worker.db.audit import record
+from worker.errors import RefreshdError, UnknownAccount, UsageError
+from worker.redis.publisher import publication
+
+if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no use for
+    from worker.accounts.revoker import Revoked
+
+#: An account that is refreshed every second still holds still between two tries.
+_TRIES: Final = 20
+
+
+class AlreadyThere(UsageError):
+    """An account of this id exists."""
+
+
+class Busy(RefreshdError):
+    """An account changed again and again while it was edited."""
+
+
+class Editor:
+    """Applies entries that a person gave, and stores them."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        applier: Applier,
+        shelf: CommandShelf,
+        clock: Clock,
+        actor: Actor,
+        twins: SameGrant | None,
+    ) -> None:
+        """`twins` compares grants, so that no two accounts share one; None: they may."""
+        self._twins = twins
+        self._actor = actor
+        self._accounts = accounts
+        self._applier = applier
+        self._shelf = shelf
+        self._clock = clock
+
+    def add(self, entry: Entry, action: Action = Action.ADD) -> Applied:
+        """Add an account; `action` is what the audit trail calls it.
+
+        Raises:
+            AlreadyThere: its id is taken.
+            Refused: it can't be stored like that, or another account has its refresh token.
+        """
+        if self._accounts.find([entry.id]):
+            raise _already_there(entry.id)
+        retired = self._accounts.retired([entry.id]).get(entry.id, 0)
+        applied = self._applier.add(entry, retired=retired, now=self._clock.now())
+        if not self._save(applied, action):
+            raise _already_there(entry.id)
+        self._publish(applied)
+        return applied
+
+    def edit(self, entry: Entry, action: Action = Action.EDIT) -> Applied:
+        """Change what an entry names; `action` is what the audit trail calls it.
+
+        Raises:
+            UnknownAccount: there is none of this id.
+            Refused: the account can't be like that, or another one has its refresh token.
+        """
+        for _ in range(_TRIES):
+            account = self.account(entry.id)
+            applied = self._applier.change(
+                entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
+            )
+            if applied.outcome is not Outcome.CHANGED:
+                return applied
+            if self._save(applied, action):
+                self._publish(applied)
+                return applied
+        raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
+
+    def remove(self, ids: Sequence[str], *, revoked: Revoked | None = None) -> None:
+        """Remove accounts, and take what Redis has of them away.
+
+        Args:
+            ids: the accounts.
+            revoked: what became of the grant at the provider, for the audit trail; None: nobody asked.
+
+        Raises:
+            UnknownAccount: there is none of one of these ids; nothing was removed.
+            RedisUnreachable: Redis would go on showing their tokens; the message says what was removed.
+        """
+        self.accounts(ids)
+        self._shelf.require()
+        detail = {} if revoked is None else revoked.as_detail()
+
+        def note(connection: Connection, removed: set[str]) -> None:
+            record(
+                connection, self._actor, [Act(Action.REMOVE, one, detail=detail) for one in sorted(removed)]
+            )
+
+        self._shelf.drop(self._accounts.remove(ids, note))
+
+    def account(self, account_id: str) -> Account:
+        """Read an account.
+
+        Raises:
+            UnknownAccount: there is none of this id.
+        """
+        return self.accounts([account_id])[0]
+
+    def accounts(self, ids: Sequence[str]) -> list[Account]:
+        """Read accounts, in this order.
+
+        Raises:
+            UnknownAccount: there is none of one of these ids.
+        """
+        found = self._accounts.find(ids)
+        for account_id in ids:
+            if account_id not in found:
+                raise UnknownAccount(account_id)
+        return [found[account_id] for account_id in ids]
+
+    def _save(self, applied: Applied, action: Action) -> bool:
+        """Store an account; False where it is not as it was read any more."""
+        note, guard = self._note(applied, action), None
+        if self._twins is not None:
+            guard = TwinGuard(self._twins, [applied])
+        if applied.seen is None:
+            stored = self._accounts.save([applied.account], (), note, guard)
+        else:
+            stored = self._accounts.save([], [change_of(applied, now=self._clock.now())], note, guard)
+        if guard is not None and guard.problems:
+            raise Refused(list(guard.problems.values()))
+        return bool(stored)
+
+    def _note(self, applied: Applied, action: Action) -> Note:
+        detail = {"fields": list(applied.changed)} if applied.changed else {}
+        account = applied.account
+
+        def note(connection: Connection, _: set[str]) -> None:
+            record(connection, self._actor, [Act(action, account.id, account.provider, detail)])
+
+        return note
+
+    def _publish(self, applied: Applied) -> None:
+        now = self._clock.now()
+        events = [recovered_event(applied, now=now)] if applied.recovered else []
+        self._shelf.put([publication(applied.account, applied.access_token, now=now)], events)
+
+
+def _already_there(account_id: str) -> AlreadyThere:
+    return AlreadyThere(
+        f"account {account_id} exists: change it with `refreshd accounts edit {account_id} ...`"
+    )

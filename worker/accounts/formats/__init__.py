@@ -1,0 +1,1 @@
+"""Files of accounts: CSV, JSON Lines, YAML, properties, Nango; reading and export."""

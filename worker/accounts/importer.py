@@ -1,0 +1,271 @@
+"""Import: rows in, accounts stored in batches, a summary out. A batch is one commit; each row is all or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from models.account import Account, fingerprint
+from worker.accounts.apply import Applied, Applier, Intent
+from worker.accounts.entry import ROW, Entry, Problem, Refused, id_of, read_entry
+from worker.accounts.formats.source import Raw
+from worker.accounts.publisher import CommandShelf
+from worker.accounts.token_precedence import Outcome, Tokens
+from worker.accounts.twins import SameGrant, TwinGuard
+from worker.accounts.values import printable
+from worker.clock import Clock
+from worker.db.accounts import Accounts, Change, Note
+from worker.db.audit import RunningEntry
+from worker.log import EventType
+from worker.redis.publisher import Event, publication
+
+#: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
+BATCH: Final = 1_000
+#: How often a row is tried again that somebody else changed in between.
+_TRIES: Final = 5
+
+_WRITTEN: Final = frozenset({Outcome.ADDED, Outcome.CHANGED})
+CREDENTIALS_REPLACED: Final = "credentials_replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why a row, or one field of it, was not stored."""
+
+    line: int
+    account: str | None
+    problem: Problem
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "line": self.line,
+            "account": self.account,
+            "field": self.problem.field,
+            "reason": self.problem.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a row of another program says and what has no place here."""
+
+    line: int
+    account: str | None
+    name: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"line": self.line, "account": self.account, "field": self.name}
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an import did."""
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    errors: list[RowError] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    #: Accounts whose stored tokens stayed although other fields of theirs changed.
+    changed_but_kept: int = 0
+    #: The last line that was read.
+    line: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the summary as DESIGN section 4 has it, and what was left out where something was."""
+        summary: dict[str, Any] = {
+            **{one.value: self.counts[one] for one in Outcome},
+            "errors": [error.to_json() for error in self.errors],
+        }
+        return summary | {"left_out": [one.to_json() for one in self.left_out]} if self.left_out else summary
+
+
+class Importer:
+    """Imports one file."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        applier: Applier,
+        shelf: CommandShelf,
+        clock: Clock,
+        intent: Intent,
+        entry: RunningEntry,
+        twins: SameGrant | None,
+    ) -> None:
+        """`twins` compares grants, so that no two accounts share one; None: they may."""
+        self._twins = twins
+        self._accounts = accounts
+        self._entry = entry
+        self._applier = applier
+        self._shelf = shelf
+        self._clock = clock
+        self._intent = intent
+        #: Where each account of the file stands. A line may hold many: a JSON array often has no line breaks.
+        self._lines: dict[str, int] = {}
+        self.summary = Summary()
+
+    def run(
+        self,
+        rows: Iterable[Raw],
+        *,
+        progress: Callable[[Summary], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Summary:
+        """Import rows to their end, or until `stop` says so after a commit; `progress` is told of each.
+
+        Raises:
+            DatabaseUnreachable: it went away; what `summary` counts is stored.
+        """
+        remaining = iter(rows)
+        while not stop() and (batch := list(islice(remaining, BATCH))):
+            entries = dict(self._entries(batch))
+            for _ in range(_TRIES):
+                entries = self._store(entries)
+                if not entries:
+                    break
+            for account in entries:
+                self._fail(self._lines[account], account, [_MOVED])
+            self.summary.errors.sort(key=lambda error: error.line)
+            self.summary.line = batch[-1].line
+            progress(self.summary)
+        self._entry.finish(_named(self.summary.counts))
+        return self.summary
+
+    def _entries(self, batch: list[Raw]) -> Iterator[tuple[str, Entry]]:
+        for raw in batch:
+            if raw.row is None:
+                self._fail(raw.line, None, [Problem(ROW, raw.reason)])
+                continue
+            account = id_of(raw.row)
+            self.summary.left_out += [LeftOut(raw.line, account, printable(one)) for one in raw.left_out]
+            if account in self._lines:
+                reason = f"line {self._lines[account]} has this id already"
+                self._fail(raw.line, account, [Problem("id", reason)])
+                continue
+            if account is not None:
+                self._lines[account] = raw.line
+            try:
+                entry = read_entry(raw.row, cells=raw.cells)
+            except Refused as refused:
+                self._fail(raw.line, account, refused.problems)
+            else:
+                yield entry.id, entry
+
+    def _store(self, entries: dict[str, Entry]) -> dict[str, Entry]:
+        """Store what entries say; gives those whose accounts somebody else changed in between."""
+        applied = self._apply(entries)
+        adding = [one.account for one in applied.values() if one.outcome is Outcome.ADDED]
+        now = self._clock.now()
+        changing = [change_of(one, now=now) for one in applied.values() if one.outcome is Outcome.CHANGED]
+        outcomes = {account: one.outcome for account, one in applied.items()}
+        guard = (
+            TwinGuard(self._twins, [one for one in applied.values() if one.outcome in _WRITTEN])
+            if self._twins is not None
+            else None
+        )
+        stored = (
+            self._accounts.save(adding, changing, self._noted(outcomes), guard)
+            if adding or changing
+            else set()
+        )
+        for account, problem in guard.problems.items() if guard is not None else ():
+            self._fail(self._lines[account], account, [problem])
+            del applied[account]
+        again: dict[str, Entry] = {}
+        done: list[Applied] = []
+        for account, one in applied.items():
+            writes = one.outcome in _WRITTEN
+            if writes and account not in stored:
+                again[account] = entries[account]
+                continue
+            self.summary.counts[one.outcome] += 1
+            if writes:
+                done.append(one)
+                self.summary.changed_but_kept += one.decision.tokens is Tokens.KEEP
+        self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
+        self._publish(done)
+        return again
+
+    def _noted(self, outcomes: dict[str, Outcome]) -> Note:
+        """Have the audit trail count, in the commit that stores them, what this import has stored so far."""
+
+        def note(connection: Connection, stored: set[str]) -> None:
+            counts = self.summary.counts + Counter(outcomes[account] for account in stored)
+            self._entry.write(connection, _named(counts))
+
+        return note
+
+    def _apply(self, entries: dict[str, Entry]) -> dict[str, Applied]:
+        ids = list(entries)
+        found = self._accounts.find(ids)
+        retired = self._accounts.retired([one for one in ids if one not in found])
+        held = self._accounts.once_held(list(_differing(entries.values(), found)))
+        now = self._clock.now()
+        applied: dict[str, Applied] = {}
+        for account_id, entry in entries.items():
+            account = found.get(account_id)
+            try:
+                if account is None:
+                    applied[account_id] = self._applier.add(
+                        entry, retired=retired.get(account_id, 0), now=now
+                    )
+                else:
+                    applied[account_id] = self._applier.change(
+                        entry, account, once_held=account_id in held, intent=self._intent, now=now
+                    )
+            except Refused as refused:
+                self._fail(self._lines[account_id], account_id, refused.problems)
+        return applied
+
+    def _publish(self, done: list[Applied]) -> None:
+        now = self._clock.now()
+        self._shelf.put(
+            [publication(one.account, one.access_token, now=now) for one in done],
+            [recovered_event(one, now=now) for one in done if one.recovered],
+        )
+
+    def _fail(self, line: int, account: str | None, problems: list[Problem]) -> None:
+        self.summary.counts[Outcome.FAILED] += 1
+        shown = printable(account) if account else None
+        self.summary.errors.extend(
+            RowError(line, shown, Problem(printable(one.field), printable(one.reason))) for one in problems
+        )
+
+
+_MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; import it once more")
+
+
+def _named(counts: Counter[Outcome]) -> dict[str, int]:
+    return {one.value: counts[one] for one in Outcome if counts[one]}
+
+
+def recovered_event(applied: Applied, *, now: float) -> Event:
+    """Give the event that an account which had no usable token has one again."""
+    account = applied.account
+    return Event(
+        type=EventType.RECOVERED.value,
+        reason=CREDENTIALS_REPLACED,
+        at=now,
+        account=account.id,
+        generation=account.generation,
+    )
+
+
+def change_of(applied: Applied, *, now: float) -> Change:
+    """Give what to store of an account that was there, and what to tell of it."""
+    generation, config_version = applied.seen or (0, 0)
+    event = recovered_event(applied, now=now) if applied.recovered else None
+    return Change(applied.account, generation, config_version, event)
+
+
+def _differing(entries: Iterable[Entry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:
+    """Give the refresh tokens that are neither stored nor of the last import: (id, fingerprint)."""
+    for entry in entries:
+        account, fp = found.get(entry.id), fingerprint(entry.refresh_token)
+        if account is not None and fp is not None and fp not in {account.refresh_fp, account.source_fp}:
+            yield entry.id, fp

@@ -1,0 +1,126 @@
+"""Publishing for commands: they have no event loop of their own, and Redis may be away while they do their work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from refreshd_reader.contract import Keys
+from refreshd_reader.sealing import TokenSeal
+from worker.db.schedule import Schedule
+from worker.errors import RedisUnreachable, SettingsError
+from worker.redis.client import answered, connect_async
+from worker.redis.publisher import Event, Publication, Shelf
+
+NO_REDIS = "no Redis is configured or has run here yet"
+
+
+class CommandShelf:
+    """The shelf, for one command.
+
+    Once Redis did not answer it is not asked again: the workers' reconciler publishes what SQL says that it lacks.
+
+    Args:
+        redis_url: gives the URL, or raises `SettingsError` where there is none.
+        keys: names of Redis' keys.
+        schedule: where it is noted which generations Redis has.
+        seal: what access tokens are sealed with; None: they are published in clear.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis_url: Callable[[], str],
+        keys: Keys,
+        schedule: Schedule,
+        seal: TokenSeal | None = None,
+    ) -> None:
+        self._redis_url = redis_url
+        self._keys = keys
+        self._seal = seal
+        self._schedule = schedule
+        self._runner = asyncio.Runner()
+        self._redis: Redis | None = None
+        #: Why something was not published; "" where everything was.
+        self.unreachable = ""
+        self.unpublished = 0
+        #: Accounts of which Redis has a newer generation than the database, and keeps it.
+        self.newer: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        try:
+            self._redis = connect_async(self._redis_url())
+        except SettingsError:
+            self.unreachable = NO_REDIS
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._redis is not None:
+            self._runner.run(self._redis.aclose())
+        self._runner.__exit__(kind, error, trace)
+
+    def put(self, publications: Sequence[Publication], events: Sequence[Event] = ()) -> None:
+        """Publish, and note it. Where Redis is away, that is remembered here and the accounts stay marked."""
+        if self._redis is None or self.unreachable:
+            self.unpublished += len(publications)
+            return
+        try:
+            self.newer |= self._runner.run(
+                Shelf(self._redis, self._keys, self._seal).put(publications, events)
+            )
+        except (RedisError, OSError) as error:
+            self.unreachable = str(error)
+            self.unpublished += len(publications)
+            return
+        self._schedule.mark_published([(one.account, one.state.generation) for one in publications])
+
+    def require(self) -> None:
+        """Check that Redis answers, where there is one.
+
+        Raises:
+            RedisUnreachable: it does not.
+        """
+        if self._redis is not None:
+            self._guarded(self._redis)
+
+    def drop(self, accounts: Mapping[str, int]) -> None:
+        """Take everything of these accounts away: id -> the generation at which one of this id would go on.
+
+        Raises:
+            RedisUnreachable: Redis is away; what it holds of them stays there.
+        """
+        redis = self._redis
+        if redis is None:
+            return
+        shelf = Shelf(redis, self._keys)
+
+        async def drop_all() -> None:
+            for account, goes_on_at in accounts.items():
+                await shelf.drop(account, goes_on_at)
+
+        try:
+            self._runner.run(drop_all())
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(
+                f"removed from the database, but Redis went away before it was told: {error}. Its keys of "
+                f"{', '.join(accounts)} stay until they are deleted by hand (docs/redis.md names them)"
+            ) from error
+
+    def _guarded(self, redis: Redis) -> None:
+        async def ping() -> None:
+            await answered(redis.ping())
+
+        try:
+            self._runner.run(ping())
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(
+                f"Redis can't be used: {error}. Nothing was removed: connectors would go on finding the token there"
+            ) from error

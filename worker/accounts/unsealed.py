@@ -1,0 +1,105 @@
+"""An account with its secrets in clear, while a row or an edit is applied to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+
+from models.account import Account, RefreshMethod, fingerprint
+from models.providers import Provider
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenSet
+from worker.accounts.columns import CUSTOM_FIELDS
+from worker.accounts.entry import Problem
+from worker.clock import draw_jitter
+from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
+from worker.errors import CipherError
+
+
+class Opened:
+    """Opens each secret when it is first asked for. One that does not open is noted, and may be replaced."""
+
+    def __init__(self, account: Account, vault: Vault) -> None:
+        self.account = account
+        self._vault = vault
+        self._plain: dict[str, Secret | None] = {}
+        self._custom_fields: dict[str, Secret] | None = None
+        self._unreadable: dict[str, str] = {}
+
+    def get(self, name: str) -> Secret | None:
+        """Give `client_secret`, `access_token` or `refresh_token`."""
+        if name not in self._plain:
+            try:
+                self._plain[name] = self._vault.open(self.account, name)
+            except CipherError as error:
+                self._plain[name] = None
+                self._unreadable[name] = str(error)
+        return self._plain[name]
+
+    @property
+    def custom_fields(self) -> Mapping[str, Secret]:
+        if self._custom_fields is None:
+            try:
+                self._custom_fields = self._vault.custom_fields(self.account)
+            except CipherError as error:
+                self._custom_fields = {}
+                self._unreadable[CUSTOM_FIELDS] = str(error)
+        return self._custom_fields
+
+    def set_columns(self, **values: object) -> None:
+        """Change columns of the account, past SQLAlchemy's change tracking (`models/account.py` says why)."""
+        vars(self.account).update(values)
+
+    def set_client_secret(self, secret: Secret | None) -> None:
+        self._plain[CLIENT_SECRET] = secret
+        self._unreadable.pop(CLIENT_SECRET, None)
+        self.set_columns(client_secret_sealed=self._vault.seal(self.account.id, CLIENT_SECRET, secret))
+
+    def set_custom_fields(self, custom_fields: Mapping[str, Secret]) -> None:
+        self._custom_fields = dict(custom_fields)
+        self._unreadable.pop(CUSTOM_FIELDS, None)
+        self.set_columns(custom_fields_sealed=self._vault.seal_custom_fields(self.account.id, custom_fields))
+
+    def set_tokens(self, tokens: TokenSet, *, new_generation: bool, now: float) -> None:
+        """Take a token set."""
+        self._plain |= {ACCESS_TOKEN: tokens.access_token or None, REFRESH_TOKEN: tokens.refresh_token}
+        for name in (ACCESS_TOKEN, REFRESH_TOKEN):
+            self._unreadable.pop(name, None)
+        sealed = self._vault.seal_tokens(self.account.id, tokens)
+        if new_generation:
+            self.account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
+            return
+        self.set_columns(**{field.name: getattr(sealed, field.name) for field in fields(sealed)})
+
+    def token_fingerprint(self) -> str | None:
+        """Give the stored refresh token's fingerprint, or the access token's where there is no other."""
+        return self.account.refresh_fp or fingerprint(self.get(ACCESS_TOKEN))
+
+    def unreadable(self) -> list[Problem]:
+        """Name the secrets that did not open and were not replaced."""
+        return [Problem(name, reason) for name, reason in self._unreadable.items()]
+
+    def stored_extra(self) -> dict[str, str]:
+        """Give what the provider returned for use beside the token."""
+        extra: dict[str, str] = json.loads(self.account.extra)
+        return extra
+
+    def request(self, provider: Provider) -> RefreshRequest:
+        """Give what a refresh of the account would be made of."""
+        account = self.account
+        return RefreshRequest(
+            account_id=account.id,
+            provider=provider,
+            refresh_method=RefreshMethod(account.refresh_method),
+            callback=account.callback,
+            client_id=account.client_id,
+            client_secret=self.get(CLIENT_SECRET),
+            client_auth=account.client_auth,
+            access_token=self.get(ACCESS_TOKEN),
+            refresh_token=self.get(REFRESH_TOKEN),
+            token_url=account.token_url,
+            server_url=account.server_url,
+            scope=account.scope,
+            custom_fields=self.custom_fields,
+        )

@@ -1,0 +1,169 @@
+"""Whether an account can be refreshed as it is configured: asked when it is stored, not at its first call."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Collection
+
+from pydantic_core import ErrorDetails
+
+from models.account import Account, RefreshMethod, SessionManagement
+from models.dpop import KEY_FIELD
+from models.providers import Provider
+from models.providers.requirements import check
+from models.refresh_request import RefreshRequest
+from models.template import TemplateError, parse
+from worker.accounts.entry import Problem, Refused
+from worker.accounts.unsealed import Opened
+from worker.errors import KnobsUnfit
+from worker.providers.dpop import check_key, thumbprint
+from worker.providers.draft import Unbuildable
+from worker.providers.request import RequestBuilder
+
+#: So many checked URLs are remembered: accounts mostly share them.
+_URLS_REMEMBERED = 4096
+
+
+class Checker:
+    """Finds an account's provider, and says what is wrong with both together.
+
+    Args:
+        known: names of the providers that presets describe.
+        provider_of: gives an account's provider with the account's own knobs, None where there is none.
+        urls: raise `Unbuildable` for a URL that no request may go to.
+    """
+
+    def __init__(
+        self,
+        *,
+        known: Collection[str],
+        provider_of: Callable[[Account], Provider | None],
+        urls: RequestBuilder,
+    ) -> None:
+        self._known = known
+        self._provider_of = provider_of
+        self._rules = urls
+        self._urls: dict[tuple[str, str | None], str | None] = {}
+
+    def provider(self, account: Account) -> Provider:
+        """Give the account's provider.
+
+        Raises:
+            Refused: nobody knows it, or it does not have one of the account's knobs.
+        """
+        try:
+            found = self._provider_of(account)
+        except KnobsUnfit as error:
+            raise Refused([_knob_problem(item) for item in error.problems]) from None
+        if found is None:
+            raise Refused([Problem("provider", self._unknown(account.provider))])
+        if "hosts" in json.loads(account.knobs):
+            raise Refused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
+        return found
+
+    def check(self, opened: Opened, provider: Provider) -> None:
+        """Check that a refresh could be sent. An account that is never refreshed by itself needs nothing.
+
+        Raises:
+            Refused: with everything that is missing or wrong.
+        """
+        account = opened.account
+        problems: list[Problem] = []
+        planned = account.refresh_enabled and account.session_management != SessionManagement.NONE
+        is_callback = account.refresh_method == RefreshMethod.CALLBACK
+        if planned and is_callback and not account.callback:
+            problems.append(Problem("callback", "refresh_method `callback` needs the callback's name"))
+        request = opened.request(provider)
+        if planned:
+            problems += [_split(problem) for problem in check(provider, request)]
+            problems += [] if is_callback else _key_problems(request)
+        problems += self._address_problems(request, own_only=is_callback or not planned)
+        problems = opened.unreadable() or _explained(problems, account)
+        if problems:
+            raise Refused(problems)
+
+    def _address_problems(self, request: RefreshRequest, *, own_only: bool) -> list[Problem]:
+        """Check where a request would go; of an account that sends none, only what stands there in full."""
+        try:
+            template = parse(request.token_url) if request.token_url else None
+        except TemplateError as error:
+            return [Problem("token_url", str(error))]
+        if template is None and not own_only:
+            template = request.provider.endpoint
+        if template is None or template.unresolved(request.variable):
+            return []
+        constant = template.constant
+        try:
+            provider = None if request.refresh_method is RefreshMethod.CALLBACK else request.provider
+            reason = (
+                self._remembered(constant, provider)
+                if constant
+                else self._url_problem(template.url(request.variable), provider)
+            )
+        except TemplateError as error:
+            reason = str(error)
+        return [_split(reason)] if reason else []
+
+    def _remembered(self, url: str, provider: Provider | None) -> str | None:
+        key = url, None if provider is None else provider.name
+        if key not in self._urls:
+            if len(self._urls) >= _URLS_REMEMBERED:
+                self._urls.clear()
+            self._urls[key] = self._url_problem(url, provider)
+        return self._urls[key]
+
+    def _url_problem(self, url: str, provider: Provider | None) -> str | None:
+        """Say what is wrong with a URL; None for the provider: it goes to a callback, which knows where to ask."""
+        try:
+            if provider is None:
+                self._rules.check(url)
+            else:
+                self._rules.check_token_url(url, provider)
+        except Unbuildable as error:
+            return str(error)
+        return None
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._known, n=3)
+        hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ""
+        return (
+            f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint}"
+        )
+
+
+def _key_problems(request: RefreshRequest) -> list[Problem]:
+    """Check the key that proves possession, and that it is the access token's; that there has to be one is said already."""
+    if not request.custom_fields.get(KEY_FIELD):
+        return []
+    try:
+        thumbprint(request)
+        check_key(request)
+    except Unbuildable as error:
+        return [_split(str(error))]
+    return []
+
+
+def _split(problem: str) -> Problem:
+    field, colon, reason = problem.partition(": ")
+    return Problem(field, reason) if colon and " " not in field else Problem("token_url", problem)
+
+
+def _knob_problem(item: ErrorDetails) -> Problem:
+    message = item["msg"].removeprefix("Value error, ")
+    location = ".".join(str(step) for step in item["loc"])
+    if location:
+        return Problem(location, message)
+    return _split(message) if ": " in message else Problem("provider", message)
+
+
+def _explained(problems: list[Problem], account: Account) -> list[Problem]:
+    """Leave out what is said twice, and point to the callback that stands there unused."""
+    if account.callback and account.refresh_method != RefreshMethod.CALLBACK:
+        problems = [
+            Problem(one.field, f"{one.reason} (or set refresh_method to `callback`)")
+            if one.field == "token_url"
+            else one
+            for one in problems
+        ]
+    return list(dict.fromkeys(problems))

@@ -1,0 +1,150 @@
+"""Celery's broker on Redis: options that held through outages, and two repairs of kombu 5.7."""
+
+from __future__ import annotations
+
+import re
+from queue import Empty
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel, Transport
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from worker.log import log
+from worker.redis.client import SOCKET_OPTIONS
+
+#: A message that is not acknowledged within this time is delivered again. More than twice the longest task:
+#: a group takes no longer than its calls (10 minutes at most) and a few commits.
+VISIBILITY_TIMEOUT_S: Final = 3600
+
+TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
+    **SOCKET_OPTIONS,
+    "visibility_timeout": VISIBILITY_TIMEOUT_S,
+    # Urgent before planned: the default order is round robin.
+    "queue_order_strategy": "priority",
+    # By default redelivery came nine times later than the visibility timeout (kombu 5.7).
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+}
+
+
+#: kombu's classes, whose methods below are their own business and in no stub.
+_CHANNEL: Any = Channel
+_TRANSPORT: Any = Transport
+
+
+def broker_url(redis_url: str) -> str:
+    """Give the URL of a Redis in kombu's words: a unix socket is `redis+socket://` there.
+
+    kombu 5.7 checks no certificate where a `rediss://` URL does not say that it should; redis-py always does.
+    """
+    if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
+        return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
+    if redis_url.startswith("unix://"):
+        return "redis+socket://" + re.sub(r"([?&])db=", r"\1virtual_host=", redis_url.removeprefix("unix://"))
+    return redis_url
+
+
+def broker_tls(redis_url: str) -> dict[str, str] | None:
+    """Give the TLS options of a `rediss://` URL as Flower wants them; None: no TLS. The password of a key is left out."""
+    parts = urlsplit(broker_url(redis_url))
+    if parts.scheme != "rediss":
+        return None
+    wanted = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    return {name: value for name, value in wanted.items() if name != "ssl_password"}
+
+
+def survive_lost_connections() -> None:
+    """Keep a worker alive whose Redis goes away while a message is unacknowledged.
+
+    Celery 5.7.0 closes the connection and then restores unacknowledged messages through the detached
+    transport, which fails with an AttributeError that ends the worker. Raised as the connection error that it
+    is, it is handled like any other (tests/acceptance/test_redis_outage.py). docs/decisions has the story.
+    """
+    original = _CHANNEL._connparams  # noqa: SLF001
+    if getattr(original, "repaired", False):
+        return
+
+    def connparams(self: Any, asynchronous: bool = False) -> Any:
+        if getattr(self.connection, "client", None) is None:
+            raise RedisConnectionError("the connection to the broker was lost")
+        return original(self, asynchronous=asynchronous)
+
+    connparams.repaired = True  # type: ignore[attr-defined]
+    _CHANNEL._connparams = connparams  # noqa: SLF001
+
+
+def reuse_clients() -> None:
+    """Have a channel keep its Redis client instead of making one for each message, acknowledgement and event.
+
+    A client of redis-py 8 takes longer to make than most commands take to run. Connections come from the channel's
+    pool either way.
+    """
+    original = _CHANNEL._create_client  # noqa: SLF001
+    if getattr(original, "kept", False):
+        return
+
+    def create_client(self: Any, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return original(self, asynchronous=True)
+        client = vars(self).get("kept_client")
+        if client is None or client.connection_pool is not self.pool:
+            client = self.kept_client = original(self)
+        return client
+
+    create_client.kept = True  # type: ignore[attr-defined]
+    _CHANNEL._create_client = create_client  # noqa: SLF001
+
+
+def survive_garbage() -> None:
+    """Keep a worker alive that takes something from a queue which is no message.
+
+    Whoever may write to Redis can push anything; kombu 5.7 lets it end the process, one a piece.
+    """
+    read, deliver = _CHANNEL._brpop_read, _TRANSPORT._deliver  # noqa: SLF001
+    if getattr(deliver, "repaired", False):
+        return
+
+    def brpop_read(self: Any, **options: Any) -> Any:
+        try:
+            return read(self, **options)
+        except ValueError as error:  # no JSON, no UTF-8
+            log.error("garbage_on_a_queue", error=type(error).__name__)
+            raise Empty from None
+
+    def checked(self: Any, message: Any, queue: str) -> None:
+        try:
+            envelope = _CHANNEL.Message(message, channel=next(iter(self.channels)))
+            dict(envelope.headers)
+            envelope.properties["delivery_info"]["routing_key"].strip()
+            envelope.delivery_tag.strip()
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            log.error("garbage_on_a_queue", queue=queue, error=type(error).__name__)
+            return
+        try:
+            deliver(self, message, queue)
+        except (RedisError, OSError, OperationalError):
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever Celery raises would end the worker)
+            # An envelope like ours around something that Celery trips over while it reads it.
+            log.error(
+                "garbage_on_a_queue", queue=queue, error=type(error).__name__, task_id=_task_id(envelope)
+            )
+            _reject(self, envelope.delivery_tag)
+
+    checked.repaired = True  # type: ignore[attr-defined]
+    _CHANNEL._brpop_read = brpop_read  # noqa: SLF001
+    _TRANSPORT._deliver = checked  # noqa: SLF001
+
+
+def _reject(transport: Any, delivery_tag: str) -> None:
+    """Take a message off the unacknowledged ones: it would come again, and ever again."""
+    for channel in transport.channels:
+        if delivery_tag in channel.qos._delivered:  # noqa: SLF001
+            channel.basic_reject(delivery_tag, requeue=False)
+
+
+def _task_id(envelope: Any) -> str:
+    return str(envelope.headers.get("id"))[:100]

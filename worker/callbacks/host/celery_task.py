@@ -1,0 +1,156 @@
+"""Callbacks that are Celery tasks of the operator's: the message names an envelope, and holds no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from models.answer import Answer, Fault
+from models.callback import CallbackInput
+from refreshd_reader.callback_task import EnvelopeBroken, Envelopes
+from worker.broker.kombu import TRANSPORT_OPTIONS, broker_url
+from worker.callbacks.host.reply import Reply
+from worker.callbacks.host.result import failed
+from worker.redis.client import answered
+
+#: One wait for the answer; shorter than the socket's own time-out.
+_WAIT_S: Final = 2.0
+#: Before Redis is asked again, where it was away.
+_PAUSE_S: Final = 0.2
+#: An envelope that nobody took is still there when its call is over, and says so; then it is deleted.
+_KEPT_AFTER_S: Final = 10.0
+#: The least time in which a task can be sent, taken and answered.
+_LEAST_S: Final = 0.5
+
+
+class TaskClient:
+    """Sends envelopes to tasks, and waits for their answers.
+
+    Args:
+        redis: where envelopes lie for a moment.
+        redis_url: the broker.
+        prefix: of the keys.
+    """
+
+    def __init__(self, redis: Redis, redis_url: str, prefix: str) -> None:
+        self._redis: Any = redis
+        self._prefix = prefix
+        self._own_broker = broker_url(redis_url)
+        self._celeries: dict[str, Celery] = {}
+
+    async def call(
+        self,
+        task: str,
+        queue: str,
+        secret: str,
+        inputs: CallbackInput,
+        *,
+        deadline: float,
+        on_send: Callable[[], None],
+        broker: str | None = None,
+    ) -> Reply:
+        """Have a task run, and wait for its answer until the deadline (the event loop's time).
+
+        `broker` is the URL of the task's own, None: refreshd's.
+        """
+        loop = asyncio.get_running_loop()
+        envelopes, envelope = Envelopes(secret, self._prefix), secrets.token_urlsafe(16)
+        left_s = deadline - loop.time()
+        if left_s < _LEAST_S:
+            return Reply(failure=Answer(fault=Fault.NOT_SENT, fault_detail="the deadline was over"))
+        inputs_key, answer_key = envelopes.inputs_key(envelope), envelopes.answer_key(envelope)
+        try:
+            sealed = envelopes.seal(envelope, "inputs", inputs.model_dump(mode="json"))
+            await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
+            on_send()
+            url = broker_url(broker) if broker else self._own_broker
+            await asyncio.to_thread(self._send, url, task, queue, envelope, left_s)
+        except (RedisError, OperationalError, OSError) as error:
+            never_taken = await self._withdrawn(inputs_key)
+            words = f"the task could not be asked: {type(error).__name__}"
+            return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=words, spent=not never_taken))
+        answer, trouble = await self._answer(answer_key, deadline)
+        if answer is None:
+            never_taken = await self._withdrawn(inputs_key)
+            return Reply(failure=_no_answer(task, queue, left_s, trouble, never_taken=never_taken))
+        try:
+            return _reply(envelopes.open(envelope, "answer", answer))
+        except EnvelopeBroken as error:
+            return Reply(failure=failed(str(error)).answer)
+
+    async def _withdrawn(self, inputs_key: str) -> bool:
+        """Take the inputs back; tells whether nobody had taken them."""
+        try:
+            return bool(await answered(self._redis.delete(inputs_key)))
+        except (RedisError, OSError):
+            return False
+
+    async def aclose(self) -> None:
+        """Close the connections to brokers."""
+        for celery in self._celeries.values():
+            await asyncio.to_thread(celery.close)
+
+    def _send(self, broker: str, task: str, queue: str, envelope: str, left_s: float) -> None:
+        celery = self._celeries.get(broker)
+        if celery is None:
+            celery = Celery("refreshd-callback-tasks", broker=broker, set_as_current=False)
+            celery.conf.update(task_ignore_result=True, task_serializer="json")
+            if broker == self._own_broker:
+                celery.conf.broker_transport_options = TRANSPORT_OPTIONS
+            self._celeries[broker] = celery
+        celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
+
+    async def _answer(self, key: str, deadline: float) -> tuple[str | None, Exception | None]:
+        """Wait for the answer; gives it, or what was last in the way.
+
+        The task has its inputs by now, and its answer may be the only copy of a rotated token: a Redis that is away for a
+        moment is waited for, and the answer stays there (moved to where it was) until it has arrived.
+        """
+        loop, trouble = asyncio.get_running_loop(), None
+        while (left_s := deadline - loop.time()) > 0:
+            try:
+                found = await answered(self._redis.blmove(key, key, max(min(left_s, _WAIT_S), 0.01)))
+            except (RedisError, OSError) as error:
+                trouble = error
+                await asyncio.sleep(min(left_s, _PAUSE_S))
+                continue
+            if found is not None:
+                with suppress(RedisError, OSError):  # it ends by itself, too
+                    await answered(self._redis.delete(key))
+                return str(found), None
+            trouble = None
+        return None, trouble
+
+
+def _no_answer(
+    task: str, queue: str, waited_s: float, trouble: Exception | None, *, never_taken: bool
+) -> Answer:
+    """Say why there is none."""
+    if never_taken:
+        words = (
+            f"no worker took the task {task!r} from the queue {queue!r} within {waited_s:.0f} s: none runs there on this "
+            "broker, all are busy, or it knows no task of that name (its log says so)"
+        )
+        return Answer(fault=Fault.CALLBACK, fault_detail=words)
+    words = f"the task gave no answer in {waited_s:.0f} s"
+    if trouble is not None:
+        words = f"{words}; Redis, where it is awaited: {type(trouble).__name__}"
+    return Answer(fault=Fault.TIMEOUT, fault_detail=words, spent=True)
+
+
+def _reply(answer: Any) -> Reply:
+    match answer:
+        case {"returned": value}:
+            return Reply(value)
+        case {"raised": {"type": str(kind), "words": str(words)}}:
+            return Reply(failure=failed(f"it raised {kind}: {words}").answer)
+        case _:
+            return Reply(failure=failed("the task's answer is none of ours").answer)

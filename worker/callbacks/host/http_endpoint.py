@@ -1,0 +1,175 @@
+"""Callbacks behind an HTTP endpoint: inputs POSTed as JSON, signed as Standard Webhooks; outputs in the answer.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+from standardwebhooks import Webhook
+
+from models.answer import Answer, Fault
+from models.callback import CallbackInput
+from worker.callbacks.host.reply import Reply
+from worker.callbacks.host.result import parse
+from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
+from worker.providers.content import Content
+from worker.providers.draft import Unbuildable
+from worker.providers.egress import ANYWHERE, Egress
+from worker.providers.http1.transport import open_transport
+from worker.providers.request import RequestBuilder
+from worker.providers.tls import Trust
+from worker.providers.transport import SENDING, AnnouncedTransport, Sending, fault_of, until
+
+#: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
+_TIMES: Final = frozenset({Fault.TIMEOUT, Fault.NOT_SENT})
+_UNAUTHORIZED: Final = (401, 403)
+#: Where endpoints say in words what went wrong (RFC 9457, and what frameworks do).
+_SAID_IN: Final = ("title", "detail", "message", "error")
+#: Characters of a content type.
+_KIND_MAX: Final = 50
+
+
+class EndpointClient:
+    """Calls endpoints. One per event loop: it keeps their connections.
+
+    Args:
+        ca_file: certificates (PEM) to trust beside the public ones.
+        allow_http_hosts: hosts that may be called without TLS.
+        now: epoch seconds, for signatures.
+        egress: which addresses are refused, and what goes through a proxy.
+        transport: another wire, for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None,
+        allow_http_hosts: Collection[str],
+        now: Callable[[], float],
+        egress: Egress = ANYWHERE,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._builder = RequestBuilder(allow_http_hosts)
+        self._egress = egress
+        self._now = now
+        self._transport = (
+            open_transport(Trust(ca_file).context) if transport is None else AnnouncedTransport(transport)
+        )
+
+    async def call(
+        self,
+        url: str,
+        secret: str,
+        inputs: CallbackInput,
+        *,
+        deadline: float,
+        on_send: Callable[[], None],
+    ) -> Reply:
+        """Call an endpoint, once. Redirects are not followed.
+
+        Args:
+            url: the endpoint.
+            secret: the key of the signature: base64, with or without `whsec_`.
+            inputs: what it is given.
+            deadline: the event loop's time by which the whole call has ended.
+            on_send: called right before the first byte.
+        """
+        try:
+            wire = self._request(url, secret, inputs.model_dump_json())
+            route = self._egress.route(wire.url)
+        except Unbuildable as error:
+            return Reply(failure=Answer(fault=error.fault, fault_detail=_of_callback(str(error))))
+        sending = Sending(deadline, asyncio.get_running_loop().time, on_send, route=route)
+        unset = SENDING.set(sending)
+        try:
+            async with until(deadline):
+                response = await self._transport.handle_async_request(wire)
+                content = await Content().read(response)
+        except WIRE_ERRORS as error:
+            fault, words = fault_of(error, sending)
+            if fault is Fault.ADDRESS_REFUSED:
+                return Reply(failure=Answer(fault=fault, fault_detail=_of_callback(words)))
+            if fault is Fault.TLS:
+                words += " (REFRESHD_CA_FILE names certificates to trust beside the public ones)"
+            elif fault not in _TIMES and not sending.sent:
+                words += " (is it running, and is this its address?)"
+            fault = fault if fault in _TIMES else Fault.CALLBACK
+            return Reply(
+                failure=Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
+            )
+        finally:
+            SENDING.reset(unset)
+        return _reply(response, content)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    def _request(self, url: str, secret: str, body: str) -> httpx.Request:
+        message, sent_at = f"msg_{secrets.token_urlsafe(18)}", datetime.fromtimestamp(int(self._now()), UTC)
+        headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": "refreshd",
+            "webhook-id": message,
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": Webhook(secret).sign(message, sent_at, body),
+        }
+        return httpx.Request(
+            "POST",
+            self._builder.check(url),
+            headers=headers,
+            content=body.encode(),
+            extensions={"timeout": {"connect": CONNECT_TIMEOUT_S}},
+        )
+
+
+def _of_callback(words: str) -> str:
+    return words.replace("token_url", "url of the callback")
+
+
+def _reply(response: httpx.Response, content: bytes) -> Reply:
+    """Read an answer. One that is no success counts only if it says, as an output does, what is wrong."""
+    try:
+        value = parse(content)
+    except ValueError:
+        value = None
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        words = f"with what is no JSON ({kind[:_KIND_MAX] or 'no content type'})"
+    else:
+        words = "with no errorResponse"
+        refused = isinstance(value, dict) and bool(value.get("errorResponse"))
+        if response.is_success or refused:
+            return Reply(value)
+    if response.has_redirect_location:
+        words = (
+            f"and redirects to {_host(response)}: redirects are not followed, name the address where it ends"
+        )
+    elif response.status_code in _UNAUTHORIZED:
+        words += ": does it know the same secret as REFRESHD_CALLBACKS_FILE names?"
+    status = f"{response.status_code} {response.reason_phrase}".rstrip()
+    failure = Answer(fault=Fault.CALLBACK, fault_detail=f"the endpoint answered {status} {words}", spent=True)
+    return Reply(failure=failure, notes=tuple(_said(value)))
+
+
+def _said(value: object) -> Iterator[str]:
+    """Give what an answer says of itself in words. Never all of it: it may hold a token that nobody here knows."""
+    if isinstance(value, dict):
+        for name in _SAID_IN:
+            if isinstance(words := value.get(name), str) and words:
+                yield f"its {name}: {words}"  # whole: half a secret would not be found when it is redacted
+
+
+def _host(response: httpx.Response) -> str:
+    try:
+        return httpx.URL(response.headers["location"]).host or "another path"
+    except httpx.InvalidURL:
+        return "what is no address"

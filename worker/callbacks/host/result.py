@@ -1,0 +1,269 @@
+"""From what a callback returned to an `Answer`. Never raises, whatever it is.
+
+An `errorResponse` wins over a token beside it. A usable access token is stored even if something else is odd:
+what is left out is said in the notes, which the account's history keeps beside the output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Final
+
+from models.answer import Answer, BodyKind, Fault
+from models.callback import ERROR_FIELDS, OUTPUT_FIELDS, SAME_ACCESS_TOKEN
+from models.json_path import lookup_path
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenResponse
+from refreshd_reader.callback_output import LEFT_OUT
+from worker.callbacks.host.output import OutputRedaction
+from worker.providers.numbers import amount, point_in_time
+from worker.providers.publishing import Publishable
+from worker.providers.redaction import Redaction
+from worker.providers.response import as_secret, as_texts, as_words
+
+#: The error of an `errorResponse` that names none.
+UNSPECIFIED: Final = "unspecified"
+#: What a callback should have done.
+EXPECTED: Final = "return a CallbackOutput, or a dict of the same names"
+_SECRET_FIELDS: Final = ("access_token", "refresh_token")
+_CODE_MAX: Final = 100
+_WORDS_MAX: Final = 500
+_FIELD_MAX: Final = 4096
+#: Unknown fields that are named in a note.
+_NAMED_MAX: Final = 5
+_ANY_LENGTH: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a callback returned, read: the answer, and what a person should know of how it was read."""
+
+    answer: Answer
+    notes: tuple[str, ...] = ()
+
+
+def redaction_of(request: RefreshRequest, value: object = None) -> OutputRedaction:
+    """Gather the secrets of one run: those that it was given, and those that it returned."""
+    given = [request.access_token, request.refresh_token, request.client_secret]
+    secrets = [secret.reveal() for secret in [*given, *request.custom_fields.values()] if secret]
+    if isinstance(value, Mapping):
+        secrets += [found for name in _SECRET_FIELDS if isinstance(found := value.get(name), str)]
+    client_secret = request.client_secret.reveal() if request.client_secret else ""
+    return OutputRedaction(secrets, pairs=[(request.client_id or "", client_secret)])
+
+
+def read_value(value: object, request: RefreshRequest) -> Read:
+    """Read what a callback returned."""
+    if not isinstance(value, Mapping):
+        return failed(
+            f"it returned {_kind(value)}{' (is a `return` missing?)' if value is None else ''}: {EXPECTED}"
+        )
+    fields = {str(name): item for name, item in value.items()}
+    redaction = redaction_of(request, fields)
+    unknown = list(_unknown(fields, request))
+    refused = _refusal(fields)
+    if refused is not None:
+        return _refused(refused, fields, request, redaction, unknown)
+    token = as_secret(fields.get("access_token"))
+    if token is None:
+        if fields.get("error"):  # the provider's own body, passed on as it is (RFC 6749 section 5.2)
+            own = {name: fields.get(name) for name in ERROR_FIELDS}
+            return _refused(own, fields, request, redaction, [])
+        return failed(_why_no_token(fields, unknown))
+    return Read(*_granted(token, fields, request, unknown))
+
+
+def failed(words: str) -> Read:
+    """Say that a callback gave nothing that can be used, and why."""
+    return Read(Answer(fault=Fault.CALLBACK, fault_detail=words, spent=True))
+
+
+def _refusal(fields: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Give the error response, None where there is none; an empty one is none."""
+    found = fields.get("errorResponse")
+    if _is_left_out(found):  # nobody knows what it said; a token beside it is known
+        return None
+    if isinstance(found, Mapping):
+        return found if any(value not in (None, "") for value in found.values()) else None
+    return {"error": found} if found else None
+
+
+def _refused(
+    refused: Mapping[str, object],
+    fields: Mapping[str, object],
+    request: RefreshRequest,
+    redaction: OutputRedaction,
+    notes: list[str],
+) -> Read:
+    if as_secret(fields.get("access_token")) is not None:
+        notes = ["an errorResponse wins over the access_token beside it: nothing is stored", *notes]
+    names = [name for name in refused if name not in ERROR_FIELDS]
+    if names:
+        notes = [*notes, f"left out of errorResponse: {', '.join(map(repr, names[:_NAMED_MAX]))}"]
+    known = {name: _words(refused.get(name), _WORDS_MAX, redaction) for name in ERROR_FIELDS}
+    answer = Answer(
+        error=(known["error"] or UNSPECIFIED)[:_CODE_MAX],
+        error_description=known["error_description"],
+        error_uri=known["error_uri"],
+        body_kind=BodyKind.JSON,
+        fields=Redaction.of(request).fields({**fields, **refused}),
+    )
+    return Read(answer, tuple(notes))
+
+
+def _granted(
+    token: Secret, fields: Mapping[str, object], request: RefreshRequest, unknown: list[str]
+) -> tuple[Answer, tuple[str, ...]]:
+    notes = list(unknown)
+
+    def usable(name: str, found: object, expected: str) -> None:
+        given = fields.get(name)
+        if found is None and given not in (None, ""):
+            notes.append(f"{name} is {_kind(given)}, {expected} is expected: it is left out")
+
+    lifetime_s, refresh_token = amount(fields.get("expires_in")), as_secret(fields.get("refresh_token"))
+    # A token that is taken for good for decades is never refreshed, and nobody sees why.
+    expires_at = point_in_time(lifetime_s)
+    if expires_at is not None:
+        notes.append(
+            "expires_in is a point in time, a number of seconds is expected: it is read as that point"
+        )
+    token_type, scope = _text(fields.get("token_type"), _CODE_MAX), _scope(fields.get("scope"))
+    if token == request.access_token:
+        notes.append(f"{SAME_ACCESS_TOKEN}: it ends when it always would have, whatever expires_in says")
+    usable("expires_in", lifetime_s, "a number of seconds")
+    usable("refresh_token", refresh_token, "a text")
+    usable("token_type", token_type, "a text")
+    usable("scope", scope, "a text")
+    usable("errorResponse", None, "an object")
+    published: dict[str, str] = {}
+    for name, path in request.provider.publish_fields.items():
+        found = lookup_path(fields, path)
+        if _is_left_out(found):
+            notes.append(f"{path} is {_kind(found)}: it is not published")
+        else:
+            published[name] = path
+    answer = TokenResponse(
+        access_token=token,
+        refresh_token=refresh_token,
+        token_type=token_type,
+        scope=scope,
+        expires_in_s=lifetime_s if expires_at is None else None,
+        expires_at=expires_at,
+    )
+    open_to_readers = Publishable(request, answer)
+    answer = replace(
+        answer,
+        token_type=open_to_readers.text(token_type),
+        scope=open_to_readers.text(scope),
+        extra=as_texts(open_to_readers.fields(fields, published)),
+    )
+    return Answer(token=answer, body_kind=BodyKind.JSON), tuple(notes)
+
+
+def shown(answer: Answer, stored: Secret | None) -> str:
+    """Say what was returned, without a secret. `stored` is the refresh token that the account has."""
+    token = answer.token
+    if token is None:
+        return f"errorResponse: {answer.error}" if answer.error else "nothing that can be used"
+    parts = [f"access_token ({_size(token.access_token)})"]
+    if token.refresh_token is None:
+        parts.append("no refresh_token (the stored one stays)")
+    else:
+        which = "the stored one" if token.refresh_token == stored else f"new, {_size(token.refresh_token)}"
+        parts.append(f"refresh_token ({which})")
+    if token.expires_in_s is not None:
+        parts.append(f"expires_in {token.expires_in_s:.15g}")
+    if token.expires_at is not None:
+        parts.append(f"ends at {datetime.fromtimestamp(token.expires_at, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    parts += [
+        f"{name} {text!r}"
+        for name, text in (("scope", token.scope), ("token_type", token.token_type))
+        if text
+    ]
+    parts += [f"{name} (published)" for name in token.extra]
+    return ", ".join(parts)
+
+
+def _unknown(fields: Mapping[str, object], request: RefreshRequest) -> Iterator[str]:
+    published = {path.partition(".")[0] for path in request.provider.publish_fields.values()}
+    if LEFT_OUT in fields:
+        yield f"it returned {fields[LEFT_OUT]}: all but the fields of an output is left out"
+    names = [name for name in fields if name not in {*OUTPUT_FIELDS, *published, LEFT_OUT}]
+    for name in names[:_NAMED_MAX]:
+        near = get_close_matches(name, OUTPUT_FIELDS, 1)
+        yield f"{name!r} is no field of an output and is left out" + (
+            f"; did you mean {near[0]!r}?" if near else ""
+        )
+    if len(names) > _NAMED_MAX:
+        yield f"{len(names) - _NAMED_MAX} more unknown fields are left out"
+
+
+def _why_no_token(fields: Mapping[str, object], unknown: list[str]) -> str:
+    given = fields.get("access_token")
+    if given is None:
+        words = "it returned neither an access_token nor an errorResponse"
+    elif isinstance(given, str) and not given.strip():
+        words = "it returned an empty access_token and no errorResponse"
+    else:
+        words = f"access_token is {_kind(given)}, a text is expected"
+    if _is_left_out(refused := fields.get("errorResponse")):
+        words = f"{words}; errorResponse is {_kind(refused)}, an object is expected"
+    return "; ".join([words, *unknown])
+
+
+def _text(value: object, longest: int) -> str | None:
+    return as_words(value, longest) if isinstance(value, str) else None
+
+
+def _scope(value: object) -> str | None:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = " ".join(value)
+    return _text(value, _FIELD_MAX)
+
+
+def _words(value: object, longest: int, redaction: OutputRedaction) -> str | None:
+    text = as_words(value, _ANY_LENGTH)
+    return None if text is None else redaction.text(text)[:longest]
+
+
+def _size(secret: Secret) -> str:
+    return f"{len(secret.reveal()):,} characters, fingerprint {secret.fingerprint()}"
+
+
+def _kind(value: object) -> str:
+    """Name a value by its kind, as Python and JSON people know it; never by what it holds."""
+    if value is None:
+        return "None"
+    if isinstance(value, dict) and _is_left_out(value):
+        return f"a {value[LEFT_OUT]}"
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _is_left_out(value: object) -> bool:
+    """Tell whether a value stands for one that JSON could not hold."""
+    return isinstance(value, Mapping) and list(value) == [LEFT_OUT] and isinstance(value[LEFT_OUT], str)
+
+
+def parse(text: bytes | str) -> object:
+    """Decode JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

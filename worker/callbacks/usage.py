@@ -1,0 +1,114 @@
+"""Who uses which callback, when it last ran, and which ones no running worker knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, text
+
+from worker.broker.queues import CALLBACK_WORKER
+from worker.callbacks.catalog import Offer, unknown_briefly, unknown_words
+from worker.db.engine import reading
+
+#: Where no worker has said anything: there is none, or it is not ready.
+NOBODY_OFFERS: Final = (
+    "no running worker has said which callbacks it knows: none takes from `callback` (`refreshd up` has one, else "
+    f"`{CALLBACK_WORKER}`), or it has just started and still imports them"
+)
+_NAMED_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The latest run of a callback. `at` is epoch seconds."""
+
+    at: float
+    account: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How many accounts are refreshed by a callback, and one of them."""
+
+    name: str
+    accounts: int
+    example: str
+
+    @property
+    def shown(self) -> str:
+        return (
+            f"account {self.example}"
+            if self.accounts == 1
+            else f"{self.accounts:,} accounts ({self.example}, ...)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A callback that accounts name and no running worker knows. `words` say what they do know, `brief` does not."""
+
+    use: Use
+    words: str
+    brief: str
+
+
+def uses(engine: Engine) -> list[Use]:
+    """Give every callback that accounts name, by name. An index holds these accounts alone.
+
+    Raises:
+        DatabaseUnreachable: it can't be looked at.
+    """
+    statement = text(
+        "SELECT callback, count(*), min(id) FROM account WHERE refresh_method = 'callback' AND callback IS NOT NULL "
+        "GROUP BY callback ORDER BY callback"
+    )
+    with reading(engine) as connection:
+        return [
+            Use(str(name), int(count), str(account)) for name, count, account in connection.execute(statement)
+        ]
+
+
+def last_run(engine: Engine, name: str) -> LastRun | None:
+    """Give the latest run of a callback for an account that still names it.
+
+    Raises:
+        DatabaseUnreachable: it can't be looked at.
+    """
+    statement = text(
+        """
+        SELECT opened_at, account_id, outcome, coalesce(reason, '') FROM attempt
+        WHERE account_id IN (SELECT id FROM account WHERE callback = :name AND refresh_method = 'callback')
+         AND latency_ms IS NOT NULL AND closed_at IS NOT NULL
+        ORDER BY opened_at DESC LIMIT 1
+        """
+    )
+    with reading(engine) as connection:
+        found = connection.execute(statement, {"name": name}).first()
+    return None if found is None else LastRun(float(found[0]), str(found[1]), str(found[2]), str(found[3]))
+
+
+def lacking(used: list[Use], offers: Mapping[str, Offer]) -> list[Lacking]:
+    """Name the callbacks that accounts use and nobody offers, with the nearest spelling."""
+    known = {name: None for offer in offers.values() for name in offer.callbacks}
+    return [
+        Lacking(
+            use,
+            unknown_words(use.name, known) if offers else NOBODY_OFFERS,
+            unknown_briefly(use.name, known) if offers else NOBODY_OFFERS,
+        )
+        for use in used
+        if use.name not in known
+    ]
+
+
+def lines_of(missing: Sequence[Lacking]) -> list[str]:
+    """Say it to a person, who need not read more than once what the workers do know."""
+    if missing and missing[0].words == NOBODY_OFFERS:
+        names = ", ".join(f"{one.use.name} ({one.use.shown})" for one in missing[:_NAMED_MAX])
+        more = f" and {len(missing) - _NAMED_MAX} more" if len(missing) > _NAMED_MAX else ""
+        return [f"{NOBODY_OFFERS}. Waiting for it: {names}{more}"]
+    return [f"{one.use.shown}: {one.brief if i else one.words}" for i, one in enumerate(missing)]

@@ -1,0 +1,126 @@
+"""What every `refreshd accounts` command works with, put together from the settings of its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+
+from models.audit import Action
+from worker.accounts.apply import Applier, Intent, Spread
+from worker.accounts.editor import Editor
+from worker.accounts.importer import Importer
+from worker.accounts.publisher import NO_REDIS, CommandShelf
+from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
+from worker.accounts.validation import Checker
+from worker.cli.terminal.console import err
+from worker.cli.terminal.context import open_stores
+from worker.context import Stores
+from worker.db.accounts import Accounts
+from worker.db.audit import RunningEntry
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
+from worker.providers.request import RequestBuilder
+
+AllowSharedGrant = Annotated[
+    bool,
+    typer.Option(
+        ALLOW_SHARED_GRANT,
+        help="Store a refresh token that another account of the same client has. Where refresh tokens are rotated, both "
+        "then lose their grant.",
+    ),
+]
+#: So many accounts are named.
+_NAMED_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Stores, and whoever writes to them."""
+
+    stores: Stores
+    accounts: Accounts
+    checker: Checker
+    applier: Applier
+    shelf: CommandShelf
+    #: Compares grants, so that no two accounts share one; None: they may.
+    twins: SameGrant | None
+
+    @property
+    def editor(self) -> Editor:
+        return Editor(
+            accounts=self.accounts,
+            applier=self.applier,
+            shelf=self.shelf,
+            clock=self.stores.clock,
+            actor=self.stores.actor,
+            twins=self.twins,
+        )
+
+    def importer(self, name: str, *, replace_tokens: bool) -> Importer:
+        return Importer(
+            accounts=self.accounts,
+            applier=self.applier,
+            shelf=self.shelf,
+            clock=self.stores.clock,
+            intent=Intent.FILE_REPLACES if replace_tokens else Intent.FILE,
+            entry=RunningEntry(
+                self.stores.engine,
+                self.stores.actor,
+                Action.IMPORT,
+                {"file": name, "replace_tokens": replace_tokens}
+                | ({} if self.twins is not None else {"allow_shared_grant": True}),
+            ),
+            twins=self.twins,
+        )
+
+
+@contextmanager
+def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
+    """Open the stores for a command that writes, and say at its end what Redis was not told.
+
+    Args:
+        shared_grants: two accounts of one client may have the same refresh token.
+
+    Raises:
+        SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
+    """
+    with open_stores() as here, _shelf(here) as shelf:
+        checker = Checker(
+            known=here.providers.known,
+            provider_of=here.providers.of,
+            urls=RequestBuilder(here.settings.allow_http_hosts),
+        )
+        spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
+        applier = Applier(vault=here.vault, checker=checker, spread=spread)
+        twins = None if shared_grants else SameGrant(here.providers)
+        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, shelf, twins)
+        if shelf.newer:
+            names = ", ".join(sorted(shelf.newer)[:_NAMED_MAX])
+            err.print(
+                f"not published: Redis has a newer generation than the database of {len(shelf.newer):,} accounts ({names}), "
+                "and keeps it. Was a backup restored? Then `refreshd db restored`; a refresh publishes again",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
+        if shelf.unpublished:
+            reason = shelf.unreachable
+            what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"
+            err.print(
+                f"not published yet: {what}; a running worker publishes it as soon as both are there",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _shelf(here: Stores) -> CommandShelf:
+    return CommandShelf(
+        redis_url=lambda: here.settings.redis,
+        keys=here.keys,
+        schedule=here.schedule,
+        seal=here.settings.token_seal,
+    )

@@ -1,0 +1,145 @@
+"""`refreshd accounts authorize`: the first grant, so that nobody has to fetch a refresh token by hand."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from models.audit import Action
+from models.providers import Grant
+from models.refresh_request import RefreshRequest
+from models.token import TokenResponse
+from worker.accounts.apply import Applied
+from worker.accounts.authorization import request_of, with_grant
+from worker.accounts.columns import SECRETS
+from worker.accounts.entry import Entry, Refused, read_entry
+from worker.cli.accounts._consent import Consent, NoConsent
+from worker.cli.accounts._fields import fields_of
+from worker.cli.accounts._services import AllowSharedGrant, Desk, open_desk
+from worker.cli.accounts.edit import as_usage_error, report
+from worker.cli.terminal.console import err
+from worker.cli.terminal.prompts import ask
+from worker.errors import UsageError
+from worker.providers.authorization import scope_of
+
+#: Nobody is asked for these: they come with the consent.
+_TO_COME: Final = frozenset({"access_token", "refresh_token"})
+_TIMEOUT_S: Final = 300.0
+
+
+def authorize(
+    account_id: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id, new or not.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FIELD=VALUE",
+            help="Any column of an accounts file, for a new account or to change with it; @FILE reads a file.",
+        ),
+    ] = None,
+    device: Annotated[
+        bool, typer.Option("--device", help="Show a code to type in on another device (RFC 8628).")
+    ] = False,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in this machine's browser.")
+    ] = True,
+    redirect_uri: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the provider sends the browser: http://127.0.0.1:PORT/..., or any other with --paste. "
+            "Default: a free port of 127.0.0.1.",
+        ),
+    ] = None,
+    paste: Annotated[
+        bool,
+        typer.Option("--paste", help="Ask for the address at which the browser ended; for a far machine."),
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", help="Seconds to wait for somebody.", min=1, max=3600)
+    ] = _TIMEOUT_S,
+    allow_shared_grant: AllowSharedGrant = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask an account's owner for consent, and store and publish the tokens that come of it.
+
+    The page of the provider is opened in a browser, which then comes back to a port of this machine (RFC 8252, with PKCE). Register the redirect URI with the provider: most take `http://127.0.0.1` with any port for desktop clients; for others name the registered one with `--redirect-uri`. An account that exists keeps its settings and its generation, and is refreshed again if it had to be authorized anew.
+
+    Examples: `authorize acme-1 provider=google client_id=ID client_secret scope=https://www.googleapis.com/auth/drive.readonly`; `authorize acme-1`; `authorize acme-2 provider=microsoft-entra client_id=ID client_auth=none --device`.
+    """
+    fields = fields_of(words or [])
+    taken = sorted(name for name in fields if name.strip().casefold() in _TO_COME | {"id"})
+    if taken:
+        raise UsageError(
+            f"{taken[0]}: it comes with the consent" if taken[0] != "id" else "id: is the first word"
+        )
+    try:
+        with open_desk(shared_grants=allow_shared_grant) as desk:
+            try:
+                entry, request = _asked(desk, account_id, fields)
+            except KeyboardInterrupt:
+                err.print("Nothing was stored.")
+                raise
+            with Consent(
+                desk.stores.settings, desk.stores.clock, opens_browser=browser, timeout_s=timeout_s
+            ) as consent:
+                granted = _granted(consent, request, device=device, redirect_uri=redirect_uri, pastes=paste)
+                issued_at = consent.issued_at
+                entry.custom_fields |= consent.told
+            _check_offline(request, granted)
+            entry = with_grant(entry, granted, asked_scope=scope_of(request), issued_at=issued_at)
+            applied = _store(desk, entry)
+    except Refused as refused:
+        raise as_usage_error(refused) from None
+    report(applied, as_json=as_json)
+
+
+def _asked(desk: Desk, account_id: str, fields: dict[str, str]) -> tuple[Entry, RefreshRequest]:
+    """Give what consent is asked with; on a terminal somebody is asked for what is missing."""
+    asked: set[str] = set()
+    while True:
+        entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
+        account = desk.accounts.find([entry.id]).get(entry.id)
+        try:
+            return entry, request_of(entry, account, vault=desk.stores.vault, checker=desk.checker)
+        except Refused as refused:
+            missing = [one.field for one in refused.problems]
+            if not sys.stdin.isatty() or asked.intersection(missing):
+                raise
+        for name in missing:
+            asked.add(name)
+            hidden = name in SECRETS or name.startswith("custom_fields.")
+            fields[name] = ask(name, hidden=hidden)
+
+
+def _granted(
+    consent: Consent, request: RefreshRequest, *, device: bool, redirect_uri: str | None, pastes: bool
+) -> TokenResponse:
+    provider = request.provider
+    if device and provider.device_url is None:
+        raise UsageError(
+            f"--device: nothing is known of where {provider.name} gives device codes (device_url)"
+        )
+    try:
+        if device or provider.authorize_url is None:
+            return consent.on_another_device(request)
+        return consent.in_browser(request, redirect_uri=redirect_uri, pastes=pastes)
+    except KeyboardInterrupt:
+        err.print("Nothing was stored.")
+        raise
+
+
+def _check_offline(request: RefreshRequest, granted: TokenResponse) -> None:
+    if granted.refresh_token is None and request.provider.grant is Grant.REFRESH_TOKEN:
+        raise NoConsent(
+            f"{request.provider.name} gave an access token without a refresh token, and nothing was stored: "
+            "most providers give one for a scope (offline_access) or a parameter (access_type=offline) alone, some only "
+            "at the first consent. Set `scope` or `authorize_params`, or take the consent back at the provider first"
+        )
+
+
+def _store(desk: Desk, entry: Entry) -> Applied:
+    """Store the tokens as a person's word, in a new account or in the one that is there."""
+    exists = bool(desk.accounts.find([entry.id]))
+    return desk.editor.edit(entry, Action.AUTHORIZE) if exists else desk.editor.add(entry, Action.AUTHORIZE)

@@ -1,0 +1,203 @@
+"""`refreshd accounts import` and `export`: accounts from files and back into them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Annotated, Final, TextIO
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from models.audit import Act, Action
+from worker.accounts.formats.export import export
+from worker.accounts.formats.nango import NangoRows
+from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
+from worker.accounts.importer import Summary
+from worker.accounts.token_precedence import Outcome
+from worker.accounts.view import row
+from worker.cli.accounts._services import AllowSharedGrant, open_desk
+from worker.cli.terminal.console import err, out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.signals import INTERRUPTED, Interrupts
+from worker.db.accounts import Accounts
+from worker.errors import DatabaseUnreachable, UsageError
+
+#: More bad rows than a person reads; scripts get them all.
+_ERRORS_SHOWN: Final = 200
+
+
+def import_file(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="JSON Lines, YAML, CSV or properties; - reads JSON Lines from stdin."
+        ),
+    ],
+    file_format: Annotated[
+        Format | None, typer.Option("--format", help="Where the file's name does not tell.")
+    ] = None,
+    replace_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--replace-tokens",
+            help="Take the file's tokens even where the stored ones are newer. A stale refresh token ends the grant.",
+        ),
+    ] = False,
+    allow_shared_grant: AllowSharedGrant = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Import accounts from a file. Safe to run again: what is stored and not named differently stays as it is.
+
+    A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others are stored. A stored token that is newer than the file's stays. A refresh token that another account of the same client has is an error of its row.
+
+    Columns by webMethods' names and connections of Nango are understood; what has no place here is named (docs/migrating.md).
+
+    Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
+    """
+    with open_source(file, file_format) as source, open_desk(shared_grants=allow_shared_grant) as desk:
+        importer = desk.importer(source.name, replace_tokens=replace_tokens)
+        # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
+        with _bar(source) as bar, Interrupts() as interrupts:
+            interrupts.hurry = _end_now
+            try:
+                rows = NangoRows(desk.stores.providers.known).translate(source.rows())
+                importer.run(rows, progress=bar, stop=lambda: interrupts.asked is not None)
+            except DatabaseUnreachable:
+                _say_how_far(importer.summary)
+                raise
+    _report(importer.summary, source.name, as_json=as_json)
+    if interrupts.asked is not None:
+        _say_how_far(importer.summary)
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(1 if importer.summary.counts[Outcome.FAILED] else 0)
+
+
+def export_file(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to; standard output where left out.")
+    ] = None,
+    file_format: Annotated[
+        Format | None, typer.Option("--format", help="Where the file's name does not tell. Default: jsonl.")
+    ] = None,
+    with_secrets: Annotated[
+        bool,
+        typer.Option("--with-secrets", help="Include client secrets, tokens and custom fields, in clear."),
+    ] = False,
+) -> None:
+    """Write all accounts to a file that `import` reads; without their secrets unless asked.
+
+    A file is made readable by its owner alone, and replaced only when it is complete. It is no backup: history, generations and what providers returned beside tokens are not in it.
+    """
+    to_stdout = file is None or file == STDIN
+    wanted = file_format or (Format.JSONL if file is None or to_stdout else format_of(file, None))
+    with (
+        open_stores() as here,
+        nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
+    ):
+        accounts, vault = Accounts(here.engine), here.vault if with_secrets else None
+        # Written first: what can't be written down is not given out.
+        detail = {"file": "standard output" if to_stdout else str(file), "with_secrets": with_secrets}
+        here.audit.record(here.actor, Act(Action.EXPORT, detail=detail))
+        count = export(lambda: (row(account, vault) for account in accounts.all()), wanted, stream)
+    secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
+    target = "" if to_stdout else f" to {file}"
+    err.print(f"exported {count:,} accounts{target}, {secrets}", style="dim", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _private_file(path: Path) -> Iterator[TextIO]:
+    """Write a file of mode 0600 that appears when it is complete."""
+    try:
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp: mode 0600
+    except OSError as error:
+        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        Path(draft).replace(path)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise UsageError(f"{path}: can't be written: {error.strerror or error}") from error
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(draft).unlink()
+        raise
+
+
+class _Bar:
+    """A progress bar on a terminal's stderr; nothing elsewhere."""
+
+    def __init__(self, progress: Progress, source: Source) -> None:
+        self._progress = progress
+        self._source = source
+        self._task = progress.add_task("importing", total=source.size, rows="")
+
+    def __call__(self, summary: Summary) -> None:
+        rows = sum(summary.counts.values())
+        failed = summary.counts[Outcome.FAILED]
+        self._progress.update(
+            self._task,
+            completed=self._source.position(),
+            rows=f"{rows:,} rows" + (f", {failed:,} failed" if failed else ""),
+        )
+
+
+@contextmanager
+def _bar(source: Source) -> Iterator[_Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        yield _Bar(progress, source)
+
+
+def _report(summary: Summary, name: str, *, as_json: bool) -> None:
+    counts = summary.counts
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        words = ", ".join(f"{counts[one]:,} {one.value.replace('_', ' ')}" for one in Outcome)
+        out.print(f"{name}: {words}", markup=False, soft_wrap=True)
+        for error in summary.errors[:_ERRORS_SHOWN]:
+            where = f"line {error.line}" + (f", account {error.account}" if error.account else "")
+            err.print(f"error: {where}: {error.problem}", markup=False, soft_wrap=True)
+        if len(summary.errors) > _ERRORS_SHOWN:
+            _note(f"... and {len(summary.errors) - _ERRORS_SHOWN:,} more errors: --json names them all")
+    if summary.left_out and not as_json:
+        names = Counter(one.name for one in summary.left_out)
+        said = ", ".join(f"{name} ({number:,})" for name, number in names.most_common())
+        _note(f"left out, because nothing here corresponds: {said}. --json names each")
+    kept = counts[Outcome.KEPT_NEWER] + summary.changed_but_kept
+    if kept:
+        _note(
+            f"{kept:,} accounts keep the tokens that are stored: they are newer than the file's, or not known to "
+            "be older. --replace-tokens takes the file's, where you know that they are the newer ones"
+        )
+    if not sum(counts.values()):
+        _note("the file names no accounts: docs/accounts.md and examples/ show what one looks like")
+
+
+def _end_now() -> None:
+    raise KeyboardInterrupt
+
+
+def _say_how_far(summary: Summary) -> None:
+    stored = summary.counts[Outcome.ADDED] + summary.counts[Outcome.CHANGED]
+    _note(
+        f"stopped behind line {summary.line:,}: {stored:,} accounts are stored; run the same import again to go on"
+    )
+
+
+def _note(text: str) -> None:
+    err.print(text, markup=False, soft_wrap=True)

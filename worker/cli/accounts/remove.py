@@ -1,0 +1,133 @@
+"""`refreshd accounts remove`: the end of an account, here and (`--revoke`) at its provider."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from models.audit import Act, Action
+from worker.accounts.revoker import Revoked, Revoker
+from worker.cli.accounts._services import Desk, open_desk
+from worker.cli.accounts.edit import AsJson, Ids
+from worker.cli.terminal.console import err, out, print_json
+from worker.cli.terminal.prompts import confirm
+from worker.errors import SettingsError
+from worker.providers.client import ProviderClient
+from worker.providers.egress import Egress
+from worker.providers.revocation import Revocation
+
+#: There is nothing left at the provider, or never was.
+_DONE: Final = frozenset({Revocation.REVOKED, Revocation.NO_TOKEN})
+
+
+def remove(
+    ids: Ids,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="End the grant at the provider first (RFC 7009).")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="With --revoke: remove also where the provider can't or does not revoke."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove accounts, their tokens and all that Redis has of them. On a terminal you are asked first.
+
+    Without --revoke the grant at the provider lives on. With it, the refresh token is revoked first; an account whose grant could not be revoked stays as it is (exit code 1), unless --force says otherwise. One that is being refreshed stays in any case.
+
+    An account's history stays until it is pruned, and an id that is added again goes on from its generation.
+    """
+    if force and not revoke:
+        raise typer.BadParameter("--force goes with --revoke")
+    ids = list(dict.fromkeys(ids))
+    with open_desk() as desk:
+        desk.editor.accounts(ids)
+        if not yes and sys.stdin.isatty():
+            what = ids[0] if len(ids) == 1 else f"{len(ids)} accounts"
+            also = ", and their grants are revoked" if revoke else ""
+            confirm(f"Remove {what}? The stored tokens can't be brought back{also}")
+        if revoke:
+            desk.shelf.require()
+            if not _revoke_and_remove(desk, ids, force=force, as_json=as_json):
+                raise typer.Exit(1)
+            return
+        desk.editor.remove(ids)
+    if as_json:
+        for account_id in ids:
+            print_json({"account": account_id, "removed": True, "revocation": None, "reason": ""})
+        return
+    out.print(f"removed {', '.join(ids)}", markup=False, soft_wrap=True)
+
+
+def _revoke_and_remove(desk: Desk, ids: list[str], *, force: bool, as_json: bool) -> bool:
+    """Revoke and remove one account after the other; gives whether each grant has ended."""
+    all_ended = True
+    with _revoker(desk) as revoker:
+        for account_id in ids:
+            revoked = revoker.revoke(desk.editor.account(account_id))
+            ended = revoked.outcome in _DONE
+            removes = ended or (force and revoked.outcome is not Revocation.BUSY)
+            if removes:
+                desk.editor.remove([account_id], revoked=revoked)
+            else:
+                if revoked.outcome is Revocation.FAILED:  # it was asked, perhaps, and may have done it
+                    desk.stores.audit.record(
+                        desk.stores.actor, Act(Action.REVOKE, account_id, detail=revoked.as_detail())
+                    )
+                revoker.give_back(account_id)
+            all_ended = all_ended and ended
+            _say(revoked, removed=removes, as_json=as_json)
+    if "redis" in vars(desk.stores):  # asking for it would open it
+        desk.stores.redis.close()
+    return all_ended
+
+
+def _say(revoked: Revoked, *, removed: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "account": revoked.account,
+                "removed": removed,
+                "revocation": revoked.outcome.value,
+                "reason": revoked.reason,
+            }
+        )
+        return
+    words = f"{revoked.account}: {revoked.outcome.value.replace('_', ' ')}, {'removed' if removed else 'not removed'}"
+    if not revoked.reason:
+        out.print(words, markup=False, soft_wrap=True)
+        return
+    remedy = "" if removed or revoked.outcome is Revocation.BUSY else "; --force removes it all the same"
+    err.print(f"{words} ({revoked.reason}{remedy})", markup=False, soft_wrap=True)
+
+
+def _revoker(desk: Desk) -> Revoker:
+    here = desk.stores
+    settings = here.settings
+
+    def has_stash(account_id: str) -> bool:
+        try:
+            return bool(here.redis.exists(here.keys.stash(account_id)))
+        except SettingsError:  # no Redis was ever there
+            return False
+
+    return Revoker(
+        accounts=desk.accounts,
+        vault=here.vault,
+        provider_of=here.providers.of,
+        client=ProviderClient(
+            ca_file=settings.ca_file,
+            allow_http_hosts=settings.allow_http_hosts,
+            egress=Egress.of(settings),
+            now=here.clock.now,
+        ),
+        clock=here.clock,
+        has_stash=has_stash,
+        call_timeout_s=settings.call_timeout_s,
+        claim_s=settings.claim_seconds,
+    )

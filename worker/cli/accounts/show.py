@@ -1,0 +1,124 @@
+"""`refreshd accounts list` and `show`: what is stored, and never a secret."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from models.account import Account, RefreshMethod, Status
+from worker.accounts.view import listed, masked
+from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
+from worker.cli.terminal.context import open_stores
+from worker.db.accounts import Accounts, Filter
+from worker.db.fleet.overview import nearest_ids
+from worker.errors import UnknownAccount
+
+#: A table that is not on a terminal is for `grep`: no cell is broken.
+_WIDE: Final = 400
+#: Rows of a table; a script gets all.
+_ROWS_SHOWN: Final = 100
+
+_STYLES: Final = {
+    Status.ACTIVE: "green",
+    Status.DEGRADED: "yellow",
+    Status.REAUTHORIZE: "red",
+    Status.MISCONFIGURED: "red",
+    Status.DISABLED: "dim",
+}
+_TIMES: Final = frozenset(
+    {"issued_at", "expires_at", "next_refresh_at", "status_at", "created_at", "refresh_token_expires_at"}
+)
+
+
+def list_accounts(
+    status: Annotated[Status | None, typer.Option(help="Only accounts in this status.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only this provider's accounts.")] = None,
+    method: Annotated[RefreshMethod | None, typer.Option(help="Only accounts refreshed this way.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many. Default: {_ROWS_SHOWN}, with --json all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
+) -> None:
+    """List accounts with their status, in the order of their ids. Secrets are not shown."""
+    wanted = Filter(status.value if status else None, provider, method.value if method else None)
+    with open_stores() as here:
+        accounts = Accounts(here.engine)
+        if as_json:
+            for account in accounts.all(wanted, limit=limit):
+                print_json(listed(account))
+            return
+        shown = list(accounts.all(wanted, limit=limit or _ROWS_SHOWN))
+        if not shown:
+            _say_none(accounts.count())
+            return
+        console = out if out.is_terminal else PipedConsole(width=_WIDE, highlight=False)
+        console.print(_table(shown, here.clock.now()))
+        more = accounts.count(wanted) - len(shown)
+        if more > 0:
+            err.print(f"... and {more:,} more: --limit N, or --json for all", style="dim")
+
+
+def show(
+    account_id: Annotated[str, typer.Argument(metavar="ID", help="The account's id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show all that is stored of one account, every secret masked (`refreshd token ID --reveal` shows a token)."""
+    with open_stores() as here:
+        account = Accounts(here.engine).find([account_id]).get(account_id)
+        if account is None:
+            raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+        found, now = masked(account, here.vault), here.clock.now()
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _lines(found):
+        table.add_row(Text(name), Text(_words(name, value, now)))
+    out.print(table)
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat += [(f"{name}.{inner}", text) for inner, text in value.items()]
+        elif value not in (None, ""):
+            flat.append((name, value))
+    return flat
+
+
+def _words(name: str, value: Any, now: float) -> str:
+    if name in _TIMES:
+        return f"{ago_or_in(value, now=now)} ({value:.0f})"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(accounts: list[Account], now: float) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("account", "provider", "status", "method", "session", "refresh", "token ends", "reason"):
+        table.add_column(heading, overflow="fold")
+    for account in accounts:
+        table.add_row(
+            Text(account.id),
+            Text(account.provider),
+            Text(account.status, style=_STYLES[Status(account.status)]),
+            account.refresh_method,
+            account.session_management,
+            ago_or_in(account.next_refresh_at, now=now),
+            ago_or_in(account.expires_at, now=now),
+            Text(account.reason or account.due_reason),
+        )
+    return table
+
+
+def _say_none(in_all: int) -> None:
+    if in_all:
+        err.print(f"No account is like that; {in_all:,} are stored in all.")
+        return
+    err.print("No accounts yet. Import a file:  refreshd accounts import FILE", markup=False)
+    err.print("or add one by hand:              refreshd accounts add ID --provider NAME", markup=False)

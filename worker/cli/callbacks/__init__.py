@@ -1,0 +1,41 @@
+"""`refreshd callbacks`: which there are, a skeleton of a new one, and a run as in production."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.callbacks.new import write_skeleton
+from worker.cli.terminal.console import out
+from worker.cli.terminal.lazy import announce
+
+callbacks_app = typer.Typer(
+    help="Show the refresh callbacks, begin a new one, and run one as in production.", no_args_is_help=True
+)
+
+announce(
+    callbacks_app,
+    "test",
+    "worker.cli.callbacks.test:try_command",
+    "Run a callback as in production: on a callback worker, on the same path, with the account's own inputs.",
+)
+announce(
+    callbacks_app,
+    "list",
+    "worker.cli.callbacks.list:list_command",
+    "List every callback: where it is from, which workers know it, who uses it, its last run and how that ended.",
+)
+
+
+@callbacks_app.command("new")
+def new_command(
+    name: Annotated[str, typer.Argument(help="What accounts will say as `callback: NAME`.", metavar="NAME")],
+    folder: Annotated[Path, typer.Option(help="Where to write it.", file_okay=False)] = Path(),
+) -> None:
+    """Write a commented skeleton of a callback and its test. Nothing that is there is overwritten."""
+    written = write_skeleton(name, folder)
+    for file in (written.callback, written.test):
+        out.print(f"wrote {file}", markup=False, soft_wrap=True)
+    out.print(f"\n{written.next_steps}", markup=False, soft_wrap=True)

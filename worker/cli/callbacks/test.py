@@ -1,0 +1,233 @@
+"""`refreshd callbacks test`: one run on a real worker, through the path of every refresh, with the account's inputs."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import typer
+from kombu.exceptions import OperationalError
+from rich.text import Text
+from sqlmodel import Session
+
+from models.account import Account, RefreshMethod
+from models.attempt import Attempt, Outcome, Trigger
+from models.audit import Act, Action
+from models.callback import OWN_LINE
+from worker.broker.queues import CALLBACK, CALLBACK_WORKER
+from worker.callbacks.catalog import Offer, unknown_words
+from worker.callbacks.heartbeats import Presence
+from worker.cli.terminal.console import ago_or_in, err, out, print_json
+from worker.cli.terminal.context import stores
+from worker.context import Stores
+from worker.db.engine import reading
+from worker.db.fleet.overview import nearest_ids
+from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
+from worker.policy.verdicts.messages import words_of
+from worker.redis.client import in_words
+from worker.refresh.outcome import STASH_ADOPTED
+
+_POLL_S: Final = 0.05
+
+
+class NotRegistered(RefreshdError):
+    """No running worker knows the callback."""
+
+
+def try_command(
+    name: Annotated[str, typer.Argument(help="The callback.", metavar="NAME")],
+    account: Annotated[str, typer.Option("--account", "-a", help="The account whose inputs it is given.")],
+    apply: Annotated[bool, typer.Option("--apply", help="Store what it returns, as a refresh does.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=1)] = 90,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run a callback as in production: on a callback worker, on the same path, with the account's own inputs.
+
+    Shows the inputs (masked), what it printed, what it returned, the verdict, and what would be stored. It is stored
+    with [b]--apply[/b] alone. Exits with 1 where it brought no token.
+    """
+    here = stores()
+    row = _account(here, account)
+    known_to = _check(here, row, name, apply=apply)
+    trigger = Trigger.FORCED if apply else Trigger.TEST
+    if apply:
+        here.audit.record(here.actor, Act(Action.CALLBACK_TEST, row.id, row.provider, {"callback": name}))
+    attempt = _run(here, row, trigger, timeout_s)
+    if not apply and attempt.reason == STASH_ADOPTED:
+        # What an earlier test had put aside was stored first; this test runs on top of it.
+        row = _account(here, account)
+        attempt = _run(here, row, trigger, timeout_s)
+    if as_json:
+        print_json(_as_json(name, attempt, known_to, applied=apply))
+    else:
+        _show(name, row, attempt, known_to, applied=apply)
+    if attempt.outcome != Outcome.REFRESHED:
+        raise typer.Exit(1)
+
+
+def _account(here: Stores, account_id: str) -> Account:
+    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
+        row = session.get(Account, account_id)
+    if row is None:
+        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+    return row
+
+
+def _check(here: Stores, row: Account, name: str, *, apply: bool) -> list[str]:
+    """Find what keeps the test from being made before it is sent; gives the workers that know the callback.
+
+    Raises:
+        UsageError: the account names another callback, or is not refreshed by callbacks.
+        NotRegistered: nobody knows the callback.
+    """
+    if row.callback != name:
+        named = f"names the callback {row.callback!r}" if row.callback else "names no callback"
+        raise UsageError(f"{row.id} {named}: `refreshd accounts edit {row.id} callback={name}`, then test it")
+    if apply and row.refresh_method != RefreshMethod.CALLBACK:
+        raise UsageError(
+            f"{row.id} is refreshed by `{row.refresh_method}`, so nothing of a callback is stored: "
+            f"`refreshd accounts edit {row.id} refresh_method=callback` first"
+        )
+    with in_words(here.settings.redis):
+        offers = Presence(here.redis, here.settings.redis_prefix).offers()
+    known_to = [worker for worker, offer in offers.items() if name in offer.callbacks]
+    if not known_to:
+        raise NotRegistered(_not_registered(name, offers))
+    return known_to
+
+
+def _not_registered(name: str, offers: Mapping[str, Offer]) -> str:
+    if not offers:
+        return f"no callback worker runs: `refreshd up` has one, or start `{CALLBACK_WORKER}`"
+    known = {known: None for offer in offers.values() for known in offer.callbacks}
+    problems = [
+        f"{worker}: {where} can't be used: {why}"
+        for worker, offer in offers.items()
+        for where, why in offer.problems.items()
+    ]
+    remedy = "list its module in REFRESHD_CALLBACK_MODULES of the callback worker, and restart that"
+    return "\n".join([f"{unknown_words(name, known)} (on {', '.join(offers)}); {remedy}", *problems])
+
+
+def _run(here: Stores, row: Account, trigger: Trigger, timeout_s: float) -> Attempt:
+    from worker.app import app
+
+    task_id = str(uuid.uuid4())
+    try:
+        app.send_task(
+            "refreshd.refresh",
+            kwargs={"accounts": [[row.id, row.generation]], "reason": trigger.value},
+            queue=CALLBACK,
+            task_id=task_id,
+            expires=timeout_s,
+            retry=False,
+        )
+    except OperationalError as error:
+        raise RedisUnreachable(
+            f"the broker can't be reached: {error}. REFRESHD_REDIS_URL says where it is"
+        ) from error
+    until = time.monotonic() + timeout_s
+    try:
+        while time.monotonic() < until:
+            found = here.history.by_tasks([row.id], [task_id])
+            if row.id in found:
+                return found[row.id]
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        err.print(
+            f"The run goes on without you: `refreshd history {row.id}` shows how it ends.", soft_wrap=True
+        )
+        raise
+    raise WaitTimedOut(_not_ended(here, row.id, task_id, timeout_s))
+
+
+def _not_ended(here: Stores, account_id: str, task_id: str, timeout_s: float) -> str:
+    """Say whether somebody runs it, or nobody took it."""
+    latest = next(iter(here.history.of(account_id, limit=1)), None)
+    if latest is not None and latest.task_id == task_id:
+        return (
+            f"it still runs on {latest.worker} after {timeout_s:g} s: `refreshd history {account_id}` will tell how it "
+            "ended, and --timeout waits longer"
+        )
+    return (
+        f"no callback worker took it within {timeout_s:g} s, and now none will: they may all be busy "
+        "(`refreshd status` shows the queue), or refuse it (their log says `message_refused`: other REFRESHD_MESSAGE_KEYS)"
+    )
+
+
+def _show(name: str, row: Account, attempt: Attempt, known_to: list[str], *, applied: bool) -> None:
+    printed, told = _parted(attempt.output or "")
+    fields = {
+        "callback": f"{name}, known to {', '.join(known_to)}; ran on {attempt.worker}",
+        "account": f"{row.id}, generation {row.generation}",
+        "inputs": (attempt.request or "").partition(": ")[2].replace("; ", "\n") or "none: it was not run",
+        "printed": printed or "nothing",
+        "outputs": "\n".join(told) or "none",
+        "verdict": _verdict(attempt),
+        "stored" if applied else "would store": _stored(row, attempt, applied=applied),
+    }
+    for field, words in fields.items():
+        first, *rest = words.splitlines() or [""]
+        out.print(Text.assemble((f"{field:<13}", "bold"), first), soft_wrap=True)
+        for line in rest:
+            out.print(Text(f"{'':<13}{line}"), soft_wrap=True)
+
+
+def _verdict(attempt: Attempt) -> str:
+    words = attempt.error_description or words_of(attempt.reason or "")
+    if attempt.reason == STASH_ADOPTED:
+        words = "what an earlier test had put aside was stored; the callback was not run again"
+    reason = f" ({attempt.reason})" if attempt.reason else ""
+    return f"{attempt.outcome}{reason}: {words}"
+
+
+def _stored(row: Account, attempt: Attempt, *, applied: bool) -> str:
+    if attempt.outcome != Outcome.REFRESHED:
+        return "nothing: the account keeps what it has"
+    rotated = attempt.received_fp != attempt.refresh_fp
+    when = attempt.next_refresh_at
+    lines = [
+        f"the access token, as generation {row.generation + 1}",
+        "the new refresh token" if rotated else "no refresh token: the stored one stays",
+        "no next refresh: none is planned" if when is None else f"the next refresh, due {ago_or_in(when)}",
+    ]
+    if not applied:
+        lines.append("Nothing of this is stored; --apply stores it.")
+        if rotated:
+            lines.append(
+                "The provider may have ended the old tokens with this run: the new ones are put aside, sealed, and the "
+                "next refresh stores them. Nothing is lost, but where it ended the old access token connectors are "
+                f"refused until then: `refreshd refresh {row.id} --force --wait` stores them now."
+            )
+    return "\n".join(lines)
+
+
+def _parted(output: str) -> tuple[str, list[str]]:
+    """Part what the callback printed from what we said beside it."""
+    lines = output.splitlines()
+    ours = [line.removeprefix(OWN_LINE) for line in lines if line.startswith(OWN_LINE)]
+    return "\n".join(line for line in lines if not line.startswith(OWN_LINE)), ours
+
+
+def _as_json(name: str, attempt: Attempt, known_to: list[str], *, applied: bool) -> dict[str, Any]:
+    printed, told = _parted(attempt.output or "")
+    brought = attempt.outcome == Outcome.REFRESHED
+    return {
+        "callback": name,
+        "account": attempt.account_id,
+        "workers": known_to,
+        "worker": attempt.worker,
+        "inputs": (attempt.request or "").partition(": ")[2],
+        "printed": printed,
+        "outputs": told,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "detail": attempt.error_description,
+        "generation": attempt.generation_after or attempt.generation,
+        "refresh_token": "new" if brought and attempt.received_fp != attempt.refresh_fp else "kept",
+        "next_refresh_at": attempt.next_refresh_at,
+        "latency_ms": attempt.latency_ms,
+        "stored": applied and brought,
+    }

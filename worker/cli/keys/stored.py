@@ -1,0 +1,116 @@
+"""`refreshd keys list`, `rotate` and `check`: what each key has sealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from redis.exceptions import RedisError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.audit import Act, Action
+from worker.cli.terminal.console import err, out, print_json
+from worker.cli.terminal.context import open_stores, stores
+from worker.db.fleet.overview import sealed_with
+from worker.db.rekey import Pass, Unreadable, accounts, check, rotate
+from worker.durations import duration
+from worker.errors import SettingsError, UsageError
+from worker.redis.pending_answers import waiting_by_key
+
+#: Unreadable values are named up to this many.
+_NAMED_MAX = 20
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def list_keys(as_json: Json = False) -> None:
+    """Show which keys are configured and how many values each one sealed. Keys themselves are never shown."""
+    here = stores()
+    used = sealed_with(here.engine)
+    known = here.cipher.key_ids
+    rows = [
+        {
+            "key": key,
+            "configured": key in known,
+            "writes": key == here.cipher.writing_key,
+            "values": used.get(key, 0),
+        }
+        for key in [*known, *(key for key in used if key not in known)]
+    ]
+    for row in rows:
+        if as_json:
+            print_json(row)
+        else:
+            note = (
+                "writes"
+                if row["writes"]
+                else ""
+                if row["configured"]
+                else "NOT CONFIGURED: add it to REFRESHD_KEYS"
+            )
+            out.print(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip(), markup=False)
+
+
+def rotate_keys(as_json: Json = False) -> None:
+    """Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on."""
+    with open_stores() as here:
+        if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
+            raise UsageError(
+                "REFRESHD_KEYS holds only the new key: without the old one nothing opens. Set NEW,OLD, both"
+            )
+        here.audit.record(here.actor, Act(Action.KEYS_ROTATE, detail={"key": here.cipher.writing_key}))
+        passes = rotate(here.engine, here.cipher)
+        _report(passes, total=accounts(here.engine), verb="sealed anew", as_json=as_json)
+
+
+def check_keys(as_json: Json = False) -> None:
+    """Open every sealed value, change none, and name the accounts that do not open. Answers that wait in Redis count."""
+    here = stores()
+    try:
+        waiting = waiting_by_key(here.redis, here.keys)
+    except (RedisError, OSError, SettingsError) as error:
+        waiting = {}
+        err.print(f"answers that wait in Redis were not looked at: {error}", style="yellow", markup=False)
+    for key in waiting:
+        if key != here.cipher.writing_key:
+            err.print(
+                f"{waiting[key]:,} answers wait in Redis for the database, sealed with key {key!r}: it is needed until "
+                "workers have stored them",
+                style="yellow",
+                markup=False,
+            )
+    _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
+
+
+def _report(passes: Iterator[Pass], *, total: int, verb: str, as_json: bool) -> None:
+    began = time.monotonic()
+    looked_at = resealed = 0
+    bad: list[Unreadable] = []
+    columns = (TextColumn("accounts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        try:
+            for one in passes:
+                looked_at, resealed = looked_at + one.accounts, resealed + one.resealed
+                bad += one.unreadable
+                progress.update(task, completed=looked_at)
+        except KeyboardInterrupt:
+            err.print(
+                f"stopped after {looked_at:,} of {total:,} accounts: run the same command again to go on"
+            )
+            raise
+    if as_json:
+        unreadable = [{"account": one.account, "field": one.field, "reason": one.reason} for one in bad]
+        print_json({"accounts": looked_at, "resealed": resealed, "unreadable": unreadable})
+    else:
+        values = f", {resealed:,} values {verb}" if verb != "checked" else ""
+        took = duration(time.monotonic() - began)
+        out.print(f"{looked_at:,} accounts looked at{values}, {len(bad):,} values do not open. Took {took}.")
+        for value in bad[:_NAMED_MAX]:
+            err.print(f"  {value.reason}", markup=False, soft_wrap=True)
+        if len(bad) > _NAMED_MAX:
+            err.print(f"  ... and {len(bad) - _NAMED_MAX:,} more (--json names all)", style="dim")
+    if bad:
+        raise typer.Exit(1)

@@ -1,0 +1,276 @@
+"""`refreshd status`: the fleet on one screen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+from redis.exceptions import RedisError
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from models.account import Status
+from models.pause import Pause, Scope
+from worker.broker.queues import QUEUES, STANDARD_WORKER
+from worker.callbacks.heartbeats import Presence
+from worker.callbacks.usage import Lacking, lacking, lines_of, uses
+from worker.celery.inspect import alive_workers
+from worker.cli.status.paused import gate_lines, held_json, pause_lines
+from worker.cli.terminal.console import ago_or_in, out, print_json
+from worker.cli.terminal.context import stores
+from worker.clock import TOLERATED_SKEW_S
+from worker.context import Stores
+from worker.db.fleet.overview import Fleet, look
+from worker.db.outbox import Backlog
+from worker.durations import duration
+from worker.errors import RedisUnreachable, SettingsError
+from worker.monitoring.gate_status import GateStatus, look_at_gates
+from worker.redis.client import in_words
+
+_STYLES = {
+    Status.ACTIVE: "green",
+    Status.DEGRADED: "yellow",
+    Status.REAUTHORIZE: "red",
+    Status.MISCONFIGURED: "red",
+    Status.DISABLED: "dim",
+}
+_WATCH_S = 2.0
+#: Beat plans every second; a plan that is older than this was not made.
+PLAN_LATE_S = 15.0
+
+
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers."""
+    here = stores()
+    if as_json:
+        print_json(_as_json(_look(here)))
+        return
+    if not watch:
+        out.print(_screen(_look(here)))
+        return
+    with Live(console=out, refresh_per_second=4, screen=True) as live:
+        while True:
+            live.update(_screen(_look(here)))
+            time.sleep(_WATCH_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look: the fleet in SQL, the queues in Redis, the workers that answer."""
+
+    fleet: Fleet
+    queues: dict[str, int] | None
+    #: Why Redis could not be asked; empty where it could.
+    trouble: str
+    workers: dict[str, list[str]] | None
+    #: Provider, how many of its accounts are overdue, and when that ends at its rate (None: nobody knows).
+    behind: list[tuple[str, int, float | None]]
+    #: Callbacks that accounts name and no running worker knows; None where nobody could be asked.
+    missing: list[Lacking] | None
+    webhooks: list[Backlog]
+    pauses: list[Pause]
+    #: Closed gates that hold accounts; None where Redis did not answer.
+    gates: list[GateStatus] | None
+
+
+def _look(here: Stores) -> _Seen:
+    pauses = here.pauses.all()
+    fleet = look(here.engine, all_paused=any(one.scope == Scope.ALL for one in pauses))
+    queues, trouble = _queues(here)
+    behind = []
+    for provider, count in fleet.behind:
+        rate = here.pace(provider).requests_per_s
+        behind.append((provider, count, None if rate is None else fleet.now + count / rate))
+    workers = None if queues is None else alive_workers()
+    return _Seen(
+        fleet=fleet,
+        queues=queues,
+        trouble=trouble,
+        workers=workers,
+        behind=behind,
+        missing=None if queues is None else _missing(here),
+        webhooks=here.outbox.backlog(),
+        pauses=pauses,
+        gates=None if queues is None else _gates(here, fleet.now),
+    )
+
+
+def _gates(here: Stores, now: float) -> list[GateStatus] | None:
+    try:
+        return look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now)
+    except (RedisError, OSError):
+        return None
+
+
+def _missing(here: Stores) -> list[Lacking] | None:
+    try:
+        return lacking(uses(here.engine), Presence(here.redis, here.settings.redis_prefix).offers())
+    except (RedisError, OSError):
+        return None
+
+
+def _queues(here: Stores) -> tuple[dict[str, int] | None, str]:
+    try:
+        with in_words(here.settings.redis):
+            return {name: int(here.redis.llen(name)) for name in QUEUES}, ""
+    except (RedisUnreachable, SettingsError) as error:
+        return None, str(error)
+
+
+def _as_json(seen: _Seen) -> dict[str, Any]:
+    fleet = seen.fleet
+    statuses = {status.value: 0 for status in Status}
+    for group in fleet.groups:
+        statuses[group.status] += group.accounts
+    return {
+        "accounts": fleet.accounts,
+        "statuses": statuses,
+        "providers": [
+            {"provider": g.provider, "status": g.status, "accounts": g.accounts} for g in fleet.groups
+        ],
+        "failing": [
+            {"provider": f.provider, "status": f.status, "reason": f.reason, "accounts": f.accounts}
+            for f in fleet.failing
+        ],
+        "overdue": fleet.overdue,
+        "behind": [
+            {"provider": name, "accounts": count, "until": until} for name, count, until in seen.behind
+        ],
+        "overdue_by_s": None if fleet.oldest_due_at is None else round(fleet.now - fleet.oldest_due_at, 1),
+        "soonest_to_expire": [{"account": account, "expires_at": at} for account, at in fleet.soonest],
+        "refreshed_last_minute": fleet.refreshed_last_minute,
+        "failed_last_minute": fleet.failed_last_minute,
+        "latency_ms": None if fleet.latency_ms is None else round(fleet.latency_ms),
+        "planned_at": fleet.planned_at,
+        "callbacks_missing": None
+        if seen.missing is None
+        else [
+            {"callback": m.use.name, "accounts": m.use.accounts, "example": m.use.example, "reason": m.words}
+            for m in seen.missing
+        ],
+        "webhooks": [asdict(one) for one in seen.webhooks],
+        "queues": seen.queues,
+        "workers": seen.workers,
+    } | held_json(seen.pauses, fleet, seen.gates)
+
+
+def _screen(seen: _Seen) -> RenderableType:
+    fleet = seen.fleet
+    if not fleet.accounts:
+        return Text.from_markup(
+            "No accounts yet. [b]refreshd accounts import FILE[/b] stores many, [b]refreshd accounts add[/b] one."
+        )
+    parts: list[RenderableType] = [_accounts(fleet), Text()]
+    if fleet.failing:
+        parts += [_failing(fleet), Text()]
+    parts += pause_lines(seen.pauses, fleet)
+    parts += gate_lines(seen.gates or (), now=fleet.now)
+    parts += [*_work(seen), *_webhooks(seen), *_machinery(seen)]
+    return Stack(*parts)
+
+
+def _accounts(fleet: Fleet) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("provider")
+    for status_ in Status:
+        table.add_column(status_.value, justify="right")
+    counts: dict[str, dict[str, int]] = {}
+    for group in fleet.groups:
+        counts.setdefault(group.provider, {})[group.status] = group.accounts
+    for provider, row in counts.items():
+        table.add_row(Text(provider), *(_count(row.get(status_, 0), _STYLES[status_]) for status_ in Status))
+    if len(counts) > 1:
+        totals = {s: sum(row.get(s, 0) for row in counts.values()) for s in Status}
+        table.add_section()
+        table.add_row(Text("all", style="bold"), *(_count(totals[s], _STYLES[s]) for s in Status))
+    return table
+
+
+def _count(number: int, style: str) -> Text:
+    return Text(f"{number:,}" if number else "-", style=style if number else "dim")
+
+
+def _failing(fleet: Fleet) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("failing", "status", "reason", "accounts"):
+        table.add_column(name, justify="right" if name == "accounts" else "left")
+    for one in fleet.failing:
+        table.add_row(
+            Text(one.provider),
+            Text(one.status, style=_STYLES[Status(one.status)]),
+            Text(one.reason),
+            f"{one.accounts:,}",
+        )
+    return table
+
+
+def _work(seen: _Seen) -> list[Text]:
+    fleet = seen.fleet
+    late = (
+        "" if fleet.oldest_due_at is None else f", the oldest by {duration(fleet.now - fleet.oldest_due_at)}"
+    )
+    latency = "" if fleet.latency_ms is None else f", {fleet.latency_ms:.0f} ms a call"
+    lines = [
+        Text(f"overdue         {fleet.overdue:,}{late}", style="yellow" if fleet.overdue else ""),
+        Text(
+            f"last minute     {fleet.refreshed_last_minute:,} refreshed, {fleet.failed_last_minute:,} failed{latency}"
+        ),
+    ]
+    for provider, count, until in seen.behind:
+        end = "" if until is None else f", at its rate until about {ago_or_in(until, now=fleet.now)}"
+        lines.append(Text(f"  behind        {provider}: {count:,} accounts{end}", style="yellow"))
+    if fleet.soonest:
+        soonest = ", ".join(f"{account} {ago_or_in(at, now=fleet.now)}" for account, at in fleet.soonest[:3])
+        lines.append(Text(f"ending soonest  {soonest}"))
+    return lines
+
+
+def _webhooks(seen: _Seen) -> list[Text]:
+    """Name the webhooks that do not take what they are sent."""
+    return [
+        Text(
+            f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+            + (f"; last: {one.last_error}" if one.last_error else ""),
+            style="red" if one.put_aside else "yellow",
+        )
+        for one in seen.webhooks
+        if one.put_aside or one.last_error
+    ]
+
+
+def _machinery(seen: _Seen) -> list[Text]:
+    fleet, queues, workers = seen.fleet, seen.queues, seen.workers
+    late = fleet.planned_at is None or not -TOLERATED_SKEW_S < fleet.now - fleet.planned_at < PLAN_LATE_S
+    lines = [
+        Text(f"last plan       {ago_or_in(fleet.planned_at, now=fleet.now)}", style="red" if late else "")
+    ]
+    if late:
+        lines.append(
+            Text(
+                "  nothing is planned: `refreshd doctor` says whether beat or a worker is missing, or a clock is wrong",
+                style="red",
+            )
+        )
+    if queues is None:
+        return [*lines, Text(f"{seen.trouble}. Nothing is refreshed until then", style="red")]
+    lines.append(
+        Text("queues          " + ", ".join(f"{name} {length:,}" for name, length in queues.items()))
+    )
+    if not workers:
+        return [
+            *lines,
+            Text(f"workers         none answered: `{STANDARD_WORKER}`", style="red"),
+        ]
+    lines += [Text(f"worker          {name} takes {', '.join(taken)}") for name, taken in workers.items()]
+    lines += [Text(f"callback missing  {words}", style="red") for words in lines_of(seen.missing or ())]
+    return lines

@@ -1,0 +1,85 @@
+"""What of the fleet is held back, as lines of `status`: by a person's pause, or by a closed gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.text import Text
+
+from models.pause import Pause, Scope
+from worker.cli.pause import pause_json, words_of
+from worker.db.fleet.overview import Fleet
+from worker.monitoring.gate_status import GateStatus
+
+#: Pauses and gates that are named one by one.
+NAMED_MAX: Final = 5
+
+
+def pause_lines(pauses: Sequence[Pause], fleet: Fleet) -> list[Text]:
+    """Say what is paused, how much of it waits, and whose token has ended meanwhile."""
+    lines = [
+        Text(f"paused          {words_of(one, now=fleet.now)}", style="yellow") for one in pauses[:NAMED_MAX]
+    ]
+    if len(pauses) > NAMED_MAX:
+        lines.append(
+            Text(f"                and {len(pauses) - NAMED_MAX:,} more: `refreshd pause`", style="yellow")
+        )
+    waiting, ended = waiting_and_ended(pauses, fleet)
+    if lines and (waiting or ended):
+        words = f"  held          {waiting:,} due accounts wait"
+        lines.append(
+            Text(f"{words}, {ended:,} of their tokens have ended", style="bold red")
+            if ended
+            else Text(words, style="yellow")
+        )
+    return lines
+
+
+def waiting_and_ended(pauses: Sequence[Pause], fleet: Fleet) -> tuple[int, int]:
+    """Count the accounts that are due and paused, and those of them that have no usable token any more."""
+    waiting, ended = sum(one.accounts for one in fleet.aside), sum(one.ended for one in fleet.aside)
+    if any(one.scope == Scope.ALL for one in pauses):
+        return waiting + fleet.overdue, fleet.ended or 0
+    return waiting, ended
+
+
+def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
+    """Return which gates are closed and why, whom they hold, and who is asked next."""
+    lines = []
+    for one in gates[:NAMED_MAX]:
+        lines.append(Text(f"gate closed     {one.sentence(now)}", style="red"))
+        ended = f", {one.held.ended:,} of them without a living token" if one.held.ended else ""
+        lines.append(
+            Text(
+                f"  holds         {one.held.accounts:,} accounts{ended}; {one.next_words(now)}",
+                style="yellow",
+            )
+        )
+        if one.held.too_many:
+            lines.append(
+                Text(
+                    f"  too many      {one.held.too_many:,} healthy accounts end before their turn, at "
+                    f"{one.gate.calls_per_s:g} calls a second: raise the provider's requests_per_s if it takes more",
+                    style="bold red",
+                )
+            )
+    if len(gates) > NAMED_MAX:
+        lines.append(
+            Text(
+                f"                and {len(gates) - NAMED_MAX:,} more gates: `refreshd status --json`",
+                style="red",
+            )
+        )
+    return lines
+
+
+def held_json(pauses: Sequence[Pause], fleet: Fleet, gates: Sequence[GateStatus] | None) -> dict[str, Any]:
+    """Return the same for scripts."""
+    waiting, ended = waiting_and_ended(pauses, fleet)
+    return {
+        "pauses": [pause_json(one) for one in pauses],
+        "paused_waiting": waiting,
+        "paused_ended": ended,
+        "gates": None if gates is None else [one.as_json() for one in gates],
+    }

@@ -1,0 +1,1 @@
+"""What commands share: console output, prompts, pipes, signals, lazy loading."""

@@ -1,0 +1,94 @@
+"""An account's secrets, opened for a call and sealed for the row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from models.account import Account, RefreshMethod, SealedTokens, fingerprint, write_extra
+from models.providers import Provider
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenSet
+from worker.crypto.cipher import Cipher
+
+ACCESS_TOKEN: Final = "access_token"
+REFRESH_TOKEN: Final = "refresh_token"
+CLIENT_SECRET: Final = "client_secret"
+CUSTOM_FIELDS: Final = "custom_fields"
+
+
+class Vault:
+    """Opens and seals the `_sealed` columns of accounts."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self._cipher = cipher
+
+    def request(
+        self, account: Account, provider: Provider, method: RefreshMethod | None = None
+    ) -> RefreshRequest:
+        """Give everything that one refresh needs; by another method than the account's where one is named.
+
+        Raises:
+            CipherError: a secret does not open; the message says which, and with what key it was sealed.
+        """
+        return RefreshRequest(
+            account_id=account.id,
+            provider=provider,
+            refresh_method=method or RefreshMethod(account.refresh_method),
+            callback=account.callback,
+            client_id=account.client_id,
+            client_secret=self.open(account, CLIENT_SECRET),
+            client_auth=account.client_auth,
+            access_token=self.open(account, ACCESS_TOKEN),
+            refresh_token=self.open(account, REFRESH_TOKEN),
+            token_url=account.token_url,
+            server_url=account.server_url,
+            scope=account.scope,
+            custom_fields=self.custom_fields(account),
+        )
+
+    def open(self, account: Account, field: str) -> Secret | None:
+        """Open one secret of an account, None where it has none.
+
+        Raises:
+            CipherError: it does not open.
+        """
+        sealed: str | None = getattr(account, f"{field}_sealed")
+        return None if sealed is None else self._cipher.open(sealed, account=account.id, field=field)
+
+    def custom_fields(self, account: Account) -> dict[str, Secret]:
+        """Open the custom fields, name -> value.
+
+        Raises:
+            CipherError: they do not open.
+        """
+        plain = self.open(account, CUSTOM_FIELDS)
+        if plain is None:
+            return {}
+        return {name: Secret(value) for name, value in json.loads(plain.reveal()).items()}
+
+    def seal(self, account_id: str, field: str, secret: Secret | None) -> str | None:
+        """Seal one secret; an empty one is none."""
+        return self._cipher.seal(secret, account=account_id, field=field) if secret else None
+
+    def seal_custom_fields(self, account_id: str, fields: Mapping[str, Secret]) -> str | None:
+        """Seal the custom fields as a whole."""
+        if not fields:
+            return None
+        plain = json.dumps({name: value.reveal() for name, value in sorted(fields.items())})
+        return self.seal(account_id, CUSTOM_FIELDS, Secret(plain))
+
+    def seal_tokens(self, account_id: str, tokens: TokenSet) -> SealedTokens:
+        """Give a token set as the row keeps it."""
+        return SealedTokens(
+            access_token_sealed=self.seal(account_id, ACCESS_TOKEN, tokens.access_token),
+            refresh_token_sealed=self.seal(account_id, REFRESH_TOKEN, tokens.refresh_token),
+            refresh_fp=fingerprint(tokens.refresh_token),
+            token_type=tokens.token_type,
+            scope=tokens.scope,
+            issued_at=tokens.issued_at,
+            expires_at=tokens.expires_at,
+            refresh_token_expires_at=tokens.refresh_token_expires_at,
+            extra=write_extra(tokens.extra),
+        )

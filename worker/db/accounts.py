@@ -1,0 +1,306 @@
+"""The SQL of accounts as people handle them: many rows in one transaction, and never over a newer generation.
+
+What is written was computed from a row that was read before. Each statement therefore names the generation and
+the config version that were seen; a row that has moved on is left alone, and whoever asked begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Engine, func, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import class_mapper
+from sqlmodel import Session, col, select
+
+from models.account import Account, RetiredAccount
+from worker.db.bulk import execute
+from worker.db.engine import now_sql, reading, writing
+from worker.db.outbox import put
+from worker.errors import DatabaseUnreachable
+from worker.redis.publisher import Event
+
+#: Rows that are read at once when all are asked for.
+PAGE: Final = 1_000
+#: Two commands, or a command and a worker, that wait for each other: PostgreSQL ends one, which then goes second.
+_DEADLOCK: Final = "40P01"
+_DEADLOCK_TRIES: Final = 5
+
+_TYPES: Final[dict[str, str]] = {
+    column.name: column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
+    for column in Account.__table__.columns  # type: ignore[attr-defined]
+}
+_DEFAULTS: Final = {
+    name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
+}
+#: What workers write while a command runs: claims, and the marks of what Redis has.
+_WORKERS_OWN: Final = frozenset({"claim_attempt", "claim_until", "published_generation", "kept_sealed"})
+_WRITTEN: Final[dict[str, str]] = {
+    name: kind
+    for name, kind in _TYPES.items()
+    if name not in _WORKERS_OWN and name not in {"id", "created_at"}
+}
+_SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
+
+
+#: Writes, in an open transaction, who stored or removed these ids.
+Note = Callable[[Connection, set[str]], None]
+#: Gives, in an open transaction before anything is stored, the ids that must not be.
+Guard = Callable[[Connection], set[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An account as it shall be, and the generation and config version that this was computed from."""
+
+    account: Account
+    seen_generation: int
+    seen_config: int
+    #: What is told of it, if it is stored.
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which accounts; None: any."""
+
+    status: str | None = None
+    provider: str | None = None
+    refresh_method: str | None = None
+
+
+class Accounts:
+    """The table of accounts. `told`: types of events that go to the outbox, in the commit of what they tell of."""
+
+    def __init__(self, engine: Engine, told: Collection[str] = ()) -> None:
+        self._engine = engine
+        self._told = told
+
+    def find(self, ids: Sequence[str]) -> dict[str, Account]:
+        """Read accounts by id."""
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return {one.id: one for one in session.exec(select(Account).where(col(Account.id).in_(ids)))}
+
+    def retired(self, ids: Sequence[str]) -> dict[str, int]:
+        """Give the generation from which accounts that were removed go on, if they are added again."""
+        with reading(self._engine) as connection, Session(connection) as session:
+            found = session.exec(select(RetiredAccount).where(col(RetiredAccount.id).in_(ids)))
+            return {one.id: one.generation for one in found}
+
+    def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
+        """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
+        with reading(self._engine) as connection:
+            found = execute(
+                connection,
+                {"id": "text", "fp": "text"},
+                """
+                SELECT DISTINCT r.id FROM r JOIN attempt ON attempt.account_id = r.id
+                WHERE attempt.refresh_fp = r.fp OR attempt.received_fp = r.fp
+                """,
+                [{"id": account_id, "fp": fp} for account_id, fp in tokens],
+            )
+        return {str(row[0]) for row in found}
+
+    def save(
+        self,
+        added: Sequence[Account],
+        changed: Sequence[Change] = (),
+        note: Note | None = None,
+        guard: Guard | None = None,
+    ) -> set[str]:
+        """Store new accounts and changes, in one commit; gives the ids that were stored.
+
+        An id that is taken by now, or a row that has moved on, is not among them. `note` writes beside them, in the same
+        commit, who stored what; what `guard` names is left out.
+        """
+        for tries_left in reversed(range(_DEADLOCK_TRIES)):
+            try:
+                return self._save(added, changed, note, guard)
+            except DatabaseUnreachable as error:
+                if not tries_left or not _is_deadlock(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    def note_source(self, changed: Sequence[Change]) -> None:
+        """Note of which file the stored tokens are; nothing else of the accounts changes."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "source_fp": "text"} | _SEEN,
+                """
+                UPDATE account SET source_fp = r.source_fp
+                FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
+                """,
+                [_change_row(one, ("id", "source_fp")) for one in changed],
+            )
+
+    def claim(self, account: Account, claim: str, *, claim_s: float) -> bool:
+        """Keep workers off an account as it was read, as an attempt does; False: an attempt is open, or it moved on."""
+        now = now_sql(self._engine)
+        with writing(self._engine) as connection:
+            taken = connection.execute(
+                text(
+                    f"UPDATE account SET claim_attempt = :claim, claim_until = {now} + :claim_s "
+                    "WHERE id = :id AND generation = :generation AND config_version = :config_version "
+                    f"AND (claim_attempt IS NULL OR claim_until <= {now})"
+                ),
+                {
+                    "claim": claim,
+                    "claim_s": claim_s,
+                    "id": account.id,
+                    "generation": account.generation,
+                    "config_version": account.config_version,
+                },
+            )
+        return taken.rowcount == 1
+
+    def unclaim(self, account_id: str, claim: str) -> None:
+        """Let go of an account that this claim still holds."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text(
+                    "UPDATE account SET claim_attempt = NULL, claim_until = NULL "
+                    "WHERE id = :id AND claim_attempt = :claim"
+                ),
+                {"id": account_id, "claim": claim},
+            )
+
+    def remove(self, ids: Sequence[str], note: Note | None = None) -> dict[str, int]:
+        """Remove accounts and their pauses; gives, for each that was there, the generation that is remembered of it.
+
+        What is remembered is one on from the last: the answer of a call that is still under way follows a generation
+        that no account of this id has any more. Their history stays. `note` writes in the same commit who removed them.
+        """
+        with writing(self._engine) as connection:
+            rows = [{"id": account_id} for account_id in sorted(ids)]
+            gone = execute(
+                connection,
+                {"id": "text"},
+                "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id, generation",
+                rows,
+            )
+            # As it was deleted: read before, it could be one behind what a worker stores meanwhile.
+            removed = {str(row[0]): int(row[1]) + 1 for row in gone}
+            execute(
+                connection,
+                {"id": "text", "generation": "bigint"},
+                """
+                INSERT INTO retired_account (id, generation) SELECT r.id, r.generation FROM r WHERE true
+                ON CONFLICT (id) DO UPDATE SET generation = excluded.generation
+                """,
+                [{"id": account_id, "generation": goes_on_at} for account_id, goes_on_at in removed.items()],
+            )
+            execute(
+                connection,
+                {"id": "text"},
+                "DELETE FROM pause WHERE scope = 'account' AND name IN (SELECT id FROM r)",
+                rows,
+            )
+            if note is not None and removed:
+                note(connection, set(removed))
+        return removed
+
+    def count(self, wanted: Filter = Filter()) -> int:
+        with reading(self._engine) as connection, Session(connection) as session:
+            return session.exec(select(func.count()).select_from(Account).where(*_conditions(wanted))).one()
+
+    def all(self, wanted: Filter = Filter(), *, limit: int | None = None) -> Iterator[Account]:
+        """Give accounts in the order of their ids, read page by page."""
+        after, left = "", limit
+        while left is None or left > 0:
+            page = self._page(wanted, after, PAGE if left is None else min(PAGE, left))
+            yield from page
+            if len(page) < PAGE:
+                return
+            after, left = page[-1].id, None if left is None else left - len(page)
+
+    def _page(self, wanted: Filter, after: str, size: int) -> list[Account]:
+        statement = select(Account).where(col(Account.id) > after, *_conditions(wanted))
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
+
+    def _save(
+        self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
+    ) -> set[str]:
+        names = ", ".join(_TYPES)
+        sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
+        with writing(self._engine) as connection:
+            refused = guard(connection) if guard is not None else set()
+            added = [one for one in added if one.id not in refused]
+            changed = [one for one in changed if one.account.id not in refused]
+            stored = execute(
+                connection,
+                _TYPES,
+                f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
+                [_fields(one, _TYPES) for one in sorted(added, key=_id)],
+            )
+            if stored:
+                execute(
+                    connection,
+                    {"id": "text"},
+                    "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)",
+                    [{"id": row[0]} for row in stored],
+                )
+            stored += execute(
+                connection,
+                {"id": "text"} | _SEEN | _WRITTEN,
+                f"""
+                UPDATE account SET {sets}, published_generation = -1,
+                 kept_sealed = CASE WHEN r.generation > account.generation THEN NULL ELSE account.kept_sealed END
+                FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
+                 AND account.config_version = r.seen_config
+                RETURNING account.id
+                """,
+                [
+                    _change_row(one, ("id", *_WRITTEN))
+                    for one in sorted(changed, key=lambda one: one.account.id)
+                ],
+            )
+            ids = {str(row[0]) for row in stored}
+            if note is not None and ids:
+                note(connection, ids)
+            events = [c.event for c in changed if c.event is not None and c.account.id in ids]
+            put(connection, [event for event in events if event.type in self._told])
+        return ids
+
+
+def blank(account_id: str, **columns: str | float) -> Account:
+    """Give a new account, every column that is not named at its default.
+
+    It is made as the ORM makes one of a row: SQLModel's constructor takes 90 us, which an import feels.
+    """
+    account: Account = class_mapper(Account).class_manager.new_instance()
+    account.__dict__.update(_DEFAULTS, id=account_id, **columns)
+    return account
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    pairs = (
+        (Account.status, wanted.status),
+        (Account.provider, wanted.provider),
+        (Account.refresh_method, wanted.refresh_method),
+    )
+    return [col(column) == value for column, value in pairs if value is not None]
+
+
+def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
+    return {
+        **_fields(change.account, names),
+        "seen_generation": change.seen_generation,
+        "seen_config": change.seen_config,
+    }
+
+
+def _fields(account: Account, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(account, name) for name in names}
+
+
+def _id(account: Account) -> str:
+    return account.id
+
+
+def _is_deadlock(error: DatabaseUnreachable) -> bool:
+    cause = getattr(error.__cause__, "orig", None)
+    return getattr(cause, "sqlstate", None) == _DEADLOCK

@@ -1,0 +1,143 @@
+"""Many rows in one call of a statement, which names each of them as `r`.
+
+On PostgreSQL the rows travel as one JSON text, read back by `json_to_recordset`: one round trip serves a whole
+group. SQLite has no round trips: there the statement runs once a row, its values bound. Either way the text of the
+statement never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    SQLColumnExpression,
+    Text,
+    TextClause,
+    any_,
+    bindparam,
+    func,
+    select,
+    text,
+)
+
+from worker.db.engine import is_sqlite
+
+#: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.
+_UNSTORABLE: Final = {0: None} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+
+Columns = Mapping[str, str]
+
+
+def execute(
+    connection: Connection, columns: Columns, sql: str, rows: Iterable[Mapping[str, Any]], **more: Any
+) -> list[tuple[Any, ...]]:
+    """Run a statement that names the rows as `r`; gives what it returns.
+
+    Args:
+        connection: an open transaction.
+        columns: name -> PostgreSQL type of each field of a row.
+        sql: the statement, which follows the definition of `r`.
+        rows: one mapping a row; with no rows nothing is run.
+        more: further parameters of the statement.
+    """
+    if is_sqlite(connection.engine):
+        return _one_by_one(connection, tuple(columns), sql, rows, more)
+    payload = [dict(zip(columns, _storable(map(row.__getitem__, columns)), strict=True)) for row in rows]
+    if not payload:
+        return []
+    statement = _recordset(tuple(columns.items()), sql)
+    result = connection.execute(statement, {"rows": json.dumps(payload), **more})
+    return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) -> ColumnElement[bool]:
+    """Give the condition that a column is one of many texts, which travel as one parameter.
+
+    A parameter for each makes a statement of its own for each number of them, to be compiled and planned anew.
+    """
+    if is_sqlite(engine):
+        values = func.json_each(json.dumps(list(ids))).table_valued("value")
+        return column.in_(select(values.c.value))
+    return column == any_(bindparam(None, list(ids), ARRAY(Text), unique=True))
+
+
+def among_sql(engine: Engine, column: str, parameter: str) -> str:
+    """Return what `among` does as SQL text, for a parameter that `many` makes."""
+    if is_sqlite(engine):
+        return f"{column} IN (SELECT value FROM json_each(:{parameter}))"
+    return f"{column} = ANY(:{parameter})"
+
+
+def many(engine: Engine, ids: Sequence[str]) -> str | list[str]:
+    """Return texts as the one parameter that `among_sql` names."""
+    return json.dumps(list(ids)) if is_sqlite(engine) else list(ids)
+
+
+def storable(value: Any) -> Any:
+    """Give a text as both databases can keep it; anything else as it is."""
+    if type(value) is not str or (value.isascii() and "\0" not in value):
+        return value
+    return value.translate(_UNSTORABLE)
+
+
+def _one_by_one(
+    connection: Connection,
+    columns: tuple[str, ...],
+    sql: str,
+    rows: Iterable[Mapping[str, Any]],
+    more: dict[str, Any],
+) -> list[tuple[Any, ...]]:
+    tail = list(more.values())
+    bound = [_storable(map(row.__getitem__, columns)) + tail for row in rows]
+    if not bound:
+        return []
+    # The driver's own cursor: what SQLAlchemy adds to each call would cost more than the call.
+    cursor = connection.connection.cursor()
+    statement = _numbered(columns, sql, tuple(more))
+    try:
+        if not _returns_rows(sql):
+            cursor.executemany(statement, bound)
+            return []
+        returned: list[tuple[Any, ...]] = []
+        for values in bound:
+            returned += cursor.execute(statement, values)
+        return returned
+    finally:
+        cursor.close()
+
+
+@lru_cache(maxsize=128)
+def _returns_rows(sql: str) -> bool:
+    return sql.lstrip().startswith("SELECT") or "RETURNING" in sql
+
+
+def _storable(values: Iterable[Any]) -> list[Any]:
+    """Do what `storable` does, and call it for the few values that need it: each refresh binds some sixty."""
+    return [
+        value if type(value) is not str or (value.isascii() and "\0" not in value) else storable(value)
+        for value in values
+    ]
+
+
+@lru_cache(maxsize=128)
+def _recordset(columns: tuple[tuple[str, str], ...], sql: str) -> TextClause:
+    fields = ", ".join(f"{name} {kind}" for name, kind in columns)
+    return text(f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields})) {sql}")
+
+
+@lru_cache(maxsize=128)
+def _numbered(columns: tuple[str, ...], sql: str, more: tuple[str, ...]) -> str:
+    """Give the statement with numbered parameters: SQLite looks a named one up by its name, at each call."""
+    numbers = {name: f"?{len(columns) + nth}" for nth, name in enumerate(more, start=1)}
+    wanted = re.sub(r"(?<!:):([a-z_]+)", lambda found: numbers[found[1]], sql)
+    return (
+        f"WITH r AS (SELECT {', '.join(f'?{nth} AS {name}' for nth, name in enumerate(columns, 1))}) {wanted}"
+    )

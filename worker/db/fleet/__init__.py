@@ -1,0 +1,1 @@
+"""Questions about all accounts at once: counts, outages, grants that expire."""

@@ -1,0 +1,71 @@
+"""The SQL of outages: which provider or client was told to be down, so that each is told once, and its end too."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import Engine, text
+from sqlmodel import Session, col, select
+
+from models.outbox import ToldOutage
+from worker.db.engine import now_sql, reading, writing
+from worker.db.outbox import put
+from worker.redis.publisher import Event
+
+#: An outage that lasts is told again after this long: once a day is a reminder, more often is noise.
+TELL_AGAIN_S: Final = 86400.0
+
+
+class Outages:
+    """Providers that are down for everybody, and clients that their provider refuses.
+
+    Args:
+        engine: the database.
+        told: types of events that go to the outbox, in the same commit.
+    """
+
+    def __init__(self, engine: Engine, told: Collection[str]) -> None:
+        self._engine = engine
+        self._told = told
+        self._now = now_sql(engine)
+
+    def began(self, breaker: str, event: Event) -> bool:
+        """Note that a breaker opened; False where that was told already."""
+        with writing(self._engine) as connection:
+            told = connection.execute(
+                text(
+                    f"""
+                    INSERT INTO outage (breaker, provider, client, reason, since, told_at)
+                    VALUES (:breaker, :provider, :client, :reason, {self._now}, {self._now})
+                    ON CONFLICT (breaker) DO UPDATE SET told_at = excluded.told_at, reason = excluded.reason
+                    WHERE outage.told_at <= excluded.told_at - :again_s RETURNING breaker
+                    """
+                ),
+                {
+                    "breaker": breaker,
+                    "provider": event.provider or "",
+                    "client": event.client or "",
+                    "reason": event.reason,
+                    "again_s": TELL_AGAIN_S,
+                },
+            ).first()
+            if told is not None and event.type in self._told:
+                put(connection, [event])
+        return told is not None
+
+    def ongoing(self) -> list[ToldOutage]:
+        """Give the outages whose end was not told."""
+        statement = select(ToldOutage).order_by(col(ToldOutage.since))
+        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
+            return list(session.exec(statement))
+
+    def ended(self, breaker: str, event: Event) -> bool:
+        """Note that an outage is over; False where that was told already."""
+        with writing(self._engine) as connection:
+            gone = connection.execute(
+                text("DELETE FROM outage WHERE breaker = :breaker RETURNING breaker"), {"breaker": breaker}
+            ).first()
+            if gone is not None and event.type in self._told:
+                put(connection, [event])
+        return gone is not None

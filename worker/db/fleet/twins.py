@@ -1,0 +1,118 @@
+"""The SQL of accounts that hold the same refresh token: found by its fingerprint, through an index, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, Engine, func, not_, select, text, union
+
+from models.account import Account
+from worker.db.accounts import blank
+from worker.db.bulk import among
+from worker.db.engine import is_sqlite, reading
+
+#: Names the lock under which commands store refresh tokens, one commit after the other.
+_LOCK: Final = 0x7265667265736866
+#: Shared fingerprints that one look reads: more than a person names one by one.
+_SHARED_MAX: Final = 200
+#: Accounts that one look reads for them.
+_HOLDERS_MAX: Final = 1_000
+
+_T: Final = Account.__table__  # type: ignore[attr-defined]
+#: What tells whose grant a refresh token is, and for whom.
+_IDENTITY: Final = ("client_id", "provider", "token_url", "server_url", "refresh_method", "callback", "knobs")
+_KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", *_IDENTITY)
+#: The stored token's fingerprint, and that of the token which the account was given last.
+_FINGERPRINTS: Final = (_T.c.refresh_fp, _T.c.source_fp)
+
+
+def one_after_the_other(connection: Connection) -> None:
+    """Wait for every other transaction that stores refresh tokens, so that the next statement sees what it stored.
+
+    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction.
+    """
+    if not is_sqlite(connection.engine):
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+
+
+def holders(
+    connection: Connection, fingerprints: Sequence[str], *, but: Sequence[str]
+) -> Iterator[tuple[str, Account]]:
+    """Read who holds one of these refresh tokens, or was given it last: (fingerprint, account) pairs.
+
+    Of many accounts that differ in nothing but their id, one is read. The accounts hold what tells whose grant it is.
+
+    Args:
+        connection: an open transaction.
+        fingerprints: of refresh tokens.
+        but: ids of accounts that are not asked for.
+    """
+    engine = connection.engine
+
+    def of(column: Column[Any]) -> Any:
+        same = [_T.c[name] for name in _IDENTITY]
+        return (
+            select(column.label("fp"), func.min(_T.c.id).label("id"), *same)
+            .where(among(engine, column, fingerprints), not_(among(engine, _T.c.id, but)))
+            .group_by(column, *same)
+        )
+
+    for row in connection.execute(union(*map(of, _FINGERPRINTS))).mappings():
+        yield row["fp"], _account(row)
+
+
+def holding(engine: Engine, account: Account, *, limit: int) -> list[Account]:
+    """Read other accounts of the same client id that hold an account's refresh token, or were given it last."""
+    mine = [one for one in (account.refresh_fp, account.source_fp) if one is not None]
+    if account.refresh_fp is None:
+        return []
+
+    def of(column: Column[Any]) -> Any:
+        return select(*(_T.c[name] for name in _KNOWN)).where(
+            among(engine, column, mine),
+            _T.c.id != account.id,
+            _T.c.client_id.is_not_distinct_from(account.client_id),
+        )
+
+    with reading(engine) as connection:
+        found = connection.execute(union(*map(of, _FINGERPRINTS)).order_by("id").limit(limit))
+        return [_account(row) for row in found.mappings()]
+
+
+def shared(engine: Engine) -> dict[str, list[Account]]:
+    """Read the accounts of each refresh token that several hold, or were given last: fingerprint -> accounts.
+
+    The indexes alone answer which fingerprints these are; accounts are read of the first of them.
+    """
+    found: dict[str, list[Account]] = {}
+    with reading(engine) as connection:
+        for column in _FINGERPRINTS:
+            fingerprints = [str(row[0]) for row in connection.execute(text(shared_sql(column.name)))]
+            if not fingerprints:
+                continue
+            rows = connection.execute(
+                select(column.label("fp"), *(_T.c[name] for name in _KNOWN))
+                .where(among(engine, column, fingerprints), _T.c.refresh_fp.is_not(None))
+                .order_by("fp", _T.c.id)
+                .limit(_HOLDERS_MAX)
+            ).mappings()
+            for row in rows:
+                accounts = found.setdefault(row["fp"], [])
+                if all(one.id != row["id"] for one in accounts):
+                    accounts.append(_account(row))
+    return found
+
+
+def shared_sql(column: str) -> str:
+    """Return the statement that finds the fingerprints which several accounts have in this column."""
+    return (
+        f"SELECT {column} FROM account WHERE {column} IS NOT NULL "
+        f"GROUP BY {column} HAVING count(*) > 1 LIMIT {_SHARED_MAX}"
+    )
+
+
+def _account(row: Any) -> Account:
+    columns = dict(row)
+    columns.pop("fp", None)
+    return blank(columns.pop("id"), **columns)

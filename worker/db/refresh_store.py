@@ -1,0 +1,344 @@
+"""The SQL of one refresh: load, open, close. SQL decides; everything else only keeps workers apart.
+
+Each function is one transaction over a whole group. An attempt is opened by one conditional statement: no row
+changed means that someone else has the account, and no call is made. A success is stored wherever its
+generation is still the current one; a failure only where the claim and the configuration are unchanged too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Connection, Engine, Float, literal_column, text
+from sqlmodel import col
+
+from models.account import Account, Status
+from models.attempt import INTERRUPTED, Entry, Outcome
+from worker.clock import Clock
+from worker.db.bulk import execute
+from worker.db.columns import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN
+from worker.db.engine import now_sql, reading, writing
+from worker.db.outbox import put
+from worker.db.pauses import is_paused
+from worker.db.plain_accounts import accounts_and, read
+from worker.db.publication import NOTHING, UNTOLD, Marks, note
+from worker.redis.publisher import Event
+
+_TURN: Final = {
+    "id": "text",
+    "generation": "bigint",
+    "plan_at": "double precision",
+    "reason": "text",
+    "held_by": "text",
+}
+
+_LOST: Final = {
+    "id": "text",
+    "attempt": "text",
+    "opened_at": "double precision",
+    "received_fp": "text",
+    "kept": "text",
+}
+_IS_EDITED: Final = "account.config_version <> r.config_version"
+#: What a success writes that an edit during its call may have decided otherwise: whether the account is refreshed at all
+#: is the row's to say, and one that was switched on meanwhile stays in the plan. Its due time is computed anew then.
+_EDITED_MEANWHILE: Final = {
+    "status": f"CASE WHEN NOT account.refresh_enabled THEN '{Status.DISABLED}' "
+    f"WHEN r.status = '{Status.DISABLED}' THEN '{Status.ACTIVE}' ELSE r.status END",
+    "status_at": f"CASE WHEN {_IS_EDITED} THEN account.status_at ELSE r.status_at END",
+} | {
+    name: f"CASE WHEN account.refresh_enabled THEN "
+    f"coalesce(r.{name}, CASE WHEN {_IS_EDITED} THEN account.{name} END) END"
+    for name in ("next_refresh_at", "plan_at")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When an account that had to wait is looked at again (epoch seconds), and what it waits for."""
+
+    id: str
+    generation: int
+    plan_at: float
+    reason: str
+    #: The gate that it waits for; None where it waits for the provider's rate.
+    held_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How one attempt ended: the row as it shall be, and the entry of its history."""
+
+    account: Account
+    attempt: Entry
+    #: A token set arrived: it is stored if the generation has not moved, whatever else has.
+    success: bool
+    #: Seals the token set as a whole.
+    seal_answer: Callable[[], str] | None = None
+    #: What webhooks may be told of it, if the row takes it.
+    events: tuple[Event, ...] = ()
+
+    @cached_property
+    def sealed_answer(self) -> str | None:
+        """The token set as one sealed text: what is kept or stashed. Made only where that is needed."""
+        return None if self.seal_answer is None else self.seal_answer()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one closing."""
+
+    #: The row took it. False: another process was first.
+    stored: bool
+    #: The account was edited while the call was under way: its due time must be computed anew.
+    edited: bool = False
+
+
+class Ledger:
+    """The database, as one refresh sees it. `told`: types of events that go to the outbox, in the same commit."""
+
+    def __init__(self, engine: Engine, clock: Clock, told: Collection[str] = ()) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._told = told
+        self._now = now_sql(engine)
+
+    def load(self, ids: Sequence[str]) -> dict[str, Account]:
+        """Read accounts by id, and set the clock by the database's."""
+        return self.load_for_refresh(ids)[0]
+
+    def load_for_refresh(self, ids: Sequence[str]) -> tuple[dict[str, Account], frozenset[str]]:
+        """Read accounts by id, and set the clock by the database's; beside them, the ids of those that are paused."""
+        now, paused = literal_column(self._now, Float), literal_column(is_paused(self._now), Boolean)
+        with reading(self._engine) as connection:
+            found = read(connection, accounts_and(now, paused).where(col(Account.id).in_(ids)))
+        if found:
+            self._clock.set(found[0][1][0])
+        held = frozenset(account.id for account, (_, is_held) in found if is_held)
+        return {account.id: account for account, _ in found}, held
+
+    def open(self, attempts: Sequence[tuple[Entry, Account]], *, claim_s: float) -> set[str]:
+        """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.
+
+        An attempt that was left open by a process that is gone is closed here, as ambiguous. A planned account is
+        looked at again when the claim ends, in case this process is gone by then.
+        """
+        with writing(self._engine) as connection:
+            taken = execute(
+                connection,
+                {**KEY, "stale": "text"},
+                f"""
+                UPDATE account SET claim_attempt = r.attempt, claim_until = {self._now} + :claim_s,
+                 plan_at = CASE WHEN account.plan_at IS NULL THEN NULL ELSE {self._now} + :claim_s END
+                FROM r WHERE account.id = r.id AND account.generation = r.seen
+                 AND account.config_version = r.config_version
+                 AND (account.claim_attempt IS NULL OR account.claim_until <= {self._now})
+                 AND coalesce(account.claim_attempt, '') = r.stale
+                RETURNING account.id
+                """,
+                [
+                    {
+                        "id": account.id,
+                        "attempt": attempt.id,
+                        "seen": account.generation,
+                        "config_version": account.config_version,
+                        "stale": account.claim_attempt or "",
+                    }
+                    for attempt, account in attempts
+                ],
+                claim_s=claim_s,
+            )
+            ours = {str(row[0]) for row in taken}
+            mine = [(attempt, account) for attempt, account in attempts if account.id in ours]
+            execute(
+                connection,
+                OPENING,
+                f"""
+                INSERT INTO attempt ({", ".join(OPENING)}, opened_at, claim_until, repeats)
+                SELECT {", ".join(f"r.{name}" for name in OPENING)}, {self._now}, {self._now} + :claim_s, 1 FROM r
+                WHERE true
+                """,
+                [_fields(attempt, OPENING) for attempt, _ in mine],
+                claim_s=claim_s,
+            )
+            self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
+        return ours
+
+    def close(self, closings: Sequence[Closing], marks: Marks = NOTHING) -> list[Stored]:
+        """Store what attempts brought, in one commit; note beside it what Redis has.
+
+        Args:
+            closings: ended attempts, one an account at the most.
+            marks: what is known of Redis since the last commit.
+        """
+        with writing(self._engine) as connection:
+            edited = self._store_successes(connection, [c for c in closings if c.success])
+            stored = set(edited) | self._store_failures(connection, [c for c in closings if not c.success])
+            lost = [c for c in closings if c.account.id not in stored]
+            self._let_go(connection, lost)
+            self._close_attempts(connection, [c.attempt for c in closings])
+            note(connection, marks, now=self._now)
+            self._tell(
+                connection, [e for c in closings if c.events and c.account.id in stored for e in c.events]
+            )
+        return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
+
+    def postpone(self, turns: Sequence[Turn]) -> None:
+        """Have accounts planned again later, once they are due; one that a gate holds says so in its row."""
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                _TURN,
+                # Whom a person or a connector asked for before its time waits for that: a plan would find it not due.
+                """
+                UPDATE account SET held_by = r.held_by,
+                 plan_at = CASE WHEN r.plan_at < account.next_refresh_at
+                  THEN account.next_refresh_at ELSE r.plan_at END,
+                 reason = CASE WHEN r.held_by IS NOT NULL AND account.status = 'active'
+                  THEN r.reason ELSE account.reason END
+                FROM r WHERE account.id = r.id AND account.generation = r.generation AND account.plan_at IS NOT NULL
+                """,
+                [_fields(turn, _TURN) for turn in turns],
+            )
+
+    def keep(self, account_id: str, sealed_answer: str) -> None:
+        """Keep a success that lost the race for its generation."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                text("UPDATE account SET kept_sealed = :sealed WHERE id = :id"),
+                {"sealed": sealed_answer, "id": account_id},
+            )
+
+    def reschedule(self, accounts: Sequence[Account]) -> None:
+        """Store what the policy says after an edit, unless the row has moved on since it was loaded."""
+        sets = ", ".join(f"{name} = r.{name}" for name in SCHEDULE)
+        with writing(self._engine) as connection:
+            execute(
+                connection,
+                {"id": "text", "generation": "bigint", "config_version": "bigint"} | SCHEDULE,
+                f"""
+                UPDATE account SET {sets} FROM r WHERE account.id = r.id
+                 AND account.generation = r.generation AND account.config_version = r.config_version
+                """,
+                [_columns(a, ["id", "generation", "config_version", *SCHEDULE]) for a in accounts],
+            )
+
+    def _tell(self, connection: Connection, events: list[Event]) -> None:
+        if events and self._told:
+            put(connection, [event for event in events if event.type in self._told])
+
+    def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
+        columns = TOKEN | STATE
+        sets = ", ".join(f"{name} = {_EDITED_MEANWHILE.get(name, f'r.{name}')}" for name in columns)
+        rows = execute(
+            connection,
+            KEY | columns,
+            f"""
+            UPDATE account SET {sets}, kept_sealed = NULL, published_generation = -1,
+             claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
+             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
+            FROM r WHERE account.id = r.id AND account.generation = r.seen
+            RETURNING account.id, account.config_version
+            """,
+            [_state_row(c, columns) for c in closings],
+        )
+        now = {str(row[0]): int(row[1]) for row in rows}
+        return {
+            c.account.id: now[c.account.id] != c.attempt.config_version
+            for c in closings
+            if c.account.id in now
+        }
+
+    def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
+        """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
+        sets = ", ".join(f"{name} = r.{name}" for name in STATE)
+        told = UNTOLD.replace("CASE", "CASE WHEN account.status = r.status THEN account.published_generation")
+        rows = execute(
+            connection,
+            KEY | STATE | {"kept": "text"},
+            f"""
+            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {told}
+            FROM r WHERE account.id = r.id AND account.generation = r.seen
+             AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
+             AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))
+            RETURNING account.id
+            """,
+            [{**_state_row(c, STATE), "kept": c.account.kept_sealed} for c in closings],
+        )
+        return {str(row[0]) for row in rows}
+
+    def _let_go(self, connection: Connection, lost: list[Closing]) -> None:
+        """Free the claims of closings that were not stored, and keep the successes among them.
+
+        Not where the attempt is older than the row: its account was removed, and this one may be somebody else's.
+        Nor where the row holds that refresh token: a commit is repeated when nobody knows whether it was done.
+        """
+        execute(
+            connection,
+            _LOST,
+            """
+            UPDATE account SET kept_sealed = CASE WHEN r.kept IS NOT NULL AND account.created_at <= r.opened_at
+              AND coalesce(account.refresh_fp, '') <> coalesce(r.received_fp, '')
+              THEN r.kept ELSE account.kept_sealed END,
+             claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
+             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END,
+             plan_at = CASE WHEN account.claim_attempt = r.attempt AND account.plan_at IS NOT NULL
+              THEN account.next_refresh_at ELSE account.plan_at END
+            FROM r WHERE account.id = r.id
+            """,
+            [
+                {
+                    "id": c.account.id,
+                    "attempt": c.attempt.id,
+                    "opened_at": c.attempt.opened_at,
+                    "received_fp": c.attempt.received_fp,
+                    "kept": c.sealed_answer if c.success else None,
+                }
+                for c in lost
+            ],
+        )
+
+    def _close_attempts(self, connection: Connection, attempts: list[Entry]) -> None:
+        sets = ", ".join(f"{name} = r.{name}" for name in CLOSING)
+        execute(
+            connection,
+            {"id": "text"} | CLOSING,
+            f"UPDATE attempt SET closed_at = {self._now}, {sets} FROM r WHERE attempt.id = r.id",
+            [_fields(attempt, {"id": "text"} | CLOSING) for attempt in attempts],
+        )
+
+    def _close_interrupted(self, connection: Connection, attempt_ids: list[str]) -> None:
+        execute(
+            connection,
+            {"id": "text"},
+            f"""
+            UPDATE attempt SET closed_at = {self._now}, outcome = :outcome, reason = :reason
+            FROM r WHERE attempt.id = r.id AND attempt.closed_at IS NULL
+            """,
+            [{"id": attempt_id} for attempt_id in attempt_ids],
+            outcome=Outcome.RETRY.value,
+            reason=INTERRUPTED,
+        )
+
+
+def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:
+    return {
+        "attempt": closing.attempt.id,
+        "seen": closing.attempt.generation,
+        "id": closing.account.id,
+        "config_version": closing.attempt.config_version,
+        **_columns(closing.account, columns),
+    }
+
+
+def _fields(row: Entry | Turn, columns: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in columns}
+
+
+def _columns(account: Account, columns: Iterable[str]) -> dict[str, Any]:
+    """Give an account's columns past SQLAlchemy's descriptors, a Python call each."""
+    values = vars(account)
+    return {name: values[name] for name in columns}

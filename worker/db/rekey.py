@@ -1,0 +1,137 @@
+"""Rotate keys while workers run: every value sealed with another key is opened and sealed anew.
+
+A value is replaced only while it still is what was read, so a worker that stored a newer one meanwhile wins; its
+own is sealed with the writing key anyway. Done in batches by id: what is interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, text
+
+from models.token import Secret
+from worker.crypto.cipher import Cipher, key_of
+from worker.db.bulk import execute
+from worker.db.engine import reading, writing
+from worker.errors import CipherError
+
+#: Column -> the field that its values are bound to.
+SEALED_COLUMNS: Final = {
+    "client_secret_sealed": "client_secret",
+    "access_token_sealed": "access_token",
+    "refresh_token_sealed": "refresh_token",
+    "custom_fields_sealed": "custom_fields",
+    "kept_sealed": "stash",
+}
+BATCH: Final = 2_000
+
+#: A row of a change, all of it NULL but what is to be sealed anew.
+_TYPES: Final = {"id": "text"} | {
+    f"{field}{which}": "text" for field in SEALED_COLUMNS.values() for which in ("_was", "")
+}
+_NOTHING: Final = dict.fromkeys(_TYPES)
+#: All of an account's values in one statement: a row that is written once leaves one dead row behind, not four.
+_RESEAL: Final = "UPDATE account SET {} FROM r WHERE account.id = r.id".format(
+    ", ".join(
+        f"{column} = CASE WHEN account.{column} = r.{field}_was THEN r.{field} ELSE account.{column} END"
+        for column, field in SEALED_COLUMNS.items()
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A value that does not open, and why; it stays as it is."""
+
+    account: str
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One batch of accounts looked at."""
+
+    accounts: int
+    resealed: int
+    unreadable: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An account's sealed values, by field."""
+
+    account: str
+    values: dict[str, str]
+
+
+def accounts(engine: Engine) -> int:
+    """Count what a pass has to look at."""
+    with reading(engine) as connection:
+        return int(connection.execute(text("SELECT count(*) FROM account")).scalar_one())
+
+
+def check(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
+    """Open every value, and change none."""
+    for rows in _batches(engine):
+        bad: list[Unreadable] = []
+        for row in rows:
+            for field, sealed in row.values.items():
+                _open(cipher, row.account, field, sealed, bad)
+        yield Pass(len(rows), 0, tuple(bad))
+
+
+def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
+    """Seal with the writing key whatever another one sealed; a batch is one transaction."""
+    for rows in _batches(engine):
+        bad: list[Unreadable] = []
+        changes = [change for row in rows if len(change := _anew(cipher, row, bad)) > 1]
+        if changes:
+            with writing(engine) as connection:
+                execute(connection, _TYPES, _RESEAL, (_NOTHING | change for change in changes))
+        yield Pass(len(rows), sum(len(change) // 2 for change in changes), tuple(bad))
+
+
+def _anew(cipher: Cipher, row: _Row, bad: list[Unreadable]) -> dict[str, str]:
+    """Give the account's id, and for each value that another key sealed what it was and what it becomes."""
+    change = {"id": row.account}
+    for field, sealed in row.values.items():
+        if key_of(sealed) == cipher.writing_key:
+            continue
+        secret = _open(cipher, row.account, field, sealed, bad)
+        if secret is not None:
+            change[f"{field}_was"] = sealed
+            change[field] = cipher.seal(secret, account=row.account, field=field)
+    return change
+
+
+def _open(cipher: Cipher, account: str, field: str, sealed: str, bad: list[Unreadable]) -> Secret | None:
+    try:
+        return cipher.open(sealed, account=account, field=field)
+    except CipherError as error:
+        bad.append(Unreadable(account, field, str(error)))
+        return None
+
+
+def _batches(engine: Engine) -> Iterator[list[_Row]]:
+    after = ""
+    statement = text(
+        f"SELECT id, {', '.join(SEALED_COLUMNS)} FROM account WHERE id > :after ORDER BY id LIMIT :batch"
+    )
+    fields = SEALED_COLUMNS.values()
+    while True:
+        with reading(engine) as connection:
+            found = connection.execute(statement, {"after": after, "batch": BATCH}).all()
+        if not found:
+            return
+        after = found[-1][0]
+        yield [
+            _Row(
+                account,
+                {field: sealed for field, sealed in zip(fields, values, strict=True) if sealed is not None},
+            )
+            for account, *values in found
+        ]

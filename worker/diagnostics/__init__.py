@@ -1,0 +1,1 @@
+"""`explain` and `doctor`: what is wrong, and what to do."""

@@ -1,0 +1,123 @@
+"""Checks of versions and settings: what this shell has, and what contradicts what."""
+
+from __future__ import annotations
+
+import ipaddress
+import platform
+import stat
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Final
+
+from worker.broker.kombu import VISIBILITY_TIMEOUT_S
+from worker.callbacks.catalog import configured_callbacks
+from worker.context import Stores
+from worker.crypto.cipher import parse_keys
+from worker.crypto.keyring import keys_text, source_of
+from worker.diagnostics.doctor.result import Checked, Level
+from worker.errors import RefreshdError
+from worker.settings import Settings
+
+#: What a group takes beside its calls.
+TASK_BESIDE_CALLS_S: Final = 60.0
+
+
+def check_versions() -> Checked:
+    """Name what a report of a fault has to name."""
+    names = ("refreshd", "celery", "kombu", "redis", "flower", "sqlalchemy", "httpx")
+    return Checked(
+        "versions",
+        Level.OK,
+        f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names),
+    )
+
+
+def check_settings(here: Stores) -> Iterator[Checked]:
+    """Check that what the settings name is there, and that they fit together."""
+    settings = here.settings
+    try:
+        here.providers  # noqa: B018
+        here.cipher  # noqa: B018
+        configured_callbacks(settings)
+    except RefreshdError as error:
+        yield Checked("settings", Level.FAILED, str(error), "correct the setting that it names")
+        return
+    found = [*_times(settings), *_files(settings), *_exposed(settings)]
+    yield from found
+    if not found:
+        words = f"call timeout {settings.call_timeout_s:g} s, claim {settings.claim_seconds:g} s, nothing contradicts"
+        yield Checked("settings", Level.OK, words)
+
+
+def _times(settings: Settings) -> Iterator[Checked]:
+    longest_s = settings.claim_seconds + TASK_BESIDE_CALLS_S
+    if longest_s * 2 > VISIBILITY_TIMEOUT_S:
+        yield Checked(
+            "settings",
+            Level.WARNING,
+            f"a task may take {longest_s:.0f} s, and an unacknowledged message comes again after {VISIBILITY_TIMEOUT_S} s",
+            "shorten REFRESHD_CLAIM_S or REFRESHD_CALL_TIMEOUT_S: a message must not come again while its task runs",
+        )
+    if settings.plan_interval_s > settings.call_timeout_s:
+        yield Checked(
+            "settings",
+            Level.WARNING,
+            f"a plan every {settings.plan_interval_s:g} s may begin refreshes of short tokens too late",
+            "lower REFRESHD_PLAN_INTERVAL_S (1 is the default)",
+        )
+
+
+def _files(settings: Settings) -> Iterator[Checked]:
+    if settings.ca_file is not None and not settings.ca_file.is_file():
+        yield Checked(
+            "settings",
+            Level.FAILED,
+            f"REFRESHD_CA_FILE: there is no file {settings.ca_file}: no token URL can be reached",
+            "name a PEM file with the authorities, or unset it",
+        )
+    file = settings.made_keys_file
+    if source_of(settings) is None and file.exists():
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Checked(
+                "settings",
+                Level.WARNING,
+                f"{file} can be read by others than its owner (mode {mode:03o})",
+                f"`chmod 600 {file}`; then `refreshd keys rotate` to a new key, if anybody may have read it",
+            )
+
+
+def _exposed(settings: Settings) -> Iterator[Checked]:
+    plain = [host for host in settings.allow_http_hosts if not _is_here(host)]
+    if plain:
+        yield Checked(
+            "settings",
+            Level.WARNING,
+            f"REFRESHD_ALLOW_HTTP_HOSTS names {', '.join(plain)}: secrets go there unencrypted",
+            "use https there, and take it off the list",
+        )
+    text = keys_text(settings)
+    if text is None or settings.publish_keys is None:
+        return
+    stored = set(parse_keys(text).values())
+    shared = [
+        key_id
+        for key_id, key in parse_keys(settings.publish_keys.get_secret_value()).items()
+        if key in stored
+    ]
+    if shared:
+        yield Checked(
+            "settings",
+            Level.FAILED,
+            f"REFRESHD_PUBLISH_KEYS: {', '.join(shared)} is a key of REFRESHD_KEYS, too: whoever reads tokens could open "
+            "refresh tokens and client secrets",
+            "make another with `refreshd keys generate`, for connectors alone",
+        )
+
+
+def _is_here(host: str) -> bool:
+    name = host.rpartition(":")[0] or host
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")

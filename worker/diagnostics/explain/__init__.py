@@ -1,0 +1,1 @@
+"""`explain`: the facts of one account, and the rules that name the cause."""

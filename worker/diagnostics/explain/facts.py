@@ -1,0 +1,139 @@
+"""What `explain` looks at: SQL, Redis and the workers that are alive, gathered before anything is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from models.account import Account, Status
+from models.attempt import Attempt, Outcome
+from models.pause import Pause
+from models.providers import Provider
+from worker.policy.gates import Gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisFacts:
+    """What Redis holds of one account. Times in epoch seconds, durations in seconds."""
+
+    #: host:port/database, never a password.
+    where: str
+    prefix: str
+    token_generation: int | None = None
+    #: The id of the key that the published access token is sealed with; None: it stands there in clear.
+    token_sealed_with: str | None = None
+    #: Generation of a token of this account under the default prefix, where ours is another.
+    default_prefix_generation: int | None = None
+    state_generation: int | None = None
+    #: HOST/PROCESS/...: whose lease it is.
+    lease_holder: str | None = None
+    #: It ends after so many seconds, unless it is renewed.
+    lease_s: float | None = None
+    #: It was taken, or renewed last, so many seconds ago.
+    lease_renewed_ago_s: float | None = None
+    stashed: bool = False
+    stash_error: str | None = None
+    queues: Mapping[str, int] = field(default_factory=dict)
+    #: Redis' clock is ahead of the database's by so many seconds.
+    ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Another account of the same client that has the same refresh token, or was given the same one last."""
+
+    id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFacts:
+    """The closed gate that an account meets: the one that holds it, else its origin's."""
+
+    #: Whose gate it is, since when and why, for people.
+    sentence: str
+    #: Who is asked next, and when.
+    next_words: str
+    gate: Gate
+    #: It holds this account now.
+    holds: bool
+    accounts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything about one account that can be known from outside a worker."""
+
+    now: float
+    account: Account
+    #: None: its provider is described nowhere, and the account gives no token URL.
+    provider: Provider | None
+    attempts: Sequence[Attempt] = ()
+    #: None: Redis did not answer; `redis_error` says how.
+    redis: RedisFacts | None = None
+    redis_error: str | None = None
+    #: It answered, with a refusal: another password, or a right that its user lacks.
+    redis_refuses: bool = False
+    gate: GateFacts | None = None
+    #: Worker -> the queues that it takes from; None: nobody could be asked.
+    workers: Mapping[str, Sequence[str]] | None = None
+    #: Worker -> the callbacks that it knows.
+    callbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: Module -> why a callback worker could not use it.
+    callback_problems: Mapping[str, str] = field(default_factory=dict)
+    planned_at: float | None = None
+    plan_interval_s: float = 1.0
+    #: So many messages waiting in `refresh` hold planning back.
+    queue_limit: int = 200
+    #: Pauses that hold the account, the widest first.
+    pauses: Sequence[Pause] = ()
+    #: Worker or beat -> its clock is ahead of Redis' by so many seconds, as it said itself.
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    #: This machine's clock is ahead of the database's by so many seconds.
+    skew_s: float = 0.0
+    #: Why a secret of the account does not open, None where all do.
+    sealed_error: str | None = None
+    #: Why the database can't be written, None where it can.
+    read_only: str | None = None
+    #: Why the account's own knobs do not fit its provider (`provider` is without them then), None where they do.
+    knobs_error: str | None = None
+    #: Why the token URL is refused, None where it is not.
+    url_error: str | None = None
+    #: Form-encoding changes the client's id or secret, so that `basic` and `basic_raw` differ; False where no key opens them.
+    form_encoding_matters: bool = False
+    #: When the client's certificate ends; None: it shows none, or none that can be read here.
+    certificate_ends_at: float | None = None
+    #: Who has the same grant.
+    twins: Sequence[Twin] = ()
+
+    @property
+    def lacks_token(self) -> bool:
+        """Whether there is no token that is good now."""
+        ends_at = self.account.expires_at
+        return self.account.access_token_sealed is None or (ends_at is not None and ends_at <= self.now)
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether what keeps the account from being refreshed costs it something: it has no token, or was told to lack one."""
+        return self.lacks_token or self.account.status not in {Status.ACTIVE, Status.DISABLED}
+
+    @property
+    def was_imported(self) -> bool:
+        """Whether the token is as it was imported: the history has no refresh that brought it."""
+        return self.account.access_token_sealed is not None and not any(
+            one.outcome == Outcome.REFRESHED and one.generation_after == self.account.generation
+            for one in self.attempts
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or that a person should know, and what to do about it."""
+
+    #: A stable word for scripts and the runbook.
+    cause: str
+    words: str
+    #: What to type or to do.
+    remedy: str
+    #: False: worth knowing, but not what breaks anything now.
+    wrong: bool = True

@@ -1,0 +1,248 @@
+"""Gather what `explain` judges: SQL, Redis, and the workers that are alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote_plus
+
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from sqlalchemy import text
+from sqlmodel import Session
+
+from models.account import Account
+from models.refresh_request import RefreshRequest
+from models.token import Secret
+from refreshd_reader.contract import SEALED_FIELD, Keys
+from worker.accounts.twins import SameGrant
+from worker.broker.queues import QUEUES
+from worker.callbacks.catalog import Offer
+from worker.callbacks.heartbeats import Presence
+from worker.celery.inspect import Workers, alive_workers
+from worker.context import Stores
+from worker.db.engine import database_now, reading, write_refused
+from worker.db.fleet.overview import nearest_ids
+from worker.db.fleet.twins import holding
+from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
+from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
+from worker.monitoring.gate_status import look_at_gates
+from worker.policy.lane import Lane, lane_of
+from worker.providers.draft import Unbuildable
+from worker.providers.request import RequestBuilder
+from worker.providers.tls import certificate_ends_at
+from worker.redis.clock_offsets import ClockOffsets
+from worker.redis.pending_answers import Stash
+from worker.settings.redis_url import address_of
+
+#: Entries of the history that a diagnosis looks at.
+ATTEMPTS_LOOKED_AT = 50
+#: Accounts with the same refresh token that a diagnosis looks at.
+TWINS_LOOKED_AT = 20
+
+
+def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
+    """Gather everything about one account.
+
+    Args:
+        here: the stores.
+        account_id: whose.
+        workers: asks which workers are alive, and what each takes from.
+
+    Raises:
+        UnknownAccount: there is none.
+        DatabaseUnreachable: without the database nothing can be said.
+    """
+    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
+        account = session.get(Account, account_id)
+        now = database_now(connection)
+        planned_at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
+    if account is None:
+        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+    redis, trouble = _redis(here, account)
+    offers = _offers(here) if redis is not None else {}
+    request = _request(here, account, now)
+    return Facts(
+        now=now,
+        account=account,
+        provider=here.providers.for_schedule(account),
+        knobs_error=_knobs_error(here, account),
+        attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
+        redis=redis,
+        gate=None if redis is None else _gate(here, account, now),
+        redis_error=None if trouble is None else str(trouble),
+        redis_refuses=isinstance(trouble, ResponseError | AuthenticationError),
+        workers=workers() if redis is not None else None,
+        callbacks={worker: list(offer.callbacks) for worker, offer in offers.items()},
+        callback_problems={where: why for offer in offers.values() for where, why in offer.problems.items()},
+        planned_at=planned_at,
+        pauses=here.pauses.of(account_id, account.provider),
+        queue_limit=here.settings.queue_limit,
+        plan_interval_s=here.settings.plan_interval_s,
+        clocks=_clocks(here) if redis is not None else {},
+        skew_s=here.clock.skew_s(),
+        sealed_error=request.sealed_error,
+        read_only=write_refused(here.engine),
+        url_error=request.url_error,
+        form_encoding_matters=request.form_encoding_matters,
+        certificate_ends_at=request.certificate_ends_at,
+        twins=_twins(here, account),
+    )
+
+
+def _twins(here: Stores, account: Account) -> list[Twin]:
+    same = SameGrant(here.providers)
+    found = holding(here.engine, account, limit=TWINS_LOOKED_AT)
+    return [Twin(one.id, one.status) for one in found if same(account, one)]
+
+
+def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception | None]:
+    keys, prefix = here.keys, here.settings.redis_prefix
+    try:
+        client: Any = here.redis
+        pipeline = client.pipeline(transaction=False)
+        pipeline.hmget(keys.token(account.id), "generation", SEALED_FIELD)
+        pipeline.hget(keys.account(account.id), "generation")
+        pipeline.get(keys.lock(account.id))
+        pipeline.pttl(keys.lock(account.id))
+        pipeline.get(keys.stash(account.id))
+        pipeline.time()
+        for queue in QUEUES:
+            pipeline.llen(queue)
+        (token, sealed), state, holder, lease_ms, stash, clock, *lengths = pipeline.execute()
+    except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
+        return None, error
+    redis_now = clock[0] + clock[1] / 1_000_000
+    return RedisFacts(
+        where=address_of(here.settings.redis),
+        prefix=prefix,
+        token_generation=None if token is None else int(token),
+        token_sealed_with=None if sealed is None else str(sealed).partition(":")[0],
+        default_prefix_generation=_elsewhere(client, account, prefix),
+        state_generation=None if state is None else int(state),
+        lease_holder=holder,
+        lease_s=lease_ms / 1000 if lease_ms > 0 else None,
+        lease_renewed_ago_s=max(here.settings.claim_seconds - lease_ms / 1000, 0.0) if lease_ms > 0 else None,
+        stashed=stash is not None,
+        stash_error=_stash_error(here, account, stash),
+        queues=dict(zip(QUEUES, lengths, strict=True)),
+        ahead_s=redis_now - here.clock.now(),
+    ), None
+
+
+def _gate(here: Stores, account: Account, now: float) -> GateFacts | None:
+    """Look at the gate that holds the account, else at its origin's."""
+    name = account.held_by or _lane(here, account).origin
+    found = look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now, names=[name])
+    if not found:
+        return None
+    (one,) = found
+    return GateFacts(
+        sentence=one.sentence(now),
+        next_words=one.next_words(now),
+        gate=one.gate,
+        holds=account.held_by == name,
+        accounts=one.held.accounts,
+    )
+
+
+def _lane(here: Stores, account: Account) -> Lane:
+    """Return where its refreshes go; without keys an origin that its custom fields name is not known."""
+    provider = here.providers.for_schedule(account)
+    if provider is None:
+        return lane_of(account, account.refresh_method, None)
+    custom: dict[str, Secret] = {}
+    if here.has_keys:
+        with suppress(CipherError):
+            custom = here.vault.custom_fields(account)
+    request = RefreshRequest(
+        account_id=account.id,
+        provider=provider,
+        client_id=account.client_id,
+        token_url=account.token_url,
+        server_url=account.server_url,
+        custom_fields=custom,
+    )
+    return lane_of(account, account.refresh_method, request)
+
+
+def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
+    """Give the generation of a token under the default prefix, which a connector reads that was told no other."""
+    if prefix == Keys().prefix:
+        return None
+    try:
+        found = client.hget(Keys().token(account.id), "generation")
+    except (RedisError, OSError):  # nor may we look there
+        return None
+    return None if found is None else int(found)
+
+
+def _offers(here: Stores) -> dict[str, Offer]:
+    try:
+        return Presence(here.redis, here.settings.redis_prefix).offers()
+    except (RedisError, OSError):
+        return {}
+
+
+def _clocks(here: Stores) -> dict[str, float]:
+    try:
+        return ClockOffsets(here.redis, here.settings.redis_prefix).all()
+    except (RedisError, OSError):  # nor may everybody look there
+        return {}
+
+
+def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | None:
+    if sealed is None or not here.has_keys:
+        return None
+    try:
+        Stash.read(here.cipher, account.id, sealed)
+    except CipherError as error:
+        return str(error)
+    return None
+
+
+def _knobs_error(here: Stores, account: Account) -> str | None:
+    try:
+        here.providers.of(account)
+    except KnobsUnfit as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the request would be that a worker builds."""
+
+    #: Why a secret does not open.
+    sealed_error: str | None = None
+    #: Why it can't be sent.
+    url_error: str | None = None
+    certificate_ends_at: float | None = None
+    #: Form-encoding changes the client's id or secret.
+    form_encoding_matters: bool = False
+
+
+def _request(here: Stores, account: Account, now: float) -> _Request:
+    """Build the request as a worker would."""
+    provider = here.providers.for_schedule(account)
+    if provider is None or not here.has_keys:
+        return _Request()
+    try:
+        request = here.vault.request(account, provider)
+    except CipherError as error:
+        return _Request(sealed_error=str(error))
+    matters = _form_encoding_matters(request)
+    if request.refresh_token is None:
+        return _Request(form_encoding_matters=matters)
+    try:
+        shown = RequestBuilder(here.settings.allow_http_hosts).build(request, now=now).certificate
+    except Unbuildable as error:
+        return _Request(url_error=str(error), form_encoding_matters=matters)
+    ends_at = None if shown is None else certificate_ends_at(shown.certificate)
+    return _Request(certificate_ends_at=ends_at, form_encoding_matters=matters)
+
+
+def _form_encoding_matters(request: RefreshRequest) -> bool:
+    secret = request.client_secret.reveal() if request.client_secret else ""
+    return any(quote_plus(half) != half for half in (request.client_id or "", secret))

@@ -1,0 +1,90 @@
+"""Findings about a client that the provider refuses: what it lacks, and what to type. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.attempt import Attempt
+from models.providers import ClientAuth
+from worker.diagnostics.explain.facts import Facts, Finding
+from worker.policy.verdicts.causes import Cause, cause_of
+from worker.policy.verdicts.messages import words_of
+
+#: Reasons that speak of the client.
+CLIENT_REFUSED: Final = frozenset(
+    {"invalid_client", "client_refused", "unauthorized_client", "client_certificate_refused"}
+)
+_WITH_SECRET: Final = frozenset({ClientAuth.BODY, ClientAuth.BASIC, ClientAuth.BASIC_RAW})
+
+
+def client_id_missing(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
+    """Return that the provider wants the client's id as a parameter; None where it does not say so."""
+    if last is None or cause_of((last.error, last.error_description)) is not Cause.CLIENT_ID_MISSING:
+        return None
+    account = facts.account
+    if account.client_id is None:
+        return Finding(
+            "client_id_missing",
+            f"The account has no client_id, and the provider wants one.{said}",
+            f"`refreshd accounts edit {account.id} client_id=ID`; it is refreshed again at once.",
+        )
+    return Finding(
+        "client_id_missing",
+        f"The provider wants client_id among the parameters, where `client_auth` {_auth(facts)} sends none.{said}",
+        f"""`refreshd accounts edit {account.id} params='{{"client_id": "${{account.client_id}}"}}'`; or for all accounts of """
+        'the provider, in your providers file, `params: {client_id: "${account.client_id}"}`.',
+    )
+
+
+def client_refused(facts: Facts, reason: str, said: str) -> Finding:
+    """Return why the provider may refuse the client, and what mends that."""
+    why, remedy = _why(facts)
+    return Finding(
+        "client_refused",
+        f"The provider refuses the client, not the grant: {words_of(reason)}{said} {why}",
+        f"{remedy}; it is refreshed again at once.",
+    )
+
+
+def _why(facts: Facts) -> tuple[str, str]:
+    account, auth = facts.account, _auth(facts)
+    edit = f"`refreshd accounts edit {account.id}"
+    if auth is ClientAuth.PRIVATE_KEY_JWT:
+        return (
+            "Probably its private key is not, or no longer, registered there.",
+            f"{edit} custom_fields.private_key=@FILE`",
+        )
+    if auth is ClientAuth.MTLS:
+        fields = "custom_fields.client_certificate=@FILE custom_fields.client_key=@FILE"
+        return _of_certificate(facts), f"{edit} {fields}`"
+    if auth in _WITH_SECRET and account.client_secret_sealed is None:
+        return (
+            f"The account has no client secret, and `client_auth` is {auth}.",
+            f"{edit} client_secret=@FILE`, or for a public client {edit} client_auth=none`",
+        )
+    if auth in {ClientAuth.BASIC, ClientAuth.BASIC_RAW} and facts.form_encoding_matters:
+        other = ClientAuth.BASIC_RAW if auth is ClientAuth.BASIC else ClientAuth.BASIC
+        why = (
+            "Its id or secret has letters that form-encoding changes (RFC 6749 section 2.3.1), and many providers want "
+            f"them the other way than `client_auth` {auth} sends them. Or its secret was replaced, or has ended."
+        )
+        return (
+            why,
+            f"{edit} client_auth={other}`; if that is refused, {edit} client_secret=@FILE client_auth={auth}`",
+        )
+    return "Probably its client secret was replaced, or has ended.", f"{edit} client_secret=@FILE`"
+
+
+def _auth(facts: Facts) -> ClientAuth:
+    own = facts.account.client_auth
+    return ClientAuth(own) if own else (facts.provider.client_auth if facts.provider else ClientAuth.BODY)
+
+
+def _of_certificate(facts: Facts) -> str:
+    ends_at = facts.certificate_ends_at
+    if ends_at is None:
+        return "Probably its client certificate has ended, or is not registered there."
+    days = abs(ends_at - facts.now) / 86_400
+    if ends_at <= facts.now:
+        return f"Its client certificate ended {days:.1f} days ago."
+    return f"Its client certificate holds for {days:.1f} days more: probably it is not registered there."

@@ -1,0 +1,52 @@
+"""What a closed gate means for an account. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models.account import RefreshMethod
+from models.rate_limit import WaitReason
+from worker.diagnostics.explain.facts import Facts, Finding
+from worker.diagnostics.explain.rules.provider import DNS_FAILED, resolver
+from worker.diagnostics.explain.rules.token import since_when
+from worker.policy.gates import Gate
+
+_CODES = {
+    WaitReason.DOWN: "breaker_open",
+    WaitReason.REFUSED: "client_gate_closed",
+    WaitReason.THROTTLED: "provider_paused",
+}
+
+
+def held_by_a_gate(facts: Facts) -> Iterator[Finding]:
+    """Yield the closed gate that the account meets: wrong is what leaves it without a token."""
+    account, found = facts.account, facts.gate
+    if found is None or account.next_refresh_at is None:
+        return
+    cause = found.gate.cause or WaitReason.DOWN
+    if not found.holds and account.next_refresh_at > max(facts.now, found.gate.until):
+        return  # it is not due before the gate may open
+    held = (
+        f"A gate holds this account and {found.accounts - 1:,} others" if found.holds else "A gate is closed"
+    )
+    by = " It was this account's call that closed it." if found.gate.by == account.id else ""
+    yield Finding(
+        _CODES[cause],
+        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'nobody is left to try'}. {since_when(facts)}".strip(),
+        _remedy(facts, cause, found.gate),
+        wrong=facts.is_wanting,
+    )
+
+
+def _remedy(facts: Facts, cause: WaitReason, gate: Gate) -> str:
+    account, by = facts.account, gate.by
+    force = f"`refreshd refresh {account.id} --force` tries this account at once, whatever the gate does."
+    if cause is WaitReason.THROTTLED:
+        return f"{force} If it comes back often, lower `requests_per_s` of the provider."
+    if cause is WaitReason.REFUSED:
+        return f"Compare the client's secret with the provider's: `refreshd explain {by}` tells what it said. {force}"
+    if account.refresh_method == RefreshMethod.CALLBACK:
+        return f"See why: `refreshd callbacks test {account.callback} --account {account.id}`. {force}"
+    if gate.reason == DNS_FAILED:
+        return f"{resolver(facts)} {force}"
+    return f"See what it answers: `refreshd history {by}`. Accounts come back by themselves, soonest to end first. {force}"

@@ -1,0 +1,172 @@
+"""What a provider's answers say about an account. Pure; `diagnosis.py` puts it in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from models.account import Account, RefreshMethod, Status
+from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
+from models.rate_limit import WaitReason
+from worker.diagnostics.explain.facts import Facts, Finding
+from worker.diagnostics.explain.rules.client import CLIENT_REFUSED, client_id_missing, client_refused
+from worker.diagnostics.explain.rules.grant import probably_dead, refused, to_be_confirmed
+from worker.diagnostics.explain.rules.token import next_try, since_when
+from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.verdicts.messages import words_of
+
+_CALLED: Final = frozenset(
+    {Outcome.REFRESHED, Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.REAUTHORIZE, Outcome.MISCONFIGURED}
+)
+#: Why a worker could not open a secret; `diagnosis` says it.
+NOT_OPENED: Final = frozenset({"key_missing", "seal_broken"})
+#: What the account sets itself does not fit; `diagnosis` says it, where that is still so.
+KNOBS_UNFIT: Final = "provider_knobs_unfit"
+#: How a proof of possession fails; `diagnosis_dpop` says it.
+KEY_UNFIT: Final = "dpop_key_unfit"
+KEY_MISMATCH: Final = "dpop_key_mismatch"
+PROOF_REFUSED: Final = "invalid_dpop_proof"
+NONCE_WANTED: Final = "dpop_nonce_required"
+#: No connection was tried: nothing that the provider shows anywhere explains it.
+DNS_FAILED: Final = "dns_failed"
+#: How a callback fails; `diagnosis_callback` says it.
+_TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
+EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
+
+
+def provider_says(facts: Facts) -> Iterator[Finding]:
+    """Say what the last answers mean for the account."""
+    account = facts.account
+    # A test is no refresh: it left the account's status as it was, and is told beside the history.
+    last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
+    said = _said(account, last)
+    if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
+        TO_BE_CONFIRMED,
+        PROBABLY_DEAD,
+    }:
+        if found := _refused(facts, last, said):
+            yield found
+    elif last and last.outcome == Outcome.RATE_LIMITED:
+        yield Finding(
+            "rate_limited",
+            f"The provider asked to be left alone ({words_of(last.reason or '')}).{said} {_meanwhile(facts)}",
+            "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider."
+            if not facts.lacks_token
+            else f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` asks now. If it lasts, lower "
+            "`requests_per_s` of the provider.",
+            wrong=facts.is_wanting,
+        )
+    elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
+        if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
+            return
+        if facts.gate is not None and facts.gate.holds and facts.gate.gate.cause is WaitReason.DOWN:
+            return  # `held_by_a_gate` says it, of everybody
+        tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
+        yield Finding(
+            "provider_failing",
+            f"{tries} failed: {words_of(last.reason or '')}{said} {_meanwhile(facts)}",
+            f"It is tried again by itself, with growing pauses. {_look_at(facts, last)}",
+            wrong=facts.is_wanting,
+        )
+
+
+def _said(account: Account, last: Attempt | None) -> str:
+    """Give the provider's own words, or the callback's, whose error code stands in no table."""
+    if last is None:
+        return ""
+    code = (
+        last.error if account.refresh_method == RefreshMethod.CALLBACK and last.error != last.reason else None
+    )
+    words = ": ".join(part for part in (code, (last.error_description or "").rstrip(".")) if part)
+    return f' It said: "{words}".' if words else ""
+
+
+def _meanwhile(facts: Facts) -> str:
+    """Say since when there is no token, if so, and when the next try is due."""
+    return f"{since_when(facts)} {next_try(facts)}".strip()
+
+
+def _refused(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
+    account = facts.account
+    if account.status == Status.REAUTHORIZE:
+        # `diagnosis_twins` says who spent a refresh token that two accounts have.
+        return None if facts.twins else refused(facts, said)
+    if account.reason == TO_BE_CONFIRMED:
+        return to_be_confirmed(facts, said)
+    if account.reason == PROBABLY_DEAD:
+        return probably_dead(facts, last, said)
+    return _misconfigured(facts, last, said)
+
+
+def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
+    account = facts.account
+    reason = account.reason or ""
+    if found := client_id_missing(facts, last, said):
+        return found
+    if reason in CLIENT_REFUSED:
+        return client_refused(facts, reason, said)
+    if reason == "access_restricted":
+        return Finding(
+            "access_restricted",
+            f"{words_of(reason)}{said} It is tried on, slowly: no login of its owner would help.",
+            "Have an administrator there allow the address that your workers call from, or the hours, for the grant's owner; "
+            f"then `refreshd refresh {account.id} --force --wait`.",
+        )
+    if reason in {"html_page", "no_token_endpoint", "redirected"}:
+        status = f" (HTTP {last.http_status})" if last and last.http_status else ""
+        return Finding(
+            "wrong_token_url",
+            f"What answers is no token endpoint{status}: {words_of(reason)}{said}",
+            f"{EDIT_URL.format(account.id)}.{_who_answers(facts)}",
+        )
+    if reason == "callback_unknown":
+        if not any(account.callback in names for names in facts.callbacks.values()):
+            return None  # `diagnosis_callback` says it
+        of = f" ({last.worker})" if last and last.worker else ""
+        return Finding(
+            "callback_was_unknown",
+            f"At its last try the worker that took it{of} did not know the callback {account.callback!r}; one does now.",
+            f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
+        )
+    if reason in NOT_OPENED | {KEY_UNFIT, KEY_MISMATCH, PROOF_REFUSED} or (
+        reason == KNOBS_UNFIT and facts.knobs_error
+    ):
+        return None
+    return Finding(
+        "misconfigured",
+        f"The refresh can't work as it is configured: {words_of(reason)}{said}",
+        f"`refreshd accounts show {account.id}` and `refreshd providers show {account.provider}` say what is sent.",
+    )
+
+
+def _look_at(facts: Facts, last: Attempt) -> str:
+    """Return where to look for what made the last try fail."""
+    if last.reason == DNS_FAILED:
+        return resolver(facts)
+    shown = f"`refreshd history {facts.account.id}` shows each try as it was answered."
+    return f"{shown}{_who_answers(facts)}" if last.reason == "page_instead_of_answer" else shown
+
+
+def resolver(facts: Facts) -> str:
+    """Return how to see what a worker's resolver makes of the provider's name: the provider has heard nothing yet."""
+    url = facts.account.token_url or (facts.provider.token_url if facts.provider else None)
+    host = None if not url or "${" in url else urlsplit(url).hostname
+    return (
+        f"The name is resolved where the workers run: `getent hosts {host or 'HOST'}` there; then the resolver, or the name in "
+        "the token URL."
+    )
+
+
+def _who_answers(facts: Facts) -> str:
+    """Say how to see what a worker sees: a proxy or a firewall answers in the provider's place."""
+    url = facts.account.token_url or (facts.provider.token_url if facts.provider else None)
+    if facts.account.refresh_method == RefreshMethod.CALLBACK or not url or "${" in url:
+        return ""
+    return f" On a worker's machine, `curl -i -X POST {url.partition('?')[0]}` shows whether it is the provider that answers."
+
+
+def last_call(attempts: Iterable[Attempt]) -> Attempt | None:
+    """Give the latest attempt that asked the provider or the callback, None where there is none."""
+    called = (one for one in attempts if one.closed_at is not None and one.outcome in _CALLED)
+    return next(called, None)

@@ -1,0 +1,161 @@
+"""What lies between a stored token and the API that it is for. Pure; `diagnosis.py` puts it in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+from models.account import RefreshMethod
+from models.attempt import Attempt, Outcome, Trigger
+from models.dpop import is_bound
+from refreshd_reader.contract import DEFAULT_PREFIX
+from worker.diagnostics.explain.facts import Facts, Finding
+from worker.durations import duration
+from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED, WORKED_S
+
+#: So many refreshes that connectors asked for tell something.
+_REPORTS_TELLING: Final = 2
+
+
+def another_redis(facts: Facts) -> Iterator[Finding]:
+    """Say where this Redis has never heard of an account that was published: its state has no expiry."""
+    redis, generation = facts.redis, facts.account.published_generation
+    if redis is None or generation <= 0 or (redis.state_generation, redis.token_generation) != (None, None):
+        return
+    yield Finding(
+        "another_redis",
+        f"Generation {generation} was published, and the Redis that is looked at here ({redis.where}, prefix "
+        f"`{redis.prefix}`) has never heard of this account: it is not the workers', or was emptied.",
+        "Compare REFRESHD_REDIS_URL and REFRESHD_REDIS_PREFIX here with the workers' and the connectors'. If they are the "
+        "same, Redis was emptied: a worker and beat fill it again within a minute, `refreshd status` shows both.",
+    )
+
+
+def published(facts: Facts) -> Iterator[Finding]:
+    """Say where Redis does not hold what the database does."""
+    account, redis = facts.account, facts.redis
+    alive = account.access_token_sealed is not None and (
+        account.expires_at is None or account.expires_at > facts.now
+    )
+    if redis is None or not alive or redis.token_generation == account.generation:
+        return
+    if account.published_generation > 0 and (redis.state_generation, redis.token_generation) == (None, None):
+        return  # `another_redis` says it
+    has = "none" if redis.token_generation is None else f"generation {redis.token_generation}"
+    if redis.state_generation is not None and redis.state_generation > account.generation:
+        yield Finding(
+            "database_older_than_redis",
+            f"The database has generation {account.generation}, Redis has seen {redis.state_generation}: the database "
+            "was restored from a backup.",
+            "`refreshd db restored`",
+        )
+        return
+    behind = account.published_generation < account.generation
+    yield Finding(
+        "not_published",
+        f"The database has a good token (generation {account.generation}), Redis has {has}: readers see what Redis has."
+        + ("" if behind else _lost_unnoticed(facts)),
+        (
+            "Each plan looks for such accounts: `refreshd status` shows whether plans are made, `refreshd doctor` what keeps "
+            "Redis from holding it. "
+            if behind
+            else ""
+        )
+        + f"`refreshd refresh {facts.account.id} --force --wait` publishes a new one now.",
+    )
+
+
+def _lost_unnoticed(facts: Facts) -> str:
+    """Say where the database takes for published what Redis has lost: then no plan misses it."""
+    due_at = facts.account.next_refresh_at
+    left_s = 0.0 if due_at is None else due_at - facts.now
+    until = f" in {duration(left_s)}" if left_s > 0 else ""
+    return (
+        " It was published, so Redis has lost it since: the key was deleted or evicted, or a failover led to a replica that "
+        f"lagged. It need not come back before the next refresh{until}, or before a connector reports it."
+    )
+
+
+def elsewhere(facts: Facts) -> Iterator[Finding]:
+    """Say where a connector that was told no prefix finds another token of the same account."""
+    redis = facts.redis
+    if redis is None or redis.default_prefix_generation is None:
+        return
+    yield Finding(
+        "another_prefix",
+        f"The same Redis holds a token of this account under the prefix `{DEFAULT_PREFIX}`, too (generation "
+        f"{redis.default_prefix_generation}); this one is under `{redis.prefix}` (generation "
+        f"{redis.token_generation or 'none'}). A connector that was told no prefix reads the other.",
+        f"Give the connector the prefix: `Reader(..., prefix={redis.prefix!r})`.",
+        wrong=redis.default_prefix_generation != redis.token_generation,
+    )
+
+
+def rejected(facts: Facts) -> Iterator[Finding]:
+    """Say what reports of rejected tokens tell together."""
+    reported = [one for one in facts.attempts if one.trigger == Trigger.REPORTED]
+    refreshed = [one for one in reported if one.outcome == Outcome.REFRESHED]
+    in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
+    lost = next((one.scope_lost for one in facts.attempts if one.scope_lost), None)
+    ages_s = _ages_when_reported(facts.attempts)
+    worked = len(ages_s) >= _REPORTS_TELLING and median(ages_s) >= WORKED_S
+    if worked:
+        yield _short_lived(facts, median(ages_s))
+    elif in_vain or len(refreshed) >= _REPORTS_TELLING:
+        yield _fresh_rejected(facts, lost)
+    elif lost:
+        yield Finding(
+            "scopes_lost",
+            f"A refresh lost these scopes: {lost}. Left: {facts.account.scope or 'none that the provider names'}. "
+            "An API answers 403 to what they allowed.",
+            "A new consent grants scopes, a refresh never does: `refreshd accounts authorize "
+            f"{facts.account.id} scope=...` asks for one.",
+            wrong=False,
+        )
+
+
+def _fresh_rejected(facts: Facts, lost: str | None) -> Finding:
+    account = facts.account
+    narrowed = f" A refresh lost these scopes: {lost}." if lost else ""
+    bound = (
+        " They are bound to a key (DPoP): does the connector prove the account's `dpop_key`, with `ath` and the API's nonce?"
+        if is_bound(account.token_type)
+        else ""
+    )
+    by_callback = account.refresh_method == RefreshMethod.CALLBACK and account.callback is not None
+    return Finding(
+        "api_rejects_fresh_tokens",
+        "Connectors report that the API rejects tokens that are fresh: refreshing works, and is not what is missing. "
+        f"Granted scopes: {account.scope or 'not named by the provider'}.{narrowed}{bound}",
+        (
+            f"See what the callback returns: `refreshd callbacks test {account.callback} --account {account.id}`: is it "
+            "the access token, of the right user and environment? Then compare "
+            if by_callback
+            else "Compare "
+        )
+        + "the scopes, the user's permissions and the API's address with what the call needs. A new consent grants more "
+        "scopes, a refresh never does.",
+    )
+
+
+def _short_lived(facts: Facts, age_s: float) -> Finding:
+    account = facts.account
+    return Finding(
+        "token_ends_before_it_is_due",
+        f"The API rejected its tokens when they were about {age_s:.0f} s old, though they were not due yet: they live "
+        "shorter than planned for, or another program refreshes the same grant, which ends ours.",
+        f"`refreshd accounts edit {account.id} session_management=fixed session_timeout_s={max(int(age_s * 0.8), 1)}`, "
+        "unless another program uses the grant: stop that one, or give it a grant of its own.",
+    )
+
+
+def _ages_when_reported(attempts: Sequence[Attempt]) -> list[float]:
+    """Give how old each token was that a report replaced, seconds. Attempts are newest first."""
+    stored = [one for one in attempts if one.outcome == Outcome.REFRESHED and one.generation_after]
+    return [
+        later.opened_at - earlier.opened_at
+        for later, earlier in pairwise(stored)
+        if later.trigger == Trigger.REPORTED and later.generation == earlier.generation_after
+    ]

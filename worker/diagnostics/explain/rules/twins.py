@@ -1,0 +1,41 @@
+"""What it means that another account of the same client holds the same refresh token. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from models.account import Status
+from worker.diagnostics.explain.facts import Facts, Finding
+
+SHARED_GRANT: Final = "shared_grant"
+#: So many twins are named.
+_NAMED_MAX: Final = 3
+
+
+def twins(facts: Facts) -> Iterator[Finding]:
+    """Name the accounts that hold the same grant, and say what it costs and how it ends."""
+    account, found = facts.account, facts.twins
+    if not found:
+        return
+    names = ", ".join(f"{one.id} ({one.status})" for one in found[:_NAMED_MAX])
+    more = f" and {len(found) - _NAMED_MAX} more" if len(found) > _NAMED_MAX else ""
+    rotates = facts.provider is not None and facts.provider.rotates
+    lost = account.status == Status.REAUTHORIZE
+    if lost:
+        costs = "Each refresh of one can end the grant of both, which is what has happened here."
+    elif rotates:
+        costs = "This provider replaces it at each use: the first refresh of one ends the grant of the other, or of both."
+    else:
+        costs = "Where a provider replaces it at each use, the first refresh of one ends the grant of both."
+    first = found[0].id
+    again = (
+        f"If {account.id} is needed beside it, have its owner log in again, for a grant of its own: "
+        f"`refreshd accounts authorize {account.id}`."
+    )
+    yield Finding(
+        SHARED_GRANT,
+        f"It has the refresh token of another account of the same client, or was given the same one: {names}{more}. {costs}",
+        f"Keep one of them: `refreshd accounts disable {account.id}`, and have its connectors read {first}. {again}",
+        wrong=lost or bool(rotates) or account.status != Status.ACTIVE,
+    )

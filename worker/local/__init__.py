@@ -1,0 +1,1 @@
+"""`up` and `demo` on one machine: processes, supervisor, embedded Redis."""

@@ -1,0 +1,1 @@
+"""The demo's OAuth provider; `python -m worker.local.demo.provider` runs it."""

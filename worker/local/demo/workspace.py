@@ -1,0 +1,138 @@
+"""The demo's files: the accounts, what the provider is told of them, and what a shell needs to find them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from worker.clock import wall_clock
+from worker.crypto.private_file import write_private
+from worker.errors import RefreshdError
+from worker.local.demo.accounts import DemoAccount, accounts_file
+from worker.local.demo.provider.grants import Grants
+from worker.local.ports import LOOPBACK, free_port, is_free_port
+from worker.local.redis_server import EmbeddedServer
+
+#: Holds the address of the demo's own Redis in a shell that has read the demo's file.
+REDIS_ADDRESS: Final = "DEMO_REDIS"
+#: Stands in every folder that a demo made, so that no other is ever emptied.
+_MARK: Final = "demo.json"
+#: What whoever took the folder made right before.
+_LOCK: Final = "up.lock"
+_LOGS: Final = "logs"
+
+
+class FolderForeign(RefreshdError):
+    """The demo's data folder holds something that no demo made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a demo plays."""
+
+    folder: Path
+
+    @property
+    def accounts(self) -> Path:
+        """The accounts file, for reading."""
+        return self.folder / "accounts.jsonl"
+
+    @property
+    def grants(self) -> Path:
+        """What the provider is told at its start."""
+        return self.folder / "provider.json"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.folder / "provider.key"
+
+    @property
+    def shell(self) -> Path:
+        """What a shell reads to find the demo."""
+        return self.folder / "env"
+
+    @property
+    def used(self) -> bool:
+        """Tell whether a demo was here before."""
+        return (self.folder / _MARK).exists()
+
+    def clear(self) -> None:
+        """Remove what a former demo left, its Redis included.
+
+        Raises:
+            FolderForeign: something is there that no demo made.
+        """
+        if not self.used:
+            if {path.name for path in self.folder.iterdir()} <= {_LOCK, _LOGS}:
+                return
+            raise FolderForeign(
+                f"{self.folder} holds something that no demo made, and the demo begins with an empty folder: "
+                "move it away, or name another data folder with REFRESHD_DATA_DIR"
+            )
+        EmbeddedServer(self.folder).stop_left_behind()
+        found = [path for path in self.folder.iterdir() if path.name != _LOCK]
+        # The mark goes last: a clearing that is cut short can go on.
+        for path in sorted(found, key=lambda path: path.name == _MARK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def prepare(self, accounts: Sequence[DemoAccount]) -> int:
+        """Write the files, or keep those of a former demo; gives the port for the provider."""
+        if not self.used:
+            write_private(self.folder / _MARK, json.dumps({"made_by": "refreshd demo"}) + "\n")
+        if not self.signing_key.exists():
+            write_private(self.signing_key, secrets.token_urlsafe(32))
+        write_private(
+            self.grants, json.dumps({"grants": [account.grant.model_dump() for account in accounts]}) + "\n"
+        )
+        if self.accounts.exists():
+            return self._moved_to_a_free_port()
+        port = free_port()
+        grants = Grants(self.signing_key.read_bytes())
+        text = accounts_file(accounts, grants, token_url=_token_url(port), now=wall_clock())
+        write_private(self.accounts, text)
+        return port
+
+    def kept_number(self) -> int | None:
+        """Give the number of accounts of a former demo that is still here, None where there is none."""
+        return len(self._rows()) if self.accounts.exists() else None
+
+    def write_shell(self, *, embedded_redis: bool) -> None:
+        """Write what a shell must read so that commands find the demo, whatever else is set there."""
+        values = {
+            "REFRESHD_DATA_DIR": shlex.quote(str(self.folder)),
+            "REFRESHD_DATABASE_URL": "",
+            "REFRESHD_ALLOW_HTTP_HOSTS": LOOPBACK,
+            "PATH": f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
+        }
+        if embedded_redis:
+            values["REFRESHD_REDIS_URL"] = ""  # it is in redis.url
+            # For other programs; the address stays the same as long as the folder.
+            values[REDIS_ADDRESS] = f"$(cat {shlex.quote(str(self.folder / 'redis.url'))} 2>/dev/null)"
+        text = "".join(f"export {name}={value}\n" for name, value in values.items())
+        write_private(self.shell, f"# `. {self.shell}`: commands of this shell then find the demo.\n{text}")
+
+    def _moved_to_a_free_port(self) -> int:
+        """Keep the provider's port; where somebody else has it now, the accounts move to another."""
+        rows = self._rows()
+        port = urlsplit(rows[0]["token_url"]).port if rows else None
+        if port is not None and is_free_port(port):
+            return port
+        port = free_port()
+        moved = [json.dumps({**row, "token_url": _token_url(port)}) for row in rows]
+        write_private(self.accounts, "".join(line + "\n" for line in moved))
+        return port
+
+    def _rows(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.accounts.read_text(encoding="utf-8").splitlines()]
+
+
+def _token_url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}/token"

@@ -1,0 +1,248 @@
+"""Everything of refreshd on one machine, step by step: what `up` and `demo` have in common.
+
+Each step does one thing and gives a sentence about it. Entering takes the data folder, leaving stops whatever
+was started, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from worker.context import Stores, load_cipher, make_key
+from worker.crypto.cipher import parse_keys
+from worker.crypto.keyring import source_of
+from worker.crypto.private_file import data_folder, private_folder
+from worker.db.engine import address_of, database_now, reading
+from worker.db.fleet.overview import Fleet, look
+from worker.db.migrate import upgrade
+from worker.errors import RefreshdError
+from worker.local.file_lock import FolderLock
+from worker.local.ports import LOOPBACK, is_free_port
+from worker.local.processes import REDIS, Services
+from worker.local.redis_server import STOP_DEADLINE_S, EmbeddedServer
+from worker.local.supervisor import Killed, Service, Supervisor
+from worker.monitoring.flower import LOGIN_FILE, made_login
+from worker.redis.client import connect, in_words
+from worker.settings import Settings
+
+#: Hosts whose token URL may be http: this machine's own.
+LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+#: Flower takes the first free port of so many, beginning with the one that is set.
+FLOWER_PORTS: Final = 50
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what an operator may set)
+
+
+class FolderTaken(RefreshdError):
+    """Another `up` or `demo` runs in this data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that is ready, in words. A note is for what a person should do about it."""
+
+    name: str
+    detail: str
+    note: str = ""
+
+
+class Stack:
+    """Redis, keys, database, workers, beat and Flower of one data folder.
+
+    Raises:
+        FolderTaken: on entering, where another `up` or `demo` has the folder.
+    """
+
+    def __init__(self, settings: Settings, *, log_level: str = "INFO") -> None:
+        self.settings = settings.model_copy(
+            update={
+                "data_dir": settings.data_dir.absolute(),
+                "allow_http_hosts": tuple(dict.fromkeys((*settings.allow_http_hosts, *LOOPBACK_HOSTS))),
+            }
+        )
+        self.data_dir = self.settings.data_dir
+        self.logs = self.data_dir / "logs"
+        self.supervisor = Supervisor(self.logs / "guardian.log")
+        self.embedded: EmbeddedServer | None = None
+        self.flower_port: int | None = None
+        self._log_level = log_level
+        self._lock = FolderLock(self.data_dir / "up.lock")
+        self._workers_since = 0.0
+        self._login_made = False
+
+    def __enter__(self) -> Self:
+        data_folder(self.settings)
+        if not self._lock.acquire():
+            raise FolderTaken(
+                f"refreshd runs already in {self.data_dir} (process {self._lock.holder()}): "
+                "stop that one, or name another folder with REFRESHD_DATA_DIR"
+            )
+        private_folder(self.logs)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for _ in self.stop():
+            pass
+        self._lock.release()
+
+    @property
+    def redis_url(self) -> str:
+        return self.settings.redis
+
+    @property
+    def services(self) -> Services:
+        """Makes services of the settings as they are now."""
+        return Services(self.settings, self._log_level)
+
+    @cached_property
+    def stores(self) -> Stores:
+        """What commands have, for this data folder."""
+        return Stores(self.settings)
+
+    @property
+    def flower_url(self) -> str | None:
+        if self.flower_port is None:
+            return None
+        address = self.settings.flower_address
+        host = LOOPBACK if address in _EVERY_ADDRESS else f"[{address}]" if ":" in address else address
+        return f"http://{host}:{self.flower_port}"
+
+    def login(self, *, reveal: bool) -> str:
+        """Say how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
+        if not self._login_made:
+            return "login as in REFRESHD_FLOWER_BASIC_AUTH"
+        user, _, password = self._flower_auth().partition(":")
+        return f"user {user}, password {password}" if reveal else f"login in {LOGIN_FILE}"
+
+    # --- steps, in this order -------------------------------------------------------------------------
+
+    def start_redis(self) -> Step:
+        """Start the embedded Redis, unless one is set; then see that it answers."""
+        if self.settings.redis_url is None:
+            self.embedded = EmbeddedServer(self.data_dir)
+            self.supervisor.add(Service("redis", self.embedded.start, REDIS, STOP_DEADLINE_S))
+            self._set(redis_url=SecretStr(self.embedded.url))
+        with in_words(self.redis_url):
+            version = _version_of(self.redis_url)
+        if self.embedded is None:
+            return Step("Redis", f"{version}, {self.redis_url.rpartition('@')[2]} (REFRESHD_REDIS_URL)")
+        return Step("Redis", f"{version}, {LOOPBACK}:{self.embedded.port} (address in redis.url)")
+
+    def find_keys(self) -> Step:
+        """Read the keys; make one where there is none."""
+        source = source_of(self.settings)
+        if source is not None:
+            load_cipher(self.settings)
+            return Step("Keys", source)
+        made = not self.settings.made_keys_file.exists()
+        text = make_key(self.settings).read_text(encoding="utf-8").strip()
+        parse_keys(text)
+        self._set(keys=SecretStr(text))
+        if not made:
+            return Step("Keys", self.settings.made_keys_file.name)
+        return Step(
+            "Keys",
+            f"{self.settings.made_keys_file.name} (made now, readable by you alone)",
+            "Keep a copy of it: without it every stored grant is lost.",
+        )
+
+    def migrate(self) -> Step:
+        """Bring the database to this version's schema."""
+        before, after = upgrade(self.settings.database)
+        url = make_url(self.settings.database)
+        where = (
+            _short(Path(str(url.database)), self.data_dir)
+            if url.get_backend_name() == "sqlite"
+            else address_of(url)
+        )
+        return Step("Database", where if before == after else f"{where} (schema brought to {after})")
+
+    def start_workers(self, number: int) -> Step:
+        """Start the workers, the one for callbacks, and beat.
+
+        Raises:
+            SettingsError: a setting that would end every worker as soon as it starts.
+        """
+        self.stores.providers  # noqa: B018  (it reads the file of REFRESHD_PROVIDERS_FILE)
+        with reading(self.stores.engine) as connection:
+            self._workers_since = database_now(connection)
+        for each in range(1, number + 1):
+            self.supervisor.add(self.services.worker(each))
+        self.supervisor.add(self.services.callback_worker())
+        self.supervisor.add(self.services.beat())
+        standard = "1 worker" if number == 1 else f"{number} workers"
+        return Step("Workers", f"{standard}, 1 for callbacks, beat (logs in logs/)")
+
+    def start_flower(self) -> Step:
+        """Start Flower behind a login, on the port that is set or the next free one."""
+        if self.settings.flower_basic_auth is None:
+            self._login_made = True
+            self._set(flower_basic_auth=SecretStr(made_login(self.data_dir)))
+        first = self.settings.flower_port
+        ports = range(first, min(first + FLOWER_PORTS, 65536))
+        port = next((port for port in ports if is_free_port(port)), None)
+        if port is None:
+            raise RefreshdError(
+                f"no free port for Flower from {first} on: set REFRESHD_FLOWER_PORT, or say --no-flower"
+            )
+        self._set(flower_port=port)
+        self.flower_port = port
+        self.supervisor.add(self.services.flower(port))
+        return Step("Flower", f"{self.flower_url}")
+
+    # --- afterwards -----------------------------------------------------------------------------------
+
+    def fleet(self) -> Fleet:
+        """Look at all accounts.
+
+        Raises:
+            DatabaseUnreachable: it can't be looked at.
+        """
+        return look(self.stores.engine)
+
+    def works(self) -> bool:
+        """Tell whether beat, broker, a worker and the database work together: a plan ended since the workers began."""
+        planned_at = self.fleet().planned_at
+        return planned_at is not None and planned_at > self._workers_since
+
+    def stop(self) -> Iterator[Killed]:
+        """Stop what was started, in order; gives what had to be killed. May be called twice."""
+        yield from self.supervisor.stop()
+        if self.embedded is not None:
+            self.embedded.forget_address()
+
+    def _flower_auth(self) -> str:
+        auth = self.settings.flower_basic_auth
+        return "" if auth is None else auth.get_secret_value()
+
+    def _set(self, **resolved: object) -> None:
+        self.settings = self.settings.model_copy(update=resolved)
+
+
+def _version_of(url: str) -> str:
+    client = connect(url)
+    try:
+        server = client.info("server")
+    finally:
+        client.close()
+    # Valkey calls itself so, and keeps `redis_version` for clients that look for it.
+    if "valkey_version" in server:
+        return f"Valkey {server['valkey_version']}"
+    return f"Redis {server['redis_version']}"
+
+
+def _short(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+#: What is to be done, in words for whoever waits for it, and the doing.
+Task = tuple[str, Callable[[], Step]]

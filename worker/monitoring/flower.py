@@ -1,0 +1,88 @@
+"""Flower as refreshd's monitor: behind a login whoever starts it, on loopback, for reading.
+
+`celery -A worker.app flower` reads its options from FLOWER_* and from its command line. What is set here are
+defaults; docs/monitoring.md tells how to choose otherwise. There is no way to go without a login.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from celery.signals import import_modules
+
+from worker.broker.program import program
+from worker.crypto.private_file import read_or_make
+from worker.monitoring.flower_format import in_words
+from worker.settings import Settings
+
+#: In the data folder: the login that was made because nobody chose one.
+LOGIN_FILE: Final = "flower.login"
+#: 20 characters: address, user and password fit a line of 80 columns, where a person copies them from.
+_PASSWORD_BYTES: Final = 15
+#: Which accounts, how each one ended and why, without opening every task.
+COLUMNS: Final = "name,state,kwargs,result,runtime,received,worker"
+
+
+def made_login(data_dir: Path) -> str:
+    """Give the login of a data folder, `user:password`; it is made the first time.
+
+    Raises:
+        OSError: the folder can't be written to.
+    """
+    return read_or_make(data_dir / LOGIN_FILE, lambda: f"refreshd:{secrets.token_urlsafe(_PASSWORD_BYTES)}")
+
+
+def watch_safely(settings: Settings) -> None:
+    """Where this process is to become Flower, set what it starts with; elsewhere do nothing."""
+    if program() != "flower":
+        return
+    defaults = {
+        "FLOWER_PORT": str(settings.flower_port),
+        "FLOWER_ADDRESS": settings.flower_address,
+        "FLOWER_TASKS_COLUMNS": COLUMNS,
+        # Nobody who reads the pages sends tasks or stops workers through them.
+        "FLOWER_READ_ONLY": "true",
+        # Kept only on request (FLOWER_PERSISTENT), and a pickle: whoever writes to it has the process.
+        "FLOWER_DB": str(settings.data_dir.absolute() / "flower"),
+    }
+    if settings.flower_basic_auth is not None:
+        # In the environment, because everybody on the machine can read a command line.
+        defaults["FLOWER_BASIC_AUTH"] = settings.flower_basic_auth.get_secret_value()
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+    from tornado.options import options  # Flower's; elsewhere it would cost every process a web server
+
+    # Flower sends this signal when its options are read and before it listens.
+    def before_it_listens(**_: Any) -> None:
+        require_login(settings.data_dir)
+        if options.format_task is None:
+            options.format_task = in_words
+
+    import_modules.connect(before_it_listens, weak=False)
+
+
+def require_login(data_dir: Path) -> None:
+    """Make a login where neither a password nor OAuth is asked for."""
+    from tornado.options import options
+
+    if options.auth or any(options.basic_auth or ()):
+        return
+    try:
+        login = made_login(data_dir)
+    except OSError as error:
+        sys.exit(
+            f"refreshd: Flower needs a login, and none can be made in {data_dir.absolute()} ({error.strerror}): "
+            "set REFRESHD_FLOWER_BASIC_AUTH to user:password"
+        )
+    options.basic_auth = [login]
+    logging.getLogger("refreshd").info(
+        "REFRESHD_FLOWER_BASIC_AUTH is not set: user %s, password in %s",
+        login.partition(":")[0],
+        data_dir.absolute() / LOGIN_FILE,
+    )

@@ -1,0 +1,116 @@
+"""Gates that hold accounts now, as `status`, `doctor`, `explain` and the exporter tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from models.rate_limit import WaitReason
+from worker.db.held_accounts import Held, HeldAccounts
+from worker.durations import duration
+from worker.policy.gates import Gate
+from worker.policy.lane import is_clients, origin_of_gate
+from worker.redis.gates import read_gates
+
+#: So many gates are looked at closely; a fleet with more has them counted.
+GATES_MAX: Final = 20
+
+_WHY: Final = {
+    WaitReason.DOWN: "it was down for several accounts",
+    WaitReason.REFUSED: "the client was refused for several accounts",
+    WaitReason.THROTTLED: "it asked to be left alone",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateStatus:
+    """One closed gate, and whom it holds."""
+
+    name: str
+    gate: Gate
+    held: Held
+    #: The healthy account that is called next, and the one that probes next.
+    next_call: str | None = None
+    next_probe: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Whose gate it is, for people."""
+        origin = origin_of_gate(self.name)
+        return (
+            f"client {self.gate.client_id or 'without an id'} at {origin}"
+            if is_clients(self.name)
+            else origin
+        )
+
+    def sentence(self, now: float) -> str:
+        """Return what the gate does, since when, and why."""
+        gate = self.gate
+        why = _WHY[gate.cause or WaitReason.DOWN]
+        ends = f" until {duration(gate.until - now)} from now" if gate.cause is WaitReason.THROTTLED else ""
+        return f"{self.where}: {why} ({gate.reason}) {duration(now - gate.since)} ago, {gate.by} last of them{ends}"
+
+    def next_words(self, now: float) -> str:
+        """Return who is asked next and when."""
+        gate, words = self.gate, []
+        if self.next_call is not None and self.held.healthy:
+            words.append(f"{self.next_call} is called within a second or two, as its token ends soonest")
+        if gate.cause is WaitReason.THROTTLED:
+            words.append(f"the pause ends in {duration(max(gate.until - now, 0.0))}")
+        elif self.next_probe is not None:
+            when = f"in {duration(gate.until - now)}" if gate.until > now else "now"
+            words.append(f"{self.next_probe} probes {when}")
+        return "; ".join(words)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same for scripts. Times are epoch seconds."""
+        gate = self.gate
+        return {
+            "gate": self.name,
+            "origin": origin_of_gate(self.name),
+            "client_id": gate.client_id if is_clients(self.name) else None,
+            "provider": gate.provider,
+            "cause": None if gate.cause is None else gate.cause.value,
+            "reason": gate.reason,
+            "since": gate.since,
+            "until": gate.until,
+            "closed_by": gate.by,
+            "holds": self.held.accounts,
+            "healthy": self.held.healthy,
+            "without_token": self.held.ended,
+            "too_many": self.held.too_many,
+            "calls_per_s": gate.calls_per_s,
+            "next_call": self.next_call,
+            "next_probe": self.next_probe,
+        }
+
+
+def look_at_gates(
+    engine: Engine, redis: Redis, prefix: str, *, now: float, names: Sequence[str] | None = None
+) -> list[GateStatus]:
+    """Return the closed gates that hold accounts, those first that hold most.
+
+    Args:
+        engine: the database.
+        redis: where gates are kept.
+        prefix: of all keys.
+        now: epoch seconds of the database's clock.
+        names: look at these alone, whether or not they hold anybody.
+
+    Raises:
+        RedisError: Redis is away.
+        DatabaseUnreachable: the database is away.
+    """
+    accounts = HeldAccounts(engine)
+    wanted = accounts.gates() if names is None else list(names)
+    closed = {name: gate for name, gate in read_gates(redis, prefix, wanted).items() if gate.is_closed(now)}
+    found = []
+    for name, gate in list(closed.items())[:GATES_MAX]:
+        held = accounts.count(name, calls_per_s=gate.calls_per_s)
+        call, probe = accounts.next_of(name, last_failed=gate.last_failed)
+        found.append(GateStatus(name=name, gate=gate, held=held, next_call=call, next_probe=probe))
+    return sorted(found, key=lambda one: -one.held.accounts)

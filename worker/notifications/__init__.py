@@ -1,0 +1,1 @@
+"""Webhooks: notices, the sender, the HTTP client."""

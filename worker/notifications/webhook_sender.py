@@ -1,0 +1,212 @@
+"""Webhooks: happenings become messages, folded where many are hit at once, and messages are delivered.
+
+One process of the fleet does it at a time; two at once would do no harm, because a message has the same
+`webhook-id` however often it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from models.outbox import Happening, Message
+from worker.clock import Clock, draw_jitter
+from worker.db.executor import Offload
+from worker.db.outbox import Outbox, Outcome, Topic, new_id
+from worker.db.schedule import Schedule
+from worker.log import log
+from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, Endpoint, Taken, WebhookClient
+from worker.policy.verdicts.messages import words_of
+from worker.policy.webhook_batching import FOLD_WINDOW_S, Gathering, gather, is_given_up, retry_after_s
+
+DUTY: Final = "webhooks"
+#: One run delivers for so long; what is left comes with the next.
+RUN_S: Final = 20.0
+#: A holder that is silent for longer is gone: a run, and its last deliveries.
+DUTY_S: Final = RUN_S + DELIVERY_TIMEOUT_S + 5.0
+#: Deliveries to one endpoint at a time. A receiver is a small thing, and nothing here is in a hurry.
+AT_ONCE: Final = 8
+#: So many accounts of a folded message are named.
+NAMED_MAX: Final = 20
+TEST: Final = "test"
+
+
+@dataclass(slots=True)
+class Told:
+    """What one run did."""
+
+    made: int = 0
+    delivered: int = 0
+    failed: int = 0
+    put_aside: int = 0
+
+
+class Courier:
+    """Makes messages of happenings, and delivers them."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        schedule: Schedule,
+        endpoints: Sequence[Endpoint],
+        client: WebhookClient | None,
+        clock: Clock,
+        offload: Offload,
+        holder: str,
+    ) -> None:
+        self._outbox = outbox
+        self._schedule = schedule
+        self._endpoints = endpoints
+        self._client = client
+        self._clock = clock
+        self._sql = offload
+        self._holder = holder
+
+    async def tell(self) -> Told | None:
+        """Make and deliver what is due; None where another process is at it.
+
+        Raises:
+            DatabaseUnreachable: it went away; what was sent and not noted is sent again, with the same id.
+        """
+        if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
+            return None
+        told = Told()
+        try:
+            told.made = await self._sql(self._make)
+            client = self._client
+            if client is not None:
+                ends = asyncio.get_running_loop().time() + RUN_S
+                await asyncio.gather(*(self._deliver(client, one, told, ends) for one in self._endpoints))
+        finally:
+            await self._sql(self._schedule.end_duty, DUTY, holder=self._holder)
+        return told
+
+    def _make(self) -> int:
+        made = 0
+        for topic in self._outbox.topics(FOLD_WINDOW_S):
+            gathering = gather(topic.waiting, lately=topic.lately, oldest_s=topic.oldest_s)
+            if gathering is not Gathering.WAIT:
+                made += self._outbox.make(topic, self._composer(topic, gathering))
+        return made
+
+    def _composer(self, topic: Topic, gathering: Gathering) -> Callable[[list[Happening]], list[Message]]:
+        def compose(found: list[Happening]) -> list[Message]:
+            one_by_one = gathering is Gathering.SINGLY or len(found) == 1
+            groups = [[one] for one in found] if one_by_one else [found]
+            return [message for group in groups for message in self._addressed(topic, group)]
+
+        return compose
+
+    def _addressed(self, topic: Topic, group: list[Happening]) -> list[Message]:
+        first, message_id = group[0], new_id("msg_", self._clock.now())
+        alone = len(group) == 1
+        body = _body(first.type, group[-1].at, _single(first) if alone else _folded(topic, group))
+        subject = f"account:{first.account}" if alone and first.account else f"topic:{topic.name}"
+        return [
+            Message(
+                id=message_id,
+                endpoint=one.name,
+                type=topic.type,
+                topic=topic.name,
+                subject=subject,
+                body=body,
+                happenings=len(group),
+            )
+            for one in self._endpoints
+        ]
+
+    async def _deliver(self, client: WebhookClient, endpoint: Endpoint, told: Told, ends: float) -> None:
+        """Deliver what is due to one endpoint, until nothing is, time is over, or the endpoint takes nothing."""
+        was_away = False
+        while asyncio.get_running_loop().time() < ends:
+            batch = await self._sql(self._outbox.ready, endpoint.name, AT_ONCE)
+            if not batch:
+                return
+            taken = await asyncio.gather(*(client.send(endpoint, one.id, one.body) for one, _ in batch))
+            outcomes = [
+                _outcome(message, age_s, answer)
+                for (message, age_s), answer in zip(batch, taken, strict=True)
+            ]
+            await self._sql(self._outbox.settle, outcomes)
+            self._count(outcomes, told)
+            delivered = sum(one.error is None for one in taken)
+            if not delivered:
+                return
+            was_away = any(message.attempts and message.http_status is None for message, _ in batch)
+            if was_away:
+                await self._sql(self._outbox.hurry, endpoint.name)
+
+    @staticmethod
+    def _count(outcomes: Sequence[Outcome], told: Told) -> None:
+        for one in outcomes:
+            told.delivered += one.error is None
+            told.failed += one.error is not None
+            told.put_aside += one.given_up
+            if one.error is not None:
+                log.warning(
+                    "webhook_put_aside" if one.given_up else "webhook_not_delivered",
+                    webhook=one.id,
+                    endpoint=one.endpoint,
+                    http_status=one.http_status,
+                    error=one.error,
+                )
+
+
+def test_body(now: float) -> str:
+    """Give the body of a test message."""
+    return _body(TEST, now, {"words": "A test of refreshd's webhooks. Nothing happened."})
+
+
+def _outcome(message: Message, age_s: float, taken: Taken) -> Outcome:
+    if taken.error is None:
+        return Outcome(message.id, message.endpoint, taken.http_status, None, None)
+    if is_given_up(age_s, taken.http_status):
+        return Outcome(message.id, message.endpoint, taken.http_status, taken.error, None, given_up=True)
+    after_s = retry_after_s(message.attempts + 1, jitter=draw_jitter(), asked_s=taken.asked_s)
+    return Outcome(message.id, message.endpoint, taken.http_status, taken.error, after_s)
+
+
+def _body(kind: str, at: float, data: dict[str, Any]) -> str:
+    timestamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"type": kind, "timestamp": timestamp, "data": data}, ensure_ascii=False)
+
+
+def _single(one: Happening) -> dict[str, Any]:
+    known = {
+        "account": one.account,
+        "provider": one.provider,
+        "client": one.client or None,
+        "generation": one.generation,
+        "reason": one.reason,
+        "words": words_of(one.reason),
+        "expires_at": one.ends_at,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _folded(topic: Topic, group: Sequence[Happening]) -> dict[str, Any]:
+    accounts = list(dict.fromkeys(one.account for one in group if one.account))
+    reasons = Counter(one.reason for one in group)
+    common = reasons.most_common(1)[0][0]
+    known = {
+        "provider": topic.provider,
+        "client": topic.client or None,
+        "count": len(accounts),
+        "accounts": accounts[:NAMED_MAX],
+        "reason": common,
+        "words": words_of(common),
+        "reasons": dict(reasons.most_common()),
+        "expires_at": min((one.ends_at for one in group if one.ends_at is not None), default=None),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def summary(told: Told) -> dict[str, int]:
+    """Give what a run did, as Flower shows it."""
+    return asdict(told)

@@ -1,0 +1,48 @@
+"""Does a connector's report call for a refresh? Pure.
+
+A rejected token is replaced at once, and once. But an API that answers 403 to every fresh token means a missing
+permission, and no refresh mends that: after a few it is left alone, and the history says why. A token that was used for a
+while before it was rejected was a good one that ended early: its report is followed however many came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from models.attempt import Attempt, Outcome, Trigger
+from worker.policy.eligibility import Refusal
+
+REPORTED_TOO_SOON: Final = "reported_too_soon_after_the_last_report"
+FRESH_TOKENS_REJECTED: Final = "the_api_rejects_fresh_tokens"
+
+#: Between two refreshes of one account that reports asked for.
+REPORTED_MIN_INTERVAL_S: Final = 10.0
+#: So many generations in a row, each reported and replaced, and the API still says no.
+FRESH_REJECTED_MAX: Final = 3
+#: Reports that are further apart than this have nothing to do with each other.
+FRESH_REJECTED_WITHIN_S: Final = 3600.0
+#: A token that is older when it is reported had worked for a while. Some APIs end theirs after a minute.
+WORKED_S: Final = 45.0
+
+
+def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Refusal | None:
+    """Give the reason not to refresh for a report of the current generation, None where there is none.
+
+    Args:
+        attempts: the account's latest attempts, newest first.
+        now: epoch seconds.
+    """
+    called = [one for one in attempts if one.outcome == Outcome.REFRESHED]
+    reported = [
+        one for one in attempts if one.trigger == Trigger.REPORTED and one.generation_after is not None
+    ]
+    if reported and now - reported[0].opened_at < REPORTED_MIN_INTERVAL_S:
+        return Refusal(Outcome.NOT_DUE, REPORTED_TOO_SOON)
+    latest = called[:FRESH_REJECTED_MAX]
+    in_vain = len(latest) == FRESH_REJECTED_MAX and all(
+        one.trigger == Trigger.REPORTED and now - one.opened_at < FRESH_REJECTED_WITHIN_S for one in latest
+    )
+    reported_at = [now, *(one.opened_at for one in latest)]
+    worked = any(until - one.opened_at >= WORKED_S for until, one in zip(reported_at, latest, strict=False))
+    return Refusal(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED) if in_vain and not worked else None

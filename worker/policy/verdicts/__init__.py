@@ -1,0 +1,1 @@
+"""What an answer means: one table of errors, words and statuses, and its sentences."""

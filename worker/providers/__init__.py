@@ -1,0 +1,1 @@
+"""The HTTP client of token endpoints: request, authentication, transport, response."""

@@ -1,0 +1,226 @@
+"""httpx' interface over connections of our own: a pool, one request a connection at a time, nothing sent twice.
+
+Why our own: no client that was tried looks at a deadline when the connection stands, keeps from sending again by itself,
+judges the address of each socket, and reads what curl reads
+(docs/decisions/2026-11-30-answers-are-read-by-a-transport-of-our-own.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpx
+from aiohappyeyeballs import AddrInfoType
+
+from worker.providers.egress import PrivateAddress, public_socket
+from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization
+from worker.providers.transport import SENDING, Sending
+
+#: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
+POOL_SIZE: Final = 1024
+#: Shorter than the 5 s after which Node, Apache and uvicorn close an idle connection: a request that meets a
+#: connection being closed is lost, and nobody can tell whether its refresh token was spent.
+KEEPALIVE_S: Final = 4.0
+
+_PORTS: Final = {"http": 80, "https": 443}
+#: Framing is the transport's: a header that says otherwise would end the request elsewhere.
+_OWN_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_DIGITS: Final = re.compile(r"[0-9.]+")
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Sends requests of one event loop.
+
+    Args:
+        context: verifies servers; a call that shows a certificate brings a context of its own (`Sending.tls`).
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._resolver = Resolver()
+        self._idle: dict[Peer, deque[Connection]] = {}
+        self._idle_count = 0
+        self._used: set[Connection] = set()
+        self._room = asyncio.Semaphore(POOL_SIZE)
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, once, and give the head of its answer; the body comes as it is read.
+
+        Raises:
+            NotSent: the deadline was over when the connection stood.
+            OSError: there is no connection, or it ended too early.
+            BrokeHTTP: the answer can't be read.
+        """
+        sending = SENDING.get()
+        peer = self._peer(request.url, sending)
+        message = _message(request, peer)
+        await self._room.acquire()
+        connection = None
+        try:
+            connection = self._take(peer)
+            if connection is None:
+                async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
+                    connection = await connect(peer, self._resolver, _Factory(sending), self._context)
+            self._used.add(connection)
+            sending.begin()
+            head = await connection.ask(message)
+        except BaseException:
+            self._room.release()
+            if connection is not None:
+                self._used.discard(connection)
+                connection.close()
+            raise
+        return httpx.Response(
+            head.status, headers=head.headers, stream=Body(self, connection), request=request
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in [*self._used, *(one for idle in self._idle.values() for one in idle)]:
+            connection.close()
+        self._idle.clear()
+        self._used.clear()
+        self._idle_count = 0
+        await asyncio.sleep(0)  # the event loop closes sockets in its next round
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back: kept where its response was clean and was read to its end, else closed."""
+        self._room.release()
+        self._used.discard(connection)
+        if not connection.rest() or self._idle_count >= POOL_SIZE:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(connection.peer, deque()).append(connection)
+        self._idle_count += 1
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(KEEPALIVE_S, self._sweep)
+
+    def _peer(self, url: httpx.URL, sending: Sending) -> Peer:
+        host = url.raw_host.decode("ascii")
+        if _DIGITS.fullmatch(host):
+            try:
+                ipaddress.IPv4Address(host)
+            except ValueError:
+                raise httpx.InvalidURL("the host is a number and no address") from None
+        return Peer(
+            host,
+            url.port or _PORTS[url.scheme],
+            None if url.scheme == "http" else sending.tls or self._context,
+            sending.route.proxy,
+            sending.route.is_public_only,
+        )
+
+    def _take(self, peer: Peer) -> Connection | None:
+        """Give the connection that was used last, if there is one on which a request can be sent."""
+        idle = self._idle.get(peer)
+        now = asyncio.get_running_loop().time()
+        while idle:
+            connection = idle.pop()
+            self._idle_count -= 1
+            if connection.is_open and now - connection.idle_since < KEEPALIVE_S and connection.is_silent:
+                return connection
+            connection.close()
+        return None
+
+    def _sweep(self) -> None:
+        """Close connections whose time is over."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() - KEEPALIVE_S
+        for peer, idle in list(self._idle.items()):
+            while idle and (idle[0].idle_since <= until or not idle[0].is_open):
+                idle.popleft().close()
+                self._idle_count -= 1
+            if not idle:
+                del self._idle[peer]
+        self._sweeper = loop.call_later(KEEPALIVE_S / 2, self._sweep) if self._idle else None
+
+
+class Body(httpx.AsyncByteStream):
+    """The body of a response, as it arrives."""
+
+    def __init__(self, transport: Transport, connection: Connection) -> None:
+        self._transport = transport
+        self._connection: Connection | None = connection
+        #: Bytes behind the end that the response named.
+        self.surplus = b""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        assert self._connection is not None  # noqa: S101  (a body is read before it is closed)
+        return self._connection.body()
+
+    @property
+    def is_complete(self) -> bool:
+        return self._connection is None or self._connection.is_complete
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it where the response was not read to its end."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self.surplus = connection.surplus
+            self._transport.release(connection)
+
+
+def open_transport(context: ssl.SSLContext) -> Transport:
+    """Give the transport of one event loop; it connects with the first request."""
+    return Transport(context)
+
+
+class _Factory:
+    """Makes the socket that connects to an address, where the call may."""
+
+    def __init__(self, sending: Sending) -> None:
+        self._sending = sending
+
+    def __call__(self, address: AddrInfoType) -> socket.socket:
+        if not self._sending.route.is_public_only:
+            return socket.socket(*address[:3])
+        try:
+            return public_socket(address)
+        except PrivateAddress as error:
+            self._sending.refused = str(error)
+            raise
+
+
+_factory = _Factory
+
+
+def _message(request: httpx.Request, peer: Peer) -> bytes:
+    """Give a request as it is sent: head and body in one piece.
+
+    Raises:
+        ValueError: a header holds a line's end.
+    """
+    url, content = request.url, request.content
+    # Plain http through a proxy names the whole URL (RFC 9112 section 3.2.2).
+    is_forwarded = peer.proxy is not None and peer.tls is None
+    target = b"%s://%s%s" % (url.raw_scheme, url.netloc, url.raw_path) if is_forwarded else url.raw_path
+    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), target)]
+    has_host = False
+    for name, value in request.headers.raw:
+        lower = name.lower()
+        if lower in _OWN_HEADERS:
+            continue
+        has_host = has_host or lower == b"host"
+        if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name:
+            raise ValueError("a header holds a line's end")
+        lines.append(b"%s: %s" % (name, value))
+    if not has_host:
+        lines.insert(1, b"Host: %s" % url.netloc)
+    if is_forwarded and peer.proxy is not None and (authorization := proxy_authorization(peer.proxy)):
+        lines.append(b"Proxy-Authorization: %s" % authorization.encode("ascii"))
+    if content or request.method == "POST":
+        lines.append(b"Content-Length: %d" % len(content))
+    lines += (b"", content)
+    return b"\r\n".join(lines)

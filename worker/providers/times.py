@@ -1,0 +1,89 @@
+"""When tokens end, from the fields of an answer: whatever they are called, whatever they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from models.providers.response_shape import LifetimeUnit, Paths, ResponseShape, first_value
+from worker.providers.numbers import End, amount, point_in_time, read_end
+
+#: Zoho's: seconds for certain, while `expires_in` beside it counts milliseconds.
+_IN_SECONDS: Final = ("expires_in_sec", "expires_in_secs", "expires_in_seconds")
+#: Other names of the same; read where the provider's data leaves the standard names as they are, and those say nothing.
+#: `.expires`: ASP.NET's; `expires_on`: Azure AD v1's; `expiry_date`: Google's libraries'.
+_KIN: Final = (
+    "expires",
+    ".expires",
+    "expires_on",
+    "expiresIn",
+    "expires-in",
+    "expiresAt",
+    "expiry",
+    "expiry_date",
+)
+_STANDARD: Final = ResponseShape()
+_NOTHING: Final = End()
+_MILLISECOND_S: Final = 0.001
+
+
+def access_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> End:
+    """Give when the access token ends, as the first field says it that can be read.
+
+    Args:
+        fields: the object that holds the tokens.
+        shape: where its fields stand.
+        now: epoch seconds.
+    """
+    return next((end for _, _, end in _ends(fields, shape, now) if end is not None), _NOTHING)
+
+
+def refresh_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> End:
+    """Give when the refresh token ends."""
+    return next((end for _, _, end in _refresh_ends(fields, shape, now) if end is not None), _NOTHING)
+
+
+def unread(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> list[tuple[str, object]]:
+    """Give the fields, name and value, that should hold a time and hold none that can be read."""
+    found = [*_ends(fields, shape, now), *_refresh_ends(fields, shape, now)]
+    return [(name, value) for name, value, end in found if end is None]
+
+
+def _ends(
+    fields: Mapping[str, object], shape: ResponseShape, now: float
+) -> Iterator[tuple[str, object, End | None]]:
+    """Give name, value and meaning of each field that is there, the one that counts first."""
+    is_standard = shape.expires_in == _STANDARD.expires_in
+    if is_standard:
+        yield from _read(fields, _IN_SECONDS, now)
+    unit_s = _MILLISECOND_S if shape.expires_in_unit is LifetimeUnit.MILLISECONDS else 1.0
+    yield from _read(fields, shape.expires_in, now, unit_s)
+    yield from _read_points(fields, shape.expires_at)
+    if is_standard and shape.expires_at == _STANDARD.expires_at:
+        yield from _read(fields, _KIN, now)
+
+
+def _refresh_ends(
+    fields: Mapping[str, object], shape: ResponseShape, now: float
+) -> Iterator[tuple[str, object, End | None]]:
+    yield from _read(fields, shape.refresh_token_expires_in, now)
+    yield from _read_points(fields, shape.refresh_token_expires_at)
+
+
+def _read(
+    fields: Mapping[str, object], paths: Paths, now: float, unit_s: float = 1.0
+) -> Iterator[tuple[str, object, End | None]]:
+    for path in paths:
+        value = first_value(fields, (path,))
+        if value is not None:
+            yield path, value, read_end(value, now=now, unit_s=unit_s)
+
+
+def _read_points(fields: Mapping[str, object], paths: Paths) -> Iterator[tuple[str, object, End | None]]:
+    """Read points in time; 0 and below is no time and no mistake: it means never."""
+    for path in paths:
+        value = first_value(fields, (path,))
+        number = amount(value)
+        if value is not None and (number is None or number > 0):
+            at = point_in_time(value)
+            yield path, value, None if at is None else End(at=at)

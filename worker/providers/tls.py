@@ -1,0 +1,81 @@
+"""TLS: whom to trust, and the certificates by which clients prove themselves (RFC 8705 section 2)."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import httpx
+from cryptography.x509 import load_pem_x509_certificate
+
+from models.token import Secret
+from worker.providers.draft import ClientCertificate, Unbuildable
+
+#: So many accounts' certificates are kept ready; reading one takes about a millisecond.
+_REMEMBERED: Final = 256
+
+
+class Trust:
+    """Contexts that verify the provider: the public authorities, and those of `ca_file` beside them."""
+
+    def __init__(self, ca_file: Path | None) -> None:
+        self._ca_file = ca_file
+        self._of_clients: OrderedDict[ClientCertificate, ssl.SSLContext] = OrderedDict()
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """The context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
+        return self._new()
+
+    def client(self, shown: ClientCertificate) -> ssl.SSLContext:
+        """Give a context that shows a client's certificate.
+
+        Raises:
+            Unbuildable: certificate and key can't be read, or do not belong together.
+        """
+        context = self._of_clients.get(shown)
+        if context is None:
+            context = self._new()
+            _load(context, shown)
+            self._of_clients[shown] = context
+            if len(self._of_clients) > _REMEMBERED:
+                self._of_clients.popitem(last=False)
+        self._of_clients.move_to_end(shown)
+        return context
+
+    def _new(self) -> ssl.SSLContext:
+        context = httpx.create_ssl_context()
+        if self._ca_file is not None:
+            context.load_verify_locations(cafile=self._ca_file)
+        return context
+
+
+def certificate_ends_at(certificate: Secret) -> float | None:
+    """Say when a PEM certificate ends, epoch seconds; None where it can't be read."""
+    try:
+        return load_pem_x509_certificate(_pem(certificate).encode()).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
+
+
+def _pem(secret: Secret) -> str:
+    """Give a PEM that may have come through one line of a file."""
+    return secret.reveal().replace("\\n", "\n")
+
+
+def _load(context: ssl.SSLContext, shown: ClientCertificate) -> None:
+    """Give OpenSSL the certificate; it reads files only, so there is one for a moment, for this user alone."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(f"{_pem(shown.certificate)}\n{_pem(shown.key)}\n")
+        file.flush()
+        try:
+            # Without a password OpenSSL asks the terminal for the key's, and the whole process waits for a person.
+            context.load_cert_chain(file.name, password="")
+        except (ssl.SSLError, OSError):
+            raise Unbuildable(
+                "client_certificate, client_key: a PEM certificate and its unencrypted private key are expected"
+            ) from None

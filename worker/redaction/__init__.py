@@ -1,0 +1,1 @@
+"""Keep secrets out of logs and texts."""

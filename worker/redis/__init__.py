@@ -1,0 +1,1 @@
+"""Redis: published tokens, leases, rate limits, pending answers."""

@@ -1,0 +1,58 @@
+"""What Redis tells of the whole fleet: messages that wait, and gates that are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from worker.policy.gates import Gate
+from worker.redis.gates import read_gates
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One look at Redis."""
+
+    #: Queue -> messages that nobody has taken yet.
+    queues: Mapping[str, int]
+    #: Closed gates that hold accounts, by name.
+    closed: Mapping[str, Gate]
+
+
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """Who is there to work: worker -> queues that it takes from, and how many beats."""
+
+    workers: Mapping[str, Sequence[str]]
+    beats: int
+    #: What more than one worker is called.
+    namesakes: Sequence[str] = ()
+
+
+def look_at_traffic(
+    redis: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
+) -> Traffic:
+    """Look once, in two round trips.
+
+    Args:
+        redis: the broker.
+        prefix: of all keys but the queues'.
+        queues: whose messages to count.
+        gates: those that hold accounts.
+        now: epoch seconds of the database's clock.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    pipeline: Any = redis.pipeline(transaction=False)
+    for queue in queues:
+        pipeline.llen(queue)
+    lengths = pipeline.execute()
+    known = read_gates(redis, prefix, gates)
+    return Traffic(
+        queues=dict(zip(queues, map(int, lengths), strict=True)),
+        closed={name: gate for name, gate in known.items() if gate.is_closed(now)},
+    )

@@ -1,0 +1,105 @@
+"""The Redis lease: keeps two workers off one account. It saves calls; the claim in SQL is what decides."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterable, Sequence
+from contextvars import Context
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from refreshd_reader.contract import Keys
+from worker.log import log
+from worker.redis.client import queue, run
+
+#: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
+RENEW_SHARE: Final = 1 / 3
+
+_RELEASE: Final = (
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
+#: KEYS: lease, stash. ARGV: token, time in ms. Gives nothing where somebody holds it, else {stash or false}.
+_ACQUIRE: Final = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+return {redis.call('GET', KEYS[2])}
+"""
+_RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+
+
+class Leases:
+    """The leases that this process holds. One renewal serves them all."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, lease_s: float, holder: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._lease_ms = int(lease_s * 1000)
+        # Which process, and which of its leases: a process of the same name and id, after a restart, is another.
+        self._holder = f"{holder}/{secrets.token_hex(8)}"
+        self._numbers = itertools.count()
+        self._held: dict[str, str] = {}
+        self._acquire = redis.register_script(_ACQUIRE)
+        self._release = redis.register_script(_RELEASE)
+        self._renew = redis.register_script(_RENEW)
+        self._renewer: asyncio.Task[None] | None = None
+
+    async def acquire(self, accounts: Sequence[str]) -> dict[str, str | None]:
+        """Take the leases that are free, in one round trip; gives the stashed answer of each one taken.
+
+        Raises:
+            RedisError: Redis is away: nothing is refreshed without it.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        tokens = [f"{self._holder}/{next(self._numbers)}" for _ in accounts]
+        for account, token in zip(accounts, tokens, strict=True):
+            keys = [self._keys.lock(account), self._keys.stash(account)]
+            queue(pipeline, self._acquire, keys, [token, self._lease_ms])
+        replies = await run(pipeline)
+        taken: dict[str, str | None] = {}
+        for account, token, reply in zip(accounts, tokens, replies, strict=True):
+            if reply is not None:
+                self._held[account] = token
+                taken[account] = reply[0]
+        if taken and (self._renewer is None or self._renewer.done()):
+            self._renewer = asyncio.create_task(self._keep_renewing(), context=Context())
+        return taken
+
+    def hand_over(self, account: str) -> tuple[str, str]:
+        """Give the key and token of a lease to whoever ends it together with something else."""
+        return self._keys.lock(account), self._held.pop(account, "")
+
+    async def release(self, accounts: Iterable[str]) -> None:
+        """Give leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""
+        mine = [(account, token) for account in accounts if (token := self._held.pop(account, None))]
+        if not mine:
+            return
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for account, token in mine:
+                queue(pipeline, self._release, [self._keys.lock(account)], [token])
+            await run(pipeline)
+        except (RedisError, OSError) as error:
+            log.warning("leases_left_to_end", accounts=len(mine), error=str(error))
+
+    async def close(self) -> None:
+        """Give every lease back and stop renewing."""
+        await self.release(list(self._held))
+        if self._renewer is not None:
+            self._renewer.cancel()
+            await asyncio.wait([self._renewer])
+
+    async def _keep_renewing(self) -> None:
+        while self._held:
+            await asyncio.sleep(self._lease_ms / 1000 * RENEW_SHARE)
+            held = list(self._held.items())
+            try:
+                pipeline = self._redis.pipeline(transaction=False)
+                for account, token in held:
+                    queue(pipeline, self._renew, [self._keys.lock(account)], [token, self._lease_ms])
+                await run(pipeline)
+            except (RedisError, OSError) as error:
+                # The claim in SQL still keeps others off: a lease that ends early costs them one look.
+                log.warning("leases_not_renewed", accounts=len(held), error=str(error))

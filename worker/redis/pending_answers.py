@@ -1,0 +1,141 @@
+"""The stash: an answer that waits, sealed, in Redis until the database takes it.
+
+Whoever loads the account adopts a stash before anything else; one that can't be read means no call, for the
+refresh token in the database may be spent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from redis.asyncio import Redis
+
+from models.account import Account, fingerprint
+from models.token import Secret, TokenSet
+from refreshd_reader.contract import Keys
+from worker.crypto.cipher import Cipher, key_of
+from worker.errors import CipherError, SealBroken
+from worker.log import log
+from worker.redis.client import run
+
+_FIELD: Final = "stash"
+
+
+@dataclass(frozen=True, slots=True)
+class StashedAnswer:
+    """A token set, and the generation that it follows."""
+
+    generation: int
+    tokens: TokenSet
+
+
+class Stash:
+    """Puts answers aside and finds them again."""
+
+    def __init__(self, redis: Redis, keys: Keys, cipher: Cipher) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._cipher = cipher
+
+    def seal(self, account: str, answer: StashedAnswer) -> str:
+        """Give an answer as one sealed text, bound to the account."""
+        plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
+        return self._cipher.seal(Secret(plain), account=account, field=_FIELD)
+
+    def open(self, account: str, sealed: str) -> StashedAnswer:
+        """Open a sealed answer.
+
+        Raises:
+            CipherError: its key is missing, or it was changed.
+        """
+        return self.read(self._cipher, account, sealed)
+
+    @staticmethod
+    def read(cipher: Cipher, account: str, sealed: str) -> StashedAnswer:
+        """Open a sealed answer without a connection to Redis.
+
+        Raises:
+            CipherError: its key is missing, or it was changed.
+        """
+        plain = cipher.open(sealed, account=account, field=_FIELD).reveal()
+        try:
+            payload = json.loads(plain)
+            return StashedAnswer(int(payload["generation"]), _from_json(payload))
+        except (ValueError, KeyError, TypeError):
+            raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None
+
+    def kept(self, account: Account) -> StashedAnswer | None:
+        """Open the success that is kept beside a row; None where it does not open, or the row has its refresh token."""
+        if account.kept_sealed is None:
+            return None
+        try:
+            kept = self.open(account.id, account.kept_sealed)
+        except CipherError as error:
+            log.error("kept_answer_unreadable", account=account.id, error=str(error))
+            return None
+        return kept if fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None
+
+    async def put(self, sealed: Mapping[str, str]) -> None:
+        """Put sealed answers aside, account -> text. No expiry.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for account, text in sealed.items():
+            pipeline.set(self._keys.stash(account), text)
+        await run(pipeline)
+
+    async def clear(self, accounts: list[str]) -> None:
+        """Forget answers that the database has taken."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for account in accounts:
+            pipeline.delete(self._keys.stash(account))
+        await run(pipeline)
+
+
+def waiting_by_key(redis: redis.Redis, keys: Keys) -> dict[str, int]:
+    """Count the answers that wait, by the id of the key that sealed each: a pass over every name in Redis.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", keys.prefix) + "stash:*"
+    counts: Counter[str] = Counter()
+    for name in redis.scan_iter(match=pattern, count=1000):
+        sealed: Any = redis.get(name)
+        if sealed is not None:
+            counts[key_of(sealed) or "?"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _to_json(tokens: TokenSet) -> dict[str, Any]:
+    return {
+        "access_token": tokens.access_token.reveal(),
+        "refresh_token": tokens.refresh_token.reveal() if tokens.refresh_token else None,
+        "token_type": tokens.token_type,
+        "scope": tokens.scope,
+        "issued_at": tokens.issued_at,
+        "expires_at": tokens.expires_at,
+        "refresh_token_expires_at": tokens.refresh_token_expires_at,
+        "extra": dict(tokens.extra),
+    }
+
+
+def _from_json(payload: Mapping[str, Any]) -> TokenSet:
+    return TokenSet(
+        access_token=Secret(payload["access_token"]),
+        refresh_token=Secret(payload["refresh_token"]) if payload["refresh_token"] else None,
+        token_type=payload["token_type"],
+        scope=payload["scope"],
+        issued_at=payload["issued_at"],
+        expires_at=payload["expires_at"],
+        refresh_token_expires_at=payload["refresh_token_expires_at"],
+        extra=payload["extra"],
+    )

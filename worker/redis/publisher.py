@@ -1,0 +1,239 @@
+"""The shelf: published tokens in Redis, where connectors read them. A view of SQL, monotonic on generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from models.account import Account, read_extra
+from models.token import Secret
+from refreshd_reader.contract import AccountState, Announcement, Keys, Token
+from refreshd_reader.sealing import TokenSeal
+from worker.redis.client import queue, run
+
+#: The stream of events keeps about this many entries.
+EVENTS_KEPT: Final = 100_000
+
+#: An account's removal is remembered for so long: a process that has read the row before, and was stopped in between,
+#: publishes what nobody would ever take away.
+REMOVED_KEPT_S: Final = 3600
+
+#: KEYS: token, account, lease, removal. ARGV: generation, end of the token in ms (0: none known), the announcements' channel,
+#: the account, the lease's token (empty: no lease to end), how many of the names and values that follow are the
+#: account's; the others are the token's.
+#: Writes unless Redis has seen a newer generation, or the removal of this one: then it gives what it has seen.
+_PUBLISH: Final = """
+if ARGV[5] ~= '' and redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
+local seen = tonumber(redis.call('HGET', KEYS[2], 'generation') or redis.call('GET', KEYS[4]) or '-1')
+if seen > tonumber(ARGV[1]) then return seen end
+redis.call('DEL', KEYS[1], KEYS[2])
+local last = 6 + tonumber(ARGV[6])
+redis.call('HSET', KEYS[2], unpack(ARGV, 7, last))
+redis.call('HSET', KEYS[1], unpack(ARGV, last + 1))
+local ends = tonumber(ARGV[2])
+if ends > 0 then redis.call('PEXPIREAT', KEYS[1], ends) end
+redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
+return false
+"""
+#: KEYS: account, removal. ARGV: generation, the account's fields. States change; the token on the shelf stays.
+_STATE: Final = """
+local seen = tonumber(redis.call('HGET', KEYS[1], 'generation') or redis.call('GET', KEYS[2]) or '-1')
+if seen > tonumber(ARGV[1]) then return seen end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+return false
+"""
+
+
+#: The columns of an account that its publication is made of, and what Redis is known to have.
+SHELVED: Final = (
+    "id",
+    "generation",
+    "published_generation",
+    "status",
+    "reason",
+    "status_at",
+    "next_refresh_at",
+    "access_token_sealed",
+    "token_type",
+    "scope",
+    "issued_at",
+    "expires_at",
+    "extra",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is put on the shelf for one account."""
+
+    account: str
+    state: AccountState
+    #: None: only the state changes, and a token that is there stays until it ends.
+    token: Token | None = None
+
+    def at(self, generation: int) -> Publication:
+        """Give the same as of another generation."""
+        token = self.token and replace(self.token, generation=generation)
+        return Publication(self.account, replace(self.state, generation=generation), token)
+
+
+def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
+    """Give what to publish of a row; a token that has ended is none."""
+    state = AccountState(
+        account.status,
+        account.generation,
+        account.reason,
+        account.next_refresh_at,
+        since=account.status_at or None,
+    )
+    if access_token is None or (account.expires_at is not None and account.expires_at <= now):
+        return Publication(account.id, state)
+    token = Token(
+        access_token=access_token.reveal(),
+        generation=account.generation,
+        token_type=account.token_type,
+        scope=account.scope,
+        issued_at=account.issued_at,
+        expires_at=account.expires_at,
+        extra=read_extra(account.extra),
+    )
+    return Publication(account.id, state, token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of the stream `refreshd:events`; it never holds a secret.
+
+    It is about an account (`generation` is set then), or about every account of a `client` or `provider`.
+    """
+
+    type: str
+    reason: str
+    at: float
+    account: str | None = None
+    generation: int | None = None
+    provider: str | None = None
+    client: str | None = None
+    #: End of the refresh token, where that is what it tells.
+    expires_at: float | None = None
+
+    def to_fields(self) -> dict[str, str]:
+        """Give the entry's fields."""
+        about = {
+            "account": self.account,
+            "provider": self.provider,
+            "client": self.client,
+            "generation": None if self.generation is None else str(self.generation),
+            "expires_at": None if self.expires_at is None else f"{self.expires_at:.3f}",
+        }
+        known = {name: value for name, value in about.items() if value is not None}
+        return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}
+
+
+#: What is published without a lease: by reconcile, and by people's edits.
+NO_LEASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+
+
+class Shelf:
+    """Writes what connectors read.
+
+    Args:
+        redis: where to.
+        keys: names of Redis' keys.
+        seal: what access tokens are sealed with; None: they are written in clear.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, seal: TokenSeal | None = None) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._seal = seal
+        self._publish = redis.register_script(_PUBLISH)
+        self._state = redis.register_script(_STATE)
+
+    async def put(
+        self,
+        publications: Sequence[Publication],
+        events: Sequence[Event] = (),
+        *,
+        leases: Mapping[str, tuple[str, str]] = NO_LEASES,
+    ) -> dict[str, int]:
+        """Publish in one round trip; each account is written as a whole or, where Redis has a newer one, not.
+
+        Gives those that were not, and the generation that Redis has of each.
+
+        Args:
+            publications: what to write.
+            events: what to add to the stream.
+            leases: account -> key and token of a lease that ends as its token is published.
+
+        Raises:
+            RedisError: Redis is away; SQL knows what it lacks.
+        """
+        if not publications and not events:
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        for publication in publications:
+            account, state, token = publication.account, publication.state, publication.token
+            state_key, removal = self._keys.account(account), self._removal(account)
+            fields = _flat(state.to_hash())
+            if token is None:
+                queue(pipeline, self._state, [state_key, removal], [state.generation, *fields])
+                continue
+            lock, lease = leases.get(account) or (self._keys.lock(account), "")
+            queue(
+                pipeline,
+                self._publish,
+                [self._keys.token(account), state_key, lock, removal],
+                [
+                    state.generation,
+                    _end_ms(token),
+                    self._keys.announce,
+                    account,
+                    lease,
+                    len(fields),
+                    *fields,
+                    *_flat(self._fields(account, token)),
+                ],
+            )
+        for event in events:
+            pipeline.xadd(
+                self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
+            )
+        replies = await run(pipeline)
+        published = zip(publications, replies, strict=False)  # the events' replies follow
+        return {one.account: int(seen) for one, seen in published if seen is not None}
+
+    def _fields(self, account: str, token: Token) -> dict[str, str]:
+        return token.to_hash() if self._seal is None else self._seal.to_hash(account, token)
+
+    def _removal(self, account: str) -> str:
+        """Name the key that says from which generation on an account may be published that was removed."""
+        return f"{self._keys.prefix}removed:{{{account}}}"
+
+    async def drop(self, account: str, goes_on_at: int) -> None:
+        """Take everything of an account away, token, state, lock and stash, and have readers forget it.
+
+        Args:
+            account: its id. Its row is gone.
+            goes_on_at: the generation at which an account of this id would go on; what is older is not published any more.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        # First: nothing comes back behind it.
+        pipeline.set(self._removal(account), goes_on_at, px=REMOVED_KEPT_S * 1000)
+        for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
+            pipeline.delete(key(account))
+        pipeline.publish(self._keys.announce, Announcement(account, 0).to_text())
+        await run(pipeline)
+
+
+def _end_ms(token: Token) -> int:
+    return 0 if token.expires_at is None else max(int(token.expires_at * 1000), 1)
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [part for item in fields.items() for part in item]

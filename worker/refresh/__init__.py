@@ -1,0 +1,1 @@
+"""One refresh, from the message to the commit. Start with `refresher`."""

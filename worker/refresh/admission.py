@@ -1,0 +1,255 @@
+"""Step 3 of a refresh: who may call now, by gates and rates, before anything is opened; and what calls found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from redis.exceptions import RedisError
+
+from models.account import HELD_LOOK_S
+from models.answer import Answer, Judgement
+from models.attempt import Trigger
+from models.providers import Provider
+from models.rate_limit import Limits, WaitReason
+from worker.clock import Clock, draw_jitter
+from worker.db.executor import Offload
+from worker.db.fleet.outages import Outages
+from worker.db.refresh_store import Ledger, Turn
+from worker.errors import DatabaseUnreachable
+from worker.log import EventType, log
+from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
+from worker.policy.lane import Lane, lane_of
+from worker.policy.rate_limits import slots
+from worker.redis.gates import Decided, Gates, Pair, Take, Taken
+from worker.redis.publisher import Event, Shelf
+from worker.refresh.outcome import Hold, Opened
+
+#: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.
+_BY_HAND = frozenset({Trigger.FORCED, Trigger.REPORTED, Trigger.TEST})
+_CAUSES = {
+    Signal.DOWN: WaitReason.DOWN,
+    Signal.REFUSED: WaitReason.REFUSED,
+    Signal.THROTTLED: WaitReason.THROTTLED,
+}
+#: What is told of a gate that closed for everybody. A pause is no trouble of anybody's.
+_OUTAGES = {WaitReason.DOWN: EventType.DEGRADED, WaitReason.REFUSED: EventType.MISCONFIGURED}
+#: While calls fail, the database is asked this often whether a closed gate has to be told again (once a day).
+TELL_LOOK_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who may call now, and who has to wait for what."""
+
+    now: tuple[Opened, ...]
+    later: tuple[tuple[Opened, WaitReason], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    one: Opened
+    reason: WaitReason
+    at: float
+    gate: str | None = None
+
+
+class Admission:
+    """Asks gates and rates for calls, and postpones those who have to wait."""
+
+    def __init__(
+        self,
+        *,
+        gates: Gates,
+        ledger: Ledger,
+        shelf: Shelf,
+        clock: Clock,
+        outages: Outages,
+        offload: Offload,
+        limits: Callable[[Provider | None], Limits],
+        call_s: float,
+    ) -> None:
+        self._gates = gates
+        self._ledger = ledger
+        self._shelf = shelf
+        self._outages = outages
+        self._clock = clock
+        self._sql = offload
+        self._limits = limits
+        self._call_s = call_s
+        #: Gate -> when the database was asked last whether its closing has been told.
+        self._told_at: dict[str, float] = {}
+
+    async def admit(self, ready: Sequence[Opened]) -> Admitted:
+        """Ask for a call for each account, those first that end soonest. What makes no call is free.
+
+        Raises:
+            RedisError: Redis is away.
+            DatabaseUnreachable: nobody could be postponed.
+        """
+        free: list[Opened] = []
+        lanes: dict[Lane, list[Opened]] = {}
+        for one in sorted(ready, key=_need):
+            method = one.account.refresh_method if one.request is None else one.request.refresh_method
+            one.lane = lane_of(one.account, method, one.request)
+            if one.stashed is not None or one.request is None:
+                free.append(one)
+            else:
+                lanes.setdefault(one.lane, []).append(one)
+        found = await self._gates.take(
+            [
+                Take(lane, self._limits(group[0].provider), partial(self._decide, lane, group))
+                for lane, group in lanes.items()
+            ]
+        )
+        waiting: list[_Wait] = []
+        for group, taken in zip(lanes.values(), found, strict=True):
+            going, later = self._split(group, taken)
+            free += going
+            waiting += later
+        await self._postpone(waiting)
+        return Admitted(tuple(free), tuple((wait.one, wait.reason) for wait in waiting))
+
+    async def close(self) -> None:
+        """Wait until Redis knows of calls that ended, and of successes."""
+        await self._gates.close()
+
+    def ended(self, one: Opened) -> None:
+        """Give a call back, made or not."""
+        if one.lane is not None:
+            self._gates.ended(one.lane, one.attempt.id)
+
+    async def record(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
+        """Have every worker know what one account learnt of its origin and client; return the gate that holds it now."""
+        found, lane = signal(answer, judgement), one.lane
+        if lane is None or found is Signal.NOTHING or one.request is None:
+            return None
+        if found is Signal.SUCCEEDED:
+            self._gates.succeeded(lane, one.sent_at or self._clock.now())
+            return None
+        failure = Failure(
+            account=one.account.id,
+            cause=_CAUSES.get(found, WaitReason.DOWN),
+            reason=judgement.reason,
+            proven=one.account.succeeded_at is not None,
+            now=self._clock.now(),
+            client_id=lane.client_id,
+            provider=_named(one, lane),
+            calls_per_s=self._limits(one.provider).requests_per_s,
+        )
+        try:
+            before, after = await self._gates.record(
+                lane, lambda gates: record(*gates, found, failure, pause_s(judgement))
+            )
+        except (RedisError, OSError) as error:
+            log.warning("gate_not_recorded", account=one.account.id, signal=found.value, error=str(error))
+            return None
+        for name, was, now in zip(lane.gates, before, after, strict=True):
+            _log(name, was, now)
+            if now.cause in _OUTAGES:
+                await self._tell(name, now)
+        return self._hold(lane, after)
+
+    def _hold(self, lane: Lane, gates: Pair) -> Hold | None:
+        now = self._clock.now()
+        for name, gate in zip(lane.gates, gates, strict=True):
+            if gate.cause is not None and gate.is_closed(now):
+                return Hold(name, gate.cause, gate.until)
+        return None
+
+    def _decide(self, lane: Lane, group: Sequence[Opened], gates: Pair) -> Decided:
+        now = self._clock.now()
+        asks = [_ask(one) for one in group]
+        left, held = admit(dict(zip(lane.gates, gates, strict=True)), asks, now=now, call_s=self._call_s)
+        going = [one for one, gate in zip(group, held, strict=True) if gate is None]
+        certain = [one.attempt.id for one in going if one.attempt.trigger in _BY_HAND]
+        others = [one.attempt.id for one in going if one.attempt.trigger not in _BY_HAND]
+        origin, client = lane.gates
+        return Decided(
+            (left[origin], left[client]),
+            (*certain, *others),
+            len(certain),
+            {one.attempt.id: gate for one, gate in zip(group, held, strict=True) if gate is not None},
+        )
+
+    def _split(self, group: Sequence[Opened], taken: Taken) -> tuple[list[Opened], list[_Wait]]:
+        """Tell those who go from those whom a gate holds, and from those for whom the rate has no room yet."""
+        by_id = {one.attempt.id: one for one in group}
+        going = [by_id[attempt] for attempt in taken.decided.attempts[: taken.granted]]
+        crowded = [by_id[attempt] for attempt in taken.decided.attempts[taken.granted :]]
+        now = self._clock.now()
+        lane = group[0].lane
+        names = () if lane is None else lane.gates
+        causes = {name: gate.cause for name, gate in zip(names, taken.decided.gates, strict=True)}
+        waits = [
+            _Wait(by_id[attempt], causes[gate] or WaitReason.DOWN, now + HELD_LOOK_S, gate)
+            for attempt, gate in taken.decided.held.items()
+        ]
+        rate = self._limits(group[0].provider).requests_per_s
+        times = slots(len(crowded), start=now + taken.wait_s, requests_per_s=rate, jitter=draw_jitter())
+        waits += [_Wait(one, WaitReason.SPENT, at) for one, at in zip(crowded, times, strict=True)]
+        return going, waits
+
+    async def _postpone(self, waiting: Sequence[_Wait]) -> None:
+        if not waiting:
+            return
+        turns = [
+            Turn(wait.one.account.id, wait.one.account.generation, wait.at, wait.reason.value, wait.gate)
+            for wait in waiting
+        ]
+        await self._sql(self._ledger.postpone, turns)
+
+    async def _tell(self, name: str, gate: Gate) -> None:
+        """Tell of a gate that is closed: once, and again where it lasts. Where that fails, its next failure tells it."""
+        now = self._clock.now()
+        if now - self._told_at.get(name, 0.0) < TELL_LOOK_S or gate.cause is None:
+            return
+        client = gate.client_id if gate.cause is WaitReason.REFUSED else None
+        event = Event(
+            type=_OUTAGES[gate.cause].value, provider=gate.provider, client=client, reason=gate.reason, at=now
+        )
+        try:
+            if await self._sql(self._outages.began, name, event):
+                await self._shelf.put([], [event])
+            self._told_at[name] = now
+        except (DatabaseUnreachable, RedisError, OSError) as error:
+            log.warning("event_not_published", gate=name, reason=gate.reason, error=str(error))
+
+
+def _log(name: str, was: Gate, now: Gate) -> None:
+    if was.cause is not None and now.cause is None:
+        log.info("gate_opened", gate=name, cause=was.cause.value, since=was.since)
+    elif now.cause is not None and (was.cause, was.since, was.for_all) != (now.cause, now.since, now.for_all):
+        log.warning(
+            "gate_closed",
+            gate=name,
+            cause=now.cause.value,
+            reason=now.reason,
+            account=now.by,
+            until=now.until,
+            for_all=now.for_all,
+        )
+
+
+def _named(one: Opened, lane: Lane) -> str:
+    """Name the provider for people: `PROVIDER@HOST[:PORT]` where its accounts have origins of their own."""
+    shared = one.provider is None or one.provider.host is not None or "://" not in lane.origin
+    return lane.provider if shared else f"{lane.provider}@{lane.origin.partition('://')[2]}"
+
+
+def _need(one: Opened) -> tuple[bool, float]:
+    """Return what accounts are sorted by: soonest to end first, and those that fail by themselves behind the others."""
+    return one.account.failures > 0, one.account.expires_at or 0.0
+
+
+def _ask(one: Opened) -> Ask:
+    account = one.account
+    return Ask(
+        account=account.id,
+        healthy=account.failed_at is None,
+        proven=account.succeeded_at is not None,
+        ends_at=account.expires_at,
+        picked=account.held_by is not None,
+        by_hand=one.attempt.trigger in _BY_HAND,
+    )

@@ -1,0 +1,334 @@
+"""Steps 7 and 8 of a refresh: store what came back, then publish it. Nothing that arrived is dropped.
+
+Answers of all groups of this process meet here. While one commit runs the next ones gather, and are committed
+together; nothing waits for a call that is still under way. While the database is away, answers stay in memory
+and, sealed, in Redis, and are committed in order as soon as it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from models.account import Account
+from models.providers import Provider
+from worker.clock import Clock
+from worker.db.executor import Offload
+from worker.db.publication import NOTHING, Marks
+from worker.db.refresh_store import Closing, Ledger, Stored
+from worker.errors import DatabaseUnreachable
+from worker.log import log
+from worker.monitoring.metrics import WorkerMetrics
+from worker.policy.due import due, session_policy, token_times
+from worker.redis.leases import Leases
+from worker.redis.pending_answers import Stash
+from worker.redis.publisher import Event, Publication, Shelf, publication
+
+#: How long to wait before the database is tried again.
+DATABASE_RETRY_S: Final = 1.0
+#: While a process ends it looks this often whether what it holds is safe.
+DRAIN_LOOK_S: Final = 0.2
+#: So many tasks are named in a line about the answers of many.
+TASKS_NAMED_MAX: Final = 20
+#: One commit takes no more than this many answers: it stays short, and the first of them are not kept waiting.
+BATCH_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """One finished attempt on its way to the database and to Redis."""
+
+    closing: Closing
+    #: What to publish once it is stored.
+    publication: Publication
+    events: tuple[Event, ...] = ()
+    #: A stash lies in Redis and is to be cleared once this is stored.
+    stashed: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting:
+    settling: Settling
+    done: asyncio.Future[Stored | None]
+    stashed: bool = field(default=False)
+
+
+class Settler:
+    """Commits, publishes, and gives leases back, in batches."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        shelf: Shelf,
+        stash: Stash,
+        leases: Leases,
+        offload: Offload,
+        clock: Clock,
+        providers: Callable[[Account], Provider | None],
+        raise_above: Callable[[Sequence[tuple[str, int, int]]], dict[str, int]],
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._shelf = shelf
+        self._stash = stash
+        self._leases = leases
+        self._sql = offload
+        self._clock = clock
+        self._providers = providers
+        self._raise_above = raise_above
+        self._waiting: list[_Waiting] = []
+        self._published: list[tuple[str, int]] = []
+        self._unpublished: list[str] = []
+        self._dropped: list[tuple[str, int]] = []
+        self._batch_max = BATCH_MAX
+        self._database_away = False
+        self._asides: set[asyncio.Task[None]] = set()
+        self._committer: asyncio.Task[None] | None = None
+        self._publishers: set[asyncio.Task[None]] = set()
+
+    async def settle(self, settling: Settling) -> Stored | None:
+        """Store and publish one attempt.
+
+        Gives None where the database is away and the answer is safe in Redis for now: it will be stored by
+        this process when the database is back, or by whoever loads the account next.
+        """
+        waiting = _Waiting(settling, asyncio.get_running_loop().create_future(), settling.stashed)
+        self._waiting.append(waiting)
+        self._wake()
+        return await waiting.done
+
+    async def put_aside(self, account_id: str, sealed: str) -> None:
+        """Put a token set where the account's next refresh finds it: in Redis, or else beside the row.
+
+        Ends when it is safe. While both are away it is tried again, as with every answer.
+        """
+        putting = asyncio.create_task(self._put_aside(account_id, sealed), context=Context())
+        self._asides.add(putting)
+        putting.add_done_callback(self._asides.discard)
+        await asyncio.shield(putting)
+
+    def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
+        """Have planned accounts, at the generation seen, planned again soon: as soon as the database is there."""
+        if accounts:
+            self._dropped += accounts
+            self._wake()
+
+    async def drain(self) -> None:
+        """Wait until everything that arrived is stored and published, or safe in Redis."""
+        while self._asides:
+            await asyncio.wait(self._asides)
+        while self._committer is not None and not self._committer.done():
+            if self._database_away and all(
+                w.stashed or w.settling.closing.seal_answer is None for w in self._waiting
+            ):
+                self._committer.cancel()
+            await asyncio.wait([self._committer], timeout=DRAIN_LOOK_S)
+        while self._publishers:
+            await asyncio.wait(self._publishers)
+
+    def _wake(self) -> None:
+        if self._committer is None or self._committer.done():
+            self._committer = asyncio.create_task(self._commit_all(), context=Context())  # of no group alone
+
+    async def _commit_all(self) -> None:
+        while self._waiting or self._published or self._unpublished or self._dropped:
+            batch = self._next_batch()
+            marks = self._take_marks() if not batch or self._batch_max > 1 else NOTHING
+            closings = [waiting.settling.closing for waiting in batch]
+            try:
+                stored = await self._sql(self._ledger.close, closings, marks)
+            except DatabaseUnreachable as error:
+                self._take_back(marks)
+                await self._set_aside(error)
+                await asyncio.sleep(DATABASE_RETRY_S)
+                continue
+            except Exception as error:  # noqa: BLE001  (one bad row must not hold the others back)
+                if batch:
+                    self._take_back(marks)  # alone they are tried once, and then let go
+                await self._isolate(batch, error)
+                continue
+            if self._database_away:
+                self._metrics.waiting(0)
+            self._batch_max, self._database_away = BATCH_MAX, False
+            self._forget(batch)
+            if batch:
+                publisher = asyncio.create_task(self._publish(batch, stored))
+                self._publishers.add(publisher)
+                publisher.add_done_callback(self._publishers.discard)
+
+    def _take_marks(self) -> Marks:
+        marks = Marks(self._published, self._unpublished, self._dropped)
+        self._published, self._unpublished, self._dropped = [], [], []
+        return marks
+
+    def _take_back(self, marks: Marks) -> None:
+        self._published = [*marks.published, *self._published]
+        self._unpublished = [*marks.unpublished, *self._unpublished]
+        self._dropped = [*marks.dropped, *self._dropped]
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The first answers, one an account: two of one account are stored in their order."""
+        batch: dict[str, _Waiting] = {}
+        for waiting in self._waiting:
+            batch.setdefault(waiting.settling.closing.account.id, waiting)
+            if len(batch) >= self._batch_max:
+                break
+        return list(batch.values())
+
+    def _forget(self, batch: list[_Waiting]) -> None:
+        gone = {id(waiting) for waiting in batch}
+        self._waiting = [waiting for waiting in self._waiting if id(waiting) not in gone]
+
+    async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
+        """The database refuses what it was given: find the one that it refuses, and let no other wait for it."""
+        log.error("commit_refused", answers=len(batch), error=repr(error))
+        if batch and self._batch_max > 1:
+            self._batch_max = 1  # each alone, and without marks
+            return
+        for waiting in batch:
+            closing = waiting.settling.closing
+            if not waiting.stashed and closing.sealed_answer is not None:
+                try:
+                    await self._stash.put({closing.account.id: closing.sealed_answer})
+                except (RedisError, OSError) as redis_error:
+                    log.error("answers_in_memory_only", answers=1, error=str(redis_error))
+                    # Its turn comes again, after everybody else's; two of one account stay in their order.
+                    self._waiting.sort(key=lambda one: one.settling.closing.account.id == closing.account.id)
+                    await asyncio.sleep(DATABASE_RETRY_S)
+                    return
+            self._forget([waiting])
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+
+    async def _publish(self, batch: list[_Waiting], stored: list[Stored]) -> None:
+        kept = [waiting for waiting, result in zip(batch, stored, strict=True) if result.stored]
+        publications = [waiting.settling.publication for waiting in kept]
+        events = [event for waiting in kept for event in waiting.settling.events]
+        cleared = [w.settling.closing.account.id for w in batch if w.stashed]
+        edited = [w.settling.closing.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
+        try:
+            leases = {
+                p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
+            }
+            newer = await self._shelf.put(publications, events, leases=leases)
+            if newer:
+                publications = await self._put_above(publications, newer)
+            if cleared:
+                await self._stash.clear(cleared)
+            self._published += [
+                (p.account, p.state.generation)
+                for p in publications
+                if p.token is not None and p.account not in edited
+            ]
+        except Exception as error:  # noqa: BLE001  (it is stored: whoever waits for that must not wait for ever)
+            # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
+            self._unpublished += [publication.account for publication in publications]
+            log.warning(
+                "not_published", accounts=len(publications), error=str(error), task_ids=_task_ids(kept)
+            )
+        await self._leases.release([waiting.settling.closing.account.id for waiting in batch])
+        for waiting, result in zip(batch, stored, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(result)
+        for waiting, result in zip(batch, stored, strict=True):
+            closing = waiting.settling.closing
+            self._metrics.attempt_ended(closing.account.provider, closing.attempt, stored=result.stored)
+        if edited:
+            await self._reschedule(edited)
+        if self._published or self._unpublished:
+            self._wake()
+
+    async def _put_above(
+        self, publications: Sequence[Publication], newer: Mapping[str, int]
+    ) -> list[Publication]:
+        """Publish above what Redis has seen, which is newer than the database: a backup was restored, and nobody said so.
+
+        What was stored just now is the latest all the same, and readers wait for it. Gives what Redis has now.
+        """
+        refused = [
+            (p.account, p.state.generation, newer[p.account]) for p in publications if p.account in newer
+        ]
+        raised = await self._sql(self._raise_above, refused)
+        above = [p.at(raised[p.account]) for p in publications if p.account in raised]
+        if above:
+            log.error(
+                "database_older_than_redis",
+                accounts=len(above),
+                account=above[0].account,
+                redis_generation=newer[above[0].account],
+                remedy="was a backup restored? `refreshd db restored` raises every account above what Redis has seen",
+            )
+            await self._shelf.put(above)
+        return [p for p in publications if p.account not in newer] + above
+
+    async def _reschedule(self, account_ids: list[str]) -> None:
+        """The policy was edited while a call was under way: what was stored followed the old one."""
+        try:
+            found = await self._sql(self._ledger.load, account_ids)
+            for account in found.values():
+                provider = self._providers(account)
+                if provider is not None:
+                    when = due(
+                        session_policy(account, provider),
+                        token_times(account),
+                        jitter=account.jitter,
+                        now=self._clock.now(),
+                    )
+                    account.rescheduled(when.at, when.reason)
+            await self._sql(self._ledger.reschedule, list(found.values()))
+            await self._shelf.put([publication(a, None, now=self._clock.now()) for a in found.values()])
+            self._published += [(a.id, a.generation) for a in found.values()]
+        except (DatabaseUnreachable, RedisError, OSError) as error:
+            self._unpublished += account_ids
+            log.error("not_rescheduled", accounts=len(account_ids), error=str(error))
+
+    async def _put_aside(self, account_id: str, sealed: str) -> None:
+        while True:
+            try:
+                return await self._stash.put({account_id: sealed})
+            except (RedisError, OSError) as error:
+                away = str(error)
+            try:
+                return await self._sql(self._ledger.keep, account_id, sealed)
+            except Exception as error:  # noqa: BLE001  (away, or it refuses: this is the only copy)
+                log.error("answers_in_memory_only", answers=1, error=f"{away}; {error}")
+            await asyncio.sleep(DATABASE_RETRY_S)
+
+    async def _set_aside(self, error: DatabaseUnreachable) -> None:
+        """The database is away: put sealed answers where every worker finds them, and tell who waits."""
+        self._database_away = True
+        self._metrics.waiting(len(self._waiting))
+        fresh = {
+            waiting.settling.closing.account.id: answer
+            for waiting in self._waiting
+            if not waiting.stashed and (answer := waiting.settling.closing.sealed_answer) is not None
+        }
+        log.error(
+            "answers_wait_for_the_database",
+            answers=len(self._waiting),
+            stashing=len(fresh),
+            error=str(error),
+            task_ids=_task_ids(self._waiting),
+        )
+        try:
+            await self._stash.put(fresh)
+        except (RedisError, OSError) as redis_error:
+            log.error("answers_in_memory_only", answers=len(fresh), error=str(redis_error))
+            return
+        for waiting in self._waiting:
+            waiting.stashed = waiting.stashed or waiting.settling.closing.account.id in fresh
+            if waiting.stashed and not waiting.done.done():
+                waiting.done.set_result(None)
+
+
+def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
+    """Name the tasks whose answers these are; not more than a line can hold."""
+    found = dict.fromkeys(one.settling.closing.attempt.task_id or "" for one in waiting)
+    return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]

@@ -1,0 +1,379 @@
+"""Step 6 of a refresh: from an answer to the row, the entry of its history, and what is published of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from models.account import Account, Status, fingerprint, read_extra
+from models.answer import Answer, Fault, Judgement, Verdict
+from models.attempt import Entry, Outcome, Trigger, new_attempt_id
+from models.providers import Provider
+from models.rate_limit import WaitReason
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenResponse, TokenSet
+from worker.clock import Clock, draw_jitter
+from worker.crypto.sealer import Vault
+from worker.db.refresh_store import Closing
+from worker.log import EventType, log
+from worker.policy.backoff import consequence
+from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
+from worker.policy.due import TokenTimes, due, session_policy, token_times
+from worker.policy.lane import Lane
+from worker.policy.token_merge import Held, complete, lost_scopes
+from worker.policy.verdicts.verdict import judge
+from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.redis.publisher import Event, publication
+from worker.refresh.committer import Settling
+
+STASH_ADOPTED = "stash_adopted"
+KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
+TESTED_NOT_STORED = "tested_not_stored"
+#: The answer held a new refresh token and no usable access token.
+REFRESH_TOKEN_ALONE = "refresh_token_alone"
+
+#: An account whose attempt could not be sent is looked at again after this long.
+NOT_SENT_RETRY_S = 5.0
+#: A plan marks accounts whose token has ended, each second: after this long it has, whatever the attempt had loaded.
+ENDED_TOLD_AFTER_S = 1.5
+
+
+@dataclass(slots=True)
+class Opened:
+    """An account on its way through the call."""
+
+    account: Account
+    attempt: Entry
+    provider: Provider | None
+    #: Everything that the call needs; None where the provider is unknown or a secret does not open.
+    request: RefreshRequest | None
+    stashed: StashedAnswer | None
+    #: The account's status before the refresh.
+    was: str
+    #: The event loop's time by which the call has ended.
+    deadline: float = 0.0
+    #: When the request was sent, epoch seconds.
+    sent_at: float | None = field(default=None)
+    #: Why there is no request: its reason, and words for a person.
+    impossible: tuple[str, str] | None = None
+    #: The gates that the call has to pass; set when it asks to be admitted.
+    lane: Lane | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The closed gate that an account waits for after its call failed."""
+
+    gate: str
+    cause: WaitReason
+    #: When a pause ends, or when the next probe is due, epoch seconds.
+    until: float
+
+
+class Closer:
+    """Makes the closing of each attempt."""
+
+    def __init__(self, *, vault: Vault, stash: Stash, clock: Clock, backoff_max_s: float) -> None:
+        self._vault = vault
+        self._stash = stash
+        self._clock = clock
+        self._backoff_max_s = backoff_max_s
+
+    def answered(
+        self, one: Opened, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
+    ) -> Settling:
+        """Close an attempt whose call ended, by what its answer means.
+
+        Args:
+            one: the account and its attempt.
+            answer: what came back.
+            judgement: what it means.
+            hold: the gate that is closed for this account now.
+        """
+        _compare(one)
+        if answer.token is not None and one.provider is not None and one.request is not None:
+            tokens = self._completed(one, answer.token, one.request, one.provider)
+            return self._succeeded(one, tokens, judgement.reason)
+        if answer.refresh_token is not None and one.request is not None:
+            return self._refresh_token_alone(one, answer.refresh_token, one.request)
+        if answer.fault is Fault.NOT_SENT:
+            return self._not_sent(one, judgement.reason)
+        if judgement.verdict is Verdict.REAUTHORIZE:
+            kept = self._stash.kept(one.account)
+            if kept is not None:
+                return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
+        return self._failed(one, judgement, hold)
+
+    def tested(self, one: Opened, answer: Answer, judgement: Judgement) -> tuple[Settling, str | None]:
+        """Close a test: the attempt says what would have followed, the account stays as it is.
+
+        Gives beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
+        """
+        account, attempt, now = one.account, one.attempt, self._clock.now()
+        attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
+        aside = None
+        if answer.fault is Fault.NOT_SENT:
+            attempt.outcome = Outcome.NOT_SENT
+        if answer.token is not None and one.provider is not None and one.request is not None:
+            tokens = self._completed(one, answer.token, one.request, one.provider)
+            attempt.reason, attempt.received_fp = TESTED_NOT_STORED, fingerprint(tokens.refresh_token)
+            times = TokenTimes(
+                issued_at=tokens.issued_at,
+                expires_at=tokens.expires_at,
+                refresh_token_expires_at=tokens.refresh_token_expires_at,
+            )
+            policy = session_policy(account, one.provider)
+            attempt.next_refresh_at = due(policy, times, jitter=account.jitter, now=now).at
+            if attempt.received_fp != account.refresh_fp:
+                aside = self._stash.seal(account.id, StashedAnswer(account.generation, tokens))
+        account.given_back(retry_at=account.plan_at)
+        return Settling(Closing(account, attempt, success=False), publication(account, None, now=now)), aside
+
+    def adopted(self, one: Opened, stashed: StashedAnswer) -> Settling:
+        """Close an attempt with the answer that waited in the stash; no call is made."""
+        _compare(one)
+        return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
+
+    def broke_off(self, one: Opened, account: Account, error: Exception) -> tuple[Opened, Settling]:
+        """Close an attempt that broke off as a failure of the row as it is.
+
+        Nothing of what was to be stored is in it: that may be what the database refuses.
+        """
+        was = one.attempt
+        attempt = Entry(
+            id=was.id,
+            account_id=was.account_id,
+            trigger=was.trigger,
+            opened_at=was.opened_at,
+            worker=was.worker,
+            task_id=was.task_id,
+            generation=was.generation,
+            config_version=was.config_version,
+        )
+        answer = Answer(fault=Fault.INTERNAL, fault_detail=type(error).__name__)
+        describe(attempt, answer, was.latency_ms or 0)
+        again, judgement = replace(one, account=account, attempt=attempt), judge(answer, ())
+        if attempt.trigger == Trigger.TEST:
+            return again, self.tested(again, answer, judgement)[0]
+        return again, self._failed(again, judgement, None)
+
+    def _completed(
+        self, one: Opened, token: TokenResponse, request: RefreshRequest, provider: Provider
+    ) -> TokenSet:
+        account = one.account
+        return complete(
+            token,
+            Held(
+                refresh_token=request.refresh_token,
+                token_type=account.token_type,
+                scope=account.scope,
+                refresh_token_expires_at=account.refresh_token_expires_at,
+                extra=read_extra(account.extra),
+            ),
+            issued_at=one.sent_at or self._clock.now(),
+            default_lifetime_s=provider.default_lifetime_s,
+            never_expires=provider.never_expires,
+            refresh_token_lifetime_s=provider.refresh_token_lifetime_s,
+        )
+
+    def _succeeded(
+        self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
+    ) -> Settling:
+        account, attempt, now = one.account, one.attempt, self._clock.now()
+        was_troubled = account.is_troubled or _end_was_told(account, now)
+        seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
+        attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
+        sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
+        account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
+        if one.provider is not None:
+            when = due(session_policy(account, one.provider), token_times(account), jitter=jitter, now=now)
+            account.rescheduled(now if due_now else when.at, when.reason)
+        attempt.outcome, attempt.reason = Outcome.REFRESHED, reason
+        attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
+        attempt.next_refresh_at = account.next_refresh_at
+        kinds = [EventType.REFRESHED]
+        if was_troubled:
+            kinds.append(EventType.RECOVERED)
+        events = tuple(_event(kind, account, reason, now) for kind in kinds)
+        return Settling(
+            Closing(account, attempt, success=True, seal_answer=seal_answer, events=events[1:]),
+            publication(account, tokens.access_token or None, now=now),
+            events,
+            stashed=stashed,
+        )
+
+    def _refresh_token_alone(self, one: Opened, refresh_token: Secret, request: RefreshRequest) -> Settling:
+        """Close an attempt whose answer brought a new refresh token and no usable access token.
+
+        It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
+        is and is not published again; the account is asked once more with the new refresh token, later each time.
+        """
+        account, attempt = one.account, one.attempt
+        tokens = TokenSet(
+            access_token=request.access_token or Secret(""),
+            refresh_token=refresh_token,
+            token_type=account.token_type,
+            scope=account.scope,
+            issued_at=account.issued_at,
+            expires_at=account.expires_at,
+            refresh_token_expires_at=account.refresh_token_expires_at,
+            extra=read_extra(account.extra),
+        )
+        seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
+        sealed = self._vault.seal_tokens(account.id, tokens)
+        account.refresh_token_replaced(sealed)
+        judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)
+        settling = self._failed(one, judgement, None)
+        attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
+        return replace(settling, closing=replace(settling.closing, success=True, seal_answer=seal_answer))
+
+    def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Settling:
+        account, attempt, now = one.account, one.attempt, self._clock.now()
+        was = Status.DEGRADED if _end_was_told(account, now) else one.was
+        after = consequence(
+            judgement,
+            has_token=account.access_token_sealed is not None,
+            failures=account.failures,
+            expires_at=account.expires_at,
+            jitter=draw_jitter(),
+            now=now,
+            max_s=self._backoff_max_s,
+        )
+        after, reason = reconsidered(
+            Refused(
+                judgement=judgement,
+                trigger=attempt.trigger,
+                error=attempt.error,
+                http_status=attempt.http_status,
+            ),
+            # An outage is not the account's own failure.
+            replace(after, counts=after.counts and not (hold is not None and hold.cause is WaitReason.DOWN)),
+            account,
+            one.provider,
+            now=now,
+        )
+        status, was_reason = after.status, account.reason
+        if not account.refresh_enabled:
+            status = Status.DISABLED
+        elif account.is_troubled and (status is Status.ACTIVE or _needs_a_person_still(account, judgement)):
+            # A failure of another kind ends nothing: what was told of the account holds until a token comes.
+            status, reason = Status(account.status), account.reason or reason
+        account.failed(
+            status=status,
+            reason=reason,
+            # What no plan would refresh (disabled, `none`) is not planned because a person's try failed.
+            retry_at=_retry_at(after.retry_at, hold) if account.next_refresh_at is not None else None,
+            counts=after.counts,
+            now=now,
+            held_by=None if hold is None else hold.gate,
+        )
+        attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
+        attempt.next_refresh_at = account.next_refresh_at
+        events = [_event(EventType.FAILED, account, judgement.reason, now)]
+        # Told once for the client, not once for each of its accounts.
+        folded = hold is not None and hold.cause is WaitReason.REFUSED
+        changed = account.status != was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
+        if changed and account.status in set(EventType) and not folded:
+            events.append(_event(EventType(account.status), account, reason, now))
+        return Settling(
+            Closing(account, attempt, success=False, events=tuple(events[1:])),
+            publication(account, None, now=now),
+            tuple(events),
+        )
+
+    def _not_sent(self, one: Opened, reason: str) -> Settling:
+        now = self._clock.now()
+        one.account.given_back(retry_at=now + NOT_SENT_RETRY_S)
+        one.attempt.outcome, one.attempt.reason = Outcome.NOT_SENT, reason
+        return Settling(
+            Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
+        )
+
+
+def _retry_at(at: float | None, hold: Hold | None) -> float | None:
+    """Return when to try again: after a pause all that it held come back at once, whoever drew the 429."""
+    if at is None or hold is None or hold.cause is not WaitReason.THROTTLED:
+        return at
+    return min(at, hold.until)
+
+
+def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:
+    """Tell whether the grant is gone, and the provider was only busy or away when it was tried again."""
+    passing = judgement.verdict in {Verdict.RETRY, Verdict.RATE_LIMITED}
+    return passing and account.status == Status.REAUTHORIZE
+
+
+def _end_was_told(account: Account, now: float) -> bool:
+    """Tell whether a plan has marked the account degraded while it was called: the row as loaded does not say so."""
+    ended = account.expires_at is not None and account.expires_at <= now - ENDED_TOLD_AFTER_S
+    return ended and account.status == Status.ACTIVE and account.next_refresh_at is not None
+
+
+def _compare(one: Opened) -> None:
+    """Note what only the row as it was loaded tells: when it was due, and whether an attempt was left open."""
+    due_at = one.account.next_refresh_at
+    if one.sent_at is not None and due_at is not None:
+        one.attempt.lag_s = one.sent_at - due_at
+    one.attempt.after_interruption = one.account.claim_attempt is not None
+
+
+def describe(attempt: Entry, answer: Answer, latency_ms: float) -> None:
+    """Note in an attempt what came back."""
+    attempt.latency_ms = latency_ms
+    attempt.http_status = answer.status
+    attempt.error = answer.error or (answer.fault.value if answer.fault else None)
+    attempt.error_description = answer.error_description or answer.fault_detail
+    attempt.provider_request_id = answer.provider_request_id
+    attempt.request = answer.request
+    attempt.output = answer.output
+
+
+def tell(one: Opened, outcome: Outcome, reason: str, generation: int) -> None:
+    """Log an attempt that ended: its whole story in one line."""
+    account, attempt = one.account, one.attempt
+    log.info(
+        "attempt",
+        account=account.id,
+        provider=account.provider,
+        trigger=attempt.trigger,
+        outcome=outcome.value,
+        reason=reason,
+        generation=generation,
+        http_status=attempt.http_status,
+        error=attempt.error,
+        latency_ms=round(attempt.latency_ms or 0),
+        next_refresh_at=attempt.next_refresh_at,
+        task_id=attempt.task_id,
+        attempt=attempt.id,
+    )
+
+
+def refused_entry(
+    account_id: str,
+    outcome: Outcome,
+    reason: str,
+    generation: int,
+    *,
+    trigger: Trigger,
+    worker: str,
+    task_id: str,
+    now: float,
+) -> Entry:
+    """Make the entry of a refresh that was not begun."""
+    return Entry(
+        id=new_attempt_id(now),
+        account_id=account_id,
+        trigger=trigger,
+        opened_at=now,
+        closed_at=now,
+        worker=worker,
+        task_id=task_id,
+        generation=generation,
+        config_version=0,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:
+    return Event(type=kind.value, account=account.id, generation=account.generation, reason=reason, at=now)

@@ -1,0 +1,49 @@
+"""Answers that wait: what a refresh adopts before it asks for another, for the row's refresh token may be spent."""
+
+from __future__ import annotations
+
+from models.account import Account, fingerprint
+from worker.db.executor import Offload
+from worker.db.refresh_store import Ledger
+from worker.log import log
+from worker.redis.pending_answers import Stash, StashedAnswer
+
+
+class Adoption:
+    """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
+
+    def __init__(self, *, stash: Stash, ledger: Ledger, offload: Offload) -> None:
+        self._stash = stash
+        self._ledger = ledger
+        self._sql = offload
+
+    async def answer_for(self, account: Account, sealed: str | None) -> StashedAnswer | None:
+        """Give the answer to adopt, None where there is none.
+
+        Args:
+            account: the row as it was loaded.
+            sealed: its stash, if it has one.
+
+        Raises:
+            CipherError: the stash can't be read, so that nobody knows whether the refresh token is spent.
+        """
+        stashed = await self._stashed(account, sealed) if sealed else None
+        if stashed is not None:
+            return stashed
+        # What follows the row is a test's that no Redis took. What lost a race follows an older row, and waits until
+        # the row's refresh token is refused.
+        kept = self._stash.kept(account)
+        return kept if kept is not None and kept.generation >= account.generation else None
+
+    async def _stashed(self, account: Account, sealed: str) -> StashedAnswer | None:
+        """Open a stash; one whose generation is over is kept beside the row, unless the row came from it."""
+        stashed = self._stash.open(account.id, sealed)
+        if stashed.generation >= account.generation:
+            return stashed
+        if (stashed.tokens.issued_at or account.created_at) < account.created_at:
+            log.warning("answer_of_an_account_since_removed", account=account.id)
+        elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
+            await self._sql(self._ledger.keep, account.id, sealed)
+            account.kept(sealed)
+        await self._stash.clear([account.id])
+        return None

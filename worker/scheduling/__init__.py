@@ -1,0 +1,1 @@
+"""What is due: the planner, the reconciler, tokens that readers rejected."""

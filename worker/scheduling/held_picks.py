@@ -1,0 +1,58 @@
+"""Whom a plan sends through closed gates, and whom it brings back from open ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from worker.db.claims import DueAccount
+from worker.db.held_accounts import HeldAccounts
+from worker.policy.gates import Gate
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
+
+#: One plan looks at no more gates than this; with more, each plan begins at another one.
+GATES_MAX: Final = 200
+
+
+class HeldPicks:
+    """Picks held accounts: one place that sees everybody whom a gate holds keeps the order of need.
+
+    Args:
+        accounts: the SQL of held accounts.
+        gates: reads gates by name.
+        now: the database's clock, epoch seconds.
+        interval_s: seconds between two plans.
+    """
+
+    def __init__(
+        self,
+        accounts: HeldAccounts,
+        gates: Callable[[Sequence[str]], dict[str, Gate]],
+        now: Callable[[], float],
+        interval_s: float,
+    ) -> None:
+        self._accounts = accounts
+        self._gates = gates
+        self._now = now
+        self._released = max(round(ASSUMED_REQUESTS_PER_S * interval_s), 1)
+
+    def pick(self, *, hold_s: float) -> list[DueAccount]:
+        """Claim whom closed gates let through next; bring accounts of open gates back, soonest to end first.
+
+        Raises:
+            DatabaseUnreachable, RedisUnreachable: nobody is picked.
+        """
+        names = self._accounts.gates()
+        if not names:
+            return []
+        now, picked = self._now(), list[DueAccount]()
+        first = int(now) % len(names) if len(names) > GATES_MAX else 0
+        for name, gate in self._gates([*names[first:], *names[:first]][:GATES_MAX]).items():
+            if not gate.is_closed(now):
+                self._accounts.release(name, self._released)
+                continue
+            if room := gate.trickle_left(now):
+                picked += self._accounts.claim_healthy(name, room, hold_s=hold_s)
+            if gate.probe_due(now):
+                picked += self._accounts.claim_probe(name, last_failed=gate.last_failed, hold_s=hold_s)
+        return picked

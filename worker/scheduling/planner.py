@@ -1,0 +1,232 @@
+"""Plan: claim what is due, group it by provider, dispatch. Runs every second, and may run twice at once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from models.account import RefreshMethod
+from models.attempt import Trigger
+from models.audit import Actor
+from models.pause import PAUSED
+from models.rate_limit import Limits
+from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
+from worker.db.claims import DueAccount, Outlook
+from worker.db.pauses import Pauses, Standing
+from worker.db.schedule import Schedule
+from worker.log import log
+from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
+from worker.policy.rate_limits import ahead, slots, within
+from worker.scheduling.crowds import Crowds
+from worker.scheduling.held_picks import HeldPicks
+
+DUTY: Final = "plan"
+#: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
+DUTY_S: Final = 5.0
+#: The planner's claim outlives its message: a lost message is dispatched again, a waiting one not twice.
+HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
+#: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.
+TAKEN_HOLD_S: Final = 20.0
+#: One plan looks at no more due accounts of a queue than this: it stays short, and the next one is a second away.
+CLAIM_MAX: Final = 5_000
+
+#: The due reason of accounts that were begun early.
+AHEAD_OF_A_CROWD: Final = "ahead_of_a_crowd"
+ANOTHER_PLAN: Final = "another_plan_is_running"
+QUEUES_FULL: Final = "queues_are_full"
+#: Who ends a pause whose time is over.
+BY_ITSELF: Final = "refreshd"
+
+
+class Undeliverable(Exception):
+    """The broker did not take a message; the next plan tries again."""
+
+
+class Dispatch(Protocol):
+    """Sends one refresh message. The composition root hands it in: only `worker.app` knows Celery."""
+
+    def __call__(self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
+        """Send a group.
+
+        Raises:
+            Undeliverable: the broker is away.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What one plan did."""
+
+    accounts: int = 0
+    messages: int = 0
+    held_back: str | None = None
+
+
+class Planner:
+    """Finds due accounts and sends them to the workers."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        pauses: Pauses,
+        held: HeldPicks,
+        dispatch: Dispatch,
+        queue_length: Callable[[str], int],
+        limits: Callable[[str], Limits],
+        rates_matter: bool,
+        interval_s: float,
+        queue_limit: int,
+        group_size: int,
+        holder: str,
+    ) -> None:
+        self._schedule = schedule
+        self._pauses = pauses
+        self._held = held
+        self._dispatch = dispatch
+        self._queue_length = queue_length
+        self._limits = limits
+        self._rates_matter = rates_matter
+        self._interval_s = interval_s
+        self._queue_limit = queue_limit
+        self._group_size = group_size
+        self._holder = holder
+        self._crowds = Crowds(schedule, lambda name: limits(name).requests_per_s is not None)
+
+    def plan(self) -> Planned:
+        """Plan once.
+
+        Raises:
+            DatabaseUnreachable, RedisUnreachable: nothing was claimed.
+        """
+        if not self._schedule.take_duty(DUTY, holder=self._holder, for_s=DUTY_S):
+            return Planned(held_back=ANOTHER_PLAN)
+        try:
+            return self._plan()
+        finally:
+            self._schedule.end_duty(DUTY, holder=self._holder, note=self._crowds.note)
+
+    def _plan(self) -> Planned:
+        queues = {
+            False: Queue(self._queue_length(REFRESH), self._group_size, self._queue_limit, COLD_START),
+            True: Queue(self._queue_length(CALLBACK), 1, CLAIM_MAX, CALLBACK_COLD_START),
+        }
+        pauses = self._pauses.standing()
+        if pauses.everything:
+            return Planned(held_back=PAUSED)
+        if pauses.ended:
+            self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
+        picked = self._held.pick(hold_s=TAKEN_HOLD_S)
+        outlook = self._schedule.outlook(DUTY)
+        claimed = {
+            callback: self._claimed(queue, pauses, callback=callback)
+            for callback, queue in queues.items()
+            if outlook.due
+        }
+        due = picked + [one for found in claimed.values() for one in found or ()]
+        due += self._ahead(due, pauses, outlook)
+        groups = list(group(due, self._group_size))
+        for sent, (accounts, callback) in enumerate(groups):
+            try:
+                self._dispatch(
+                    [(one.id, one.generation) for one in accounts], trigger=Trigger.PLANNED, callback=callback
+                )
+            except Undeliverable as error:
+                left = [one.id for rest, _ in groups[sent:] for one in rest]
+                log.warning("not_dispatched", accounts=len(left), error=str(error))
+                self._schedule.give_back(left)
+                return Planned(len(due) - len(left), sent)
+        full = claimed.get(False, due) is None and not due
+        return Planned(len(due), len(groups), QUEUES_FULL if full else None)
+
+    def _claimed(self, queue: Queue, pauses: Standing, *, callback: bool) -> list[DueAccount] | None:
+        """Claim what a queue has room for, in the order of need; None where it has no room.
+
+        First what any fleet takes. Where that leaves something due, it is counted how much this one takes. Others come in
+        the place of accounts that are paused, or that have to wait for their provider's rate.
+        """
+        found: list[DueAccount] = []
+        taken: list[DueAccount] = []
+        turns: list[tuple[str, float]] = []
+        begun: Begun | None = None
+        seen = 0
+        while seen < CLAIM_MAX:
+            wanted = min(queue.room(begun or Begun()) - len(taken), CLAIM_MAX - seen)
+            if wanted > 0:
+                claim = self._schedule.claim_due(
+                    wanted,
+                    hold_s=HOLD_S if callback or queue.waiting else TAKEN_HOLD_S,
+                    callback=callback,
+                    some_paused=pauses.anything,
+                )
+                seen += claim.seen
+                found += claim.accounts
+                taken, turns = self._paced(found)
+                if claim.seen < wanted:
+                    break
+            elif begun is not None:
+                break
+            if begun is None:
+                begun = Begun(*self._schedule.begun(TAKEN_WITHIN_S, callback=callback))
+        if turns:
+            self._schedule.postpone(turns)
+        return taken if seen or queue.room(begun or Begun()) else None
+
+    def _ahead(self, due: Sequence[DueAccount], pauses: Standing, outlook: Outlook) -> list[DueAccount]:
+        """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
+        if not self._rates_matter:
+            return []
+        taken = Counter(one.provider for one in due)
+        early: list[DueAccount] = []
+        for provider, crowd in self._crowds.look(outlook).items():
+            if provider in pauses.providers:
+                continue
+            count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])
+            if count:
+                early += self._schedule.claim_ahead(
+                    provider,
+                    count,
+                    hold_s=HOLD_S,
+                    reason=AHEAD_OF_A_CROWD,
+                    some_paused=pauses.anything,
+                )
+        return early
+
+    def _paced(self, due: Sequence[DueAccount]) -> tuple[list[DueAccount], list[tuple[str, float]]]:
+        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn.
+
+        Accounts of a token URL of their own are not paced by their provider's name: workers know the host, and its budget.
+        """
+        now_ = [one for one in due if one.has_own_url]
+        turns: list[tuple[str, float]] = []
+        providers: dict[str, list[DueAccount]] = defaultdict(list)
+        for one in due:
+            if not one.has_own_url:
+                providers[one.provider].append(one)
+        for name, accounts in providers.items():
+            rate = self._limits(name).requests_per_s
+            taken, waiting = within(accounts, rate, self._interval_s)
+            now_ += taken
+            times = slots(len(waiting), start=self._interval_s, requests_per_s=rate, jitter=0.0)
+            turns += [(one.id, after_s) for one, after_s in zip(waiting, times, strict=True)]
+        return now_, turns
+
+
+def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
+    """Group accounts by provider, the most urgent group first; gives (accounts, callback).
+
+    One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
+    runs into its time-out holds its whole message.
+    """
+    groups: list[tuple[list[DueAccount], bool]] = []
+    kinds: dict[tuple[str, bool], list[DueAccount]] = defaultdict(list)
+    for one in sorted(due, key=lambda one: one.need):
+        if one.refresh_method == RefreshMethod.CALLBACK:
+            groups.append(([one], True))
+        else:
+            kinds[one.provider, one.failed_at is not None].append(one)
+    for accounts in kinds.values():
+        groups += [(accounts[start : start + size], False) for start in range(0, len(accounts), size)]
+    return iter(sorted(groups, key=lambda one: one[0][0].need))

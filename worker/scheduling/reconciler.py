@@ -1,0 +1,206 @@
+"""Reconcile: fill Redis again from SQL, soonest needed first, and close what nobody will come back to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from models.account import Account
+from refreshd_reader.contract import Keys
+from worker.clock import Clock
+from worker.crypto.sealer import ACCESS_TOKEN, Vault
+from worker.db.claims import NO_END
+from worker.db.executor import Offload
+from worker.db.publication import STATE_UNTOLD
+from worker.db.restore import RECONCILE, filled_mark
+from worker.db.schedule import Schedule
+from worker.errors import CipherError, RedisUnreachable
+from worker.log import log
+from worker.redis.client import answered
+from worker.redis.publisher import Publication, Shelf, publication
+from worker.scheduling.token_ends import TokenEnds
+
+DUTY: Final = RECONCILE
+#: A pass says that it goes on; a holder that is silent for longer is gone.
+DUTY_S: Final = 30.0
+#: ... after the first batch that ends when this share of the time has passed: each word is a commit.
+KEEP_SHARE: Final = 1 / 6
+#: What the mark says while a pass is under way.
+_FILLING: Final = "filling"
+#: All tokens that have ended are looked through no more often: where many accounts are dead, that reads each of them.
+ENDS_EVERY_S: Final = 50.0
+#: Accounts in one round trip.
+BATCH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What one pass did."""
+
+    published: int = 0
+    unreadable: int = 0
+    abandoned: int = 0
+    #: Accounts whose token has ended, and that are degraded from now on.
+    ended: int = 0
+    #: Redis had been emptied, or is another one than before.
+    refilled: bool = False
+
+
+class Reconciler:
+    """Compares what Redis should hold with what it holds.
+
+    A mark in Redis (`refreshd:filled`) says that it was filled from this database; SQL remembers the mark. An
+    emptied Redis has none, so its absence is noticed by one GET.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        keys: Keys,
+        schedule: Schedule,
+        ends: TokenEnds,
+        shelf: Shelf,
+        vault: Vault,
+        clock: Clock,
+        offload: Offload,
+        holder: str,
+    ) -> None:
+        self._redis = redis
+        self._mark_key = filled_mark(keys)
+        self._schedule = schedule
+        self._ends = ends
+        self._shelf = shelf
+        self._vault = vault
+        self._clock = clock
+        self._sql = offload
+        self._holder = holder
+        self._kept_at = 0.0
+        self._ends_at: float | None = None
+
+    async def needed(self) -> bool:
+        """Tell whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
+
+        Raises:
+            RedisUnreachable, DatabaseUnreachable: nothing can be told.
+        """
+        mark = await self._mark()
+        if mark is None:
+            return True
+        note, behind = await self._sql(self._schedule.lacks, DUTY)
+        return mark != note or behind
+
+    async def reconcile(self) -> Reconciled | None:
+        """Publish everything that Redis lacks; None where another process is at it.
+
+        Raises:
+            RedisUnreachable, DatabaseUnreachable: it went away meanwhile; the next pass begins again.
+        """
+        if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
+            return None
+        self._kept_at = self._clock.now()
+        note: str | None = None
+        try:
+            mark = await self._mark()
+            refill = mark is None or mark != await self._sql(self._schedule.duty_note, DUTY)
+            if refill:  # Redis is the broker too: whatever was on its way is as lost as the tokens
+                await self._sql(self._schedule.give_back_all)
+                await answered(self._redis.set(self._mark_key, _FILLING))
+            published, unreadable = await (self._refill() if refill else self._catch_up())
+            abandoned = await self._sql(self._schedule.close_abandoned)
+            ended = await self._say_what_has_ended()
+            if refill:
+                fresh = secrets.token_hex(8)
+                # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
+                note = fresh if await answered(self._redis.set(self._mark_key, fresh, xx=True)) else None
+            return Reconciled(published, unreadable, abandoned, ended, refill)
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
+        finally:
+            await self._sql(self._schedule.end_duty, DUTY, holder=self._holder, note=note)
+
+    async def _refill(self) -> tuple[int, int]:
+        total = good = 0
+        accounts = await self._sql(self._schedule.live_accounts, None, BATCH)
+        publishing: asyncio.Future[int] = asyncio.ensure_future(self._publish([]))
+        try:
+            while accounts:
+                last = accounts[-1]
+                after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
+                # The database reads the next batch and this one is made ready while Redis has the one before.
+                earlier, publishing = publishing, asyncio.ensure_future(self._publish(accounts))
+                following = self._sql(self._schedule.live_accounts, after, BATCH)
+                total += len(accounts)
+                published, accounts = await asyncio.gather(earlier, following)
+                good += published
+            good += await publishing
+        finally:
+            publishing.cancel()
+            # Where it failed, the batch before it did so too, and has said why.
+            await asyncio.gather(publishing, return_exceptions=True)
+        return good, total - good
+
+    async def _catch_up(self) -> tuple[int, int]:
+        total = 0
+        while accounts := await self._sql(self._schedule.unpublished, BATCH):
+            good = await self._publish(accounts, emptied=False)
+            total += good
+            if good < len(accounts):
+                return total, len(accounts) - good
+        return total, 0
+
+    async def _say_what_has_ended(self) -> int:
+        """Say of every waiting account whose token has ended that it has; plans say it of those that ended lately."""
+        now = self._clock.now()
+        if self._ends_at is not None and abs(now - self._ends_at) < ENDS_EVERY_S:
+            return 0
+        self._ends_at = now
+        total, from_end = 0, 0.0
+        while True:
+            marked = await self._ends.batch(BATCH, from_end)
+            if not marked.accounts:
+                return total
+            total, from_end = total + len(marked.accounts), marked.last_end
+            await self._keep()
+
+    async def _publish(self, accounts: Sequence[Account], *, emptied: bool = True) -> int:
+        made = (
+            publication(one, None, now=self._clock.now())
+            if one.published_generation == STATE_UNTOLD and not emptied
+            else self._publication(one)
+            for one in accounts
+        )
+        publications = [found for found in made if found]
+        await self._shelf.put(publications)
+        # Redis lost what SQL knows as published: a mark that is right already is not written again.
+        behind = {account.id for account in accounts if account.published_generation < account.generation}
+        marks = [(one.account, one.state.generation) for one in publications if one.account in behind]
+        if marks:
+            await self._sql(self._schedule.mark_published, marks)
+        await self._keep()
+        return len(publications)
+
+    async def _keep(self) -> None:
+        if self._clock.now() - self._kept_at >= DUTY_S * KEEP_SHARE:
+            await self._sql(self._schedule.keep_duty, DUTY, holder=self._holder, for_s=DUTY_S)
+            self._kept_at = self._clock.now()
+
+    def _publication(self, account: Account) -> Publication | None:
+        try:
+            return publication(account, self._vault.open(account, ACCESS_TOKEN), now=self._clock.now())
+        except CipherError as error:
+            log.error("not_published", account=account.id, error=str(error))
+            return None
+
+    async def _mark(self) -> str | None:
+        try:
+            found = await answered(self._redis.get(self._mark_key))
+        except (RedisError, OSError) as error:
+            raise RedisUnreachable(f"Redis can't be asked what it holds: {error}") from error
+        return None if found is None else str(found)

@@ -1,0 +1,50 @@
+"""Degraded from the second on in which a token ends: in SQL, in Redis, as an event, whatever the account waits for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.clock import Clock
+from worker.db.ended_tokens import ALL_S, RECENT_S, EndedTokens, Marked
+from worker.db.executor import Offload
+from worker.db.schedule import Schedule
+from worker.redis.publisher import Shelf, publication
+
+#: One plan writes so many: it stays short, and the next one is a second away.
+A_PLAN: Final = 1_000
+
+
+class TokenEnds:
+    """Writes what `EndedTokens` finds to Redis, and says in SQL that Redis has it."""
+
+    def __init__(
+        self, *, tokens: EndedTokens, schedule: Schedule, shelf: Shelf, clock: Clock, offload: Offload
+    ) -> None:
+        self._tokens = tokens
+        self._schedule = schedule
+        self._shelf = shelf
+        self._clock = clock
+        self._sql = offload
+
+    async def sweep(self) -> int:
+        """Mark accounts whose token ended lately, at most `A_PLAN` of them; gives their number.
+
+        Raises:
+            DatabaseUnreachable: nothing was marked.
+            RedisError: they are marked in SQL; the next reconcile writes their state to Redis.
+        """
+        return len((await self._mark(A_PLAN, RECENT_S, 0.0)).accounts)
+
+    async def batch(self, limit: int, from_end: float) -> Marked:
+        """Mark accounts whose token has ended, however long ago, from one end on; raises as `sweep` does."""
+        return await self._mark(limit, ALL_S, from_end)
+
+    async def _mark(self, limit: int, within_s: float, from_end: float) -> Marked:
+        marked = await self._sql(self._tokens.mark, limit, within_s=within_s, from_end=from_end)
+        if marked.accounts:
+            now = self._clock.now()
+            await self._shelf.put([publication(one, None, now=now) for one in marked.accounts], marked.events)
+            await self._sql(
+                self._schedule.mark_published, [(one.id, one.generation) for one in marked.accounts]
+            )
+        return marked
