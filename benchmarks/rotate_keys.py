@@ -24,9 +24,8 @@ from tests.server_process import sigterm_ends_as_ctrl_c_does
 from tests.services import postgres_server
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.engine import make_engine, writing
-from worker.db.fleet.overview import sealed_with
 from worker.db.migrate import upgrade
-from worker.db.rekey import BATCH, rotate
+from worker.db.rekey import BATCH, rotate, sealed_with
 
 DATABASES: Final = ("sqlite", "postgresql")
 #: What an account keeps sealed, and how many characters it has.

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from tasks._request import ShownRequest, retried
 from worker.app import app
 from worker.broker.queues import MESSAGE_EXPIRES_S
-from worker.celery.bootsteps import dispatch_with
+from worker.celery.dispatch import dispatch_with
 from worker.errors import Unreachable
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics

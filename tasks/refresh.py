@@ -15,7 +15,7 @@ from models.rate_limit import HELD
 from refreshd_reader.contract import ACCOUNT_ID
 from tasks._request import ShownRequest, Unfinished, failed, retried
 from worker.app import app
-from worker.celery.bootsteps import dispatch_with
+from worker.celery.dispatch import dispatch_with
 from worker.errors import Unreachable
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import getpass
 import os
-from contextlib import suppress
+import socket
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
 from redis import Redis
 from sqlalchemy import Engine
 
-from models.account import Account
 from models.audit import Actor
 from models.providers import Provider
-from models.providers.presets import PresetError, load_providers
 from models.rate_limit import Limits
 from refreshd_reader.contract import Keys
-from worker.actor import current_actor
 from worker.clock import Clock
-from worker.crypto.cipher import Cipher, generate_key, parse_keys
-from worker.crypto.keyring import keys_text, source_of
-from worker.crypto.private_file import data_folder, write_private
+from worker.crypto.cipher import Cipher
+from worker.crypto.keyring import load_cipher, source_of
 from worker.crypto.sealer import Vault
 from worker.db.audit import AuditTrail
 from worker.db.engine import check_schema, database_now, make_engine, reading
@@ -32,58 +26,13 @@ from worker.db.history import History
 from worker.db.outbox import Outbox
 from worker.db.pauses import Pauses
 from worker.db.schedule import Schedule
-from worker.errors import KnobsUnfit, SettingsError
-from worker.log import log
 from worker.policy.rate_limits import limits
+from worker.providers.registry import GENERIC, Providers
 from worker.redis.client import connect
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.notifications.webhook_client import Endpoint
-
-#: Where a refresh of an account of unknown provider starts from.
-GENERIC: Final = "generic"
-
-
-class Providers:
-    """Finds the provider of an account."""
-
-    def __init__(self, file: Path | None) -> None:
-        try:
-            self.known = load_providers(file)
-        except PresetError as error:
-            raise SettingsError(f"REFRESHD_PROVIDERS_FILE: {error}") from None
-
-    @cached_property
-    def some_name_a_rate(self) -> bool:
-        """Whether any provider's data names a rate, so that looking ahead is worth its query."""
-        return any(provider.requests_per_s is not None for provider in self.known.values())
-
-    def of(self, account: Account) -> Provider | None:
-        """Give an account's provider with the account's own knobs.
-
-        A name that nobody described is plain OAuth 2.0 at the account's own URL; None where it has none.
-
-        Raises:
-            KnobsUnfit: the provider is described otherwise than when they were stored.
-        """
-        provider = self.known.get(account.provider)
-        if provider is None:
-            if account.token_url is None and account.callback is None:
-                return None
-            provider = self.known[GENERIC]
-        try:
-            return provider.for_account(json.loads(account.knobs))
-        except ValidationError as error:
-            problems = error.errors(include_input=False, include_url=False)
-            raise KnobsUnfit(account.id, provider, problems) from None
-
-    def for_schedule(self, account: Account) -> Provider | None:
-        """Give what an account's due times go by: its provider, without the account's knobs where they do not fit."""
-        try:
-            return self.of(account)
-        except KnobsUnfit as error:
-            return error.provider
 
 
 class Stores:
@@ -197,39 +146,21 @@ class Stores:
             self.engine.dispose()
 
 
-def load_cipher(settings: Settings) -> Cipher:
-    """Give the keys: those of the settings, else the data folder's; made there for a SQLite that has none.
+def current_actor(named: str | None = None) -> Actor:
+    """Give who does what this process does.
 
-    Raises:
-        SettingsError: there is no key, or one that can't be read.
+    Args:
+        named: who it is by the settings (REFRESHD_ACTOR), for automations whose user tells nothing.
     """
-    text = keys_text(settings)
-    if text is not None:
-        return Cipher(parse_keys(text, source_of(settings) or ""))
-    with suppress(FileNotFoundError):
-        return Cipher(
-            parse_keys(settings.made_keys_file.read_text(encoding="utf-8"), str(settings.made_keys_file))
-        )
-    if not settings.database.startswith("sqlite"):
-        raise SettingsError(
-            "REFRESHD_KEYS is not set: secrets are not stored unsealed. Make a key with `refreshd keys generate`, "
-            "set it for every worker and command (or REFRESHD_KEYS_FILE, REFRESHD_KEYS_COMMAND), and keep a copy: "
-            "without it every grant is lost"
-        )
-    log.warning(
-        "key_made", file=str(make_key(settings)), remedy="keep a copy: without it every grant is lost"
-    )
-    return load_cipher(settings)
+    host = socket.gethostname()
+    if named:
+        return Actor(named, host)
+    user, behind = _user(), os.environ.get("SUDO_USER")
+    return Actor(f"{behind} (sudo, {user})" if behind and behind != user else user, host)
 
 
-def make_key(settings: Settings) -> Path:
-    """Make a key in the data folder, readable by its owner alone. One that is there stays."""
-    data_folder(settings)
-    if not settings.made_keys_file.exists():
-        draft = settings.made_keys_file.with_suffix(f".{os.getpid()}")
-        write_private(draft, generate_key() + "\n")
-        # Whole or not there, and the first one wins: two processes that start together use the same key.
-        with suppress(FileExistsError):
-            os.link(draft, settings.made_keys_file)
-        draft.unlink()
-    return settings.made_keys_file
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has a number and no name
+        return f"uid {os.getuid()}"

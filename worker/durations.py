@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+from worker.errors import UsageError
+
 
 def duration(seconds: float) -> str:
     """Say a duration in its two largest units."""
@@ -15,3 +20,21 @@ def duration(seconds: float) -> str:
             rest = whole % size // next_size
             return f"{whole // size}{unit} {rest}{next_unit}" if rest else f"{whole // size}{unit}"
     return f"{whole}s"
+
+
+_UNIT_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+
+
+def seconds_of(words: str, *, option: str) -> float:
+    """Give the seconds of `2h`, `1d12h` and the like.
+
+    Raises:
+        UsageError: it is no duration, or none that is longer than nothing.
+    """
+    text = words.strip().lower().replace(" ", "")
+    parts = _PART.findall(text)
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or seconds <= 0:
+        raise UsageError(f"{option}: {words!r} is no duration; right would be: 90s, 30m, 2h, 1d or 1d12h")
+    return seconds

@@ -7,25 +7,11 @@ import json
 import logging
 import sys
 import threading
-from enum import StrEnum
 from typing import Any, Final
 
 import structlog
 
 from worker.redaction.log import IDENTIFIERS, NUMBERS, SHORTEST, is_secret, redacted
-
-
-class EventType(StrEnum):
-    """Types of the entries of `refreshd:events`."""
-
-    REFRESHED = "refreshed"
-    FAILED = "failed"
-    DEGRADED = "degraded"
-    REAUTHORIZE = "reauthorize"
-    MISCONFIGURED = "misconfigured"
-    RECOVERED = "recovered"
-    EXPIRING = "expiring"
-
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("refreshd")
 

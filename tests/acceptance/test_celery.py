@@ -17,7 +17,7 @@ from tests.acceptance.conftest import MakeWorld
 from tests.acceptance.fleet import ROOT, Fleet, Member
 from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
-from worker.celery.bootsteps import empty_urgent_first
+from worker.celery.dispatch import empty_urgent_first
 from worker.crypto.cipher import generate_key
 from worker.redis.client import connect
 

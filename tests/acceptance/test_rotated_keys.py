@@ -24,8 +24,7 @@ from tests.acceptance.waiting import wait_until
 from tests.acceptance.world import World
 from worker.crypto.cipher import generate_key, key_of
 from worker.db.engine import is_sqlite, reading, writing
-from worker.db.fleet.overview import sealed_with
-from worker.db.rekey import BATCH
+from worker.db.rekey import BATCH, sealed_with
 
 OLD, NEW = generate_key("old"), generate_key("new")
 #: A batch and a little, of accounts that rest.

@@ -21,11 +21,11 @@ from worker.accounts.apply import Applied, Applier, Intent, Spread
 from worker.accounts.entry import read_entry
 from worker.accounts.validation import Checker
 from worker.cli import main
-from worker.context import Providers
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.sealer import Vault
 from worker.db.accounts import Accounts
 from worker.db.engine import make_engine, writing
+from worker.providers.registry import Providers
 from worker.providers.request import RequestBuilder
 
 NOW = 1_790_000_000.0

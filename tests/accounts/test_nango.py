@@ -12,7 +12,7 @@ import pytest
 from models.providers import Provider
 from tests.accounts.conftest import Refreshd
 from worker.accounts.formats.nango import NangoRows, snake_case
-from worker.accounts.formats.source import Raw
+from worker.accounts.formats.row import Raw
 
 
 def connection(provider: str = "google-mail", **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.accounts.conftest import Refreshd
 from worker.accounts.formats.properties import properties_rows
-from worker.accounts.formats.source import Raw, UnreadableFile
+from worker.accounts.formats.row import Raw, UnreadableFile
 
 TEMPLATE = """\
 # configuration variables of two connections

@@ -13,7 +13,7 @@ from tests.accounts.conftest import Desk, Refreshd, acme
 from worker.accounts.apply import Intent
 from worker.accounts.editor import AlreadyThere, Busy, Editor
 from worker.accounts.entry import Entry, read_entry
-from worker.accounts.formats.source import Raw
+from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import CommandShelf
 from worker.accounts.token_precedence import Outcome

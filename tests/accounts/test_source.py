@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.accounts.entry import Refused, read_entry
-from worker.accounts.formats.source import ROW_MAX_BYTES, Format, Raw, Source, UnreadableFile, open_source
+from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile
+from worker.accounts.formats.source import Format, Source, open_source
 from worker.errors import UsageError
 
 

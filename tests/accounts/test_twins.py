@@ -17,7 +17,7 @@ from tests.accounts.conftest import Desk, Refreshd, acme
 from tests.accounts.test_nango import connection, integration
 from tests.accounts.test_races import MIA, Raced
 from worker.accounts.apply import Intent
-from worker.accounts.formats.source import Raw
+from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer, Summary
 from worker.accounts.publisher import CommandShelf
 from worker.accounts.token_precedence import Outcome

@@ -15,7 +15,7 @@ from models.answer import Fault
 from models.callback import CallbackInput
 from tests.io.provider_server import serving
 from worker.callbacks.host.http_endpoint import EndpointClient
-from worker.callbacks.host.reply import Reply
+from worker.callbacks.host.run_result import Reply
 from worker.clock import wall_clock
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

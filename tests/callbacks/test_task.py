@@ -30,7 +30,7 @@ from tests.path.conftest import Bench
 from tests.reader.proxy import Proxy
 from tests.services import RedisServer, redis_server
 from worker.callbacks.host.celery_task import TaskClient
-from worker.callbacks.host.reply import Reply
+from worker.callbacks.host.run_result import Reply
 from worker.redis.client import connect, connect_async
 from worker.settings import Settings
 

@@ -21,7 +21,8 @@ from tests.fuzz.mutation import Check, Target, mutated
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN
 from worker.accounts.columns import SETTINGS as SETTING_COLUMNS
 from worker.accounts.entry import Refused, id_of, read_entry
-from worker.accounts.formats.source import Format, Raw, Source, UnreadableFile
+from worker.accounts.formats.row import Raw, UnreadableFile
+from worker.accounts.formats.source import Format, Source
 from worker.crypto.cipher import Cipher, parse_keys
 from worker.crypto.sealer import Vault
 from worker.errors import SettingsError

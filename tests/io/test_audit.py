@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models.audit import Act, Action, Actor
-from worker.actor import current_actor
+from worker.context import current_actor
 from worker.db.audit import AuditTrail, RunningEntry
 from worker.db.engine import make_engine, writing
 

@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
-from worker.context import load_cipher, make_key
 from worker.crypto import keyring as key_source
 from worker.crypto.cipher import generate_key
-from worker.crypto.keyring import keys_of_command, keys_of_file
+from worker.crypto.keyring import keys_of_command, keys_of_file, load_cipher, make_key
 from worker.errors import SettingsError
 from worker.settings import Settings, load_settings
 

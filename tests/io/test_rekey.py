@@ -13,8 +13,7 @@ from models.token import Secret
 from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, generate_key, key_of, parse_keys
 from worker.db.engine import make_engine, reading, writing
-from worker.db.fleet.overview import sealed_with
-from worker.db.rekey import check, rotate
+from worker.db.rekey import check, rotate, sealed_with
 from worker.redis.client import connect
 from worker.redis.pending_answers import waiting_by_key
 

@@ -11,10 +11,12 @@ import redis
 from redis.asyncio import Redis
 
 from models.account import Account, Status
+from models.event import Event
+from models.publication import Publication, publication
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Keys, Token
 from worker.redis.client import connect, connect_async
-from worker.redis.publisher import REMOVED_KEPT_S, Event, Publication, Shelf, publication
+from worker.redis.publisher import REMOVED_KEPT_S, Shelf
 
 KEYS = Keys()
 #: Read long before the last of these runs: what shall be alive then ends in days.

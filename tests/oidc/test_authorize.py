@@ -14,8 +14,8 @@ from tests.oidc.browser import Browser
 from tests.oidc.conftest import SECRET, Deployment
 from tests.oidc.consent import SCOPE
 from tests.oidc.server import AuthorizationServer
-from worker.actor import current_actor
-from worker.context import load_cipher
+from worker.context import current_actor
+from worker.crypto.keyring import load_cipher
 from worker.crypto.sealer import Vault
 from worker.db.audit import AuditTrail
 from worker.db.engine import make_engine

@@ -13,7 +13,7 @@ from models.attempt import Trigger
 from tests.path.conftest import Bench
 from worker.accounts.publisher import CommandShelf
 from worker.broker.queues import CALLBACK, REFRESH
-from worker.celery.bootsteps import dispatch_with
+from worker.celery.dispatch import dispatch_with
 from worker.errors import RedisUnreachable
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from models.account import Account
+from models.publication import Publication
 from tests.path.conftest import Bench
 from worker.errors import DatabaseUnreachable
-from worker.redis.publisher import Publication
 from worker.scheduling.reconciler import Reconciled
 
 ACCOUNTS = 7

@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from models.publication import Publication
 from tests.path.conftest import Bench, Handler
 from tests.path.test_refresh import granted
 from worker.accounts.publisher import CommandShelf
 from worker.db.accounts import Accounts
-from worker.redis.publisher import REMOVED_KEPT_S, Publication
+from worker.redis.publisher import REMOVED_KEPT_S
 
 
 def remove(bench: Bench) -> dict[str, int]:

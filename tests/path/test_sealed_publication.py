@@ -11,12 +11,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from models.publication import publication
 from refreshd_reader import AsyncReader, KeyMissing, Reader
 from tests.leaks.places import redis_keys
 from tests.path.conftest import Bench
 from worker.accounts.publisher import CommandShelf
 from worker.errors import SettingsError
-from worker.redis.publisher import publication
 from worker.settings import Settings, load_settings
 
 KEYS: Final = f"p1:{base64.b64encode(b'p' * 32).decode()}"

@@ -13,12 +13,12 @@ from sqlalchemy import text
 
 from models.audit import Actor
 from models.pause import Scope
+from models.publication import Publication
 from tests.path.conftest import Bench
 from tests.path.test_refresh import granted
 from worker.db.engine import writing
 from worker.db.publication import STATE_UNTOLD
 from worker.errors import RedisUnreachable
-from worker.redis.publisher import Publication
 
 
 def filled(bench: Bench) -> None:

@@ -16,6 +16,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from models.publication import Publication
 from refreshd_reader import AccountState, Keys, RedisRefused, Token, UnknownAccount
 from tests.deploy.compose_file import ROOT, services
 from tests.deploy.service import Service
@@ -23,7 +24,7 @@ from tests.reader.acl_server import AclRedisServer, refusals
 from tests.reader.publisher import MakeFace, Publisher, until
 from tests.server_process import free_port
 from worker.db.migrate import upgrade
-from worker.redis.publisher import Publication, Shelf
+from worker.redis.publisher import Shelf
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

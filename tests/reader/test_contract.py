@@ -18,11 +18,12 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.publication import Publication
 from refreshd_reader import AccountState, Announcement, Keys, Rejection, Token
 from refreshd_reader.contract import ACCOUNT_ID, TOKEN_FIELDS, seconds_text
 from tests.reader.publisher import Publisher
 from tests.services import RedisServer
-from worker.redis.publisher import Publication, Shelf
+from worker.redis.publisher import Shelf
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS = Keys()

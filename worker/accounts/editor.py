@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from models.account import Account
 from models.audit import Act, Action, Actor
+from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.entry import Entry, Refused
 from worker.accounts.importer import change_of, recovered_event
@@ -19,7 +20,6 @@ from worker.clock import Clock
 from worker.db.accounts import Accounts, Note
 from worker.db.audit import record
 from worker.errors import RefreshdError, UnknownAccount, UsageError
-from worker.redis.publisher import publication
 
 if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no use for
     from worker.accounts.revoker import Revoked

@@ -11,9 +11,11 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from models.account import Account, fingerprint
+from models.event import Event, EventType
+from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.entry import ROW, Entry, Problem, Refused, id_of, read_entry
-from worker.accounts.formats.source import Raw
+from worker.accounts.formats.row import Raw
 from worker.accounts.publisher import CommandShelf
 from worker.accounts.token_precedence import Outcome, Tokens
 from worker.accounts.twins import SameGrant, TwinGuard
@@ -21,8 +23,6 @@ from worker.accounts.values import printable
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Change, Note
 from worker.db.audit import RunningEntry
-from worker.log import EventType
-from worker.redis.publisher import Event, publication
 
 #: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
 BATCH: Final = 1_000

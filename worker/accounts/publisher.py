@@ -10,12 +10,14 @@ from typing import Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from models.event import Event
+from models.publication import Publication
 from refreshd_reader.contract import Keys
 from refreshd_reader.sealing import TokenSeal
 from worker.db.schedule import Schedule
 from worker.errors import RedisUnreachable, SettingsError
 from worker.redis.client import answered, connect_async
-from worker.redis.publisher import Event, Publication, Shelf
+from worker.redis.publisher import Shelf
 
 NO_REDIS = "no Redis is configured or has run here yet"
 

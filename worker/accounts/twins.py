@@ -19,7 +19,7 @@ from worker.db.fleet.twins import holders, one_after_the_other
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
     from worker.accounts.apply import Applied
-    from worker.context import Providers
+    from worker.providers.registry import Providers
 
 #: The option of every command that stores a refresh token.
 ALLOW_SHARED_GRANT: Final = "--allow-shared-grant"

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
 
-from celery import Celery, bootsteps
-from celery.app.amqp import Queues
-from kombu.exceptions import OperationalError
+from celery import bootsteps
 
-from models.attempt import Trigger
 from refreshd_reader.contract import Keys
-from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S, QUEUES, REFRESH, URGENT
-from worker.scheduling.planner import Dispatch, Undeliverable
+from worker.broker.queues import URGENT
+from worker.celery.dispatch import dispatch_with
+from worker.log import log
 from worker.scheduling.rejected_tokens import ReportReader, connect_for_reports
 from worker.settings import load_settings
-
-
-def dispatch_with(app: Celery) -> Dispatch:
-    """Give the function that sends refresh messages."""
-
-    def dispatch(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
-        planned = CALLBACK if callback else REFRESH
-        try:
-            app.send_task(
-                "refreshd.refresh",
-                # The reason first: what is shown of a large group is cut short.
-                kwargs={"reason": trigger.value, "accounts": [list(pair) for pair in accounts]},
-                queue=planned if trigger is Trigger.PLANNED or callback else URGENT,
-                expires=MESSAGE_EXPIRES_S,
-            )
-        except OperationalError as error:
-            raise Undeliverable(str(error)) from error
-
-    return dispatch
-
-
-def empty_urgent_first(queues: Queues) -> None:
-    """Have a worker empty its queues in our order: Celery's is that in which a command line names them."""
-    ours = [name for name in QUEUES if name in queues.consume_from]
-    queues.select([*ours, *(name for name in queues.consume_from if name not in QUEUES)])
 
 
 class Alone(bootsteps.Step):
@@ -75,3 +49,42 @@ class Reports(bootsteps.StartStopStep):
     def stop(self, _parent: Any) -> None:
         if self._reader is not None:
             self._reader.stop()
+
+
+TOUCH_INTERVAL_S: Final = 1.0
+#: Longer than a worker needs to find Redis again after an outage; compose.yaml looks for files of this age.
+DEAD_AFTER_S: Final = 180
+
+
+def alive_file(data_dir: Path, nodename: str) -> Path:
+    """Where the worker of this name shows that it is alive."""
+    return data_dir / f"worker-{nodename.replace('/', '_')}.alive"
+
+
+class Liveness(bootsteps.StartStopStep):
+    """Touches the file on the worker's own timer, so that a stuck worker stops touching it."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, _parent: Any, **_: Any) -> None:
+        self._timer_entry: Any = None
+        self._file: Path | None = None
+
+    def start(self, parent: Any) -> None:
+        self._file = alive_file(load_settings().data_dir, parent.hostname)
+        self._touch()
+        self._timer_entry = parent.timer.call_repeatedly(TOUCH_INTERVAL_S, self._touch)
+
+    def stop(self, _parent: Any) -> None:
+        if self._timer_entry is not None:
+            self._timer_entry.cancel()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.unlink()
+
+    def _touch(self) -> None:
+        try:
+            if self._file is not None:
+                self._file.touch()
+        except OSError as error:  # A full or vanished disk says itself what is wrong; work goes on.
+            log.warning("can_not_show_liveness", file=str(self._file), error=str(error))

@@ -19,9 +19,9 @@ from worker.app import app, settings
 from worker.broker.queues import CALLBACK
 from worker.callbacks.catalog import configured_callbacks
 from worker.callbacks.sandbox.limits import hide_memory
-from worker.celery.bootsteps import Alone, Reports, empty_urgent_first
+from worker.celery.bootsteps import Alone, Liveness, Reports
 from worker.celery.callback_heartbeat import announce_callbacks, stop_announcing, withdraw_callbacks
-from worker.celery.liveness import Liveness
+from worker.celery.dispatch import empty_urgent_first
 from worker.context import Stores
 from worker.errors import RefreshdError
 from worker.log import correlate, log

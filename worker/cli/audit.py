@@ -11,13 +11,11 @@ import typer
 from rich.text import Text
 
 from models.audit import Action, Audit
-from worker.cli.amounts import seconds_of
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import Stores
-from worker.db.accounts import Accounts
-from worker.db.fleet.overview import nearest_ids
-from worker.durations import duration
+from worker.db.accounts import Accounts, nearest_ids
+from worker.durations import duration, seconds_of
 from worker.errors import UnknownAccount
 
 _FOLLOW_S: Final = 1.0

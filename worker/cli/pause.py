@@ -9,12 +9,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from models.pause import Pause, Scope
-from worker.cli.amounts import seconds_of
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import Stores
-from worker.db.accounts import Accounts
-from worker.db.fleet.overview import knows_provider
+from worker.db.accounts import Accounts, knows_provider
+from worker.durations import seconds_of
 from worker.errors import InputError, UnknownAccount, UsageError
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT...", help="Ids of accounts.")]

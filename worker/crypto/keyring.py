@@ -7,10 +7,14 @@ import re
 import shlex
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.crypto.private_file import data_folder, write_private
 from worker.errors import SettingsError
+from worker.log import log
 from worker.settings import Settings
 
 #: A key service that takes longer is down. `REFRESHD_KEYS_COMMAND` runs once in each process, at its start.
@@ -120,3 +124,41 @@ def _decoded(content: bytes, where: str) -> str:
         raise SettingsError(
             f"{where} is no text: ID:BASE64 is expected, several with commas or line breaks"
         ) from None
+
+
+def load_cipher(settings: Settings) -> Cipher:
+    """Give the keys: those of the settings, else the data folder's; made there for a SQLite that has none.
+
+    Raises:
+        SettingsError: there is no key, or one that can't be read.
+    """
+    text = keys_text(settings)
+    if text is not None:
+        return Cipher(parse_keys(text, source_of(settings) or ""))
+    with suppress(FileNotFoundError):
+        return Cipher(
+            parse_keys(settings.made_keys_file.read_text(encoding="utf-8"), str(settings.made_keys_file))
+        )
+    if not settings.database.startswith("sqlite"):
+        raise SettingsError(
+            "REFRESHD_KEYS is not set: secrets are not stored unsealed. Make a key with `refreshd keys generate`, "
+            "set it for every worker and command (or REFRESHD_KEYS_FILE, REFRESHD_KEYS_COMMAND), and keep a copy: "
+            "without it every grant is lost"
+        )
+    log.warning(
+        "key_made", file=str(make_key(settings)), remedy="keep a copy: without it every grant is lost"
+    )
+    return load_cipher(settings)
+
+
+def make_key(settings: Settings) -> Path:
+    """Make a key in the data folder, readable by its owner alone. One that is there stays."""
+    data_folder(settings)
+    if not settings.made_keys_file.exists():
+        draft = settings.made_keys_file.with_suffix(f".{os.getpid()}")
+        write_private(draft, generate_key() + "\n")
+        # Whole or not there, and the first one wins: two processes that start together use the same key.
+        with suppress(FileExistsError):
+            os.link(draft, settings.made_keys_file)
+        draft.unlink()
+    return settings.made_keys_file

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, text
@@ -15,12 +16,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import class_mapper
 from sqlmodel import Session, col, select
 
-from models.account import Account, RetiredAccount
+from models.account import Account, RetiredAccount, Status
+from models.event import Event
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
 from worker.errors import DatabaseUnreachable
-from worker.redis.publisher import Event
 
 #: Rows that are read at once when all are asked for.
 PAGE: Final = 1_000
@@ -304,3 +305,45 @@ def _id(account: Account) -> str:
 def _is_deadlock(error: DatabaseUnreachable) -> bool:
     cause = getattr(error.__cause__, "orig", None)
     return getattr(cause, "sqlstate", None) == _DEADLOCK
+
+
+def uses_callbacks(engine: Engine) -> bool:
+    """Tell whether any account is refreshed by a callback."""
+    with reading(engine) as connection:
+        found = connection.execute(
+            text("SELECT 1 FROM account WHERE refresh_method = 'callback' LIMIT 1")
+        ).first()
+    return found is not None
+
+
+def knows_provider(engine: Engine, name: str) -> bool:
+    """Tell whether any account is of a provider: a look at an index for each status."""
+    statuses = ", ".join(f"'{status.value}'" for status in Status)
+    with reading(engine) as connection:
+        found = connection.execute(
+            text(f"SELECT 1 FROM account WHERE status IN ({statuses}) AND provider = :name LIMIT 1"),
+            {"name": name},
+        ).first()
+    return found is not None
+
+
+#: Ids with the same beginning that are compared.
+_ALIKE: Final = 1000
+
+
+def nearest_ids(engine: Engine, account_id: str) -> list[str]:
+    """Give ids that a person may have meant: the same letters in another case, or nearly the same. A scan."""
+    with reading(engine) as connection:
+        same = connection.execute(
+            text("SELECT id FROM account WHERE lower(id) = lower(:id) ORDER BY id LIMIT 3"),
+            {"id": account_id},
+        ).scalars()
+        if found := [str(one) for one in same]:
+            return found
+        alike = connection.execute(
+            text(
+                "SELECT id FROM account WHERE lower(substr(id, 1, 2)) = lower(:start) ORDER BY id LIMIT :most"
+            ),
+            {"start": account_id[:2], "most": _ALIKE},
+        ).scalars()
+        return get_close_matches(account_id, [str(one) for one in alike], 2, 0.8)

@@ -10,14 +10,15 @@ from sqlalchemy import Engine, text
 from sqlmodel import col
 
 from models.account import TOKEN_ENDED, Account, Status
+from models.event import Event
 from models.pause import PAUSED
+from models.publication import SHELVED
 from worker.db.bulk import among
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
 from worker.db.plain_accounts import accounts_with, read_with
 from worker.db.publication import UNTOLD
-from worker.redis.publisher import SHELVED, Event
 
 #: A look at each plan goes so far back: a fleet whose dead accounts are many is not walked through each second. What
 #: ended earlier (an import of old tokens, a beat that was down) is found by the reconcile of each minute.

@@ -11,10 +11,10 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
+from models.event import Event
 from models.outbox import Happening, Message
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
-from worker.redis.publisher import Event
 
 _HAPPENING: Final = {
     "id": "text",

@@ -17,15 +17,14 @@ from sqlmodel import col
 
 from models.account import Account, Status
 from models.attempt import INTERRUPTED, Entry, Outcome
+from models.event import Event
 from worker.clock import Clock
-from worker.db.bulk import execute
-from worker.db.columns import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN
+from worker.db.bulk import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN, execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
 from worker.db.plain_accounts import accounts_and, read
 from worker.db.publication import NOTHING, UNTOLD, Marks, note
-from worker.redis.publisher import Event
 
 _TURN: Final = {
     "id": "text",

@@ -15,7 +15,8 @@ from sqlalchemy import Engine, text
 from models.token import Secret
 from worker.crypto.cipher import Cipher, key_of
 from worker.db.bulk import execute
-from worker.db.engine import reading, writing
+from worker.db.engine import is_sqlite, reading, writing
+from worker.db.fleet.overview import _SEALED
 from worker.errors import CipherError
 
 #: Column -> the field that its values are bound to.
@@ -135,3 +136,19 @@ def _batches(engine: Engine) -> Iterator[list[_Row]]:
             )
             for account, *values in found
         ]
+
+
+def sealed_with(engine: Engine) -> dict[str, int]:
+    """Count sealed values by the key that sealed them: one pass over the accounts."""
+    key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
+    counts: dict[str, int] = {}
+    with reading(engine) as connection:
+        for column in _SEALED:
+            rows = connection.execute(
+                text(
+                    f"SELECT {key.format(column)}, count(*) FROM account WHERE {column} IS NOT NULL GROUP BY 1"
+                )
+            )
+            for key_id, count in rows:
+                counts[str(key_id)] = counts.get(str(key_id), 0) + int(count)
+    return dict(sorted(counts.items()))

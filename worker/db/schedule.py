@@ -10,13 +10,13 @@ from sqlmodel import col, select
 
 from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
+from models.publication import SHELVED
 from worker.db.bulk import among, among_sql, execute, many
 from worker.db.claims import CLAIMED, NO_END, Claim, DueAccount, Outlook, due_account
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.history import note_paused
 from worker.db.pauses import is_paused
 from worker.db.plain_accounts import accounts_with, read_with
-from worker.redis.publisher import SHELVED
 
 #: Nobody takes a duty for longer: one that is held until later was taken before the database's clock was set back.
 DUTY_LONGEST_S: Final = 120.0

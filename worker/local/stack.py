@@ -16,9 +16,9 @@ from typing import Final, Self
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from worker.context import Stores, load_cipher, make_key
+from worker.context import Stores
 from worker.crypto.cipher import parse_keys
-from worker.crypto.keyring import source_of
+from worker.crypto.keyring import load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.overview import Fleet, look

@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from redis.exceptions import RedisError
 
+from models.event import Event, EventType
 from worker.clock import Clock
 from worker.db.executor import Offload
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.errors import RedisUnreachable
-from worker.log import EventType, log
+from worker.log import log
 from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.gates import Gate
 from worker.policy.verdicts.messages import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
-from worker.redis.publisher import Event, Shelf
+from worker.redis.publisher import Shelf
 
 
 class Watch:

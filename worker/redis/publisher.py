@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from models.account import Account, read_extra
-from models.token import Secret
-from refreshd_reader.contract import AccountState, Announcement, Keys, Token
+from models.event import Event
+from models.publication import Publication
+from refreshd_reader.contract import Announcement, Keys, Token
 from refreshd_reader.sealing import TokenSeal
 from worker.redis.client import queue, run
 
@@ -47,92 +46,6 @@ redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 return false
 """
-
-
-#: The columns of an account that its publication is made of, and what Redis is known to have.
-SHELVED: Final = (
-    "id",
-    "generation",
-    "published_generation",
-    "status",
-    "reason",
-    "status_at",
-    "next_refresh_at",
-    "access_token_sealed",
-    "token_type",
-    "scope",
-    "issued_at",
-    "expires_at",
-    "extra",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What is put on the shelf for one account."""
-
-    account: str
-    state: AccountState
-    #: None: only the state changes, and a token that is there stays until it ends.
-    token: Token | None = None
-
-    def at(self, generation: int) -> Publication:
-        """Give the same as of another generation."""
-        token = self.token and replace(self.token, generation=generation)
-        return Publication(self.account, replace(self.state, generation=generation), token)
-
-
-def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
-    """Give what to publish of a row; a token that has ended is none."""
-    state = AccountState(
-        account.status,
-        account.generation,
-        account.reason,
-        account.next_refresh_at,
-        since=account.status_at or None,
-    )
-    if access_token is None or (account.expires_at is not None and account.expires_at <= now):
-        return Publication(account.id, state)
-    token = Token(
-        access_token=access_token.reveal(),
-        generation=account.generation,
-        token_type=account.token_type,
-        scope=account.scope,
-        issued_at=account.issued_at,
-        expires_at=account.expires_at,
-        extra=read_extra(account.extra),
-    )
-    return Publication(account.id, state, token)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One entry of the stream `refreshd:events`; it never holds a secret.
-
-    It is about an account (`generation` is set then), or about every account of a `client` or `provider`.
-    """
-
-    type: str
-    reason: str
-    at: float
-    account: str | None = None
-    generation: int | None = None
-    provider: str | None = None
-    client: str | None = None
-    #: End of the refresh token, where that is what it tells.
-    expires_at: float | None = None
-
-    def to_fields(self) -> dict[str, str]:
-        """Give the entry's fields."""
-        about = {
-            "account": self.account,
-            "provider": self.provider,
-            "client": self.client,
-            "generation": None if self.generation is None else str(self.generation),
-            "expires_at": None if self.expires_at is None else f"{self.expires_at:.3f}",
-        }
-        known = {name: value for name, value in about.items() if value is not None}
-        return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}
 
 
 #: What is published without a lease: by reconcile, and by people's edits.

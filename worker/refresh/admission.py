@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from models.account import HELD_LOOK_S
 from models.answer import Answer, Judgement
 from models.attempt import Trigger
+from models.event import Event, EventType
 from models.providers import Provider
 from models.rate_limit import Limits, WaitReason
 from worker.clock import Clock, draw_jitter
@@ -18,12 +19,12 @@ from worker.db.executor import Offload
 from worker.db.fleet.outages import Outages
 from worker.db.refresh_store import Ledger, Turn
 from worker.errors import DatabaseUnreachable
-from worker.log import EventType, log
+from worker.log import log
 from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
 from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
 from worker.redis.gates import Decided, Gates, Pair, Take, Taken
-from worker.redis.publisher import Event, Shelf
+from worker.redis.publisher import Shelf
 from worker.refresh.outcome import Hold, Opened
 
 #: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.

@@ -16,7 +16,9 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from models.account import Account
+from models.event import Event
 from models.providers import Provider
+from models.publication import Publication, publication
 from worker.clock import Clock
 from worker.db.executor import Offload
 from worker.db.publication import NOTHING, Marks
@@ -27,7 +29,7 @@ from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
 from worker.redis.leases import Leases
 from worker.redis.pending_answers import Stash
-from worker.redis.publisher import Event, Publication, Shelf, publication
+from worker.redis.publisher import Shelf
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0

@@ -8,14 +8,16 @@ from functools import partial
 from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.attempt import Entry, Outcome, Trigger, new_attempt_id
+from models.event import Event, EventType
 from models.providers import Provider
+from models.publication import publication
 from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import Vault
 from worker.db.refresh_store import Closing
-from worker.log import EventType, log
+from worker.log import log
 from worker.policy.backoff import consequence
 from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
@@ -23,7 +25,6 @@ from worker.policy.lane import Lane
 from worker.policy.token_merge import Held, complete, lost_scopes
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import Stash, StashedAnswer
-from worker.redis.publisher import Event, publication
 from worker.refresh.committer import Settling
 
 STASH_ADOPTED = "stash_adopted"

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from models.account import Account
+from models.publication import Publication, publication
 from refreshd_reader.contract import Keys
 from worker.clock import Clock
 from worker.crypto.sealer import ACCESS_TOKEN, Vault
@@ -23,7 +24,7 @@ from worker.db.schedule import Schedule
 from worker.errors import CipherError, RedisUnreachable
 from worker.log import log
 from worker.redis.client import answered
-from worker.redis.publisher import Publication, Shelf, publication
+from worker.redis.publisher import Shelf
 from worker.scheduling.token_ends import TokenEnds
 
 DUTY: Final = RECONCILE

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from models.publication import publication
 from worker.clock import Clock
 from worker.db.ended_tokens import ALL_S, RECENT_S, EndedTokens, Marked
 from worker.db.executor import Offload
 from worker.db.schedule import Schedule
-from worker.redis.publisher import Shelf, publication
+from worker.redis.publisher import Shelf
 
 #: One plan writes so many: it stays short, and the next one is a second away.
 A_PLAN: Final = 1_000

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from worker.accounts.columns import Kind, column_of
-from worker.accounts.formats.source import ROW_MAX_BYTES, Raw, UnreadableFile
+from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile
 
 _DELIMITERS: Final = (",", ";", "\t")
 #: A quoted field may span lines (a PEM has some thirty); a quote that is never closed must not take the file.

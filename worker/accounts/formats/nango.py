@@ -13,7 +13,7 @@ from typing import Final
 
 from models.providers import Provider
 from worker.accounts.columns import CUSTOM_FIELDS
-from worker.accounts.formats.source import Raw
+from worker.accounts.formats.row import Raw
 
 #: What is called otherwise here.
 _PROVIDERS: Final = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from worker.accounts.columns import column_of
-from worker.accounts.formats.source import ROW_MAX_BYTES, Raw, UnreadableFile
+from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile
 
 _ID: Final = "id"
 #: The administration pages' own prefix: CPROP$oauth_v20$Basic$oauth_v20.refreshToken.

@@ -9,19 +9,16 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile, finite
 from worker.errors import UsageError
-
-#: One row of JSON Lines or CSV takes no more: a longer one is no account, and must not fill the memory.
-ROW_MAX_BYTES: Final = 1 << 20
 
 STDIN: Final = Path("-")
 
@@ -45,23 +42,6 @@ _SUFFIXES: Final = {
     ".tsv": Format.CSV,
     ".properties": Format.PROPERTIES,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """One row: where it begins (line 1 is the first), and its columns, or why there are none."""
-
-    line: int
-    row: Mapping[str, object] | None
-    reason: str = ""
-    #: Every value is text, for the format has nothing else.
-    cells: bool = False
-    #: Names of what the file says beside, and what has no place here.
-    left_out: tuple[str, ...] = ()
-
-
-class UnreadableFile(UsageError):
-    """A file that is no accounts file."""
 
 
 def format_of(path: Path, wanted: Format | None) -> Format:
@@ -195,9 +175,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_number(word: str) -> object:
     raise ValueError(f"is no JSON: {word}")
-
-
-def finite(text: str) -> float | str:
-    """Read a number; one that is larger than any float stays text."""
-    number = float(text)
-    return number if math.isfinite(number) else text

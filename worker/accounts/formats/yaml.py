@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 import yaml
 
-from worker.accounts.formats.source import Raw, UnreadableFile, finite
+from worker.accounts.formats.row import Raw, UnreadableFile, finite
 
 #: More values than any account has: an alias of aliases of aliases must not fill the memory.
 _VALUES_MAX: Final = 10_000

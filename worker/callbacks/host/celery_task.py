@@ -17,8 +17,8 @@ from models.answer import Answer, Fault
 from models.callback import CallbackInput
 from refreshd_reader.callback_task import EnvelopeBroken, Envelopes
 from worker.broker.kombu import TRANSPORT_OPTIONS, broker_url
-from worker.callbacks.host.reply import Reply
 from worker.callbacks.host.result import failed
+from worker.callbacks.host.run_result import Reply
 from worker.redis.client import answered
 
 #: One wait for the answer; shorter than the socket's own time-out.

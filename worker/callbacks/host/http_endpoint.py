@@ -17,8 +17,8 @@ from standardwebhooks import Webhook
 
 from models.answer import Answer, Fault
 from models.callback import CallbackInput
-from worker.callbacks.host.reply import Reply
 from worker.callbacks.host.result import parse
+from worker.callbacks.host.run_result import Reply
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.providers.content import Content
 from worker.providers.draft import Unbuildable

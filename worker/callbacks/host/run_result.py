@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from typing import Any, Final
 
 from models.answer import Answer, Fault
 from worker.callbacks.host.fork_server_client import Ran
-from worker.callbacks.host.reply import Reply
+from worker.callbacks.host.output import Captured
 from worker.callbacks.host.result import EXPECTED, failed, parse
 from worker.callbacks.sandbox import protocol
 from worker.callbacks.sandbox.limits import CPU_S
@@ -71,3 +72,17 @@ def _ended(ended: Ended, command: Command) -> Answer:
         signal.SIGXCPU: f": it used more than {CPU_S} s of CPU",
     }.get(signal.Signals(ended.signal), "")
     return failed(f"its process was ended by {signal.Signals(ended.signal).name}{why}").answer
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One run of one callback."""
+
+    #: What it returned, decoded; of no meaning where there is a failure.
+    value: object = None
+    #: Why there is nothing to read.
+    failure: Answer | None = None
+    #: What it printed.
+    output: Captured | None = None
+    #: What a person should know beside it.
+    notes: tuple[str, ...] = ()

@@ -21,9 +21,8 @@ from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.callbacks.host.http_endpoint import EndpointClient
 from worker.callbacks.host.inputs import inputs_of, masked
 from worker.callbacks.host.output import KEPT
-from worker.callbacks.host.reply import Reply
 from worker.callbacks.host.result import Read, read_value, redaction_of, shown
-from worker.callbacks.host.run_result import limits, reply_of
+from worker.callbacks.host.run_result import Reply, limits, reply_of
 from worker.callbacks.host.sandbox import Sandbox
 from worker.callbacks.sandbox.protocol import Known
 from worker.providers.egress import Egress

@@ -22,8 +22,8 @@ from worker.callbacks.heartbeats import Presence
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.context import Stores
+from worker.db.accounts import nearest_ids
 from worker.db.engine import reading
-from worker.db.fleet.overview import nearest_ids
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
 from worker.policy.verdicts.messages import words_of
 from worker.redis.client import in_words

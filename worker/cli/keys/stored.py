@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from models.audit import Act, Action
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores, stores
-from worker.db.fleet.overview import sealed_with
-from worker.db.rekey import Pass, Unreadable, accounts, check, rotate
+from worker.db.rekey import Pass, Unreadable, accounts, check, rotate, sealed_with
 from worker.durations import duration
 from worker.errors import SettingsError, UsageError
 from worker.redis.pending_answers import waiting_by_key

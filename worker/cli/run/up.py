@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
+from models.event import EventType
 from worker.cli.terminal.console import out
 from worker.cli.terminal.process_messages import say
 from worker.cli.terminal.signals import Interrupts
@@ -24,7 +25,6 @@ from worker.db.fleet.overview import Fleet
 from worker.durations import duration
 from worker.errors import Unreachable
 from worker.local.stack import Stack, Step, Task
-from worker.log import EventType
 from worker.redis.event_stream import EventFeed, SeenEvent
 from worker.settings import load_settings
 

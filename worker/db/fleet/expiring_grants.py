@@ -8,10 +8,10 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from models.account import SAME_END_S
+from models.event import Event
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, writing
 from worker.db.outbox import put
-from worker.redis.publisher import Event
 
 #: Accounts in one commit.
 BATCH: Final = 1_000

@@ -8,10 +8,10 @@ from typing import Final
 from sqlalchemy import Engine, text
 from sqlmodel import Session, col, select
 
+from models.event import Event
 from models.outbox import ToldOutage
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
-from worker.redis.publisher import Event
 
 #: An outage that lasts is told again after this long: once a day is a reminder, more often is noise.
 TELL_AGAIN_S: Final = 86400.0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from sqlalchemy import Engine, text
 
-from models.account import Status
 from worker.crypto.cipher import key_of
-from worker.db.engine import database_now, is_sqlite, now_sql, reading
+from worker.db.engine import database_now, now_sql, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,22 +205,6 @@ _SEALED: Final = (
 )
 
 
-def sealed_with(engine: Engine) -> dict[str, int]:
-    """Count sealed values by the key that sealed them: one pass over the accounts."""
-    key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
-    counts: dict[str, int] = {}
-    with reading(engine) as connection:
-        for column in _SEALED:
-            rows = connection.execute(
-                text(
-                    f"SELECT {key.format(column)}, count(*) FROM account WHERE {column} IS NOT NULL GROUP BY 1"
-                )
-            )
-            for key_id, count in rows:
-                counts[str(key_id)] = counts.get(str(key_id), 0) + int(count)
-    return dict(sorted(counts.items()))
-
-
 @dataclass(frozen=True, slots=True)
 class SealedSample:
     """Sealed values of some accounts, counted by the key that sealed them."""
@@ -252,45 +234,3 @@ def sealed_sample(engine: Engine, *, accounts: int = 2_000) -> SealedSample:
                 break
     keys = Counter(str(key_of(value)) for values in rows.values() for value in values if value is not None)
     return SealedSample(dict(sorted(keys.items())), len(rows), partial)
-
-
-def uses_callbacks(engine: Engine) -> bool:
-    """Tell whether any account is refreshed by a callback."""
-    with reading(engine) as connection:
-        found = connection.execute(
-            text("SELECT 1 FROM account WHERE refresh_method = 'callback' LIMIT 1")
-        ).first()
-    return found is not None
-
-
-def knows_provider(engine: Engine, name: str) -> bool:
-    """Tell whether any account is of a provider: a look at an index for each status."""
-    statuses = ", ".join(f"'{status.value}'" for status in Status)
-    with reading(engine) as connection:
-        found = connection.execute(
-            text(f"SELECT 1 FROM account WHERE status IN ({statuses}) AND provider = :name LIMIT 1"),
-            {"name": name},
-        ).first()
-    return found is not None
-
-
-#: Ids with the same beginning that are compared.
-_ALIKE: Final = 1000
-
-
-def nearest_ids(engine: Engine, account_id: str) -> list[str]:
-    """Give ids that a person may have meant: the same letters in another case, or nearly the same. A scan."""
-    with reading(engine) as connection:
-        same = connection.execute(
-            text("SELECT id FROM account WHERE lower(id) = lower(:id) ORDER BY id LIMIT 3"),
-            {"id": account_id},
-        ).scalars()
-        if found := [str(one) for one in same]:
-            return found
-        alike = connection.execute(
-            text(
-                "SELECT id FROM account WHERE lower(substr(id, 1, 2)) = lower(:start) ORDER BY id LIMIT :most"
-            ),
-            {"start": account_id[:2], "most": _ALIKE},
-        ).scalars()
-        return get_close_matches(account_id, [str(one) for one in alike], 2, 0.8)

@@ -12,8 +12,8 @@ from worker.callbacks.heartbeats import Presence
 from worker.callbacks.usage import lacking, lines_of, uses
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import Stores
+from worker.db.accounts import uses_callbacks
 from worker.db.engine import is_sqlite, reading
-from worker.db.fleet.overview import uses_callbacks
 from worker.diagnostics.doctor.result import Checked, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration

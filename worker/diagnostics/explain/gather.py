@@ -22,8 +22,8 @@ from worker.callbacks.catalog import Offer
 from worker.callbacks.heartbeats import Presence
 from worker.celery.inspect import Workers, alive_workers
 from worker.context import Stores
+from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading, write_refused
-from worker.db.fleet.overview import nearest_ids
 from worker.db.fleet.twins import holding
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import SessionManagement, Status
+from models.event import EventType
 from worker.local.demo.watch import Picture, Seen
-from worker.log import EventType
 from worker.redis.event_stream import SeenEvent
 
 #: From so many columns on, events stand beside the accounts instead of below them.

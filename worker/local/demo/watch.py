@@ -12,10 +12,10 @@ import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
+from models.event import EventType
 from refreshd_reader.contract import AccountState, Keys, Token
 from worker.clock import wall_clock
 from worker.local.demo.accounts import DemoAccount
-from worker.log import EventType
 from worker.redis.event_stream import EventFeed, SeenEvent
 
 #: More than any terminal shows.

@@ -1,0 +1,48 @@
+"""Events: entries of the stream `refreshd:events` in Redis; some are sent as webhooks too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    """Types of the entries of `refreshd:events`."""
+
+    REFRESHED = "refreshed"
+    FAILED = "failed"
+    DEGRADED = "degraded"
+    REAUTHORIZE = "reauthorize"
+    MISCONFIGURED = "misconfigured"
+    RECOVERED = "recovered"
+    EXPIRING = "expiring"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of the stream `refreshd:events`; it never holds a secret.
+
+    It is about an account (`generation` is set then), or about every account of a `client` or `provider`.
+    """
+
+    type: str
+    reason: str
+    at: float
+    account: str | None = None
+    generation: int | None = None
+    provider: str | None = None
+    client: str | None = None
+    #: End of the refresh token, where that is what it tells.
+    expires_at: float | None = None
+
+    def to_fields(self) -> dict[str, str]:
+        """Give the entry's fields."""
+        about = {
+            "account": self.account,
+            "provider": self.provider,
+            "client": self.client,
+            "generation": None if self.generation is None else str(self.generation),
+            "expires_at": None if self.expires_at is None else f"{self.expires_at:.3f}",
+        }
+        known = {name: value for name, value in about.items() if value is not None}
+        return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}

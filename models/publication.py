@@ -1,0 +1,65 @@
+"""What Redis holds of an account: its token and its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from models.account import Account, read_extra
+from models.token import Secret
+from refreshd_reader.contract import AccountState, Token
+
+#: The columns of an account that its publication is made of, and what Redis is known to have.
+SHELVED: Final = (
+    "id",
+    "generation",
+    "published_generation",
+    "status",
+    "reason",
+    "status_at",
+    "next_refresh_at",
+    "access_token_sealed",
+    "token_type",
+    "scope",
+    "issued_at",
+    "expires_at",
+    "extra",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is put on the shelf for one account."""
+
+    account: str
+    state: AccountState
+    #: None: only the state changes, and a token that is there stays until it ends.
+    token: Token | None = None
+
+    def at(self, generation: int) -> Publication:
+        """Give the same as of another generation."""
+        token = self.token and replace(self.token, generation=generation)
+        return Publication(self.account, replace(self.state, generation=generation), token)
+
+
+def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
+    """Give what to publish of a row; a token that has ended is none."""
+    state = AccountState(
+        account.status,
+        account.generation,
+        account.reason,
+        account.next_refresh_at,
+        since=account.status_at or None,
+    )
+    if access_token is None or (account.expires_at is not None and account.expires_at <= now):
+        return Publication(account.id, state)
+    token = Token(
+        access_token=access_token.reveal(),
+        generation=account.generation,
+        token_type=account.token_type,
+        scope=account.scope,
+        issued_at=account.issued_at,
+        expires_at=account.expires_at,
+        extra=read_extra(account.extra),
+    )
+    return Publication(account.id, state, token)
