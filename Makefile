@@ -57,6 +57,16 @@ define STYLE
 	$(BIN)/lint-imports
 endef
 
+.PHONY: unit
+unit:  ## Tests that need no server: under a minute
+	$(DEV)
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not integration and not e2e"
+
+.PHONY: integration
+integration:  ## Tests that need a Redis or PostgreSQL, which they start
+	$(DEV)
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m integration
+
 # mypy takes a minute of one core, and tests leave about as much while they wait: it runs beside them, and has its say
 # when they are done.
 .PHONY: test
@@ -108,7 +118,7 @@ isolation:  ## Ten minutes of sick accounts beside healthy ones; exit code 1 whe
 .PHONY: fuzz
 fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 for less
 	$(DEV)
-	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
+	$(BIN)/python -m tests.contract.fuzz --minutes $(or $(MINUTES),10)
 
 .PHONY: screenshots
 screenshots:  ## Take the docs' pictures of Flower anew, in headless Chromium; PICTURES=FOLDER puts them elsewhere

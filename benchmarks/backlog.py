@@ -20,9 +20,9 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server
-from tests.simulated_fleet import SimulatedFleet
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server
+from tests.support.simulated_fleet import SimulatedFleet
 from worker.db.engine import make_engine
 from worker.db.migrate import upgrade
 

@@ -31,7 +31,7 @@ from benchmarks.contestants import GROUP_SIZE, REFRESHD, Place, Refreshd
 from benchmarks.hanging_callbacks import HANGING, HOLD, KINDS
 from benchmarks.processes import Process, run
 from benchmarks.refresh import servers
-from tests.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 
 ROUNDS: Final = 12
 ACCOUNTS: Final = 2000

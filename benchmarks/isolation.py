@@ -4,7 +4,7 @@
 
 Two fleets side by side, each with stores, a worker and a beat of its own, so that a busy machine is busy for both: 2,000
 accounts of 20 tenants (a client each, two tenants on a port) and the same without the tenth that is sick, each
-tenant's in another way (`tests/acceptance/sickness.py`). Half of the sick ones worked before, where their kind allows it.
+tenant's in another way (`tests/support/sickness.py`). Half of the sick ones worked before, where their kind allows it.
 
     python -m benchmarks.isolation --down --accounts 10000
 
@@ -32,7 +32,7 @@ from rich.table import Table
 from benchmarks.isolation_down import measure
 from benchmarks.isolation_side import PARTS, Side, side
 from benchmarks.processes import BenchmarkBroken
-from tests.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 
 ACCOUNTS: Final = 2000
 MINUTES: Final = 10.0

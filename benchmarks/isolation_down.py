@@ -14,11 +14,11 @@ from rich.table import Table
 
 from benchmarks.isolation_side import LATENCY_S, LOOK_EVERY_S, fleet
 from benchmarks.processes import BenchmarkBroken
-from tests.acceptance.absence import Absence
-from tests.acceptance.grants import Fault, Grant
-from tests.acceptance.imported import import_accounts
-from tests.acceptance.provider import ScriptedProvider
-from tests.acceptance.sickness import CALLS_PER_S, CALLS_SLACK, Neighbourhood, Sickness, write_providers
+from tests.support.absence import Absence
+from tests.support.imported import import_accounts
+from tests.support.providers.grants import Fault, Grant
+from tests.support.providers.scripted_provider import ScriptedProvider
+from tests.support.sickness import CALLS_PER_S, CALLS_SLACK, Neighbourhood, Sickness, write_providers
 
 #: A bound that only holds on average is none: no ten seconds may hear more either.
 WINDOW_S: Final = 10.0

@@ -13,14 +13,14 @@ from typing import Final
 
 from sqlalchemy import text
 
-from tests.acceptance.absence import Absence
-from tests.acceptance.fleet import Fleet
-from tests.acceptance.grants import Fault, Grant
-from tests.acceptance.imported import import_accounts
-from tests.acceptance.provider import ScriptedProvider
-from tests.acceptance.sickness import SICKNESSES, Neighbourhood, Sickness, Where, write_providers
-from tests.acceptance.world import World
-from tests.services import postgres_server, redis_server
+from tests.support.absence import Absence
+from tests.support.fleet import Fleet
+from tests.support.imported import import_accounts
+from tests.support.providers.grants import Fault, Grant
+from tests.support.providers.scripted_provider import ScriptedProvider
+from tests.support.services import postgres_server, redis_server
+from tests.support.sickness import SICKNESSES, Neighbourhood, Sickness, Where, write_providers
+from tests.support.world import World
 from worker.db.migrate import upgrade
 
 TENANTS: Final = 20

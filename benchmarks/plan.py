@@ -26,10 +26,10 @@ from sqlalchemy import Engine, text
 
 from models.attempt import Trigger
 from models.rate_limit import Limits
-from tests.large_fleet import NOTHING_DUE, analyze, fill
-from tests.query_plans import recorded
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server
+from tests.support.large_fleet import NOTHING_DUE, analyze, fill
+from tests.support.query_plans import recorded
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server
 from worker.db.engine import database_now, is_sqlite, make_engine, writing
 from worker.db.held_accounts import HeldAccounts
 from worker.db.migrate import upgrade

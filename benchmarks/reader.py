@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from refreshd_reader import AccountState, AsyncReader, Keys, Reader, Token
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import redis_server
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import redis_server
 
 ROUNDS: Final = 300
 READS: Final = 80

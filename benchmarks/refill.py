@@ -23,8 +23,8 @@ from typing import Final
 
 from benchmarks.contestants import REFRESHD
 from benchmarks.processes import BenchmarkBroken, run
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server, redis_server
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server, redis_server
 from worker.crypto.cipher import generate_key
 from worker.log import configure_logging
 from worker.runtime import Runtime

@@ -28,8 +28,8 @@ from rich.table import Table
 from benchmarks.bar import MAX_CPU_RATIO, MIN_SPEED_RATIO, Ratios, median_sample
 from benchmarks.contestants import Contestant, Floor, Obvious, Place, Refreshd, Sample
 from benchmarks.processes import BenchmarkBroken, Provider
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
 
 LATENCY_MS: Final = 200.0
 ROUNDS: Final = 5

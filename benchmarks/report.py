@@ -30,8 +30,8 @@ from rich.table import Table
 from benchmarks.contestants import Place, Refreshd
 from benchmarks.processes import START_DEADLINE_S, BenchmarkBroken, Provider
 from refreshd_reader import Reader
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server, redis_server
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server, redis_server
 
 LATENCY_MS: Final = 200.0
 #: What everything but the provider may take, median.

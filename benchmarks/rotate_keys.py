@@ -20,8 +20,8 @@ from sqlalchemy import Engine, insert
 
 from models.account import Account
 from models.token import Secret
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.engine import make_engine, writing
 from worker.db.migrate import upgrade

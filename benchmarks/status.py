@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, event
 
-from tests.large_fleet import analyze, fill, pause_one_provider
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server
+from tests.support.large_fleet import analyze, fill, pause_one_provider
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server
 from worker.db.engine import is_sqlite, make_engine
 from worker.db.fleet.overview import look
 from worker.db.migrate import upgrade

@@ -6,12 +6,13 @@ import itertools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 import redis
 
-from tests.io.certificates import Authority
-from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
+from tests.support.providers.certificates import Authority
+from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
 from worker.db.engine import make_engine
 from worker.db.migrate import upgrade
 
@@ -97,3 +98,37 @@ def postgres_url(postgres_service: PostgresServer, postgres_template: str) -> It
     name = f"test_{next(_numbers)}"
     yield postgres_service.create_database(name, template=postgres_template)
     postgres_service.drop_database(name)
+
+
+#: Fixtures that are, or talk to, a Redis or PostgreSQL that a test starts.
+_SERVERS: Final = frozenset(
+    {
+        *("redis_service", "postgres_service", "own_redis", "own_postgres", "redis_container"),
+        *("server", "own_server", "acl_server", "cluster"),
+    }
+)
+#: Fixtures that start processes of refreshd: Celery workers, beat, Flower.
+_PROCESSES: Final = frozenset({"world", "make_world", "sqlite_fleet", "sqlite_world", "operators_worker"})
+#: Tests that start processes, or build and install, without a fixture that says so.
+_OF_PROCESSES: Final = (
+    "tests/e2e/",
+    "tests/oidc/",
+    "tests/contract/leaks/test_leaks.py",
+    "tests/deploy/test_going_back.py",
+    "tests/deploy/test_image.py",
+    "tests/integration/callbacks/test_examples.py",
+    "tests/integration/reader/test_wheel.py",
+    "tests/integration/test_services.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by what they need: `e2e` for processes of refreshd, `integration` for a Redis or PostgreSQL."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        where = item.path.relative_to(config.rootpath).as_posix()
+        if fixtures & _PROCESSES or where.startswith(_OF_PROCESSES):
+            item.add_marker(pytest.mark.e2e)
+        elif fixtures & _SERVERS or "postgresql" in {v for v in parameters.values() if isinstance(v, str)}:
+            item.add_marker(pytest.mark.integration)

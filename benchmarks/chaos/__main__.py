@@ -16,7 +16,7 @@ import sys
 from benchmarks.chaos.report import report, violations
 from benchmarks.chaos.run import run
 from benchmarks.chaos.stage import new_folder, staged
-from tests.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks.chaos.stage import CALL_TIMEOUT_S, CLAIM_S, Stage
-from tests.acceptance.grants import Fault, Grant
+from tests.support.providers.grants import Fault, Grant
 from worker.redis.client import connect
 
 #: Chances of a fault, a call. What loses answers is rare, so that most grants live through the run.

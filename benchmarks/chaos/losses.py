@@ -11,8 +11,8 @@ import threading
 from collections import Counter
 from typing import Final
 
-from tests.acceptance.grants import Call, Grant
-from tests.acceptance.provider import ScriptedProvider
+from tests.support.providers.grants import Call, Grant
+from tests.support.providers.scripted_provider import ScriptedProvider
 
 #: An answer is stored this long after its arrival at the latest, on a machine that does many things at once.
 STORED_WITHIN_S: Final = 2.0

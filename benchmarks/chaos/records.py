@@ -10,8 +10,8 @@ from sqlalchemy import text
 from benchmarks.chaos.losses import Losses
 from models.account import Status, fingerprint
 from models.token import Secret
-from tests.acceptance.grants import Call, access_token, refresh_token
-from tests.acceptance.world import World
+from tests.support.providers.grants import Call, access_token, refresh_token
+from tests.support.world import World
 from worker.db.engine import database_now, reading, writing
 from worker.errors import DatabaseUnreachable
 

@@ -15,8 +15,8 @@ from benchmarks.chaos.stage import CALL_TIMEOUT_S, LIFETIME_S, Stage
 from models.account import Status, fingerprint
 from models.attempt import Attempt
 from models.token import Secret
-from tests.acceptance.grants import refresh_token
-from tests.acceptance.waiting import wait_until
+from tests.support.providers.grants import refresh_token
+from tests.support.waiting import wait_until
 from worker.redis.client import connect
 from worker.scheduling.planner import HOLD_S
 

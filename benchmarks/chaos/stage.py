@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 
 from benchmarks.chaos.losses import STORED_WITHIN_S, Losses
 from benchmarks.chaos.records import Records
-from tests.acceptance.fleet import Fleet, Member
-from tests.acceptance.grants import Call
-from tests.acceptance.provider import ScriptedProvider
-from tests.acceptance.world import World
-from tests.services import PostgresServer, RedisServer, postgres_server, redis_server
+from tests.support.fleet import Fleet, Member
+from tests.support.providers.grants import Call
+from tests.support.providers.scripted_provider import ScriptedProvider
+from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
+from tests.support.world import World
 from worker.db.migrate import upgrade
 from worker.errors import DatabaseUnreachable
 

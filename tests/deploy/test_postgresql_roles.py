@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from models.attempt import Outcome
 from tests.deploy.compose_file import ROOT
-from tests.path.conftest import Bench
-from tests.path.test_refresh import granted
-from tests.services import PostgresServer
+from tests.integration.conftest import Bench
+from tests.integration.refresh.test_refresher import granted
+from tests.support.services import PostgresServer
 from worker.crypto.cipher import generate_key
 from worker.db.migrate import upgrade
 from worker.settings import Settings

@@ -21,9 +21,9 @@ from redis.retry import Retry
 from tests.deploy.compose_file import ROOT, services
 from tests.deploy.service import Service
 from tests.deploy.test_compose import seconds
-from tests.server_binaries import redis_binary
-from tests.server_process import free_port
-from tests.services import PostgresServer
+from tests.support.server_binaries import redis_binary
+from tests.support.server_process import free_port
+from tests.support.services import PostgresServer
 
 LOGIN: Final = ("operator", "flower-password")
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 
-from tests.acceptance.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S
 
 #: Login, consent, and the redirects between them are 8; who needs more goes round in circles.
 _STEPS_MAX: Final = 20

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import httpx
 
-from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.browser import Browser, query_of
 from tests.oidc.server import REDIRECT_URI, AuthorizationServer
+from tests.support.waiting import PATIENCE_S
 
 SCOPE: Final = "openid offline_access email"
 _ANSWER_S: Final = PATIENCE_S

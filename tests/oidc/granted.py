@@ -8,9 +8,9 @@ from typing import Final
 
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
-from tests.acceptance.waiting import PATIENCE_S
 from tests.oidc.browser import Browser, query_of
 from tests.oidc.server import REDIRECT_URI
+from tests.support.waiting import PATIENCE_S
 from worker.clock import wall_clock
 from worker.providers.authorization import Asking, code_request, consent_url
 from worker.providers.client import ProviderClient

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import httpx
 
-from tests.acceptance.waiting import PATIENCE_S
-from tests.server_binaries import ServerMissing
-from tests.server_process import ServerProcess
+from tests.support.server_binaries import ServerMissing
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_S
 
 HERE: Final = Path(__file__).parent
 _ANSWER_S: Final = 5.0

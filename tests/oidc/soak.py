@@ -25,13 +25,13 @@ from typing import Final
 from sqlalchemy import text
 
 from refreshd_reader import NoUsableToken, Reader
-from tests.acceptance.fleet import ROOT, Fleet
-from tests.acceptance.waiting import wait_until
 from tests.oidc.consent import consent, exchange
 from tests.oidc.server import AuthorizationServer, client
 from tests.oidc.watcher import Watcher
-from tests.server_process import sigterm_ends_as_ctrl_c_does
-from tests.services import postgres_server, redis_server
+from tests.support.fleet import ROOT, Fleet
+from tests.support.server_process import sigterm_ends_as_ctrl_c_does
+from tests.support.services import postgres_server, redis_server
+from tests.support.waiting import wait_until
 from worker.crypto.cipher import generate_key
 from worker.db.engine import make_engine
 

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from tests.acceptance.fleet import ROOT
-from tests.acceptance.waiting import wait_until
-from tests.path.conftest import Bench
-from tests.server_process import free_port
-from tests.webhooks.conftest import SECRET, webhook_settings
-from tests.webhooks.test_webhooks import revoked
+from tests.integration.conftest import Bench
+from tests.integration.notifications.conftest import SECRET, webhook_settings
+from tests.integration.notifications.test_webhook_sender import revoked
+from tests.support.fleet import ROOT
+from tests.support.server_process import free_port
+from tests.support.waiting import wait_until
 
 #: Node looks for packages beside the file that imports them.
 FILE: Final = Path(__file__).parent / "node_modules" / "receiver.mjs"

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import httpx
 
-from tests.acceptance.command import refreshd
-from tests.acceptance.waiting import wait_until
 from tests.screenshots.browser import Browser, BrowserMissing, chromium
-from tests.server_process import free_port
+from tests.support.command import refreshd
+from tests.support.server_process import free_port
+from tests.support.waiting import wait_until
 
 #: Wide enough for all columns of the list.
 WIDTH: Final = 1440

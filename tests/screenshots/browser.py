@@ -14,8 +14,8 @@ from typing import Any, Final
 import httpx
 import psutil
 
-from tests.acceptance.waiting import wait_until
-from tests.server_process import free_port
+from tests.support.server_process import free_port
+from tests.support.waiting import wait_until
 
 #: Debian's names first, then what others call them.
 _CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")

@@ -26,15 +26,15 @@ import httpx
 import redis
 
 from refreshd_reader import AccountState, Keys, Reader
-from tests.acceptance.fleet import ROOT, Fleet
-from tests.acceptance.waiting import wait_until
-from tests.server_process import ServerFailed, sigterm_ends_as_ctrl_c_does
 from tests.servers import report
 from tests.servers.catalogue import SERVERS, Kind, RealServer
 from tests.servers.installing import InstallFailed, RuntimeAbsent, install
 from tests.servers.running import Row, RunningServer
 from tests.servers.watching import Watcher
-from tests.services import redis_server
+from tests.support.fleet import ROOT, Fleet
+from tests.support.server_process import ServerFailed, sigterm_ends_as_ctrl_c_does
+from tests.support.services import redis_server
+from tests.support.waiting import wait_until
 from worker.crypto.cipher import generate_key
 
 _INSTALLS_AT_ONCE: Final = 2

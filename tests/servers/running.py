@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import httpx
 
-from tests.server_process import ServerProcess, free_port
 from tests.servers.catalogue import Kind, RealServer
+from tests.support.server_process import ServerProcess, free_port
 
 CLIENT_SECRET: Final = "the secret of these tests' client"
 WRONG_SECRET: Final = "another secret"

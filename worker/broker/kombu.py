@@ -61,7 +61,7 @@ def survive_lost_connections() -> None:
 
     Celery 5.7.0 closes the connection and then restores unacknowledged messages through the detached
     transport, which fails with an AttributeError that ends the worker. Raised as the connection error that it
-    is, it is handled like any other (tests/acceptance/test_redis_outage.py). docs/decisions has the story.
+    is, it is handled like any other (tests/e2e/test_redis_outage.py). docs/decisions has the story.
     """
     original = _CHANNEL._connparams  # noqa: SLF001
     if getattr(original, "repaired", False):

@@ -1,1 +1,0 @@
-"""Fuzzing of everything that parses what others wrote: `python -m tests.fuzz --minutes 10 TARGET...`."""

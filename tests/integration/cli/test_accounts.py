@@ -1,0 +1,338 @@
+"""`refreshd accounts list|show|add|edit|enable|disable|remove|export`, on real stores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.integration.accounts.conftest import NOW, Refreshd, acme
+
+Write = Callable[..., Path]
+MASK = "**********"
+
+
+# --- list and show ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ([], ["a", "b", "c"]),
+        (["--status", "disabled"], ["b"]),
+        (["--status", "reauthorize"], []),
+        (["--provider", "acme"], ["a", "c"]),
+        (["--method", "callback"], ["c"]),
+        (["--provider", "acme", "--limit", "1"], ["a"]),
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_list_filters(refreshd: Refreshd, options: list[str], ids: list[str]) -> None:
+    ran = refreshd("accounts", "list", "--json", *options)
+    assert (ran.exit_code, [one["id"] for one in ran.lines]) == (0, ids)
+    table = refreshd("accounts", "list", *options)
+    assert [line.split()[0] for line in table.stdout.splitlines()[1:]] == ids
+
+
+@pytest.mark.usefixtures("three")
+def test_list_says_how_many_more_there_are(refreshd: Refreshd) -> None:
+    assert "and 2 more" in refreshd("accounts", "list", "--limit", "1").stderr
+    assert "3 are stored in all" in refreshd("accounts", "list", "--status", "degraded").stderr
+
+
+def test_an_empty_list_says_what_to_do_next(refreshd: Refreshd) -> None:
+    ran = refreshd("accounts", "list")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert "refreshd accounts import FILE" in ran.stderr
+
+
+@pytest.mark.parametrize("options", [["--status", "happy"], ["--method", "post"], ["--limit", "0"]])
+def test_a_wrong_option_is_exit_code_2(refreshd: Refreshd, options: list[str]) -> None:
+    assert refreshd("accounts", "list", *options).exit_code == 2
+
+
+@pytest.mark.usefixtures("three")
+def test_show_masks_every_secret(refreshd: Refreshd) -> None:
+    found = refreshd("accounts", "show", "c", "--json").json
+    for name in ("client_secret", "access_token", "refresh_token"):
+        assert found[name] == MASK
+    assert (found["custom_fields"], found["callback"], found["margin_s"]) == ({"key": MASK}, "mine", 30)
+    for words in ([], ["--json"]):
+        for command in (["show", "c"], ["list"]):
+            ran = refreshd("accounts", *command, *words)
+            for hush in ("hush", "client-secret-text", "access-of", "refresh-of", "v1.k1"):
+                assert hush not in ran.stdout + ran.stderr
+
+
+def test_show_masks_what_may_be_a_secret_in_a_knob(refreshd: Refreshd, file: Write) -> None:
+    knobs = {"headers": {"X-Key": "hush", "X-Tenant": "${custom.t}"}, "params": {"password": "hush"}}
+    refreshd("accounts", "import", str(file(acme("a", custom_fields={"t": "1"}, **knobs))))
+    found = refreshd("accounts", "show", "a", "--json")
+    assert found.json["headers"] == {"X-Key": MASK, "X-Tenant": "${custom.t}"}
+    assert "hush" not in found.stdout
+    assert "hush" not in refreshd("accounts", "export").stdout
+    assert "hush" in refreshd("accounts", "export", "--with-secrets").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["show", "nobody"], ["edit", "nobody", "scope=x"], ["enable", "nobody"], ["disable", "a", "nobody"],
+     ["remove", "--yes", "a", "nobody"]],
+)  # fmt: skip
+@pytest.mark.usefixtures("three")
+def test_an_unknown_account_is_exit_code_3_and_nothing_is_done(refreshd: Refreshd, words: list[str]) -> None:
+    ran = refreshd("accounts", *words)
+    assert ran.exit_code == 3
+    assert "unknown account 'nobody'" in ran.stderr
+    assert refreshd("accounts", "show", "a", "--json").json["status"] == "active"
+
+
+@pytest.mark.parametrize("words", [["accounts", "show"], ["token"], ["audit"]])
+@pytest.mark.usefixtures("three")
+def test_an_id_in_another_case_is_guessed(refreshd: Refreshd, words: list[str]) -> None:
+    ran = refreshd(*words, "A")
+    assert (ran.exit_code, ran.stdout) == (3, "")
+    assert "Did you mean 'a'?" in ran.stderr
+
+
+# --- add -------------------------------------------------------------------------------------------
+
+
+def test_add_stores_and_publishes(refreshd: Refreshd, stores: redis.Redis, tmp_path: Path) -> None:
+    (tmp_path / "refresh").write_text("the-refresh-token\n")
+    (tmp_path / "secret").write_text("s\n")
+    (tmp_path / "access").write_text("the-access-token\n")
+    ran = refreshd(
+        *("accounts", "add", "a", "--provider", "google", "--client-id", "c", "--json"),
+        *("--client-secret", f"@{tmp_path / 'secret'}", "--refresh-token", f"@{tmp_path / 'refresh'}"),
+        *("--access-token", f"@{tmp_path / 'access'}", "--issued-at", str(NOW), "--expires-in", "100000000"),
+        *("--custom-field", "tenant=t1", "--set", "margin_s=30", "--session-management", "auto", "--refresh"),
+    )
+    assert (ran.exit_code, ran.json["account"], ran.json["outcome"], ran.json["generation"]) == (
+        0,
+        "a",
+        "added",
+        1,
+    )
+    token: Any = stores.hgetall("refreshd:token:{a}")
+    assert token["access_token"] == "the-access-token"
+    found = refreshd("accounts", "show", "a", "--json").json
+    assert (found["margin_s"], found["custom_fields"]) == (30, {"tenant": MASK})
+
+
+def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLIENT_SECRET", "REFRESH_TOKEN", "CUSTOM_FIELDS_KEY"):
+        monkeypatch.setenv(f"REFRESHD_ACCOUNT_{name}", f"env-{name}")
+    ran = refreshd(
+        *("accounts", "add", "a", "--provider", "google", "--client-id", "c", "--custom-field", "key"),
+    )
+    assert ran.exit_code == 0
+    exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
+    assert exported["refresh_token"] == "env-REFRESH_TOKEN"
+    assert exported["custom_fields"] == {"key": "env-CUSTOM_FIELDS_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "--provider", "google"], ["client_id: google needs it", "refresh_token: google needs it"]),
+        ([], ["id: is missing"]),
+        (["a b", "--provider", "google"], ["id: 'a b'"]),
+        (["a", "--provider", "gogle"], ["is 'google'"]),
+        (["a", "--set", "client_id=x"], ["is no provider's knob"]),
+        (["a", "--set", "margin_s"], ["FIELD=VALUE is expected"]),
+        (["a", "--custom-field", "key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
+        (["a", "--client-secret", "@/nowhere/at/all"], ["client_secret: /nowhere/at/all: No such file"]),
+        (["a", "--refresh-method", "post"], ["post"]),
+    ],
+)
+def test_what_can_not_be_added_is_exit_code_2_and_says_why(
+    refreshd: Refreshd, words: list[str], said: list[str]
+) -> None:
+    ran = refreshd("accounts", "add", *words)
+    assert ran.exit_code == 2
+    for part in said:
+        assert part in ran.stderr
+
+
+@pytest.mark.usefixtures("three")
+def test_an_account_that_exists_is_not_added_again(refreshd: Refreshd) -> None:
+    ran = refreshd(
+        "accounts", "add", "a", "--provider", "x", "--token-url", "https://x.example", "--refresh-token", "r"
+    )
+    assert ran.exit_code == 2
+    assert "refreshd accounts edit a" in ran.stderr
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Be a person at a terminal who types these lines."""
+    answers = StringIO(text)
+    monkeypatch.setattr(answers, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", answers)
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: answers.readline().rstrip("\n"))
+
+
+def test_on_a_terminal_add_asks_for_what_the_provider_needs(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "acme-1\ngoogle\nthe-client\nthe-secret\nthe-refresh-token\n")
+    ran = refreshd("accounts", "add")
+    assert ran.exit_code == 0, ran.stderr
+    exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
+    assert (exported["id"], exported["client_id"], exported["refresh_token"]) == (
+        "acme-1",
+        "the-client",
+        "the-refresh-token",
+    )
+
+
+def test_on_a_terminal_add_asks_for_what_a_callback_may_need(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "the-client\nthe-secret\n\nthe-refresh-token\n")
+    callback = ("--refresh-method", "callback", "--callback", "acme", "--no-refresh")
+    ran = refreshd(
+        "accounts", "add", "acme-1", "--provider", "acme", "--token-url", "https://acme.example", *callback
+    )
+    assert ran.exit_code == 0, ran.stderr
+    exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
+    assert (exported["client_id"], exported["client_secret"], exported["refresh_token"]) == (
+        "the-client",
+        "the-secret",
+        "the-refresh-token",
+    )
+    assert "access_token" not in exported
+
+
+# --- edit, enable, disable -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("three")
+def test_edit_changes_fields_and_plans_anew(refreshd: Refreshd, stores: redis.Redis) -> None:
+    before = refreshd("accounts", "show", "a", "--json").json
+    ran = refreshd(
+        "accounts", "edit", "a", "session_management=fixed", "Session Timeout=20", "margin_s=5", "--json"
+    )
+    assert ran.exit_code == 0
+    assert ran.json["changed"] == ["session_management", "session_timeout_s", "margin_s"]
+    after = refreshd("accounts", "show", "a", "--json").json
+    assert (after["session_timeout_s"], after["next_refresh_at"]) == (1200.0, NOW + 1200)
+    assert after["config_version"] == before["config_version"] + 1
+    assert after["generation"] == before["generation"] == after["published_generation"]
+    state: Any = stores.hgetall("refreshd:account:{a}")
+    assert float(state["next_refresh_at"]) == NOW + 1200
+    again = refreshd("accounts", "edit", "a", "session_management=fixed", "--json")
+    assert (again.exit_code, again.json["outcome"]) == (0, "unchanged")
+    back = refreshd("accounts", "edit", "a", "session_management=", "margin_s=", "scope=", "--json")
+    assert set(back.json["changed"]) == {"session_management", "margin_s", "scope"}
+
+
+@pytest.mark.usefixtures("three")
+def test_edited_tokens_are_published_as_a_new_generation(
+    refreshd: Refreshd, stores: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO("piped-access\n"))
+    monkeypatch.setenv("REFRESHD_ACCOUNT_REFRESH_TOKEN", "env-refresh")
+    ran = refreshd("accounts", "edit", "a", "refresh_token", "access_token=@-")
+    assert ran.exit_code == 0, ran.stderr
+    assert "changed (refresh_token, access_token)" in ran.stdout
+    token: Any = stores.hgetall("refreshd:token:{a}")
+    assert (token["access_token"], token["generation"]) == ("piped-access", "2")
+    assert "expires_at" not in token  # nothing was said of the new token's end
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["colour=red"], "colour: unknown column"),
+        (["id=b"], "id: it can't be edited"),
+        (["scope"], "FIELD=VALUE is expected"),
+        (["refresh_token"], "set REFRESHD_ACCOUNT_REFRESH_TOKEN"),
+        (["refresh_token="], "a stored token is not deleted"),
+        (["provider="], "can't be without it"),
+        (["token_url=http://plain.example"], "REFRESHD_ALLOW_HTTP_HOSTS"),
+        (["scope=a", "scope=b"], "scope: is given twice"),
+        (["session_timeout_s=0"], "above 0"),
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_what_can_not_be_edited_is_exit_code_2_and_says_why(
+    refreshd: Refreshd, words: list[str], said: str
+) -> None:
+    before = refreshd("accounts", "show", "a").stdout
+    ran = refreshd("accounts", "edit", "a", *words)
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    assert refreshd("accounts", "show", "a").stdout.split()[:20] == before.split()[:20]
+
+
+@pytest.mark.usefixtures("three")
+def test_a_value_that_begins_with_an_at_sign_is_written_twice(refreshd: Refreshd) -> None:
+    assert refreshd("accounts", "edit", "a", "scope=@@me").exit_code == 0
+    assert refreshd("accounts", "show", "a", "--json").json["scope"] == "@me"
+
+
+@pytest.mark.usefixtures("three")
+def test_disable_and_enable_reach_redis(refreshd: Refreshd, stores: redis.Redis) -> None:
+    assert refreshd("accounts", "disable", "a", "c").exit_code == 0
+    for one in "ac":
+        found = refreshd("accounts", "show", one, "--json").json
+        assert (found["status"], found["next_refresh_at"]) == ("disabled", None)
+        state: Any = stores.hgetall(f"refreshd:account:{{{one}}}")
+        assert (state["status"], state["next_refresh_at"]) == ("disabled", "")
+    assert stores.exists("refreshd:token:{a}")  # what is published stays until it ends
+    ran = refreshd("accounts", "enable", "a", "c", "--json")
+    assert [(one["account"], one["status"]) for one in ran.lines] == [("a", "active"), ("c", "active")]
+    assert stores.hget("refreshd:account:{a}", "status") == "active"
+
+
+@pytest.mark.usefixtures("three")
+def test_an_edit_says_where_redis_is_ahead_of_the_database(refreshd: Refreshd, stores: redis.Redis) -> None:
+    """A backup was restored: what Redis has stays, and the edit is not seen there."""
+    stores.hset("refreshd:account:{a}", "generation", "99")
+    ran = refreshd("accounts", "edit", "a", "session_timeout_s=60")
+    assert ran.exit_code == 0
+    assert "Redis has a newer generation than the database of 1 accounts (a)" in ran.stderr
+    assert "`refreshd db restored`" in ran.stderr
+
+
+# --- remove ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("three")
+def test_remove_takes_everything_of_an_account_away(refreshd: Refreshd, stores: redis.Redis) -> None:
+    stores.set("refreshd:stash:{a}", "sealed")
+    ran = refreshd("accounts", "remove", "a", "b", "--yes")
+    assert (ran.exit_code, ran.stdout) == (0, "removed a, b\n")
+    assert sorted([*stores.keys("*{a}*"), *stores.keys("*{b}*")]) == [
+        "refreshd:removed:{a}",
+        "refreshd:removed:{b}",
+    ]
+    assert stores.exists("refreshd:account:{c}")
+    assert refreshd("accounts", "remove", "a", "--yes").exit_code == 3
+
+
+@pytest.mark.parametrize(("answer", "removed"), [("y\n", True), ("n\n", False), ("\n", False)])
+@pytest.mark.usefixtures("three")
+def test_on_a_terminal_remove_asks_first(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch, answer: str, removed: bool
+) -> None:
+    answers = StringIO(answer)
+    monkeypatch.setattr(answers, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", answers)
+    ran = refreshd("accounts", "remove", "a")
+    assert "can't be brought back" in ran.stderr
+    assert (ran.exit_code == 0) is removed
+    assert (refreshd("accounts", "show", "a").exit_code == 3) is removed
+
+
+def test_help_of_every_command_is_there(refreshd: Refreshd) -> None:
+    for command in ("import", "add", "list", "show", "edit", "enable", "disable", "remove", "export"):
+        ran = refreshd("accounts", command, "--help")
+        assert (ran.exit_code, ran.stderr) == (0, "")

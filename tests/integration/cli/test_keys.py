@@ -1,0 +1,60 @@
+"""`refreshd keys`, as its users type it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from tests.integration.accounts.conftest import KEY, Refreshd
+from worker.crypto.cipher import generate_key
+
+pytestmark = pytest.mark.usefixtures("three", "both_keys")
+NEW = generate_key("new")
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """SQLite alone: tests/integration/db/test_rekey.py tries the same SQL on both databases."""
+    return sqlite_url
+
+
+@pytest.fixture
+def both_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFRESHD_KEYS", f"{NEW},{KEY}")
+
+
+def test_a_rotation_says_what_it_did_and_a_second_one_finds_nothing_to_do(refreshd: Refreshd) -> None:
+    first, second = refreshd("keys", "rotate").stdout, refreshd("keys", "rotate").stdout
+
+    assert first.startswith("3 accounts looked at, 10 values sealed anew, 0 values do not open. Took ")
+    assert second.startswith("3 accounts looked at, 0 values sealed anew")
+    assert {row["key"]: row["values"] for row in refreshd("keys", "list", "--json").lines} == {
+        "new": 10,
+        KEY.partition(":")[0]: 0,
+    }
+
+
+def test_a_rotation_that_ctrl_c_stops_says_how_far_it_came_and_is_run_again(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.db.rekey.BATCH", 2)
+    written = 0
+
+    def ctrl_c(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        nonlocal written
+        if "WHERE id > " in statement:
+            written += 1
+            if written == 2:
+                raise KeyboardInterrupt
+
+    event.listen(Engine, "before_cursor_execute", ctrl_c)
+    try:
+        stopped = refreshd("keys", "rotate")
+    finally:
+        event.remove(Engine, "before_cursor_execute", ctrl_c)
+
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert "stopped after 2 of 3 accounts: run the same command again to go on" in stopped.stderr
+    assert refreshd("keys", "rotate").stdout.startswith("3 accounts looked at, 4 values sealed anew")

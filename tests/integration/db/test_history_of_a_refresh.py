@@ -1,0 +1,69 @@
+"""What an entry of the history holds, on real stores, and what a person is shown of it."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from models.attempt import Trigger
+from tests.integration.conftest import Bench
+from worker.cli.history import details, line_of
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """SQLite alone: the path's tests write attempts on both databases."""
+    return sqlite_url
+
+
+def test_an_attempt_tells_who_why_what_was_sent_what_came_back_and_what_follows(bench: Bench) -> None:
+    bench.add()
+    bench.answer = lambda _: httpx.Response(
+        200,
+        headers={"x-request-id": "req-4711"},
+        json={"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3600},
+    )
+    bench.runtime.run(
+        bench.runtime.refresher.refresh(
+            [("acct", 1)], trigger=Trigger.FORCED, worker="celery@one", task_id="task-1"
+        )
+    )
+
+    (entry,) = bench.runtime.history.of("acct", limit=9)
+    shown = dict(details(entry))
+    line = line_of(entry, now=bench.runtime.clock.now()).plain
+
+    assert {
+        "at",
+        "worker",
+        "task",
+        "attempt",
+        "request",
+        "lock wait",
+        "config version",
+        "next refresh",
+    } <= set(shown)
+    assert (shown["worker"], shown["task"], shown["provider's request id"]) == (
+        "celery@one",
+        "task-1",
+        "req-4711",
+    )
+    assert entry.refresh_fp
+    assert entry.received_fp
+    assert (shown["refresh token used"], shown["refresh token received"]) == (
+        entry.refresh_fp,
+        entry.received_fp,
+    )
+    assert all(word in line for word in ("forced", "refreshed", "HTTP 200", "generation 1 to 2", "next in "))
+    everything = line + str(shown) + entry.model_dump_json()
+    assert not any(
+        secret in everything for secret in ("new-access", "new-refresh", "old-refresh", "client-secret")
+    )
+
+
+def test_a_decision_that_repeats_is_one_line_with_the_time_of_the_last(bench: Bench) -> None:
+    bench.add(refresh_enabled=False)
+    for _ in range(3):
+        bench.refresh(trigger=Trigger.REPORTED)
+    (entry,) = bench.runtime.history.of("acct", limit=9)
+    assert "refresh_disabled  x3, last " in line_of(entry, now=bench.runtime.clock.now()).plain

@@ -1,0 +1,251 @@
+"""Webhooks, from an account's status to a receiver: nothing lost, nothing told twice under another id."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.integration.notifications.conftest import Post
+from tests.integration.refresh.test_refresher import granted
+from worker.policy.webhook_batching import SINGLY_MAX
+
+
+def revoked(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(400, json={"error": "invalid_grant"})
+
+
+def test_a_status_change_is_told_signed_with_what_an_operator_needs(post: Post) -> None:
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+
+    assert post.tell().delivered == 1
+
+    ((message_id, message),) = post.taken
+    assert message_id.startswith("msg_")
+    assert message["type"] == "reauthorize"
+    data = message["data"]
+    assert {name: data[name] for name in ("account", "provider", "client", "generation", "reason")} == {
+        "account": "acme-1",
+        "provider": "acme",
+        "client": "client",
+        "generation": 1,
+        "reason": "invalid_grant",
+    }
+    assert data["words"]
+    assert post.tell().delivered == 0
+
+
+def test_an_ordinary_refresh_writes_nothing_to_the_outbox(post: Post) -> None:
+    post.add("acme-1")
+    post.answer = granted
+    post.refresh("acme-1")
+
+    assert post.runtime.outbox.waiting() == 0
+    assert (post.tell().made, post.taken) == (0, [])
+
+
+def test_without_a_webhook_nothing_is_written(post: Post) -> None:
+    ledger = post.runtime.refresher._ledger
+    ledger._told = frozenset()
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+
+    assert post.runtime.outbox.waiting() == 0
+
+
+def test_a_failure_that_the_row_did_not_take_is_not_told(post: Post) -> None:
+    post.add("acme-1")
+
+    def edited_meanwhile(request: httpx.Request) -> httpx.Response:
+        post.sql("UPDATE account SET config_version = config_version + 1 WHERE id = 'acme-1'")
+        return revoked(request)
+
+    post.answer = edited_meanwhile
+    post.refresh("acme-1")
+
+    assert post.runtime.outbox.waiting() == 0
+
+
+def test_a_crash_after_the_commit_loses_nothing(post: Post) -> None:
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(_: httpx.Request) -> httpx.Response:
+        raise Killed
+
+    post.receive = killed
+    with pytest.raises(Killed):
+        post.tell()
+    post.receive = lambda _: httpx.Response(200)
+
+    assert post.tell().delivered == 1
+    assert post.told_of == [("reauthorize", "acme-1")]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(500),
+        httpx.Response(404),
+        httpx.Response(302, headers={"location": "https://elsewhere.example"}),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+    ],
+    ids=["500", "404", "redirect", "down", "slow"],
+)
+def test_a_message_that_was_not_taken_comes_again_under_the_same_id(
+    post: Post, failure: httpx.Response | Exception
+) -> None:
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+    ids: list[str] = []
+
+    def fails(request: httpx.Request) -> httpx.Response:
+        ids.append(request.headers["webhook-id"])
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+    post.receive = fails
+    assert post.tell().failed == 1
+    assert post.tell().failed == 0, "it waits before it is sent again"
+    post.hours_pass(1)
+    post.receive = lambda _: httpx.Response(200)
+    post.tell()
+
+    assert [message_id for message_id, _ in post.taken] == ids
+
+
+def test_messages_of_one_account_arrive_in_their_order_and_hold_no_other_up(post: Post) -> None:
+    post.add("one")
+    post.add("other")
+    post.answer = revoked
+    post.refresh("one")
+
+    def refuses_one(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500 if b'"account": "one"' in request.content else 200)
+
+    post.receive = refuses_one
+    post.tell()
+    post.sql("UPDATE account SET status = 'reauthorize', plan_at = 0, next_refresh_at = 0")
+    post.sql("UPDATE account SET status = 'degraded'")
+    post.answer = granted
+    post.refresh("one", "other")
+    post.tell()
+    assert post.told_of == [("recovered", "other")]
+    post.receive = lambda _: httpx.Response(200)
+    post.hours_pass(1)
+    post.tell()
+
+    assert post.told_of[1:] == [("reauthorize", "one"), ("recovered", "one")]
+
+
+def test_what_nobody_takes_for_days_is_put_aside_and_can_be_sent_again(post: Post) -> None:
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+    post.receive = lambda _: httpx.Response(500)
+    post.tell()
+    post.hours_pass(80)
+
+    assert post.tell().put_aside == 1
+    (backlog,) = post.runtime.outbox.backlog()
+    assert (backlog.waiting, backlog.put_aside) == (0, 1)
+    assert post.tell().failed == 0
+
+    post.receive = lambda _: httpx.Response(200)
+    assert post.runtime.outbox.retry() == 1
+    assert post.tell().delivered == 1
+
+
+def test_an_endpoint_that_is_gone_is_not_asked_again(post: Post) -> None:
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+    post.receive = lambda _: httpx.Response(410)
+
+    assert post.tell().put_aside == 1
+
+
+def test_a_receiver_that_is_back_gets_at_once_what_waited_for_it(post: Post) -> None:
+    post.answer = revoked
+
+    def away(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    post.receive = away
+    for account in ("one", "two", "three"):
+        post.add(account)
+        post.refresh(account)
+        post.tell()
+    post.sql("UPDATE webhook SET next_at = next_at + 3600 WHERE subject <> 'account:one'")
+    post.sql("UPDATE webhook SET next_at = 0 WHERE subject = 'account:one'")
+    post.receive = lambda _: httpx.Response(200)
+
+    assert post.tell().delivered == 3
+
+
+def test_a_fleet_that_is_hit_at_once_is_told_in_one_message_with_a_count(post: Post) -> None:
+    accounts = [f"acct-{number}" for number in range(SINGLY_MAX + 15)]
+    for account in accounts:
+        post.add(account)
+    post.answer = revoked
+    post.refresh(*accounts[:-3])
+
+    post.tell()
+    post.refresh(*accounts[-3:])
+    post.tell()
+
+    ((_, message),) = post.taken
+    data = message["data"]
+    assert (data["count"], data["provider"], data["reasons"]) == (
+        len(accounts) - 3,
+        "acme",
+        {"invalid_grant": len(accounts) - 3},
+    )
+    assert set(data["accounts"]) <= set(accounts)
+    post.sql("UPDATE outbox SET at = at - 300")
+    post.tell()
+    assert post.taken[1][1]["data"]["count"] == 3
+
+
+def test_delivered_messages_are_pruned_and_waiting_ones_are_not(post: Post) -> None:
+    for account in ("one", "two"):
+        post.add(account)
+    post.answer = revoked
+    post.refresh("one")
+    post.tell()
+    post.receive = lambda _: httpx.Response(500)
+    post.refresh("two")
+    post.tell()
+    post.sql("UPDATE webhook SET created_at = created_at - 90000, delivered_at = delivered_at - 90000")
+
+    assert post.runtime.outbox.prune(delivered_s=86400, put_aside_s=86400) == 1
+    assert [backlog.waiting for backlog in post.runtime.outbox.backlog()] == [1]
+
+
+def test_two_that_deliver_at_once_do_no_harm(post: Post) -> None:
+    assert post.runtime.schedule.take_duty("webhooks", holder="other", for_s=60)
+
+    assert post.runtime.run(post.runtime.courier.tell()) is None
+
+
+def test_no_secret_reaches_the_database_or_a_message(post: Post) -> None:
+    post.add("acme-1")
+    post.answer = revoked
+    post.refresh("acme-1")
+    post.receive = lambda _: httpx.Response(500)
+    post.tell()
+
+    (row,) = post.sql("SELECT * FROM webhook")
+    written = repr(tuple(row))
+    for secret in ("url-secret", "old-refresh", "old-access", "client-secret", "MfKQ9r8"):
+        assert secret not in written
+    assert row.endpoint.startswith("hooks.example-")

@@ -1,0 +1,141 @@
+"""`doctor` never calls whole what leaves readers without a token; on real stores."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from tests.integration.conftest import Bench
+from tests.integration.diagnostics.test_doctor import ALL, checked, execute
+from worker.crypto.cipher import generate_key
+from worker.diagnostics.doctor import Checked, Level
+from worker.monitoring.clocks import ClockWatch
+from worker.policy.verdicts.messages import words_of
+from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
+from worker.redis.counts import Staff
+from worker.settings import Settings
+
+
+@pytest.fixture
+def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=SecretStr(sqlite_url),
+        redis_url=SecretStr(redis_url),
+        keys=SecretStr(generate_key()),
+        data_dir=tmp_path,
+    )
+
+
+def told(settings: Settings, check: str) -> list[Checked]:
+    return [one for one in checked(settings, Staff(ALL, beats=1)) if one.check == check]
+
+
+def planned(bench: Bench, *, ago_s: float) -> None:
+    at = time.time() - ago_s
+    execute(bench, f"INSERT INTO duty (name, finished_at, until) VALUES ('plan', {at}, 0)")  # noqa: S608
+
+
+def test_accounts_without_a_good_token_are_counted_by_reason(bench: Bench, settings: Settings) -> None:
+    ended = {"expires_at": time.time() - 5, "next_refresh_at": time.time() + 60}
+    for number in range(2):
+        bench.add(f"throttled-{number}", **ended, status="degraded", reason="rate_limited")
+    bench.add("gone", **ended, status="reauthorize", reason="invalid_grant")
+    bench.add("new", access_token_sealed=None, expires_at=None)  # it is planned, and was not tried yet
+    bench.add("just-now", **ended)
+    bench.add("off", **ended, status="disabled")
+    bench.add("good", next_refresh_at=time.time() + 60)
+    bench.add("refused-yet-alive", next_refresh_at=time.time() + 60, status="misconfigured")
+    assert [one.words for one in told(settings, "tokens")] == [
+        "2 accounts without a good token (degraded: rate_limited): The provider says that it is asked too often",
+        "1 account without a good token (active, ended a moment ago)",
+        "1 account without a good token (reauthorize: invalid_grant): "
+        + words_of("invalid_grant").rstrip("."),
+    ]
+
+
+def test_accounts_that_have_been_due_for_long_are_counted(bench: Bench, settings: Settings) -> None:
+    bench.add("waits", next_refresh_at=time.time() - 90)
+    bench.add("aside", next_refresh_at=time.time() - 900, plan_at=None)
+    bench.add("now")
+    (found,) = told(settings, "due accounts")
+    assert (found.level, found.words[:60]) == (
+        Level.WARNING,
+        "1 account due for more than 10 s and not refreshed yet, the "[:60],
+    )
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "level", "words"),
+    [
+        (480.0, Level.FAILED, "The clock of worker@one is 8m ahead of Redis': it takes each message for expired"),
+        (20.0, Level.WARNING, "it drops messages that have waited for more than 40 s as expired"),
+        (-90.0, Level.FAILED, "the messages that it sends are expired before anybody takes them"),
+        (-5.0, Level.WARNING, "the messages that it sends expire after 55 s"),
+    ],
+)  # fmt: skip
+def test_a_worker_whose_clock_is_off_is_named_with_what_follows(
+    bench: Bench,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead_s: float,
+    level: Level,
+    words: str,
+) -> None:
+    offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
+    offsets.note("worker@two")
+    monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: time.time() + ahead_s)
+    assert offsets.note("worker@one") == pytest.approx(ahead_s, abs=1)
+    (found,) = told(settings, "clock")
+    assert found.level is level
+    assert words in found.words
+
+
+def test_a_process_that_is_gone_has_no_clock(bench: Bench, settings: Settings) -> None:
+    offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
+    long_ago = {"at": time.time() - BELIEVED_S - 5, "ahead_s": 90.0}
+    bench.runtime.redis.hset("refreshd:clocks", "killed@one", json.dumps(long_ago))
+    bench.runtime.redis.hset("refreshd:clocks", "newer@one", "[]")
+    assert offsets.all() == {}
+    offsets.note("worker@one")
+    assert set(bench.runtime.redis.hkeys("refreshd:clocks")) == {"newer@one", "worker@one"}
+    offsets.withdraw("worker@one")
+    assert offsets.all() == {}
+
+
+def test_a_clock_that_was_set_back_is_named(bench: Bench, settings: Settings) -> None:
+    """The plan before it lies in the future, and so do the attempts, when plans are made again."""
+    planned(bench, ago_s=-3556)
+    (found,) = told(settings, "clock")
+    assert found.words.startswith("the last plan lies 59m ")
+    assert found.words.endswith("in the future: the database's clock was set back by that; 1 beat is alive")
+    assert told(settings, "beat") == []
+    bench.add()
+    bench.refresh()
+    execute(bench, "UPDATE attempt SET opened_at = opened_at + 3556")
+    execute(bench, "DELETE FROM duty")
+    planned(bench, ago_s=0)
+    (found,) = told(settings, "clock")
+    assert found.words.startswith("the latest attempt lies 59m ")
+    assert [one.level for one in told(settings, "beat")] == [Level.OK]
+
+
+def test_a_process_says_in_redis_and_once_in_its_log_that_its_clock_is_off(
+    bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
+    watch = ClockWatch("worker@one", offsets)
+    monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: time.time() + 480)
+    with capture_logs() as lines:
+        watch.look()
+        watch.look()
+    assert [(line["event"], line["of"], round(line["seconds"])) for line in lines] == [
+        ("clock_skew", "worker@one", 480)
+    ]
+    watch.start()
+    watch.stop()
+    assert offsets.all() == {}

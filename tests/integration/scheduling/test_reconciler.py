@@ -1,0 +1,108 @@
+"""Reconcile fills an emptied Redis from SQL, a batch after another."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from models.account import Account
+from models.publication import Publication
+from tests.integration.conftest import Bench
+from worker.errors import DatabaseUnreachable
+from worker.scheduling.reconciler import Reconciled
+
+ACCOUNTS = 7
+#: Turns of the event loop in which a thread has ended a statement many times.
+SPINS = 20_000
+#: Sealed with a key that nobody has.
+UNREADABLE = "v1.gone.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+def test_every_batch_is_published_and_what_does_not_open_is_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 2)
+    for number in range(ACCOUNTS):
+        bench.add(f"a-{number}", published_generation=1)
+    bench.add("endless", published_generation=1, expires_at=None)
+    bench.add("unreadable", access_token_sealed=UNREADABLE)
+    bench.runtime.redis.flushdb()
+
+    done = bench.runtime.run(bench.runtime.reconciler.reconcile())
+
+    assert done == Reconciled(published=ACCOUNTS + 1, unreadable=1, refilled=True)
+    readable = [*(f"a-{number}" for number in range(ACCOUNTS)), "endless"]
+    tokens = [bench.runtime.redis.hget(bench.runtime.keys.token(name), "access_token") for name in readable]
+    assert tokens == ["old-access"] * len(readable)
+    assert not bench.runtime.redis.exists(bench.runtime.keys.token("unreadable"))
+    assert not bench.requests, "nothing is refreshed"
+
+
+def test_a_database_without_accounts_fills_nothing_and_is_done(bench: Bench) -> None:
+    assert bench.runtime.run(bench.runtime.reconciler.reconcile()) == Reconciled(refilled=True)
+    assert not bench.runtime.run(bench.runtime.reconciler.needed())
+
+
+def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes the duty then would have a batch of this one beside his own."""
+    monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 1)
+    bench.add("a-0")
+    bench.add("a-1")
+    reconciler: Any = bench.runtime.reconciler
+    batches, order = itertools.count(), list[str]()
+
+    async def publish(accounts: Sequence[Account]) -> int:
+        if not accounts:
+            return 0
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # It takes its time to end: as long as anybody who did not wait for it needs to give the duty back.
+            for _ in range(SPINS):
+                if order:
+                    break
+                await asyncio.sleep(0)
+            order.append("batch")
+        return len(accounts)
+
+    def live_accounts(*_: object) -> list[Account]:
+        if next(batches):
+            raise DatabaseUnreachable("away")
+        return [bench.account("a-0")]
+
+    def end_duty(*_: object, **__: object) -> None:
+        order.append("duty")
+
+    monkeypatch.setattr(reconciler, "_publish", publish)
+    monkeypatch.setattr(bench.runtime.schedule, "live_accounts", live_accounts)
+    monkeypatch.setattr(bench.runtime.schedule, "end_duty", end_duty)
+
+    with pytest.raises(DatabaseUnreachable):
+        bench.runtime.run(reconciler.reconcile())
+
+    assert order == ["batch", "duty"]
+
+
+def test_a_redis_that_is_emptied_while_it_is_filled_is_filled_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add(published_generation=1)
+    put = bench.runtime.shelf.put
+
+    async def emptied(publications: Sequence[Publication]) -> dict[str, int]:
+        found = await put(publications)
+        await bench.runtime.async_redis.flushdb()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runtime.shelf, "put", emptied)
+        bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert bench.runtime.run(bench.runtime.reconciler.needed())
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert bench.token() is not None

@@ -1,0 +1,101 @@
+"""`refreshd` as a person runs it: a real process in a folder of its own, on a terminal or not."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tests.support.waiting import PATIENCE_S, wait_until
+
+#: The size of a terminal that every emulator opens with.
+_ROWS: Final = 24
+_COLUMNS: Final = 80
+
+
+class Command:
+    """A command that runs: its output so far, and everything that it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], source: int) -> None:
+        self.process = process
+        self._output = bytearray()
+        self._reader = threading.Thread(target=self._read, args=(source,), daemon=True)
+        self._reader.start()
+        self._seen: dict[int, psutil.Process] = {}
+
+    @property
+    def output(self) -> str:
+        return self._output.decode(errors="replace")
+
+    def family(self) -> list[psutil.Process]:
+        """Give every process that it has been seen to have, itself included."""
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            for one in (root, *root.children(recursive=True)):
+                self._seen[one.pid] = one
+        return list(self._seen.values())
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it says something."""
+        wait_until(lambda: text in self.output or self.process.poll() is not None, f"{text!r} is said")
+        assert text in self.output, self.output
+
+    def wait(self) -> int:
+        """Wait for its end; gives the exit code."""
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return code
+
+    def survivors(self) -> list[str]:
+        """Name whoever still runs of what it started."""
+        return [" ".join(one.cmdline()) for one in self._seen.values() if _runs(one)]
+
+    def _read(self, source: int) -> None:
+        with suppress(OSError):  # EIO: the last one who wrote to the terminal is gone
+            while chunk := os.read(source, 65536):
+                self._output += chunk
+
+
+@contextmanager
+def refreshd(folder: Path, *arguments: str, terminal: bool = False, **variables: str) -> Iterator[Command]:
+    """Run `refreshd` in a folder, with nothing of refreshd in its environment but `variables`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
+    source, sink = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        fcntl.ioctl(sink, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", *arguments],
+        cwd=folder,
+        env={**ours, "TERM": "xterm", **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=sink,
+        stderr=sink,
+        start_new_session=True,
+    )
+    os.close(sink)
+    command = Command(process, source)
+    try:
+        yield command
+    finally:
+        for one in command.family():
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        command.wait()
+        os.close(source)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

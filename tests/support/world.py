@@ -1,0 +1,137 @@
+"""One deployment as a test sees it: accounts in a database, what Redis shows, what the provider counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from pydantic import SecretStr
+from sqlmodel import Session, col, select
+
+from models.account import Account, fingerprint
+from models.attempt import Attempt
+from models.token import Secret
+from refreshd_reader.contract import Token
+from tests.support.providers.grants import access_token, refresh_token
+from tests.support.providers.scripted_provider import ScriptedProvider
+from worker.broker.kombu import broker_url
+from worker.context import Stores
+from worker.crypto.cipher import generate_key
+from worker.db.engine import database_now, writing
+from worker.settings import Settings
+
+
+class World:
+    """Stores, and a provider, that a fleet works on."""
+
+    def __init__(
+        self, database_url: str, redis_url: str, folder: Path, provider: ScriptedProvider, **settings: str
+    ) -> None:
+        self.provider = provider
+        self.environment = {
+            "REFRESHD_DATABASE_URL": database_url,
+            "REFRESHD_REDIS_URL": redis_url,
+            "REFRESHD_DATA_DIR": str(folder),
+            "REFRESHD_KEYS": generate_key(),
+            "REFRESHD_ALLOW_HTTP_HOSTS": "127.0.0.1",
+            **{f"REFRESHD_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.stores = Stores(
+            Settings(
+                database_url=SecretStr(database_url),
+                redis_url=SecretStr(redis_url),
+                keys=SecretStr(self.environment["REFRESHD_KEYS"]),
+                data_dir=folder,
+            )
+        )
+        self._broker = Celery("tests", broker=broker_url(redis_url))
+
+    def close(self) -> None:
+        self._broker.close()
+        self.stores.close()
+
+    def add(self, ids: Sequence[str], *, grace_s: float | None = None, **fields: Any) -> None:
+        """Give accounts a grant and store them, due now unless `fields` say otherwise."""
+        self.provider.grant(ids, grace_s=grace_s)
+        vault = self.stores.vault
+        with writing(self.stores.engine) as connection, Session(connection) as session:
+            now = database_now(connection)
+            for account in ids:
+                refresh, access = Secret(refresh_token(account, 0)), Secret(access_token(account, 0))
+                session.add(
+                    Account(
+                        **{
+                            "id": account,
+                            "provider": "scripted",
+                            "client_id": "client",
+                            "client_secret_sealed": vault.seal(account, "client_secret", Secret("secret")),
+                            "token_url": self.provider.token_url,
+                            "access_token_sealed": vault.seal(account, "access_token", access),
+                            "refresh_token_sealed": vault.seal(account, "refresh_token", refresh),
+                            "refresh_fp": fingerprint(refresh),
+                            "issued_at": now,
+                            "expires_at": now + 3600,
+                            "generation": 1,
+                            "next_refresh_at": now,
+                            "plan_at": now,
+                            **fields,
+                        }
+                    )
+                )
+            session.flush()
+
+    def push(
+        self, pairs: Sequence[tuple[str, int]], *, reason: str = "forced", queue: str = "urgent"
+    ) -> None:
+        """Send one refresh message by hand."""
+        self.send("refreshd.refresh", {"accounts": [list(pair) for pair in pairs], "reason": reason}, queue)
+
+    def send(self, task: str, arguments: dict[str, Any], queue: str) -> None:
+        self._broker.send_task(task, kwargs=arguments, queue=queue)
+
+    def plan(self) -> None:
+        """Ask for one plan, as beat does each second."""
+        self.send("refreshd.plan", {}, "control")
+
+    def accounts(self) -> dict[str, Account]:
+        with Session(self.stores.engine, expire_on_commit=False) as session:
+            return {account.id: account for account in session.exec(select(Account))}
+
+    def account(self, account_id: str) -> Account:
+        return self.accounts()[account_id]
+
+    def generations(self, ids: Iterable[str] | None = None) -> dict[str, int]:
+        found = self.accounts()
+        return {account: found[account].generation for account in (found if ids is None else ids)}
+
+    def attempts(self, account_id: str) -> list[Attempt]:
+        """Give an account's history, oldest first."""
+        with Session(self.stores.engine, expire_on_commit=False) as session:
+            statement = select(Attempt).where(Attempt.account_id == account_id).order_by(col(Attempt.id))
+            return list(session.exec(statement))
+
+    def held(self, account_id: str) -> str:
+        """Give the refresh token that is stored."""
+        opened = self.stores.vault.open(self.account(account_id), "refresh_token")
+        assert opened is not None
+        return opened.reveal()
+
+    def token(self, account_id: str) -> Token | None:
+        """Give what a connector reads."""
+        payload = self.stores.redis.hgetall(self.stores.keys.token(account_id))
+        return Token.from_hash({str(k): str(v) for k, v in payload.items()}) if payload else None
+
+    def is_published(self, account_id: str) -> bool:
+        """Tell whether a connector finds the generation that is stored."""
+        token = self.token(account_id)
+        return token is not None and token.generation == self.account(account_id).generation
+
+    def all_refreshed(self, ids: Iterable[str], *, beyond: int = 1) -> bool:
+        """Tell whether each account has a generation after `beyond`."""
+        return all(generation > beyond for generation in self.generations(ids).values())
+
+    def agrees_with_the_provider(self, account_id: str) -> bool:
+        """Tell whether the stored refresh token is the one that the provider takes next."""
+        return self.held(account_id) == refresh_token(account_id, self.provider.grants[account_id].serial)

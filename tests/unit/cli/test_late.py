@@ -1,0 +1,120 @@
+"""A command loads what it needs, and no more; until it is asked for, what is said of it is what it says itself."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from tests.support.fleet import ROOT
+from worker.cli import app
+from worker.cli.terminal.lazy import Late
+
+#: What takes long to import.
+HEAVY: Final = frozenset(
+    {
+        *("aiohttp", "alembic", "celery", "cryptography", "httpx", "joserfc", "kombu", "prometheus_client"),
+        *("psycopg", "pydantic", "redis", "sqlalchemy", "sqlmodel", "structlog", "uvloop", "yaml"),
+    }
+)
+#: Runs commands, a stage after the other, and says after each what is loaded.
+RUN: Final = """
+import contextlib, io, json, sys
+from worker.cli import main
+for stage in json.loads(sys.argv[1]):
+    for words in stage:
+        sys.argv = ["refreshd", *words]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.suppress(SystemExit):
+                main()
+    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+#: Commands, and what they may load beside what those above them do.
+STAGES: Final = (
+    ("pages", [["--version"], ["--help"], []], set[str]()),
+    ("mistakes, which Typer finds by pydantic", [["nonsense"], ["--nope"]], {"pydantic"}),
+    (
+        "what is made here, and pages of groups",
+        [["keys", "generate"], ["webhooks", "secret"], ["accounts", "--help"], ["accounts", "lst"]],
+        {"cryptography", "structlog"},
+    ),
+    (
+        "what only reads",
+        [["token", "--help"], ["history", "--help"], ["accounts", "list", "--help"], ["accounts", "show"]],
+        {"redis", "sqlalchemy", "sqlmodel", "yaml"},
+    ),
+)
+
+
+def test_a_command_loads_what_it_needs_and_no_more() -> None:
+    commands = json.dumps([stage for _, stage, _ in STAGES])
+    said = subprocess.run(
+        [sys.executable, "-c", RUN, commands], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    allowed: set[str] = set()
+    for (name, _, more), loaded in zip(STAGES, said, strict=True):
+        allowed |= more
+        assert HEAVY.intersection(json.loads(loaded)) - allowed == set(), name
+
+
+#: What beat and Flower do first, as Celery's command line has them do it.
+BEGIN: Final = """
+import click, json, sys
+context = click.Context(click.Command("celery"))
+context.invoked_subcommand = sys.argv[1]
+with context:
+    from worker.app import app
+    app.loader.import_default_modules()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+@pytest.mark.parametrize(("program", "works"), [("beat", False), ("worker", True)])
+def test_only_a_worker_loads_what_a_refresh_needs(program: str, works: bool, tmp_path: Path) -> None:
+    environment = {"REFRESHD_REDIS_URL": "redis://127.0.0.1:1/0", "REFRESHD_DATA_DIR": str(tmp_path)}
+    loaded = subprocess.run(
+        [sys.executable, "-c", BEGIN, program],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    needs = {"httpx", "joserfc", "prometheus_client", "sqlalchemy", "sqlmodel", "tasks", "uvloop"}
+    assert needs.intersection(json.loads(loaded)) == (needs if works else set())
+
+
+def test_a_command_that_is_loaded_already_keeps_nothing_more_from_collections() -> None:
+    CliRunner().invoke(app, ["history", "--help"])
+    before = gc.get_freeze_count()
+    CliRunner().invoke(app, ["history", "--help"])
+    assert gc.get_freeze_count() <= before
+
+
+def announced(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Late]]:
+    for name, command in group.commands.items():
+        if isinstance(command, Late):
+            yield (*path, name), command
+            loaded = command.load()
+            if hasattr(loaded, "commands"):
+                yield from announced(loaded, (*path, name))
+
+
+def test_what_is_said_of_a_command_is_what_it_says_itself() -> None:
+    found = dict(announced(get_command(app)))
+    assert len(found) > 30
+    said = {path: late.help for path, late in found.items()}
+    own = {path: late.load().help.partition("\n\n")[0] for path, late in found.items()}
+    assert said == own
+    assert {path: late.load().name for path, late in found.items()} == {path: path[-1] for path in found}
+
+
+def test_a_mistyped_command_is_told_the_nearest_one_in_groups_too() -> None:
+    for words, near in ((["stauts"], "'status'"), (["accounts", "lst"], "'list'")):
+        ran = CliRunner().invoke(app, words)
+        assert ran.exit_code == 2
+        assert f"Did you mean {near}" in ran.output
