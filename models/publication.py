@@ -10,7 +10,7 @@ from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
 
 #: The columns of an account that its publication is made of, and what Redis is known to have.
-SHELVED: Final = (
+PUBLISHED_COLUMNS: Final = (
     "id",
     "generation",
     "published_generation",

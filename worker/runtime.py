@@ -37,7 +37,7 @@ from worker.redis.client import connect_async, in_words
 from worker.redis.gates import Gates, read_gates, read_gates_async
 from worker.redis.leases import Leases
 from worker.redis.pending_answers import Stash
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller
 from worker.refresh.committer import Settler
@@ -129,12 +129,12 @@ class Runtime(Stores):
         self.async_redis = connect_async(settings.redis)
         ledger = Ledger(self.engine, self.clock, told=settings.told)
         outages = Outages(self.engine, settings.told)
-        self.shelf = Shelf(self.async_redis, self.keys, settings.token_seal)
+        self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
         stash = Stash(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
         self.settler = Settler(
             ledger=ledger,
-            shelf=self.shelf,
+            publisher=self.publisher,
             stash=stash,
             leases=self.leases,
             offload=self.offload,
@@ -161,7 +161,7 @@ class Runtime(Stores):
         self.admission = Admission(
             outages=outages,
             gates=self.gates,
-            shelf=self.shelf,
+            publisher=self.publisher,
             ledger=ledger,
             clock=self.clock,
             offload=self.offload,
@@ -201,7 +201,7 @@ class Runtime(Stores):
             outages=outages,
             ends=Ends(self.engine, settings.told),
             gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
-            shelf=self.shelf,
+            publisher=self.publisher,
             clock=self.clock,
             offload=self.offload,
         )
@@ -217,7 +217,7 @@ class Runtime(Stores):
         self.token_ends = TokenEnds(
             tokens=EndedTokens(self.engine, told=settings.told),
             schedule=self.schedule,
-            shelf=self.shelf,
+            publisher=self.publisher,
             clock=self.clock,
             offload=self.offload,
         )
@@ -226,7 +226,7 @@ class Runtime(Stores):
             keys=self.keys,
             schedule=self.schedule,
             ends=self.token_ends,
-            shelf=self.shelf,
+            publisher=self.publisher,
             vault=self.vault,
             clock=self.clock,
             offload=self.offload,

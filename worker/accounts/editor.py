@@ -13,7 +13,7 @@ from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.entry import Entry, Refused
 from worker.accounts.importer import change_of, recovered_event
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import Outcome
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock
@@ -44,7 +44,7 @@ class Editor:
         *,
         accounts: Accounts,
         applier: Applier,
-        shelf: CommandShelf,
+        publisher: CommandPublisher,
         clock: Clock,
         actor: Actor,
         twins: SameGrant | None,
@@ -54,7 +54,7 @@ class Editor:
         self._actor = actor
         self._accounts = accounts
         self._applier = applier
-        self._shelf = shelf
+        self._publisher = publisher
         self._clock = clock
 
     def add(self, entry: Entry, action: Action = Action.ADD) -> Applied:
@@ -104,7 +104,7 @@ class Editor:
             RedisUnreachable: Redis would go on showing their tokens; the message says what was removed.
         """
         self.accounts(ids)
-        self._shelf.require()
+        self._publisher.require()
         detail = {} if revoked is None else revoked.as_detail()
 
         def note(connection: Connection, removed: set[str]) -> None:
@@ -112,7 +112,7 @@ class Editor:
                 connection, self._actor, [Act(Action.REMOVE, one, detail=detail) for one in sorted(removed)]
             )
 
-        self._shelf.drop(self._accounts.remove(ids, note))
+        self._publisher.drop(self._accounts.remove(ids, note))
 
     def account(self, account_id: str) -> Account:
         """Read an account.
@@ -159,7 +159,7 @@ class Editor:
     def _publish(self, applied: Applied) -> None:
         now = self._clock.now()
         events = [recovered_event(applied, now=now)] if applied.recovered else []
-        self._shelf.put([publication(applied.account, applied.access_token, now=now)], events)
+        self._publisher.put([publication(applied.account, applied.access_token, now=now)], events)
 
 
 def _already_there(account_id: str) -> AlreadyThere:

@@ -16,7 +16,7 @@ from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.entry import ROW, Entry, Problem, Refused, id_of, read_entry
 from worker.accounts.formats.row import Raw
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import Outcome, Tokens
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.accounts.values import printable
@@ -91,7 +91,7 @@ class Importer:
         *,
         accounts: Accounts,
         applier: Applier,
-        shelf: CommandShelf,
+        publisher: CommandPublisher,
         clock: Clock,
         intent: Intent,
         entry: RunningEntry,
@@ -102,7 +102,7 @@ class Importer:
         self._accounts = accounts
         self._entry = entry
         self._applier = applier
-        self._shelf = shelf
+        self._publisher = publisher
         self._clock = clock
         self._intent = intent
         #: Where each account of the file stands. A line may hold many: a JSON array often has no line breaks.
@@ -224,7 +224,7 @@ class Importer:
 
     def _publish(self, done: list[Applied]) -> None:
         now = self._clock.now()
-        self._shelf.put(
+        self._publisher.put(
             [publication(one.account, one.access_token, now=now) for one in done],
             [recovered_event(one, now=now) for one in done if one.recovered],
         )

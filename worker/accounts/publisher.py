@@ -17,12 +17,12 @@ from refreshd_reader.sealing import TokenSeal
 from worker.db.schedule import Schedule
 from worker.errors import RedisUnreachable, SettingsError
 from worker.redis.client import answered, connect_async
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 NO_REDIS = "no Redis is configured or has run here yet"
 
 
-class CommandShelf:
+class CommandPublisher:
     """The shelf, for one command.
 
     Once Redis did not answer it is not asked again: the workers' reconciler publishes what SQL says that it lacks.
@@ -76,7 +76,7 @@ class CommandShelf:
             return
         try:
             self.newer |= self._runner.run(
-                Shelf(self._redis, self._keys, self._seal).put(publications, events)
+                TokenPublisher(self._redis, self._keys, self._seal).put(publications, events)
             )
         except (RedisError, OSError) as error:
             self.unreachable = str(error)
@@ -102,11 +102,11 @@ class CommandShelf:
         redis = self._redis
         if redis is None:
             return
-        shelf = Shelf(redis, self._keys)
+        publisher = TokenPublisher(redis, self._keys)
 
         async def drop_all() -> None:
             for account, goes_on_at in accounts.items():
-                await shelf.drop(account, goes_on_at)
+                await publisher.drop(account, goes_on_at)
 
         try:
             self._runner.run(drop_all())

@@ -12,7 +12,7 @@ from sqlmodel import col
 from models.account import TOKEN_ENDED, Account, Status
 from models.event import Event
 from models.pause import PAUSED
-from models.publication import SHELVED
+from models.publication import PUBLISHED_COLUMNS
 from worker.db.bulk import among
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
@@ -98,6 +98,6 @@ class EndedTokens:
     def _accounts(self, ids: list[str]) -> tuple[Account, ...]:
         if not ids:
             return ()
-        statement = accounts_with(SHELVED).where(among(self._engine, col(Account.id), ids))
+        statement = accounts_with(PUBLISHED_COLUMNS).where(among(self._engine, col(Account.id), ids))
         with reading(self._engine) as connection:
-            return tuple(read_with(SHELVED, connection, statement))
+            return tuple(read_with(PUBLISHED_COLUMNS, connection, statement))

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from models.account import Account, RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
-from models.publication import SHELVED
+from models.publication import PUBLISHED_COLUMNS
 from worker.db.bulk import among, among_sql, execute, many
 from worker.db.claims import CLAIMED, NO_END, Claim, DueAccount, Outlook, due_account
 from worker.db.engine import is_sqlite, now_sql, reading, writing
@@ -236,7 +236,7 @@ class Schedule:
     def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
         """Give what is published of accounts, in the order in which readers need them.
 
-        Soonest to end first, no known end last; each has the columns of `SHELVED`.
+        Soonest to end first, no known end last; each has the columns of `PUBLISHED_COLUMNS`.
 
         Args:
             after: (end, id) of the last account given before, None to begin.
@@ -255,21 +255,21 @@ class Schedule:
             if not order:
                 seen = last_id if end >= NO_END else ""
                 order = list(connection.scalars(ids.where(ends.is_(None), name > seen).order_by(name)))
-            statement = accounts_with(SHELVED).where(among(self._engine, name, order))
-            found = {account.id: account for account in read_with(SHELVED, connection, statement)}
+            statement = accounts_with(PUBLISHED_COLUMNS).where(among(self._engine, name, order))
+            found = {account.id: account for account in read_with(PUBLISHED_COLUMNS, connection, statement)}
         return [found[account_id] for account_id in order]
 
     def unpublished(self, limit: int) -> list[Account]:
-        """Give what is published of accounts whose latest generation Redis lacks: the columns of `SHELVED`."""
+        """Give what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`."""
         behind = text("published_generation < generation")
         with reading(self._engine) as connection:
             statement = (
-                accounts_with(SHELVED)
+                accounts_with(PUBLISHED_COLUMNS)
                 .where(behind)
                 .order_by(col(Account.expires_at), col(Account.id))
                 .limit(limit)
             )
-            return read_with(SHELVED, connection, statement)
+            return read_with(PUBLISHED_COLUMNS, connection, statement)
 
     def lacks(self, name: str) -> tuple[str | None, bool]:
         """Return what a duty remembers, and whether Redis lacks the latest generation of any account: one statement."""

@@ -16,7 +16,7 @@ from worker.log import log
 from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.gates import Gate
 from worker.policy.verdicts.messages import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 
 class Watch:
@@ -28,14 +28,14 @@ class Watch:
         outages: Outages,
         ends: Ends,
         gates: Callable[[Sequence[str]], Awaitable[dict[str, Gate]]],
-        shelf: Shelf,
+        publisher: TokenPublisher,
         clock: Clock,
         offload: Offload,
     ) -> None:
         self._outages = outages
         self._ends = ends
         self._gates = gates
-        self._shelf = shelf
+        self._publisher = publisher
         self._clock = clock
         self._sql = offload
 
@@ -79,6 +79,6 @@ class Watch:
 
     async def _publish(self, events: Sequence[Event]) -> None:
         try:
-            await self._shelf.put([], events)
+            await self._publisher.put([], events)
         except (RedisError, OSError) as error:
             log.warning("events_not_published", events=len(events), error=str(error))

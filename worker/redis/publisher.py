@@ -52,7 +52,7 @@ return false
 NO_LEASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 
 
-class Shelf:
+class TokenPublisher:
     """Writes what connectors read.
 
     Args:

@@ -24,7 +24,7 @@ from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, reco
 from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
 from worker.redis.gates import Decided, Gates, Pair, Take, Taken
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 from worker.refresh.outcome import Hold, Opened
 
 #: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.
@@ -64,7 +64,7 @@ class Admission:
         *,
         gates: Gates,
         ledger: Ledger,
-        shelf: Shelf,
+        publisher: TokenPublisher,
         clock: Clock,
         outages: Outages,
         offload: Offload,
@@ -73,7 +73,7 @@ class Admission:
     ) -> None:
         self._gates = gates
         self._ledger = ledger
-        self._shelf = shelf
+        self._publisher = publisher
         self._outages = outages
         self._clock = clock
         self._sql = offload
@@ -212,7 +212,7 @@ class Admission:
         )
         try:
             if await self._sql(self._outages.began, name, event):
-                await self._shelf.put([], [event])
+                await self._publisher.put([], [event])
             self._told_at[name] = now
         except (DatabaseUnreachable, RedisError, OSError) as error:
             log.warning("event_not_published", gate=name, reason=gate.reason, error=str(error))

@@ -29,7 +29,7 @@ from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
 from worker.redis.leases import Leases
 from worker.redis.pending_answers import Stash
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
@@ -67,7 +67,7 @@ class Settler:
         self,
         *,
         ledger: Ledger,
-        shelf: Shelf,
+        publisher: TokenPublisher,
         stash: Stash,
         leases: Leases,
         offload: Offload,
@@ -78,7 +78,7 @@ class Settler:
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
-        self._shelf = shelf
+        self._publisher = publisher
         self._stash = stash
         self._leases = leases
         self._sql = offload
@@ -92,7 +92,7 @@ class Settler:
         self._batch_max = BATCH_MAX
         self._database_away = False
         self._asides: set[asyncio.Task[None]] = set()
-        self._committer: asyncio.Task[None] | None = None
+        self._commit_task: asyncio.Task[None] | None = None
         self._publishers: set[asyncio.Task[None]] = set()
 
     async def settle(self, settling: Settling) -> Stored | None:
@@ -126,18 +126,20 @@ class Settler:
         """Wait until everything that arrived is stored and published, or safe in Redis."""
         while self._asides:
             await asyncio.wait(self._asides)
-        while self._committer is not None and not self._committer.done():
+        while self._commit_task is not None and not self._commit_task.done():
             if self._database_away and all(
                 w.stashed or w.settling.closing.seal_answer is None for w in self._waiting
             ):
-                self._committer.cancel()
-            await asyncio.wait([self._committer], timeout=DRAIN_LOOK_S)
+                self._commit_task.cancel()
+            await asyncio.wait([self._commit_task], timeout=DRAIN_LOOK_S)
         while self._publishers:
             await asyncio.wait(self._publishers)
 
     def _wake(self) -> None:
-        if self._committer is None or self._committer.done():
-            self._committer = asyncio.create_task(self._commit_all(), context=Context())  # of no group alone
+        if self._commit_task is None or self._commit_task.done():
+            self._commit_task = asyncio.create_task(
+                self._commit_all(), context=Context()
+            )  # of no group alone
 
     async def _commit_all(self) -> None:
         while self._waiting or self._published or self._unpublished or self._dropped:
@@ -219,7 +221,7 @@ class Settler:
             leases = {
                 p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
             }
-            newer = await self._shelf.put(publications, events, leases=leases)
+            newer = await self._publisher.put(publications, events, leases=leases)
             if newer:
                 publications = await self._put_above(publications, newer)
             if cleared:
@@ -267,7 +269,7 @@ class Settler:
                 redis_generation=newer[above[0].account],
                 remedy="was a backup restored? `refreshd db restored` raises every account above what Redis has seen",
             )
-            await self._shelf.put(above)
+            await self._publisher.put(above)
         return [p for p in publications if p.account not in newer] + above
 
     async def _reschedule(self, account_ids: list[str]) -> None:
@@ -285,7 +287,7 @@ class Settler:
                     )
                     account.rescheduled(when.at, when.reason)
             await self._sql(self._ledger.reschedule, list(found.values()))
-            await self._shelf.put([publication(a, None, now=self._clock.now()) for a in found.values()])
+            await self._publisher.put([publication(a, None, now=self._clock.now()) for a in found.values()])
             self._published += [(a.id, a.generation) for a in found.values()]
         except (DatabaseUnreachable, RedisError, OSError) as error:
             self._unpublished += account_ids

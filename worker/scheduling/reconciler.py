@@ -24,7 +24,7 @@ from worker.db.schedule import Schedule
 from worker.errors import CipherError, RedisUnreachable
 from worker.log import log
 from worker.redis.client import answered
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 from worker.scheduling.token_ends import TokenEnds
 
 DUTY: Final = RECONCILE
@@ -67,7 +67,7 @@ class Reconciler:
         keys: Keys,
         schedule: Schedule,
         ends: TokenEnds,
-        shelf: Shelf,
+        publisher: TokenPublisher,
         vault: Vault,
         clock: Clock,
         offload: Offload,
@@ -77,7 +77,7 @@ class Reconciler:
         self._mark_key = filled_mark(keys)
         self._schedule = schedule
         self._ends = ends
-        self._shelf = shelf
+        self._publisher = publisher
         self._vault = vault
         self._clock = clock
         self._sql = offload
@@ -178,7 +178,7 @@ class Reconciler:
             for one in accounts
         )
         publications = [found for found in made if found]
-        await self._shelf.put(publications)
+        await self._publisher.put(publications)
         # Redis lost what SQL knows as published: a mark that is right already is not written again.
         behind = {account.id for account in accounts if account.published_generation < account.generation}
         marks = [(one.account, one.state.generation) for one in publications if one.account in behind]

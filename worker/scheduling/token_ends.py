@@ -9,7 +9,7 @@ from worker.clock import Clock
 from worker.db.ended_tokens import ALL_S, RECENT_S, EndedTokens, Marked
 from worker.db.executor import Offload
 from worker.db.schedule import Schedule
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 #: One plan writes so many: it stays short, and the next one is a second away.
 A_PLAN: Final = 1_000
@@ -19,11 +19,17 @@ class TokenEnds:
     """Writes what `EndedTokens` finds to Redis, and says in SQL that Redis has it."""
 
     def __init__(
-        self, *, tokens: EndedTokens, schedule: Schedule, shelf: Shelf, clock: Clock, offload: Offload
+        self,
+        *,
+        tokens: EndedTokens,
+        schedule: Schedule,
+        publisher: TokenPublisher,
+        clock: Clock,
+        offload: Offload,
     ) -> None:
         self._tokens = tokens
         self._schedule = schedule
-        self._shelf = shelf
+        self._publisher = publisher
         self._clock = clock
         self._sql = offload
 
@@ -44,7 +50,9 @@ class TokenEnds:
         marked = await self._sql(self._tokens.mark, limit, within_s=within_s, from_end=from_end)
         if marked.accounts:
             now = self._clock.now()
-            await self._shelf.put([publication(one, None, now=now) for one in marked.accounts], marked.events)
+            await self._publisher.put(
+                [publication(one, None, now=now) for one in marked.accounts], marked.events
+            )
             await self._sql(
                 self._schedule.mark_published, [(one.id, one.generation) for one in marked.accounts]
             )

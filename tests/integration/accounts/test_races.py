@@ -15,7 +15,7 @@ from worker.accounts.editor import AlreadyThere, Busy, Editor
 from worker.accounts.entry import Entry, read_entry
 from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import Outcome
 from worker.clock import Clock
 from worker.context import Stores
@@ -43,15 +43,20 @@ class Raced(Accounts):
 class Office:
     """Whoever writes, on a table where others write too."""
 
-    def __init__(self, desk: Desk, here: Stores, shelf: CommandShelf) -> None:
+    def __init__(self, desk: Desk, here: Stores, publisher: CommandPublisher) -> None:
         self.accounts = Raced(here.engine)
         self.editor = Editor(
-            accounts=self.accounts, applier=desk.applier, shelf=shelf, clock=Clock(), actor=MIA, twins=None
+            accounts=self.accounts,
+            applier=desk.applier,
+            publisher=publisher,
+            clock=Clock(),
+            actor=MIA,
+            twins=None,
         )
         self.importer = Importer(
             accounts=self.accounts,
             applier=desk.applier,
-            shelf=shelf,
+            publisher=publisher,
             clock=Clock(),
             intent=Intent.FILE,
             entry=RunningEntry(here.engine, MIA, Action.IMPORT, {}),
@@ -63,8 +68,10 @@ class Office:
 def office(desk: Desk, stores: redis.Redis) -> Iterator[Office]:
     here = Stores(load_settings())
     assert stores.ping()
-    with CommandShelf(redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule) as shelf:
-        yield Office(desk, here, shelf)
+    with CommandPublisher(
+        redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule
+    ) as publisher:
+        yield Office(desk, here, publisher)
     here.engine.dispose()
 
 

@@ -19,7 +19,7 @@ from tests.integration.accounts.test_races import MIA, Raced
 from worker.accounts.apply import Intent
 from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer, Summary
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import Outcome
 from worker.accounts.twins import SameGrant
 from worker.clock import Clock
@@ -256,13 +256,13 @@ def test_of_two_imports_at_once_one_is_refused(desk: Desk, stores: redis.Redis) 
         here = Stores(load_settings())
         accounts = Raced(here.engine)
         accounts.happens = both.wait
-        with CommandShelf(
+        with CommandPublisher(
             redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule
-        ) as shelf:
+        ) as publisher:
             importer = Importer(
                 accounts=accounts,
                 applier=desk.applier,
-                shelf=shelf,
+                publisher=publisher,
                 clock=Clock(),
                 intent=Intent.FILE,
                 entry=RunningEntry(here.engine, MIA, Action.IMPORT, {}),

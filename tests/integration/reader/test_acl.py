@@ -24,7 +24,7 @@ from tests.integration.reader.acl_server import AclRedisServer, refusals
 from tests.integration.reader.publisher import MakeFace, Publisher, until
 from tests.support.server_process import free_port
 from worker.db.migrate import upgrade
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -200,7 +200,7 @@ async def test_the_worker_publishes_what_the_connector_reads(
 ) -> None:
     async with redis.asyncio.Redis.from_url(acl_server.url_as("worker")) as client:
         token = Token("access", 7, expires_at=4102444800)
-        await Shelf(client, Keys()).put([Publication("acct-1", AccountState("active", 7), token)])
+        await TokenPublisher(client, Keys()).put([Publication("acct-1", AccountState("active", 7), token)])
     face = make_face(url=acl_server.url_as("connector"), prefix=Keys().prefix)
     assert await face.get("acct-1") == token
     assert refusals(administrator) == []

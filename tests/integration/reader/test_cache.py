@@ -24,7 +24,7 @@ from refreshd_reader.state import look
 from tests.integration.reader.proxy import Proxy
 from tests.integration.reader.publisher import Face, MakeFace, Publisher, until
 from tests.support.services import RedisServer
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_a_removed_account_is_not_served(
     publisher.publish("acct-1", 1)
     await warm(cached, publisher)
     async with redis.asyncio.Redis.from_url(server.url) as client:
-        await Shelf(client, publisher.keys).drop("acct-1", 2)
+        await TokenPublisher(client, publisher.keys).drop("acct-1", 2)
     await until(lambda: publisher.client.exists(publisher.keys.token("acct-1")) == 0)
     with pytest.raises(UnknownAccount):
         await _read_for(cached, 10)

@@ -23,7 +23,7 @@ from refreshd_reader import AccountState, Announcement, Keys, Rejection, Token
 from refreshd_reader.contract import ACCOUNT_ID, TOKEN_FIELDS, seconds_text
 from tests.integration.reader.publisher import Publisher
 from tests.support.services import RedisServer
-from worker.redis.publisher import Shelf
+from worker.redis.publisher import TokenPublisher
 
 GOLDEN = Path(__file__).parents[2] / "contract/golden"
 KEYS = Keys()
@@ -100,7 +100,7 @@ async def test_the_workers_publish_the_golden_files(
     account, token = TOKENS[name]
     state = STATES["account-active"]
     async with redis.asyncio.Redis.from_url(server.url) as client:
-        await Shelf(client, publisher.keys).put(
+        await TokenPublisher(client, publisher.keys).put(
             [Publication(account, state, replace(token, expires_at=None))]
         )
     fields: Any = publisher.client.hgetall(publisher.keys.token(account))

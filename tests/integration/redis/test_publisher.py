@@ -16,7 +16,7 @@ from models.publication import Publication, publication
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Keys, Token
 from worker.redis.client import connect, connect_async
-from worker.redis.publisher import REMOVED_KEPT_S, Shelf
+from worker.redis.publisher import REMOVED_KEPT_S, TokenPublisher
 
 KEYS = Keys()
 #: Read long before the last of these runs: what shall be alive then ends in days.
@@ -49,33 +49,35 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def shelf(client: Redis) -> Shelf:
-    return Shelf(client, KEYS)
+def publisher(client: Redis) -> TokenPublisher:
+    return TokenPublisher(client, KEYS)
 
 
 @pytest.mark.parametrize("make", [token, state])
 @pytest.mark.parametrize(("seen", "published"), [(None, True), (2, True), (3, True), (4, False)])
 async def test_nothing_newer_is_written_over(
-    shelf: Shelf, here: redis.Redis, make: Any, seen: int | None, published: bool
+    publisher: TokenPublisher, here: redis.Redis, make: Any, seen: int | None, published: bool
 ) -> None:
     if seen is not None:
         here.hset(ACCOUNT, mapping={"generation": seen, "reason": "theirs"})
-    found = await shelf.put([make(3)])
+    found = await publisher.put([make(3)])
     assert found == ({} if published else {"a": 4})
     assert here.hget(ACCOUNT, "reason") == ("" if published else "theirs")
     assert here.exists(TOKEN) == int(published and make is token)
 
 
-async def test_what_was_published_before_leaves_no_field_behind(shelf: Shelf, here: redis.Redis) -> None:
-    await shelf.put([token(1, scope="read", extra={"instance_url": "https://a.example"})])
+async def test_what_was_published_before_leaves_no_field_behind(
+    publisher: TokenPublisher, here: redis.Redis
+) -> None:
+    await publisher.put([token(1, scope="read", extra={"instance_url": "https://a.example"})])
     here.hset(ACCOUNT, "of a release before", "x")
     again = token(2)
-    await shelf.put([again])
+    await publisher.put([again])
     assert again.token is not None
     assert (here.hgetall(TOKEN), here.hgetall(ACCOUNT)) == (again.token.to_hash(), again.state.to_hash())
     here.hset(ACCOUNT, "of a release before", "x")
     failed = state(2, "timed_out")
-    await shelf.put([failed])
+    await publisher.put([failed])
     assert (here.hgetall(TOKEN), here.hgetall(ACCOUNT)) == (again.token.to_hash(), failed.state.to_hash())
 
 
@@ -83,27 +85,27 @@ async def test_what_was_published_before_leaves_no_field_behind(shelf: Shelf, he
     ("ends", "expires_ms"), [(LATER + 0.5, int(LATER) * 1000 + 500), (None, -1)], ids=["an end", "no end"]
 )
 async def test_a_token_is_there_as_long_as_it_is_one(
-    shelf: Shelf, here: redis.Redis, ends: float | None, expires_ms: int
+    publisher: TokenPublisher, here: redis.Redis, ends: float | None, expires_ms: int
 ) -> None:
-    await shelf.put([token(1, ends=ends)])
+    await publisher.put([token(1, ends=ends)])
     assert here.pexpiretime(TOKEN) == expires_ms
     assert here.pttl(ACCOUNT) == -1
-    await shelf.put([token(2, ends=NOW - 60), token(3, ends=None)])
+    await publisher.put([token(2, ends=NOW - 60), token(3, ends=None)])
     assert here.pttl(TOKEN) == -1
-    await shelf.put([token(4, ends=0.0)])
+    await publisher.put([token(4, ends=0.0)])
     assert not here.exists(TOKEN), "an end in 1970 is one too"
 
 
 async def test_readers_are_told_of_tokens_and_of_removals(
-    shelf: Shelf, client: Redis, here: redis.Redis
+    publisher: TokenPublisher, client: Redis, here: redis.Redis
 ) -> None:
     here.hset(KEYS.account("newer"), "generation", 9)
     newer = Publication("newer", AccountState("active", 1), Token("AT", 1))
     async with client.pubsub(ignore_subscribe_messages=True) as told:
         await told.subscribe(KEYS.announce)
         await told.get_message(timeout=10)
-        await shelf.put([token(3), state(3), newer])
-        await shelf.drop("a", 4)
+        await publisher.put([token(3), state(3), newer])
+        await publisher.drop("a", 4)
         found = [await told.get_message(timeout=10) for _ in range(2)]
     assert [message and message["data"] for message in found] == ["a 3", "a 0"]
 
@@ -115,35 +117,37 @@ async def test_readers_are_told_of_tokens_and_of_removals(
     ids=["ours", "lost", "none", "empty"],
 )
 async def test_our_lease_ends_with_it_and_no_other(
-    shelf: Shelf, here: redis.Redis, held: str, handed: str | None, ends: bool, seen: int
+    publisher: TokenPublisher, here: redis.Redis, held: str, handed: str | None, ends: bool, seen: int
 ) -> None:
     here.hset(ACCOUNT, "generation", seen)
     here.set(LOCK, held)
-    await shelf.put([token(1)], leases={} if handed is None else {"a": (LOCK, handed)})
+    await publisher.put([token(1)], leases={} if handed is None else {"a": (LOCK, handed)})
     assert here.exists(LOCK) == int(not ends)
 
 
-async def test_what_is_removed_leaves_nothing_and_does_not_come_back(shelf: Shelf, here: redis.Redis) -> None:
-    await shelf.put([token(3), Publication("b", AccountState("active", 1), Token("AT", 1))])
+async def test_what_is_removed_leaves_nothing_and_does_not_come_back(
+    publisher: TokenPublisher, here: redis.Redis
+) -> None:
+    await publisher.put([token(3), Publication("b", AccountState("active", 1), Token("AT", 1))])
     here.set(KEYS.stash("a"), "sealed")
     here.set(LOCK, "somebody")
 
-    await shelf.drop("a", 5)
+    await publisher.drop("a", 5)
 
     assert here.exists(TOKEN, ACCOUNT, LOCK, KEYS.stash("a")) == 0
     assert here.exists(KEYS.token("b"), KEYS.account("b")) == 2
-    assert await shelf.put([token(4)]) == await shelf.put([state(4)]) == {"a": 5}
+    assert await publisher.put([token(4)]) == await publisher.put([state(4)]) == {"a": 5}
     (removal,) = here.keys("*removed*")
     left_ms: Any = here.pttl(removal)
     assert 0 < left_ms <= REMOVED_KEPT_S * 1000
-    assert await shelf.put([token(5)]) == {}
+    assert await publisher.put([token(5)]) == {}
 
 
 async def test_the_stream_of_events_is_capped(
-    shelf: Shelf, here: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    publisher: TokenPublisher, here: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.redis.publisher.EVENTS_KEPT", 10)
-    await shelf.put([], [Event(type="failed", reason="r", at=NOW, account="a") for _ in range(500)])
+    await publisher.put([], [Event(type="failed", reason="r", at=NOW, account="a") for _ in range(500)])
     kept: Any = here.xlen(KEYS.events)
     assert 10 <= kept < 500
 

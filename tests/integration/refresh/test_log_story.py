@@ -47,7 +47,7 @@ def test_what_is_stored_for_many_names_their_tasks_and_is_no_one_s_alone(
 
     bench.add("one")
     bench.answer = granted
-    monkeypatch.setattr(bench.runtime.shelf, "put", away)
+    monkeypatch.setattr(bench.runtime.publisher, "put", away)
     configure_logging()
     try:
         correlate(task_id="caller", plan_id="plan-1")

@@ -12,7 +12,7 @@ import pytest
 from models.publication import Publication
 from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_refresher import granted
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.db.accounts import Accounts
 from worker.redis.publisher import REMOVED_KEPT_S
 
@@ -24,10 +24,10 @@ def remove(bench: Bench) -> dict[str, int]:
 
     def command() -> None:
         gone.update(Accounts(here.engine).remove(["acct"]))
-        with CommandShelf(
+        with CommandPublisher(
             redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule
-        ) as shelf:
-            shelf.drop(gone)
+        ) as publisher:
+            publisher.drop(gone)
 
     thread = threading.Thread(target=command)
     thread.start()
@@ -42,14 +42,14 @@ def left(bench: Bench) -> list[str]:
 
 def before_it_is_published(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Have the account removed once its next publication is made, and is not sent yet."""
-    put, gone = bench.runtime.shelf.put, dict[str, int]()
+    put, gone = bench.runtime.publisher.put, dict[str, int]()
 
     async def late(publications: Sequence[Publication], *rest: Any, **more: Any) -> Any:
         gone.update(remove(bench))
         monkeypatch.undo()
         return await put(publications, *rest, **more)
 
-    monkeypatch.setattr(bench.runtime.shelf, "put", late)
+    monkeypatch.setattr(bench.runtime.publisher, "put", late)
     return gone
 
 

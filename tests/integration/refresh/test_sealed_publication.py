@@ -15,7 +15,7 @@ from models.publication import publication
 from refreshd_reader import AsyncReader, KeyMissing, Reader
 from tests.contract.leaks.places import redis_keys
 from tests.integration.conftest import Bench
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.errors import SettingsError
 from worker.settings import Settings, load_settings
 
@@ -78,10 +78,10 @@ def test_what_a_command_publishes_is_sealed(sealing: Bench, redis_url: str) -> N
     account, here = sealing.add(), sealing.runtime
     shown = publication(account, here.vault.open(account, "access_token"), now=here.clock.now())
 
-    with CommandShelf(
+    with CommandPublisher(
         redis_url=lambda: redis_url, keys=here.keys, schedule=here.schedule, seal=here.settings.token_seal
-    ) as shelf:
-        shelf.put([shown])
+    ) as publisher:
+        publisher.put([shown])
 
     with Reader.from_url(redis_url, keys=KEYS) as reader:
         assert reader.get("acct").access_token == "old-access"

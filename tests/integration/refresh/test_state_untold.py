@@ -57,14 +57,14 @@ def test_a_status_that_redis_was_not_told_is_told_by_the_next_reconcile(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """The process ends between the commit and the publication: nothing is noted after it, either."""
-    put = bench.runtime.shelf.put
+    put = bench.runtime.publisher.put
 
     async def of_the_others(publications: Sequence[Publication], *rest: Any, **more: Any) -> Any:
         if any(one.account == "acct" and one.state.status != "active" for one in publications):
             raise RedisError("gone")
         return await put(publications, *rest, **more)
 
-    monkeypatch.setattr(bench.runtime.shelf, "put", of_the_others)
+    monkeypatch.setattr(bench.runtime.publisher, "put", of_the_others)
     forgets(bench, monkeypatch)
     with suppress(RedisUnreachable):  # what the task would be told
         STORIES[status](bench)
@@ -117,7 +117,7 @@ def test_a_token_that_comes_while_a_state_is_untold_is_not_taken_for_published(
     async def away(*_: Any, **__: Any) -> None:
         raise RedisError("gone")
 
-    monkeypatch.setattr(bench.runtime.shelf, "put", away)
+    monkeypatch.setattr(bench.runtime.publisher, "put", away)
     bench.answer = granted
     bench.refresh()
     bench.runtime.run(bench.runtime.settler.drain())

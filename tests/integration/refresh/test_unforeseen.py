@@ -163,7 +163,7 @@ def test_a_token_that_can_t_be_published_is_stored_and_nobody_waits_for_ever(
 
     bench.add(published_generation=1)
     bench.answer = granted
-    monkeypatch.setattr(bench.runtime.shelf, "put", broken)
+    monkeypatch.setattr(bench.runtime.publisher, "put", broken)
 
     assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
     bench.runtime.run(bench.runtime.settler.drain())

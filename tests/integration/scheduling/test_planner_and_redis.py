@@ -11,7 +11,7 @@ from celery import Celery
 
 from models.attempt import Trigger
 from tests.integration.conftest import Bench
-from worker.accounts.publisher import CommandShelf
+from worker.accounts.publisher import CommandPublisher
 from worker.broker.queues import CALLBACK, REFRESH
 from worker.celery.dispatch import dispatch_with
 from worker.errors import RedisUnreachable
@@ -79,9 +79,9 @@ def test_a_command_does_not_wait_for_a_redis_that_never_answers(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         with (
-            CommandShelf(
+            CommandPublisher(
                 redis_url=lambda: url, keys=bench.runtime.keys, schedule=bench.runtime.schedule
-            ) as shelf,
+            ) as publisher,
             pytest.raises(RedisUnreachable, match="Nothing was removed"),
         ):
-            shelf.require()
+            publisher.require()

@@ -93,7 +93,7 @@ def test_a_redis_that_is_emptied_while_it_is_filled_is_filled_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.add(published_generation=1)
-    put = bench.runtime.shelf.put
+    put = bench.runtime.publisher.put
 
     async def emptied(publications: Sequence[Publication]) -> dict[str, int]:
         found = await put(publications)
@@ -101,7 +101,7 @@ def test_a_redis_that_is_emptied_while_it_is_filled_is_filled_again(
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.runtime.shelf, "put", emptied)
+        patched.setattr(bench.runtime.publisher, "put", emptied)
         bench.runtime.run(bench.runtime.reconciler.reconcile())
     assert bench.runtime.run(bench.runtime.reconciler.needed())
     bench.runtime.run(bench.runtime.reconciler.reconcile())

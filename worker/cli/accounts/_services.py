@@ -13,7 +13,7 @@ from models.audit import Action
 from worker.accounts.apply import Applier, Intent, Spread
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
-from worker.accounts.publisher import NO_REDIS, CommandShelf
+from worker.accounts.publisher import NO_REDIS, CommandPublisher
 from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
 from worker.accounts.validation import Checker
 from worker.cli.terminal.console import err
@@ -44,7 +44,7 @@ class Desk:
     accounts: Accounts
     checker: Checker
     applier: Applier
-    shelf: CommandShelf
+    publisher: CommandPublisher
     #: Compares grants, so that no two accounts share one; None: they may.
     twins: SameGrant | None
 
@@ -53,7 +53,7 @@ class Desk:
         return Editor(
             accounts=self.accounts,
             applier=self.applier,
-            shelf=self.shelf,
+            publisher=self.publisher,
             clock=self.stores.clock,
             actor=self.stores.actor,
             twins=self.twins,
@@ -63,7 +63,7 @@ class Desk:
         return Importer(
             accounts=self.accounts,
             applier=self.applier,
-            shelf=self.shelf,
+            publisher=self.publisher,
             clock=self.stores.clock,
             intent=Intent.FILE_REPLACES if replace_tokens else Intent.FILE,
             entry=RunningEntry(
@@ -87,7 +87,7 @@ def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
     Raises:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
     """
-    with open_stores() as here, _shelf(here) as shelf:
+    with open_stores() as here, _publisher(here) as publisher:
         checker = Checker(
             known=here.providers.known,
             provider_of=here.providers.of,
@@ -96,18 +96,18 @@ def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
         spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(vault=here.vault, checker=checker, spread=spread)
         twins = None if shared_grants else SameGrant(here.providers)
-        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, shelf, twins)
-        if shelf.newer:
-            names = ", ".join(sorted(shelf.newer)[:_NAMED_MAX])
+        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, publisher, twins)
+        if publisher.newer:
+            names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
             err.print(
-                f"not published: Redis has a newer generation than the database of {len(shelf.newer):,} accounts ({names}), "
+                f"not published: Redis has a newer generation than the database of {len(publisher.newer):,} accounts ({names}), "
                 "and keeps it. Was a backup restored? Then `refreshd db restored`; a refresh publishes again",
                 style="yellow",
                 markup=False,
                 soft_wrap=True,
             )
-        if shelf.unpublished:
-            reason = shelf.unreachable
+        if publisher.unpublished:
+            reason = publisher.unreachable
             what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"
             err.print(
                 f"not published yet: {what}; a running worker publishes it as soon as both are there",
@@ -117,8 +117,8 @@ def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
             )
 
 
-def _shelf(here: Stores) -> CommandShelf:
-    return CommandShelf(
+def _publisher(here: Stores) -> CommandPublisher:
+    return CommandPublisher(
         redis_url=lambda: here.settings.redis,
         keys=here.keys,
         schedule=here.schedule,

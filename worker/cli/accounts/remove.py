@@ -52,7 +52,7 @@ def remove(
             also = ", and their grants are revoked" if revoke else ""
             confirm(f"Remove {what}? The stored tokens can't be brought back{also}")
         if revoke:
-            desk.shelf.require()
+            desk.publisher.require()
             if not _revoke_and_remove(desk, ids, force=force, as_json=as_json):
                 raise typer.Exit(1)
             return
