@@ -36,7 +36,7 @@ from worker.providers.egress import Egress
 from worker.redis.client import connect_async, in_words
 from worker.redis.gates import Gates, read_gates, read_gates_async
 from worker.redis.leases import Leases
-from worker.redis.pending_answers import Stash
+from worker.redis.pending_answers import PendingAnswers
 from worker.redis.publisher import TokenPublisher
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller
@@ -130,7 +130,7 @@ class Runtime(Stores):
         ledger = Ledger(self.engine, self.clock, told=settings.told)
         outages = Outages(self.engine, settings.told)
         self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
-        stash = Stash(self.async_redis, self.keys, self.cipher)
+        stash = PendingAnswers(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
         self.settler = Settler(
             ledger=ledger,

@@ -28,14 +28,14 @@ _FIELD: Final = "stash"
 
 
 @dataclass(frozen=True, slots=True)
-class StashedAnswer:
+class PendingAnswer:
     """A token set, and the generation that it follows."""
 
     generation: int
     tokens: TokenSet
 
 
-class Stash:
+class PendingAnswers:
     """Puts answers aside and finds them again."""
 
     def __init__(self, redis: Redis, keys: Keys, cipher: Cipher) -> None:
@@ -43,12 +43,12 @@ class Stash:
         self._keys = keys
         self._cipher = cipher
 
-    def seal(self, account: str, answer: StashedAnswer) -> str:
+    def seal(self, account: str, answer: PendingAnswer) -> str:
         """Give an answer as one sealed text, bound to the account."""
         plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
         return self._cipher.seal(Secret(plain), account=account, field=_FIELD)
 
-    def open(self, account: str, sealed: str) -> StashedAnswer:
+    def open(self, account: str, sealed: str) -> PendingAnswer:
         """Open a sealed answer.
 
         Raises:
@@ -57,7 +57,7 @@ class Stash:
         return self.read(self._cipher, account, sealed)
 
     @staticmethod
-    def read(cipher: Cipher, account: str, sealed: str) -> StashedAnswer:
+    def read(cipher: Cipher, account: str, sealed: str) -> PendingAnswer:
         """Open a sealed answer without a connection to Redis.
 
         Raises:
@@ -66,11 +66,11 @@ class Stash:
         plain = cipher.open(sealed, account=account, field=_FIELD).reveal()
         try:
             payload = json.loads(plain)
-            return StashedAnswer(int(payload["generation"]), _from_json(payload))
+            return PendingAnswer(int(payload["generation"]), _from_json(payload))
         except (ValueError, KeyError, TypeError):
             raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None
 
-    def kept(self, account: Account) -> StashedAnswer | None:
+    def kept(self, account: Account) -> PendingAnswer | None:
         """Open the success that is kept beside a row; None where it does not open, or the row has its refresh token."""
         if account.kept_sealed is None:
             return None

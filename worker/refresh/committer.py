@@ -28,7 +28,7 @@ from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
 from worker.redis.leases import Leases
-from worker.redis.pending_answers import Stash
+from worker.redis.pending_answers import PendingAnswers
 from worker.redis.publisher import TokenPublisher
 
 #: How long to wait before the database is tried again.
@@ -68,7 +68,7 @@ class Settler:
         *,
         ledger: Ledger,
         publisher: TokenPublisher,
-        stash: Stash,
+        stash: PendingAnswers,
         leases: Leases,
         offload: Offload,
         clock: Clock,
@@ -79,7 +79,7 @@ class Settler:
         self._ledger = ledger
         self._metrics = metrics
         self._publisher = publisher
-        self._stash = stash
+        self._pending = stash
         self._leases = leases
         self._sql = offload
         self._clock = clock
@@ -200,7 +200,7 @@ class Settler:
             closing = waiting.settling.closing
             if not waiting.stashed and closing.sealed_answer is not None:
                 try:
-                    await self._stash.put({closing.account.id: closing.sealed_answer})
+                    await self._pending.put({closing.account.id: closing.sealed_answer})
                 except (RedisError, OSError) as redis_error:
                     log.error("answers_in_memory_only", answers=1, error=str(redis_error))
                     # Its turn comes again, after everybody else's; two of one account stay in their order.
@@ -225,7 +225,7 @@ class Settler:
             if newer:
                 publications = await self._put_above(publications, newer)
             if cleared:
-                await self._stash.clear(cleared)
+                await self._pending.clear(cleared)
             self._published += [
                 (p.account, p.state.generation)
                 for p in publications
@@ -296,7 +296,7 @@ class Settler:
     async def _put_aside(self, account_id: str, sealed: str) -> None:
         while True:
             try:
-                return await self._stash.put({account_id: sealed})
+                return await self._pending.put({account_id: sealed})
             except (RedisError, OSError) as error:
                 away = str(error)
             try:
@@ -322,7 +322,7 @@ class Settler:
             task_ids=_task_ids(self._waiting),
         )
         try:
-            await self._stash.put(fresh)
+            await self._pending.put(fresh)
         except (RedisError, OSError) as redis_error:
             log.error("answers_in_memory_only", answers=len(fresh), error=str(redis_error))
             return

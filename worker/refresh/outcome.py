@@ -24,7 +24,7 @@ from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.lane import Lane
 from worker.policy.token_merge import Held, complete, lost_scopes
 from worker.policy.verdicts.verdict import judge
-from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 from worker.refresh.committer import Settling
 
 STASH_ADOPTED = "stash_adopted"
@@ -48,7 +48,7 @@ class Opened:
     provider: Provider | None
     #: Everything that the call needs; None where the provider is unknown or a secret does not open.
     request: RefreshRequest | None
-    stashed: StashedAnswer | None
+    stashed: PendingAnswer | None
     #: The account's status before the refresh.
     was: str
     #: The event loop's time by which the call has ended.
@@ -74,9 +74,9 @@ class Hold:
 class Closer:
     """Makes the closing of each attempt."""
 
-    def __init__(self, *, vault: Vault, stash: Stash, clock: Clock, backoff_max_s: float) -> None:
+    def __init__(self, *, vault: Vault, stash: PendingAnswers, clock: Clock, backoff_max_s: float) -> None:
         self._vault = vault
-        self._stash = stash
+        self._pending = stash
         self._clock = clock
         self._backoff_max_s = backoff_max_s
 
@@ -100,7 +100,7 @@ class Closer:
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
         if judgement.verdict is Verdict.REAUTHORIZE:
-            kept = self._stash.kept(one.account)
+            kept = self._pending.kept(one.account)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, hold)
@@ -126,11 +126,11 @@ class Closer:
             policy = session_policy(account, one.provider)
             attempt.next_refresh_at = due(policy, times, jitter=account.jitter, now=now).at
             if attempt.received_fp != account.refresh_fp:
-                aside = self._stash.seal(account.id, StashedAnswer(account.generation, tokens))
+                aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens))
         account.given_back(retry_at=account.plan_at)
         return Settling(Closing(account, attempt, success=False), publication(account, None, now=now)), aside
 
-    def adopted(self, one: Opened, stashed: StashedAnswer) -> Settling:
+    def adopted(self, one: Opened, stashed: PendingAnswer) -> Settling:
         """Close an attempt with the answer that waited in the stash; no call is made."""
         _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
@@ -182,7 +182,7 @@ class Closer:
     ) -> Settling:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was_troubled = account.is_troubled or _end_was_told(account, now)
-        seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
+        seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
         account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
@@ -220,7 +220,7 @@ class Closer:
             refresh_token_expires_at=account.refresh_token_expires_at,
             extra=read_extra(account.extra),
         )
-        seal_answer = partial(self._stash.seal, account.id, StashedAnswer(account.generation, tokens))
+        seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
         sealed = self._vault.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)
         judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)

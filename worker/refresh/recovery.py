@@ -6,18 +6,18 @@ from models.account import Account, fingerprint
 from worker.db.executor import Offload
 from worker.db.refresh_store import Ledger
 from worker.log import log
-from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
 
 class Adoption:
     """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
 
-    def __init__(self, *, stash: Stash, ledger: Ledger, offload: Offload) -> None:
-        self._stash = stash
+    def __init__(self, *, stash: PendingAnswers, ledger: Ledger, offload: Offload) -> None:
+        self._pending = stash
         self._ledger = ledger
         self._sql = offload
 
-    async def answer_for(self, account: Account, sealed: str | None) -> StashedAnswer | None:
+    async def answer_for(self, account: Account, sealed: str | None) -> PendingAnswer | None:
         """Give the answer to adopt, None where there is none.
 
         Args:
@@ -32,12 +32,12 @@ class Adoption:
             return stashed
         # What follows the row is a test's that no Redis took. What lost a race follows an older row, and waits until
         # the row's refresh token is refused.
-        kept = self._stash.kept(account)
+        kept = self._pending.kept(account)
         return kept if kept is not None and kept.generation >= account.generation else None
 
-    async def _stashed(self, account: Account, sealed: str) -> StashedAnswer | None:
+    async def _stashed(self, account: Account, sealed: str) -> PendingAnswer | None:
         """Open a stash; one whose generation is over is kept beside the row, unless the row came from it."""
-        stashed = self._stash.open(account.id, sealed)
+        stashed = self._pending.open(account.id, sealed)
         if stashed.generation >= account.generation:
             return stashed
         if (stashed.tokens.issued_at or account.created_at) < account.created_at:
@@ -45,5 +45,5 @@ class Adoption:
         elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
             await self._sql(self._ledger.keep, account.id, sealed)
             account.kept(sealed)
-        await self._stash.clear([account.id])
+        await self._pending.clear([account.id])
         return None

@@ -28,7 +28,7 @@ from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
 from worker.redis.leases import Leases
-from worker.redis.pending_answers import StashedAnswer
+from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller, answer_of
 from worker.refresh.committer import Settler, Settling
@@ -325,7 +325,7 @@ class Refresher:
         self,
         attempt_id: str,
         account: Account,
-        stashed: StashedAnswer | None,
+        stashed: PendingAnswer | None,
         trigger: Trigger,
         worker: str,
         task_id: str,

@@ -11,7 +11,7 @@ from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.errors import SealBroken
 from worker.redis.client import connect, connect_async
-from worker.redis.pending_answers import Stash, StashedAnswer, waiting_by_key
+from worker.redis.pending_answers import PendingAnswer, PendingAnswers, waiting_by_key
 
 #: Nothing in it is a pattern.
 KEYS = Keys("team[1]*:")
@@ -23,26 +23,26 @@ BARE = TokenSet(Secret("AT"), None, "Bearer", None, None, None)
 
 
 @pytest.fixture
-async def stash(redis_url: str) -> AsyncIterator[Stash]:
+async def stash(redis_url: str) -> AsyncIterator[PendingAnswers]:
     client = connect_async(redis_url)
-    yield Stash(client, KEYS, CIPHER)
+    yield PendingAnswers(client, KEYS, CIPHER)
     await client.aclose()
 
 
 @pytest.mark.parametrize("tokens", [WHOLE, BARE], ids=["whole", "bare"])
-async def test_an_answer_comes_out_as_it_went_in(stash: Stash, tokens: TokenSet) -> None:
-    answer = StashedAnswer(7, tokens)
+async def test_an_answer_comes_out_as_it_went_in(stash: PendingAnswers, tokens: TokenSet) -> None:
+    answer = PendingAnswer(7, tokens)
     assert stash.open("a", stash.seal("a", answer)) == answer
 
 
 @pytest.mark.parametrize("plain", ["no JSON", "[]", "{}", '{"generation": "x"}', '{"generation": 1}', "null"])
-async def test_what_is_no_answer_is_said_so(stash: Stash, plain: str) -> None:
+async def test_what_is_no_answer_is_said_so(stash: PendingAnswers, plain: str) -> None:
     sealed = CIPHER.seal(Secret(plain), account="a", field="stash")
     with pytest.raises(SealBroken, match="the stashed answer of account a is of an unknown form"):
         stash.open("a", sealed)
 
 
-async def test_it_waits_for_as_long_as_it_takes_and_is_counted(stash: Stash, redis_url: str) -> None:
+async def test_it_waits_for_as_long_as_it_takes_and_is_counted(stash: PendingAnswers, redis_url: str) -> None:
     here = connect(redis_url)
     here.set("team1x:stash:{a}", "another prefix'")
     await stash.put({"a": "v1.k1.AAAA", "b": "v1.k2.AAAA", "c": "v1.k1.AAAA", "d": "broken"})

@@ -16,7 +16,7 @@ from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
 from worker.diagnostics.explain.gather import gather
 from worker.errors import KnobsUnfit
-from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 from worker.refresh.refresher import KNOBS_UNFIT
 
 #: Only a JSON body can hold it, and the provider takes a form now.
@@ -64,8 +64,8 @@ def test_its_answer_that_waited_is_stored_and_it_stays_planned(bench: Bench) -> 
         issued_at=now,
         expires_at=now + 3600,
     )
-    stash = Stash(bench.runtime.async_redis, bench.runtime.keys, bench.runtime.cipher)
-    bench.runtime.run(stash.put({"unfit": stash.seal("unfit", StashedAnswer(1, tokens))}))
+    stash = PendingAnswers(bench.runtime.async_redis, bench.runtime.keys, bench.runtime.cipher)
+    bench.runtime.run(stash.put({"unfit": stash.seal("unfit", PendingAnswer(1, tokens))}))
 
     assert bench.refresh("unfit")["unfit"].outcome == Outcome.REFRESHED
 

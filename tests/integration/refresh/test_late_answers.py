@@ -16,7 +16,7 @@ from tests.integration.refresh.test_refresher import granted
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.accounts import Accounts
 from worker.db.engine import writing
-from worker.redis.pending_answers import Stash, StashedAnswer
+from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 from worker.refresh.outcome import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
 from worker.refresh.refresher import STASH_UNREADABLE
 
@@ -28,8 +28,8 @@ def refused(_: httpx.Request) -> httpx.Response:
 def sealed_answer(bench: Bench, refresh_token: str, *, follows: int, issued_at: float | None = None) -> str:
     access_token = Secret("late-access")
     tokens = TokenSet(access_token, Secret(refresh_token), "Bearer", None, issued_at, None)
-    stash = Stash(bench.runtime.async_redis, bench.runtime.keys, bench.runtime.cipher)
-    return stash.seal("acct", StashedAnswer(follows, tokens))
+    stash = PendingAnswers(bench.runtime.async_redis, bench.runtime.keys, bench.runtime.cipher)
+    return stash.seal("acct", PendingAnswer(follows, tokens))
 
 
 def set_columns(bench: Bench, **values: object) -> None:

@@ -11,7 +11,7 @@ from models.account import Status
 from models.attempt import Outcome, Trigger
 from models.token import Secret
 from tests.integration.conftest import Bench
-from worker.redis.pending_answers import Stash
+from worker.redis.pending_answers import PendingAnswers
 
 
 def rotated(_: httpx.Request) -> httpx.Response:
@@ -77,7 +77,7 @@ def test_a_newer_generation_is_not_overwritten(bench: Bench) -> None:
     row = bench.account()
     assert (row.generation, bench.refresh_token()) == (5, "old-refresh")
     assert row.kept_sealed is not None
-    kept = Stash.read(bench.runtime.cipher, "acct", row.kept_sealed)
+    kept = PendingAnswers.read(bench.runtime.cipher, "acct", row.kept_sealed)
     assert kept.tokens.refresh_token == Secret("RT-NEW")
 
 

@@ -33,7 +33,7 @@ from worker.providers.draft import Unbuildable
 from worker.providers.request import RequestBuilder
 from worker.providers.tls import certificate_ends_at
 from worker.redis.clock_offsets import ClockOffsets
-from worker.redis.pending_answers import Stash
+from worker.redis.pending_answers import PendingAnswers
 from worker.settings.redis_url import address_of
 
 #: Entries of the history that a diagnosis looks at.
@@ -196,7 +196,7 @@ def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | No
     if sealed is None or not here.has_keys:
         return None
     try:
-        Stash.read(here.cipher, account.id, sealed)
+        PendingAnswers.read(here.cipher, account.id, sealed)
     except CipherError as error:
         return str(error)
     return None
