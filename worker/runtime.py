@@ -23,7 +23,7 @@ from worker.db.executor import Offload
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.held_accounts import HeldAccounts
-from worker.db.refresh_store import Ledger
+from worker.db.refresh_store import RefreshStore
 from worker.db.restore import raise_above
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
@@ -127,13 +127,13 @@ class Runtime(Stores):
     async def _compose(self) -> None:
         settings = self.settings
         self.async_redis = connect_async(settings.redis)
-        ledger = Ledger(self.engine, self.clock, told=settings.told)
+        refresh_store = RefreshStore(self.engine, self.clock, told=settings.told)
         outages = Outages(self.engine, settings.told)
         self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
         stash = PendingAnswers(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
         self.settler = Settler(
-            ledger=ledger,
+            refresh_store=refresh_store,
             publisher=self.publisher,
             stash=stash,
             leases=self.leases,
@@ -162,7 +162,7 @@ class Runtime(Stores):
             outages=outages,
             gates=self.gates,
             publisher=self.publisher,
-            ledger=ledger,
+            refresh_store=refresh_store,
             clock=self.clock,
             offload=self.offload,
             limits=self.limits,
@@ -170,13 +170,13 @@ class Runtime(Stores):
         )
         self.refresher = Refresher(
             leases=self.leases,
-            ledger=ledger,
+            refresh_store=refresh_store,
             history=self.history,
             closer=Closer(
                 vault=self.vault, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
             settler=self.settler,
-            adoption=Adoption(stash=stash, ledger=ledger, offload=self.offload),
+            adoption=Adoption(stash=stash, refresh_store=refresh_store, offload=self.offload),
             vault=self.vault,
             callers=self.callers,
             providers=self.providers.of,

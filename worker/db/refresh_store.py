@@ -26,7 +26,7 @@ from worker.db.pauses import is_paused
 from worker.db.plain_accounts import accounts_and, read
 from worker.db.publication import NOTHING, UNTOLD, Marks, note
 
-_TURN: Final = {
+_POSTPONEMENT: Final = {
     "id": "text",
     "generation": "bigint",
     "plan_at": "double precision",
@@ -56,7 +56,7 @@ _EDITED_MEANWHILE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Postponement:
     """When an account that had to wait is looked at again (epoch seconds), and what it waits for."""
 
     id: str
@@ -96,7 +96,7 @@ class Stored:
     edited: bool = False
 
 
-class Ledger:
+class RefreshStore:
     """The database, as one refresh sees it. `told`: types of events that go to the outbox, in the same commit."""
 
     def __init__(self, engine: Engine, clock: Clock, told: Collection[str] = ()) -> None:
@@ -185,12 +185,12 @@ class Ledger:
             )
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
 
-    def postpone(self, turns: Sequence[Turn]) -> None:
+    def postpone(self, turns: Sequence[Postponement]) -> None:
         """Have accounts planned again later, once they are due; one that a gate holds says so in its row."""
         with writing(self._engine) as connection:
             execute(
                 connection,
-                _TURN,
+                _POSTPONEMENT,
                 # Whom a person or a connector asked for before its time waits for that: a plan would find it not due.
                 """
                 UPDATE account SET held_by = r.held_by,
@@ -200,7 +200,7 @@ class Ledger:
                   THEN r.reason ELSE account.reason END
                 FROM r WHERE account.id = r.id AND account.generation = r.generation AND account.plan_at IS NOT NULL
                 """,
-                [_fields(turn, _TURN) for turn in turns],
+                [_fields(turn, _POSTPONEMENT) for turn in turns],
             )
 
     def keep(self, account_id: str, sealed_answer: str) -> None:
@@ -333,7 +333,7 @@ def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _fields(row: Entry | Turn, columns: Iterable[str]) -> dict[str, Any]:
+def _fields(row: Entry | Postponement, columns: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in columns}
 
 

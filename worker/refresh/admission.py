@@ -17,7 +17,7 @@ from models.rate_limit import Limits, WaitReason
 from worker.clock import Clock, draw_jitter
 from worker.db.executor import Offload
 from worker.db.fleet.outages import Outages
-from worker.db.refresh_store import Ledger, Turn
+from worker.db.refresh_store import Postponement, RefreshStore
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
@@ -63,7 +63,7 @@ class Admission:
         self,
         *,
         gates: Gates,
-        ledger: Ledger,
+        refresh_store: RefreshStore,
         publisher: TokenPublisher,
         clock: Clock,
         outages: Outages,
@@ -72,7 +72,7 @@ class Admission:
         call_s: float,
     ) -> None:
         self._gates = gates
-        self._ledger = ledger
+        self._refresh_store = refresh_store
         self._publisher = publisher
         self._outages = outages
         self._clock = clock
@@ -196,10 +196,12 @@ class Admission:
         if not waiting:
             return
         turns = [
-            Turn(wait.one.account.id, wait.one.account.generation, wait.at, wait.reason.value, wait.gate)
+            Postponement(
+                wait.one.account.id, wait.one.account.generation, wait.at, wait.reason.value, wait.gate
+            )
             for wait in waiting
         ]
-        await self._sql(self._ledger.postpone, turns)
+        await self._sql(self._refresh_store.postpone, turns)
 
     async def _tell(self, name: str, gate: Gate) -> None:
         """Tell of a gate that is closed: once, and again where it lasts. Where that fails, its next failure tells it."""

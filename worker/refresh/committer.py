@@ -22,7 +22,7 @@ from models.publication import Publication, publication
 from worker.clock import Clock
 from worker.db.executor import Offload
 from worker.db.publication import NOTHING, Marks
-from worker.db.refresh_store import Closing, Ledger, Stored
+from worker.db.refresh_store import Closing, RefreshStore, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
@@ -66,7 +66,7 @@ class Settler:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        refresh_store: RefreshStore,
         publisher: TokenPublisher,
         stash: PendingAnswers,
         leases: Leases,
@@ -76,7 +76,7 @@ class Settler:
         raise_above: Callable[[Sequence[tuple[str, int, int]]], dict[str, int]],
         metrics: WorkerMetrics,
     ) -> None:
-        self._ledger = ledger
+        self._refresh_store = refresh_store
         self._metrics = metrics
         self._publisher = publisher
         self._pending = stash
@@ -147,7 +147,7 @@ class Settler:
             marks = self._take_marks() if not batch or self._batch_max > 1 else NOTHING
             closings = [waiting.settling.closing for waiting in batch]
             try:
-                stored = await self._sql(self._ledger.close, closings, marks)
+                stored = await self._sql(self._refresh_store.close, closings, marks)
             except DatabaseUnreachable as error:
                 self._take_back(marks)
                 await self._set_aside(error)
@@ -275,7 +275,7 @@ class Settler:
     async def _reschedule(self, account_ids: list[str]) -> None:
         """The policy was edited while a call was under way: what was stored followed the old one."""
         try:
-            found = await self._sql(self._ledger.load, account_ids)
+            found = await self._sql(self._refresh_store.load, account_ids)
             for account in found.values():
                 provider = self._providers(account)
                 if provider is not None:
@@ -286,7 +286,7 @@ class Settler:
                         now=self._clock.now(),
                     )
                     account.rescheduled(when.at, when.reason)
-            await self._sql(self._ledger.reschedule, list(found.values()))
+            await self._sql(self._refresh_store.reschedule, list(found.values()))
             await self._publisher.put([publication(a, None, now=self._clock.now()) for a in found.values()])
             self._published += [(a.id, a.generation) for a in found.values()]
         except (DatabaseUnreachable, RedisError, OSError) as error:
@@ -300,7 +300,7 @@ class Settler:
             except (RedisError, OSError) as error:
                 away = str(error)
             try:
-                return await self._sql(self._ledger.keep, account_id, sealed)
+                return await self._sql(self._refresh_store.keep, account_id, sealed)
             except Exception as error:  # noqa: BLE001  (away, or it refuses: this is the only copy)
                 log.error("answers_in_memory_only", answers=1, error=f"{away}; {error}")
             await asyncio.sleep(DATABASE_RETRY_S)

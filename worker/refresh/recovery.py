@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.account import Account, fingerprint
 from worker.db.executor import Offload
-from worker.db.refresh_store import Ledger
+from worker.db.refresh_store import RefreshStore
 from worker.log import log
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
@@ -12,9 +12,9 @@ from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 class Adoption:
     """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
 
-    def __init__(self, *, stash: PendingAnswers, ledger: Ledger, offload: Offload) -> None:
+    def __init__(self, *, stash: PendingAnswers, refresh_store: RefreshStore, offload: Offload) -> None:
         self._pending = stash
-        self._ledger = ledger
+        self._refresh_store = refresh_store
         self._sql = offload
 
     async def answer_for(self, account: Account, sealed: str | None) -> PendingAnswer | None:
@@ -43,7 +43,7 @@ class Adoption:
         if (stashed.tokens.issued_at or account.created_at) < account.created_at:
             log.warning("answer_of_an_account_since_removed", account=account.id)
         elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
-            await self._sql(self._ledger.keep, account.id, sealed)
+            await self._sql(self._refresh_store.keep, account.id, sealed)
             account.kept(sealed)
         await self._pending.clear([account.id])
         return None

@@ -21,7 +21,7 @@ from worker.clock import Clock
 from worker.crypto.sealer import Vault
 from worker.db.executor import Offload
 from worker.db.history import History
-from worker.db.refresh_store import Ledger
+from worker.db.refresh_store import RefreshStore
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
 from worker.log import log
 from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Refusal, refusal
@@ -77,7 +77,7 @@ class Refresher:
         self,
         *,
         leases: Leases,
-        ledger: Ledger,
+        refresh_store: RefreshStore,
         history: History,
         closer: Closer,
         settler: Settler,
@@ -97,7 +97,7 @@ class Refresher:
         With `slow_call_s` a planned group does not wait longer for its calls: they end by themselves.
         """
         self._leases = leases
-        self._ledger = ledger
+        self._refresh_store = refresh_store
         self._history = history
         self._closer = closer
         self._settler = settler
@@ -140,7 +140,7 @@ class Refresher:
         results = {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken}
         opened: list[Opened] = []
         try:
-            found, paused = await self._sql(self._ledger.load_for_refresh, list(taken))
+            found, paused = await self._sql(self._refresh_store.load_for_refresh, list(taken))
             ready: list[Opened] = []
             ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
             for account_id, stash in taken.items():
@@ -224,7 +224,7 @@ class Refresher:
             return []
         asked_at = self._monotonic()
         ours = await self._sql(
-            self._ledger.open, [(one.attempt, one.account) for one in ready], claim_s=self._claim_s
+            self._refresh_store.open, [(one.attempt, one.account) for one in ready], claim_s=self._claim_s
         )
         deadline = self._deadline(asked_at)
         for one in ready:
@@ -257,7 +257,7 @@ class Refresher:
     async def _close_broken(self, one: Opened, error: Exception) -> Result:
         """Close what broke off as a failure. Where even that is refused, the account is free once its claim ends."""
         try:
-            found = await self._sql(self._ledger.load, [one.account.id])
+            found = await self._sql(self._refresh_store.load, [one.account.id])
             account = found.get(one.account.id)
             if account is not None and account.claim_attempt == one.attempt.id:
                 return await self._settle(*self._closer.broke_off(one, account, error))

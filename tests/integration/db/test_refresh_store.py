@@ -16,7 +16,7 @@ from worker.clock import Clock
 from worker.db.accounts import Accounts, blank
 from worker.db.engine import database_now, make_engine, reading, writing
 from worker.db.publication import LOOK_AGAIN_S, Marks
-from worker.db.refresh_store import Closing, Ledger, Stored, Turn
+from worker.db.refresh_store import Closing, Postponement, RefreshStore, Stored
 
 _numbers = itertools.count()
 CLAIM_S = 45.0
@@ -29,7 +29,7 @@ class Book:
     def __init__(self, engine: Engine, account_id: str) -> None:
         self.engine = engine
         self.id = account_id
-        self.ledger = Ledger(engine, Clock())
+        self.refresh_store = RefreshStore(engine, Clock())
         with reading(engine) as connection:
             self.now = database_now(connection)
 
@@ -57,7 +57,7 @@ class Book:
                 connection.execute(text(statement), columns | {"id": self.id})
 
     def row(self) -> Account:
-        return self.ledger.load([self.id])[self.id]
+        return self.refresh_store.load([self.id])[self.id]
 
     def open(self, account: Account, attempt: str = "mine") -> Entry | None:
         """Open an attempt on a row as it was loaded; None where it is not ours."""
@@ -69,7 +69,7 @@ class Book:
             generation=account.generation,
             config_version=account.config_version,
         )
-        return entry if self.ledger.open([(entry, account)], claim_s=CLAIM_S) else None
+        return entry if self.refresh_store.open([(entry, account)], claim_s=CLAIM_S) else None
 
     def named(self, attempt: str) -> str:
         return f"{self.id}-{attempt}"
@@ -94,7 +94,7 @@ class Book:
         closing = Closing(
             account, entry, success=success, seal_answer=(lambda: "sealed") if success else None
         )
-        (stored,) = self.ledger.close([closing])
+        (stored,) = self.refresh_store.close([closing])
         return stored
 
 
@@ -276,7 +276,7 @@ def test_who_has_to_wait_is_planned_again_in_its_turn_and_knows_what_holds_it(
     }
     before = book.add(**times)
 
-    book.ledger.postpone([Turn(book.id, 1, book.now + after_s, "provider_paused", "idp")])
+    book.refresh_store.postpone([Postponement(book.id, 1, book.now + after_s, "provider_paused", "idp")])
 
     row = book.row()
     assert row.plan_at == (None if plan_after_s is None else pytest.approx(book.now + plan_after_s, abs=1))
@@ -296,7 +296,7 @@ def test_a_new_due_time_is_not_written_over_a_row_that_has_moved_on(
     loaded = book.add()
     book.change(**meanwhile)
     loaded.rescheduled(book.now + 900, "edited")
-    book.ledger.reschedule([loaded])
+    book.refresh_store.reschedule([loaded])
     assert (book.row().due_reason == "edited") is taken
 
 
@@ -318,7 +318,7 @@ def test_who_was_dropped_is_planned_again_soon(
 ) -> None:
     times = {name: None if value is None else book.now + value for name, value in columns.items()}
     before = book.add(**times).plan_at
-    book.ledger.close([], Marks(dropped=[(book.id, seen)]))
+    book.refresh_store.close([], Marks(dropped=[(book.id, seen)]))
     after = book.row().plan_at
     assert after == (pytest.approx(book.now + LOOK_AGAIN_S, abs=5) if sooner else before)
     assert (after != before) is sooner
@@ -327,7 +327,7 @@ def test_who_was_dropped_is_planned_again_soon(
 def test_what_redis_has_never_goes_back(book: Book) -> None:
     book.add(published_generation=3, generation=3)
     for published, wanted in ((2, 3), (4, 4)):
-        book.ledger.close([], Marks(published=[(book.id, published)]))
+        book.refresh_store.close([], Marks(published=[(book.id, published)]))
         assert book.row().published_generation == wanted
 
 
@@ -336,5 +336,5 @@ def test_the_clock_that_counts_is_the_database_s(book: Book) -> None:
     book.add()
     clock = Clock()
     clock.set(1.0)
-    Ledger(book.engine, clock).load([book.id])
+    RefreshStore(book.engine, clock).load([book.id])
     assert clock.now() == pytest.approx(book.now, abs=60)

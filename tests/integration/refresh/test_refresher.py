@@ -11,7 +11,7 @@ import pytest
 from models.account import Status
 from models.attempt import INTERRUPTED, Entry, Outcome, Trigger
 from tests.integration.conftest import Bench
-from worker.db.refresh_store import Ledger
+from worker.db.refresh_store import RefreshStore
 from worker.policy.eligibility import ATTEMPT_OPEN
 from worker.refresh.admission import Admitted
 from worker.refresh.outcome import Opened
@@ -168,7 +168,7 @@ def test_an_account_that_another_process_opened_since_it_was_loaded_is_not_calle
             generation=1,
             config_version=1,
         )
-        Ledger(bench.runtime.engine, bench.runtime.clock).open([(theirs, account)], claim_s=60.0)
+        RefreshStore(bench.runtime.engine, bench.runtime.clock).open([(theirs, account)], claim_s=60.0)
         return await admit(ready)
 
     monkeypatch.setattr(bench.runtime.admission, "admit", late)
@@ -203,8 +203,8 @@ def test_an_attempt_left_open_past_its_end_is_closed_as_ambiguous_and_replayed(b
     entry = Entry(
         id="gone", account_id="acct", trigger="planned", opened_at=now, generation=1, config_version=1
     )
-    ledger = Ledger(bench.runtime.engine, bench.runtime.clock)
-    assert ledger.open([(entry, account)], claim_s=-1.0) == {"acct"}
+    refresh_store = RefreshStore(bench.runtime.engine, bench.runtime.clock)
+    assert refresh_store.open([(entry, account)], claim_s=-1.0) == {"acct"}
     bench.answer = granted
 
     assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
