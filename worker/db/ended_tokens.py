@@ -18,7 +18,7 @@ from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
 from worker.db.plain_accounts import accounts_with, read_with
-from worker.db.publication import UNTOLD
+from worker.db.publication import MARK_STATE_UNPUBLISHED
 
 #: A look at each plan goes so far back: a fleet whose dead accounts are many is not walked through each second. What
 #: ended earlier (an import of old tokens, a beat that was down) is found by the reconcile of each minute.
@@ -69,7 +69,7 @@ class EndedTokens:
             rows = connection.execute(
                 text(
                     f"""
-                    UPDATE account SET status = :status, status_at = {self._now}, {UNTOLD},
+                    UPDATE account SET status = :status, status_at = {self._now}, {MARK_STATE_UNPUBLISHED},
                      reason = CASE WHEN {is_paused(self._now)} THEN :paused ELSE coalesce(reason, :ended) END
                     WHERE {ended} AND id IN (
                       SELECT id FROM account WHERE {ended} AND expires_at >= :from_end

@@ -14,18 +14,18 @@ from worker.db.bulk import execute
 LOOK_AGAIN_S: Final = 2.0
 
 #: What `published_generation` says where Redis has the token, and was not told what became of the account since.
-STATE_UNTOLD: Final = -2
+STATE_UNPUBLISHED: Final = -2
 #: The SQL that says so beside a new state. Where the token is not there, that goes on.
-UNTOLD: Final = (
+MARK_STATE_UNPUBLISHED: Final = (
     "published_generation = CASE WHEN account.published_generation >= account.generation "
-    f"OR account.published_generation = {STATE_UNTOLD} THEN {STATE_UNTOLD} ELSE -1 END"
+    f"OR account.published_generation = {STATE_UNPUBLISHED} THEN {STATE_UNPUBLISHED} ELSE -1 END"
 )
 
 _PAIR: Final = {"id": "text", "generation": "bigint"}
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class PublicationUpdates:
     """What is to be noted beside the next commit: what Redis has and lacks, and whom a plan has to see again."""
 
     published: Sequence[tuple[str, int]] = ()
@@ -35,10 +35,10 @@ class Marks:
 
 
 #: Nothing to note.
-NOTHING: Final = Marks()
+NO_UPDATES: Final = PublicationUpdates()
 
 
-def note(connection: Connection, marks: Marks, *, now: str) -> None:
+def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> None:
     """Write marks down.
 
     Args:
@@ -53,13 +53,13 @@ def note(connection: Connection, marks: Marks, *, now: str) -> None:
         UPDATE account SET published_generation = r.generation
         FROM r WHERE account.id = r.id AND account.published_generation < r.generation
         """,
-        _pairs(marks.published),
+        _pairs(updates.published),
     )
     execute(
         connection,
         {"id": "text"},
-        f"UPDATE account SET {UNTOLD} FROM r WHERE account.id = r.id",
-        [{"id": account} for account in marks.unpublished],
+        f"UPDATE account SET {MARK_STATE_UNPUBLISHED} FROM r WHERE account.id = r.id",
+        [{"id": account} for account in updates.unpublished],
     )
     execute(
         connection,
@@ -69,7 +69,7 @@ def note(connection: Connection, marks: Marks, *, now: str) -> None:
          AND account.generation = r.generation AND account.plan_at > {now} + :after_s
          AND coalesce(account.claim_until, account.next_refresh_at) <= {now}
         """,
-        _pairs(marks.dropped),
+        _pairs(updates.dropped),
         after_s=LOOK_AGAIN_S,
     )
 

@@ -24,7 +24,7 @@ from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
 from worker.db.plain_accounts import accounts_and, read
-from worker.db.publication import NOTHING, UNTOLD, Marks, note
+from worker.db.publication import MARK_STATE_UNPUBLISHED, NO_UPDATES, PublicationUpdates, note
 
 _POSTPONEMENT: Final = {
     "id": "text",
@@ -166,7 +166,7 @@ class RefreshStore:
             self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
         return ours
 
-    def close(self, closings: Sequence[Closing], marks: Marks = NOTHING) -> list[Stored]:
+    def close(self, closings: Sequence[Closing], updates: PublicationUpdates = NO_UPDATES) -> list[Stored]:
         """Store what attempts brought, in one commit; note beside it what Redis has.
 
         Args:
@@ -179,7 +179,7 @@ class RefreshStore:
             lost = [c for c in closings if c.account.id not in stored]
             self._let_go(connection, lost)
             self._close_attempts(connection, [c.attempt for c in closings])
-            note(connection, marks, now=self._now)
+            note(connection, updates, now=self._now)
             self._tell(
                 connection, [e for c in closings if c.events and c.account.id in stored for e in c.events]
             )
@@ -254,7 +254,9 @@ class RefreshStore:
     def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
         """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
-        told = UNTOLD.replace("CASE", "CASE WHEN account.status = r.status THEN account.published_generation")
+        told = MARK_STATE_UNPUBLISHED.replace(
+            "CASE", "CASE WHEN account.status = r.status THEN account.published_generation"
+        )
         rows = execute(
             connection,
             KEY | STATE | {"kept": "text"},

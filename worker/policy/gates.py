@@ -251,7 +251,7 @@ class Signal(StrEnum):
     #: The origin answered; of the client it says nothing.
     ANSWERED = "answered"
     SUCCEEDED = "succeeded"
-    NOTHING = "nothing"
+    NO_UPDATES = "nothing"
 
 
 def signal(answer: Answer, judgement: Judgement) -> Signal:
@@ -265,7 +265,7 @@ def signal(answer: Answer, judgement: Judgement) -> Signal:
     if judgement.reason in CLIENT_REASONS:
         return Signal.REFUSED
     if answer.status is None:
-        return Signal.NOTHING
+        return Signal.NO_UPDATES
     return Signal.ACCEPTED if judgement.verdict is Verdict.REAUTHORIZE else Signal.ANSWERED
 
 
@@ -313,7 +313,7 @@ def record(origin: Gate, client: Gate, found: Signal, failure: Failure, seconds:
             return origin.answered(), client
         case Signal.SUCCEEDED:
             return origin.succeeded(failure.now), client.succeeded(failure.now)
-        case Signal.NOTHING:
+        case Signal.NO_UPDATES:
             return origin, client
 
 

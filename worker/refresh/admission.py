@@ -124,7 +124,7 @@ class Admission:
     async def record(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
         """Have every worker know what one account learnt of its origin and client; return the gate that holds it now."""
         found, lane = signal(answer, judgement), one.lane
-        if lane is None or found is Signal.NOTHING or one.request is None:
+        if lane is None or found is Signal.NO_UPDATES or one.request is None:
             return None
         if found is Signal.SUCCEEDED:
             self._gates.succeeded(lane, one.sent_at or self._clock.now())

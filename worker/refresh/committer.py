@@ -21,7 +21,7 @@ from models.providers import Provider
 from models.publication import Publication, publication
 from worker.clock import Clock
 from worker.db.executor import Offload
-from worker.db.publication import NOTHING, Marks
+from worker.db.publication import NO_UPDATES, PublicationUpdates
 from worker.db.refresh_store import Closing, RefreshStore, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
@@ -144,18 +144,18 @@ class Settler:
     async def _commit_all(self) -> None:
         while self._waiting or self._published or self._unpublished or self._dropped:
             batch = self._next_batch()
-            marks = self._take_marks() if not batch or self._batch_max > 1 else NOTHING
+            updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
             closings = [waiting.settling.closing for waiting in batch]
             try:
-                stored = await self._sql(self._refresh_store.close, closings, marks)
+                stored = await self._sql(self._refresh_store.close, closings, updates)
             except DatabaseUnreachable as error:
-                self._take_back(marks)
+                self._take_back(updates)
                 await self._set_aside(error)
                 await asyncio.sleep(DATABASE_RETRY_S)
                 continue
             except Exception as error:  # noqa: BLE001  (one bad row must not hold the others back)
                 if batch:
-                    self._take_back(marks)  # alone they are tried once, and then let go
+                    self._take_back(updates)  # alone they are tried once, and then let go
                 await self._isolate(batch, error)
                 continue
             if self._database_away:
@@ -167,15 +167,15 @@ class Settler:
                 self._publishers.add(publisher)
                 publisher.add_done_callback(self._publishers.discard)
 
-    def _take_marks(self) -> Marks:
-        marks = Marks(self._published, self._unpublished, self._dropped)
+    def _take_updates(self) -> PublicationUpdates:
+        updates = PublicationUpdates(self._published, self._unpublished, self._dropped)
         self._published, self._unpublished, self._dropped = [], [], []
-        return marks
+        return updates
 
-    def _take_back(self, marks: Marks) -> None:
-        self._published = [*marks.published, *self._published]
-        self._unpublished = [*marks.unpublished, *self._unpublished]
-        self._dropped = [*marks.dropped, *self._dropped]
+    def _take_back(self, updates: PublicationUpdates) -> None:
+        self._published = [*updates.published, *self._published]
+        self._unpublished = [*updates.unpublished, *self._unpublished]
+        self._dropped = [*updates.dropped, *self._dropped]
 
     def _next_batch(self) -> list[_Waiting]:
         """The first answers, one an account: two of one account are stored in their order."""

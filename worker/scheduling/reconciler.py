@@ -18,7 +18,7 @@ from worker.clock import Clock
 from worker.crypto.sealer import ACCESS_TOKEN, Vault
 from worker.db.claims import NO_END
 from worker.db.executor import Offload
-from worker.db.publication import STATE_UNTOLD
+from worker.db.publication import STATE_UNPUBLISHED
 from worker.db.restore import RECONCILE, filled_mark
 from worker.db.schedule import Schedule
 from worker.errors import CipherError, RedisUnreachable
@@ -173,7 +173,7 @@ class Reconciler:
     async def _publish(self, accounts: Sequence[Account], *, emptied: bool = True) -> int:
         made = (
             publication(one, None, now=self._clock.now())
-            if one.published_generation == STATE_UNTOLD and not emptied
+            if one.published_generation == STATE_UNPUBLISHED and not emptied
             else self._publication(one)
             for one in accounts
         )
@@ -181,9 +181,9 @@ class Reconciler:
         await self._publisher.put(publications)
         # Redis lost what SQL knows as published: a mark that is right already is not written again.
         behind = {account.id for account in accounts if account.published_generation < account.generation}
-        marks = [(one.account, one.state.generation) for one in publications if one.account in behind]
-        if marks:
-            await self._sql(self._schedule.mark_published, marks)
+        updates = [(one.account, one.state.generation) for one in publications if one.account in behind]
+        if updates:
+            await self._sql(self._schedule.mark_published, updates)
         await self._keep()
         return len(publications)
 

@@ -15,7 +15,7 @@ from models.attempt import INTERRUPTED, Attempt, Entry, Outcome
 from worker.clock import Clock
 from worker.db.accounts import Accounts, blank
 from worker.db.engine import database_now, make_engine, reading, writing
-from worker.db.publication import LOOK_AGAIN_S, Marks
+from worker.db.publication import LOOK_AGAIN_S, PublicationUpdates
 from worker.db.refresh_store import Closing, Postponement, RefreshStore, Stored
 
 _numbers = itertools.count()
@@ -318,7 +318,7 @@ def test_who_was_dropped_is_planned_again_soon(
 ) -> None:
     times = {name: None if value is None else book.now + value for name, value in columns.items()}
     before = book.add(**times).plan_at
-    book.refresh_store.close([], Marks(dropped=[(book.id, seen)]))
+    book.refresh_store.close([], PublicationUpdates(dropped=[(book.id, seen)]))
     after = book.row().plan_at
     assert after == (pytest.approx(book.now + LOOK_AGAIN_S, abs=5) if sooner else before)
     assert (after != before) is sooner
@@ -327,7 +327,7 @@ def test_who_was_dropped_is_planned_again_soon(
 def test_what_redis_has_never_goes_back(book: Book) -> None:
     book.add(published_generation=3, generation=3)
     for published, wanted in ((2, 3), (4, 4)):
-        book.refresh_store.close([], Marks(published=[(book.id, published)]))
+        book.refresh_store.close([], PublicationUpdates(published=[(book.id, published)]))
         assert book.row().published_generation == wanted
 
 

@@ -17,7 +17,7 @@ from models.publication import Publication
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
-from worker.db.publication import STATE_UNTOLD
+from worker.db.publication import STATE_UNPUBLISHED
 from worker.errors import RedisUnreachable
 
 
@@ -84,7 +84,7 @@ def test_a_status_that_redis_was_not_told_is_told_by_the_next_reconcile(
 def forgets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the process note nothing of what it could not publish."""
     settler: Any = bench.runtime.settler
-    take = settler._take_marks
+    take = settler._take_updates
 
     def none_of_those() -> Any:
         settler._unpublished = []
@@ -107,11 +107,11 @@ def test_a_state_is_told_where_the_token_does_not_open(bench: Bench) -> None:
 def test_a_token_that_comes_while_a_state_is_untold_is_not_taken_for_published(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.add(published_generation=STATE_UNTOLD)
+    bench.add(published_generation=STATE_UNPUBLISHED)
     filled(bench)
     with writing(bench.runtime.engine) as connection:
         connection.execute(
-            text("UPDATE account SET published_generation = :untold"), {"untold": STATE_UNTOLD}
+            text("UPDATE account SET published_generation = :untold"), {"untold": STATE_UNPUBLISHED}
         )
 
     async def away(*_: Any, **__: Any) -> None:
