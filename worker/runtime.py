@@ -40,8 +40,8 @@ from worker.redis.pending_answers import PendingAnswers
 from worker.redis.publisher import TokenPublisher
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller
-from worker.refresh.committer import Settler
-from worker.refresh.outcome import Closer
+from worker.refresh.committer import Committer
+from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import Adoption
 from worker.refresh.refresher import SLOW_CALL_S, Refresher
 from worker.scheduling.held_picks import HeldPicks
@@ -132,7 +132,7 @@ class Runtime(Stores):
         self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
         stash = PendingAnswers(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
-        self.settler = Settler(
+        self.committer = Committer(
             refresh_store=refresh_store,
             publisher=self.publisher,
             stash=stash,
@@ -172,10 +172,10 @@ class Runtime(Stores):
             leases=self.leases,
             refresh_store=refresh_store,
             history=self.history,
-            closer=Closer(
+            outcomes=OutcomeBuilder(
                 vault=self.vault, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
-            settler=self.settler,
+            committer=self.committer,
             adoption=Adoption(stash=stash, refresh_store=refresh_store, offload=self.offload),
             vault=self.vault,
             callers=self.callers,
@@ -235,7 +235,7 @@ class Runtime(Stores):
 
     async def _finish(self) -> None:
         await self.refresher.drain()
-        await self.settler.drain()
+        await self.committer.drain()
         await self.admission.close()
         await self.leases.close()
         await self.provider_client.aclose()

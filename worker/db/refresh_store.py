@@ -68,7 +68,7 @@ class Postponement:
 
 
 @dataclass(frozen=True)
-class Closing:
+class Completion:
     """How one attempt ended: the row as it shall be, and the entry of its history."""
 
     account: Account
@@ -166,7 +166,9 @@ class RefreshStore:
             self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
         return ours
 
-    def close(self, closings: Sequence[Closing], updates: PublicationUpdates = NO_UPDATES) -> list[Stored]:
+    def close(
+        self, completions: Sequence[Completion], updates: PublicationUpdates = NO_UPDATES
+    ) -> list[Stored]:
         """Store what attempts brought, in one commit; note beside it what Redis has.
 
         Args:
@@ -174,16 +176,16 @@ class RefreshStore:
             marks: what is known of Redis since the last commit.
         """
         with writing(self._engine) as connection:
-            edited = self._store_successes(connection, [c for c in closings if c.success])
-            stored = set(edited) | self._store_failures(connection, [c for c in closings if not c.success])
-            lost = [c for c in closings if c.account.id not in stored]
+            edited = self._store_successes(connection, [c for c in completions if c.success])
+            stored = set(edited) | self._store_failures(connection, [c for c in completions if not c.success])
+            lost = [c for c in completions if c.account.id not in stored]
             self._let_go(connection, lost)
-            self._close_attempts(connection, [c.attempt for c in closings])
+            self._close_attempts(connection, [c.attempt for c in completions])
             note(connection, updates, now=self._now)
             self._tell(
-                connection, [e for c in closings if c.events and c.account.id in stored for e in c.events]
+                connection, [e for c in completions if c.events and c.account.id in stored for e in c.events]
             )
-        return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in closings]
+        return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in completions]
 
     def postpone(self, turns: Sequence[Postponement]) -> None:
         """Have accounts planned again later, once they are due; one that a gate holds says so in its row."""
@@ -229,7 +231,7 @@ class RefreshStore:
         if events and self._told:
             put(connection, [event for event in events if event.type in self._told])
 
-    def _store_successes(self, connection: Connection, closings: list[Closing]) -> dict[str, bool]:
+    def _store_successes(self, connection: Connection, completions: list[Completion]) -> dict[str, bool]:
         columns = TOKEN | STATE
         sets = ", ".join(f"{name} = {_EDITED_MEANWHILE.get(name, f'r.{name}')}" for name in columns)
         rows = execute(
@@ -242,16 +244,16 @@ class RefreshStore:
             FROM r WHERE account.id = r.id AND account.generation = r.seen
             RETURNING account.id, account.config_version
             """,
-            [_state_row(c, columns) for c in closings],
+            [_state_row(c, columns) for c in completions],
         )
         now = {str(row[0]): int(row[1]) for row in rows}
         return {
             c.account.id: now[c.account.id] != c.attempt.config_version
-            for c in closings
+            for c in completions
             if c.account.id in now
         }
 
-    def _store_failures(self, connection: Connection, closings: list[Closing]) -> set[str]:
+    def _store_failures(self, connection: Connection, completions: list[Completion]) -> set[str]:
         """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
         told = MARK_STATE_UNPUBLISHED.replace(
@@ -267,11 +269,11 @@ class RefreshStore:
              AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))
             RETURNING account.id
             """,
-            [{**_state_row(c, STATE), "kept": c.account.kept_sealed} for c in closings],
+            [{**_state_row(c, STATE), "kept": c.account.kept_sealed} for c in completions],
         )
         return {str(row[0]) for row in rows}
 
-    def _let_go(self, connection: Connection, lost: list[Closing]) -> None:
+    def _let_go(self, connection: Connection, lost: list[Completion]) -> None:
         """Free the claims of closings that were not stored, and keep the successes among them.
 
         Not where the attempt is older than the row: its account was removed, and this one may be somebody else's.
@@ -325,13 +327,13 @@ class RefreshStore:
         )
 
 
-def _state_row(closing: Closing, columns: dict[str, str]) -> dict[str, Any]:
+def _state_row(completion: Completion, columns: dict[str, str]) -> dict[str, Any]:
     return {
-        "attempt": closing.attempt.id,
-        "seen": closing.attempt.generation,
-        "id": closing.account.id,
-        "config_version": closing.attempt.config_version,
-        **_columns(closing.account, columns),
+        "attempt": completion.attempt.id,
+        "seen": completion.attempt.generation,
+        "id": completion.account.id,
+        "config_version": completion.attempt.config_version,
+        **_columns(completion.account, columns),
     }
 
 

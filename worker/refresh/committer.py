@@ -22,7 +22,7 @@ from models.publication import Publication, publication
 from worker.clock import Clock
 from worker.db.executor import Offload
 from worker.db.publication import NO_UPDATES, PublicationUpdates
-from worker.db.refresh_store import Closing, RefreshStore, Stored
+from worker.db.refresh_store import Completion, RefreshStore, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
@@ -42,10 +42,10 @@ BATCH_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Settling:
+class Completed:
     """One finished attempt on its way to the database and to Redis."""
 
-    closing: Closing
+    completion: Completion
     #: What to publish once it is stored.
     publication: Publication
     events: tuple[Event, ...] = ()
@@ -55,12 +55,12 @@ class Settling:
 
 @dataclass(slots=True)
 class _Waiting:
-    settling: Settling
+    completed: Completed
     done: asyncio.Future[Stored | None]
     stashed: bool = field(default=False)
 
 
-class Settler:
+class Committer:
     """Commits, publishes, and gives leases back, in batches."""
 
     def __init__(
@@ -95,13 +95,13 @@ class Settler:
         self._commit_task: asyncio.Task[None] | None = None
         self._publishers: set[asyncio.Task[None]] = set()
 
-    async def settle(self, settling: Settling) -> Stored | None:
+    async def commit(self, completed: Completed) -> Stored | None:
         """Store and publish one attempt.
 
         Gives None where the database is away and the answer is safe in Redis for now: it will be stored by
         this process when the database is back, or by whoever loads the account next.
         """
-        waiting = _Waiting(settling, asyncio.get_running_loop().create_future(), settling.stashed)
+        waiting = _Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
         self._waiting.append(waiting)
         self._wake()
         return await waiting.done
@@ -128,7 +128,7 @@ class Settler:
             await asyncio.wait(self._asides)
         while self._commit_task is not None and not self._commit_task.done():
             if self._database_away and all(
-                w.stashed or w.settling.closing.seal_answer is None for w in self._waiting
+                w.stashed or w.completed.completion.seal_answer is None for w in self._waiting
             ):
                 self._commit_task.cancel()
             await asyncio.wait([self._commit_task], timeout=DRAIN_LOOK_S)
@@ -145,9 +145,9 @@ class Settler:
         while self._waiting or self._published or self._unpublished or self._dropped:
             batch = self._next_batch()
             updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
-            closings = [waiting.settling.closing for waiting in batch]
+            completions = [waiting.completed.completion for waiting in batch]
             try:
-                stored = await self._sql(self._refresh_store.close, closings, updates)
+                stored = await self._sql(self._refresh_store.close, completions, updates)
             except DatabaseUnreachable as error:
                 self._take_back(updates)
                 await self._set_aside(error)
@@ -181,7 +181,7 @@ class Settler:
         """The first answers, one an account: two of one account are stored in their order."""
         batch: dict[str, _Waiting] = {}
         for waiting in self._waiting:
-            batch.setdefault(waiting.settling.closing.account.id, waiting)
+            batch.setdefault(waiting.completed.completion.account.id, waiting)
             if len(batch) >= self._batch_max:
                 break
         return list(batch.values())
@@ -197,14 +197,16 @@ class Settler:
             self._batch_max = 1  # each alone, and without marks
             return
         for waiting in batch:
-            closing = waiting.settling.closing
-            if not waiting.stashed and closing.sealed_answer is not None:
+            completion = waiting.completed.completion
+            if not waiting.stashed and completion.sealed_answer is not None:
                 try:
-                    await self._pending.put({closing.account.id: closing.sealed_answer})
+                    await self._pending.put({completion.account.id: completion.sealed_answer})
                 except (RedisError, OSError) as redis_error:
                     log.error("answers_in_memory_only", answers=1, error=str(redis_error))
                     # Its turn comes again, after everybody else's; two of one account stay in their order.
-                    self._waiting.sort(key=lambda one: one.settling.closing.account.id == closing.account.id)
+                    self._waiting.sort(
+                        key=lambda one: one.completed.completion.account.id == completion.account.id
+                    )
                     await asyncio.sleep(DATABASE_RETRY_S)
                     return
             self._forget([waiting])
@@ -213,10 +215,10 @@ class Settler:
 
     async def _publish(self, batch: list[_Waiting], stored: list[Stored]) -> None:
         kept = [waiting for waiting, result in zip(batch, stored, strict=True) if result.stored]
-        publications = [waiting.settling.publication for waiting in kept]
-        events = [event for waiting in kept for event in waiting.settling.events]
-        cleared = [w.settling.closing.account.id for w in batch if w.stashed]
-        edited = [w.settling.closing.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
+        publications = [waiting.completed.publication for waiting in kept]
+        events = [event for waiting in kept for event in waiting.completed.events]
+        cleared = [w.completed.completion.account.id for w in batch if w.stashed]
+        edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
             leases = {
                 p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
@@ -237,13 +239,13 @@ class Settler:
             log.warning(
                 "not_published", accounts=len(publications), error=str(error), task_ids=_task_ids(kept)
             )
-        await self._leases.release([waiting.settling.closing.account.id for waiting in batch])
+        await self._leases.release([waiting.completed.completion.account.id for waiting in batch])
         for waiting, result in zip(batch, stored, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(result)
         for waiting, result in zip(batch, stored, strict=True):
-            closing = waiting.settling.closing
-            self._metrics.attempt_ended(closing.account.provider, closing.attempt, stored=result.stored)
+            completion = waiting.completed.completion
+            self._metrics.attempt_ended(completion.account.provider, completion.attempt, stored=result.stored)
         if edited:
             await self._reschedule(edited)
         if self._published or self._unpublished:
@@ -310,9 +312,9 @@ class Settler:
         self._database_away = True
         self._metrics.waiting(len(self._waiting))
         fresh = {
-            waiting.settling.closing.account.id: answer
+            waiting.completed.completion.account.id: answer
             for waiting in self._waiting
-            if not waiting.stashed and (answer := waiting.settling.closing.sealed_answer) is not None
+            if not waiting.stashed and (answer := waiting.completed.completion.sealed_answer) is not None
         }
         log.error(
             "answers_wait_for_the_database",
@@ -327,12 +329,12 @@ class Settler:
             log.error("answers_in_memory_only", answers=len(fresh), error=str(redis_error))
             return
         for waiting in self._waiting:
-            waiting.stashed = waiting.stashed or waiting.settling.closing.account.id in fresh
+            waiting.stashed = waiting.stashed or waiting.completed.completion.account.id in fresh
             if waiting.stashed and not waiting.done.done():
                 waiting.done.set_result(None)
 
 
 def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
     """Name the tasks whose answers these are; not more than a line can hold."""
-    found = dict.fromkeys(one.settling.closing.attempt.task_id or "" for one in waiting)
+    found = dict.fromkeys(one.completed.completion.attempt.task_id or "" for one in waiting)
     return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]

@@ -16,7 +16,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import Vault
-from worker.db.refresh_store import Closing
+from worker.db.refresh_store import Completion
 from worker.log import log
 from worker.policy.backoff import consequence
 from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
@@ -25,7 +25,7 @@ from worker.policy.lane import Lane
 from worker.policy.token_merge import Held, complete, lost_scopes
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
-from worker.refresh.committer import Settling
+from worker.refresh.committer import Completed
 
 STASH_ADOPTED = "stash_adopted"
 KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
@@ -71,7 +71,7 @@ class Hold:
     until: float
 
 
-class Closer:
+class OutcomeBuilder:
     """Makes the closing of each attempt."""
 
     def __init__(self, *, vault: Vault, stash: PendingAnswers, clock: Clock, backoff_max_s: float) -> None:
@@ -82,7 +82,7 @@ class Closer:
 
     def answered(
         self, one: Opened, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
-    ) -> Settling:
+    ) -> Completed:
         """Close an attempt whose call ended, by what its answer means.
 
         Args:
@@ -105,7 +105,7 @@ class Closer:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, hold)
 
-    def tested(self, one: Opened, answer: Answer, judgement: Judgement) -> tuple[Settling, str | None]:
+    def tested(self, one: Opened, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
         """Close a test: the attempt says what would have followed, the account stays as it is.
 
         Gives beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
@@ -128,14 +128,16 @@ class Closer:
             if attempt.received_fp != account.refresh_fp:
                 aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens))
         account.given_back(retry_at=account.plan_at)
-        return Settling(Closing(account, attempt, success=False), publication(account, None, now=now)), aside
+        return Completed(
+            Completion(account, attempt, success=False), publication(account, None, now=now)
+        ), aside
 
-    def adopted(self, one: Opened, stashed: PendingAnswer) -> Settling:
+    def adopted(self, one: Opened, stashed: PendingAnswer) -> Completed:
         """Close an attempt with the answer that waited in the stash; no call is made."""
         _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
 
-    def broke_off(self, one: Opened, account: Account, error: Exception) -> tuple[Opened, Settling]:
+    def broke_off(self, one: Opened, account: Account, error: Exception) -> tuple[Opened, Completed]:
         """Close an attempt that broke off as a failure of the row as it is.
 
         Nothing of what was to be stored is in it: that may be what the database refuses.
@@ -179,7 +181,7 @@ class Closer:
 
     def _succeeded(
         self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
-    ) -> Settling:
+    ) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was_troubled = account.is_troubled or _end_was_told(account, now)
         seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
@@ -196,14 +198,14 @@ class Closer:
         if was_troubled:
             kinds.append(EventType.RECOVERED)
         events = tuple(_event(kind, account, reason, now) for kind in kinds)
-        return Settling(
-            Closing(account, attempt, success=True, seal_answer=seal_answer, events=events[1:]),
+        return Completed(
+            Completion(account, attempt, success=True, seal_answer=seal_answer, events=events[1:]),
             publication(account, tokens.access_token or None, now=now),
             events,
             stashed=stashed,
         )
 
-    def _refresh_token_alone(self, one: Opened, refresh_token: Secret, request: RefreshRequest) -> Settling:
+    def _refresh_token_alone(self, one: Opened, refresh_token: Secret, request: RefreshRequest) -> Completed:
         """Close an attempt whose answer brought a new refresh token and no usable access token.
 
         It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
@@ -224,11 +226,13 @@ class Closer:
         sealed = self._vault.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)
         judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)
-        settling = self._failed(one, judgement, None)
+        completed = self._failed(one, judgement, None)
         attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
-        return replace(settling, closing=replace(settling.closing, success=True, seal_answer=seal_answer))
+        return replace(
+            completed, completion=replace(completed.completion, success=True, seal_answer=seal_answer)
+        )
 
-    def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Settling:
+    def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was = Status.DEGRADED if _end_was_told(account, now) else one.was
         after = consequence(
@@ -276,18 +280,18 @@ class Closer:
         changed = account.status != was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
         if changed and account.status in set(EventType) and not folded:
             events.append(_event(EventType(account.status), account, reason, now))
-        return Settling(
-            Closing(account, attempt, success=False, events=tuple(events[1:])),
+        return Completed(
+            Completion(account, attempt, success=False, events=tuple(events[1:])),
             publication(account, None, now=now),
             tuple(events),
         )
 
-    def _not_sent(self, one: Opened, reason: str) -> Settling:
+    def _not_sent(self, one: Opened, reason: str) -> Completed:
         now = self._clock.now()
         one.account.given_back(retry_at=now + NOT_SENT_RETRY_S)
         one.attempt.outcome, one.attempt.reason = Outcome.NOT_SENT, reason
-        return Settling(
-            Closing(one.account, one.attempt, success=False), publication(one.account, None, now=now)
+        return Completed(
+            Completion(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
 
 

@@ -31,8 +31,8 @@ from worker.redis.leases import Leases
 from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller, answer_of
-from worker.refresh.committer import Settler, Settling
-from worker.refresh.outcome import Closer, Hold, Opened, describe, refused_entry, tell
+from worker.refresh.committer import Committer, Completed
+from worker.refresh.outcome import Hold, Opened, OutcomeBuilder, describe, refused_entry, tell
 from worker.refresh.recovery import Adoption
 
 KEY_MISSING = "key_missing"
@@ -79,8 +79,8 @@ class Refresher:
         leases: Leases,
         refresh_store: RefreshStore,
         history: History,
-        closer: Closer,
-        settler: Settler,
+        outcomes: OutcomeBuilder,
+        committer: Committer,
         adoption: Adoption,
         vault: Vault,
         callers: Mapping[RefreshMethod, Caller],
@@ -99,8 +99,8 @@ class Refresher:
         self._leases = leases
         self._refresh_store = refresh_store
         self._history = history
-        self._closer = closer
-        self._settler = settler
+        self._outcomes = outcomes
+        self._committer = committer
         self._adoption = adoption
         self._vault = vault
         self._callers = callers
@@ -260,7 +260,7 @@ class Refresher:
             found = await self._sql(self._refresh_store.load, [one.account.id])
             account = found.get(one.account.id)
             if account is not None and account.claim_attempt == one.attempt.id:
-                return await self._settle(*self._closer.broke_off(one, account, error))
+                return await self._commit(*self._outcomes.broke_off(one, account, error))
         except Exception as other:  # noqa: BLE001  (it has been tried)
             log.error("attempt_left_open", account=one.account.id, attempt=one.attempt.id, error=repr(other))
         return Result(Outcome.RETRY, INTERNAL_ERROR, one.attempt.generation)
@@ -268,7 +268,7 @@ class Refresher:
     async def _go_on(self, one: Opened) -> Result:
         """Call, judge, store, publish."""
         if one.stashed is not None:
-            return await self._settle(one, self._closer.adopted(one, one.stashed))
+            return await self._commit(one, self._outcomes.adopted(one, one.stashed))
         began = self._monotonic()
         try:
             answer, judgement = await self._call(one)
@@ -279,11 +279,11 @@ class Refresher:
             return await self._tested(one, answer, judgement)
         if answer.token is not None:
             # Stored first; what else there is to tell can wait.
-            result = await self._settle(one, self._closer.answered(one, answer, judgement))
+            result = await self._commit(one, self._outcomes.answered(one, answer, judgement))
             await self._told(one, answer, judgement)
             return result
         hold = await self._told(one, answer, judgement)
-        return await self._settle(one, self._closer.answered(one, answer, judgement, hold=hold))
+        return await self._commit(one, self._outcomes.answered(one, answer, judgement, hold=hold))
 
     async def _call(self, one: Opened) -> tuple[Answer, Judgement]:
         if one.request is None or one.provider is None:
@@ -302,15 +302,15 @@ class Refresher:
 
     async def _tested(self, one: Opened, answer: Answer, judgement: Judgement) -> Result:
         """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
-        settling, aside = self._closer.tested(one, answer, judgement)
+        completed, aside = self._outcomes.tested(one, answer, judgement)
         if aside is not None:
-            await self._settler.put_aside(one.account.id, aside)
+            await self._committer.put_aside(one.account.id, aside)
         await self._told(one, answer, judgement)
-        return await self._settle(one, settling)
+        return await self._commit(one, completed)
 
-    async def _settle(self, one: Opened, settling: Settling) -> Result:
+    async def _commit(self, one: Opened, completed: Completed) -> Result:
         account, attempt = one.account, one.attempt
-        stored = await self._settler.settle(settling)
+        stored = await self._committer.commit(completed)
         outcome, reason = Outcome(attempt.outcome or Outcome.NOT_SENT), attempt.reason or ""
         if stored is None:
             result = Result(Outcome.RETRY, ANSWER_STASHED, attempt.generation)
@@ -360,7 +360,7 @@ class Refresher:
     def _look_again(self, results: Mapping[str, Result], trigger: Trigger) -> None:
         """The planner waits as long as a message may live for those it sent; these need not wait."""
         if trigger is Trigger.PLANNED:
-            self._settler.dropped([(i, r.generation) for i, r in results.items() if r.reason in _DROPPED])
+            self._committer.dropped([(i, r.generation) for i, r in results.items() if r.reason in _DROPPED])
 
     async def _note_refused(
         self, results: dict[str, Result], trigger: Trigger, worker: str, task_id: str

@@ -16,7 +16,7 @@ from worker.clock import Clock
 from worker.db.accounts import Accounts, blank
 from worker.db.engine import database_now, make_engine, reading, writing
 from worker.db.publication import LOOK_AGAIN_S, PublicationUpdates
-from worker.db.refresh_store import Closing, Postponement, RefreshStore, Stored
+from worker.db.refresh_store import Completion, Postponement, RefreshStore, Stored
 
 _numbers = itertools.count()
 CLAIM_S = 45.0
@@ -91,10 +91,10 @@ class Book:
         vars(account).update(values | columns)
         entry.outcome, entry.reason = (Outcome.REFRESHED if success else Outcome.RETRY), "r"
         entry.received_fp = "new" if success else None
-        closing = Closing(
+        completion = Completion(
             account, entry, success=success, seal_answer=(lambda: "sealed") if success else None
         )
-        (stored,) = self.refresh_store.close([closing])
+        (stored,) = self.refresh_store.close([completion])
         return stored
 
 

@@ -97,7 +97,7 @@ def test_where_nobody_said_so_a_refreshed_token_is_published_all_the_same_and_th
 
     with capture_logs() as logs:
         bench.refresh(seen=3)
-    bench.runtime.run(bench.runtime.settler.drain())
+    bench.runtime.run(bench.runtime.committer.drain())
 
     token, state, row = bench.token(), bench.state(), bench.account()
     assert token is not None

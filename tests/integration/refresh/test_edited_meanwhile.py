@@ -37,7 +37,7 @@ def test_the_switch_holds(bench: Bench, on: bool, dies: bool, monkeypatch: pytes
 
     bench.runtime.run(bench.runtime.reconciler.reconcile())  # Redis is filled, and known to be
     if dies:
-        monkeypatch.setattr(bench.runtime.settler, "_reschedule", nothing)
+        monkeypatch.setattr(bench.runtime.committer, "_reschedule", nothing)
     unplanned: dict[str, Any] = {"next_refresh_at": None, "plan_at": None} if on else {}
     bench.add(refresh_enabled=not on, status=Status.DISABLED if on else Status.ACTIVE, **unplanned)
 
@@ -47,7 +47,7 @@ def test_the_switch_holds(bench: Bench, on: bool, dies: bool, monkeypatch: pytes
 
     bench.answer = answer
     assert bench.refresh(trigger=Trigger.FORCED)["acct"].outcome == Outcome.REFRESHED
-    bench.runtime.run(bench.runtime.settler.drain())
+    bench.runtime.run(bench.runtime.committer.drain())
     if dies:
         bench.runtime.run(bench.runtime.reconciler.reconcile())
 

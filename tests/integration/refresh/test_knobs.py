@@ -91,7 +91,7 @@ def test_an_edit_during_the_call_is_heeded_all_the_same(bench: Bench) -> None:
 
     bench.answer = edited_meanwhile
     assert bench.refresh(trigger=Trigger.FORCED)["acct"].outcome == Outcome.REFRESHED
-    bench.runtime.run(bench.runtime.settler.drain())
+    bench.runtime.run(bench.runtime.committer.drain())
 
     row = bench.account()
     assert row.issued_at is not None

@@ -83,14 +83,14 @@ def test_a_status_that_redis_was_not_told_is_told_by_the_next_reconcile(
 
 def forgets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the process note nothing of what it could not publish."""
-    settler: Any = bench.runtime.settler
-    take = settler._take_updates
+    committer: Any = bench.runtime.committer
+    take = committer._take_updates
 
     def none_of_those() -> Any:
-        settler._unpublished = []
+        committer._unpublished = []
         return take()
 
-    monkeypatch.setattr(settler, "_take_marks", none_of_those)
+    monkeypatch.setattr(committer, "_take_marks", none_of_those)
 
 
 def test_a_state_is_told_where_the_token_does_not_open(bench: Bench) -> None:
@@ -120,7 +120,7 @@ def test_a_token_that_comes_while_a_state_is_untold_is_not_taken_for_published(
     monkeypatch.setattr(bench.runtime.publisher, "put", away)
     bench.answer = granted
     bench.refresh()
-    bench.runtime.run(bench.runtime.settler.drain())
+    bench.runtime.run(bench.runtime.committer.drain())
     monkeypatch.undo()
     bench.runtime.run(bench.runtime.reconciler.reconcile())
 

@@ -132,12 +132,12 @@ def test_a_mark_that_the_database_refuses_keeps_no_answer_from_being_stored(benc
     bench.add()
 
     def answer(request: httpx.Request) -> httpx.Response:
-        bench.runtime.settler.dropped([("acct", 2**70)])
+        bench.runtime.committer.dropped([("acct", 2**70)])
         return granted(request)
 
     bench.answer = answer
     assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
-    bench.runtime.run(bench.runtime.settler.drain())
+    bench.runtime.run(bench.runtime.committer.drain())
     assert bench.account().published_generation == 2
 
 
@@ -166,6 +166,6 @@ def test_a_token_that_can_t_be_published_is_stored_and_nobody_waits_for_ever(
     monkeypatch.setattr(bench.runtime.publisher, "put", broken)
 
     assert bench.refresh()["acct"].outcome == Outcome.REFRESHED
-    bench.runtime.run(bench.runtime.settler.drain())
+    bench.runtime.run(bench.runtime.committer.drain())
     row = bench.account()
     assert (row.generation, row.published_generation) == (2, -1), "the next reconcile publishes it"
