@@ -13,7 +13,7 @@ from models.providers import Provider
 from models.token import Secret, TokenResponse, TokenSet
 from worker.accounts.entry import Entry, Problem, Refused
 from worker.accounts.token_precedence import Decision, Outcome, TokenFacts, Tokens, decide, outcome
-from worker.accounts.unsealed import Opened
+from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import Checker
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
@@ -112,7 +112,7 @@ class Applier:
             created_at=now,
             status_at=now,
         )
-        opened = Opened(account, self._vault)
+        opened = UnsealedAccount(account, self._vault)
         configure(opened, entry)
         if "provider" not in entry.settings and not (account.token_url or account.callback):
             raise Refused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
@@ -151,7 +151,7 @@ class Applier:
         """
         seen, was_troubled = (account.generation, account.config_version), account.is_troubled
         had = _grants(account)
-        opened = Opened(account, self._vault)
+        opened = UnsealedAccount(account, self._vault)
         changed = configure(opened, entry)
         facts = _facts(opened, entry, once_held=once_held)
         decision = decide(facts, replace=intent is not Intent.FILE)
@@ -185,7 +185,7 @@ class Applier:
         )
 
     def _take(
-        self, opened: Opened, entry: Entry, provider: Provider, *, new_generation: bool, now: float
+        self, opened: UnsealedAccount, entry: Entry, provider: Provider, *, new_generation: bool, now: float
     ) -> None:
         """Put the entry's tokens in the place of the stored ones; one that it does not name stays."""
         account = opened.account
@@ -219,7 +219,7 @@ def _grants(account: Account) -> frozenset[str]:
     return frozenset(fp for fp in (account.refresh_fp, account.source_fp) if fp is not None)
 
 
-def configure(opened: Opened, entry: Entry) -> list[str]:
+def configure(opened: UnsealedAccount, entry: Entry) -> list[str]:
     """Write what an entry says of the configuration; gives the names of the fields that changed.
 
     Raises:
@@ -244,7 +244,7 @@ def configure(opened: Opened, entry: Entry) -> list[str]:
     return changed
 
 
-def _configure_custom_fields(opened: Opened, entry: Entry) -> list[str]:
+def _configure_custom_fields(opened: UnsealedAccount, entry: Entry) -> list[str]:
     stored = opened.custom_fields
     kept = {} if entry.all_custom_fields else dict(stored)
     fields = {name: value for name, value in {**kept, **entry.custom_fields}.items() if value is not None}
@@ -263,7 +263,7 @@ def _configure_knobs(account: Account, entry: Entry) -> list[str]:
     return changed
 
 
-def _facts(opened: Opened, entry: Entry, *, once_held: bool) -> TokenFacts:
+def _facts(opened: UnsealedAccount, entry: Entry, *, once_held: bool) -> TokenFacts:
     account, access, refresh = opened.account, entry.access_token, entry.refresh_token
     issued_at = entry.seconds("issued_at")
     return TokenFacts(
@@ -279,7 +279,7 @@ def _facts(opened: Opened, entry: Entry, *, once_held: bool) -> TokenFacts:
     )
 
 
-def _describes_the_stored_token(opened: Opened, entry: Entry, intent: Intent) -> bool:
+def _describes_the_stored_token(opened: UnsealedAccount, entry: Entry, intent: Intent) -> bool:
     """Tell whether what the entry says of a token is said of the stored one, and not of one before it."""
     if not entry.of_the_token:
         return False

@@ -12,7 +12,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import GENERIC, configure
 from worker.accounts.entry import Entry, Problem, Refused
-from worker.accounts.unsealed import Opened
+from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import Checker
 from worker.crypto.sealer import ACCESS_TOKEN, REFRESH_TOKEN, Vault
 from worker.db.accounts import blank
@@ -27,7 +27,7 @@ def request_of(entry: Entry, account: Account | None, *, vault: Vault, checker: 
     Raises:
         Refused: with everything that is missing or wrong.
     """
-    opened = Opened(account or blank(entry.id, provider=GENERIC), vault)
+    opened = UnsealedAccount(account or blank(entry.id, provider=GENERIC), vault)
     configure(opened, entry)
     provider = checker.provider(opened.account)
     request = opened.request(provider)

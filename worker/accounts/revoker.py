@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from models.account import Account
 from models.attempt import new_attempt_id
 from models.providers import Provider
-from worker.accounts.unsealed import Opened
+from worker.accounts.unsealed import UnsealedAccount
 from worker.clock import Clock
 from worker.crypto.sealer import Vault
 from worker.db.accounts import Accounts
@@ -109,7 +109,7 @@ class Revoker:
         if provider is None:
             return Revoked(account.id, Revocation.UNSUPPORTED, "its provider is not known")
         try:
-            opened = Opened(account, self._vault)
+            opened = UnsealedAccount(account, self._vault)
             request = opened.request(provider)
             if unreadable := opened.unreadable():
                 return Revoked(account.id, Revocation.FAILED, str(unreadable[0]))

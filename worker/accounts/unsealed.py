@@ -17,7 +17,7 @@ from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vau
 from worker.errors import CipherError
 
 
-class Opened:
+class UnsealedAccount:
     """Opens each secret when it is first asked for. One that does not open is noted, and may be replaced."""
 
     def __init__(self, account: Account, vault: Vault) -> None:

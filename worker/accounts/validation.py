@@ -15,7 +15,7 @@ from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, Refused
-from worker.accounts.unsealed import Opened
+from worker.accounts.unsealed import UnsealedAccount
 from worker.errors import KnobsUnfit
 from worker.providers.dpop import check_key, thumbprint
 from worker.providers.draft import Unbuildable
@@ -62,7 +62,7 @@ class Checker:
             raise Refused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
         return found
 
-    def check(self, opened: Opened, provider: Provider) -> None:
+    def check(self, opened: UnsealedAccount, provider: Provider) -> None:
         """Check that a refresh could be sent. An account that is never refreshed by itself needs nothing.
 
         Raises:

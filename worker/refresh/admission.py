@@ -25,7 +25,7 @@ from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
 from worker.redis.gates import Decided, Gates, Pair, Take, Taken
 from worker.redis.publisher import TokenPublisher
-from worker.refresh.outcome import Hold, Opened
+from worker.refresh.outcome import Hold, OpenAttempt
 
 #: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.
 _BY_HAND = frozenset({Trigger.FORCED, Trigger.REPORTED, Trigger.TEST})
@@ -44,13 +44,13 @@ TELL_LOOK_S = 600.0
 class Admitted:
     """Who may call now, and who has to wait for what."""
 
-    now: tuple[Opened, ...]
-    later: tuple[tuple[Opened, WaitReason], ...]
+    now: tuple[OpenAttempt, ...]
+    later: tuple[tuple[OpenAttempt, WaitReason], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    one: Opened
+    one: OpenAttempt
     reason: WaitReason
     at: float
     gate: str | None = None
@@ -82,15 +82,15 @@ class Admission:
         #: Gate -> when the database was asked last whether its closing has been told.
         self._told_at: dict[str, float] = {}
 
-    async def admit(self, ready: Sequence[Opened]) -> Admitted:
+    async def admit(self, ready: Sequence[OpenAttempt]) -> Admitted:
         """Ask for a call for each account, those first that end soonest. What makes no call is free.
 
         Raises:
             RedisError: Redis is away.
             DatabaseUnreachable: nobody could be postponed.
         """
-        free: list[Opened] = []
-        lanes: dict[Lane, list[Opened]] = {}
+        free: list[OpenAttempt] = []
+        lanes: dict[Lane, list[OpenAttempt]] = {}
         for one in sorted(ready, key=_need):
             method = one.account.refresh_method if one.request is None else one.request.refresh_method
             one.lane = lane_of(one.account, method, one.request)
@@ -116,12 +116,12 @@ class Admission:
         """Wait until Redis knows of calls that ended, and of successes."""
         await self._gates.close()
 
-    def ended(self, one: Opened) -> None:
+    def ended(self, one: OpenAttempt) -> None:
         """Give a call back, made or not."""
         if one.lane is not None:
             self._gates.ended(one.lane, one.attempt.id)
 
-    async def record(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
+    async def record(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Hold | None:
         """Have every worker know what one account learnt of its origin and client; return the gate that holds it now."""
         found, lane = signal(answer, judgement), one.lane
         if lane is None or found is Signal.NO_UPDATES or one.request is None:
@@ -159,7 +159,7 @@ class Admission:
                 return Hold(name, gate.cause, gate.until)
         return None
 
-    def _decide(self, lane: Lane, group: Sequence[Opened], gates: Pair) -> Decided:
+    def _decide(self, lane: Lane, group: Sequence[OpenAttempt], gates: Pair) -> Decided:
         now = self._clock.now()
         asks = [_ask(one) for one in group]
         left, held = admit(dict(zip(lane.gates, gates, strict=True)), asks, now=now, call_s=self._call_s)
@@ -174,7 +174,7 @@ class Admission:
             {one.attempt.id: gate for one, gate in zip(group, held, strict=True) if gate is not None},
         )
 
-    def _split(self, group: Sequence[Opened], taken: Taken) -> tuple[list[Opened], list[_Wait]]:
+    def _split(self, group: Sequence[OpenAttempt], taken: Taken) -> tuple[list[OpenAttempt], list[_Wait]]:
         """Tell those who go from those whom a gate holds, and from those for whom the rate has no room yet."""
         by_id = {one.attempt.id: one for one in group}
         going = [by_id[attempt] for attempt in taken.decided.attempts[: taken.granted]]
@@ -235,18 +235,18 @@ def _log(name: str, was: Gate, now: Gate) -> None:
         )
 
 
-def _named(one: Opened, lane: Lane) -> str:
+def _named(one: OpenAttempt, lane: Lane) -> str:
     """Name the provider for people: `PROVIDER@HOST[:PORT]` where its accounts have origins of their own."""
     shared = one.provider is None or one.provider.host is not None or "://" not in lane.origin
     return lane.provider if shared else f"{lane.provider}@{lane.origin.partition('://')[2]}"
 
 
-def _need(one: Opened) -> tuple[bool, float]:
+def _need(one: OpenAttempt) -> tuple[bool, float]:
     """Return what accounts are sorted by: soonest to end first, and those that fail by themselves behind the others."""
     return one.account.failures > 0, one.account.expires_at or 0.0
 
 
-def _ask(one: Opened) -> Ask:
+def _ask(one: OpenAttempt) -> Ask:
     account = one.account
     return Ask(
         account=account.id,

@@ -9,7 +9,7 @@ from models.answer import Answer, Fault
 from models.refresh_request import RefreshRequest
 from worker.clock import Clock
 from worker.log import log
-from worker.refresh.outcome import Opened
+from worker.refresh.outcome import OpenAttempt
 
 
 class Caller(Protocol):
@@ -20,7 +20,7 @@ class Caller(Protocol):
     ) -> Answer: ...
 
 
-async def answer_of(caller: Caller, request: RefreshRequest, one: Opened, clock: Clock) -> Answer:
+async def answer_of(caller: Caller, request: RefreshRequest, one: OpenAttempt, clock: Clock) -> Answer:
     """Make the call of an opened account, once, and note when it was sent.
 
     Callers raise nothing. One that does so all the same has a bug, which is a failure of this account: it is tried

@@ -40,7 +40,7 @@ ENDED_TOLD_AFTER_S = 1.5
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenAttempt:
     """An account on its way through the call."""
 
     account: Account
@@ -81,7 +81,7 @@ class OutcomeBuilder:
         self._backoff_max_s = backoff_max_s
 
     def answered(
-        self, one: Opened, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
+        self, one: OpenAttempt, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
     ) -> Completed:
         """Close an attempt whose call ended, by what its answer means.
 
@@ -105,7 +105,7 @@ class OutcomeBuilder:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, hold)
 
-    def tested(self, one: Opened, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
+    def tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
         """Close a test: the attempt says what would have followed, the account stays as it is.
 
         Gives beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
@@ -132,12 +132,14 @@ class OutcomeBuilder:
             Completion(account, attempt, success=False), publication(account, None, now=now)
         ), aside
 
-    def adopted(self, one: Opened, stashed: PendingAnswer) -> Completed:
+    def adopted(self, one: OpenAttempt, stashed: PendingAnswer) -> Completed:
         """Close an attempt with the answer that waited in the stash; no call is made."""
         _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
 
-    def broke_off(self, one: Opened, account: Account, error: Exception) -> tuple[Opened, Completed]:
+    def broke_off(
+        self, one: OpenAttempt, account: Account, error: Exception
+    ) -> tuple[OpenAttempt, Completed]:
         """Close an attempt that broke off as a failure of the row as it is.
 
         Nothing of what was to be stored is in it: that may be what the database refuses.
@@ -161,7 +163,7 @@ class OutcomeBuilder:
         return again, self._failed(again, judgement, None)
 
     def _completed(
-        self, one: Opened, token: TokenResponse, request: RefreshRequest, provider: Provider
+        self, one: OpenAttempt, token: TokenResponse, request: RefreshRequest, provider: Provider
     ) -> TokenSet:
         account = one.account
         return complete(
@@ -180,7 +182,7 @@ class OutcomeBuilder:
         )
 
     def _succeeded(
-        self, one: Opened, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
+        self, one: OpenAttempt, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
     ) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was_troubled = account.is_troubled or _end_was_told(account, now)
@@ -205,7 +207,9 @@ class OutcomeBuilder:
             stashed=stashed,
         )
 
-    def _refresh_token_alone(self, one: Opened, refresh_token: Secret, request: RefreshRequest) -> Completed:
+    def _refresh_token_alone(
+        self, one: OpenAttempt, refresh_token: Secret, request: RefreshRequest
+    ) -> Completed:
         """Close an attempt whose answer brought a new refresh token and no usable access token.
 
         It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
@@ -232,7 +236,7 @@ class OutcomeBuilder:
             completed, completion=replace(completed.completion, success=True, seal_answer=seal_answer)
         )
 
-    def _failed(self, one: Opened, judgement: Judgement, hold: Hold | None) -> Completed:
+    def _failed(self, one: OpenAttempt, judgement: Judgement, hold: Hold | None) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was = Status.DEGRADED if _end_was_told(account, now) else one.was
         after = consequence(
@@ -286,7 +290,7 @@ class OutcomeBuilder:
             tuple(events),
         )
 
-    def _not_sent(self, one: Opened, reason: str) -> Completed:
+    def _not_sent(self, one: OpenAttempt, reason: str) -> Completed:
         now = self._clock.now()
         one.account.given_back(retry_at=now + NOT_SENT_RETRY_S)
         one.attempt.outcome, one.attempt.reason = Outcome.NOT_SENT, reason
@@ -314,7 +318,7 @@ def _end_was_told(account: Account, now: float) -> bool:
     return ended and account.status == Status.ACTIVE and account.next_refresh_at is not None
 
 
-def _compare(one: Opened) -> None:
+def _compare(one: OpenAttempt) -> None:
     """Note what only the row as it was loaded tells: when it was due, and whether an attempt was left open."""
     due_at = one.account.next_refresh_at
     if one.sent_at is not None and due_at is not None:
@@ -333,7 +337,7 @@ def describe(attempt: Entry, answer: Answer, latency_ms: float) -> None:
     attempt.output = answer.output
 
 
-def tell(one: Opened, outcome: Outcome, reason: str, generation: int) -> None:
+def tell(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:
     """Log an attempt that ended: its whole story in one line."""
     account, attempt = one.account, one.attempt
     log.info(

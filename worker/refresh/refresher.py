@@ -32,7 +32,7 @@ from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller, answer_of
 from worker.refresh.committer import Committer, Completed
-from worker.refresh.outcome import Hold, Opened, OutcomeBuilder, describe, refused_entry, tell
+from worker.refresh.outcome import Hold, OpenAttempt, OutcomeBuilder, describe, refused_entry, tell
 from worker.refresh.recovery import Adoption
 
 KEY_MISSING = "key_missing"
@@ -138,10 +138,10 @@ class Refresher:
             self._look_again(results, trigger)
             return results
         results = {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken}
-        opened: list[Opened] = []
+        opened: list[OpenAttempt] = []
         try:
             found, paused = await self._sql(self._refresh_store.load_for_refresh, list(taken))
-            ready: list[Opened] = []
+            ready: list[OpenAttempt] = []
             ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
             for account_id, stash in taken.items():
                 account = found.get(account_id)
@@ -185,7 +185,7 @@ class Refresher:
         while len(self._calls) >= CALLS_MAX:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
 
-    def _begin(self, opened: Sequence[Opened]) -> list[tuple[Opened, asyncio.Task[Result]]]:
+    def _begin(self, opened: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, asyncio.Task[Result]]]:
         """Have each account go on in a task of its own: a group that is cancelled drops no answer."""
         calls = [(one, asyncio.create_task(self._finish(one))) for one in opened]
         for _, call in calls:
@@ -194,7 +194,7 @@ class Refresher:
         return calls
 
     async def _ended(
-        self, calls: Sequence[tuple[Opened, asyncio.Task[Result]]], patience_s: float | None
+        self, calls: Sequence[tuple[OpenAttempt, asyncio.Task[Result]]], patience_s: float | None
     ) -> dict[str, Result]:
         if calls:
             await asyncio.wait([call for _, call in calls], timeout=patience_s)
@@ -205,8 +205,8 @@ class Refresher:
             for one, call in calls
         }
 
-    async def _admitted(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
-        here: list[Opened] = []
+    async def _admitted(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
+        here: list[OpenAttempt] = []
         for one in ready:
             if one.request is None or one.request.refresh_method in self._callers:
                 here.append(one)
@@ -219,7 +219,7 @@ class Refresher:
             results[one.account.id] = Result(Outcome.NOT_SENT, shortage.value, one.account.generation)
         return list(admitted.now)
 
-    async def _open(self, ready: list[Opened], results: dict[str, Result]) -> list[Opened]:
+    async def _open(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
         if not ready:
             return []
         asked_at = self._monotonic()
@@ -244,7 +244,7 @@ class Refresher:
         ends = now + self._call_timeout_s
         return ends if ends <= asked_at + self._claim_s - CLAIM_GUARD_S else now
 
-    async def _finish(self, one: Opened) -> Result:
+    async def _finish(self, one: OpenAttempt) -> Result:
         """The part that each account goes alone. Where it breaks off, that is a failure of this account."""
         try:
             return await self._go_on(one)
@@ -254,7 +254,7 @@ class Refresher:
             await self._leases.release([one.account.id])
             return result
 
-    async def _close_broken(self, one: Opened, error: Exception) -> Result:
+    async def _close_broken(self, one: OpenAttempt, error: Exception) -> Result:
         """Close what broke off as a failure. Where even that is refused, the account is free once its claim ends."""
         try:
             found = await self._sql(self._refresh_store.load, [one.account.id])
@@ -265,7 +265,7 @@ class Refresher:
             log.error("attempt_left_open", account=one.account.id, attempt=one.attempt.id, error=repr(other))
         return Result(Outcome.RETRY, INTERNAL_ERROR, one.attempt.generation)
 
-    async def _go_on(self, one: Opened) -> Result:
+    async def _go_on(self, one: OpenAttempt) -> Result:
         """Call, judge, store, publish."""
         if one.stashed is not None:
             return await self._commit(one, self._outcomes.adopted(one, one.stashed))
@@ -285,7 +285,7 @@ class Refresher:
         hold = await self._told(one, answer, judgement)
         return await self._commit(one, self._outcomes.answered(one, answer, judgement, hold=hold))
 
-    async def _call(self, one: Opened) -> tuple[Answer, Judgement]:
+    async def _call(self, one: OpenAttempt) -> tuple[Answer, Judgement]:
         if one.request is None or one.provider is None:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
@@ -293,14 +293,14 @@ class Refresher:
         before = refreshed_before(one.account)
         return answer, judge(answer, one.provider.error_rules, refreshed_before=before)
 
-    async def _told(self, one: Opened, answer: Answer, judgement: Judgement) -> Hold | None:
+    async def _told(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Hold | None:
         try:
             return await self._admission.record(one, answer, judgement)
         except Exception as error:  # noqa: BLE001  (what others learn of it keeps no answer from being stored)
             log.error("not_recorded", account=one.account.id, reason=judgement.reason, exc_info=error)
             return None
 
-    async def _tested(self, one: Opened, answer: Answer, judgement: Judgement) -> Result:
+    async def _tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Result:
         """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
         completed, aside = self._outcomes.tested(one, answer, judgement)
         if aside is not None:
@@ -308,7 +308,7 @@ class Refresher:
         await self._told(one, answer, judgement)
         return await self._commit(one, completed)
 
-    async def _commit(self, one: Opened, completed: Completed) -> Result:
+    async def _commit(self, one: OpenAttempt, completed: Completed) -> Result:
         account, attempt = one.account, one.attempt
         stored = await self._committer.commit(completed)
         outcome, reason = Outcome(attempt.outcome or Outcome.NOT_SENT), attempt.reason or ""
@@ -330,7 +330,7 @@ class Refresher:
         worker: str,
         task_id: str,
         began: float,
-    ) -> Opened:
+    ) -> OpenAttempt:
         attempt = Entry(
             id=attempt_id,
             account_id=account.id,
@@ -348,7 +348,7 @@ class Refresher:
             provider = self._providers(account)
         except KnobsUnfit as error:
             provider, impossible = error.provider, (KNOBS_UNFIT, str(error))
-        one = Opened(account, attempt, provider, None, stashed, account.status, impossible=impossible)
+        one = OpenAttempt(account, attempt, provider, None, stashed, account.status, impossible=impossible)
         if one.provider is not None and impossible is None:
             try:
                 method = RefreshMethod.CALLBACK if trigger is Trigger.TEST else account.refresh_method

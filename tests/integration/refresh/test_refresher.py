@@ -14,7 +14,7 @@ from tests.integration.conftest import Bench
 from worker.db.refresh_store import RefreshStore
 from worker.policy.eligibility import ATTEMPT_OPEN
 from worker.refresh.admission import Admitted
-from worker.refresh.outcome import Opened
+from worker.refresh.outcome import OpenAttempt
 
 
 def granted(_: httpx.Request) -> httpx.Response:
@@ -159,7 +159,7 @@ def test_an_account_that_another_process_opened_since_it_was_loaded_is_not_calle
     account = bench.add()
     admit = bench.runtime.admission.admit
 
-    async def late(ready: Sequence[Opened]) -> Admitted:
+    async def late(ready: Sequence[OpenAttempt]) -> Admitted:
         theirs = Entry(
             id="theirs",
             account_id="acct",
