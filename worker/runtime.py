@@ -42,7 +42,7 @@ from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller
 from worker.refresh.committer import Committer
 from worker.refresh.outcome import OutcomeBuilder
-from worker.refresh.recovery import Adoption
+from worker.refresh.recovery import AnswerRecovery
 from worker.refresh.refresher import SLOW_CALL_S, Refresher
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.planner import Dispatch, Planner
@@ -176,7 +176,7 @@ class Runtime(Stores):
                 vault=self.vault, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
             committer=self.committer,
-            adoption=Adoption(stash=stash, refresh_store=refresh_store, offload=self.offload),
+            recovery=AnswerRecovery(stash=stash, refresh_store=refresh_store, offload=self.offload),
             vault=self.vault,
             callers=self.callers,
             providers=self.providers.of,

@@ -26,16 +26,16 @@ _BY_HAND: Final = frozenset({Trigger.FORCED, Trigger.TEST})
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Skip:
     """Why there is no attempt."""
 
     outcome: Outcome
     reason: str
 
 
-def refusal(
+def skip_reason(
     account: Account | None, *, seen: int, trigger: Trigger, now: float, paused: bool = False
-) -> Refusal | None:
+) -> Skip | None:
     """Give the reason not to refresh, None where there is none.
 
     Args:
@@ -46,23 +46,23 @@ def refusal(
         paused: the account, its provider or everything is paused.
     """
     if account is None:
-        return Refusal(Outcome.SUPERSEDED, UNKNOWN_ACCOUNT)
+        return Skip(Outcome.SUPERSEDED, UNKNOWN_ACCOUNT)
     if account.generation != seen:
-        return Refusal(Outcome.SUPERSEDED, GENERATION_MOVED)
+        return Skip(Outcome.SUPERSEDED, GENERATION_MOVED)
     if account.claim_attempt is not None and account.claim_until is not None and account.claim_until > now:
-        return Refusal(Outcome.BUSY, ATTEMPT_OPEN)
+        return Skip(Outcome.BUSY, ATTEMPT_OPEN)
     if trigger in _BY_HAND:
         return None
     if not account.refresh_enabled:
-        return Refusal(Outcome.DISABLED, REFRESH_DISABLED)
+        return Skip(Outcome.DISABLED, REFRESH_DISABLED)
     if paused:
-        return Refusal(Outcome.DISABLED, PAUSED)
+        return Skip(Outcome.DISABLED, PAUSED)
     if account.session_management == SessionManagement.NONE:
-        return Refusal(Outcome.NOT_DUE, SESSION_NONE)
+        return Skip(Outcome.NOT_DUE, SESSION_NONE)
     if account.status == Status.REAUTHORIZE:
-        return Refusal(Outcome.NOT_DUE, NEEDS_REAUTHORIZATION)
+        return Skip(Outcome.NOT_DUE, NEEDS_REAUTHORIZATION)
     if trigger is Trigger.PLANNED and not _is_due(account, now):
-        return Refusal(Outcome.NOT_DUE, NOT_DUE_YET)
+        return Skip(Outcome.NOT_DUE, NOT_DUE_YET)
     return None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from models.attempt import Attempt, Outcome, Trigger
-from worker.policy.eligibility import Refusal
+from worker.policy.eligibility import Skip
 
 REPORTED_TOO_SOON: Final = "reported_too_soon_after_the_last_report"
 FRESH_TOKENS_REJECTED: Final = "the_api_rejects_fresh_tokens"
@@ -26,7 +26,7 @@ FRESH_REJECTED_WITHIN_S: Final = 3600.0
 WORKED_S: Final = 45.0
 
 
-def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Refusal | None:
+def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Skip | None:
     """Give the reason not to refresh for a report of the current generation, None where there is none.
 
     Args:
@@ -38,11 +38,11 @@ def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Refusal | None
         one for one in attempts if one.trigger == Trigger.REPORTED and one.generation_after is not None
     ]
     if reported and now - reported[0].opened_at < REPORTED_MIN_INTERVAL_S:
-        return Refusal(Outcome.NOT_DUE, REPORTED_TOO_SOON)
+        return Skip(Outcome.NOT_DUE, REPORTED_TOO_SOON)
     latest = called[:FRESH_REJECTED_MAX]
     in_vain = len(latest) == FRESH_REJECTED_MAX and all(
         one.trigger == Trigger.REPORTED and now - one.opened_at < FRESH_REJECTED_WITHIN_S for one in latest
     )
     reported_at = [now, *(one.opened_at for one in latest)]
     worked = any(until - one.opened_at >= WORKED_S for until, one in zip(reported_at, latest, strict=False))
-    return Refusal(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED) if in_vain and not worked else None
+    return Skip(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED) if in_vain and not worked else None

@@ -17,7 +17,7 @@ _BEARER: Final = "Bearer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class StoredToken:
     """What the account holds before the refresh."""
 
     refresh_token: Secret | None
@@ -27,9 +27,9 @@ class Held:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-def complete(
+def merge(
     response: TokenResponse,
-    held: Held,
+    held: StoredToken,
     *,
     issued_at: float,
     default_lifetime_s: float | None = None,

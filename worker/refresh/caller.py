@@ -20,7 +20,7 @@ class Caller(Protocol):
     ) -> Answer: ...
 
 
-async def answer_of(caller: Caller, request: RefreshRequest, one: OpenAttempt, clock: Clock) -> Answer:
+async def call_provider(caller: Caller, request: RefreshRequest, one: OpenAttempt, clock: Clock) -> Answer:
     """Make the call of an opened account, once, and note when it was sent.
 
     Callers raise nothing. One that does so all the same has a bug, which is a failure of this account: it is tried

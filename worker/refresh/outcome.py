@@ -22,7 +22,7 @@ from worker.policy.backoff import consequence
 from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.lane import Lane
-from worker.policy.token_merge import Held, complete, lost_scopes
+from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 from worker.refresh.committer import Completed
@@ -166,9 +166,9 @@ class OutcomeBuilder:
         self, one: OpenAttempt, token: TokenResponse, request: RefreshRequest, provider: Provider
     ) -> TokenSet:
         account = one.account
-        return complete(
+        return merge(
             token,
-            Held(
+            StoredToken(
                 refresh_token=request.refresh_token,
                 token_type=account.token_type,
                 scope=account.scope,

@@ -9,7 +9,7 @@ from worker.log import log
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
 
-class Adoption:
+class AnswerRecovery:
     """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
 
     def __init__(self, *, stash: PendingAnswers, refresh_store: RefreshStore, offload: Offload) -> None:

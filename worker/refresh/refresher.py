@@ -24,16 +24,16 @@ from worker.db.history import History
 from worker.db.refresh_store import RefreshStore
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
 from worker.log import log
-from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Refusal, refusal
+from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Skip, skip_reason
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
 from worker.redis.leases import Leases
 from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.admission import Admission
-from worker.refresh.caller import Caller, answer_of
+from worker.refresh.caller import Caller, call_provider
 from worker.refresh.committer import Committer, Completed
 from worker.refresh.outcome import Hold, OpenAttempt, OutcomeBuilder, describe, refused_entry, tell
-from worker.refresh.recovery import Adoption
+from worker.refresh.recovery import AnswerRecovery
 
 KEY_MISSING = "key_missing"
 SEAL_BROKEN = "seal_broken"
@@ -81,7 +81,7 @@ class Refresher:
         history: History,
         outcomes: OutcomeBuilder,
         committer: Committer,
-        adoption: Adoption,
+        recovery: AnswerRecovery,
         vault: Vault,
         callers: Mapping[RefreshMethod, Caller],
         providers: Callable[[Account], Provider | None],
@@ -101,7 +101,7 @@ class Refresher:
         self._history = history
         self._outcomes = outcomes
         self._committer = committer
-        self._adoption = adoption
+        self._recovery = recovery
         self._vault = vault
         self._callers = callers
         self._providers = providers
@@ -145,7 +145,7 @@ class Refresher:
             ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
             for account_id, stash in taken.items():
                 account = found.get(account_id)
-                refused = refusal(
+                refused = skip_reason(
                     account,
                     seen=seen[account_id],
                     trigger=trigger,
@@ -156,13 +156,13 @@ class Refresher:
                     latest = await self._sql(self._history.of, account_id, limit=REPORTS_LOOKED_AT)
                     refused = report_refusal(latest, now=self._clock.now())
                 if account is None or refused:
-                    refused = refused or Refusal(Outcome.SUPERSEDED, GENERATION_MOVED)
+                    refused = refused or Skip(Outcome.SUPERSEDED, GENERATION_MOVED)
                     generation = account.generation if account else seen[account_id]
                     results[account_id] = Result(refused.outcome, refused.reason, generation)
                     continue
                 try:
                     waits = stash or account.kept_sealed
-                    stashed = await self._adoption.answer_for(account, stash) if waits else None
+                    stashed = await self._recovery.answer_for(account, stash) if waits else None
                 except CipherError as error:
                     log.error("stash_unreadable", account=account_id, error=str(error))
                     results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
@@ -289,7 +289,7 @@ class Refresher:
         if one.request is None or one.provider is None:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
-        answer = await answer_of(self._callers[one.request.refresh_method], one.request, one, self._clock)
+        answer = await call_provider(self._callers[one.request.refresh_method], one.request, one, self._clock)
         before = refreshed_before(one.account)
         return answer, judge(answer, one.provider.error_rules, refreshed_before=before)
 

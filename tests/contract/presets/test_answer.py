@@ -11,7 +11,7 @@ from models.token import Secret, TokenSet
 from tests.contract.presets.accounts import account_at
 from tests.contract.presets.facts import Facts, Failure, known
 from tests.support.providers.provider_double import NOW, Wire
-from worker.policy.token_merge import Held, complete
+from worker.policy.token_merge import StoredToken, merge
 from worker.policy.verdicts.verdict import judge
 
 PRESETS = load_presets()
@@ -35,9 +35,9 @@ def stored(name: str, answer: Answer) -> TokenSet:
     """The token set that a success becomes; what the account held before has no known end."""
     preset = PRESETS[name]
     assert answer.token is not None
-    return complete(
+    return merge(
         answer.token,
-        Held(refresh_token=Secret("RT-1")),
+        StoredToken(refresh_token=Secret("RT-1")),
         issued_at=NOW,
         default_lifetime_s=preset.default_lifetime_s,
         never_expires=preset.never_expires,

@@ -10,7 +10,7 @@ from models.account import Account, SessionManagement, Status
 from models.attempt import Attempt, Outcome, Trigger
 from models.pause import PAUSED
 from worker.policy import eligibility as gate
-from worker.policy.eligibility import Refusal, refusal
+from worker.policy.eligibility import Skip, skip_reason
 from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON, report_refusal
 
 NOW = 1_000.0
@@ -21,45 +21,45 @@ DUE: dict[str, Any] = {"id": "a", "provider": "p", "generation": 3, "next_refres
     ("fields", "trigger", "wanted"),
     [
         ({}, Trigger.PLANNED, None),
-        ({"generation": 4}, Trigger.FORCED, Refusal(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
-        ({"generation": 2}, Trigger.PLANNED, Refusal(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        ({"generation": 4}, Trigger.FORCED, Skip(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        ({"generation": 2}, Trigger.PLANNED, Skip(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
         (
             {"claim_attempt": "x", "claim_until": NOW + 1},
             Trigger.FORCED,
-            Refusal(Outcome.BUSY, gate.ATTEMPT_OPEN),
+            Skip(Outcome.BUSY, gate.ATTEMPT_OPEN),
         ),
         ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, None),
         # Interrupted: what it holds may be spent, whenever it is due.
         ({"claim_attempt": "x", "claim_until": NOW, "next_refresh_at": NOW + 3600}, Trigger.PLANNED, None),
         ({"claim_attempt": "x", "claim_until": NOW, "next_refresh_at": None}, Trigger.PLANNED, None),
-        ({"refresh_enabled": False}, Trigger.PLANNED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
-        ({"refresh_enabled": False}, Trigger.REPORTED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"refresh_enabled": False}, Trigger.PLANNED, Skip(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"refresh_enabled": False}, Trigger.REPORTED, Skip(Outcome.DISABLED, gate.REFRESH_DISABLED)),
         ({"refresh_enabled": False}, Trigger.FORCED, None),
         (
             {"session_management": SessionManagement.NONE},
             Trigger.REPORTED,
-            Refusal(Outcome.NOT_DUE, gate.SESSION_NONE),
+            Skip(Outcome.NOT_DUE, gate.SESSION_NONE),
         ),
         ({"session_management": SessionManagement.NONE}, Trigger.FORCED, None),
-        ({"next_refresh_at": NOW + 60}, Trigger.PLANNED, Refusal(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
+        ({"next_refresh_at": NOW + 60}, Trigger.PLANNED, Skip(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
         ({"next_refresh_at": NOW + 60}, Trigger.REPORTED, None),
         ({"next_refresh_at": NOW + 60}, Trigger.FORCED, None),
-        ({"next_refresh_at": None}, Trigger.PLANNED, Refusal(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
+        ({"next_refresh_at": None}, Trigger.PLANNED, Skip(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
         (
             {"status": Status.REAUTHORIZE},
             Trigger.REPORTED,
-            Refusal(Outcome.NOT_DUE, gate.NEEDS_REAUTHORIZATION),
+            Skip(Outcome.NOT_DUE, gate.NEEDS_REAUTHORIZATION),
         ),
         ({"status": Status.REAUTHORIZE}, Trigger.FORCED, None),
     ],
 )
-def test_the_gate(fields: dict[str, Any], trigger: Trigger, wanted: Refusal | None) -> None:
-    assert refusal(Account(**(DUE | fields)), seen=3, trigger=trigger, now=NOW) == wanted
+def test_the_gate(fields: dict[str, Any], trigger: Trigger, wanted: Skip | None) -> None:
+    assert skip_reason(Account(**(DUE | fields)), seen=3, trigger=trigger, now=NOW) == wanted
 
 
 def test_an_account_that_is_gone_is_superseded() -> None:
-    found = refusal(None, seen=3, trigger=Trigger.PLANNED, now=NOW)
-    assert found == Refusal(Outcome.SUPERSEDED, gate.UNKNOWN_ACCOUNT)
+    found = skip_reason(None, seen=3, trigger=Trigger.PLANNED, now=NOW)
+    assert found == Skip(Outcome.SUPERSEDED, gate.UNKNOWN_ACCOUNT)
 
 
 def attempt(trigger: Trigger, seconds_ago: float, outcome: Outcome = Outcome.REFRESHED) -> Attempt:
@@ -112,17 +112,17 @@ def test_a_report_is_no_licence_to_hammer(
 @pytest.mark.parametrize(
     ("fields", "trigger", "wanted"),
     [
-        ({}, Trigger.PLANNED, Refusal(Outcome.DISABLED, PAUSED)),
-        ({}, Trigger.REPORTED, Refusal(Outcome.DISABLED, PAUSED)),
-        ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, Refusal(Outcome.DISABLED, PAUSED)),
+        ({}, Trigger.PLANNED, Skip(Outcome.DISABLED, PAUSED)),
+        ({}, Trigger.REPORTED, Skip(Outcome.DISABLED, PAUSED)),
+        ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, Skip(Outcome.DISABLED, PAUSED)),
         ({}, Trigger.FORCED, None),
         ({}, Trigger.TEST, None),
-        ({"generation": 4}, Trigger.PLANNED, Refusal(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
-        ({"refresh_enabled": False}, Trigger.PLANNED, Refusal(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"generation": 4}, Trigger.PLANNED, Skip(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        ({"refresh_enabled": False}, Trigger.PLANNED, Skip(Outcome.DISABLED, gate.REFRESH_DISABLED)),
     ],
 )
 def test_what_is_paused_is_refreshed_by_a_persons_word_alone(
-    fields: dict[str, Any], trigger: Trigger, wanted: Refusal | None
+    fields: dict[str, Any], trigger: Trigger, wanted: Skip | None
 ) -> None:
     account = Account(**(DUE | fields))
-    assert refusal(account, seen=3, trigger=trigger, now=NOW, paused=True) == wanted
+    assert skip_reason(account, seen=3, trigger=trigger, now=NOW, paused=True) == wanted

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from models.token import Secret, TokenResponse
-from worker.policy.token_merge import Held, complete, lost_scopes
+from worker.policy.token_merge import StoredToken, lost_scopes, merge
 
-HELD = Held(
+HELD = StoredToken(
     refresh_token=Secret("old"),
     token_type="DPoP",
     scope="read write",
@@ -17,7 +17,7 @@ HELD = Held(
 
 
 def test_what_the_provider_leaves_out_is_kept() -> None:
-    tokens = complete(TokenResponse(access_token=Secret("new")), HELD, issued_at=1_000.0)
+    tokens = merge(TokenResponse(access_token=Secret("new")), HELD, issued_at=1_000.0)
 
     assert tokens.refresh_token == Secret("old")
     assert (tokens.token_type, tokens.scope) == ("DPoP", "read write")
@@ -35,7 +35,7 @@ def test_what_the_provider_says_replaces_what_was() -> None:
         expires_in_s=60.0,
         extra={"instance_url": "https://b.example"},
     )
-    tokens = complete(response, HELD, issued_at=1_000.0)
+    tokens = merge(response, HELD, issued_at=1_000.0)
 
     assert tokens.refresh_token == Secret("rotated")
     assert (tokens.token_type, tokens.scope, tokens.expires_at) == ("bearer", "read", 1_060.0)
@@ -44,25 +44,23 @@ def test_what_the_provider_says_replaces_what_was() -> None:
 
 def test_a_provider_whose_tokens_never_end_is_not_asked_for_an_end() -> None:
     response = TokenResponse(access_token=Secret("new"), expires_in_s=60.0)
-    assert complete(response, HELD, issued_at=1.0, never_expires=True).expires_at is None
+    assert merge(response, HELD, issued_at=1.0, never_expires=True).expires_at is None
 
 
 def test_a_narrower_scope_is_stored_even_when_it_is_empty() -> None:
     response = TokenResponse(access_token=Secret("new"), scope="")
-    assert complete(response, HELD, issued_at=1.0).scope == ""
+    assert merge(response, HELD, issued_at=1.0).scope == ""
 
 
 def test_a_type_that_nobody_named_is_bearer() -> None:
-    nothing = Held(refresh_token=None, token_type="")
-    assert complete(TokenResponse(access_token=Secret("new")), nothing, issued_at=1.0).token_type == "Bearer"
+    nothing = StoredToken(refresh_token=None, token_type="")
+    assert merge(TokenResponse(access_token=Secret("new")), nothing, issued_at=1.0).token_type == "Bearer"
 
 
 def test_what_is_known_of_the_provider_stands_in_for_what_it_leaves_out() -> None:
     response = TokenResponse(access_token=Secret("new"), refresh_token=Secret("rotated"))
-    nothing = Held(refresh_token=None)
-    tokens = complete(
-        response, nothing, issued_at=1.0, default_lifetime_s=60.0, refresh_token_lifetime_s=90.0
-    )
+    nothing = StoredToken(refresh_token=None)
+    tokens = merge(response, nothing, issued_at=1.0, default_lifetime_s=60.0, refresh_token_lifetime_s=90.0)
     assert (tokens.issued_at, tokens.expires_at, tokens.refresh_token_expires_at) == (1.0, 61.0, 91.0)
 
 
