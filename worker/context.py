@@ -19,7 +19,7 @@ from refreshd_reader.contract import Keys
 from worker.clock import Clock
 from worker.crypto.cipher import Cipher
 from worker.crypto.keyring import load_cipher, source_of
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.db.audit import AuditTrail
 from worker.db.engine import check_schema, database_now, make_engine, reading
 from worker.db.history import History
@@ -71,8 +71,8 @@ class Stores:
         return on_sqlite or source_of(self.settings) is not None or self.settings.made_keys_file.exists()
 
     @cached_property
-    def vault(self) -> Vault:
-        return Vault(self.cipher)
+    def sealer(self) -> AccountSealer:
+        return AccountSealer(self.cipher)
 
     @cached_property
     def providers(self) -> Providers:

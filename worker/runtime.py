@@ -173,11 +173,11 @@ class Runtime(Stores):
             refresh_store=refresh_store,
             history=self.history,
             outcomes=OutcomeBuilder(
-                vault=self.vault, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
+                sealer=self.sealer, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
             committer=self.committer,
             recovery=AnswerRecovery(stash=stash, refresh_store=refresh_store, offload=self.offload),
-            vault=self.vault,
+            sealer=self.sealer,
             callers=self.callers,
             providers=self.providers.of,
             clock=self.clock,
@@ -227,7 +227,7 @@ class Runtime(Stores):
             schedule=self.schedule,
             ends=self.token_ends,
             publisher=self.publisher,
-            vault=self.vault,
+            sealer=self.sealer,
             clock=self.clock,
             offload=self.offload,
             holder=self.worker,

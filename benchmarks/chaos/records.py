@@ -96,15 +96,15 @@ class Records:
         self._losses.mourning.add(account_id)
         serial = world.provider.grants[account_id].consent()
         access, refresh = Secret(access_token(account_id, serial)), Secret(refresh_token(account_id, serial))
-        vault = world.stores.vault
+        sealer = world.stores.sealer
         with writing(world.stores.engine) as connection:
             now = database_now(connection)
             connection.execute(
                 text(_CONSENT),
                 {
                     "id": account_id,
-                    "access": vault.seal(account_id, "access_token", access),
-                    "refresh": vault.seal(account_id, "refresh_token", refresh),
+                    "access": sealer.seal(account_id, "access_token", access),
+                    "refresh": sealer.seal(account_id, "refresh_token", refresh),
                     "fp": fingerprint(refresh),
                     "now": now,
                     "ends": now + world.provider.lifetime_s,

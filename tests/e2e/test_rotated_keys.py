@@ -164,5 +164,5 @@ def test_a_rotation_that_is_killed_beside_a_live_worker_is_run_again_and_the_old
 
 def opened(world: World, account: Account) -> dict[str, str]:
     """Open everything that an account keeps sealed."""
-    found = {field: world.stores.vault.open(account, field) for field in LENGTHS}
+    found = {field: world.stores.sealer.open(account, field) for field in LENGTHS}
     return {field: secret.reveal() for field, secret in found.items() if secret is not None}

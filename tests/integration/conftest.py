@@ -44,7 +44,7 @@ class Bench:
 
     def add(self, account_id: str = "acct", **fields: Any) -> Account:
         """Store an account that is due, with tokens `old-access` and `old-refresh`."""
-        vault = self.runtime.vault
+        sealer = self.runtime.sealer
         with (
             writing(self.runtime.engine) as connection,
             Session(connection, expire_on_commit=False) as session,
@@ -56,10 +56,10 @@ class Bench:
                     "id": account_id,
                     "provider": "acme",
                     "client_id": "client",
-                    "client_secret_sealed": vault.seal(account_id, "client_secret", Secret("client-secret")),
+                    "client_secret_sealed": sealer.seal(account_id, "client_secret", Secret("client-secret")),
                     "token_url": "https://provider.example/token",
-                    "access_token_sealed": vault.seal(account_id, "access_token", Secret("old-access")),
-                    "refresh_token_sealed": vault.seal(account_id, "refresh_token", refresh_token),
+                    "access_token_sealed": sealer.seal(account_id, "access_token", Secret("old-access")),
+                    "refresh_token_sealed": sealer.seal(account_id, "refresh_token", refresh_token),
                     "refresh_fp": fingerprint(refresh_token),
                     "issued_at": now - 3600,
                     "expires_at": now + 60,
@@ -74,7 +74,7 @@ class Bench:
         return account
 
     def seal(self, account: str, field: str, text: str) -> str | None:
-        return self.runtime.vault.seal(account, field, Secret(text))
+        return self.runtime.sealer.seal(account, field, Secret(text))
 
     def refresh(self, *ids: str, seen: int = 1, trigger: Trigger = Trigger.PLANNED) -> dict[str, Result]:
         return self.begin_refresh(*ids, seen=seen, trigger=trigger).result()
@@ -95,7 +95,7 @@ class Bench:
 
     def refresh_token(self, account_id: str = "acct") -> str | None:
         """Give the refresh token that the row holds."""
-        opened = self.runtime.vault.open(self.account(account_id), "refresh_token")
+        opened = self.runtime.sealer.open(self.account(account_id), "refresh_token")
         return None if opened is None else opened.reveal()
 
     def token(self, account_id: str = "acct") -> Token | None:

@@ -16,7 +16,7 @@ from tests.oidc.consent import SCOPE
 from tests.oidc.server import AuthorizationServer
 from worker.context import current_actor
 from worker.crypto.keyring import load_cipher
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.db.audit import AuditTrail
 from worker.db.engine import make_engine
 from worker.runtime import Runtime
@@ -216,5 +216,5 @@ def test_what_the_redirect_tells_of_the_account_is_kept(
 
     stored = deployment.stored("acct")
     assert stored is not None
-    vault = Vault(load_cipher(deployment.settings))
-    assert vault.custom_fields(stored)["issuer"].reveal() == server.issuer
+    sealer = AccountSealer(load_cipher(deployment.settings))
+    assert sealer.custom_fields(stored)["issuer"].reveal() == server.issuer

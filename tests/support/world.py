@@ -55,7 +55,7 @@ class World:
     def add(self, ids: Sequence[str], *, grace_s: float | None = None, **fields: Any) -> None:
         """Give accounts a grant and store them, due now unless `fields` say otherwise."""
         self.provider.grant(ids, grace_s=grace_s)
-        vault = self.stores.vault
+        sealer = self.stores.sealer
         with writing(self.stores.engine) as connection, Session(connection) as session:
             now = database_now(connection)
             for account in ids:
@@ -66,10 +66,10 @@ class World:
                             "id": account,
                             "provider": "scripted",
                             "client_id": "client",
-                            "client_secret_sealed": vault.seal(account, "client_secret", Secret("secret")),
+                            "client_secret_sealed": sealer.seal(account, "client_secret", Secret("secret")),
                             "token_url": self.provider.token_url,
-                            "access_token_sealed": vault.seal(account, "access_token", access),
-                            "refresh_token_sealed": vault.seal(account, "refresh_token", refresh),
+                            "access_token_sealed": sealer.seal(account, "access_token", access),
+                            "refresh_token_sealed": sealer.seal(account, "refresh_token", refresh),
                             "refresh_fp": fingerprint(refresh),
                             "issued_at": now,
                             "expires_at": now + 3600,
@@ -114,7 +114,7 @@ class World:
 
     def held(self, account_id: str) -> str:
         """Give the refresh token that is stored."""
-        opened = self.stores.vault.open(self.account(account_id), "refresh_token")
+        opened = self.stores.sealer.open(self.account(account_id), "refresh_token")
         assert opened is not None
         return opened.reveal()
 

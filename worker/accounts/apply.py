@@ -16,7 +16,7 @@ from worker.accounts.token_precedence import Decision, Outcome, TokenFacts, Toke
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import Checker
 from worker.clock import draw_jitter
-from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
+from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
 from worker.db.accounts import blank
 from worker.policy.due import (
     ISSUE_TIME_UNKNOWN,
@@ -92,8 +92,8 @@ class Spread:
 class Applier:
     """Applies entries, one at a time."""
 
-    def __init__(self, *, vault: Vault, checker: Checker, spread: Spread) -> None:
-        self._vault = vault
+    def __init__(self, *, sealer: AccountSealer, checker: Checker, spread: Spread) -> None:
+        self._sealer = sealer
         self._checker = checker
         self._spread = spread
 
@@ -112,7 +112,7 @@ class Applier:
             created_at=now,
             status_at=now,
         )
-        opened = UnsealedAccount(account, self._vault)
+        opened = UnsealedAccount(account, self._sealer)
         configure(opened, entry)
         if "provider" not in entry.settings and not (account.token_url or account.callback):
             raise Refused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
@@ -151,7 +151,7 @@ class Applier:
         """
         seen, was_troubled = (account.generation, account.config_version), account.is_troubled
         had = _grants(account)
-        opened = UnsealedAccount(account, self._vault)
+        opened = UnsealedAccount(account, self._sealer)
         changed = configure(opened, entry)
         facts = _facts(opened, entry, once_held=once_held)
         decision = decide(facts, replace=intent is not Intent.FILE)

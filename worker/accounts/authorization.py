@@ -14,20 +14,22 @@ from worker.accounts.apply import GENERIC, configure
 from worker.accounts.entry import Entry, Problem, Refused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import Checker
-from worker.crypto.sealer import ACCESS_TOKEN, REFRESH_TOKEN, Vault
+from worker.crypto.sealer import ACCESS_TOKEN, REFRESH_TOKEN, AccountSealer
 from worker.db.accounts import blank
 
 #: Stands where the consent will bring a token, so that only what else is missing is named.
 _TO_COME: Final = Secret("to come")
 
 
-def request_of(entry: Entry, account: Account | None, *, vault: Vault, checker: Checker) -> RefreshRequest:
+def request_of(
+    entry: Entry, account: Account | None, *, sealer: AccountSealer, checker: Checker
+) -> RefreshRequest:
     """Give what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
 
     Raises:
         Refused: with everything that is missing or wrong.
     """
-    opened = UnsealedAccount(account or blank(entry.id, provider=GENERIC), vault)
+    opened = UnsealedAccount(account or blank(entry.id, provider=GENERIC), sealer)
     configure(opened, entry)
     provider = checker.provider(opened.account)
     request = opened.request(provider)

@@ -16,7 +16,7 @@ from models.attempt import new_attempt_id
 from models.providers import Provider
 from worker.accounts.unsealed import UnsealedAccount
 from worker.clock import Clock
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.db.accounts import Accounts
 from worker.errors import CipherError
 from worker.providers.client import ProviderClient
@@ -50,7 +50,7 @@ class Revoker:
         self,
         *,
         accounts: Accounts,
-        vault: Vault,
+        sealer: AccountSealer,
         provider_of: Callable[[Account], Provider | None],
         client: ProviderClient,
         clock: Clock,
@@ -59,7 +59,7 @@ class Revoker:
         claim_s: float,
     ) -> None:
         self._accounts = accounts
-        self._vault = vault
+        self._sealer = sealer
         self._provider_of = provider_of
         self._client = client
         self._clock = clock
@@ -109,7 +109,7 @@ class Revoker:
         if provider is None:
             return Revoked(account.id, Revocation.UNSUPPORTED, "its provider is not known")
         try:
-            opened = UnsealedAccount(account, self._vault)
+            opened = UnsealedAccount(account, self._sealer)
             request = opened.request(provider)
             if unreadable := opened.unreadable():
                 return Revoked(account.id, Revocation.FAILED, str(unreadable[0]))

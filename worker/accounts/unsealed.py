@@ -13,16 +13,16 @@ from models.token import Secret, TokenSet
 from worker.accounts.columns import CUSTOM_FIELDS
 from worker.accounts.entry import Problem
 from worker.clock import draw_jitter
-from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Vault
+from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
 from worker.errors import CipherError
 
 
 class UnsealedAccount:
     """Opens each secret when it is first asked for. One that does not open is noted, and may be replaced."""
 
-    def __init__(self, account: Account, vault: Vault) -> None:
+    def __init__(self, account: Account, sealer: AccountSealer) -> None:
         self.account = account
-        self._vault = vault
+        self._sealer = sealer
         self._plain: dict[str, Secret | None] = {}
         self._custom_fields: dict[str, Secret] | None = None
         self._unreadable: dict[str, str] = {}
@@ -31,7 +31,7 @@ class UnsealedAccount:
         """Give `client_secret`, `access_token` or `refresh_token`."""
         if name not in self._plain:
             try:
-                self._plain[name] = self._vault.open(self.account, name)
+                self._plain[name] = self._sealer.open(self.account, name)
             except CipherError as error:
                 self._plain[name] = None
                 self._unreadable[name] = str(error)
@@ -41,7 +41,7 @@ class UnsealedAccount:
     def custom_fields(self) -> Mapping[str, Secret]:
         if self._custom_fields is None:
             try:
-                self._custom_fields = self._vault.custom_fields(self.account)
+                self._custom_fields = self._sealer.custom_fields(self.account)
             except CipherError as error:
                 self._custom_fields = {}
                 self._unreadable[CUSTOM_FIELDS] = str(error)
@@ -54,19 +54,19 @@ class UnsealedAccount:
     def set_client_secret(self, secret: Secret | None) -> None:
         self._plain[CLIENT_SECRET] = secret
         self._unreadable.pop(CLIENT_SECRET, None)
-        self.set_columns(client_secret_sealed=self._vault.seal(self.account.id, CLIENT_SECRET, secret))
+        self.set_columns(client_secret_sealed=self._sealer.seal(self.account.id, CLIENT_SECRET, secret))
 
     def set_custom_fields(self, custom_fields: Mapping[str, Secret]) -> None:
         self._custom_fields = dict(custom_fields)
         self._unreadable.pop(CUSTOM_FIELDS, None)
-        self.set_columns(custom_fields_sealed=self._vault.seal_custom_fields(self.account.id, custom_fields))
+        self.set_columns(custom_fields_sealed=self._sealer.seal_custom_fields(self.account.id, custom_fields))
 
     def set_tokens(self, tokens: TokenSet, *, new_generation: bool, now: float) -> None:
         """Take a token set."""
         self._plain |= {ACCESS_TOKEN: tokens.access_token or None, REFRESH_TOKEN: tokens.refresh_token}
         for name in (ACCESS_TOKEN, REFRESH_TOKEN):
             self._unreadable.pop(name, None)
-        sealed = self._vault.seal_tokens(self.account.id, tokens)
+        sealed = self._sealer.seal_tokens(self.account.id, tokens)
         if new_generation:
             self.account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
             return

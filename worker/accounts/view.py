@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.account import Account
 from worker.accounts.columns import CUSTOM_FIELDS, SECRETS, SETTINGS
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 
 MASK: Final = "**********"
 
@@ -55,7 +55,7 @@ _STATE: Final = (
 )
 
 
-def row(account: Account, vault: Vault | None) -> dict[str, Any]:
+def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
     """Give an account as a row of an accounts file, without what it does not have.
 
     With a vault its secrets are in it, in clear; without one they are left out, and importing the row again
@@ -67,25 +67,25 @@ def row(account: Account, vault: Vault | None) -> dict[str, Any]:
     found: dict[str, Any] = {"id": account.id}
     settings = {name: getattr(account, name) for name in SETTINGS}
     found |= {
-        name: value for name, value in settings.items() if vault is not None or not _has_secret(name, value)
+        name: value for name, value in settings.items() if sealer is not None or not _has_secret(name, value)
     }
-    if vault is not None:
+    if sealer is not None:
         for name in SECRETS:
-            secret = vault.open(account, name)
+            secret = sealer.open(account, name)
             found[name] = secret.reveal() if secret else None
     found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
-    if vault is not None:
+    if sealer is not None:
         found[CUSTOM_FIELDS] = {
-            name: value.reveal() for name, value in vault.custom_fields(account).items()
+            name: value.reveal() for name, value in sealer.custom_fields(account).items()
         } or None
     knobs: dict[str, Any] = json.loads(account.knobs)
     found |= {
-        name: value for name, value in knobs.items() if vault is not None or not _has_secret(name, value)
+        name: value for name, value in knobs.items() if sealer is not None or not _has_secret(name, value)
     }
     return {name: _short(value) for name, value in found.items() if value is not None}
 
 
-def masked(account: Account, vault: Vault) -> dict[str, Any]:
+def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
     """Give all that is known of an account, every secret masked.
 
     Raises:
@@ -95,7 +95,7 @@ def masked(account: Account, vault: Vault) -> dict[str, Any]:
     found |= {name: _shown(name, getattr(account, name)) for name in SETTINGS}
     found |= {name: MASK if getattr(account, f"{name}_sealed") else None for name in SECRETS}
     found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
-    found[CUSTOM_FIELDS] = dict.fromkeys(vault.custom_fields(account), MASK)
+    found[CUSTOM_FIELDS] = dict.fromkeys(sealer.custom_fields(account), MASK)
     knobs: dict[str, Any] = json.loads(account.knobs)
     found |= {name: _shown(name, value) for name, value in knobs.items()}
     found |= {name: getattr(account, name) for name in _STATE}

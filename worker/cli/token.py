@@ -66,7 +66,7 @@ def _stored(here: Stores, account_id: str) -> tuple[Account, float, Secret]:
         now = database_now(connection)
     if found is None:
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
-    secret = here.vault.open(found, ACCESS_TOKEN)
+    secret = here.sealer.open(found, ACCESS_TOKEN)
     if secret is None:
         raise NoToken(
             f"account {account_id} has no access token yet (status {found.status}): "

@@ -18,7 +18,7 @@ CLIENT_SECRET: Final = "client_secret"
 CUSTOM_FIELDS: Final = "custom_fields"
 
 
-class Vault:
+class AccountSealer:
     """Opens and seals the `_sealed` columns of accounts."""
 
     def __init__(self, cipher: Cipher) -> None:

@@ -15,7 +15,7 @@ from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.db.refresh_store import Completion
 from worker.log import log
 from worker.policy.backoff import consequence
@@ -74,8 +74,10 @@ class Hold:
 class OutcomeBuilder:
     """Makes the closing of each attempt."""
 
-    def __init__(self, *, vault: Vault, stash: PendingAnswers, clock: Clock, backoff_max_s: float) -> None:
-        self._vault = vault
+    def __init__(
+        self, *, sealer: AccountSealer, stash: PendingAnswers, clock: Clock, backoff_max_s: float
+    ) -> None:
+        self._sealer = sealer
         self._pending = stash
         self._clock = clock
         self._backoff_max_s = backoff_max_s
@@ -188,7 +190,7 @@ class OutcomeBuilder:
         was_troubled = account.is_troubled or _end_was_told(account, now)
         seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
-        sealed, jitter = self._vault.seal_tokens(account.id, tokens), draw_jitter()
+        sealed, jitter = self._sealer.seal_tokens(account.id, tokens), draw_jitter()
         account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
         if one.provider is not None:
             when = due(session_policy(account, one.provider), token_times(account), jitter=jitter, now=now)
@@ -227,7 +229,7 @@ class OutcomeBuilder:
             extra=read_extra(account.extra),
         )
         seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
-        sealed = self._vault.seal_tokens(account.id, tokens)
+        sealed = self._sealer.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)
         judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)
         completed = self._failed(one, judgement, None)

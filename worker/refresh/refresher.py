@@ -18,7 +18,7 @@ from models.answer import Answer, Judgement, Verdict
 from models.attempt import Entry, Outcome, Trigger, new_attempt_ids
 from models.providers import Provider
 from worker.clock import Clock
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.db.executor import Offload
 from worker.db.history import History
 from worker.db.refresh_store import RefreshStore
@@ -82,7 +82,7 @@ class Refresher:
         outcomes: OutcomeBuilder,
         committer: Committer,
         recovery: AnswerRecovery,
-        vault: Vault,
+        sealer: AccountSealer,
         callers: Mapping[RefreshMethod, Caller],
         providers: Callable[[Account], Provider | None],
         clock: Clock,
@@ -102,7 +102,7 @@ class Refresher:
         self._outcomes = outcomes
         self._committer = committer
         self._recovery = recovery
-        self._vault = vault
+        self._sealer = sealer
         self._callers = callers
         self._providers = providers
         self._clock = clock
@@ -352,7 +352,7 @@ class Refresher:
         if one.provider is not None and impossible is None:
             try:
                 method = RefreshMethod.CALLBACK if trigger is Trigger.TEST else account.refresh_method
-                one.request = self._vault.request(account, one.provider, RefreshMethod(method))
+                one.request = self._sealer.request(account, one.provider, RefreshMethod(method))
             except CipherError as error:
                 one.impossible = (KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN, str(error))
         return one

@@ -15,7 +15,7 @@ from models.account import Account
 from models.publication import Publication, publication
 from refreshd_reader.contract import Keys
 from worker.clock import Clock
-from worker.crypto.sealer import ACCESS_TOKEN, Vault
+from worker.crypto.sealer import ACCESS_TOKEN, AccountSealer
 from worker.db.claims import NO_END
 from worker.db.executor import Offload
 from worker.db.publication import STATE_UNPUBLISHED
@@ -68,7 +68,7 @@ class Reconciler:
         schedule: Schedule,
         ends: TokenEnds,
         publisher: TokenPublisher,
-        vault: Vault,
+        sealer: AccountSealer,
         clock: Clock,
         offload: Offload,
         holder: str,
@@ -78,7 +78,7 @@ class Reconciler:
         self._schedule = schedule
         self._ends = ends
         self._publisher = publisher
-        self._vault = vault
+        self._sealer = sealer
         self._clock = clock
         self._sql = offload
         self._holder = holder
@@ -194,7 +194,7 @@ class Reconciler:
 
     def _publication(self, account: Account) -> Publication | None:
         try:
-            return publication(account, self._vault.open(account, ACCESS_TOKEN), now=self._clock.now())
+            return publication(account, self._sealer.open(account, ACCESS_TOKEN), now=self._clock.now())
         except CipherError as error:
             log.error("not_published", account=account.id, error=str(error))
             return None

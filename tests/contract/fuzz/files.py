@@ -24,7 +24,7 @@ from worker.accounts.entry import Refused, id_of, read_entry
 from worker.accounts.formats.row import Raw, UnreadableFile
 from worker.accounts.formats.source import Format, Source
 from worker.crypto.cipher import Cipher, parse_keys
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.errors import SettingsError
 from worker.settings import Settings, load_settings
 
@@ -70,7 +70,7 @@ files = st.one_of(
 
 @contextmanager
 def accounts() -> Iterator[Check]:
-    desk = Desk(Vault(Cipher(parse_keys(KEY))))
+    desk = Desk(AccountSealer(Cipher(parse_keys(KEY))))
 
     def apply(row: Mapping[str, object], *, cells: bool) -> str:
         id_of(row)

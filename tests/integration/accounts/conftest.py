@@ -22,7 +22,7 @@ from worker.accounts.entry import read_entry
 from worker.accounts.validation import Checker
 from worker.cli import main
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.db.accounts import Accounts
 from worker.db.engine import make_engine, writing
 from worker.providers.registry import Providers
@@ -39,22 +39,22 @@ def presets() -> dict[str, Provider]:
 
 
 @pytest.fixture
-def vault() -> Vault:
-    return Vault(Cipher(parse_keys(KEY)))
+def sealer() -> AccountSealer:
+    return AccountSealer(Cipher(parse_keys(KEY)))
 
 
 class Desk:
     """Applies rows to accounts, without a database."""
 
-    def __init__(self, vault: Vault) -> None:
-        self.vault = vault
+    def __init__(self, sealer: AccountSealer) -> None:
+        self.sealer = sealer
         providers = Providers(None)
         checker = Checker(
             known=providers.known,
             provider_of=providers.of,
             urls=RequestBuilder([ALLOWED_HTTP]),
         )
-        self.applier = Applier(vault=vault, checker=checker, spread=Spread(50))
+        self.applier = Applier(sealer=sealer, checker=checker, spread=Spread(50))
 
     def add(self, row: dict[str, object], *, retired: int = 0, now: float = NOW) -> Applied:
         return self.applier.add(read_entry(row), retired=retired, now=now)
@@ -72,13 +72,13 @@ class Desk:
         return self.applier.change(entry, account, once_held=once_held, intent=intent, now=now)
 
     def secret(self, account: Account, name: str) -> str | None:
-        secret = self.vault.open(account, name)
+        secret = self.sealer.open(account, name)
         return secret.reveal() if secret else None
 
 
 @pytest.fixture
-def desk(vault: Vault) -> Desk:
-    return Desk(vault)
+def desk(sealer: AccountSealer) -> Desk:
+    return Desk(sealer)
 
 
 def acme(account_id: str = "acme-1", /, **fields: object) -> dict[str, object]:
@@ -165,7 +165,7 @@ def rotate(database_url: str) -> Callable[..., None]:
     """Do what a worker does when a refresh succeeds."""
 
     def rotate(account_id: str, refresh_token: str, *, status: str = "active", note: bool = True) -> None:
-        vault, engine = Vault(Cipher(parse_keys(KEY))), make_engine(database_url)
+        sealer, engine = AccountSealer(Cipher(parse_keys(KEY))), make_engine(database_url)
         with writing(engine) as connection:
             before = connection.execute(
                 text("SELECT refresh_fp FROM account WHERE id = :id"), {"id": account_id}
@@ -176,9 +176,9 @@ def rotate(database_url: str) -> Callable[..., None]:
                     "refresh_fp = :fp, access_token_sealed = :access, status = :status WHERE id = :id"
                 ),
                 {
-                    "sealed": vault.seal(account_id, "refresh_token", Secret(refresh_token)),
+                    "sealed": sealer.seal(account_id, "refresh_token", Secret(refresh_token)),
                     "fp": fingerprint(Secret(refresh_token)),
-                    "access": vault.seal(account_id, "access_token", Secret(f"access of {refresh_token}")),
+                    "access": sealer.seal(account_id, "access_token", Secret(f"access of {refresh_token}")),
                     "status": status,
                     "id": account_id,
                 },
@@ -209,7 +209,7 @@ def refresh_token(database_url: str) -> Callable[[str], str | None]:
         engine = make_engine(database_url)
         account = Accounts(engine).find([account_id])[account_id]
         engine.dispose()
-        secret = Vault(Cipher(parse_keys(KEY))).open(account, "refresh_token")
+        secret = AccountSealer(Cipher(parse_keys(KEY))).open(account, "refresh_token")
         return secret.reveal() if secret else None
 
     return stored

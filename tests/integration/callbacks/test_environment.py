@@ -79,7 +79,7 @@ def test_no_key_and_no_address_of_a_store_is_left(monkeypatch: pytest.MonkeyPatc
 def test_a_callback_sees_neither_keys_nor_stores(bench: Bench) -> None:
     bench.add(refresh_method="callback", callback="shows-environment")
     bench.refresh()
-    opened = bench.runtime.vault.open(bench.account(), "access_token")
+    opened = bench.runtime.sealer.open(bench.account(), "access_token")
     assert opened is not None
     shown = opened.reveal()
     assert "PATH=" in shown

@@ -24,7 +24,7 @@ def add(bench: Bench, callback: str | None, account: str = "acct", **fields: Any
 
 
 def secret(bench: Bench, name: str, account: str = "acct") -> str:
-    found = bench.runtime.vault.open(bench.account(account), name)
+    found = bench.runtime.sealer.open(bench.account(account), name)
     assert found is not None
     return found.reveal()
 
@@ -78,7 +78,7 @@ def test_an_omitted_refresh_token_keeps_the_old_one(bench: Bench) -> None:
 
 def test_it_is_given_everything_under_its_names(bench: Bench) -> None:
     fields = Secret(json.dumps({"subdomain": "eu"}))
-    sealed = bench.runtime.vault.seal("acct", "custom_fields", fields)
+    sealed = bench.runtime.sealer.seal("acct", "custom_fields", fields)
     add(bench, "echoes", custom_fields_sealed=sealed)
     bench.refresh()
 

@@ -128,14 +128,14 @@ def operators_worker(redis_url: str) -> Iterator[Celery]:
 
 
 def run(bench: Bench, callback: str) -> Attempt:
-    vault = bench.runtime.vault
+    sealer = bench.runtime.sealer
     access, client = (Secret(f"{MARKER}-{name}") for name in ("access_token", "client_secret"))
     bench.add(
         refresh_method="callback",
         callback=callback,
         refresh_token=f"{MARKER}-refresh_token",
-        access_token_sealed=vault.seal("acct", "access_token", access),
-        client_secret_sealed=vault.seal("acct", "client_secret", client),
+        access_token_sealed=sealer.seal("acct", "access_token", access),
+        client_secret_sealed=sealer.seal("acct", "client_secret", client),
     )
     bench.refresh()
     (attempt,) = bench.runtime.history.of("acct", limit=9)
@@ -149,7 +149,7 @@ def test_it_refreshes_and_neither_broker_nor_results_nor_events_hold_a_secret(
     attempt = run(bench, "works")
 
     assert attempt.outcome == Outcome.REFRESHED, attempt.error_description
-    opened = bench.runtime.vault.open(bench.account(), "refresh_token")
+    opened = bench.runtime.sealer.open(bench.account(), "refresh_token")
     assert opened is not None
     assert opened.reveal() == f"{MARKER}-refresh_token-new"
     wait_until(

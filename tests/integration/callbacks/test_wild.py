@@ -24,7 +24,7 @@ def run(bench: Bench, callback: str, account: str = "acct") -> Attempt:
         account,
         refresh_method="callback",
         callback=callback,
-        custom_fields_sealed=bench.runtime.vault.seal(account, "custom_fields", CUSTOM_FIELDS),
+        custom_fields_sealed=bench.runtime.sealer.seal(account, "custom_fields", CUSTOM_FIELDS),
     )
     bench.refresh(account)
     (attempt,) = bench.runtime.history.of(account, limit=9)
@@ -99,7 +99,7 @@ def test_a_rotated_token_is_stored_whatever_stands_beside_it(bench: Bench, callb
 
     assert attempt.outcome == Outcome.REFRESHED, attempt.error_description
     assert note in (attempt.output or "")
-    kept = bench.runtime.vault.open(bench.account(), "refresh_token")
+    kept = bench.runtime.sealer.open(bench.account(), "refresh_token")
     assert kept is not None
     assert kept.reveal().endswith("+")
 

@@ -135,7 +135,7 @@ def test_a_key_that_is_not_the_grants_asks_nobody_until_it_is_put_right(bench: B
     account = bench.account()
     seen = (account.generation, account.config_version)
     right = theirs.as_pem(private=True).decode()
-    applied = Desk(bench.runtime.vault).change(
+    applied = Desk(bench.runtime.sealer).change(
         account, {"custom_fields.dpop_key": right}, intent=Intent.PERSON, now=time.time()
     )
     Accounts(bench.runtime.engine).save([], [Change(applied.account, *seen)])

@@ -36,7 +36,7 @@ def bench(settings: Settings, ca_file: Path) -> Iterator[Bench]:
 
 def sealed(bench: Bench, account: str, shown: Signed) -> str | None:
     fields = {"client_certificate": Secret(shown.certificate), "client_key": Secret(shown.key)}
-    return bench.runtime.vault.seal_custom_fields(account, fields)
+    return bench.runtime.sealer.seal_custom_fields(account, fields)
 
 
 def add(bench: Bench, account: str, url: str, shown: Signed) -> None:
@@ -103,7 +103,7 @@ def test_a_certificate_that_is_refused_costs_no_token_and_its_successor_is_taken
         assert (refused.outcome, refused.reason) == (Outcome.MISCONFIGURED, "client_certificate_refused")
         row = bench.account()
         assert (row.status, row.generation, row.claim_attempt) == (Status.MISCONFIGURED, 1, None)
-        assert bench.runtime.vault.open(row, "refresh_token") == Secret("old-refresh")
+        assert bench.runtime.sealer.open(row, "refresh_token") == Secret("old-refresh")
 
         with writing(bench.runtime.engine) as connection:
             connection.execute(

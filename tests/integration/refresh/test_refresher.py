@@ -48,7 +48,7 @@ def test_a_token_is_stored_and_then_published(bench: Bench) -> None:
     assert row.next_refresh_at is not None
     assert row.expires_at is not None
     assert row.next_refresh_at < row.expires_at
-    opened = bench.runtime.vault.open(row, "refresh_token")
+    opened = bench.runtime.sealer.open(row, "refresh_token")
     assert opened is not None
     assert opened.reveal() == "new-refresh"
     token = bench.token()
@@ -90,7 +90,7 @@ def test_a_refused_grant_leaves_the_plan_and_keeps_its_credentials(bench: Bench)
     assert result.outcome == Outcome.REAUTHORIZE
     row = bench.account()
     assert (row.status, row.next_refresh_at, row.generation) == (Status.REAUTHORIZE, None, 1)
-    kept = bench.runtime.vault.open(row, "refresh_token")
+    kept = bench.runtime.sealer.open(row, "refresh_token")
     assert kept is not None
     assert kept.reveal() == "old-refresh"
     state = bench.state()

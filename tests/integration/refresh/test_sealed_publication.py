@@ -76,7 +76,7 @@ def test_what_reconcile_fills_a_lost_redis_with_is_sealed(sealing: Bench, redis_
 
 def test_what_a_command_publishes_is_sealed(sealing: Bench, redis_url: str) -> None:
     account, here = sealing.add(), sealing.runtime
-    shown = publication(account, here.vault.open(account, "access_token"), now=here.clock.now())
+    shown = publication(account, here.sealer.open(account, "access_token"), now=here.clock.now())
 
     with CommandPublisher(
         redis_url=lambda: redis_url, keys=here.keys, schedule=here.schedule, seal=here.settings.token_seal

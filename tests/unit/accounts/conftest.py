@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.integration.accounts.conftest import desk, vault  # noqa: F401
+from tests.integration.accounts.conftest import desk, sealer  # noqa: F401

@@ -14,7 +14,7 @@ from worker.accounts.apply import Intent
 from worker.accounts.entry import Refused
 from worker.accounts.token_precedence import Outcome, Tokens
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
-from worker.crypto.sealer import Vault
+from worker.crypto.sealer import AccountSealer
 from worker.policy.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, SESSION_TIMEOUT
 
 # --- a new account ---------------------------------------------------------------------------------
@@ -33,7 +33,9 @@ def test_a_new_account_is_stored_sealed_and_planned(desk: Desk) -> None:
     assert NOW + 3540 - 30 - 15 <= (account.next_refresh_at or 0) <= NOW + 3540 - 30
     assert desk.secret(account, "refresh_token") == "refresh-of-acme-1"
     assert desk.secret(account, "client_secret") == "client-secret-text"
-    assert {name: one.reveal() for name, one in desk.vault.custom_fields(account).items()} == {"tenant": "t1"}
+    assert {name: one.reveal() for name, one in desk.sealer.custom_fields(account).items()} == {
+        "tenant": "t1"
+    }
     assert json.loads(account.knobs) == {"margin_s": 30}
     assert account.source_fp == account.refresh_fp == fingerprint(Secret("refresh-of-acme-1"))
     stored = " ".join(str(value) for value in vars(account).values())
@@ -200,8 +202,8 @@ def rotated(
 ) -> Account:
     """Give the account as a worker left it after a refresh."""
     account.generation = generation
-    account.access_token_sealed = desk.vault.seal(account.id, "access_token", Secret(f"access-{generation}"))
-    account.refresh_token_sealed = desk.vault.seal(
+    account.access_token_sealed = desk.sealer.seal(account.id, "access_token", Secret(f"access-{generation}"))
+    account.refresh_token_sealed = desk.sealer.seal(
         account.id, "refresh_token", Secret(f"refresh-{generation}")
     )
     account.refresh_fp = fingerprint(Secret(f"refresh-{generation}"))
@@ -301,9 +303,9 @@ def test_a_changed_column_is_a_change(desk: Desk, fields: dict[str, Any], change
 def test_the_object_of_custom_fields_names_all_and_a_column_one(desk: Desk) -> None:
     account = desk.add(acme(custom_fields={"x": "1", "y": "2"})).account
     desk.change(account, acme(**{"custom_fields.y": "3"}))
-    assert {n: v.reveal() for n, v in desk.vault.custom_fields(account).items()} == {"x": "1", "y": "3"}
+    assert {n: v.reveal() for n, v in desk.sealer.custom_fields(account).items()} == {"x": "1", "y": "3"}
     desk.change(account, acme(custom_fields={"z": "4"}))
-    assert {n: v.reveal() for n, v in desk.vault.custom_fields(account).items()} == {"z": "4"}
+    assert {n: v.reveal() for n, v in desk.sealer.custom_fields(account).items()} == {"z": "4"}
 
 
 def test_an_edit_moves_the_due_time_by_the_jitter_that_was_drawn(desk: Desk) -> None:
@@ -336,7 +338,7 @@ def test_an_edit_that_could_not_be_refreshed_is_refused(desk: Desk) -> None:
 
 def test_a_secret_whose_key_is_lost_is_named_until_it_is_stored_anew(desk: Desk) -> None:
     account = desk.add(acme(custom_fields={"x": "1"})).account
-    lost = Desk(Vault(Cipher(parse_keys(generate_key("k2")))))
+    lost = Desk(AccountSealer(Cipher(parse_keys(generate_key("k2")))))
     with pytest.raises(Refused) as refused:
         lost.change(account, {"client_id": "other"})
     assert {one.field for one in refused.value.problems} == {

@@ -94,7 +94,7 @@ def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
             urls=RequestBuilder(here.settings.allow_http_hosts),
         )
         spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
-        applier = Applier(vault=here.vault, checker=checker, spread=spread)
+        applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
         twins = None if shared_grants else SameGrant(here.providers)
         yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, publisher, twins)
         if publisher.newer:

@@ -102,7 +102,7 @@ def _asked(desk: Desk, account_id: str, fields: dict[str, str]) -> tuple[Entry, 
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
         account = desk.accounts.find([entry.id]).get(entry.id)
         try:
-            return entry, request_of(entry, account, vault=desk.stores.vault, checker=desk.checker)
+            return entry, request_of(entry, account, sealer=desk.stores.sealer, checker=desk.checker)
         except Refused as refused:
             missing = [one.field for one in refused.problems]
             if not sys.stdin.isatty() or asked.intersection(missing):

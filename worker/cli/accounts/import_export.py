@@ -100,11 +100,11 @@ def export_file(
         open_stores() as here,
         nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
     ):
-        accounts, vault = Accounts(here.engine), here.vault if with_secrets else None
+        accounts, sealer = Accounts(here.engine), here.sealer if with_secrets else None
         # Written first: what can't be written down is not given out.
         detail = {"file": "standard output" if to_stdout else str(file), "with_secrets": with_secrets}
         here.audit.record(here.actor, Act(Action.EXPORT, detail=detail))
-        count = export(lambda: (row(account, vault) for account in accounts.all()), wanted, stream)
+        count = export(lambda: (row(account, sealer) for account in accounts.all()), wanted, stream)
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"
     err.print(f"exported {count:,} accounts{target}, {secrets}", style="dim", markup=False, soft_wrap=True)

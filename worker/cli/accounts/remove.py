@@ -118,7 +118,7 @@ def _revoker(desk: Desk) -> Revoker:
 
     return Revoker(
         accounts=desk.accounts,
-        vault=here.vault,
+        sealer=here.sealer,
         provider_of=here.providers.of,
         client=ProviderClient(
             ca_file=settings.ca_file,

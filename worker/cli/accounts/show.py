@@ -69,7 +69,7 @@ def show(
         account = Accounts(here.engine).find([account_id]).get(account_id)
         if account is None:
             raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
-        found, now = masked(account, here.vault), here.clock.now()
+        found, now = masked(account, here.sealer), here.clock.now()
     if as_json:
         print_json(found)
         return

@@ -155,7 +155,7 @@ def _lane(here: Stores, account: Account) -> Lane:
     custom: dict[str, Secret] = {}
     if here.has_keys:
         with suppress(CipherError):
-            custom = here.vault.custom_fields(account)
+            custom = here.sealer.custom_fields(account)
     request = RefreshRequest(
         account_id=account.id,
         provider=provider,
@@ -229,7 +229,7 @@ def _request(here: Stores, account: Account, now: float) -> _Request:
     if provider is None or not here.has_keys:
         return _Request()
     try:
-        request = here.vault.request(account, provider)
+        request = here.sealer.request(account, provider)
     except CipherError as error:
         return _Request(sealed_error=str(error))
     matters = _form_encoding_matters(request)

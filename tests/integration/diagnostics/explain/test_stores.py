@@ -156,7 +156,9 @@ def test_an_id_in_another_case_is_guessed(desk: Desk) -> None:
 
 def test_a_shown_page_holds_no_secret(desk: Desk) -> None:
     desk.good(
-        custom_fields_sealed=desk.bench.runtime.vault.seal("acct", "custom_fields", Secret('{"a": "hidden"}'))
+        custom_fields_sealed=desk.bench.runtime.sealer.seal(
+            "acct", "custom_fields", Secret('{"a": "hidden"}')
+        )
     )
     _, shown = desk.first()
     assert not [word for word in ("new-access", "new-refresh", "client-secret", "hidden") if word in shown]
