@@ -6,7 +6,7 @@ from sqlalchemy import Column, Float, Index, Text, text
 from sqlmodel import Field, SQLModel
 
 
-class Happening(SQLModel, table=True):
+class OutboxEvent(SQLModel, table=True):
     """One row of `outbox`: something that happened to an account, a client or a provider, not yet made a message.
 
     It is written in the transaction that changed the account's status, so neither is there without the other.

@@ -18,7 +18,7 @@ def webhooks() -> dict[str, Any]:
     try:
         here = runtime()
         here.run(here.watch.recovered())
-        told = here.run(here.courier.tell())
+        told = here.run(here.webhook_sender.tell())
     except Unreachable as error:
         log.error("webhooks_not_told", error=str(error))
         retried(f"not told: {error}", {"error": str(error)})

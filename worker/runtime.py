@@ -27,9 +27,9 @@ from worker.db.refresh_store import RefreshStore
 from worker.db.restore import raise_above
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
-from worker.notifications.notices import Watch
+from worker.notifications.notices import Notices
 from worker.notifications.webhook_client import WebhookClient
-from worker.notifications.webhook_sender import Courier
+from worker.notifications.webhook_sender import WebhookSender
 from worker.policy.gates import Gate
 from worker.providers.client import ProviderClient
 from worker.providers.egress import Egress
@@ -197,7 +197,7 @@ class Runtime(Stores):
             if self.endpoints
             else None
         )
-        self.watch = Watch(
+        self.watch = Notices(
             outages=outages,
             ends=Ends(self.engine, settings.told),
             gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
@@ -205,7 +205,7 @@ class Runtime(Stores):
             clock=self.clock,
             offload=self.offload,
         )
-        self.courier = Courier(
+        self.webhook_sender = WebhookSender(
             outbox=self.outbox,
             schedule=self.schedule,
             endpoints=self.endpoints,

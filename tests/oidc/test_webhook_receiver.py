@@ -73,7 +73,7 @@ def test_it_takes_a_delivery(
         bench.add("acme-1")
         bench.answer = revoked
         bench.refresh("acme-1")
-        told = bench.runtime.run(bench.runtime.courier.tell())
+        told = bench.runtime.run(bench.runtime.webhook_sender.tell())
     finally:
         bench.runtime.close()
     assert told is not None

@@ -10,12 +10,12 @@ from prometheus_client.metrics_core import Metric
 
 from models.attempt import Entry, Outcome, Trigger
 from models.rate_limit import WaitReason
-from worker.db.fleet.counts import Census, Late, Webhooks
+from worker.db.fleet.counts import FleetCounts, Late, Webhooks
 from worker.monitoring.exporter import of_census, of_staff, of_stores, of_traffic
 from worker.monitoring.metrics import WorkerMetrics
 from worker.monitoring.metrics_server import BuildInfo
 from worker.policy.gates import Gate
-from worker.redis.counts import Staff, Traffic
+from worker.redis.counts import LiveWorkers, RedisCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ def of_worker() -> dict[str, Exported]:
     return dict(_read(metrics.registry.collect()))
 
 
-def small_census() -> Census:
+def small_census() -> FleetCounts:
     """Return a census that has one of everything."""
-    return Census(
+    return FleetCounts(
         accounts={("acme", "active"): 1},
         failing={("acme", "degraded", "server_error"): 1},
         overdue={"acme": Late(1, 1.0)},
@@ -68,8 +68,10 @@ def small_census() -> Census:
 def of_exporter() -> dict[str, Exported]:
     """Give what the exporter tells."""
     census = small_census()
-    traffic = Traffic({"refresh": 1}, {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")})
-    staff = Staff({"worker": ["refresh"]}, 1)
+    traffic = RedisCounts(
+        {"refresh": 1}, {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")}
+    )
+    staff = LiveWorkers({"worker": ["refresh"]}, 1)
     stores = of_stores({"redis": True}, {"redis": 0.1})
     families = chain(stores, of_census(census), of_traffic(traffic, census), of_staff(staff, ["refresh"]))
     return dict(_read(chain(BuildInfo().collect(), families)))

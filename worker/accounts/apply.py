@@ -14,7 +14,7 @@ from models.token import Secret, TokenResponse, TokenSet
 from worker.accounts.entry import Entry, Problem, Refused
 from worker.accounts.token_precedence import Decision, Outcome, TokenFacts, Tokens, decide, outcome
 from worker.accounts.unsealed import UnsealedAccount
-from worker.accounts.validation import Checker
+from worker.accounts.validation import AccountValidator
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
 from worker.db.accounts import blank
@@ -68,7 +68,7 @@ class Applied:
     new_grants: frozenset[str] = frozenset()
 
 
-class Spread:
+class DueSpreader:
     """Gives accounts of unknown age their turn, one after the other at the rate that their provider takes.
 
     So an import of a million accounts is no stampede that kills a million live tokens (DESIGN section 2).
@@ -92,7 +92,7 @@ class Spread:
 class Applier:
     """Applies entries, one at a time."""
 
-    def __init__(self, *, sealer: AccountSealer, checker: Checker, spread: Spread) -> None:
+    def __init__(self, *, sealer: AccountSealer, checker: AccountValidator, spread: DueSpreader) -> None:
         self._sealer = sealer
         self._checker = checker
         self._spread = spread

@@ -13,7 +13,7 @@ from models.token import Secret, TokenResponse
 from worker.accounts.apply import GENERIC, configure
 from worker.accounts.entry import Entry, Problem, Refused
 from worker.accounts.unsealed import UnsealedAccount
-from worker.accounts.validation import Checker
+from worker.accounts.validation import AccountValidator
 from worker.crypto.sealer import ACCESS_TOKEN, REFRESH_TOKEN, AccountSealer
 from worker.db.accounts import blank
 
@@ -22,7 +22,7 @@ _TO_COME: Final = Secret("to come")
 
 
 def request_of(
-    entry: Entry, account: Account | None, *, sealer: AccountSealer, checker: Checker
+    entry: Entry, account: Account | None, *, sealer: AccountSealer, checker: AccountValidator
 ) -> RefreshRequest:
     """Give what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
 

@@ -25,7 +25,7 @@ from worker.providers.request import RequestBuilder
 _URLS_REMEMBERED = 4096
 
 
-class Checker:
+class AccountValidator:
     """Finds an account's provider, and says what is wrong with both together.
 
     Args:

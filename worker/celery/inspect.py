@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker.redis.counts import Staff
+from worker.redis.counts import LiveWorkers
 
 #: How long a worker has to answer.
 ANSWER_WITHIN_S = 1.0
@@ -54,7 +54,7 @@ def _answers() -> Sequence[Mapping[str, object]]:
     return app.control.broadcast("active_queues", reply=True, timeout=ANSWER_WITHIN_S) or []
 
 
-def staff_or_none() -> Staff | None:
+def staff_or_none() -> LiveWorkers | None:
     """Ask which workers and beats are there; None where nobody can be asked."""
     try:
         return staff()
@@ -62,7 +62,7 @@ def staff_or_none() -> Staff | None:
         return None
 
 
-def staff() -> Staff:
+def staff() -> LiveWorkers:
     """Ask which workers and beats are there.
 
     Raises:
@@ -72,7 +72,7 @@ def staff() -> Staff:
 
     answers = _answers()
     pongs = app.control.ping(timeout=ANSWER_WITHIN_S) or []
-    return Staff(
+    return LiveWorkers(
         workers=together(answers),
         beats=sum(name.startswith(BEAT) for pong in pongs for name in pong),
         namesakes=namesakes(answers),

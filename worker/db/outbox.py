@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
 from models.event import Event
-from models.outbox import Happening, Message
+from models.outbox import Message, OutboxEvent
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 
@@ -66,7 +66,7 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """What became of one delivery. `after_s`: seconds until it is tried again; None: it is over."""
 
     id: str
@@ -172,7 +172,7 @@ class Outbox:
             """
         return int(connection.execute(text(sql), {"topic": topic, "window_s": window_s}).scalar_one())
 
-    def make(self, topic: Topic, compose: Callable[[list[Happening]], list[Message]]) -> int:
+    def make(self, topic: Topic, compose: Callable[[list[OutboxEvent]], list[Message]]) -> int:
         """Make messages of a topic's happenings, in one commit; gives their number.
 
         A happening that is written meanwhile is either among them or waits for the next time.
@@ -187,7 +187,7 @@ class Outbox:
                 ),
                 {"type": topic.type, "provider": topic.provider, "client": topic.client},
             ).mappings()
-            found = sorted((Happening(**row) for row in rows), key=lambda one: one.id)
+            found = sorted((OutboxEvent(**row) for row in rows), key=lambda one: one.id)
             messages = compose(found) if found else []
             self._add(connection, messages)
         return len(messages)
@@ -233,7 +233,7 @@ class Outbox:
             found = sorted(session.exec(statement), key=lambda one: one.id)
         return [(message, ages[message.id]) for message in found]
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Note what became of deliveries."""
         with writing(self._engine) as connection:
             execute(

@@ -15,7 +15,7 @@ T = TypeVar("T")
 RESTS: Final = 9
 
 
-class Lookout(Generic[T]):
+class CachedQuery(Generic[T]):
     """The latest answer to one question. Whoever asks while it is fresh costs nothing; others wait for one look.
 
     Args:

@@ -18,10 +18,10 @@ from models.account import Status
 from models.pause import Scope
 from models.rate_limit import WaitReason
 from worker.context import Stores
-from worker.db.fleet.counts import Census, count
-from worker.monitoring.cached_query import Lookout
+from worker.db.fleet.counts import FleetCounts, count
+from worker.monitoring.cached_query import CachedQuery
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX
-from worker.redis.counts import Staff, Traffic, look_at_traffic
+from worker.redis.counts import LiveWorkers, RedisCounts, look_at_traffic
 
 #: However many ask, and however often: SQL and Redis are looked at this often.
 FRESH_S: Final = 10.0
@@ -48,13 +48,13 @@ class FleetCollector(Collector):
         staff: asks workers and beats.
     """
 
-    def __init__(self, here: Stores, *, queues: Sequence[str], staff: Callable[[], Staff]) -> None:
+    def __init__(self, here: Stores, *, queues: Sequence[str], staff: Callable[[], LiveWorkers]) -> None:
         self._here = here
         self._queues = queues
         self._gates: list[str] = []
         known = here.providers.known.values()
         self._many_origins = frozenset(one.name for one in known if one.host is None)
-        self._census = Lookout(
+        self._census = CachedQuery(
             DATABASE,
             lambda: count(here.engine),
             fresh_s=FRESH_S,
@@ -62,7 +62,7 @@ class FleetCollector(Collector):
             patience_s=DATABASE_PATIENCE_S,
             patience_with_older_s=DATABASE_PATIENCE_S,
         )
-        self._traffic = Lookout(
+        self._traffic = CachedQuery(
             REDIS,
             self._look_at_redis,
             fresh_s=FRESH_S,
@@ -71,7 +71,7 @@ class FleetCollector(Collector):
             patience_with_older_s=REDIS_PATIENCE_S,
         )
         # Workers take two seconds to answer: theirs may be the answers to the scrape before.
-        self._staff = Lookout(
+        self._staff = CachedQuery(
             "workers",
             staff,
             fresh_s=FRESH_S,
@@ -99,7 +99,7 @@ class FleetCollector(Collector):
             if staff is not None:
                 yield from of_staff(staff, self._queues)
 
-    def _look_at_redis(self) -> Traffic:
+    def _look_at_redis(self) -> RedisCounts:
         here = self._here
         return look_at_traffic(
             here.redis,
@@ -125,7 +125,7 @@ def of_stores(up: Mapping[str, bool], took_s: Mapping[str, float]) -> Iterator[M
     )
 
 
-def of_census(census: Census) -> Iterator[Metric]:
+def of_census(census: FleetCounts) -> Iterator[Metric]:
     """Give what the database tells."""
     names = set(_largest(census))
 
@@ -220,7 +220,7 @@ def of_census(census: Census) -> Iterator[Metric]:
 
 
 def of_traffic(
-    traffic: Traffic, census: Census | None = None, *, many_origins: Collection[str] = ()
+    traffic: RedisCounts, census: FleetCounts | None = None, *, many_origins: Collection[str] = ()
 ) -> Iterator[Metric]:
     """Yield what Redis tells, and whom its gates hold.
 
@@ -266,7 +266,7 @@ def of_traffic(
     yield _gauge("refreshd_held_accounts", "Accounts that gates hold, by cause.", ("cause",), held)
 
 
-def of_staff(staff: Staff, queues: Sequence[str]) -> Iterator[Metric]:
+def of_staff(staff: LiveWorkers, queues: Sequence[str]) -> Iterator[Metric]:
     """Give who is there to work."""
     taken = Counter(dict.fromkeys(queues, 0))
     taken.update(queue for names in staff.workers.values() for queue in names if queue in taken)
@@ -280,7 +280,7 @@ def _by_name(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
     return {(name,): value for name, value in values.items()}
 
 
-def _largest(census: Census) -> list[str]:
+def _largest(census: FleetCounts) -> list[str]:
     """Give the providers with most accounts: labels are bounded, whatever accounts call their provider."""
     sizes: Counter[str] = Counter()
     for (name, _), number in census.accounts.items():
@@ -288,7 +288,7 @@ def _largest(census: Census) -> list[str]:
     return [name for name, _ in sizes.most_common(PROVIDERS_MAX)]
 
 
-def _callbacks(census: Census) -> list[str]:
+def _callbacks(census: FleetCounts) -> list[str]:
     return [name for name, _ in Counter(dict(census.callbacks)).most_common(PROVIDERS_MAX)]
 
 

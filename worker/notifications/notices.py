@@ -19,7 +19,7 @@ from worker.policy.verdicts.messages import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSW
 from worker.redis.publisher import TokenPublisher
 
 
-class Watch:
+class Notices:
     """Looks at what was told and at what comes; each is told once, whoever looks."""
 
     def __init__(

@@ -39,7 +39,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class DeliveryResult:
     """What an endpoint said to a message: its status, or what kept it from one."""
 
     http_status: int | None
@@ -98,7 +98,7 @@ class WebhookClient:
             open_transport(Trust(ca_file).context) if transport is None else AnnouncedTransport(transport)
         )
 
-    async def send(self, endpoint: Endpoint, message_id: str, body: str) -> Taken:
+    async def send(self, endpoint: Endpoint, message_id: str, body: str) -> DeliveryResult:
         """Send a message, once. Redirects are not followed; only cancellation is raised."""
         loop = asyncio.get_running_loop()
         sending = Sending(loop.time() + self._timeout_s, loop.time)
@@ -106,7 +106,7 @@ class WebhookClient:
         try:
             sending.route = self._egress.route(endpoint.url)
         except Unbuildable as error:
-            return Taken(None, str(error).replace("token_url", URL_SETTING))
+            return DeliveryResult(None, str(error).replace("token_url", URL_SETTING))
         unset = SENDING.set(sending)
         try:
             async with until(sending.deadline):
@@ -114,7 +114,7 @@ class WebhookClient:
                 await response.aclose()  # its body says nothing to us, however long it is
         except WIRE_ERRORS as error:
             _, words = fault_of(error, sending)
-            return Taken(None, words.replace("token_url", URL_SETTING))
+            return DeliveryResult(None, words.replace("token_url", URL_SETTING))
         finally:
             SENDING.reset(unset)
         return _taken(response)
@@ -138,12 +138,12 @@ class WebhookClient:
         )
 
 
-def _taken(response: httpx.Response) -> Taken:
+def _taken(response: httpx.Response) -> DeliveryResult:
     status = response.status_code
     if response.is_success:
-        return Taken(status, None)
+        return DeliveryResult(status, None)
     words = f"HTTP {status} {response.reason_phrase}".strip()
     if response.is_redirect:
         words += ", and redirects are not followed"
     asked = response.headers.get("retry-after", "").strip()
-    return Taken(status, words, float(asked) if asked.isdecimal() else None)
+    return DeliveryResult(status, words, float(asked) if asked.isdecimal() else None)

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from models.outbox import Happening, Message
+from models.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
 from worker.db.executor import Offload
 from worker.db.outbox import Outbox, Outcome, Topic, new_id
 from worker.db.schedule import Schedule
 from worker.log import log
-from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, Endpoint, Taken, WebhookClient
+from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
 from worker.policy.verdicts.messages import words_of
 from worker.policy.webhook_batching import FOLD_WINDOW_S, Gathering, gather, is_given_up, retry_after_s
 
@@ -37,7 +37,7 @@ TEST: Final = "test"
 
 
 @dataclass(slots=True)
-class Told:
+class RunSummary:
     """What one run did."""
 
     made: int = 0
@@ -46,7 +46,7 @@ class Told:
     put_aside: int = 0
 
 
-class Courier:
+class WebhookSender:
     """Makes messages of happenings, and delivers them."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Courier:
         self._sql = offload
         self._holder = holder
 
-    async def tell(self) -> Told | None:
+    async def tell(self) -> RunSummary | None:
         """Make and deliver what is due; None where another process is at it.
 
         Raises:
@@ -76,7 +76,7 @@ class Courier:
         """
         if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
             return None
-        told = Told()
+        told = RunSummary()
         try:
             told.made = await self._sql(self._make)
             client = self._client
@@ -95,15 +95,15 @@ class Courier:
                 made += self._outbox.make(topic, self._composer(topic, gathering))
         return made
 
-    def _composer(self, topic: Topic, gathering: Gathering) -> Callable[[list[Happening]], list[Message]]:
-        def compose(found: list[Happening]) -> list[Message]:
+    def _composer(self, topic: Topic, gathering: Gathering) -> Callable[[list[OutboxEvent]], list[Message]]:
+        def compose(found: list[OutboxEvent]) -> list[Message]:
             one_by_one = gathering is Gathering.SINGLY or len(found) == 1
             groups = [[one] for one in found] if one_by_one else [found]
             return [message for group in groups for message in self._addressed(topic, group)]
 
         return compose
 
-    def _addressed(self, topic: Topic, group: list[Happening]) -> list[Message]:
+    def _addressed(self, topic: Topic, group: list[OutboxEvent]) -> list[Message]:
         first, message_id = group[0], new_id("msg_", self._clock.now())
         alone = len(group) == 1
         body = _body(first.type, group[-1].at, _single(first) if alone else _folded(topic, group))
@@ -121,7 +121,9 @@ class Courier:
             for one in self._endpoints
         ]
 
-    async def _deliver(self, client: WebhookClient, endpoint: Endpoint, told: Told, ends: float) -> None:
+    async def _deliver(
+        self, client: WebhookClient, endpoint: Endpoint, told: RunSummary, ends: float
+    ) -> None:
         """Deliver what is due to one endpoint, until nothing is, time is over, or the endpoint takes nothing."""
         was_away = False
         while asyncio.get_running_loop().time() < ends:
@@ -143,7 +145,7 @@ class Courier:
                 await self._sql(self._outbox.hurry, endpoint.name)
 
     @staticmethod
-    def _count(outcomes: Sequence[Outcome], told: Told) -> None:
+    def _count(outcomes: Sequence[Outcome], told: RunSummary) -> None:
         for one in outcomes:
             told.delivered += one.error is None
             told.failed += one.error is not None
@@ -163,7 +165,7 @@ def test_body(now: float) -> str:
     return _body(TEST, now, {"words": "A test of refreshd's webhooks. Nothing happened."})
 
 
-def _outcome(message: Message, age_s: float, taken: Taken) -> Outcome:
+def _outcome(message: Message, age_s: float, taken: DeliveryResult) -> Outcome:
     if taken.error is None:
         return Outcome(message.id, message.endpoint, taken.http_status, None, None)
     if is_given_up(age_s, taken.http_status):
@@ -177,7 +179,7 @@ def _body(kind: str, at: float, data: dict[str, Any]) -> str:
     return json.dumps({"type": kind, "timestamp": timestamp, "data": data}, ensure_ascii=False)
 
 
-def _single(one: Happening) -> dict[str, Any]:
+def _single(one: OutboxEvent) -> dict[str, Any]:
     known = {
         "account": one.account,
         "provider": one.provider,
@@ -190,7 +192,7 @@ def _single(one: Happening) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _folded(topic: Topic, group: Sequence[Happening]) -> dict[str, Any]:
+def _folded(topic: Topic, group: Sequence[OutboxEvent]) -> dict[str, Any]:
     accounts = list(dict.fromkeys(one.account for one in group if one.account))
     reasons = Counter(one.reason for one in group)
     common = reasons.most_common(1)[0][0]
@@ -207,6 +209,6 @@ def _folded(topic: Topic, group: Sequence[Happening]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def summary(told: Told) -> dict[str, int]:
+def summary(told: RunSummary) -> dict[str, int]:
     """Give what a run did, as Flower shows it."""
     return asdict(told)

@@ -13,7 +13,7 @@ from worker.redis.gates import read_gates
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class RedisCounts:
     """One look at Redis."""
 
     #: Queue -> messages that nobody has taken yet.
@@ -23,7 +23,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Staff:
+class LiveWorkers:
     """Who is there to work: worker -> queues that it takes from, and how many beats."""
 
     workers: Mapping[str, Sequence[str]]
@@ -34,7 +34,7 @@ class Staff:
 
 def look_at_traffic(
     redis: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
-) -> Traffic:
+) -> RedisCounts:
     """Look once, in two round trips.
 
     Args:
@@ -52,7 +52,7 @@ def look_at_traffic(
         pipeline.llen(queue)
     lengths = pipeline.execute()
     known = read_gates(redis, prefix, gates)
-    return Traffic(
+    return RedisCounts(
         queues=dict(zip(queues, map(int, lengths), strict=True)),
         closed={name: gate for name, gate in known.items() if gate.is_closed(now)},
     )

@@ -67,7 +67,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Granted:
     """How many of the attempts were granted; for the rest: how long until the rate has room, seconds."""
 
     decided: Decided
@@ -96,13 +96,13 @@ class Gates:
         self._told = _Told()
         self._teller: asyncio.Task[None] | None = None
 
-    async def take(self, asked: Sequence[Take]) -> list[Taken]:
+    async def take(self, asked: Sequence[Take]) -> list[Granted]:
         """Return what each lane may call, in one round trip where no gate has changed since it was seen.
 
         Raises:
             RedisError: Redis is away: nothing is called without it.
         """
-        done: dict[int, Taken] = {}
+        done: dict[int, Granted] = {}
         left = list(range(len(asked)))
         for _ in range(_TRIES):
             if not left:
@@ -115,11 +115,11 @@ class Gates:
             left = []
             for (nth, one), reply in zip(decided.items(), replies, strict=True):
                 if self._note(asked[nth].lane, one.gates, reply):
-                    done[nth] = Taken(one, int(reply[0]), int(reply[1]) / 1000)
+                    done[nth] = Granted(one, int(reply[0]), int(reply[1]) / 1000)
                 else:
                     left.append(nth)
         for nth in left:
-            done[nth] = Taken(asked[nth].decide(self._gates(asked[nth].lane)), 0, _WELL_EVERY_S)
+            done[nth] = Granted(asked[nth].decide(self._gates(asked[nth].lane)), 0, _WELL_EVERY_S)
         return [done[nth] for nth in range(len(asked))]
 
     async def record(self, lane: Lane, change: Callable[[Pair], Pair]) -> tuple[Pair, Pair]:

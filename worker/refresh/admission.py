@@ -23,7 +23,7 @@ from worker.log import log
 from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
 from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
-from worker.redis.gates import Decided, Gates, Pair, Take, Taken
+from worker.redis.gates import Decided, Gates, Granted, Pair, Take
 from worker.redis.publisher import TokenPublisher
 from worker.refresh.outcome import Hold, OpenAttempt
 
@@ -174,7 +174,7 @@ class Admission:
             {one.attempt.id: gate for one, gate in zip(group, held, strict=True) if gate is not None},
         )
 
-    def _split(self, group: Sequence[OpenAttempt], taken: Taken) -> tuple[list[OpenAttempt], list[_Wait]]:
+    def _split(self, group: Sequence[OpenAttempt], taken: Granted) -> tuple[list[OpenAttempt], list[_Wait]]:
         """Tell those who go from those whom a gate holds, and from those for whom the rate has no room yet."""
         by_id = {one.attempt.id: one for one in group}
         going = [by_id[attempt] for attempt in taken.decided.attempts[: taken.granted]]

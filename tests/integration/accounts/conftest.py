@@ -17,9 +17,9 @@ from models.account import Account, fingerprint
 from models.providers import Provider
 from models.providers.presets import load_presets
 from models.token import Secret
-from worker.accounts.apply import Applied, Applier, Intent, Spread
+from worker.accounts.apply import Applied, Applier, DueSpreader, Intent
 from worker.accounts.entry import read_entry
-from worker.accounts.validation import Checker
+from worker.accounts.validation import AccountValidator
 from worker.cli import main
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.sealer import AccountSealer
@@ -49,12 +49,12 @@ class Desk:
     def __init__(self, sealer: AccountSealer) -> None:
         self.sealer = sealer
         providers = Providers(None)
-        checker = Checker(
+        checker = AccountValidator(
             known=providers.known,
             provider_of=providers.of,
             urls=RequestBuilder([ALLOWED_HTTP]),
         )
-        self.applier = Applier(sealer=sealer, checker=checker, spread=Spread(50))
+        self.applier = Applier(sealer=sealer, checker=checker, spread=DueSpreader(50))
 
     def add(self, row: dict[str, object], *, retired: int = 0, now: float = NOW) -> Applied:
         return self.applier.add(read_entry(row), retired=retired, now=now)

@@ -11,7 +11,7 @@ from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
 from worker.cli.status.paused import gate_lines, held_json, pause_lines
 from worker.db.engine import is_sqlite, writing
-from worker.db.fleet.overview import Aside, Failing, look
+from worker.db.fleet.overview import Failing, PausedDue, look
 from worker.db.held_accounts import Held
 from worker.monitoring.gate_status import GateStatus
 from worker.policy.gates import Gate
@@ -43,7 +43,7 @@ def test_what_is_paused_is_not_overdue_and_its_dead_tokens_are_counted(bench: Be
     assert (fleet.overdue, fleet.behind) == (1, (("acme", 1),))
     assert fleet.oldest_due_at is not None
     assert round(fleet.now - fleet.oldest_due_at) in {100, 101, 102}
-    assert fleet.aside == (Aside("other", 2, 1), Aside("acme", 1, 0))
+    assert fleet.aside == (PausedDue("other", 2, 1), PausedDue("acme", 1, 0))
     pauses = bench.runtime.pauses.all()
     words = [line.plain for line in pause_lines(pauses, fleet)]
     assert words[0].startswith("paused          provider other since ")

@@ -11,7 +11,7 @@ from models.rate_limit import Limits, WaitReason
 from worker.policy.gates import Failure, Gate, Signal, record
 from worker.policy.lane import Lane
 from worker.redis.client import connect, connect_async
-from worker.redis.gates import Decided, Gates, Pair, Take, Taken, gate_key, read_gates
+from worker.redis.gates import Decided, Gates, Granted, Pair, Take, gate_key, read_gates
 
 UNLIMITED = Limits(None, 1000)
 LANE = Lane("https://idp.example", "client-1", "acme")
@@ -38,7 +38,7 @@ def attempts(count: int, name: str = "a") -> list[str]:
 
 async def take(
     gates: Gates, ids: Sequence[str], limits: Limits = UNLIMITED, lane: Lane = LANE, certain: int = 0
-) -> Taken:
+) -> Granted:
     (taken,) = await gates.take([Take(lane, limits, lambda pair: Decided(pair, ids, certain))])
     return taken
 

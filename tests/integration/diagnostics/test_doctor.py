@@ -24,7 +24,7 @@ from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
 from worker.db.outbox import Outcome
 from worker.diagnostics.doctor import Checked, Level, examine
-from worker.redis.counts import Staff
+from worker.redis.counts import LiveWorkers
 from worker.settings import Settings
 
 ALL: Mapping[str, Sequence[str]] = {"celery@one": ["control", "refresh", "urgent"]}
@@ -40,7 +40,7 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
     )
 
 
-def checked(settings: Settings, staff: Staff | None, *, ahead_s: float = 0.0) -> list[Checked]:
+def checked(settings: Settings, staff: LiveWorkers | None, *, ahead_s: float = 0.0) -> list[Checked]:
     here = Stores(settings)
     if ahead_s:
         here.engine  # noqa: B018  (sets the clock)
@@ -52,7 +52,7 @@ def checked(settings: Settings, staff: Staff | None, *, ahead_s: float = 0.0) ->
 
 
 def failed(settings: Settings, workers: Mapping[str, Sequence[str]] | None = ALL) -> dict[str, str]:
-    staff = None if workers is None else Staff(workers, beats=1)
+    staff = None if workers is None else LiveWorkers(workers, beats=1)
     return {one.check: one.words for one in checked(settings, staff) if one.level is Level.FAILED}
 
 
@@ -62,7 +62,7 @@ def test_workers_of_one_name_are_told_and_each_counts(settings: Settings) -> Non
         {"celery@one": [{"name": "callback"}]},
         {"celerybeat@one": {"error": "no such command"}},
     ]
-    staff = Staff(together(answers), beats=1, namesakes=namesakes(answers))
+    staff = LiveWorkers(together(answers), beats=1, namesakes=namesakes(answers))
     found = [one for one in checked(settings, staff) if one.check == "workers"]
     assert [one.words for one in found] == [
         "celery@one takes urgent, control, refresh, callback",
@@ -72,7 +72,7 @@ def test_workers_of_one_name_are_told_and_each_counts(settings: Settings) -> Non
 
 
 def warned(settings: Settings, *, beats: int = 1, ahead_s: float = 0.0) -> dict[str, str]:
-    found = checked(settings, Staff(ALL, beats=beats), ahead_s=ahead_s)
+    found = checked(settings, LiveWorkers(ALL, beats=beats), ahead_s=ahead_s)
     return {one.check: one.words for one in found if one.level is Level.WARNING}
 
 
@@ -91,15 +91,17 @@ def test_a_fleet_without_beat_is_told_so(settings: Settings) -> None:
 
 
 def test_a_beat_whose_plans_nobody_takes_is_not_what_is_missing(settings: Settings) -> None:
-    found = {one.check: one for one in checked(settings, Staff({}, beats=1))}
+    found = {one.check: one for one in checked(settings, LiveWorkers({}, beats=1))}
     assert found["beat"].remedy.startswith("start a worker that takes from `control`")
-    assert checked(settings, Staff(ALL, beats=0))[-2].remedy.startswith("start `celery -A worker.app beat`")
+    assert checked(settings, LiveWorkers(ALL, beats=0))[-2].remedy.startswith(
+        "start `celery -A worker.app beat`"
+    )
 
 
 def test_where_beat_and_a_worker_are_there_the_workers_log_says_why_nothing_is_planned(
     settings: Settings,
 ) -> None:
-    remedy = checked(settings, Staff(ALL, beats=1))[-2].remedy
+    remedy = checked(settings, LiveWorkers(ALL, beats=1))[-2].remedy
     assert remedy.startswith("look into the log of celery@one")
     assert "`message_refused`" in remedy
     assert "REFRESHD_DATABASE_URL" in remedy
@@ -299,9 +301,11 @@ def test_settings_that_contradict_each_other_are_named(
     words: str, settings: Settings, tmp_path: Path
 ) -> None:
     make, level = CONTRADICTIONS[words]
-    found = [one for one in checked(make(settings, tmp_path), Staff(ALL, 1)) if one.check == "settings"]
+    found = [one for one in checked(make(settings, tmp_path), LiveWorkers(ALL, 1)) if one.check == "settings"]
     assert [(one.level, words in one.words) for one in found] == [(level, True)]
-    assert [one.level for one in checked(settings, Staff(ALL, 1)) if one.check == "settings"] == [Level.OK]
+    assert [one.level for one in checked(settings, LiveWorkers(ALL, 1)) if one.check == "settings"] == [
+        Level.OK
+    ]
 
 
 def test_a_webhook_that_does_not_take_what_it_is_sent_is_named(settings: Settings) -> None:
@@ -312,7 +316,7 @@ def test_a_webhook_that_does_not_take_what_it_is_sent_is_named(settings: Setting
     here.outbox.add([message])
     here.outbox.settle([Outcome("msg_1", "hooks.example-1", 500, "HTTP 500", 60)])
 
-    (found,) = [one for one in examine(here, lambda: Staff(ALL, 1)) if one.check == "webhooks"]
+    (found,) = [one for one in examine(here, lambda: LiveWorkers(ALL, 1)) if one.check == "webhooks"]
     here.close()
 
     assert found.level is Level.WARNING

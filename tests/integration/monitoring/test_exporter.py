@@ -21,12 +21,12 @@ from tests.support.server_process import free_port
 from worker.cli import app
 from worker.context import Stores
 from worker.db.engine import database_now, writing
-from worker.db.fleet.counts import Census, count
+from worker.db.fleet.counts import FleetCounts, count
 from worker.errors import RefreshdError
 from worker.monitoring.exporter import FleetCollector, of_traffic
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX
 from worker.policy.gates import Gate
-from worker.redis.counts import Staff, Traffic
+from worker.redis.counts import LiveWorkers, RedisCounts
 from worker.redis.gates import gate_key
 from worker.settings import Settings
 
@@ -44,9 +44,9 @@ def here(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stores]:
     made.close()
 
 
-def registry_of(here: Stores, staff: Callable[[], Staff] | None = None) -> CollectorRegistry:
+def registry_of(here: Stores, staff: Callable[[], LiveWorkers] | None = None) -> CollectorRegistry:
     registry = CollectorRegistry()
-    nobody = Staff(workers={}, beats=0)
+    nobody = LiveWorkers(workers={}, beats=0)
     registry.register(FleetCollector(here, queues=QUEUES, staff=staff or (lambda: nobody)))
     return registry
 
@@ -155,14 +155,14 @@ def test_it_tells_queues_and_closed_gates(here: Stores) -> None:
 @pytest.mark.parametrize(("many", "told"), [((), 1), (("acme",), 0)])
 def test_one_tenant_s_origin_is_not_its_provider(many: tuple[str, ...], told: int) -> None:
     gate = Gate(cause=WaitReason.DOWN, provider="acme@tenant.example")
-    traffic = Traffic({}, {"https://tenant.example": gate})
+    traffic = RedisCounts({}, {"https://tenant.example": gate})
     metrics = {one.name: one for one in of_traffic(traffic, small_census(), many_origins=many)}
     found = {sample.labels["provider"]: sample.value for sample in metrics["refreshd_breaker_open"].samples}
     assert found["acme"] == told
 
 
 def test_it_tells_who_is_there_to_work(here: Stores) -> None:
-    staff = Staff(workers={"a@x": ["urgent", "refresh"], "b@x": ["refresh"]}, beats=2)
+    staff = LiveWorkers(workers={"a@x": ["urgent", "refresh"], "b@x": ["refresh"]}, beats=2)
     value = value_of(registry_of(here, lambda: staff))
     assert value("refreshd_workers", queue="refresh") == 2
     assert value("refreshd_workers", queue="callback") == 0
@@ -195,7 +195,7 @@ def test_what_is_down_is_said_and_the_rest_is_told(here: Stores, tmp_path: Path)
 def test_a_storm_of_scrapes_costs_one_look(here: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Engine] = []
 
-    def counted(engine: Engine) -> Census:
+    def counted(engine: Engine) -> FleetCounts:
         looks.append(engine)
         return count(engine)
 

@@ -17,7 +17,7 @@ from tests.integration.conftest import Bench
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
 from worker.notifications.webhook_client import WebhookClient
-from worker.notifications.webhook_sender import Told
+from worker.notifications.webhook_sender import RunSummary
 from worker.settings import Settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -45,7 +45,7 @@ class Post(Bench):
         self.settings = settings
         self.taken: list[tuple[str, Any]] = []
         self.receive: Receiver = lambda _: httpx.Response(204)
-        self.runtime.courier._client = self.client()
+        self.runtime.webhook_sender._client = self.client()
 
     def client(self, *, timeout_s: float = 5) -> WebhookClient:
         return WebhookClient(
@@ -64,8 +64,8 @@ class Post(Bench):
             self.taken.append((request.headers["webhook-id"], message))
         return response
 
-    def tell(self) -> Told:
-        told = self.runtime.run(self.runtime.courier.tell())
+    def tell(self) -> RunSummary:
+        told = self.runtime.run(self.runtime.webhook_sender.tell())
         assert told is not None
         return told
 

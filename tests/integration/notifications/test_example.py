@@ -63,13 +63,13 @@ def test_it_takes_what_refreshd_sends_and_tells_it_once(
             bench.add(account)
         bench.answer = revoked
         bench.refresh("acme-1")
-        told = bench.runtime.run(bench.runtime.courier.tell())
+        told = bench.runtime.run(bench.runtime.webhook_sender.tell())
         assert told is not None
         assert told.delivered == 1
         with bench.runtime.engine.begin() as connection:  # as after a crash before the delivery was noted
             connection.exec_driver_sql("UPDATE webhook SET delivered_at = NULL, next_at = 0")
         bench.refresh("acme-2")
-        again = bench.runtime.run(bench.runtime.courier.tell())
+        again = bench.runtime.run(bench.runtime.webhook_sender.tell())
         assert again is not None
         assert again.delivered == 2
     finally:

@@ -234,7 +234,7 @@ def test_delivered_messages_are_pruned_and_waiting_ones_are_not(post: Post) -> N
 def test_two_that_deliver_at_once_do_no_harm(post: Post) -> None:
     assert post.runtime.schedule.take_duty("webhooks", holder="other", for_s=60)
 
-    assert post.runtime.run(post.runtime.courier.tell()) is None
+    assert post.runtime.run(post.runtime.webhook_sender.tell()) is None
 
 
 def test_no_secret_reaches_the_database_or_a_message(post: Post) -> None:

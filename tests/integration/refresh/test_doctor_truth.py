@@ -17,7 +17,7 @@ from worker.diagnostics.doctor import Checked, Level
 from worker.monitoring.clocks import ClockWatch
 from worker.policy.verdicts.messages import words_of
 from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
-from worker.redis.counts import Staff
+from worker.redis.counts import LiveWorkers
 from worker.settings import Settings
 
 
@@ -32,7 +32,7 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 def told(settings: Settings, check: str) -> list[Checked]:
-    return [one for one in checked(settings, Staff(ALL, beats=1)) if one.check == check]
+    return [one for one in checked(settings, LiveWorkers(ALL, beats=1)) if one.check == check]
 
 
 def planned(bench: Bench, *, ago_s: float) -> None:

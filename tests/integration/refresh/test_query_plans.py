@@ -26,7 +26,7 @@ from worker.crypto.cipher import generate_key
 from worker.db.engine import database_now, is_sqlite, writing
 from worker.diagnostics.doctor import examine
 from worker.monitoring.exporter import FleetCollector
-from worker.redis.counts import Staff
+from worker.redis.counts import LiveWorkers
 from worker.runtime import Runtime
 from worker.scheduling.planner import Planner
 from worker.settings import Settings
@@ -133,11 +133,11 @@ def _expiring(runtime: Runtime) -> None:
 
 def _webhooks(runtime: Runtime) -> None:
     runtime.run(runtime.watch.recovered())
-    runtime.run(runtime.courier.tell())
+    runtime.run(runtime.webhook_sender.tell())
 
 
 def _doctor(runtime: Runtime) -> None:
-    list(examine(runtime, lambda: Staff({}, beats=1)))
+    list(examine(runtime, lambda: LiveWorkers({}, beats=1)))
 
 
 def _status(runtime: Runtime) -> None:
@@ -145,7 +145,7 @@ def _status(runtime: Runtime) -> None:
 
 
 def _exporter(runtime: Runtime) -> None:
-    list(FleetCollector(runtime, queues=QUEUES, staff=lambda: Staff({}, beats=1)).collect())
+    list(FleetCollector(runtime, queues=QUEUES, staff=lambda: LiveWorkers({}, beats=1)).collect())
 
 
 @pytest.mark.parametrize(

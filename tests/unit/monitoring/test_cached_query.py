@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.waiting import wait_until
-from worker.monitoring.cached_query import Lookout
+from worker.monitoring.cached_query import CachedQuery
 
 
 class Oracle:
@@ -30,8 +30,8 @@ class Oracle:
             raise ConnectionError("away")
         return self.asked
 
-    def lookout(self, *, patience_s: float = 20.0, patience_with_older_s: float = 20.0) -> Lookout[int]:
-        return Lookout(
+    def lookout(self, *, patience_s: float = 20.0, patience_with_older_s: float = 20.0) -> CachedQuery[int]:
+        return CachedQuery(
             "it",
             self,
             fresh_s=10,

@@ -12,10 +12,10 @@ from tests.integration.notifications.conftest import SECRET
 from tests.support.providers.provider_server import Respond, serving
 from tests.support.server_process import free_port
 from worker.clock import wall_clock
-from worker.notifications.webhook_client import Endpoint, Taken, WebhookClient, read_endpoints
+from worker.notifications.webhook_client import DeliveryResult, Endpoint, WebhookClient, read_endpoints
 
 
-async def sent(url: str, *, timeout_s: float = 5) -> Taken:
+async def sent(url: str, *, timeout_s: float = 5) -> DeliveryResult:
     client = WebhookClient([SECRET], ca_file=None, now=wall_clock, timeout_s=timeout_s)
     try:
         return await client.send(Endpoint("one", httpx.URL(url)), "msg_1", '{"type": "test"}')
@@ -42,10 +42,10 @@ async def silent(_: bytes, __: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
-CASES: list[tuple[str, Respond, Callable[[Taken], bool]]] = [
-    ("204", saying(b"HTTP/1.1 204 No Content\r\n\r\n"), lambda taken: taken == Taken(204, None)),
-    ("endless", endless, lambda taken: taken == Taken(200, None)),
-    ("silent", silent, lambda taken: taken == Taken(None, "no answer in time")),
+CASES: list[tuple[str, Respond, Callable[[DeliveryResult], bool]]] = [
+    ("204", saying(b"HTTP/1.1 204 No Content\r\n\r\n"), lambda taken: taken == DeliveryResult(204, None)),
+    ("endless", endless, lambda taken: taken == DeliveryResult(200, None)),
+    ("silent", silent, lambda taken: taken == DeliveryResult(None, "no answer in time")),
     (
         "redirect",
         saying(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"),
@@ -54,7 +54,7 @@ CASES: list[tuple[str, Respond, Callable[[Taken], bool]]] = [
     (
         "later",
         saying(b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n"),
-        lambda taken: taken == Taken(503, "HTTP 503 Service Unavailable", 120),
+        lambda taken: taken == DeliveryResult(503, "HTTP 503 Service Unavailable", 120),
     ),
     (
         "garbage",
@@ -68,7 +68,7 @@ CASES: list[tuple[str, Respond, Callable[[Taken], bool]]] = [
 async def test_a_delivery_ends_in_time_with_what_came_back(
     name: str,
     respond: Callable[[bytes, asyncio.StreamWriter], Awaitable[None]],
-    right: Callable[[Taken], bool],
+    right: Callable[[DeliveryResult], bool],
 ) -> None:
     async with serving(respond) as receiver:
         taken = await sent(receiver.url, timeout_s=0.5 if name == "silent" else 10)

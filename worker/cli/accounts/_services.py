@@ -10,12 +10,12 @@ from typing import Annotated, Final
 import typer
 
 from models.audit import Action
-from worker.accounts.apply import Applier, Intent, Spread
+from worker.accounts.apply import Applier, DueSpreader, Intent
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import NO_REDIS, CommandPublisher
 from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
-from worker.accounts.validation import Checker
+from worker.accounts.validation import AccountValidator
 from worker.cli.terminal.console import err
 from worker.cli.terminal.context import open_stores
 from worker.context import Stores
@@ -42,7 +42,7 @@ class Desk:
 
     stores: Stores
     accounts: Accounts
-    checker: Checker
+    checker: AccountValidator
     applier: Applier
     publisher: CommandPublisher
     #: Compares grants, so that no two accounts share one; None: they may.
@@ -88,12 +88,12 @@ def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
     """
     with open_stores() as here, _publisher(here) as publisher:
-        checker = Checker(
+        checker = AccountValidator(
             known=here.providers.known,
             provider_of=here.providers.of,
             urls=RequestBuilder(here.settings.allow_http_hosts),
         )
-        spread = Spread(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
+        spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
         twins = None if shared_grants else SameGrant(here.providers)
         yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, publisher, twins)

@@ -17,7 +17,7 @@ from worker.clock import wall_clock
 from worker.context import Stores
 from worker.db.outbox import Backlog, new_id
 from worker.errors import SettingsError, UsageError
-from worker.notifications.webhook_client import URL_SETTING, Endpoint, Taken, WebhookClient
+from worker.notifications.webhook_client import URL_SETTING, DeliveryResult, Endpoint, WebhookClient
 from worker.notifications.webhook_sender import test_body
 from worker.providers.egress import Egress
 
@@ -95,7 +95,7 @@ def _configured(here: Stores) -> list[Endpoint]:
     return here.endpoints
 
 
-async def _send(here: Stores, endpoints: list[Endpoint], body: str) -> list[Taken]:
+async def _send(here: Stores, endpoints: list[Endpoint], body: str) -> list[DeliveryResult]:
     settings = here.settings
     client = WebhookClient(
         settings.webhook_secrets, ca_file=settings.ca_file, now=wall_clock, egress=Egress.of(settings)
@@ -167,5 +167,5 @@ def _as_json(message: Message) -> dict[str, Any]:
     }
 
 
-def _without_wait(taken: Taken) -> dict[str, Any]:
+def _without_wait(taken: DeliveryResult) -> dict[str, Any]:
     return {"http_status": taken.http_status, "error": taken.error}

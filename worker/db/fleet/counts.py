@@ -42,7 +42,7 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class FleetCounts:
     """One count of everything. Ages are seconds by the database's clock."""
 
     #: (provider, status) -> accounts.
@@ -70,7 +70,7 @@ class Census:
     held: Mapping[str, int] = field(default_factory=dict)
 
 
-def count(engine: Engine) -> Census:
+def count(engine: Engine) -> FleetCounts:
     """Count everything once.
 
     Raises:
@@ -113,7 +113,7 @@ def count(engine: Engine) -> Census:
             put_aside = rows("SELECT count(*) FROM webhook WHERE failed_at IS NOT NULL")[0][0]
             return Webhooks(int(number), float(oldest_s or 0), int(put_aside))
 
-        return Census(
+        return FleetCounts(
             accounts={
                 (str(row[0]), str(row[1])): int(row[2])
                 for row in rows("SELECT provider, status, count(*) FROM account GROUP BY status, provider")

@@ -32,7 +32,7 @@ class Failing:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class PausedDue:
     """Accounts of one provider that are due and that a pause holds."""
 
     provider: str
@@ -53,7 +53,7 @@ class Fleet:
     oldest_due_at: float | None
     #: Overdue accounts by provider, most first.
     behind: tuple[tuple[str, int], ...]
-    aside: tuple[Aside, ...]
+    aside: tuple[PausedDue, ...]
     #: Accounts whose token has ended and that would be refreshed; counted where everything is paused, else None.
     ended: int | None
     soonest: tuple[tuple[str, float], ...]
@@ -140,7 +140,7 @@ def look(engine: Engine, *, soonest: int = 5, all_paused: bool = False) -> Fleet
             overdue=sum(count for _, count in behind),
             oldest_due_at=min(oldest, default=None),
             behind=tuple(sorted(behind, key=lambda one: -one[1])[:BEHIND_NAMED]),
-            aside=tuple(Aside(str(row[0]), int(row[1]), int(row[2])) for row in aside),
+            aside=tuple(PausedDue(str(row[0]), int(row[1]), int(row[2])) for row in aside),
             ended=int(rows(_ENDED)[0][0]) if all_paused else None,
             soonest=tuple((str(row[0]), float(row[1])) for row in rows(_SOONEST, soonest=soonest)),
             refreshed_last_minute=int(recent[0]),

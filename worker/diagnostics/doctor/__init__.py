@@ -25,12 +25,12 @@ from worker.diagnostics.doctor.stores import check_database, check_keys, check_r
 from worker.diagnostics.doctor.truth import check_clocks, check_set_back, check_tokens
 from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
-from worker.redis.counts import Staff
+from worker.redis.counts import LiveWorkers
 
 __all__ = ["Checked", "Level", "examine"]
 
 
-def examine(here: Stores, staff: Callable[[], Staff | None]) -> Iterator[Checked]:
+def examine(here: Stores, staff: Callable[[], LiveWorkers | None]) -> Iterator[Checked]:
     """Run every check; what can't be asked because of an earlier failure is left out.
 
     Args:

@@ -19,7 +19,7 @@ from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
 from worker.errors import RefreshdError
 from worker.policy.verdicts.messages import words_of
-from worker.redis.counts import Staff
+from worker.redis.counts import LiveWorkers
 
 PLAN_LATE_S: Final = 15.0
 #: Pauses that are named one by one.
@@ -27,7 +27,7 @@ PAUSES_NAMED_MAX: Final = 10
 NEEDED_QUEUES: Final = (URGENT, CONTROL, REFRESH)
 
 
-def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
+def check_beat(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
     """Check that plans are made, and by whom."""
     with reading(here.engine) as connection:
         finished = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
@@ -62,7 +62,7 @@ def check_beat(here: Stores, staff: Staff | None) -> Iterator[Checked]:
         )
 
 
-def _have_it_planned(staff: Staff) -> str:
+def _have_it_planned(staff: LiveWorkers) -> str:
     if planners := [name for name, queues in staff.workers.items() if CONTROL in queues]:
         return (
             f"look into the log of {', '.join(planners)}, which takes from `control`: `message_refused` means that beat lacks "
@@ -140,7 +140,7 @@ def check_proofs(here: Stores) -> Iterator[Checked]:
         )
 
 
-def check_workers(here: Stores, staff: Staff | None) -> Iterator[Checked]:
+def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
     """Check that every queue has somebody who takes from it."""
     workers = staff.workers if staff else {}
     taken = {queue for queues in workers.values() for queue in queues}
