@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from models.account import RefreshMethod
-from worker.callbacks.host.runner import CallbackCaller, make_callback_caller
+from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import Stores
 from worker.db.ended_tokens import EndedTokens
@@ -154,10 +154,10 @@ class Runtime(Stores):
             RefreshMethod.BODY: self.provider_client,
             RefreshMethod.URL_QUERY: self.provider_client,
         }
-        self.callback_caller: CallbackCaller | None = None
+        self.callback_runner: CallbackRunner | None = None
         if self._runs_callbacks:
-            self.callback_caller = make_callback_caller(settings, self.async_redis, now=self.clock.now)
-            self.callers[RefreshMethod.CALLBACK] = self.callback_caller
+            self.callback_runner = make_callback_runner(settings, self.async_redis, now=self.clock.now)
+            self.callers[RefreshMethod.CALLBACK] = self.callback_runner
         self.admission = Admission(
             outages=outages,
             gates=self.gates,
@@ -239,7 +239,7 @@ class Runtime(Stores):
         await self.admission.close()
         await self.leases.close()
         await self.provider_client.aclose()
-        for client in (self.callback_caller, self.webhook_client):
+        for client in (self.callback_runner, self.webhook_client):
             if client is not None:
                 await client.aclose()
         await self.async_redis.aclose()

@@ -23,7 +23,7 @@ from tests.support.providers.scripted_provider import ScriptedProvider
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 from tests.support.world import World
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.heartbeats import CallbackHeartbeats
 
 REFRESHD = str(Path(sys.executable).with_name("refreshd"))
 NODE = "callback@acceptance"
@@ -51,7 +51,7 @@ def callback_worker(fleet: Fleet, world: World, *, concurrency: int = 1) -> Memb
         *("--hostname", NODE, "--without-gossip", "--without-mingle", "--loglevel", "INFO"),
     ]
     member = fleet._start(Member("callback", arguments, ready=" ready.", fleet=fleet)).wait_ready()
-    presence = Presence(world.stores.redis, "refreshd:")
+    presence = CallbackHeartbeats(world.stores.redis, "refreshd:")
     wait_until(lambda: NODE in presence.offers() or not member.alive, "the worker's callbacks")
     return member
 
@@ -211,7 +211,7 @@ def test_sigterm_lets_a_run_end_and_stores_it(world: World, fleet: Fleet) -> Non
     os.kill(member.pid, signal.SIGTERM)
 
     assert member.wait_ended(60) == 0
-    assert Presence(world.stores.redis, "refreshd:").offers() == {}
+    assert CallbackHeartbeats(world.stores.redis, "refreshd:").offers() == {}
     (attempt,) = world.attempts("acct")
     assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, "timed_out")
 

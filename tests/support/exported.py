@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from models.attempt import Entry, Outcome, Trigger
 from models.rate_limit import WaitReason
-from worker.db.fleet.counts import FleetCounts, Late, Webhooks
+from worker.db.fleet.counts import FleetCounts, Overdue, Webhooks
 from worker.monitoring.exporter import of_census, of_staff, of_stores, of_traffic
 from worker.monitoring.metrics import WorkerMetrics
 from worker.monitoring.metrics_server import BuildInfo
@@ -53,8 +53,8 @@ def small_census() -> FleetCounts:
     return FleetCounts(
         accounts={("acme", "active"): 1},
         failing={("acme", "degraded", "server_error"): 1},
-        overdue={"acme": Late(1, 1.0)},
-        expired={"acme": Late(1, 1.0)},
+        overdue={"acme": Overdue(1, 1.0)},
+        expired={"acme": Overdue(1, 1.0)},
         ending={60: 1},
         hard_ending={60: 1},
         unpublished=0,

@@ -56,7 +56,7 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class CallbackCatalog:
     """Everything that one worker runs, and what it could not take in."""
 
     callbacks: Mapping[str, Offered] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from redis import Redis
 
-from worker.callbacks.catalog import Offer
+from worker.callbacks.catalog import CallbackCatalog
 
 #: How often a worker says what it knows.
 SAID_EVERY_S: Final = 15.0
@@ -19,14 +19,14 @@ SAID_EVERY_S: Final = 15.0
 BELIEVED_S: Final = 60.0
 
 
-class Presence:
+class CallbackHeartbeats:
     """What all running workers offer."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis: Any = redis
         self._key = f"{prefix}callbacks"
 
-    def announce(self, worker: str, offer: Offer) -> None:
+    def announce(self, worker: str, offer: CallbackCatalog) -> None:
         """Say what a worker offers; forget workers that have long been gone.
 
         Raises:
@@ -46,7 +46,7 @@ class Presence:
         """
         self._redis.hdel(self._key, worker)
 
-    def offers(self) -> dict[str, Offer]:
+    def offers(self) -> dict[str, CallbackCatalog]:
         """Give what each running worker offers, by worker.
 
         Raises:
@@ -54,7 +54,7 @@ class Presence:
         """
         now = self._now()
         return {
-            name: Offer.from_json(said)
+            name: CallbackCatalog.from_json(said)
             for name, said in sorted(self._all().items())
             if now - said["at"] <= BELIEVED_S
         }
@@ -72,7 +72,7 @@ def _read(text: str) -> Mapping[str, Any] | None:
     """Read what a worker said; another release may say it in another form."""
     try:
         said = json.loads(text)
-        Offer.from_json(said)
+        CallbackCatalog.from_json(said)
         return {**said, "at": float(said["at"])}
     except (ValueError, KeyError, TypeError):
         return None

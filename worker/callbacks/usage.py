@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 
 from worker.broker.queues import CALLBACK_WORKER
-from worker.callbacks.catalog import Offer, unknown_briefly, unknown_words
+from worker.callbacks.catalog import CallbackCatalog, unknown_briefly, unknown_words
 from worker.db.engine import reading
 
 #: Where no worker has said anything: there is none, or it is not ready.
@@ -91,7 +91,7 @@ def last_run(engine: Engine, name: str) -> LastRun | None:
     return None if found is None else LastRun(float(found[0]), str(found[1]), str(found[2]), str(found[3]))
 
 
-def lacking(used: list[Use], offers: Mapping[str, Offer]) -> list[Lacking]:
+def lacking(used: list[Use], offers: Mapping[str, CallbackCatalog]) -> list[Lacking]:
     """Name the callbacks that accounts use and nobody offers, with the nearest spelling."""
     known = {name: None for offer in offers.values() for name in offer.callbacks}
     return [

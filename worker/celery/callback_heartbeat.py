@@ -13,8 +13,8 @@ from typing import Final
 from billiard.process import current_process
 from redis.exceptions import RedisError
 
-from worker.callbacks.catalog import Offer
-from worker.callbacks.heartbeats import SAID_EVERY_S, Presence
+from worker.callbacks.catalog import CallbackCatalog
+from worker.callbacks.heartbeats import SAID_EVERY_S, CallbackHeartbeats
 from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.errors import RefreshdError
 from worker.log import log
@@ -26,12 +26,12 @@ from worker.settings import Settings
 _STOP_S: Final = 5.0
 
 
-class Announcer:
+class CallbackHeartbeat:
     """A thread that keeps in Redis what this worker offers."""
 
     def __init__(self, node: str) -> None:
         self._node = node
-        self._said: Offer | None = None
+        self._said: CallbackCatalog | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="refreshd-callbacks", daemon=True)
 
@@ -49,13 +49,13 @@ class Announcer:
             RefreshdError, RedisError, SandboxBroken: it can't be said now.
         """
         here = runtime()
-        if here.callback_caller is None:
+        if here.callback_runner is None:
             return
-        offer = here.run(here.callback_caller.offer())
+        offer = here.run(here.callback_runner.offer())
         for where, why in offer.problems.items():
             if self._said is None or self._said.problems.get(where) != why:
                 log.error("callback_unusable", where=where, reason=why)
-        Presence(here.redis, here.settings.redis_prefix).announce(self._node, offer)
+        CallbackHeartbeats(here.redis, here.settings.redis_prefix).announce(self._node, offer)
         self._said = offer
 
     def _go_on(self) -> None:
@@ -67,7 +67,7 @@ class Announcer:
             self._stopping.wait(SAID_EVERY_S)
 
 
-_announcer: Announcer | None = None
+_announcer: CallbackHeartbeat | None = None
 
 
 def announce_callbacks() -> None:
@@ -75,7 +75,7 @@ def announce_callbacks() -> None:
     global _announcer  # noqa: PLW0603  (one per process, and a pool's process has no other place)
     node = callback_node()
     if node is not None and getattr(current_process(), "index", None) == 0:
-        _announcer = Announcer(node)
+        _announcer = CallbackHeartbeat(node)
         _announcer.start()
 
 
@@ -94,7 +94,7 @@ def withdraw_callbacks(settings: Settings) -> None:
         return
     redis = connect(settings.redis)
     try:
-        Presence(redis, settings.redis_prefix).withdraw(node)
+        CallbackHeartbeats(redis, settings.redis_prefix).withdraw(node)
     except (RedisError, OSError) as error:
         log.warning("callbacks_not_withdrawn", error=str(error))
     finally:

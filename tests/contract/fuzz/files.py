@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from models.callback_file import CallbackFileError, load_callback_file
 from models.providers.presets import PresetError, load_presets, load_providers
 from tests.contract.fuzz.mutation import Check, Target, mutated
-from tests.integration.accounts.conftest import KEY, NOW, Desk
+from tests.integration.accounts.conftest import KEY, NOW, AccountServices
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN
 from worker.accounts.columns import SETTINGS as SETTING_COLUMNS
 from worker.accounts.entry import Refused, id_of, read_entry
@@ -70,7 +70,7 @@ files = st.one_of(
 
 @contextmanager
 def accounts() -> Iterator[Check]:
-    desk = Desk(AccountSealer(Cipher(parse_keys(KEY))))
+    desk = AccountServices(AccountSealer(Cipher(parse_keys(KEY))))
 
     def apply(row: Mapping[str, object], *, cells: bool) -> str:
         id_of(row)

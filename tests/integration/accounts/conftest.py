@@ -43,7 +43,7 @@ def sealer() -> AccountSealer:
     return AccountSealer(Cipher(parse_keys(KEY)))
 
 
-class Desk:
+class AccountServices:
     """Applies rows to accounts, without a database."""
 
     def __init__(self, sealer: AccountSealer) -> None:
@@ -77,8 +77,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(sealer: AccountSealer) -> Desk:
-    return Desk(sealer)
+def desk(sealer: AccountSealer) -> AccountServices:
+    return AccountServices(sealer)
 
 
 def acme(account_id: str = "acme-1", /, **fields: object) -> dict[str, object]:

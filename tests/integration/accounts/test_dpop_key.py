@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from tests.integration.accounts.conftest import Desk, Refreshd, acme
+from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from worker.accounts.apply import Intent
 from worker.accounts.entry import Refused
 
@@ -60,7 +60,7 @@ def test_an_edit_is_compared_with_the_stored_token(
     assert refreshd("accounts", "edit", "a", *both).exit_code == 0
 
 
-def test_a_client_that_may_change_its_key_says_so(desk: Desk) -> None:
+def test_a_client_that_may_change_its_key_says_so(desk: AccountServices) -> None:
     account = desk.add(row(MINE, access_token(MINE))).account
     change: dict[str, object] = {"custom_fields": {"dpop_key": THEIRS.as_pem(private=True).decode()}}
     with pytest.raises(Refused, match=r"custom_fields\.dpop_key"):
@@ -68,6 +68,6 @@ def test_a_client_that_may_change_its_key_says_so(desk: Desk) -> None:
     desk.change(account, {**change, "dpop_key_may_change": True}, intent=Intent.PERSON)
 
 
-def test_a_token_that_says_nothing_of_a_key_goes_with_any(desk: Desk) -> None:
+def test_a_token_that_says_nothing_of_a_key_goes_with_any(desk: AccountServices) -> None:
     desk.add(row(MINE, "opaque"))
     desk.add(acme("b", access_token=access_token(THEIRS)))

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from models.audit import Action, Actor
-from tests.integration.accounts.conftest import Desk, Refreshd, acme
+from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from worker.accounts.apply import Intent
 from worker.accounts.editor import AlreadyThere, Busy, Editor
 from worker.accounts.entry import Entry, read_entry
@@ -43,7 +43,7 @@ class Raced(Accounts):
 class Office:
     """Whoever writes, on a table where others write too."""
 
-    def __init__(self, desk: Desk, here: Stores, publisher: CommandPublisher) -> None:
+    def __init__(self, desk: AccountServices, here: Stores, publisher: CommandPublisher) -> None:
         self.accounts = Raced(here.engine)
         self.editor = Editor(
             accounts=self.accounts,
@@ -65,7 +65,7 @@ class Office:
 
 
 @pytest.fixture
-def office(desk: Desk, stores: redis.Redis) -> Iterator[Office]:
+def office(desk: AccountServices, stores: redis.Redis) -> Iterator[Office]:
     here = Stores(load_settings())
     assert stores.ping()
     with CommandPublisher(

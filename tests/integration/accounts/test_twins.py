@@ -13,7 +13,7 @@ import redis
 
 from models.audit import Action
 from models.token import Secret, TokenResponse
-from tests.integration.accounts.conftest import Desk, Refreshd, acme
+from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from tests.integration.accounts.test_nango import connection, integration
 from tests.integration.accounts.test_races import MIA, Raced
 from worker.accounts.apply import Intent
@@ -246,7 +246,7 @@ def test_a_token_may_move_from_one_account_to_another_in_one_file(refreshd: Refr
     assert summary["changed"] == 2, summary
 
 
-def test_of_two_imports_at_once_one_is_refused(desk: Desk, stores: redis.Redis) -> None:
+def test_of_two_imports_at_once_one_is_refused(desk: AccountServices, stores: redis.Redis) -> None:
     """Both have read before either has written: what one commits, the other's commit sees."""
     assert stores.ping()
     both = threading.Barrier(2, timeout=30)

@@ -10,7 +10,7 @@ import pytest
 
 from models.callback_file import EndpointCallback, TaskCallback
 from tests.deploy.compose_file import ROOT
-from worker.callbacks.catalog import Offer, Offered, configured_callbacks, queue_of
+from worker.callbacks.catalog import CallbackCatalog, Offered, configured_callbacks, queue_of
 from worker.callbacks.sandbox.protocol import Described, Known
 from worker.crypto.cipher import generate_key
 from worker.errors import SettingsError
@@ -97,7 +97,7 @@ def test_a_name_that_is_taken_twice_is_the_files_and_said(
     described = Described(
         {"acme": Known("acme", "acme.py:3"), "other": Known("other", "acme.py:9", 4)}, {}, ()
     )
-    offer = Offer.of(configured, described)
+    offer = CallbackCatalog.of(configured, described)
     assert offer.callbacks == {
         "acme": Offered("endpoint", "https://c.example/a"),
         "other": Offered("python", "acme.py:9", 4),

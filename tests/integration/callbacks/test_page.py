@@ -22,7 +22,7 @@ from tests.deploy.compose_file import ROOT
 from tests.support.services import RedisServer
 from worker.callbacks.host.sandbox import describe
 from worker.cli import app
-from worker.cli.terminal.lazy import Late
+from worker.cli.terminal.lazy import LazyCommand
 
 PAGE: Final = (ROOT / "docs/callbacks.md").read_text()
 PYTHON: Final = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -62,7 +62,7 @@ def test_each_command_exists(words: str) -> None:
         if commands is None:
             break
         command = commands[word]
-        command = command.load() if isinstance(command, Late) else command
+        command = command.load() if isinstance(command, LazyCommand) else command
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)", PAGE))))

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from worker.callbacks.catalog import Offer, Offered
-from worker.callbacks.heartbeats import BELIEVED_S, Presence
+from worker.callbacks.catalog import CallbackCatalog, Offered
+from worker.callbacks.heartbeats import BELIEVED_S, CallbackHeartbeats
 from worker.redis.client import connect
 
-OFFER = Offer({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
+OFFER = CallbackCatalog({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
 
 
 @pytest.fixture
@@ -23,16 +23,16 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 def test_what_a_worker_says_is_what_others_read(redis: Redis) -> None:
-    presence = Presence(redis, "refreshd:")
+    presence = CallbackHeartbeats(redis, "refreshd:")
     presence.announce("callback@a", OFFER)
-    presence.announce("callback@b", Offer())
-    assert presence.offers() == {"callback@a": OFFER, "callback@b": Offer()}
+    presence.announce("callback@b", CallbackCatalog())
+    assert presence.offers() == {"callback@a": OFFER, "callback@b": CallbackCatalog()}
     presence.withdraw("callback@b")
     assert presence.offers() == {"callback@a": OFFER}
 
 
 def test_a_worker_that_has_been_silent_is_gone(redis: Redis) -> None:
-    presence = Presence(redis, "refreshd:")
+    presence = CallbackHeartbeats(redis, "refreshd:")
     presence.announce("callback@a", OFFER)
     said = json.loads(str(redis.hget("refreshd:callbacks", "callback@a")))
     redis.hset("refreshd:callbacks", "callback@a", json.dumps({**said, "at": said["at"] - BELIEVED_S - 1}))
@@ -47,4 +47,4 @@ def test_a_worker_that_has_been_silent_is_gone(redis: Redis) -> None:
 )
 def test_what_another_release_says_in_another_form_is_passed_over(redis: Redis, said: str) -> None:
     redis.hset("refreshd:callbacks", "callback@new", said)
-    assert Presence(redis, "refreshd:").offers() == {}
+    assert CallbackHeartbeats(redis, "refreshd:").offers() == {}

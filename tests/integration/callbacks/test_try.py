@@ -14,8 +14,8 @@ from sqlmodel import Session
 
 from models.attempt import Attempt, Trigger
 from tests.integration.accounts.conftest import Refreshd, acme, file, refreshd, stores
-from worker.callbacks.catalog import PYTHON, Offer, Offered
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import PYTHON, CallbackCatalog, Offered
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.db.engine import make_engine, writing
 from worker.errors import WaitTimedOut
 
@@ -62,7 +62,9 @@ def test_a_run_that_goes_on_is_told_from_one_that_nobody_took(
     celery = ModuleType("worker.app")
     vars(celery)["app"] = SimpleNamespace(send_task=send)
     monkeypatch.setitem(sys.modules, "worker.app", celery)
-    Presence(stores, "refreshd:").announce("callback@here", Offer({"mine": Offered(PYTHON, "mine.py:1")}))
+    CallbackHeartbeats(stores, "refreshd:").announce(
+        "callback@here", CallbackCatalog({"mine": Offered(PYTHON, "mine.py:1")})
+    )
     row = acme(refresh_method="callback", callback="mine")
     assert refreshd("accounts", "import", str(file(row))).exit_code == 0
 

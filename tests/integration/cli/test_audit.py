@@ -12,8 +12,8 @@ import redis
 
 from tests.contract.leaks.commands import run
 from tests.integration.accounts.conftest import Refreshd, acme
-from worker.callbacks.catalog import Offer
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import CallbackCatalog
+from worker.callbacks.heartbeats import CallbackHeartbeats
 
 pytestmark = pytest.mark.usefixtures("three")
 Write = Callable[..., Path]
@@ -91,8 +91,10 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
 def test_what_is_asked_of_workers_is_written_down_whether_or_not_one_takes_it(
     refreshd: Refreshd, stores: redis.Redis
 ) -> None:
-    offer = Offer.from_json({"callbacks": {"mine": {"kind": "python", "where": "here.py:1"}}, "problems": {}})
-    Presence(stores, "refreshd:").announce("callback@one", offer)
+    offer = CallbackCatalog.from_json(
+        {"callbacks": {"mine": {"kind": "python", "where": "here.py:1"}}, "problems": {}}
+    )
+    CallbackHeartbeats(stores, "refreshd:").announce("callback@one", offer)
     said = run(
         {**os.environ, "REFRESHD_ACTOR": "mia"},
         [

@@ -16,8 +16,8 @@ from models.migrations import HEAD
 from models.outbox import Message
 from tests.integration.conftest import Bench
 from tests.support.waiting import wait_until
-from worker.callbacks.catalog import Offer
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import CallbackCatalog
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import namesakes, together
 from worker.context import Stores
 from worker.crypto.cipher import generate_key
@@ -142,9 +142,9 @@ def test_a_callback_that_only_some_workers_know_fails_where_the_others_get_it(
 ) -> None:
     bench.add(refresh_method="callback", callback="acme")
     known = {"acme": {"kind": "python", "where": "acme.py:1"}}
-    presence = Presence(bench.runtime.redis, settings.redis_prefix)
-    presence.announce("c@one", Offer.from_json({"callbacks": known, "problems": {}}))
-    presence.announce("c@two", Offer.from_json({"callbacks": {}, "problems": {}}))
+    presence = CallbackHeartbeats(bench.runtime.redis, settings.redis_prefix)
+    presence.announce("c@one", CallbackCatalog.from_json({"callbacks": known, "problems": {}}))
+    presence.announce("c@two", CallbackCatalog.from_json({"callbacks": {}, "problems": {}}))
     found = failed(settings, {**ALL, "c@one": ["callback"], "c@two": ["callback"]})
     assert found["callbacks"].startswith("acme: not known to c@two")
 

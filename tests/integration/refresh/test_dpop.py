@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, OctKey
 from sqlmodel import Session, select
 
 from models.attempt import Attempt, Outcome, Trigger
-from tests.integration.accounts.conftest import Desk
+from tests.integration.accounts.conftest import AccountServices
 from tests.integration.conftest import Bench
 from worker.accounts.apply import Intent
 from worker.db.accounts import Accounts, Change
@@ -135,7 +135,7 @@ def test_a_key_that_is_not_the_grants_asks_nobody_until_it_is_put_right(bench: B
     account = bench.account()
     seen = (account.generation, account.config_version)
     right = theirs.as_pem(private=True).decode()
-    applied = Desk(bench.runtime.sealer).change(
+    applied = AccountServices(bench.runtime.sealer).change(
         account, {"custom_fields.dpop_key": right}, intent=Intent.PERSON, now=time.time()
     )
     Accounts(bench.runtime.engine).save([], [Change(applied.account, *seen)])

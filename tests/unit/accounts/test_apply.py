@@ -9,7 +9,7 @@ import pytest
 
 from models.account import RECONFIGURED, Account, Status, fingerprint
 from models.token import Secret
-from tests.integration.accounts.conftest import ALLOWED_HTTP, NOW, Desk, acme
+from tests.integration.accounts.conftest import ALLOWED_HTTP, NOW, AccountServices, acme
 from worker.accounts.apply import Intent
 from worker.accounts.entry import Refused
 from worker.accounts.token_precedence import Outcome, Tokens
@@ -20,7 +20,7 @@ from worker.policy.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, S
 # --- a new account ---------------------------------------------------------------------------------
 
 
-def test_a_new_account_is_stored_sealed_and_planned(desk: Desk) -> None:
+def test_a_new_account_is_stored_sealed_and_planned(desk: AccountServices) -> None:
     applied = desk.add(
         acme(issued_at=NOW - 60, expires_in="3600", custom_fields={"tenant": "t1"}, margin_s=30)
     )
@@ -43,7 +43,7 @@ def test_a_new_account_is_stored_sealed_and_planned(desk: Desk) -> None:
     assert "client-secret-text" not in stored
 
 
-def test_without_an_access_token_there_is_no_generation_and_it_is_due(desk: Desk) -> None:
+def test_without_an_access_token_there_is_no_generation_and_it_is_due(desk: AccountServices) -> None:
     account = desk.add(acme(access_token=None)).account
     assert (account.generation, account.due_reason) == (0, NO_TOKEN_YET)
     assert desk.secret(account, "refresh_token") == "refresh-of-acme-1"
@@ -51,7 +51,7 @@ def test_without_an_access_token_there_is_no_generation_and_it_is_due(desk: Desk
 
 @pytest.mark.parametrize(("access_token", "generation"), [("token", 8), (None, 7)])
 def test_an_id_that_was_removed_goes_on_from_its_generation(
-    desk: Desk, access_token: str | None, generation: int
+    desk: AccountServices, access_token: str | None, generation: int
 ) -> None:
     account = desk.add(acme(access_token=access_token), retired=7).account
     assert account.generation == generation
@@ -71,18 +71,18 @@ def test_an_id_that_was_removed_goes_on_from_its_generation(
     ],
 )
 def test_the_times_of_a_token_follow_from_what_is_known(
-    desk: Desk, times: dict[str, object], issued_at: float | None, expires_at: float | None
+    desk: AccountServices, times: dict[str, object], issued_at: float | None, expires_at: float | None
 ) -> None:
     account = desk.add(acme(**times)).account
     assert (account.issued_at, account.expires_at) == (issued_at, expires_at)
 
 
-def test_a_preset_knows_what_a_row_leaves_out(desk: Desk) -> None:
+def test_a_preset_knows_what_a_row_leaves_out(desk: AccountServices) -> None:
     assert desk.add(acme(default_lifetime_s=1800, issued_at=NOW)).account.expires_at == NOW + 1800
     assert desk.add(acme(never_expires=True, issued_at=NOW, expires_in=10)).account.expires_at is None
 
 
-def test_accounts_of_unknown_age_take_turns_at_the_rate_of_their_provider(desk: Desk) -> None:
+def test_accounts_of_unknown_age_take_turns_at_the_rate_of_their_provider(desk: AccountServices) -> None:
     """DESIGN section 2: an import of many accounts is no stampede."""
     due = [desk.add(acme(f"a-{n}", requests_per_s=10)).account for n in range(100)]
     other = desk.add(acme("b", provider="other")).account
@@ -103,13 +103,13 @@ def test_accounts_of_unknown_age_take_turns_at_the_rate_of_their_provider(desk: 
     ],
 )
 def test_status_and_plan_follow_the_policy(
-    desk: Desk, fields: dict[str, object], status: Status, planned: bool
+    desk: AccountServices, fields: dict[str, object], status: Status, planned: bool
 ) -> None:
     account = desk.add(acme(**fields)).account
     assert (account.status, account.next_refresh_at is not None) == (status, planned)
 
 
-def test_webmethods_rows_are_accounts(desk: Desk) -> None:
+def test_webmethods_rows_are_accounts(desk: AccountServices) -> None:
     account = desk.add(
         {
             "Connection": "erp",
@@ -169,7 +169,7 @@ def test_webmethods_rows_are_accounts(desk: Desk) -> None:
     ],
 )
 def test_what_could_not_be_refreshed_is_refused_with_its_field(
-    desk: Desk, fields: dict[str, object], field: str, reason: str
+    desk: AccountServices, fields: dict[str, object], field: str, reason: str
 ) -> None:
     with pytest.raises(Refused) as refused:
         desk.add(acme(**fields))
@@ -190,7 +190,9 @@ def test_what_could_not_be_refreshed_is_refused_with_its_field(
         {"grant": "client_credentials", "refresh_token": None, "access_token": None},
     ],
 )
-def test_what_can_be_refreshed_or_never_will_be_is_stored(desk: Desk, fields: dict[str, object]) -> None:
+def test_what_can_be_refreshed_or_never_will_be_is_stored(
+    desk: AccountServices, fields: dict[str, object]
+) -> None:
     assert desk.add(acme(**fields)).outcome is Outcome.ADDED
 
 
@@ -198,7 +200,7 @@ def test_what_can_be_refreshed_or_never_will_be_is_stored(desk: Desk, fields: di
 
 
 def rotated(
-    desk: Desk, account: Account, generation: int = 2, *, issued_at: float | None = NOW + 10
+    desk: AccountServices, account: Account, generation: int = 2, *, issued_at: float | None = NOW + 10
 ) -> Account:
     """Give the account as a worker left it after a refresh."""
     account.generation = generation
@@ -216,7 +218,7 @@ def state(account: Account) -> tuple[str, str | None, int]:
     return str(account.status), account.reason, account.failures
 
 
-def test_the_same_row_again_changes_nothing(desk: Desk) -> None:
+def test_the_same_row_again_changes_nothing(desk: AccountServices) -> None:
     row = acme(
         scope="a b",
         issued_at=NOW,
@@ -234,7 +236,7 @@ def test_the_same_row_again_changes_nothing(desk: Desk) -> None:
     }
 
 
-def test_the_same_row_after_a_refresh_keeps_the_newer_tokens(desk: Desk) -> None:
+def test_the_same_row_after_a_refresh_keeps_the_newer_tokens(desk: AccountServices) -> None:
     row = acme(scope="a b", issued_at=NOW, expires_in=3600)
     account = rotated(desk, desk.add(row).account)
     applied = desk.change(account, row)
@@ -243,7 +245,7 @@ def test_the_same_row_after_a_refresh_keeps_the_newer_tokens(desk: Desk) -> None
     assert (account.scope, account.issued_at) == ("narrower", NOW + 10)
 
 
-def test_configuration_changes_even_where_tokens_are_kept(desk: Desk) -> None:
+def test_configuration_changes_even_where_tokens_are_kept(desk: AccountServices) -> None:
     account = rotated(desk, desk.add(acme()).account)
     account.status, account.reason, account.failures = Status.MISCONFIGURED, "invalid_client", 3
     applied = desk.change(account, acme(client_secret="new-secret"))
@@ -255,7 +257,7 @@ def test_configuration_changes_even_where_tokens_are_kept(desk: Desk) -> None:
     assert state(account) == ("active", RECONFIGURED, 0)
 
 
-def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: Desk) -> None:
+def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: AccountServices) -> None:
     account = rotated(desk, desk.add(acme()).account)
     account.status, account.reason = Status.REAUTHORIZE, "invalid_grant"
     new = acme(access_token="new-access", refresh_token="new-refresh", issued_at=NOW + 50, expires_in=3600)
@@ -268,7 +270,7 @@ def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: Desk) -> None
     assert applied.access_token == Secret("new-access")
 
 
-def test_replace_takes_the_files_tokens_and_keeps_what_it_does_not_name(desk: Desk) -> None:
+def test_replace_takes_the_files_tokens_and_keeps_what_it_does_not_name(desk: AccountServices) -> None:
     row = acme(access_token=None, refresh_token="other")
     account = rotated(desk, desk.add(acme()).account)
     assert desk.change(account, row).outcome is Outcome.KEPT_NEWER
@@ -292,7 +294,9 @@ def test_replace_takes_the_files_tokens_and_keeps_what_it_does_not_name(desk: De
         ({"client_id": None, "scope": None}, ()),
     ],
 )
-def test_a_changed_column_is_a_change(desk: Desk, fields: dict[str, Any], changed: tuple[str, ...]) -> None:
+def test_a_changed_column_is_a_change(
+    desk: AccountServices, fields: dict[str, Any], changed: tuple[str, ...]
+) -> None:
     row = acme(scope="a", custom_fields={"x": "1"}, headers={"X-A": "b"})
     account = desk.add(row).account
     without = {name: value for name, value in row.items() if name != "custom_fields"}
@@ -300,7 +304,7 @@ def test_a_changed_column_is_a_change(desk: Desk, fields: dict[str, Any], change
     assert applied.changed == changed
 
 
-def test_the_object_of_custom_fields_names_all_and_a_column_one(desk: Desk) -> None:
+def test_the_object_of_custom_fields_names_all_and_a_column_one(desk: AccountServices) -> None:
     account = desk.add(acme(custom_fields={"x": "1", "y": "2"})).account
     desk.change(account, acme(**{"custom_fields.y": "3"}))
     assert {n: v.reveal() for n, v in desk.sealer.custom_fields(account).items()} == {"x": "1", "y": "3"}
@@ -308,7 +312,7 @@ def test_the_object_of_custom_fields_names_all_and_a_column_one(desk: Desk) -> N
     assert {n: v.reveal() for n, v in desk.sealer.custom_fields(account).items()} == {"z": "4"}
 
 
-def test_an_edit_moves_the_due_time_by_the_jitter_that_was_drawn(desk: Desk) -> None:
+def test_an_edit_moves_the_due_time_by_the_jitter_that_was_drawn(desk: AccountServices) -> None:
     account = desk.add(acme(issued_at=NOW, expires_in=3600)).account
     jitter, before = account.jitter, account.next_refresh_at or 0
     desk.change(account, acme(margin_s=100))
@@ -318,7 +322,7 @@ def test_an_edit_moves_the_due_time_by_the_jitter_that_was_drawn(desk: Desk) -> 
     assert account.config_version == 4
 
 
-def test_a_person_takes_values_back_to_their_defaults(desk: Desk) -> None:
+def test_a_person_takes_values_back_to_their_defaults(desk: AccountServices) -> None:
     account = desk.add(acme(session_timeout_s=60, scope="a", custom_fields={"x": "1"}, margin_s=5)).account
     row: dict[str, object] = dict.fromkeys(
         ("session_timeout_s", "scope", "custom_fields.x", "margin_s", "client_secret"), ""
@@ -330,15 +334,15 @@ def test_a_person_takes_values_back_to_their_defaults(desk: Desk) -> None:
         desk.change(account, {"provider": ""}, intent=Intent.PERSON)
 
 
-def test_an_edit_that_could_not_be_refreshed_is_refused(desk: Desk) -> None:
+def test_an_edit_that_could_not_be_refreshed_is_refused(desk: AccountServices) -> None:
     account = desk.add(acme()).account
     with pytest.raises(Refused, match="REFRESHD_ALLOW_HTTP_HOSTS"):
         desk.change(account, {"token_url": "http://plain.example/"}, intent=Intent.PERSON)
 
 
-def test_a_secret_whose_key_is_lost_is_named_until_it_is_stored_anew(desk: Desk) -> None:
+def test_a_secret_whose_key_is_lost_is_named_until_it_is_stored_anew(desk: AccountServices) -> None:
     account = desk.add(acme(custom_fields={"x": "1"})).account
-    lost = Desk(AccountSealer(Cipher(parse_keys(generate_key("k2")))))
+    lost = AccountServices(AccountSealer(Cipher(parse_keys(generate_key("k2")))))
     with pytest.raises(Refused) as refused:
         lost.change(account, {"client_id": "other"})
     assert {one.field for one in refused.value.problems} == {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from worker.callbacks.catalog import Offer, Offered
+from worker.callbacks.catalog import CallbackCatalog, Offered
 from worker.callbacks.usage import NOBODY_OFFERS, Use, lacking, lines_of
 
-OFFERS = {"callback@a": Offer({"acme": Offered("python", "acme.py:3")})}
+OFFERS = {"callback@a": CallbackCatalog({"acme": Offered("python", "acme.py:3")})}
 
 
 def test_what_the_workers_do_know_is_said_once() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.support.fleet import ROOT
 from worker.cli import app
-from worker.cli.terminal.lazy import Late
+from worker.cli.terminal.lazy import LazyCommand
 
 #: What takes long to import.
 HEAVY: Final = frozenset(
@@ -95,9 +95,9 @@ def test_a_command_that_is_loaded_already_keeps_nothing_more_from_collections() 
     assert gc.get_freeze_count() <= before
 
 
-def announced(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Late]]:
+def announced(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
     for name, command in group.commands.items():
-        if isinstance(command, Late):
+        if isinstance(command, LazyCommand):
             yield (*path, name), command
             loaded = command.load()
             if hasattr(loaded, "commands"):

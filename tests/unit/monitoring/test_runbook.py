@@ -16,7 +16,7 @@ from models.providers.presets import load_providers
 from models.rate_limit import WaitReason
 from tests.unit.monitoring.test_monitoring import ROOT, RUNBOOK, alerts
 from worker.cli import app
-from worker.cli.terminal.lazy import Late
+from worker.cli.terminal.lazy import LazyCommand
 from worker.policy.verdicts.messages import _OWN, words_of
 from worker.policy.verdicts.table import TABLE
 
@@ -121,6 +121,6 @@ def test_its_commands_are_real(line: str) -> None:
     while words and (known := getattr(command, "commands", None)):
         assert words[0] in known, line
         command = known[words.pop(0)]
-        command = command.load() if isinstance(command, Late) else command
+        command = command.load() if isinstance(command, LazyCommand) else command
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options

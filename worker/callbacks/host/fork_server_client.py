@@ -56,7 +56,7 @@ class Ran:
     output: Captured
 
 
-class TemplateProcess:
+class ForkServerClient:
     """One template process."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, folder: str) -> None:
@@ -72,7 +72,7 @@ class TemplateProcess:
     @classmethod
     async def start(
         cls, modules: Sequence[str], skipped: Mapping[str, str], environment: Mapping[str, str]
-    ) -> TemplateProcess:
+    ) -> ForkServerClient:
         ours, theirs = socket.socketpair()
         folder = tempfile.mkdtemp(prefix="refreshd-callback-")
         options = {

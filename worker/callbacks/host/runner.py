@@ -14,7 +14,14 @@ from models.callback import OWN_LINE, CallbackInput
 from models.callback_file import EndpointCallback
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError
-from worker.callbacks.catalog import PYTHON, Configured, Offer, configured_callbacks, queue_of, unknown_words
+from worker.callbacks.catalog import (
+    PYTHON,
+    CallbackCatalog,
+    Configured,
+    configured_callbacks,
+    queue_of,
+    unknown_words,
+)
 from worker.callbacks.host.celery_task import TaskClient
 from worker.callbacks.host.environment import environment_of_callbacks
 from worker.callbacks.host.fork_server_client import SandboxBroken
@@ -38,7 +45,7 @@ DETAIL_MAX: Final = 500
 OUTPUT_MAX: Final = KEPT + 4_096
 
 
-class CallbackCaller:
+class CallbackRunner:
     """Runs callbacks: a `Caller` of refreshes, like the one that asks providers.
 
     Args:
@@ -88,13 +95,13 @@ class CallbackCaller:
             kind, reply = configured.kind, await self._ask(name, configured, inputs, deadline, begin)
         return _described(reply, request, f"callback {name} ({kind}): {masked(inputs)}")
 
-    async def offer(self) -> Offer:
+    async def offer(self) -> CallbackCatalog:
         """Say what this process can run; begins to import what it was not asked for yet.
 
         Raises:
             SandboxBroken: the Python modules can't be described.
         """
-        return Offer.of(self._configured, await self._sandbox.describe())
+        return CallbackCatalog.of(self._configured, await self._sandbox.describe())
 
     async def aclose(self) -> None:
         """End the template process and close every connection."""
@@ -178,7 +185,7 @@ def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
     )
 
 
-def make_callback_caller(settings: Settings, redis: Redis, *, now: Callable[[], float]) -> CallbackCaller:
+def make_callback_runner(settings: Settings, redis: Redis, *, now: Callable[[], float]) -> CallbackRunner:
     """Put together what runs callbacks in this process. Nothing is imported or started before the first run.
 
     Raises:
@@ -188,7 +195,7 @@ def make_callback_caller(settings: Settings, redis: Redis, *, now: Callable[[], 
     environment = environment_of_callbacks(
         settings, [text for one in configured.values() for text in one.secrets]
     )
-    return CallbackCaller(
+    return CallbackRunner(
         sandbox=Sandbox(settings.callback_modules, environment),
         endpoints=EndpointClient(
             ca_file=settings.ca_file,

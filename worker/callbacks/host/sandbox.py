@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from worker.callbacks.host.fork_server_client import Ran, SandboxBroken, TemplateProcess
+from worker.callbacks.host.fork_server_client import ForkServerClient, Ran, SandboxBroken
 from worker.callbacks.sandbox.protocol import Command, Described
 from worker.log import log
 
@@ -36,7 +36,7 @@ class Sandbox:
         self._environment = dict(environment)
         self._import_s = import_s
         self._turn = asyncio.Lock()
-        self._template: TemplateProcess | None = None
+        self._template: ForkServerClient | None = None
         self._skipped: dict[str, str] = {}
         self._changed_at: dict[str, int] = {}
 
@@ -73,7 +73,7 @@ class Sandbox:
         async with self._turn:
             await self._drop()
 
-    async def _current(self) -> TemplateProcess:
+    async def _current(self) -> ForkServerClient:
         if self._template is not None and self._files() != self._changed_at:
             await self._drop()
             self._skipped = {}
@@ -84,10 +84,10 @@ class Sandbox:
             self._changed_at = self._files()
         return self._template
 
-    async def _started(self) -> TemplateProcess:
+    async def _started(self) -> ForkServerClient:
         """Start a template; a module that ends it, or that takes too long, is left out of the next one."""
         for _ in range(len(self._modules) + 1):
-            template = await TemplateProcess.start(self._modules, self._skipped, self._environment)
+            template = await ForkServerClient.start(self._modules, self._skipped, self._environment)
             try:
                 await template.load(self._import_s)
             except SandboxBroken as error:

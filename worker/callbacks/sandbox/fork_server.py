@@ -71,14 +71,14 @@ def main(options: str, descriptor: int) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     confinement.confine_template()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    template = Template(socket.socket(fileno=descriptor), reports)
+    template = ForkServer(socket.socket(fileno=descriptor), reports)
     template.describe(wanted["modules"], wanted["skipped"])
     gc.freeze()  # runs share these pages as long as nobody writes to them
     while True:
         template.run_next()
 
 
-class Template:
+class ForkServer:
     """Forks runs, waits for them, and cleans up after them."""
 
     def __init__(self, control: socket.socket, reports: BinaryIO) -> None:

@@ -37,7 +37,7 @@ _NAMED_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AccountServices:
     """Stores, and whoever writes to them."""
 
     stores: Stores
@@ -78,7 +78,7 @@ class Desk:
 
 
 @contextmanager
-def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
+def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
     """Open the stores for a command that writes, and say at its end what Redis was not told.
 
     Args:
@@ -96,7 +96,9 @@ def open_desk(*, shared_grants: bool = False) -> Iterator[Desk]:
         spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
         twins = None if shared_grants else SameGrant(here.providers)
-        yield Desk(here, Accounts(here.engine, here.settings.told), checker, applier, publisher, twins)
+        yield AccountServices(
+            here, Accounts(here.engine, here.settings.told), checker, applier, publisher, twins
+        )
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
             err.print(

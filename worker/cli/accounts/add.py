@@ -15,7 +15,7 @@ from models.providers.requirements import needed
 from worker.accounts.columns import SECRETS, Kind, column_of
 from worker.accounts.entry import Refused, read_entry
 from worker.cli.accounts._fields import fields_of, value_of, variable_of
-from worker.cli.accounts._services import AllowSharedGrant, Desk, open_desk
+from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error, report
 from worker.cli.terminal.prompts import ask
 from worker.errors import UsageError
@@ -92,7 +92,7 @@ def add(
     row = {name: value for name, value in _resolved(given) if value is not None}
     row |= fields_of([f"custom_fields.{word}" for word in custom_field or []])
     row |= _knobs(knob or [])
-    with open_desk(shared_grants=allow_shared_grant) as desk:
+    with open_services(shared_grants=allow_shared_grant) as desk:
         if sys.stdin.isatty():
             _ask(row, desk)
         try:
@@ -121,7 +121,7 @@ def _knobs(words: list[str]) -> dict[str, str]:
     return found
 
 
-def _ask(row: dict[str, object], desk: Desk) -> None:
+def _ask(row: dict[str, object], desk: AccountServices) -> None:
     """Ask for the id, the provider, and what a refresh at this provider needs."""
     for name in ("id", "provider"):
         if not row.get(name):

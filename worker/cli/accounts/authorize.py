@@ -17,7 +17,7 @@ from worker.accounts.columns import SECRETS
 from worker.accounts.entry import Entry, Refused, read_entry
 from worker.cli.accounts._consent import Consent, NoConsent
 from worker.cli.accounts._fields import fields_of
-from worker.cli.accounts._services import AllowSharedGrant, Desk, open_desk
+from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error, report
 from worker.cli.terminal.console import err
 from worker.cli.terminal.prompts import ask
@@ -75,7 +75,7 @@ def authorize(
             f"{taken[0]}: it comes with the consent" if taken[0] != "id" else "id: is the first word"
         )
     try:
-        with open_desk(shared_grants=allow_shared_grant) as desk:
+        with open_services(shared_grants=allow_shared_grant) as desk:
             try:
                 entry, request = _asked(desk, account_id, fields)
             except KeyboardInterrupt:
@@ -95,7 +95,7 @@ def authorize(
     report(applied, as_json=as_json)
 
 
-def _asked(desk: Desk, account_id: str, fields: dict[str, str]) -> tuple[Entry, RefreshRequest]:
+def _asked(desk: AccountServices, account_id: str, fields: dict[str, str]) -> tuple[Entry, RefreshRequest]:
     """Give what consent is asked with; on a terminal somebody is asked for what is missing."""
     asked: set[str] = set()
     while True:
@@ -139,7 +139,7 @@ def _check_offline(request: RefreshRequest, granted: TokenResponse) -> None:
         )
 
 
-def _store(desk: Desk, entry: Entry) -> Applied:
+def _store(desk: AccountServices, entry: Entry) -> Applied:
     """Store the tokens as a person's word, in a new account or in the one that is there."""
     exists = bool(desk.accounts.find([entry.id]))
     return desk.editor.edit(entry, Action.AUTHORIZE) if exists else desk.editor.add(entry, Action.AUTHORIZE)

@@ -10,7 +10,7 @@ from models.audit import Action
 from worker.accounts.apply import Applied
 from worker.accounts.entry import Entry, Refused, read_entry
 from worker.cli.accounts._fields import fields_of
-from worker.cli.accounts._services import AllowSharedGrant, open_desk
+from worker.cli.accounts._services import AllowSharedGrant, open_services
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.clock import wall_clock
 from worker.errors import InputError, UsageError
@@ -44,7 +44,7 @@ def edit(
         )
     try:
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
-        with open_desk(shared_grants=allow_shared_grant) as desk:
+        with open_services(shared_grants=allow_shared_grant) as desk:
             applied = desk.editor.edit(entry)
     except Refused as refused:
         raise as_usage_error(refused) from None
@@ -100,7 +100,7 @@ def as_usage_error(refused: Refused) -> UsageError:
 
 
 def _set_enabled(ids: list[str], *, enabled: bool, as_json: bool) -> None:
-    with open_desk() as desk:
+    with open_services() as desk:
         desk.editor.accounts(ids)
         for account_id in dict.fromkeys(ids):
             try:

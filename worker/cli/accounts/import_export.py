@@ -21,7 +21,7 @@ from worker.accounts.formats.source import STDIN, Format, Source, format_of, ope
 from worker.accounts.importer import Summary
 from worker.accounts.token_precedence import Outcome
 from worker.accounts.view import row
-from worker.cli.accounts._services import AllowSharedGrant, open_desk
+from worker.cli.accounts._services import AllowSharedGrant, open_services
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
@@ -60,7 +60,7 @@ def import_file(
 
     Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
     """
-    with open_source(file, file_format) as source, open_desk(shared_grants=allow_shared_grant) as desk:
+    with open_source(file, file_format) as source, open_services(shared_grants=allow_shared_grant) as desk:
         importer = desk.importer(source.name, replace_tokens=replace_tokens)
         # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
         with _bar(source) as bar, Interrupts() as interrupts:

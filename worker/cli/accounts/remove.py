@@ -9,7 +9,7 @@ import typer
 
 from models.audit import Act, Action
 from worker.accounts.revoker import Revoked, Revoker
-from worker.cli.accounts._services import Desk, open_desk
+from worker.cli.accounts._services import AccountServices, open_services
 from worker.cli.accounts.edit import AsJson, Ids
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.prompts import confirm
@@ -45,7 +45,7 @@ def remove(
     if force and not revoke:
         raise typer.BadParameter("--force goes with --revoke")
     ids = list(dict.fromkeys(ids))
-    with open_desk() as desk:
+    with open_services() as desk:
         desk.editor.accounts(ids)
         if not yes and sys.stdin.isatty():
             what = ids[0] if len(ids) == 1 else f"{len(ids)} accounts"
@@ -64,7 +64,7 @@ def remove(
     out.print(f"removed {', '.join(ids)}", markup=False, soft_wrap=True)
 
 
-def _revoke_and_remove(desk: Desk, ids: list[str], *, force: bool, as_json: bool) -> bool:
+def _revoke_and_remove(desk: AccountServices, ids: list[str], *, force: bool, as_json: bool) -> bool:
     """Revoke and remove one account after the other; gives whether each grant has ended."""
     all_ended = True
     with _revoker(desk) as revoker:
@@ -106,7 +106,7 @@ def _say(revoked: Revoked, *, removed: bool, as_json: bool) -> None:
     err.print(f"{words} ({revoked.reason}{remedy})", markup=False, soft_wrap=True)
 
 
-def _revoker(desk: Desk) -> Revoker:
+def _revoker(desk: AccountServices) -> Revoker:
     here = desk.stores
     settings = here.settings
 

@@ -9,19 +9,19 @@ import typer
 
 from worker.cli.callbacks.new import write_skeleton
 from worker.cli.terminal.console import out
-from worker.cli.terminal.lazy import announce
+from worker.cli.terminal.lazy import add_lazy_command
 
 callbacks_app = typer.Typer(
     help="Show the refresh callbacks, begin a new one, and run one as in production.", no_args_is_help=True
 )
 
-announce(
+add_lazy_command(
     callbacks_app,
     "test",
     "worker.cli.callbacks.test:try_command",
     "Run a callback as in production: on a callback worker, on the same path, with the account's own inputs.",
 )
-announce(
+add_lazy_command(
     callbacks_app,
     "list",
     "worker.cli.callbacks.list:list_command",

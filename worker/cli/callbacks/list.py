@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from worker.callbacks.catalog import Offer, Offered, configured_callbacks
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import CallbackCatalog, Offered, configured_callbacks
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.host.environment import environment_of_callbacks
 from worker.callbacks.host.sandbox import describe
 from worker.callbacks.usage import (
@@ -86,25 +86,25 @@ def list_command(as_json: _AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def offered_by_workers(here: Stores) -> dict[str, Offer]:
+def offered_by_workers(here: Stores) -> dict[str, CallbackCatalog]:
     """Give what the running callback workers offer.
 
     Raises:
         RedisUnreachable: nobody can be asked.
     """
     with in_words(here.settings.redis):
-        return Presence(here.redis, here.settings.redis_prefix).offers()
+        return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
 
 
-def _offered_here(here: Stores) -> Offer:
+def _offered_here(here: Stores) -> CallbackCatalog:
     configured = configured_callbacks(here.settings)
     environment = environment_of_callbacks(
         here.settings, [text for one in configured.values() for text in one.secrets]
     )
-    return Offer.of(configured, asyncio.run(describe(here.settings.callback_modules, environment)))
+    return CallbackCatalog.of(configured, asyncio.run(describe(here.settings.callback_modules, environment)))
 
 
-def _lines(here: Stores, offers: Mapping[str, Offer], used: Sequence[Use]) -> list[Line]:
+def _lines(here: Stores, offers: Mapping[str, CallbackCatalog], used: Sequence[Use]) -> list[Line]:
     using = {use.name: use for use in used}
     known: dict[str, Offered] = {}
     workers: dict[str, list[str]] = {}

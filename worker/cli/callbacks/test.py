@@ -17,8 +17,8 @@ from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
 from models.callback import OWN_LINE
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER
-from worker.callbacks.catalog import Offer, unknown_words
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import CallbackCatalog, unknown_words
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.context import Stores
@@ -91,14 +91,14 @@ def _check(here: Stores, row: Account, name: str, *, apply: bool) -> list[str]:
             f"`refreshd accounts edit {row.id} refresh_method=callback` first"
         )
     with in_words(here.settings.redis):
-        offers = Presence(here.redis, here.settings.redis_prefix).offers()
+        offers = CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     known_to = [worker for worker, offer in offers.items() if name in offer.callbacks]
     if not known_to:
         raise NotRegistered(_not_registered(name, offers))
     return known_to
 
 
-def _not_registered(name: str, offers: Mapping[str, Offer]) -> str:
+def _not_registered(name: str, offers: Mapping[str, CallbackCatalog]) -> str:
     if not offers:
         return f"no callback worker runs: `refreshd up` has one, or start `{CALLBACK_WORKER}`"
     known = {known: None for offer in offers.values() for known in offer.callbacks}

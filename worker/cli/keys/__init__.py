@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.terminal.console import err, out
-from worker.cli.terminal.lazy import announce
+from worker.cli.terminal.lazy import add_lazy_command
 from worker.crypto.cipher import generate_key, parse_keys
 
 keys_app = typer.Typer(
@@ -32,19 +32,19 @@ def generate(
     )
 
 
-announce(
+add_lazy_command(
     keys_app,
     "list",
     "worker.cli.keys.stored:list_keys",
     "Show which keys are configured and how many values each one sealed. Keys themselves are never shown.",
 )
-announce(
+add_lazy_command(
     keys_app,
     "rotate",
     "worker.cli.keys.stored:rotate_keys",
     "Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on.",
 )
-announce(
+add_lazy_command(
     keys_app,
     "check",
     "worker.cli.keys.stored:check_keys",

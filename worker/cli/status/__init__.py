@@ -17,7 +17,7 @@ from rich.text import Text
 from models.account import Status
 from models.pause import Pause, Scope
 from worker.broker.queues import QUEUES, STANDARD_WORKER
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
 from worker.celery.inspect import alive_workers
 from worker.cli.status.paused import gate_lines, held_json, pause_lines
@@ -114,7 +114,7 @@ def _gates(here: Stores, now: float) -> list[GateStatus] | None:
 
 def _missing(here: Stores) -> list[Lacking] | None:
     try:
-        return lacking(uses(here.engine), Presence(here.redis, here.settings.redis_prefix).offers())
+        return lacking(uses(here.engine), CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers())
     except (RedisError, OSError):
         return None
 

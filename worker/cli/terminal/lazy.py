@@ -13,7 +13,7 @@ from typer.main import get_command, get_group
 from worker.broker.gc_freeze import kept
 
 
-class Late(TyperCommand):
+class LazyCommand(TyperCommand):
     """Stands for a command until then: its name, and the line that the page above it shows."""
 
     def load(self) -> Any:
@@ -31,7 +31,9 @@ class Late(TyperCommand):
         return self.load().make_context(*args, **extra)
 
 
-def announce(app: typer.Typer, name: str, where: str, summary: str, *, panel: str | None = None) -> None:
+def add_lazy_command(
+    app: typer.Typer, name: str, where: str, summary: str, *, panel: str | None = None
+) -> None:
     """Add a command, or a group of commands, to others.
 
     Args:
@@ -49,4 +51,4 @@ def announce(app: typer.Typer, name: str, where: str, summary: str, *, panel: st
                 import_module(module)
         return getattr(sys.modules[module], attribute)
 
-    app.command(name, cls=Late, help=summary, rich_help_panel=panel)(load)
+    app.command(name, cls=LazyCommand, help=summary, rich_help_panel=panel)(load)

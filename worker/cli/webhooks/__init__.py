@@ -8,7 +8,7 @@ import secrets
 import typer
 
 from worker.cli.terminal.console import err, out
-from worker.cli.terminal.lazy import announce
+from worker.cli.terminal.lazy import add_lazy_command
 
 webhooks_app = typer.Typer(
     help="Webhooks: signed messages of what a person should know (REFRESHD_WEBHOOK_URL; docs/events.md).",
@@ -30,19 +30,19 @@ def secret() -> None:
     )
 
 
-announce(
+add_lazy_command(
     webhooks_app,
     "test",
     "worker.cli.webhooks.messages:send_test",
     "Send a signed message of type `test` to every webhook now, and show what came back.",
 )
-announce(
+add_lazy_command(
     webhooks_app,
     "list",
     "worker.cli.webhooks.messages:list_webhooks",
     "Show each webhook's backlog, and the messages that wait or were put aside, newest first.",
 )
-announce(
+add_lazy_command(
     webhooks_app,
     "retry",
     "worker.cli.webhooks.messages:retry",

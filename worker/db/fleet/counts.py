@@ -23,7 +23,7 @@ FAILING_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class Overdue:
     """Accounts of one provider that are behind, and by how much the worst of them, seconds."""
 
     accounts: int
@@ -50,9 +50,9 @@ class FleetCounts:
     #: (provider, status, reason) -> accounts that are not as they should be.
     failing: Mapping[tuple[str, str, str], int]
     #: Provider -> accounts that are due and not refreshed yet.
-    overdue: Mapping[str, Late]
+    overdue: Mapping[str, Overdue]
     #: Provider -> planned, active accounts whose token has ended.
-    expired: Mapping[str, Late]
+    expired: Mapping[str, Overdue]
     #: Seconds -> tokens that end within them.
     ending: Mapping[int, int]
     #: Seconds -> refresh tokens that end for good within them.
@@ -100,12 +100,12 @@ def count(engine: Engine) -> FleetCounts:
                 counts[end_s] = total
             return counts
 
-        def late(column: str, where: str, **parameters: object) -> dict[str, Late]:
+        def late(column: str, where: str, **parameters: object) -> dict[str, Overdue]:
             found = rows(
                 f"SELECT provider, count(*), :now - min({column}) FROM account WHERE {where} GROUP BY provider",
                 **parameters,
             )
-            return {str(row[0]): Late(int(row[1]), float(row[2])) for row in found}
+            return {str(row[0]): Overdue(int(row[1]), float(row[2])) for row in found}
 
         def webhooks() -> Webhooks:
             waiting = "SELECT count(*), :now - min(created_at) FROM webhook WHERE next_at IS NOT NULL"

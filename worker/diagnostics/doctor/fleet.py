@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import text
 
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER, URGENT
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import lacking, lines_of, uses
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import Stores
@@ -176,7 +176,7 @@ def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
 
 def check_callbacks(here: Stores) -> Iterator[Checked]:
     """Check that every callback that accounts name is known to a running worker, and to all that may get it."""
-    offers = Presence(here.redis, here.settings.redis_prefix).offers()
+    offers = CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     used = uses(here.engine)
     missing = lacking(used, offers)
     for words in lines_of(missing):

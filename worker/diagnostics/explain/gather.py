@@ -18,8 +18,8 @@ from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.accounts.twins import SameGrant
 from worker.broker.queues import QUEUES
-from worker.callbacks.catalog import Offer
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import CallbackCatalog
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import Workers, alive_workers
 from worker.context import Stores
 from worker.db.accounts import nearest_ids
@@ -178,9 +178,9 @@ def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
     return None if found is None else int(found)
 
 
-def _offers(here: Stores) -> dict[str, Offer]:
+def _offers(here: Stores) -> dict[str, CallbackCatalog]:
     try:
-        return Presence(here.redis, here.settings.redis_prefix).offers()
+        return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     except (RedisError, OSError):
         return {}
 

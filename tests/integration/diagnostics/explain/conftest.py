@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Bench
-from tests.integration.diagnostics.explain.desk import Desk, settings_of
+from tests.integration.diagnostics.explain.desk import AccountServices, settings_of
 from worker.settings import Settings
 
 
@@ -17,5 +17,5 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def desk(bench: Bench, settings: Settings) -> Desk:
-    return Desk(bench, settings)
+def desk(bench: Bench, settings: Settings) -> AccountServices:
+    return AccountServices(bench, settings)

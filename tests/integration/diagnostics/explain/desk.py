@@ -15,8 +15,8 @@ from sqlalchemy import text
 from models.attempt import Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
-from worker.callbacks.catalog import Offer
-from worker.callbacks.heartbeats import Presence
+from worker.callbacks.catalog import CallbackCatalog
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.cli.explain import as_object
 from worker.cli.explain.text import page
 from worker.context import Stores
@@ -33,7 +33,7 @@ ALL: Mapping[str, Sequence[str]] = {**STANDARD, "callback@one": ["callback"]}
 _WIDE = 10_000
 
 
-class Desk:
+class AccountServices:
     """An account's story, and what `explain` makes of it."""
 
     def __init__(self, bench: Bench, settings: Settings) -> None:
@@ -42,7 +42,7 @@ class Desk:
         self.workers: Mapping[str, Sequence[str]] | None = ALL
         #: The last plan ended so long before the page is made.
         self.planned_ago_s = 0.0
-        self._offers: dict[str, Offer] = {}
+        self._offers: dict[str, CallbackCatalog] = {}
 
     def execute(self, statement: str, **parameters: Any) -> None:
         with writing(self.bench.runtime.engine) as connection:
@@ -63,7 +63,9 @@ class Desk:
 
     def offer(self, worker: str, *names: str, problems: Mapping[str, str] | None = None) -> None:
         known = {name: {"kind": "python", "where": "here.py:1"} for name in names}
-        self._offers[worker] = Offer.from_json({"callbacks": known, "problems": dict(problems or {})})
+        self._offers[worker] = CallbackCatalog.from_json(
+            {"callbacks": known, "problems": dict(problems or {})}
+        )
 
     def beats(self) -> None:
         """Have beat and the callback workers be heard now, however long the story took to stage."""
@@ -71,7 +73,7 @@ class Desk:
         at = time.time() - self.planned_ago_s
         self.execute("INSERT INTO duty (name, finished_at, until) VALUES ('plan', :at, 0)", at=at)
         for worker, offer in self._offers.items():
-            Presence(self.bench.runtime.redis, self.settings.redis_prefix).announce(worker, offer)
+            CallbackHeartbeats(self.bench.runtime.redis, self.settings.redis_prefix).announce(worker, offer)
 
     def gathered(self, settings: Settings | None = None, *, ahead_s: float = 0.0) -> Facts:
         here = Stores(settings or self.settings)

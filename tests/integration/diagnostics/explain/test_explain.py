@@ -14,11 +14,11 @@ from models.attempt import Trigger
 from models.audit import Actor
 from models.pause import Scope
 from refreshd_reader.contract import Keys
-from tests.integration.diagnostics.explain.desk import STANDARD, Desk, answer
+from tests.integration.diagnostics.explain.desk import STANDARD, AccountServices, answer
 from worker.db.pauses import Pauses
 
 
-def test_nothing_is_wrong_and_it_says_what_a_connector_has_to_find(desk: Desk) -> None:
+def test_nothing_is_wrong_and_it_says_what_a_connector_has_to_find(desk: AccountServices) -> None:
     desk.good()
     cause, shown = desk.first()
     assert cause == ""
@@ -33,89 +33,89 @@ def test_nothing_is_wrong_and_it_says_what_a_connector_has_to_find(desk: Desk) -
 # --- what the account says -----------------------------------------------------------------------------
 
 
-def disabled(desk: Desk) -> None:
+def disabled(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET refresh_enabled = false, next_refresh_at = NULL, status = 'disabled'")
 
 
-def session_none(desk: Desk) -> None:
+def session_none(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET session_management = 'none', next_refresh_at = NULL")
 
 
-def fixed_too_long(desk: Desk) -> None:
+def fixed_too_long(desk: AccountServices) -> None:
     desk.good(session_management="fixed", session_timeout_s=7200.0)
 
 
-def paused(desk: Desk) -> None:
+def paused(desk: AccountServices) -> None:
     desk.bench.add(expires_at=time.time() - 60)
     Pauses(desk.bench.runtime.engine).pause(
         Scope.PROVIDER, ["acme"], for_s=None, reason="deploy", actor=Actor("mia", "desk")
     )
 
 
-def never_issued(desk: Desk) -> None:
+def never_issued(desk: AccountServices) -> None:
     desk.bench.add(refresh_token_sealed=None, refresh_fp=None)
 
 
-def provider_unknown(desk: Desk) -> None:
+def provider_unknown(desk: AccountServices) -> None:
     desk.bench.add(token_url=None)
 
 
-def knobs_unfit(desk: Desk) -> None:
+def knobs_unfit(desk: AccountServices) -> None:
     desk.bench.add(knobs='{"params": {"a": {"b": "c"}}}')
     desk.bench.refresh()
 
 
-def plain_http(desk: Desk) -> None:
+def plain_http(desk: AccountServices) -> None:
     desk.bench.add(token_url="http://provider.example/token")
 
 
-def refresh_token_over(desk: Desk) -> None:
+def refresh_token_over(desk: AccountServices) -> None:
     desk.bench.add(refresh_token_expires_at=time.time() - 3600)
 
 
 # --- the fleet -----------------------------------------------------------------------------------------
 
 
-def beat_down(desk: Desk) -> None:
+def beat_down(desk: AccountServices) -> None:
     desk.bench.add()
     desk.planned_ago_s = 3600
 
 
-def no_worker(desk: Desk) -> None:
+def no_worker(desk: AccountServices) -> None:
     desk.bench.add()
     desk.workers = {"callback@one": ["callback"]}
 
 
-def no_callback_worker(desk: Desk) -> None:
+def no_callback_worker(desk: AccountServices) -> None:
     desk.bench.add(refresh_method="callback", callback="acme")
     desk.workers = STANDARD
 
 
-def queue_full(desk: Desk) -> None:
+def queue_full(desk: AccountServices) -> None:
     overdue(desk)
     desk.bench.runtime.redis.lpush("refresh", *["{}"] * 200)
 
 
-def overdue(desk: Desk) -> None:
+def overdue(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET next_refresh_at = :at", at=time.time() - 3600)
 
 
-def dead_worker(desk: Desk) -> None:
+def dead_worker(desk: AccountServices) -> None:
     desk.good()
     desk.bench.runtime.redis.set(Keys().lock("acct"), "gone@two/12/abc/1", px=40_000)
 
 
-def interrupted(desk: Desk) -> None:
+def interrupted(desk: AccountServices) -> None:
     desk.bench.add(claim_attempt="a", claim_until=time.time() - 5)
 
 
 # --- what the provider answers -------------------------------------------------------------------------
 
 
-def breaker_open(desk: Desk) -> None:
+def breaker_open(desk: AccountServices) -> None:
     desk.bench.add(succeeded_at=1.0)
     desk.bench.answer = answer(503)
     for number in range(3):
@@ -124,43 +124,43 @@ def breaker_open(desk: Desk) -> None:
     desk.bench.refresh()
 
 
-def rate_limited(desk: Desk) -> None:
+def rate_limited(desk: AccountServices) -> None:
     desk.good()
     desk.bench.answer = answer(429, {}, headers={"Retry-After": "60"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def failing(desk: Desk) -> None:
+def failing(desk: AccountServices) -> None:
     desk.good()
     desk.bench.answer = answer(500, {"error": "server_error"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def revoked(desk: Desk) -> None:
+def revoked(desk: AccountServices) -> None:
     desk.good()
     desk.bench.answer = answer(400, {"error": "invalid_grant", "error_description": "Token has been revoked"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def rotated_elsewhere(desk: Desk) -> None:
+def rotated_elsewhere(desk: AccountServices) -> None:
     desk.bench.add()
     desk.bench.answer = answer(400, {"error": "invalid_grant"})
     desk.bench.refresh()
 
 
-def secret_rotated(desk: Desk) -> None:
+def secret_rotated(desk: AccountServices) -> None:
     desk.good()
     desk.bench.answer = answer(401, {"error": "invalid_client"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def refused_once(desk: Desk) -> None:
+def refused_once(desk: AccountServices) -> None:
     desk.good(knobs='{"rotates": false}')
     desk.bench.answer = answer(400, {"error": "invalid_grant", "error_description": "no such grant"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def dead_behind_a_proxy(desk: Desk) -> None:
+def dead_behind_a_proxy(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET expires_at = issued_at, failures = 4")
     desk.bench.answer = answer(
@@ -169,19 +169,19 @@ def dead_behind_a_proxy(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def secret_never_given(desk: Desk) -> None:
+def secret_never_given(desk: AccountServices) -> None:
     desk.bench.add(client_secret_sealed=None)
     desk.bench.answer = answer(401, {"error": "invalid_client"})
     desk.bench.refresh()
 
 
-def secret_in_another_form(desk: Desk) -> None:
+def secret_in_another_form(desk: AccountServices) -> None:
     desk.good(client_auth="basic", client_secret_sealed=desk.bench.seal("acct", "client_secret", "s3cr+t/="))
     desk.bench.answer = answer(401, {"error": "invalid_client"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def client_id_wanted(desk: Desk) -> None:
+def client_id_wanted(desk: AccountServices) -> None:
     desk.good(client_auth="basic")
     desk.bench.answer = answer(
         401, {"error": "unauthorized_client", "error_description": "Missing client_id"}
@@ -189,7 +189,7 @@ def client_id_wanted(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def login_hours(desk: Desk) -> None:
+def login_hours(desk: AccountServices) -> None:
     desk.good()
     desk.bench.answer = answer(
         400, {"error": "invalid_grant", "error_description": "IP restricted or invalid login hours"}
@@ -197,7 +197,7 @@ def login_hours(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def used_elsewhere(desk: Desk) -> None:
+def used_elsewhere(desk: AccountServices) -> None:
     desk.good()
     desk.bench.answer = answer(
         400, {"error": "invalid_grant", "error_description": "refresh token was used before"}
@@ -205,24 +205,24 @@ def used_elsewhere(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def proving(desk: Desk, key: str | None = None) -> None:
+def proving(desk: AccountServices, key: str | None = None) -> None:
     custom = json.dumps({"dpop_key": key or ECKey.generate_key("P-256").as_pem(private=True).decode()})
     desk.good(knobs='{"dpop": true}', custom_fields_sealed=desk.bench.seal("acct", "custom_fields", custom))
 
 
-def nonce_in_vain(desk: Desk) -> None:
+def nonce_in_vain(desk: AccountServices) -> None:
     proving(desk)
     desk.bench.answer = answer(400, {"error": "use_dpop_nonce"})
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def key_forgotten(desk: Desk) -> None:
+def key_forgotten(desk: AccountServices) -> None:
     proving(desk)
     desk.execute("UPDATE account SET custom_fields_sealed = NULL")
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def key_of_another_grant(desk: Desk) -> None:
+def key_of_another_grant(desk: AccountServices) -> None:
     theirs = base64.urlsafe_b64encode(json.dumps({"cnf": {"jkt": "t" * 43}}).encode()).decode().rstrip("=")
     proving(desk)
     sealed = desk.bench.seal("acct", "access_token", f"e30.{theirs}.c2ln")
@@ -230,7 +230,7 @@ def key_of_another_grant(desk: Desk) -> None:
     desk.bench.refresh(seen=2, trigger=Trigger.FORCED)
 
 
-def html(desk: Desk) -> None:
+def html(desk: AccountServices) -> None:
     desk.bench.add()
     desk.bench.answer = answer(
         200, "<!DOCTYPE html><html>Welcome</html>", headers={"content-type": "text/html"}
@@ -241,34 +241,34 @@ def html(desk: Desk) -> None:
 # --- what lies between the token and the API -----------------------------------------------------------
 
 
-def redis_flushed(desk: Desk) -> None:
+def redis_flushed(desk: AccountServices) -> None:
     desk.good()
     desk.bench.runtime.redis.delete(Keys().token("acct"))
 
 
-def redis_older(desk: Desk) -> None:
+def redis_older(desk: AccountServices) -> None:
     desk.good()
     desk.bench.runtime.redis.hset(Keys().token("acct"), "generation", "1")
 
 
-def restored(desk: Desk) -> None:
+def restored(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET generation = 1")
 
 
-def permission_missing(desk: Desk) -> None:
+def permission_missing(desk: AccountServices) -> None:
     desk.good(scope="read write")
     desk.bench.answer = answer(200, {"access_token": "new", "expires_in": 3600, "scope": "read"})
     desk.reported(times=4)
 
 
-def scopes_lost(desk: Desk) -> None:
+def scopes_lost(desk: AccountServices) -> None:
     desk.bench.add(scope="read write")
     desk.bench.answer = answer(200, {"access_token": "new", "expires_in": 3600, "scope": "read"})
     desk.bench.refresh()
 
 
-def shorter_than_planned(desk: Desk) -> None:
+def shorter_than_planned(desk: AccountServices) -> None:
     desk.good(session_timeout_s=7200.0, session_management="fixed")
     desk.execute("UPDATE account SET expires_at = NULL")
     desk.bench.answer = answer(200, {"access_token": "new"})
@@ -276,7 +276,7 @@ def shorter_than_planned(desk: Desk) -> None:
     desk.reported(times=3, apart_s=900.0)
 
 
-CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
+CAUSES: dict[str, tuple[Callable[[AccountServices], None], list[str]]] = {
     "refresh_disabled": (disabled, ["Refreshing is switched off", "`refreshd accounts enable acct`"]),
     "session_none": (session_none, ["`none`", "`refreshd accounts edit acct session_management=auto`"]),
     "fixed_timeout_longer_than_token": (fixed_too_long, ["every 7200 s, but the provider's tokens live 3600 s", "auto"]),
@@ -320,7 +320,7 @@ CAUSES: dict[str, tuple[Callable[[Desk], None], list[str]]] = {
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_the_cause_is_named_first_with_what_to_do(cause: str, desk: Desk) -> None:
+def test_the_cause_is_named_first_with_what_to_do(cause: str, desk: AccountServices) -> None:
     stage, words = CAUSES[cause]
     stage(desk)
 

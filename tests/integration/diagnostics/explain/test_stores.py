@@ -21,7 +21,7 @@ from models.attempt import Trigger
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.integration.conftest import Bench
-from tests.integration.diagnostics.explain.desk import Desk, changed
+from tests.integration.diagnostics.explain.desk import AccountServices, changed
 from tests.integration.refresh.test_refresher import granted
 from tests.support.providers.certificates import Authority
 from worker.crypto.cipher import generate_key
@@ -30,7 +30,7 @@ from worker.errors import UnknownAccount
 from worker.providers.client import ProviderClient
 
 
-def test_a_clock_that_is_wrong(desk: Desk) -> None:
+def test_a_clock_that_is_wrong(desk: AccountServices) -> None:
     desk.good()
     cause, shown = desk.first(ahead_s=7.0)
     assert cause == "clock_skew"
@@ -38,7 +38,7 @@ def test_a_clock_that_is_wrong(desk: Desk) -> None:
     assert "NTP" in shown
 
 
-def test_a_key_that_is_missing_here(desk: Desk) -> None:
+def test_a_key_that_is_missing_here(desk: AccountServices) -> None:
     desk.good()
     other = changed(desk.settings, {"keys": SecretStr(generate_key("other"))})
     cause, shown = desk.first(other)
@@ -46,7 +46,7 @@ def test_a_key_that_is_missing_here(desk: Desk) -> None:
     assert "`refreshd keys check`" in shown
 
 
-def test_a_key_that_a_worker_did_not_have(desk: Desk) -> None:
+def test_a_key_that_a_worker_did_not_have(desk: AccountServices) -> None:
     desk.good()
     other = changed(desk.settings, {"keys": SecretStr(generate_key("other"))})
     elsewhere = Bench(other)
@@ -59,14 +59,14 @@ def test_a_key_that_a_worker_did_not_have(desk: Desk) -> None:
     assert "open here, but not on the worker that tried last:" in shown
 
 
-def test_redis_away(desk: Desk) -> None:
+def test_redis_away(desk: AccountServices) -> None:
     desk.good()
     cause, shown = desk.first(changed(desk.settings, {"redis_url": SecretStr("redis://127.0.0.1:1/0")}))
     assert cause == "redis_unreachable"
     assert "REFRESHD_REDIS_URL" in shown
 
 
-def test_a_redis_that_refuses_is_not_away(desk: Desk) -> None:
+def test_a_redis_that_refuses_is_not_away(desk: AccountServices) -> None:
     desk.bench.add(refresh_method="callback", callback="acme")
     other = SecretStr(desk.settings.redis.replace("//", "//somebody:wrong@", 1))
     cause, shown = desk.first(changed(desk.settings, {"redis_url": other}))
@@ -76,7 +76,7 @@ def test_a_redis_that_refuses_is_not_away(desk: Desk) -> None:
     assert "No running worker knows" not in shown
 
 
-def test_a_connector_that_was_told_no_prefix_reads_another_token(desk: Desk) -> None:
+def test_a_connector_that_was_told_no_prefix_reads_another_token(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET published_generation = generation")  # as the next commit notes it
     cause, shown = desk.first(changed(desk.settings, {"redis_prefix": "second:"}))
@@ -86,7 +86,7 @@ def test_a_connector_that_was_told_no_prefix_reads_another_token(desk: Desk) -> 
     assert "prefix='second:'" in shown
 
 
-def test_a_sealed_token_needs_the_publish_key(desk: Desk) -> None:
+def test_a_sealed_token_needs_the_publish_key(desk: AccountServices) -> None:
     sealed = changed(desk.settings, {"publish_keys": SecretStr(generate_key("p1"))})
     made = Bench(sealed)
     made.add()
@@ -98,7 +98,7 @@ def test_a_sealed_token_needs_the_publish_key(desk: Desk) -> None:
     assert "sealed with the publish key `p1`" in shown
 
 
-def test_a_database_that_takes_no_writes(desk: Desk, postgres_url: str) -> None:
+def test_a_database_that_takes_no_writes(desk: AccountServices, postgres_url: str) -> None:
     made = Bench(changed(desk.settings, {"database_url": SecretStr(postgres_url)}))
     made.add()
     with writing(made.runtime.engine) as connection:
@@ -111,7 +111,7 @@ def test_a_database_that_takes_no_writes(desk: Desk, postgres_url: str) -> None:
     assert "`refreshd doctor`" in shown
 
 
-def test_a_full_disk(desk: Desk) -> None:
+def test_a_full_disk(desk: AccountServices) -> None:
     """A limit on this process' files stands in for the disk: SQLite's log can't grow any more."""
     desk.bench.add()
     desk.beats()
@@ -130,7 +130,7 @@ def test_a_full_disk(desk: Desk) -> None:
     assert "Give the database disk space" in shown
 
 
-def test_a_sqlite_file_that_can_only_be_read(desk: Desk) -> None:
+def test_a_sqlite_file_that_can_only_be_read(desk: AccountServices) -> None:
     desk.bench.add()
     desk.beats()
     path = make_url(desk.settings.database).database
@@ -140,7 +140,7 @@ def test_a_sqlite_file_that_can_only_be_read(desk: Desk) -> None:
     assert "attempt to write a readonly database" in shown
 
 
-def test_an_answer_that_waits_in_redis_is_not_to_be_deleted(desk: Desk) -> None:
+def test_an_answer_that_waits_in_redis_is_not_to_be_deleted(desk: AccountServices) -> None:
     desk.good()
     desk.bench.runtime.redis.set(Keys().stash("acct"), "sealed with what nobody has")
     cause, shown = desk.first()
@@ -148,13 +148,13 @@ def test_an_answer_that_waits_in_redis_is_not_to_be_deleted(desk: Desk) -> None:
     assert "Do not delete it" in shown
 
 
-def test_an_id_in_another_case_is_guessed(desk: Desk) -> None:
+def test_an_id_in_another_case_is_guessed(desk: AccountServices) -> None:
     desk.bench.add("Acct")
     with pytest.raises(UnknownAccount, match="Did you mean 'Acct'"):
         desk.gathered()
 
 
-def test_a_shown_page_holds_no_secret(desk: Desk) -> None:
+def test_a_shown_page_holds_no_secret(desk: AccountServices) -> None:
     desk.good(
         custom_fields_sealed=desk.bench.runtime.sealer.seal(
             "acct", "custom_fields", Secret('{"a": "hidden"}')
@@ -196,7 +196,7 @@ def refusing(authority: Authority, folder: Path) -> Iterator[str]:
     ],
 )
 def test_a_client_certificate_that_the_provider_refuses(
-    desk: Desk, tmp_path: Path, ends_in: timedelta, words: str
+    desk: AccountServices, tmp_path: Path, ends_in: timedelta, words: str
 ) -> None:
     authority, ca_file = Authority(), tmp_path / "ca.pem"
     ca_file.write_text(authority.certificate)
@@ -228,7 +228,7 @@ def test_a_client_certificate_that_the_provider_refuses(
     ],
 )
 def test_a_client_certificate_that_ends_is_told_before_the_provider_does(
-    desk: Desk, ends_in: timedelta, words: str, wrong: bool
+    desk: AccountServices, ends_in: timedelta, words: str, wrong: bool
 ) -> None:
     shown = Authority().sign("client", ends_in=ends_in)
     fields = json.dumps({"client_certificate": shown.certificate, "client_key": shown.key})

@@ -9,21 +9,21 @@ import pytest
 from models.attempt import Trigger
 from refreshd_reader import Reader, UnknownAccount
 from refreshd_reader.contract import Keys
-from tests.integration.diagnostics.explain.desk import Desk, answer
+from tests.integration.diagnostics.explain.desk import AccountServices, answer
 from tests.integration.refresh.test_refresher import granted
 from worker.redis.clock_offsets import ClockOffsets
 
 NOTHING_WRONG = "Nothing is wrong that refreshd can see"
 
 
-def good_page(desk: Desk) -> str:
+def good_page(desk: AccountServices) -> str:
     """Give the page of an account of which nothing is wrong."""
     cause, shown = desk.first()
     assert cause == "", shown
     return shown
 
 
-def test_an_imported_token_that_is_dead_may_be_mended_by_a_refresh(desk: Desk) -> None:
+def test_an_imported_token_that_is_dead_may_be_mended_by_a_refresh(desk: AccountServices) -> None:
     desk.bench.add(next_refresh_at=time.time() + 30, plan_at=time.time() + 30, issued_at=time.time() - 30)
     desk.bench.runtime.run(desk.bench.runtime.reconciler.reconcile())
     shown = good_page(desk)
@@ -35,7 +35,7 @@ def test_an_imported_token_that_is_dead_may_be_mended_by_a_refresh(desk: Desk) -
     assert "which no refresh mends" in good_page(desk)
 
 
-def test_a_numbered_item_never_stands_under_a_clean_heading(desk: Desk) -> None:
+def test_a_numbered_item_never_stands_under_a_clean_heading(desk: AccountServices) -> None:
     desk.bench.add(scope="read write")
     desk.bench.answer = answer(200, {"access_token": "new", "expires_in": 3600, "scope": "read"})
     desk.bench.refresh()
@@ -45,7 +45,7 @@ def test_a_numbered_item_never_stands_under_a_clean_heading(desk: Desk) -> None:
     assert NOTHING_WRONG not in shown
 
 
-def test_a_429_that_asks_for_hours_is_told_as_what_keeps_the_token_away(desk: Desk) -> None:
+def test_a_429_that_asks_for_hours_is_told_as_what_keeps_the_token_away(desk: AccountServices) -> None:
     desk.bench.add(expires_at=time.time() + 1, next_refresh_at=time.time() - 1)
     desk.bench.answer = answer(429, {}, headers={"Retry-After": "7200"})
     desk.bench.refresh()
@@ -58,7 +58,7 @@ def test_a_429_that_asks_for_hours_is_told_as_what_keeps_the_token_away(desk: De
 
 
 def test_a_worker_s_clock_is_read_from_what_it_said_itself(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: AccountServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.good()
     monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: time.time() + 480)
@@ -69,7 +69,7 @@ def test_a_worker_s_clock_is_read_from_what_it_said_itself(
     assert "drops it unread" in shown
 
 
-def test_a_key_that_redis_lost_is_not_promised_back_within_seconds(desk: Desk) -> None:
+def test_a_key_that_redis_lost_is_not_promised_back_within_seconds(desk: AccountServices) -> None:
     desk.good()
     desk.execute("UPDATE account SET published_generation = generation")  # as the next commit notes it
     desk.bench.runtime.redis.delete(Keys().token("acct"))
@@ -79,14 +79,16 @@ def test_a_key_that_redis_lost_is_not_promised_back_within_seconds(desk: Desk) -
     assert "seconds" not in shown
 
 
-def test_the_command_for_connectors_shows_no_token_and_swallows_no_error(desk: Desk) -> None:
+def test_the_command_for_connectors_shows_no_token_and_swallows_no_error(desk: AccountServices) -> None:
     desk.good()
     shown = good_page(desk)
     assert "2>&1 | grep -A1 -E '^generation$|^(AUTH failed|Could not|NOAUTH|NOPERM|WRONGPASS|ERR) '" in shown
     assert "`redis://default:PASSWORD@HOST`" in shown
 
 
-def test_a_reader_that_looks_elsewhere_is_told_that_it_may_be_one(desk: Desk, redis_url: str) -> None:
+def test_a_reader_that_looks_elsewhere_is_told_that_it_may_be_one(
+    desk: AccountServices, redis_url: str
+) -> None:
     desk.good()
     with (
         Reader.from_url(redis_url, prefix="other:") as reader,

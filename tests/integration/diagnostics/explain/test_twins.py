@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.account import fingerprint
 from models.token import Secret
 from tests.integration.conftest import Bench
-from tests.integration.diagnostics.explain.desk import Desk, answer
+from tests.integration.diagnostics.explain.desk import AccountServices, answer
 from tests.integration.refresh.test_refresher import granted
 from worker.context import Stores
 from worker.diagnostics.doctor import Checked, Level, examine
@@ -22,7 +22,7 @@ def found(settings: Settings) -> list[Checked]:
         here.close()
 
 
-def test_explain_names_the_twin_that_spent_the_refresh_token(desk: Desk) -> None:
+def test_explain_names_the_twin_that_spent_the_refresh_token(desk: AccountServices) -> None:
     for account in ("acct", "twin"):
         desk.bench.add(account, source_fp=SHARED)
     desk.bench.answer = granted
@@ -38,7 +38,7 @@ def test_explain_names_the_twin_that_spent_the_refresh_token(desk: Desk) -> None
     assert "Another program" not in shown
 
 
-def test_explain_names_no_account_of_another_client(desk: Desk) -> None:
+def test_explain_names_no_account_of_another_client(desk: AccountServices) -> None:
     desk.good(source_fp=SHARED)
     desk.bench.add("stranger", source_fp=SHARED, client_id="another")
     assert desk.first()[0] == ""
