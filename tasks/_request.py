@@ -2,7 +2,7 @@
 
 Celery knows a state from how a task ends. One that returns has succeeded, so a task raises where something failed
 (`FAILURE`: somebody has to act) or will be tried again (`RETRY`: nobody has to). Celery's events then carry an
-exception's repr and a traceback, and no result; `ShownRequest` says it better.
+exception's repr and a traceback, and no result; `TaskRequest` says it better.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def retried(words: str, result: Mapping[str, Any], runtime_s: float | None = Non
     raise Retry(words, exc=Unfinished(words, result, runtime_s))
 
 
-class ShownRequest(Request):
+class TaskRequest(Request):
     """A task's message in the worker, whose last event tells what became of it."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks._request import ShownRequest, retried
+from tasks._request import TaskRequest, retried
 from worker.app import app, settings
 from worker.errors import Unreachable
 from worker.log import log
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.expiring", Request=ShownRequest)
+@app.task(name="refreshd.expiring", Request=TaskRequest)
 def expiring() -> dict[str, Any]:
     """Tell, days before, whose grant ends."""
     try:

@@ -7,7 +7,7 @@ from typing import Any
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks._request import ShownRequest, retried
+from tasks._request import TaskRequest, retried
 from worker.app import app
 from worker.broker.queues import MESSAGE_EXPIRES_S
 from worker.celery.dispatch import dispatch_with
@@ -17,7 +17,7 @@ from worker.monitoring.metrics import worker_metrics
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.plan", Request=ShownRequest)
+@app.task(name="refreshd.plan", Request=TaskRequest)
 def plan() -> dict[str, Any]:
     """Claim due accounts and dispatch them; say whose token has ended; have Redis filled where it lacks anything."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tasks._request import ShownRequest, retried
+from tasks._request import TaskRequest, retried
 from worker.app import PRUNE_INTERVAL_S, app, settings
 from worker.errors import Unreachable
 from worker.log import log
@@ -17,7 +17,7 @@ DELIVERED_KEPT_S: Final = 86400.0
 BUSY_WITHIN_S: Final = 3 * PRUNE_INTERVAL_S
 
 
-@app.task(name="refreshd.prune", Request=ShownRequest)
+@app.task(name="refreshd.prune", Request=TaskRequest)
 def prune() -> dict[str, Any]:
     """Delete attempts that are too old, or too many of one account, old entries of the audit trail, and done webhooks.
 

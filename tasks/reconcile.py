@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from tasks._request import ShownRequest, retried
+from tasks._request import TaskRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
 from worker.log import log
@@ -13,7 +13,7 @@ from worker.monitoring.metrics import worker_metrics
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.reconcile", Request=ShownRequest)
+@app.task(name="refreshd.reconcile", Request=TaskRequest)
 def reconcile() -> dict[str, Any]:
     """Publish every live token that Redis lacks, soonest needed first."""
     try:

@@ -13,7 +13,7 @@ from celery import Task
 from models.attempt import Outcome, Trigger
 from models.rate_limit import HELD
 from refreshd_reader.contract import ACCOUNT_ID
-from tasks._request import ShownRequest, Unfinished, failed, retried
+from tasks._request import TaskRequest, Unfinished, failed, retried
 from worker.app import app
 from worker.celery.dispatch import dispatch_with
 from worker.errors import Unreachable
@@ -40,7 +40,7 @@ class MalformedMessage(ValueError):
     """A refresh message that none of ours can be."""
 
 
-@app.task(name="refreshd.refresh", bind=True, Request=ShownRequest, throws=(Unfinished, MalformedMessage))
+@app.task(name="refreshd.refresh", bind=True, Request=TaskRequest, throws=(Unfinished, MalformedMessage))
 def refresh(
     self: Task[Any, Any], accounts: list[list[Any]], reason: str = Trigger.PLANNED.value
 ) -> dict[str, Any]:

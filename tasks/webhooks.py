@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks._request import ShownRequest, retried
+from tasks._request import TaskRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
 from worker.log import log
@@ -12,7 +12,7 @@ from worker.notifications.webhook_sender import summary
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.webhooks", Request=ShownRequest)
+@app.task(name="refreshd.webhooks", Request=TaskRequest)
 def webhooks() -> dict[str, Any]:
     """Make messages of what happened, and deliver those that are due."""
     try:

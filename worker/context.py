@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.notifications.webhook_client import Endpoint
 
 
-class Stores:
+class AppContext:
     """What every command needs. Nothing is opened before it is used."""
 
     def __init__(self, settings: Settings) -> None:

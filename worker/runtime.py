@@ -16,7 +16,7 @@ import uvloop
 from models.account import RefreshMethod
 from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.ended_tokens import EndedTokens
 from worker.db.engine import is_sqlite
 from worker.db.executor import Offload
@@ -58,7 +58,7 @@ SQL_THREADS: Final = 4
 GC_THRESHOLD: Final = 50_000
 
 
-class Runtime(Stores):
+class Runtime(AppContext):
     """A worker process: one event loop in a thread of its own, and the path of a refresh on it."""
 
     def __init__(

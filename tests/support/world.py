@@ -17,7 +17,7 @@ from refreshd_reader.contract import Token
 from tests.support.providers.grants import access_token, refresh_token
 from tests.support.providers.scripted_provider import ScriptedProvider
 from worker.broker.kombu import broker_url
-from worker.context import Stores
+from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import database_now, writing
 from worker.settings import Settings
@@ -38,7 +38,7 @@ class World:
             "REFRESHD_ALLOW_HTTP_HOSTS": "127.0.0.1",
             **{f"REFRESHD_{name.upper()}": value for name, value in settings.items()},
         }
-        self.stores = Stores(
+        self.stores = AppContext(
             Settings(
                 database_url=SecretStr(database_url),
                 redis_url=SecretStr(redis_url),

@@ -20,7 +20,7 @@ from worker.crypto.sealer import AccountSealer
 from worker.db.accounts import Accounts
 from worker.errors import CipherError
 from worker.providers.client import ProviderClient
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.revocation import Revocation, read_revocation, revocation_request
 
 
@@ -115,7 +115,7 @@ class Revoker:
                 return Revoked(account.id, Revocation.FAILED, str(unreadable[0]))
             own_url = "revocation_url" in json.loads(account.knobs)
             wanted = revocation_request(request, now=self._clock.now(), own_url=own_url)
-        except (CipherError, Unbuildable) as error:
+        except (CipherError, InvalidRequest) as error:
             return Revoked(account.id, Revocation.FAILED, str(error))
         if wanted is Revocation.UNSUPPORTED:
             return Revoked(account.id, wanted, f"{provider.name} has no revocation_url for it")

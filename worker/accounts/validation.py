@@ -18,7 +18,7 @@ from worker.accounts.entry import Problem, Refused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.errors import KnobsUnfit
 from worker.providers.dpop import check_key, thumbprint
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.request import RequestBuilder
 
 #: So many checked URLs are remembered: accounts mostly share them.
@@ -31,7 +31,7 @@ class AccountValidator:
     Args:
         known: names of the providers that presets describe.
         provider_of: gives an account's provider with the account's own knobs, None where there is none.
-        urls: raise `Unbuildable` for a URL that no request may go to.
+        urls: raise `InvalidRequest` for a URL that no request may go to.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class AccountValidator:
                 self._rules.check(url)
             else:
                 self._rules.check_token_url(url, provider)
-        except Unbuildable as error:
+        except InvalidRequest as error:
             return str(error)
         return None
 
@@ -139,7 +139,7 @@ def _key_problems(request: RefreshRequest) -> list[Problem]:
     try:
         thumbprint(request)
         check_key(request)
-    except Unbuildable as error:
+    except InvalidRequest as error:
         return [_split(str(error))]
     return []
 

@@ -22,7 +22,7 @@ from worker.callbacks.sandbox.limits import hide_memory
 from worker.celery.bootsteps import Alone, Liveness, Reports
 from worker.celery.callback_heartbeat import announce_callbacks, stop_announcing, withdraw_callbacks
 from worker.celery.dispatch import empty_urgent_first
-from worker.context import Stores
+from worker.context import AppContext
 from worker.errors import RefreshdError
 from worker.log import correlate, log
 from worker.monitoring.clocks import Clocks
@@ -48,7 +48,7 @@ def _say_no_more(**_: Any) -> None:
 def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
     """Refuse to start on what can't work, and keep callbacks off pools that have no time limits."""
     try:
-        stores = Stores(settings)
+        stores = AppContext(settings)
         stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
         if CALLBACK in instance.app.amqp.queues.consume_from:  # other workers have no use for their secrets
             configured_callbacks(settings)

@@ -13,7 +13,7 @@ from rich.text import Text
 from models.audit import Action, Audit
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import Accounts, nearest_ids
 from worker.durations import duration, seconds_of
 from worker.errors import UnknownAccount
@@ -90,7 +90,7 @@ def _words(name: str, value: object) -> str:
     return f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
 
 
-def _provider(here: Stores, account_id: str) -> str | None:
+def _provider(here: AppContext, account_id: str) -> str | None:
     """Give an account's provider; of one that was removed its trail is left, and no provider.
 
     Raises:
@@ -105,7 +105,7 @@ def _provider(here: Stores, account_id: str) -> str | None:
 
 
 def _read(
-    here: Stores, account: str | None, provider: str | None, since_s: float | None, limit: int
+    here: AppContext, account: str | None, provider: str | None, since_s: float | None, limit: int
 ) -> list[Audit]:
     if account is None:
         return here.audit.latest(since_s=since_s, limit=limit)

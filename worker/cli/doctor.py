@@ -11,7 +11,7 @@ from rich.text import Text
 from worker.celery.inspect import staff_or_none
 from worker.cli.terminal.console import out, print_json
 from worker.cli.terminal.context import stores
-from worker.diagnostics.doctor import Level, examine
+from worker.diagnostics.doctor import Level, run_checks
 
 _MARKS = {Level.OK: ("ok  ", "green"), Level.WARNING: ("warn", "yellow"), Level.FAILED: ("FAIL", "bold red")}
 
@@ -24,7 +24,7 @@ def doctor(
     Exits with 1 where a check failed, for CI; warnings alone exit with 0.
     """
     failed = warned = 0
-    for one in examine(stores(), staff_or_none):
+    for one in run_checks(stores(), staff_or_none):
         failed += one.level is Level.FAILED
         warned += one.level is Level.WARNING
         if as_json:

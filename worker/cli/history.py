@@ -15,7 +15,7 @@ from models.audit import Audit
 from worker.cli.audit import audit_json, audit_line
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import Accounts, nearest_ids
 from worker.errors import UnknownAccount
 
@@ -66,7 +66,7 @@ def history(
                     _show(entry, now=here.clock.now(), full=full, as_json=as_json)
 
 
-def _read(here: Stores, account: str, provider: str | None, limit: int) -> list[Attempt | Audit]:
+def _read(here: AppContext, account: str, provider: str | None, limit: int) -> list[Attempt | Audit]:
     """Give attempts and what people did, in the order of time: the latest so many."""
     people = (
         here.audit.own(account, limit=limit)

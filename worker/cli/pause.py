@@ -11,7 +11,7 @@ import typer
 from models.pause import Pause, Scope
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import Accounts, knows_provider
 from worker.durations import seconds_of
 from worker.errors import InputError, UnknownAccount, UsageError
@@ -93,7 +93,7 @@ def pause_json(pause: Pause) -> dict[str, Any]:
 
 
 def _wanted(
-    here: Stores, accounts: Sequence[str] | None, providers: Sequence[str] | None, *, everything: bool
+    here: AppContext, accounts: Sequence[str] | None, providers: Sequence[str] | None, *, everything: bool
 ) -> dict[Scope, list[str]]:
     """Give what is named, each checked before anything is done."""
     ids = list(dict.fromkeys(accounts or ()))
@@ -106,7 +106,7 @@ def _wanted(
     return {scope: named for scope, named in wanted.items() if named}
 
 
-def _known(here: Stores, name: str) -> str:
+def _known(here: AppContext, name: str) -> str:
     for spelled in (name, name.strip().lower()):
         if spelled in here.providers.known or knows_provider(here.engine, spelled):
             return spelled
@@ -117,7 +117,7 @@ def _known(here: Stores, name: str) -> str:
     )
 
 
-def _still(here: Stores, scope: Scope, name: str) -> list[Pause]:
+def _still(here: AppContext, scope: Scope, name: str) -> list[Pause]:
     """Give the pauses that hold something of it still."""
     if scope is Scope.ACCOUNT:
         account = Accounts(here.engine).find([name])[name]
@@ -125,7 +125,7 @@ def _still(here: Stores, scope: Scope, name: str) -> list[Pause]:
     return [one for one in here.pauses.all() if scope is Scope.ALL or one.scope == Scope.ALL]
 
 
-def _show_all(here: Stores, *, as_json: bool) -> None:
+def _show_all(here: AppContext, *, as_json: bool) -> None:
     found, now = here.pauses.all(), here.clock.now()
     for one in found:
         if as_json:

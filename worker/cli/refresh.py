@@ -20,7 +20,7 @@ from models.pause import PAUSED
 from worker.broker.queues import CALLBACK, URGENT
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
@@ -87,7 +87,7 @@ def refresh(
         raise typer.Exit(1)
 
 
-def _load(here: Stores, ids: Sequence[str]) -> tuple[list[Account], float]:
+def _load(here: AppContext, ids: Sequence[str]) -> tuple[list[Account], float]:
     with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
         found = {a.id: a for a in session.exec(select(Account).where(col(Account.id).in_(ids)))}
         now = database_now(connection)
@@ -138,7 +138,7 @@ def _send_one(app: Celery, pairs: Sequence[tuple[str, int]], queue: str) -> str:
 
 
 def _outcomes(
-    here: Stores, pending: dict[str, int], task_ids: Sequence[str], timeout_s: float
+    here: AppContext, pending: dict[str, int], task_ids: Sequence[str], timeout_s: float
 ) -> list[Attempt]:
     """Wait for the attempts of these tasks; what is left in `pending` did not end in time."""
     ended: list[Attempt] = []

@@ -12,7 +12,7 @@ from models.audit import Act, Action
 from models.token import Secret
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.crypto.sealer import ACCESS_TOKEN
 from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading
@@ -59,7 +59,7 @@ def token(
     err.print(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim", markup=False)
 
 
-def _stored(here: Stores, account_id: str) -> tuple[Account, float, Secret]:
+def _stored(here: AppContext, account_id: str) -> tuple[Account, float, Secret]:
     """Give the account, the database's clock, and the access token."""
     with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
         found = session.get(Account, account_id)

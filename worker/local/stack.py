@@ -16,7 +16,7 @@ from typing import Final, Self
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from worker.context import Stores
+from worker.context import AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
@@ -104,9 +104,9 @@ class Stack:
         return Services(self.settings, self._log_level)
 
     @cached_property
-    def stores(self) -> Stores:
+    def stores(self) -> AppContext:
         """What commands have, for this data folder."""
-        return Stores(self.settings)
+        return AppContext(self.settings)
 
     @property
     def flower_url(self) -> str | None:

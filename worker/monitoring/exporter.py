@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from models.account import Status
 from models.pause import Scope
 from models.rate_limit import WaitReason
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.fleet.counts import FleetCounts, count
 from worker.monitoring.cached_query import CachedQuery
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX
@@ -48,7 +48,7 @@ class FleetCollector(Collector):
         staff: asks workers and beats.
     """
 
-    def __init__(self, here: Stores, *, queues: Sequence[str], staff: Callable[[], LiveWorkers]) -> None:
+    def __init__(self, here: AppContext, *, queues: Sequence[str], staff: Callable[[], LiveWorkers]) -> None:
         self._here = here
         self._queues = queues
         self._gates: list[str] = []

@@ -18,11 +18,11 @@ from standardwebhooks import Webhook
 
 from worker.errors import SettingsError
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.transport import open_transport
 from worker.providers.request import RequestBuilder
-from worker.providers.tls import Trust
+from worker.providers.tls import TLSContexts
 from worker.providers.transport import SENDING, AnnouncedTransport, Sending, fault_of, until
 
 #: Standard Webhooks recommends 15 to 30 s; an endpoint that needs longer should answer first and work then.
@@ -60,7 +60,7 @@ def read_endpoints(urls: Sequence[str], allow_http_hosts: Collection[str]) -> li
     for text in urls:
         try:
             url = builder.check(text, URL_SETTING)
-        except Unbuildable as error:
+        except InvalidRequest as error:
             raise SettingsError(str(error)) from None
         fingerprint = hashlib.sha256(str(url).encode()).hexdigest()[:8]
         endpoint = Endpoint(f"{url.host}-{fingerprint}", url)
@@ -95,7 +95,9 @@ class WebhookClient:
         self._now = now
         self._timeout_s = timeout_s
         self._transport = (
-            open_transport(Trust(ca_file).context) if transport is None else AnnouncedTransport(transport)
+            open_transport(TLSContexts(ca_file).context)
+            if transport is None
+            else AnnouncedTransport(transport)
         )
 
     async def send(self, endpoint: Endpoint, message_id: str, body: str) -> DeliveryResult:
@@ -105,7 +107,7 @@ class WebhookClient:
         request = self._request(endpoint, message_id, body)
         try:
             sending.route = self._egress.route(endpoint.url)
-        except Unbuildable as error:
+        except InvalidRequest as error:
             return DeliveryResult(None, str(error).replace("token_url", URL_SETTING))
         unset = SENDING.set(sending)
         try:

@@ -22,7 +22,7 @@ from worker.db.schedule import Schedule
 from worker.log import log
 from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
 from worker.policy.verdicts.messages import words_of
-from worker.policy.webhook_batching import FOLD_WINDOW_S, Gathering, gather, is_given_up, retry_after_s
+from worker.policy.webhook_batching import FOLD_WINDOW_S, Batching, gather, is_given_up, retry_after_s
 
 DUTY: Final = "webhooks"
 #: One run delivers for so long; what is left comes with the next.
@@ -91,13 +91,13 @@ class WebhookSender:
         made = 0
         for topic in self._outbox.topics(FOLD_WINDOW_S):
             gathering = gather(topic.waiting, lately=topic.lately, oldest_s=topic.oldest_s)
-            if gathering is not Gathering.WAIT:
+            if gathering is not Batching.WAIT:
                 made += self._outbox.make(topic, self._composer(topic, gathering))
         return made
 
-    def _composer(self, topic: Topic, gathering: Gathering) -> Callable[[list[OutboxEvent]], list[Message]]:
+    def _composer(self, topic: Topic, gathering: Batching) -> Callable[[list[OutboxEvent]], list[Message]]:
         def compose(found: list[OutboxEvent]) -> list[Message]:
-            one_by_one = gathering is Gathering.SINGLY or len(found) == 1
+            one_by_one = gathering is Batching.SINGLY or len(found) == 1
             groups = [[one] for one in found] if one_by_one else [found]
             return [message for group in groups for message in self._addressed(topic, group)]
 

@@ -21,7 +21,7 @@ _EXPONENT_MAX: Final = 16
 _GONE: Final = 410
 
 
-class Gathering(Enum):
+class Batching(Enum):
     """What becomes of the happenings of one topic that wait."""
 
     #: One message each.
@@ -32,7 +32,7 @@ class Gathering(Enum):
     WAIT = "wait"
 
 
-def gather(waiting: int, *, lately: int, oldest_s: float) -> Gathering:
+def gather(waiting: int, *, lately: int, oldest_s: float) -> Batching:
     """Say what becomes of the happenings of one topic.
 
     Args:
@@ -41,10 +41,10 @@ def gather(waiting: int, *, lately: int, oldest_s: float) -> Gathering:
         oldest_s: how long the oldest of them has waited, seconds.
     """
     if waiting + lately <= SINGLY_MAX:
-        return Gathering.SINGLY
+        return Batching.SINGLY
     if lately <= SINGLY_MAX or oldest_s >= FOLD_WINDOW_S:
-        return Gathering.TOGETHER
-    return Gathering.WAIT
+        return Batching.TOGETHER
+    return Batching.WAIT
 
 
 def retry_after_s(attempts: int, *, jitter: float, asked_s: float | None = None) -> float:

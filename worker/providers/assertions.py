@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from models.assertion import Assertion, SigningAlgorithm
 from models.token import Secret
-from worker.providers.draft import Draft, Unbuildable
+from worker.providers.draft import InvalidRequest, RequestDraft
 
 SigningKey = OctKey | RSAKey | ECKey | OKPKey
 #: What joserfc raises for keys that it can't read or sign with; KeyError: an elliptic curve that JWK has no name for.
@@ -29,7 +29,7 @@ _KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
 }
 
 
-def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
+def sign(draft: RequestDraft, assertion: Assertion, default: SigningAlgorithm) -> str:
     """Make the JWT that `assertion` describes, issued now.
 
     Raises:
@@ -41,10 +41,10 @@ def sign(draft: Draft, assertion: Assertion, default: SigningAlgorithm) -> str:
     try:
         return jwt.encode(header, _claims(draft, assertion), key, algorithms=[algorithm.value])
     except UNFIT_KEY as error:
-        raise Unbuildable(f"assertion: {type(error).__name__} while signing with {algorithm}") from None
+        raise InvalidRequest(f"assertion: {type(error).__name__} while signing with {algorithm}") from None
 
 
-def _claims(draft: Draft, assertion: Assertion) -> dict[str, object]:
+def _claims(draft: RequestDraft, assertion: Assertion) -> dict[str, object]:
     now = int(draft.now)
     claims: dict[str, object] = {"iat": now, "exp": now + int(assertion.lifetime_s)}
     audience = draft.text(assertion.audience) if assertion.audience else draft.url
@@ -81,7 +81,7 @@ def signing_key(secret: Secret, algorithm: SigningAlgorithm, field: str) -> Sign
         key = kind.import_key(material)
         key.as_dict(private=False)  # fails where its curve has no name
     except UNFIT_KEY:
-        raise Unbuildable(f"{field}: no private key for {algorithm} (a PEM or a JWK)") from None
+        raise InvalidRequest(f"{field}: no private key for {algorithm} (a PEM or a JWK)") from None
     if not key.is_private:
-        raise Unbuildable(f"{field}: a public key can't sign {algorithm}")
+        raise InvalidRequest(f"{field}: a public key can't sign {algorithm}")
     return key

@@ -18,14 +18,14 @@ from worker.clock import wall_clock
 from worker.log import log
 from worker.providers.content import Content, Oversized
 from worker.providers.dpop import USE_NONCE, Proof
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.parser import BrokeHTTP
 from worker.providers.http1.transport import open_transport
 from worker.providers.redaction import Redaction, beginning
 from worker.providers.request import RequestBuilder, WireRequest, sign_locally
 from worker.providers.response import read_answer
-from worker.providers.tls import Trust
+from worker.providers.tls import TLSContexts
 from worker.providers.transport import (
     SENDING,
     AnnouncedTransport,
@@ -80,7 +80,7 @@ class ProviderClient:
         self._egress = egress
         self._now = now
         self._timeout = {"connect": connect_timeout_s}
-        self._trust = Trust(ca_file)
+        self._trust = TLSContexts(ca_file)
         self._transport = (
             open_transport(self._trust.context) if transport is None else AnnouncedTransport(transport)
         )
@@ -130,7 +130,7 @@ class ProviderClient:
             sending.route = self._egress.route(wire.http.url)
             if wire.certificate is not None:
                 sending.tls = self._trust.client(wire.certificate)
-        except Unbuildable as error:
+        except InvalidRequest as error:
             return Answer(fault=error.fault, fault_detail=str(error)), None
         unset = SENDING.set(sending)
         try:

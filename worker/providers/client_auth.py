@@ -8,10 +8,10 @@ from urllib.parse import quote_plus
 from models.assertion import CLIENT_ASSERTION_TYPE, SigningAlgorithm
 from models.providers import ClientAuth
 from worker.providers.assertions import sign
-from worker.providers.draft import ClientCertificate, Draft, Unbuildable, require
+from worker.providers.draft import ClientCertificate, InvalidRequest, RequestDraft, require
 
 
-def authenticate(draft: Draft, method: ClientAuth) -> None:
+def authenticate(draft: RequestDraft, method: ClientAuth) -> None:
     """Add what proves the client to the draft's parameters or headers.
 
     Raises:
@@ -23,7 +23,7 @@ def authenticate(draft: Draft, method: ClientAuth) -> None:
         return
     if method is ClientAuth.HEADER:
         if request.provider.authorization is None:
-            raise Unbuildable("client_auth: `header` needs the provider's `authorization` template")
+            raise InvalidRequest("client_auth: `header` needs the provider's `authorization` template")
         draft.headers["authorization"] = draft.text(request.provider.authorization)
         return
     if method is ClientAuth.BEARER_JWT:
@@ -46,11 +46,11 @@ def authenticate(draft: Draft, method: ClientAuth) -> None:
         params["client_assertion"] = sign(draft, request.provider.client_assertion, default)
 
 
-def _basic(draft: Draft, *, form_encoded: bool) -> str:
+def _basic(draft: RequestDraft, *, form_encoded: bool) -> str:
     """HTTP Basic; RFC 6749 section 2.3.1 form-encodes both halves first, and many providers do not."""
     request = draft.request
     if not request.client_id:
-        raise Unbuildable("client_id: the account has none, and HTTP Basic needs one")
+        raise InvalidRequest("client_id: the account has none, and HTTP Basic needs one")
     secret = request.client_secret.reveal() if request.client_secret else ""
     if form_encoded:
         pair = f"{quote_plus(request.client_id)}:{quote_plus(secret)}"

@@ -25,7 +25,7 @@ from models.dpop import KEY_FIELD, NOT_OF_THE_GRANT
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from worker.providers.assertions import UNFIT_KEY, SigningKey, signing_key
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 
 HEADER: Final = "dpop"
 NONCE_HEADER: Final = "dpop-nonce"
@@ -47,13 +47,13 @@ _JWT_PARTS: Final = 3
 _PUBLIC: Final = {"EC": ("kty", "crv", "x", "y"), "RSA": ("kty", "n", "e"), "OKP": ("kty", "crv", "x")}
 
 
-class NoProof(Unbuildable):
+class NoProof(InvalidRequest):
     """The account's key is missing, or unfit."""
 
     fault = Fault.NO_PROOF
 
 
-class WrongKey(Unbuildable):
+class WrongKey(InvalidRequest):
     """The account's key is not the one that its access token is bound to."""
 
     fault = Fault.WRONG_KEY
@@ -202,7 +202,7 @@ def _signer_of(request: RefreshRequest, algorithm: SigningAlgorithm) -> _Signer:
         raise NoProof(f"{_FIELD}: the account has none, and this provider needs one")
     try:
         return _signer(key, algorithm)
-    except Unbuildable as error:
+    except InvalidRequest as error:
         raise NoProof(str(error)) from None
 
 

@@ -21,20 +21,20 @@ class ClientCertificate:
     key: Secret
 
 
-class Unbuildable(Exception):
+class InvalidRequest(Exception):
     """No request can be made: names the field and what is expected of it, never a value."""
 
     fault: Fault = Fault.UNBUILDABLE
 
 
-class HostNotAllowed(Unbuildable):
+class HostNotAllowed(InvalidRequest):
     """The provider's credentials do not go to this host."""
 
     fault = Fault.HOST_NOT_ALLOWED
 
 
 @dataclass(slots=True, kw_only=True)
-class Draft:
+class RequestDraft:
     """One request in the making. `now` is epoch seconds."""
 
     request: RefreshRequest
@@ -70,7 +70,7 @@ class Draft:
         try:
             return parse(template).text(self.lookup)
         except TemplateError as error:
-            raise Unbuildable(str(error)) from None
+            raise InvalidRequest(str(error)) from None
 
     def filled(self, value: object) -> object:
         """Fill in every template of a (nested) parameter value."""
@@ -86,5 +86,5 @@ class Draft:
 def require(secret: Secret | None, field_name: str) -> Secret:
     """Give a credential, or say which one is missing."""
     if not secret:
-        raise Unbuildable(f"{field_name}: the account has none, and this provider needs one")
+        raise InvalidRequest(f"{field_name}: the account has none, and this provider needs one")
     return secret

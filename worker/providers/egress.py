@@ -17,7 +17,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType
 
 from models.answer import Fault
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.settings import Settings
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -37,7 +37,7 @@ _NEVER_PUBLIC: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b:1::/48", "2001
 _SPECIAL: Final = ipaddress.IPv4Network("192.0.0.0/24")
 
 
-class AddressRefused(Unbuildable):
+class AddressRefused(InvalidRequest):
     """The URL leads into a private network, which REFRESHD_BLOCK_PRIVATE_NETWORKS forbids."""
 
     fault = Fault.ADDRESS_REFUSED
@@ -106,7 +106,7 @@ class Egress:
             return None
         proxy = httpx.URL(text if "://" in text else f"http://{text}")
         if proxy.scheme not in {"http", "https"} or not proxy.host:
-            raise Unbuildable(
+            raise InvalidRequest(
                 f"{url.scheme.upper()}_PROXY: only http:// and https:// proxies can be used; "
                 "NO_PROXY names hosts that need none"
             )

@@ -22,7 +22,7 @@ from worker.providers.assertions import sign
 from worker.providers.client_auth import authenticate
 from worker.providers.dpop import HEADER as DPOP
 from worker.providers.dpop import Nonces, Proof, check_key, prove
-from worker.providers.draft import ClientCertificate, Draft, HostNotAllowed, Unbuildable, require
+from worker.providers.draft import ClientCertificate, HostNotAllowed, InvalidRequest, RequestDraft, require
 
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -137,19 +137,19 @@ class RequestBuilder:
         try:
             url = httpx.URL(text)
         except (httpx.InvalidURL, ValueError):
-            raise Unbuildable(f"{field}: it can't be read as a URL") from None
+            raise InvalidRequest(f"{field}: it can't be read as a URL") from None
         if not url.host:
-            raise Unbuildable(f"{field}: it names no host")
+            raise InvalidRequest(f"{field}: it names no host")
         if not _HOST.fullmatch(url.raw_host):
-            raise Unbuildable(f"{field}: it can't be read as a URL")
+            raise InvalidRequest(f"{field}: it can't be read as a URL")
         if url.userinfo:
-            raise Unbuildable(f"{field}: it holds a user name or password, which belong in client_auth")
+            raise InvalidRequest(f"{field}: it holds a user name or password, which belong in client_auth")
         if url.scheme == "http" and url.host.casefold() not in self._http_hosts:
-            raise Unbuildable(
+            raise InvalidRequest(
                 f"{field}: plain http to {url.host} is refused (https, or REFRESHD_ALLOW_HTTP_HOSTS)"
             )
         if url.scheme not in {"http", "https"}:
-            raise Unbuildable(f"{field}: https:// is expected")
+            raise InvalidRequest(f"{field}: https:// is expected")
         return url
 
 
@@ -160,20 +160,20 @@ def sign_locally(request: RefreshRequest, *, now: float) -> TokenResponse:
         Unbuildable: a variable has no value, or the key does not fit.
     """
     assertion = request.provider.grant_assertion
-    draft = Draft(request=request, now=now, headers={})
+    draft = RequestDraft(request=request, now=now, headers={})
     return TokenResponse(
         Secret(sign(draft, assertion, SigningAlgorithm.RS256)), expires_in_s=assertion.lifetime_s
     )
 
 
-def _draft(request: RefreshRequest, now: float) -> Draft:
+def _draft(request: RefreshRequest, now: float) -> RequestDraft:
     provider = request.provider
     template = _endpoint(request)
-    draft = Draft(request=request, now=now, headers=dict(_HEADERS))
+    draft = RequestDraft(request=request, now=now, headers=dict(_HEADERS))
     try:
         draft.url = template.url(draft.lookup)
     except TemplateError as error:
-        raise Unbuildable(f"token_url: {error}") from None
+        raise InvalidRequest(f"token_url: {error}") from None
     draft.url_is_fixed = template.constant is not None
     draft.url_shown = template.source.partition("?")[0]
     _add_grant(draft)
@@ -197,14 +197,14 @@ def _endpoint(request: RefreshRequest) -> Template:
         try:
             return parse(request.token_url)
         except TemplateError as error:
-            raise Unbuildable(f"token_url: {error}") from None
+            raise InvalidRequest(f"token_url: {error}") from None
     endpoint = request.provider.endpoint
     if endpoint is None:
-        raise Unbuildable("token_url: the provider has none, so the account needs its own")
+        raise InvalidRequest("token_url: the provider has none, so the account needs its own")
     return endpoint
 
 
-def _add_grant(draft: Draft) -> None:
+def _add_grant(draft: RequestDraft) -> None:
     request, params = draft.request, draft.params
     grant = request.provider.grant
     if grant is Grant.REFRESH_TOKEN:
@@ -225,7 +225,7 @@ def _client_auth(request: RefreshRequest) -> ClientAuth:
     try:
         return ClientAuth(request.client_auth)
     except ValueError:
-        raise Unbuildable(f"client_auth: one of {', '.join(ClientAuth)} is expected") from None
+        raise InvalidRequest(f"client_auth: one of {', '.join(ClientAuth)} is expected") from None
 
 
 def _flat(params: Mapping[str, object]) -> dict[str, str]:
@@ -259,8 +259,8 @@ def _name(piece: str) -> str:
     return unquote_plus(piece.partition("=")[0])
 
 
-def _checked_headers(draft: Draft) -> dict[str, str]:
+def _checked_headers(draft: RequestDraft) -> dict[str, str]:
     for name, value in draft.headers.items():
         if not _HEADER_VALUE.fullmatch(value):
-            raise Unbuildable(f"headers.{name}: a header holds printable ASCII only")
+            raise InvalidRequest(f"headers.{name}: a header holds printable ASCII only")
     return draft.headers

@@ -17,7 +17,7 @@ from models.providers import Grant
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from models.token import Secret
-from worker.providers.draft import Draft, Unbuildable
+from worker.providers.draft import InvalidRequest, RequestDraft
 
 _SUCCESSES: Final = range(200, 300)
 #: The token travels as a custom field of this name, so that no error quotes it.
@@ -58,11 +58,11 @@ def revocation_request(
         kind, token = "access_token", request.access_token
     if not token:
         return Revocation.NO_TOKEN
-    draft = Draft(request=request, now=now, headers={})
+    draft = RequestDraft(request=request, now=now, headers={})
     try:
         url = parse(provider.revocation_url).url(draft.lookup)
     except TemplateError as error:
-        raise Unbuildable(f"revocation_url: {error}") from None
+        raise InvalidRequest(f"revocation_url: {error}") from None
     if _is_of_another_server(request, url, own_url=own_url, draft=draft):
         return Revocation.UNSUPPORTED
     params: dict[str, str | None] = dict.fromkeys(provider.params)
@@ -91,7 +91,7 @@ def revocation_request(
     )
 
 
-def _is_of_another_server(request: RefreshRequest, url: str, *, own_url: bool, draft: Draft) -> bool:
+def _is_of_another_server(request: RefreshRequest, url: str, *, own_url: bool, draft: RequestDraft) -> bool:
     """Tell whether the account's tokens come from elsewhere: a server that never issued them says 200 (RFC 7009 section 2.2).
 
     Another host (a GitLab of one's own), or another authorization server on the same one (Okta has many).

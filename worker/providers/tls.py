@@ -13,13 +13,13 @@ import httpx
 from cryptography.x509 import load_pem_x509_certificate
 
 from models.token import Secret
-from worker.providers.draft import ClientCertificate, Unbuildable
+from worker.providers.draft import ClientCertificate, InvalidRequest
 
 #: So many accounts' certificates are kept ready; reading one takes about a millisecond.
 _REMEMBERED: Final = 256
 
 
-class Trust:
+class TLSContexts:
     """Contexts that verify the provider: the public authorities, and those of `ca_file` beside them."""
 
     def __init__(self, ca_file: Path | None) -> None:
@@ -76,6 +76,6 @@ def _load(context: ssl.SSLContext, shown: ClientCertificate) -> None:
             # Without a password OpenSSL asks the terminal for the key's, and the whole process waits for a person.
             context.load_cert_chain(file.name, password="")
         except (ssl.SSLError, OSError):
-            raise Unbuildable(
+            raise InvalidRequest(
                 "client_certificate, client_key: a PEM certificate and its unencrypted private key are expected"
             ) from None

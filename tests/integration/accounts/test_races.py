@@ -18,7 +18,7 @@ from worker.accounts.importer import Importer
 from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import Outcome
 from worker.clock import Clock
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
 from worker.settings import load_settings
@@ -43,7 +43,7 @@ class Raced(Accounts):
 class Office:
     """Whoever writes, on a table where others write too."""
 
-    def __init__(self, desk: AccountServices, here: Stores, publisher: CommandPublisher) -> None:
+    def __init__(self, desk: AccountServices, here: AppContext, publisher: CommandPublisher) -> None:
         self.accounts = Raced(here.engine)
         self.editor = Editor(
             accounts=self.accounts,
@@ -66,7 +66,7 @@ class Office:
 
 @pytest.fixture
 def office(desk: AccountServices, stores: redis.Redis) -> Iterator[Office]:
-    here = Stores(load_settings())
+    here = AppContext(load_settings())
     assert stores.ping()
     with CommandPublisher(
         redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule

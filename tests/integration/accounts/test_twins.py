@@ -23,7 +23,7 @@ from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import Outcome
 from worker.accounts.twins import SameGrant
 from worker.clock import Clock
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.audit import RunningEntry
 from worker.settings import load_settings
 
@@ -253,7 +253,7 @@ def test_of_two_imports_at_once_one_is_refused(desk: AccountServices, stores: re
     summaries: dict[str, Summary] = {}
 
     def run(account_id: str) -> None:
-        here = Stores(load_settings())
+        here = AppContext(load_settings())
         accounts = Raced(here.engine)
         accounts.happens = both.wait
         with CommandPublisher(

@@ -16,8 +16,8 @@ import redis
 from tests.integration.accounts.conftest import Refreshd, acme, file, refreshd, stores
 from worker.cli.run.demo import demo_settings
 from worker.cli.terminal.signals import INTERRUPTED
-from worker.context import Stores
-from worker.diagnostics.doctor import examine
+from worker.context import AppContext
+from worker.diagnostics.doctor import run_checks
 from worker.errors import DatabaseUnreachable, SettingsError
 from worker.settings import load_settings
 
@@ -121,7 +121,7 @@ def test_refresh_says_that_there_is_no_redis(
 @pytest.mark.usefixtures("stores")
 def test_doctor_goes_on_where_keys_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFRESHD_KEYS", "k1:xx")
-    found = {one.check: one for one in examine(Stores(load_settings()), lambda: None)}
+    found = {one.check: one for one in run_checks(AppContext(load_settings()), lambda: None)}
     assert found["keys"].level == "failed"
     assert "k1" in found["keys"].words
     assert {"beat", "workers"} <= set(found)

@@ -19,11 +19,11 @@ from tests.support.waiting import wait_until
 from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import namesakes, together
-from worker.context import Stores
+from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
 from worker.db.outbox import Outcome
-from worker.diagnostics.doctor import Checked, Level, examine
+from worker.diagnostics.doctor import CheckResult, Level, run_checks
 from worker.redis.counts import LiveWorkers
 from worker.settings import Settings
 
@@ -40,12 +40,12 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
     )
 
 
-def checked(settings: Settings, staff: LiveWorkers | None, *, ahead_s: float = 0.0) -> list[Checked]:
-    here = Stores(settings)
+def checked(settings: Settings, staff: LiveWorkers | None, *, ahead_s: float = 0.0) -> list[CheckResult]:
+    here = AppContext(settings)
     if ahead_s:
         here.engine  # noqa: B018  (sets the clock)
         here.clock.set(time.time() - ahead_s)
-    found = list(examine(here, lambda: staff))
+    found = list(run_checks(here, lambda: staff))
     here.close()
     assert all(one.remedy for one in found if one.level is not Level.OK)
     return found
@@ -309,14 +309,14 @@ def test_settings_that_contradict_each_other_are_named(
 
 
 def test_a_webhook_that_does_not_take_what_it_is_sent_is_named(settings: Settings) -> None:
-    here = Stores(settings)
+    here = AppContext(settings)
     message = Message(
         id="msg_1", endpoint="hooks.example-1", type="degraded", topic="t", subject="s", body="{}"
     )
     here.outbox.add([message])
     here.outbox.settle([Outcome("msg_1", "hooks.example-1", 500, "HTTP 500", 60)])
 
-    (found,) = [one for one in examine(here, lambda: LiveWorkers(ALL, 1)) if one.check == "webhooks"]
+    (found,) = [one for one in run_checks(here, lambda: LiveWorkers(ALL, 1)) if one.check == "webhooks"]
     here.close()
 
     assert found.level is Level.WARNING

@@ -19,7 +19,7 @@ from models.rate_limit import WaitReason
 from tests.support.exported import small_census
 from tests.support.server_process import free_port
 from worker.cli import app
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.engine import database_now, writing
 from worker.db.fleet.counts import FleetCounts, count
 from worker.errors import RefreshdError
@@ -36,15 +36,15 @@ Value = Callable[..., float | None]
 
 
 @pytest.fixture
-def here(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stores]:
-    made = Stores(
+def here(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[AppContext]:
+    made = AppContext(
         Settings(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url), data_dir=tmp_path)
     )
     yield made
     made.close()
 
 
-def registry_of(here: Stores, staff: Callable[[], LiveWorkers] | None = None) -> CollectorRegistry:
+def registry_of(here: AppContext, staff: Callable[[], LiveWorkers] | None = None) -> CollectorRegistry:
     registry = CollectorRegistry()
     nobody = LiveWorkers(workers={}, beats=0)
     registry.register(FleetCollector(here, queues=QUEUES, staff=staff or (lambda: nobody)))
@@ -55,7 +55,7 @@ def value_of(registry: CollectorRegistry) -> Value:
     return lambda name, **labels: registry.get_sample_value(name, labels)
 
 
-def add(here: Stores, *rows: dict[str, Any]) -> None:
+def add(here: AppContext, *rows: dict[str, Any]) -> None:
     """Store accounts; `*_at` are seconds from now."""
     with writing(here.engine) as connection, Session(connection) as session:
         now = database_now(connection)
@@ -74,7 +74,7 @@ def ending(at: float, *, fixed: bool) -> dict[str, Any]:
     return {"refresh_token_expires_at": at, "refresh_token_end_fixed": fixed}
 
 
-def test_it_tells_the_fleet(here: Stores) -> None:
+def test_it_tells_the_fleet(here: AppContext) -> None:
     add(
         here,
         {"expires_at": 100.0, **planned(50)},
@@ -111,13 +111,13 @@ def test_it_tells_the_fleet(here: Stores) -> None:
     assert 30 <= age_s < 90
 
 
-def test_an_empty_fleet_that_was_never_planned_says_so(here: Stores) -> None:
+def test_an_empty_fleet_that_was_never_planned_says_so(here: AppContext) -> None:
     value = value_of(registry_of(here))
     assert value("refreshd_oldest_overdue_seconds") == 0
     assert value("refreshd_duty_age_seconds", duty="plan") == float("inf")
 
 
-def test_it_tells_queues_and_closed_gates(here: Stores) -> None:
+def test_it_tells_queues_and_closed_gates(here: AppContext) -> None:
     now = here.clock.now()
     tenant, callback = "https://tenant.example", "callback:mine"
     add(
@@ -161,7 +161,7 @@ def test_one_tenant_s_origin_is_not_its_provider(many: tuple[str, ...], told: in
     assert found["acme"] == told
 
 
-def test_it_tells_who_is_there_to_work(here: Stores) -> None:
+def test_it_tells_who_is_there_to_work(here: AppContext) -> None:
     staff = LiveWorkers(workers={"a@x": ["urgent", "refresh"], "b@x": ["refresh"]}, beats=2)
     value = value_of(registry_of(here, lambda: staff))
     assert value("refreshd_workers", queue="refresh") == 2
@@ -169,13 +169,13 @@ def test_it_tells_who_is_there_to_work(here: Stores) -> None:
     assert value("refreshd_beats") == 2
 
 
-def test_what_is_down_is_said_and_the_rest_is_told(here: Stores, tmp_path: Path) -> None:
+def test_what_is_down_is_said_and_the_rest_is_told(here: AppContext, tmp_path: Path) -> None:
     gone = Settings(
         database_url=here.settings.database_url,
         redis_url=SecretStr(f"redis://127.0.0.1:{free_port()}/0"),
         data_dir=tmp_path,
     )
-    without_redis = Stores(gone)
+    without_redis = AppContext(gone)
     value = value_of(registry_of(without_redis))
     assert (value("refreshd_up", store="database"), value("refreshd_up", store="redis")) == (1, 0)
     assert value("refreshd_duty_age_seconds", duty="plan") is not None
@@ -185,14 +185,14 @@ def test_what_is_down_is_said_and_the_rest_is_told(here: Stores, tmp_path: Path)
     file = tmp_path / "file"
     file.touch()
     nowhere = here.settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{file}/refreshd.db")})
-    without_sql = Stores(nowhere)
+    without_sql = AppContext(nowhere)
     value = value_of(registry_of(without_sql))
     assert (value("refreshd_up", store="database"), value("refreshd_up", store="redis")) == (0, 1)
     assert value("refreshd_oldest_overdue_seconds") is None
     without_sql.close()
 
 
-def test_a_storm_of_scrapes_costs_one_look(here: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storm_of_scrapes_costs_one_look(here: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Engine] = []
 
     def counted(engine: Engine) -> FleetCounts:
@@ -206,7 +206,7 @@ def test_a_storm_of_scrapes_costs_one_look(here: Stores, monkeypatch: pytest.Mon
     assert len(looks) == 1
 
 
-def test_no_account_is_a_label_and_providers_are_bounded(here: Stores) -> None:
+def test_no_account_is_a_label_and_providers_are_bounded(here: AppContext) -> None:
     add(here, *({"provider": f"p{number}"} for number in range(PROVIDERS_MAX + 3)))
     registry = registry_of(here)
     assert registry.get_sample_value("refreshd_accounts", {"provider": OTHER, "status": "active"}) == 3
@@ -222,7 +222,7 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(monkeypatch: pytest.Monke
 
 
 def test_once_prints_and_ends_with_the_code_of_what_is_down(
-    here: Stores, monkeypatch: pytest.MonkeyPatch
+    here: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert here.settings.database_url is not None
     monkeypatch.setenv("REFRESHD_DATABASE_URL", here.settings.database)

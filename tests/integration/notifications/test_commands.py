@@ -16,7 +16,7 @@ from models.outbox import Message
 from tests.integration.notifications.conftest import SECRET, webhook_settings
 from tests.support.server_process import free_port
 from worker.cli import main
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.outbox import Outcome
 
 Run = Callable[..., tuple[int, str, str]]
@@ -28,8 +28,8 @@ def url() -> str:
 
 
 @pytest.fixture
-def here(sqlite_url: str, redis_url: str, tmp_path: Path, url: str) -> Stores:
-    return Stores(
+def here(sqlite_url: str, redis_url: str, tmp_path: Path, url: str) -> AppContext:
+    return AppContext(
         webhook_settings(
             sqlite_url, redis_url, tmp_path, webhook_url=SecretStr(url), allow_http_hosts=("127.0.0.1",)
         )
@@ -63,7 +63,7 @@ def run(
     return run
 
 
-def put_aside(here: Stores) -> str:
+def put_aside(here: AppContext) -> str:
     (endpoint,) = here.endpoints
     body = json.dumps({"type": "degraded", "data": {"account": "acme-1"}})
     here.outbox.add(
@@ -87,7 +87,7 @@ def test_a_test_that_nobody_takes_fails_and_says_why_without_the_url(run: Run) -
     assert "Connect" in answer["error"]
 
 
-def test_what_was_put_aside_is_listed_and_sent_again(run: Run, here: Stores) -> None:
+def test_what_was_put_aside_is_listed_and_sent_again(run: Run, here: AppContext) -> None:
     endpoint = put_aside(here)
 
     code, out, _ = run("list", "--json")

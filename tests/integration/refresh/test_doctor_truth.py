@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.integration.conftest import Bench
 from tests.integration.diagnostics.test_doctor import ALL, checked, execute
 from worker.crypto.cipher import generate_key
-from worker.diagnostics.doctor import Checked, Level
+from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
 from worker.policy.verdicts.messages import words_of
 from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
@@ -31,7 +31,7 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
     )
 
 
-def told(settings: Settings, check: str) -> list[Checked]:
+def told(settings: Settings, check: str) -> list[CheckResult]:
     return [one for one in checked(settings, LiveWorkers(ALL, beats=1)) if one.check == check]
 
 

@@ -24,7 +24,7 @@ from worker.broker.queues import QUEUES
 from worker.cli import status
 from worker.crypto.cipher import generate_key
 from worker.db.engine import database_now, is_sqlite, writing
-from worker.diagnostics.doctor import examine
+from worker.diagnostics.doctor import run_checks
 from worker.monitoring.exporter import FleetCollector
 from worker.redis.counts import LiveWorkers
 from worker.runtime import Runtime
@@ -137,7 +137,7 @@ def _webhooks(runtime: Runtime) -> None:
 
 
 def _doctor(runtime: Runtime) -> None:
-    list(examine(runtime, lambda: LiveWorkers({}, beats=1)))
+    list(run_checks(runtime, lambda: LiveWorkers({}, beats=1)))
 
 
 def _status(runtime: Runtime) -> None:

@@ -13,10 +13,10 @@ from models.pause import PAUSED, Scope
 from refreshd_reader import Paused, Reader
 from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.engine import is_sqlite, reading, writing
 from worker.db.pauses import is_paused
-from worker.diagnostics.doctor import examine
+from worker.diagnostics.doctor import run_checks
 from worker.scheduling.planner import BY_ITSELF, Planned
 from worker.settings import Settings
 
@@ -278,9 +278,9 @@ def test_each_kind_of_pause_is_told_once_the_token_has_ended(bench: Bench, scope
 def test_explain_and_doctor_name_a_pause(bench: Bench, settings: Settings) -> None:
     bench.add()
     pause(bench, Scope.PROVIDER, "acme")
-    here = Stores(settings)
+    here = AppContext(settings)
     assert [one.what for one in here.pauses.of("acct", "acme")] == ["provider acme"]
-    warnings = [one.words for one in examine(here, lambda: None) if one.check == "pauses"]
+    warnings = [one.words for one in run_checks(here, lambda: None) if one.check == "pauses"]
     here.close()
     assert len(warnings) == 1
     assert warnings[0].endswith("by mia@desk-1: an outage at acme")

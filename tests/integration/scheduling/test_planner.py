@@ -15,7 +15,7 @@ from tests.integration.conftest import Bench
 from tests.support.large_fleet import NOTHING_DUE, fill
 from tests.support.query_plans import recorded
 from worker.broker.queues import CALLBACK
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.claims import DueAccount
 from worker.db.held_accounts import HeldAccounts
 from worker.policy.backlog import COLD_START
@@ -175,7 +175,7 @@ def test_accounts_of_hosts_of_their_own_are_not_paced_by_their_providers_name(be
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_only_a_provider_of_one_host_has_a_rate_for_all_of_its_accounts(settings: Settings) -> None:
-    here = Stores(settings.model_copy(update={"requests_per_s": 5.0}))
+    here = AppContext(settings.model_copy(update={"requests_per_s": 5.0}))
     tenants = next(name for name, one in here.providers.known.items() if one.endpoint and one.host is None)
     single = next(name for name, one in here.providers.known.items() if one.host is not None)
     rates = [here.pace(name).requests_per_s for name in (single, tenants, "generic", "described nowhere")]

@@ -9,7 +9,7 @@ from worker.policy.webhook_batching import (
     GIVE_UP_AFTER_S,
     RETRY_MAX_S,
     SINGLY_MAX,
-    Gathering,
+    Batching,
     gather,
     is_given_up,
     retry_after_s,
@@ -19,18 +19,18 @@ from worker.policy.webhook_batching import (
 @pytest.mark.parametrize(
     ("waiting", "lately", "oldest_s", "wanted"),
     [
-        (1, 0, 0.0, Gathering.SINGLY),
-        (SINGLY_MAX, 0, 0.0, Gathering.SINGLY),
-        (SINGLY_MAX - 3, 3, 0.0, Gathering.SINGLY),
-        (SINGLY_MAX - 3, 4, 0.0, Gathering.TOGETHER),
-        (10_000, 0, 0.0, Gathering.TOGETHER),  # the beginning of a wave is told at once
-        (1, SINGLY_MAX, 0.0, Gathering.TOGETHER),
-        (1, SINGLY_MAX + 1, FOLD_WINDOW_S - 1, Gathering.WAIT),  # and what follows it, a window later
-        (1, 10_000, FOLD_WINDOW_S, Gathering.TOGETHER),
+        (1, 0, 0.0, Batching.SINGLY),
+        (SINGLY_MAX, 0, 0.0, Batching.SINGLY),
+        (SINGLY_MAX - 3, 3, 0.0, Batching.SINGLY),
+        (SINGLY_MAX - 3, 4, 0.0, Batching.TOGETHER),
+        (10_000, 0, 0.0, Batching.TOGETHER),  # the beginning of a wave is told at once
+        (1, SINGLY_MAX, 0.0, Batching.TOGETHER),
+        (1, SINGLY_MAX + 1, FOLD_WINDOW_S - 1, Batching.WAIT),  # and what follows it, a window later
+        (1, 10_000, FOLD_WINDOW_S, Batching.TOGETHER),
     ],
 )
 def test_many_happenings_of_one_topic_are_folded(
-    waiting: int, lately: int, oldest_s: float, wanted: Gathering
+    waiting: int, lately: int, oldest_s: float, wanted: Batching
 ) -> None:
     assert gather(waiting, lately=lately, oldest_s=oldest_s) is wanted
 

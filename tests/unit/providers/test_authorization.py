@@ -24,7 +24,7 @@ from worker.providers.authorization import (
     read_device_code,
     scope_of,
 )
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.request import RequestBuilder
 
 NOW = 1_790_000_000.0
@@ -122,7 +122,7 @@ def test_a_provider_adds_changes_and_leaves_out_parameters() -> None:
     ],
 )
 def test_nobody_is_sent_to_a_page_that_is_none(url: str | None, reason: str) -> None:
-    with pytest.raises(Unbuildable, match=reason):
+    with pytest.raises(InvalidRequest, match=reason):
         page(request(authorize_url=url))
 
 

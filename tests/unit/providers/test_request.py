@@ -8,7 +8,7 @@ import pytest
 
 from models.answer import Fault
 from tests.support.providers.provider_double import NOW, Wire, account, form, json_body, provider, query
-from worker.providers.draft import HostNotAllowed, Unbuildable
+from worker.providers.draft import HostNotAllowed, InvalidRequest
 from worker.providers.request import RequestBuilder
 
 STANDARD = {
@@ -334,5 +334,5 @@ def test_an_account_s_own_url_leads_to_its_provider_s_hosts_or_nowhere(token_url
 )
 def test_a_value_can_not_break_out_of_the_host(value: str) -> None:
     of = provider(token_url="https://${account.subdomain}.example.com/token")
-    with pytest.raises(Unbuildable, match="stands for a host"):
+    with pytest.raises(InvalidRequest, match="stands for a host"):
         RequestBuilder(()).build(account(of, custom={"subdomain": value}), now=0)

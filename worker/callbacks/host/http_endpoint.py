@@ -21,11 +21,11 @@ from worker.callbacks.host.result import parse
 from worker.callbacks.host.run_result import Reply
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.providers.content import Content
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.transport import open_transport
 from worker.providers.request import RequestBuilder
-from worker.providers.tls import Trust
+from worker.providers.tls import TLSContexts
 from worker.providers.transport import SENDING, AnnouncedTransport, Sending, fault_of, until
 
 #: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
@@ -61,7 +61,9 @@ class EndpointClient:
         self._egress = egress
         self._now = now
         self._transport = (
-            open_transport(Trust(ca_file).context) if transport is None else AnnouncedTransport(transport)
+            open_transport(TLSContexts(ca_file).context)
+            if transport is None
+            else AnnouncedTransport(transport)
         )
 
     async def call(
@@ -85,7 +87,7 @@ class EndpointClient:
         try:
             wire = self._request(url, secret, inputs.model_dump_json())
             route = self._egress.route(wire.url)
-        except Unbuildable as error:
+        except InvalidRequest as error:
             return Reply(failure=Answer(fault=error.fault, fault_detail=_of_callback(str(error))))
         sending = Sending(deadline, asyncio.get_running_loop().time, on_send, route=route)
         unset = SENDING.set(sending)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.callback import CallbackInput
 from models.refresh_request import RefreshRequest
 from models.template import parse
-from worker.providers.draft import Draft
+from worker.providers.draft import RequestDraft
 
 
 def inputs_of(request: RefreshRequest, *, now: float) -> CallbackInput:
@@ -15,7 +15,7 @@ def inputs_of(request: RefreshRequest, *, now: float) -> CallbackInput:
         TemplateError: the token URL names a variable that has no value.
     """
     template = parse(request.token_url) if request.token_url else request.provider.endpoint
-    url = "" if template is None else template.url(Draft(request=request, now=now, headers={}).lookup)
+    url = "" if template is None else template.url(RequestDraft(request=request, now=now, headers={}).lookup)
     secrets = (request.access_token, request.client_secret, request.refresh_token)
     access_token, consumer_secret, refresh_token = (one.reveal() if one else "" for one in secrets)
     return CallbackInput(

@@ -43,7 +43,7 @@ from worker.providers.authorization.loopback_redirect import (
     parameters_of,
 )
 from worker.providers.client import ProviderClient
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.egress import Egress
 from worker.providers.request import RequestBuilder
 from worker.settings import Settings
@@ -123,7 +123,7 @@ class Consent:
         """
         try:
             answer = self._call(device_request(request, now=self._clock.now()))
-        except Unbuildable as error:
+        except InvalidRequest as error:
             raise UsageError(str(error)) from None
         device = read_device_code(answer, default_lifetime_s=self._timeout_s)
         if device is None:
@@ -139,7 +139,7 @@ class Consent:
     def _page(self, request: RefreshRequest, asking: Asking) -> str:
         try:
             return consent_url(request, asking, check=self._check, now=self._clock.now())
-        except Unbuildable as error:
+        except InvalidRequest as error:
             raise UsageError(str(error)) from None
 
     def _show(self, page: str) -> None:

@@ -18,7 +18,7 @@ from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
 from worker.accounts.validation import AccountValidator
 from worker.cli.terminal.console import err
 from worker.cli.terminal.context import open_stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
@@ -40,7 +40,7 @@ _NAMED_MAX: Final = 5
 class AccountServices:
     """Stores, and whoever writes to them."""
 
-    stores: Stores
+    stores: AppContext
     accounts: Accounts
     checker: AccountValidator
     applier: Applier
@@ -119,7 +119,7 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
             )
 
 
-def _publisher(here: Stores) -> CommandPublisher:
+def _publisher(here: AppContext) -> CommandPublisher:
     return CommandPublisher(
         redis_url=lambda: here.settings.redis,
         keys=here.keys,

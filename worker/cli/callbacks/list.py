@@ -26,7 +26,7 @@ from worker.callbacks.usage import (
 )
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.redis.client import in_words
 
 #: Stands for this machine where no callback worker runs.
@@ -86,7 +86,7 @@ def list_command(as_json: _AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def offered_by_workers(here: Stores) -> dict[str, CallbackCatalog]:
+def offered_by_workers(here: AppContext) -> dict[str, CallbackCatalog]:
     """Give what the running callback workers offer.
 
     Raises:
@@ -96,7 +96,7 @@ def offered_by_workers(here: Stores) -> dict[str, CallbackCatalog]:
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
 
 
-def _offered_here(here: Stores) -> CallbackCatalog:
+def _offered_here(here: AppContext) -> CallbackCatalog:
     configured = configured_callbacks(here.settings)
     environment = environment_of_callbacks(
         here.settings, [text for one in configured.values() for text in one.secrets]
@@ -104,7 +104,7 @@ def _offered_here(here: Stores) -> CallbackCatalog:
     return CallbackCatalog.of(configured, asyncio.run(describe(here.settings.callback_modules, environment)))
 
 
-def _lines(here: Stores, offers: Mapping[str, CallbackCatalog], used: Sequence[Use]) -> list[Line]:
+def _lines(here: AppContext, offers: Mapping[str, CallbackCatalog], used: Sequence[Use]) -> list[Line]:
     using = {use.name: use for use in used}
     known: dict[str, Offered] = {}
     workers: dict[str, list[str]] = {}

@@ -21,7 +21,7 @@ from worker.callbacks.catalog import CallbackCatalog, unknown_words
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import nearest_ids
 from worker.db.engine import reading
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
@@ -67,7 +67,7 @@ def try_command(
         raise typer.Exit(1)
 
 
-def _account(here: Stores, account_id: str) -> Account:
+def _account(here: AppContext, account_id: str) -> Account:
     with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
         row = session.get(Account, account_id)
     if row is None:
@@ -75,7 +75,7 @@ def _account(here: Stores, account_id: str) -> Account:
     return row
 
 
-def _check(here: Stores, row: Account, name: str, *, apply: bool) -> list[str]:
+def _check(here: AppContext, row: Account, name: str, *, apply: bool) -> list[str]:
     """Find what keeps the test from being made before it is sent; gives the workers that know the callback.
 
     Raises:
@@ -111,7 +111,7 @@ def _not_registered(name: str, offers: Mapping[str, CallbackCatalog]) -> str:
     return "\n".join([f"{unknown_words(name, known)} (on {', '.join(offers)}); {remedy}", *problems])
 
 
-def _run(here: Stores, row: Account, trigger: Trigger, timeout_s: float) -> Attempt:
+def _run(here: AppContext, row: Account, trigger: Trigger, timeout_s: float) -> Attempt:
     from worker.app import app
 
     task_id = str(uuid.uuid4())
@@ -143,7 +143,7 @@ def _run(here: Stores, row: Account, trigger: Trigger, timeout_s: float) -> Atte
     raise WaitTimedOut(_not_ended(here, row.id, task_id, timeout_s))
 
 
-def _not_ended(here: Stores, account_id: str, task_id: str, timeout_s: float) -> str:
+def _not_ended(here: AppContext, account_id: str, task_id: str, timeout_s: float) -> str:
     """Say whether somebody runs it, or nobody took it."""
     latest = next(iter(here.history.of(account_id, limit=1)), None)
     if latest is not None and latest.task_id == task_id:

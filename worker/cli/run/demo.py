@@ -12,7 +12,7 @@ from worker.cli.terminal.signals import Interrupts
 from worker.cli.terminal.startup import Opening, close, title
 from worker.local.demo.accounts import DEFAULT_NUMBER
 from worker.local.demo.stack import DemoStack
-from worker.local.demo.workspace import Ground
+from worker.local.demo.workspace import Workspace
 from worker.local.ports import LOOPBACK
 from worker.settings import Settings, load_settings
 
@@ -36,7 +36,7 @@ def demo(
     on purpose: one has a wrong client secret, and the owner of another revokes the grant.
     """
     settings = demo_settings()
-    with Interrupts() as interrupts, DemoStack(settings, Ground(settings.data_dir)) as stack:
+    with Interrupts() as interrupts, DemoStack(settings, Workspace(settings.data_dir)) as stack:
         interrupts.hurry = stack.supervisor.hurry
         title(out, "refreshd demo", stack)
         stack.set_the_scene(accounts, keep=keep)

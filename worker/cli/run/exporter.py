@@ -12,7 +12,7 @@ import typer
 from worker.broker.queues import QUEUES
 from worker.celery.inspect import staff
 from worker.cli.terminal.console import err
-from worker.context import Stores
+from worker.context import AppContext
 from worker.errors import RefreshdError, Unreachable
 from worker.settings import load_settings
 
@@ -38,7 +38,7 @@ def exporter(
     settings = load_settings()
     registry = CollectorRegistry()
     registry.register(BuildInfo())
-    here = Stores(settings)
+    here = AppContext(settings)
     registry.register(FleetCollector(here, queues=QUEUES, staff=staff))
     if once:
         sys.stdout.write(generate_latest(registry).decode())

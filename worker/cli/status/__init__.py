@@ -24,7 +24,7 @@ from worker.cli.status.paused import gate_lines, held_json, pause_lines
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.fleet.overview import Fleet, look
 from worker.db.outbox import Backlog
 from worker.durations import duration
@@ -83,7 +83,7 @@ class _Seen:
     gates: list[GateStatus] | None
 
 
-def _look(here: Stores) -> _Seen:
+def _look(here: AppContext) -> _Seen:
     pauses = here.pauses.all()
     fleet = look(here.engine, all_paused=any(one.scope == Scope.ALL for one in pauses))
     queues, trouble = _queues(here)
@@ -105,21 +105,21 @@ def _look(here: Stores) -> _Seen:
     )
 
 
-def _gates(here: Stores, now: float) -> list[GateStatus] | None:
+def _gates(here: AppContext, now: float) -> list[GateStatus] | None:
     try:
         return look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now)
     except (RedisError, OSError):
         return None
 
 
-def _missing(here: Stores) -> list[Lacking] | None:
+def _missing(here: AppContext) -> list[Lacking] | None:
     try:
         return lacking(uses(here.engine), CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers())
     except (RedisError, OSError):
         return None
 
 
-def _queues(here: Stores) -> tuple[dict[str, int] | None, str]:
+def _queues(here: AppContext) -> tuple[dict[str, int] | None, str]:
     try:
         with in_words(here.settings.redis):
             return {name: int(here.redis.llen(name)) for name in QUEUES}, ""

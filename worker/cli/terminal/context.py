@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.context import Stores
+from worker.context import AppContext
 from worker.settings import load_settings
 
 
-def stores() -> Stores:
+def stores() -> AppContext:
     """Open what a command needs."""
-    return Stores(load_settings())
+    return AppContext(load_settings())
 
 
 @contextmanager
-def open_stores() -> Iterator[Stores]:
+def open_stores() -> Iterator[AppContext]:
     """Open the stores for a command; connections are closed behind it."""
     here = stores()
     try:

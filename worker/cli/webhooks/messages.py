@@ -14,7 +14,7 @@ from models.outbox import Message
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import wall_clock
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.outbox import Backlog, new_id
 from worker.errors import SettingsError, UsageError
 from worker.notifications.webhook_client import URL_SETTING, DeliveryResult, Endpoint, WebhookClient
@@ -89,13 +89,13 @@ def retry(
     out.print(f"{count:,} {'message is' if count == 1 else 'messages are'} on the way again")
 
 
-def _configured(here: Stores) -> list[Endpoint]:
+def _configured(here: AppContext) -> list[Endpoint]:
     if not here.endpoints:
         raise SettingsError(f"{URL_SETTING} is not set: nobody is told anything (docs/events.md)")
     return here.endpoints
 
 
-async def _send(here: Stores, endpoints: list[Endpoint], body: str) -> list[DeliveryResult]:
+async def _send(here: AppContext, endpoints: list[Endpoint], body: str) -> list[DeliveryResult]:
     settings = here.settings
     client = WebhookClient(
         settings.webhook_secrets, ca_file=settings.ca_file, now=wall_clock, egress=Egress.of(settings)
@@ -108,7 +108,7 @@ async def _send(here: Stores, endpoints: list[Endpoint], body: str) -> list[Deli
         await client.aclose()
 
 
-def _backlogs(here: Stores) -> list[Backlog]:
+def _backlogs(here: AppContext) -> list[Backlog]:
     """Give what is known of each webhook, those that have had nothing yet included."""
     found = {one.endpoint: one for one in here.outbox.backlog()}
     for endpoint in here.endpoints:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from redis.exceptions import RedisError
 
-from worker.context import Stores
+from worker.context import AppContext
 from worker.diagnostics.doctor.fleet import (
     check_beat,
     check_callbacks,
@@ -19,7 +19,7 @@ from worker.diagnostics.doctor.fleet import (
     check_workers,
 )
 from worker.diagnostics.doctor.gates import check_gates
-from worker.diagnostics.doctor.result import Checked, Level
+from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
 from worker.diagnostics.doctor.truth import check_clocks, check_set_back, check_tokens
@@ -27,10 +27,10 @@ from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.redis.counts import LiveWorkers
 
-__all__ = ["Checked", "Level", "examine"]
+__all__ = ["CheckResult", "Level", "examine"]
 
 
-def examine(here: Stores, staff: Callable[[], LiveWorkers | None]) -> Iterator[Checked]:
+def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Iterator[CheckResult]:
     """Run every check; what can't be asked because of an earlier failure is left out.
 
     Args:
@@ -47,24 +47,26 @@ def examine(here: Stores, staff: Callable[[], LiveWorkers | None]) -> Iterator[C
     reachable = all(one.check != "redis" or one.level is not Level.FAILED for one in redis)
     there = staff() if reachable else None
     if readable:
-        yield from _told("keys", lambda: check_keys(here))
-        yield from _told("beat", lambda: check_beat(here, there))
-        yield from _told("clock", lambda: check_set_back(here))
-        yield from _told("tokens", lambda: check_tokens(here))
-        yield from _told("webhooks", lambda: check_webhooks(here))
-        yield from _told("pauses", lambda: check_pauses(here))
-        yield from _told("proofs of possession", lambda: check_proofs(here))
-        yield from _told("shared grants", lambda: check_twins(here))
+        yield from _guarded("keys", lambda: check_keys(here))
+        yield from _guarded("beat", lambda: check_beat(here, there))
+        yield from _guarded("clock", lambda: check_set_back(here))
+        yield from _guarded("tokens", lambda: check_tokens(here))
+        yield from _guarded("webhooks", lambda: check_webhooks(here))
+        yield from _guarded("pauses", lambda: check_pauses(here))
+        yield from _guarded("proofs of possession", lambda: check_proofs(here))
+        yield from _guarded("shared grants", lambda: check_twins(here))
     if readable and reachable:
-        yield from _told("clock", lambda: check_clocks(here))
-        yield from _told("workers", lambda: check_workers(here, there))
-        yield from _told("callbacks", lambda: check_callbacks(here))
-        yield from _told("gates", lambda: check_gates(here))
+        yield from _guarded("clock", lambda: check_clocks(here))
+        yield from _guarded("workers", lambda: check_workers(here, there))
+        yield from _guarded("callbacks", lambda: check_callbacks(here))
+        yield from _guarded("gates", lambda: check_gates(here))
 
 
-def _told(name: str, check: Callable[[], Iterator[Checked]]) -> Iterator[Checked]:
+def _guarded(name: str, check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
     """Run a check; what keeps it from being made is its finding, and the others are made all the same."""
     try:
         yield from check()
     except (RefreshdError, RedisError, OSError) as error:
-        yield Checked(name, Level.FAILED, f"can't be looked at: {error}", "mend that, and run doctor again")
+        yield CheckResult(
+            name, Level.FAILED, f"can't be looked at: {error}", "mend that, and run doctor again"
+        )

@@ -11,10 +11,10 @@ from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, ST
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import lacking, lines_of, uses
 from worker.clock import TOLERATED_SKEW_S
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import uses_callbacks
 from worker.db.engine import is_sqlite, reading
-from worker.diagnostics.doctor.result import Checked, Level
+from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
 from worker.errors import RefreshdError
@@ -27,14 +27,14 @@ PAUSES_NAMED_MAX: Final = 10
 NEEDED_QUEUES: Final = (URGENT, CONTROL, REFRESH)
 
 
-def check_beat(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
+def check_beat(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckResult]:
     """Check that plans are made, and by whom."""
     with reading(here.engine) as connection:
         finished = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     late_s = None if finished is None else here.clock.now() - float(finished)
     beats = staff.beats if staff else 0
     if late_s is not None and late_s < -TOLERATED_SKEW_S:
-        yield Checked(
+        yield CheckResult(
             "clock",
             Level.WARNING,
             f"the last plan lies {duration(-late_s)} in the future: the database's clock was set back by that; {_beats(beats)}",
@@ -43,7 +43,7 @@ def check_beat(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
         return
     if late_s is None or late_s > PLAN_LATE_S + here.settings.plan_interval_s:
         ago = "nothing was ever planned" if late_s is None else f"the last plan ended {late_s:.0f} s ago"
-        yield Checked(
+        yield CheckResult(
             "beat",
             Level.FAILED,
             f"{ago}; {_beats(beats)}",
@@ -52,9 +52,9 @@ def check_beat(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
             else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
         )
     else:
-        yield Checked("beat", Level.OK, f"the last plan ended {late_s:.1f} s ago; {_beats(beats)}")
+        yield CheckResult("beat", Level.OK, f"the last plan ended {late_s:.1f} s ago; {_beats(beats)}")
     if beats > 1:
-        yield Checked(
+        yield CheckResult(
             "beat",
             Level.WARNING,
             f"{_beats(beats)}: no harm, but each plan is asked for so many times",
@@ -75,17 +75,17 @@ def _beats(beats: int) -> str:
     return "no beat answers" if not beats else "1 beat is alive" if beats == 1 else f"{beats} beats are alive"
 
 
-def check_webhooks(here: Stores) -> Iterator[Checked]:
+def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
     """Check that endpoints take what they are sent."""
     try:
         configured = {one.name for one in here.endpoints}
     except RefreshdError as error:
-        yield Checked("webhooks", Level.FAILED, str(error), "correct the setting that it names")
+        yield CheckResult("webhooks", Level.FAILED, str(error), "correct the setting that it names")
         return
     backlogs = here.outbox.backlog()
     for one in backlogs:
         if one.put_aside or one.last_error:
-            yield Checked(
+            yield CheckResult(
                 "webhooks",
                 Level.WARNING,
                 f"{one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
@@ -96,22 +96,22 @@ def check_webhooks(here: Stores) -> Iterator[Checked]:
                 else "REFRESHD_WEBHOOK_URL names it no more: what waits is put aside in time",
             )
     if configured and not any(one.put_aside or one.last_error for one in backlogs):
-        yield Checked("webhooks", Level.OK, ", ".join(sorted(configured)))
+        yield CheckResult("webhooks", Level.OK, ", ".join(sorted(configured)))
 
 
-def check_pauses(here: Stores) -> Iterator[Checked]:
+def check_pauses(here: AppContext) -> Iterator[CheckResult]:
     """Name what people have paused."""
     found, now = here.pauses.all(), here.clock.now()
     for one in found[:PAUSES_NAMED_MAX]:
         why = f": {one.reason}" if one.reason else ""
-        yield Checked(
+        yield CheckResult(
             "pauses",
             Level.WARNING,
             f"{one.what} is paused for {now - one.paused_at:.0f} s, by {one.actor}@{one.host}{why}",
             f"`refreshd resume {one.option}` when the time has come",
         )
     if len(found) > PAUSES_NAMED_MAX:
-        yield Checked(
+        yield CheckResult(
             "pauses",
             Level.WARNING,
             f"... and {len(found) - PAUSES_NAMED_MAX:,} more",
@@ -119,7 +119,7 @@ def check_pauses(here: Stores) -> Iterator[Checked]:
         )
 
 
-def check_proofs(here: Stores) -> Iterator[Checked]:
+def check_proofs(here: AppContext) -> Iterator[CheckResult]:
     """Count the accounts whose proof of possession (DPoP) can't be made, or is refused."""
     failing = text(
         "SELECT provider, reason, count(*) AS accounts FROM account "
@@ -130,7 +130,7 @@ def check_proofs(here: Stores) -> Iterator[Checked]:
     with reading(here.engine) as connection:
         rows = connection.execute(failing).all()
     for provider, reason, accounts in rows:
-        yield Checked(
+        yield CheckResult(
             "proofs of possession",
             Level.WARNING,
             f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words_of(reason)}",
@@ -140,7 +140,7 @@ def check_proofs(here: Stores) -> Iterator[Checked]:
         )
 
 
-def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
+def check_workers(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckResult]:
     """Check that every queue has somebody who takes from it."""
     workers = staff.workers if staff else {}
     taken = {queue for queues in workers.values() for queue in queues}
@@ -148,7 +148,7 @@ def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
     if uses_callbacks(here.engine) and CALLBACK not in taken:
         lacking.append(CALLBACK)
     if lacking:
-        yield Checked(
+        yield CheckResult(
             "workers",
             Level.FAILED,
             f"nobody takes from {', '.join(lacking)}",
@@ -156,9 +156,9 @@ def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
         )
     if workers:
         words = "; ".join(f"{name} takes {', '.join(queues)}" for name, queues in workers.items())
-        yield Checked("workers", Level.OK, words)
+        yield CheckResult("workers", Level.OK, words)
     for name in staff.namesakes if staff else ():
-        yield Checked(
+        yield CheckResult(
             "workers",
             Level.WARNING,
             f"more than one worker is called {name}: Flower shows one of them, and they share one liveness file",
@@ -166,7 +166,7 @@ def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
         )
     hosts = sorted({name.rpartition("@")[2] for name in workers})
     if is_sqlite(here.engine) and len(hosts) > 1:
-        yield Checked(
+        yield CheckResult(
             "workers",
             Level.FAILED,
             f"workers on {len(hosts)} machines ({', '.join(hosts)}), and the database is a SQLite file: they do not share it",
@@ -174,13 +174,13 @@ def check_workers(here: Stores, staff: LiveWorkers | None) -> Iterator[Checked]:
         )
 
 
-def check_callbacks(here: Stores) -> Iterator[Checked]:
+def check_callbacks(here: AppContext) -> Iterator[CheckResult]:
     """Check that every callback that accounts name is known to a running worker, and to all that may get it."""
     offers = CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     used = uses(here.engine)
     missing = lacking(used, offers)
     for words in lines_of(missing):
-        yield Checked(
+        yield CheckResult(
             "callbacks",
             Level.FAILED,
             f"no running worker knows it: {words}" if offers else words,
@@ -190,17 +190,17 @@ def check_callbacks(here: Stores) -> Iterator[Checked]:
         )
     for worker, offer in offers.items():
         for where, why in offer.problems.items():
-            yield Checked(
+            yield CheckResult(
                 "callbacks", Level.WARNING, f"{worker}: {where}: {why}", "mend it: nothing of it can be run"
             )
     for use in used:
         lacks = [worker for worker, offer in offers.items() if use.name not in offer.callbacks]
         if lacks and len(lacks) < len(offers):
-            yield Checked(
+            yield CheckResult(
                 "callbacks",
                 Level.FAILED,
                 f"{use.name}: not known to {', '.join(lacks)}, which may be given it: the queue is shared",
                 "give every callback worker the same REFRESHD_CALLBACK_MODULES and REFRESHD_CALLBACKS_FILE; restart them",
             )
     if used and not missing:
-        yield Checked("callbacks", Level.OK, ", ".join(f"{one.name}: {one.shown}" for one in used))
+        yield CheckResult("callbacks", Level.OK, ", ".join(f"{one.name}: {one.shown}" for one in used))

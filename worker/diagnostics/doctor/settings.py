@@ -11,10 +11,10 @@ from typing import Final
 
 from worker.broker.kombu import VISIBILITY_TIMEOUT_S
 from worker.callbacks.catalog import configured_callbacks
-from worker.context import Stores
+from worker.context import AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import keys_text, source_of
-from worker.diagnostics.doctor.result import Checked, Level
+from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.errors import RefreshdError
 from worker.settings import Settings
 
@@ -22,17 +22,17 @@ from worker.settings import Settings
 TASK_BESIDE_CALLS_S: Final = 60.0
 
 
-def check_versions() -> Checked:
+def check_versions() -> CheckResult:
     """Name what a report of a fault has to name."""
     names = ("refreshd", "celery", "kombu", "redis", "flower", "sqlalchemy", "httpx")
-    return Checked(
+    return CheckResult(
         "versions",
         Level.OK,
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names),
     )
 
 
-def check_settings(here: Stores) -> Iterator[Checked]:
+def check_settings(here: AppContext) -> Iterator[CheckResult]:
     """Check that what the settings name is there, and that they fit together."""
     settings = here.settings
     try:
@@ -40,26 +40,26 @@ def check_settings(here: Stores) -> Iterator[Checked]:
         here.cipher  # noqa: B018
         configured_callbacks(settings)
     except RefreshdError as error:
-        yield Checked("settings", Level.FAILED, str(error), "correct the setting that it names")
+        yield CheckResult("settings", Level.FAILED, str(error), "correct the setting that it names")
         return
     found = [*_times(settings), *_files(settings), *_exposed(settings)]
     yield from found
     if not found:
         words = f"call timeout {settings.call_timeout_s:g} s, claim {settings.claim_seconds:g} s, nothing contradicts"
-        yield Checked("settings", Level.OK, words)
+        yield CheckResult("settings", Level.OK, words)
 
 
-def _times(settings: Settings) -> Iterator[Checked]:
+def _times(settings: Settings) -> Iterator[CheckResult]:
     longest_s = settings.claim_seconds + TASK_BESIDE_CALLS_S
     if longest_s * 2 > VISIBILITY_TIMEOUT_S:
-        yield Checked(
+        yield CheckResult(
             "settings",
             Level.WARNING,
             f"a task may take {longest_s:.0f} s, and an unacknowledged message comes again after {VISIBILITY_TIMEOUT_S} s",
             "shorten REFRESHD_CLAIM_S or REFRESHD_CALL_TIMEOUT_S: a message must not come again while its task runs",
         )
     if settings.plan_interval_s > settings.call_timeout_s:
-        yield Checked(
+        yield CheckResult(
             "settings",
             Level.WARNING,
             f"a plan every {settings.plan_interval_s:g} s may begin refreshes of short tokens too late",
@@ -67,9 +67,9 @@ def _times(settings: Settings) -> Iterator[Checked]:
         )
 
 
-def _files(settings: Settings) -> Iterator[Checked]:
+def _files(settings: Settings) -> Iterator[CheckResult]:
     if settings.ca_file is not None and not settings.ca_file.is_file():
-        yield Checked(
+        yield CheckResult(
             "settings",
             Level.FAILED,
             f"REFRESHD_CA_FILE: there is no file {settings.ca_file}: no token URL can be reached",
@@ -79,7 +79,7 @@ def _files(settings: Settings) -> Iterator[Checked]:
     if source_of(settings) is None and file.exists():
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield Checked(
+            yield CheckResult(
                 "settings",
                 Level.WARNING,
                 f"{file} can be read by others than its owner (mode {mode:03o})",
@@ -87,10 +87,10 @@ def _files(settings: Settings) -> Iterator[Checked]:
             )
 
 
-def _exposed(settings: Settings) -> Iterator[Checked]:
+def _exposed(settings: Settings) -> Iterator[CheckResult]:
     plain = [host for host in settings.allow_http_hosts if not _is_here(host)]
     if plain:
-        yield Checked(
+        yield CheckResult(
             "settings",
             Level.WARNING,
             f"REFRESHD_ALLOW_HTTP_HOSTS names {', '.join(plain)}: secrets go there unencrypted",
@@ -106,7 +106,7 @@ def _exposed(settings: Settings) -> Iterator[Checked]:
         if key in stored
     ]
     if shared:
-        yield Checked(
+        yield CheckResult(
             "settings",
             Level.FAILED,
             f"REFRESHD_PUBLISH_KEYS: {', '.join(shared)} is a key of REFRESHD_KEYS, too: whoever reads tokens could open "

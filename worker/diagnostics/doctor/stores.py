@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from models.migrations import HEAD
 from worker.clock import TOLERATED_SKEW_S
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
 from worker.db.fleet.overview import sealed_sample
 from worker.db.rekey import check
-from worker.diagnostics.doctor.result import Checked, Level
+from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.errors import RefreshdError
 
 #: `UPDATE ... FROM` came with 3.33, RETURNING with 3.35.
@@ -26,7 +26,7 @@ POSTGRES_MIN: Final = 120_000
 NEARLY_FULL: Final = 0.9
 
 
-def check_database(here: Stores) -> Iterator[Checked]:
+def check_database(here: AppContext) -> Iterator[CheckResult]:
     """Check version, schema, that it takes writes, and its clock."""
     try:
         engine = here.engine
@@ -40,12 +40,12 @@ def check_database(here: Stores) -> Iterator[Checked]:
                 number = int(str(connection.execute(text("SHOW server_version_num")).scalar_one()))
                 name, new_enough = f"PostgreSQL {number // 10000}", number >= POSTGRES_MIN
     except RefreshdError as error:
-        yield Checked(
+        yield CheckResult(
             "database", Level.FAILED, str(error), "`refreshd db upgrade`, or correct REFRESHD_DATABASE_URL"
         )
         return
     if not new_enough:
-        yield Checked(
+        yield CheckResult(
             "database", Level.FAILED, f"{name} is too old", "SQLite 3.35 or PostgreSQL 12 and later work"
         )
         return
@@ -53,9 +53,9 @@ def check_database(here: Stores) -> Iterator[Checked]:
     words = f"{name}, schema at revision {current}" + (
         "" if current == head else f", newer than this code's {head}"
     )
-    yield Checked("database", Level.OK, words)
+    yield CheckResult("database", Level.OK, words)
     if refused := write_refused(engine):
-        yield Checked(
+        yield CheckResult(
             "database writes",
             Level.FAILED,
             f"it can be read and not written, so nothing is refreshed: {refused}",
@@ -63,7 +63,7 @@ def check_database(here: Stores) -> Iterator[Checked]:
         )
     skew_s = here.clock.skew_s()
     if abs(skew_s) > TOLERATED_SKEW_S:
-        yield Checked(
+        yield CheckResult(
             "clock",
             Level.WARNING,
             f"this machine's clock is {skew_s:+.1f} s off the database's",
@@ -71,25 +71,25 @@ def check_database(here: Stores) -> Iterator[Checked]:
         )
 
 
-def check_redis(here: Stores) -> Iterator[Checked]:
+def check_redis(here: AppContext) -> Iterator[CheckResult]:
     """Check version, role, eviction, memory, persistence and clock."""
     try:
         client: Any = here.redis
         info: dict[str, Any] = client.info()
         seconds, micros = client.time()
     except (RedisError, OSError, RefreshdError) as error:
-        yield Checked("redis", Level.FAILED, str(error), "start it, or correct REFRESHD_REDIS_URL")
+        yield CheckResult("redis", Level.FAILED, str(error), "start it, or correct REFRESHD_REDIS_URL")
         return
     name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MIN:
-        yield Checked("redis", Level.FAILED, f"{name} is too old", "Redis 6.2 and later, or Valkey, work")
+        yield CheckResult("redis", Level.FAILED, f"{name} is too old", "Redis 6.2 and later, or Valkey, work")
         return
-    yield Checked("redis", Level.OK, name)
+    yield CheckResult("redis", Level.OK, name)
     yield from _redis_writes(info)
     yield from _redis_memory(info)
     off_s = seconds + micros / 1e6 - here.clock.now()
     if abs(off_s) > TOLERATED_SKEW_S:
-        yield Checked(
+        yield CheckResult(
             "clock",
             Level.WARNING,
             f"Redis' clock is {off_s:+.1f} s off the database's: tokens leave Redis too early or too late",
@@ -97,16 +97,16 @@ def check_redis(here: Stores) -> Iterator[Checked]:
         )
 
 
-def _redis_writes(info: Mapping[str, Any]) -> Iterator[Checked]:
+def _redis_writes(info: Mapping[str, Any]) -> Iterator[CheckResult]:
     if info.get("role", "master") != "master":
-        yield Checked(
+        yield CheckResult(
             "redis writes",
             Level.FAILED,
             f"it is a replica of {info.get('master_host')}:{info.get('master_port')}: it takes no writes",
             "point REFRESHD_REDIS_URL to the primary",
         )
     if info.get("cluster_enabled"):
-        yield Checked(
+        yield CheckResult(
             "redis writes",
             Level.FAILED,
             "it is a cluster: Celery's broker can't work on one",
@@ -118,7 +118,7 @@ def _redis_writes(info: Mapping[str, Any]) -> Iterator[Checked]:
         if info.get(name, "ok") != "ok"
     ]
     if broken:
-        yield Checked(
+        yield CheckResult(
             "redis writes",
             Level.FAILED,
             f"its last save to disk failed ({', '.join(broken)}): it may refuse writes, and a restart loses what it holds",
@@ -126,10 +126,10 @@ def _redis_writes(info: Mapping[str, Any]) -> Iterator[Checked]:
         )
 
 
-def _redis_memory(info: Mapping[str, Any]) -> Iterator[Checked]:
+def _redis_memory(info: Mapping[str, Any]) -> Iterator[CheckResult]:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        yield Checked(
+        yield CheckResult(
             "redis eviction",
             Level.FAILED,
             f"maxmemory-policy is {policy}: Redis may throw away locks, stashed answers and messages",
@@ -137,14 +137,14 @@ def _redis_memory(info: Mapping[str, Any]) -> Iterator[Checked]:
         )
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if most and used > most * NEARLY_FULL:
-        yield Checked(
+        yield CheckResult(
             "redis memory",
             Level.WARNING,
             f"{used / most:.0%} of its maxmemory are used; when it is full, it refuses locks, tokens and messages",
             "raise maxmemory: `CONFIG SET maxmemory BYTES`, and in its configuration",
         )
     if not info.get("aof_enabled"):
-        yield Checked(
+        yield CheckResult(
             "redis persistence",
             Level.WARNING,
             "appendonly is off: a restart empties Redis; tokens are published again, stashed answers are lost",
@@ -152,14 +152,14 @@ def _redis_memory(info: Mapping[str, Any]) -> Iterator[Checked]:
         )
 
 
-def check_keys(here: Stores) -> Iterator[Checked]:
+def check_keys(here: AppContext) -> Iterator[CheckResult]:
     """Check that every key that sealed something is there, and that it opens what it sealed: samples, on a large fleet."""
     known = set(here.cipher.key_ids)
     used = sealed_sample(here.engine)
     missing = {key: count for key, count in used.keys.items() if key not in known}
     among = f" of {used.accounts:,} accounts that were looked at" if used.partial else ""
     for key, count in missing.items():
-        yield Checked(
+        yield CheckResult(
             "keys",
             Level.FAILED,
             f"{count:,} values{among} are sealed with key {key!r}, which is not configured",
@@ -170,7 +170,7 @@ def check_keys(here: Stores) -> Iterator[Checked]:
     sample = next(check(here.engine, here.cipher), None)
     if sample is not None and sample.unreadable:
         bad = sample.unreadable[0]
-        yield Checked(
+        yield CheckResult(
             "keys",
             Level.FAILED,
             f"{len(sample.unreadable):,} values of the first {sample.accounts:,} accounts do not open: {bad.reason}",
@@ -182,4 +182,4 @@ def check_keys(here: Stores) -> Iterator[Checked]:
             ", ".join(f"{key}: {count:,} values" for key, count in used.keys.items())
             or "nothing is sealed yet"
         )
-        yield Checked("keys", Level.OK, f"{len(known)} configured; {words}{among}")
+        yield CheckResult("keys", Level.OK, f"{len(known)} configured; {words}{among}")

@@ -8,10 +8,10 @@ from typing import Final
 from sqlalchemy import text
 
 from worker.clock import TOLERATED_SKEW_S
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.engine import reading
 from worker.db.fleet.overview import OVERDUE_AFTER_S, overdue, without_token
-from worker.diagnostics.doctor.result import Checked, Level
+from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, loses_messages, off, words_of
 from worker.durations import duration
 from worker.policy.verdicts.messages import words_of as reason_words
@@ -21,19 +21,19 @@ from worker.redis.clock_offsets import ClockOffsets
 GROUPS_MAX: Final = 10
 
 
-def check_tokens(here: Stores) -> Iterator[Checked]:
+def check_tokens(here: AppContext) -> Iterator[CheckResult]:
     """Count the accounts whose readers have no token, by status and reason, and those that wait for long."""
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
         of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
-        yield Checked(
+        yield CheckResult(
             "tokens",
             Level.WARNING,
             f"{_accounts(accounts)} without a good token ({of}){_in_words(reason)}",
             f"`refreshd accounts list --status {status}` names them, `refreshd explain ACCOUNT` says what each waits for",
         )
     if left := sum(accounts for *_, accounts in lacking[GROUPS_MAX:]):
-        yield Checked(
+        yield CheckResult(
             "tokens",
             Level.WARNING,
             f"... and {_accounts(left)} without a good token, for other reasons",
@@ -41,7 +41,7 @@ def check_tokens(here: Stores) -> Iterator[Checked]:
         )
     late, oldest_s = overdue(here.engine)
     if late:
-        yield Checked(
+        yield CheckResult(
             "due accounts",
             Level.WARNING,
             f"{_accounts(late)} due for more than {OVERDUE_AFTER_S:.0f} s and not refreshed yet, the oldest for {duration(oldest_s)}",
@@ -49,10 +49,10 @@ def check_tokens(here: Stores) -> Iterator[Checked]:
         )
 
 
-def check_clocks(here: Stores) -> Iterator[Checked]:
+def check_clocks(here: AppContext) -> Iterator[CheckResult]:
     """Check the clocks of workers and beats, as each of them said itself."""
     for process, ahead_s in off(ClockOffsets(here.redis, here.settings.redis_prefix).all()).items():
-        yield Checked(
+        yield CheckResult(
             "clock",
             Level.FAILED if loses_messages(ahead_s) else Level.WARNING,
             words_of(process, ahead_s).rstrip("."),
@@ -60,13 +60,13 @@ def check_clocks(here: Stores) -> Iterator[Checked]:
         )
 
 
-def check_set_back(here: Stores) -> Iterator[Checked]:
+def check_set_back(here: AppContext) -> Iterator[CheckResult]:
     """Check that the database's clock has not been set back: what it wrote before lies in its future."""
     with reading(here.engine) as connection:
         latest = connection.execute(text("SELECT max(opened_at) FROM attempt")).scalar()
     future_s = (latest or 0.0) - here.clock.now()
     if future_s > TOLERATED_SKEW_S:
-        yield Checked(
+        yield CheckResult(
             "clock",
             Level.WARNING,
             f"the latest attempt lies {duration(future_s)} in the future: the database's clock was set back by at least that",

@@ -7,16 +7,16 @@ from typing import Final
 
 from models.account import Account
 from worker.accounts.twins import SameGrant
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.fleet.twins import shared
-from worker.diagnostics.doctor.result import Checked, Level
+from worker.diagnostics.doctor.result import CheckResult, Level
 
 #: Shared grants that are named one by one, and accounts of each.
 _GRANTS_NAMED_MAX: Final = 10
 _ACCOUNTS_NAMED_MAX: Final = 5
 
 
-def check_twins(here: Stores) -> Iterator[Checked]:
+def check_twins(here: AppContext) -> Iterator[CheckResult]:
     """Name accounts that have the same grant: the first refresh of one can end it for all."""
     same = SameGrant(here.providers)
     grants = {
@@ -27,7 +27,7 @@ def check_twins(here: Stores) -> Iterator[Checked]:
     for twins in list(grants.values())[:_GRANTS_NAMED_MAX]:
         names = ", ".join(f"{one.id} ({one.status})" for one in twins[:_ACCOUNTS_NAMED_MAX])
         more = f" and {len(twins) - _ACCOUNTS_NAMED_MAX:,} more" if len(twins) > _ACCOUNTS_NAMED_MAX else ""
-        yield Checked(
+        yield CheckResult(
             "shared grants",
             Level.WARNING,
             f"{names}{more} of {twins[0].provider} have the same refresh token, or were given the same one: where it is "
@@ -36,7 +36,7 @@ def check_twins(here: Stores) -> Iterator[Checked]:
             f"`refreshd accounts authorize {twins[-1].id}`",
         )
     if len(grants) > _GRANTS_NAMED_MAX:
-        yield Checked(
+        yield CheckResult(
             "shared grants",
             Level.WARNING,
             f"... and {len(grants) - _GRANTS_NAMED_MAX:,} more, at least",

@@ -21,7 +21,7 @@ from worker.broker.queues import QUEUES
 from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import Workers, alive_workers
-from worker.context import Stores
+from worker.context import AppContext
 from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
@@ -29,7 +29,7 @@ from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
 from worker.policy.lane import Lane, lane_of
-from worker.providers.draft import Unbuildable
+from worker.providers.draft import InvalidRequest
 from worker.providers.request import RequestBuilder
 from worker.providers.tls import certificate_ends_at
 from worker.redis.clock_offsets import ClockOffsets
@@ -42,7 +42,7 @@ ATTEMPTS_LOOKED_AT = 50
 TWINS_LOOKED_AT = 20
 
 
-def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
+def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
     """Gather everything about one account.
 
     Args:
@@ -91,13 +91,13 @@ def gather(here: Stores, account_id: str, *, workers: Callable[[], Workers] = al
     )
 
 
-def _twins(here: Stores, account: Account) -> list[Twin]:
+def _twins(here: AppContext, account: Account) -> list[Twin]:
     same = SameGrant(here.providers)
     found = holding(here.engine, account, limit=TWINS_LOOKED_AT)
     return [Twin(one.id, one.status) for one in found if same(account, one)]
 
 
-def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception | None]:
+def _redis(here: AppContext, account: Account) -> tuple[RedisFacts | None, Exception | None]:
     keys, prefix = here.keys, here.settings.redis_prefix
     try:
         client: Any = here.redis
@@ -131,7 +131,7 @@ def _redis(here: Stores, account: Account) -> tuple[RedisFacts | None, Exception
     ), None
 
 
-def _gate(here: Stores, account: Account, now: float) -> GateFacts | None:
+def _gate(here: AppContext, account: Account, now: float) -> GateFacts | None:
     """Look at the gate that holds the account, else at its origin's."""
     name = account.held_by or _lane(here, account).origin
     found = look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now, names=[name])
@@ -147,7 +147,7 @@ def _gate(here: Stores, account: Account, now: float) -> GateFacts | None:
     )
 
 
-def _lane(here: Stores, account: Account) -> Lane:
+def _lane(here: AppContext, account: Account) -> Lane:
     """Return where its refreshes go; without keys an origin that its custom fields name is not known."""
     provider = here.providers.for_schedule(account)
     if provider is None:
@@ -178,21 +178,21 @@ def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
     return None if found is None else int(found)
 
 
-def _offers(here: Stores) -> dict[str, CallbackCatalog]:
+def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
     try:
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     except (RedisError, OSError):
         return {}
 
 
-def _clocks(here: Stores) -> dict[str, float]:
+def _clocks(here: AppContext) -> dict[str, float]:
     try:
         return ClockOffsets(here.redis, here.settings.redis_prefix).all()
     except (RedisError, OSError):  # nor may everybody look there
         return {}
 
 
-def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | None:
+def _stash_error(here: AppContext, account: Account, sealed: str | None) -> str | None:
     if sealed is None or not here.has_keys:
         return None
     try:
@@ -202,7 +202,7 @@ def _stash_error(here: Stores, account: Account, sealed: str | None) -> str | No
     return None
 
 
-def _knobs_error(here: Stores, account: Account) -> str | None:
+def _knobs_error(here: AppContext, account: Account) -> str | None:
     try:
         here.providers.of(account)
     except KnobsUnfit as error:
@@ -223,7 +223,7 @@ class _Request:
     form_encoding_matters: bool = False
 
 
-def _request(here: Stores, account: Account, now: float) -> _Request:
+def _request(here: AppContext, account: Account, now: float) -> _Request:
     """Build the request as a worker would."""
     provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
@@ -237,7 +237,7 @@ def _request(here: Stores, account: Account, now: float) -> _Request:
         return _Request(form_encoding_matters=matters)
     try:
         shown = RequestBuilder(here.settings.allow_http_hosts).build(request, now=now).certificate
-    except Unbuildable as error:
+    except InvalidRequest as error:
         return _Request(url_error=str(error), form_encoding_matters=matters)
     ends_at = None if shown is None else certificate_ends_at(shown.certificate)
     return _Request(certificate_ends_at=ends_at, form_encoding_matters=matters)

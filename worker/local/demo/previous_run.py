@@ -18,7 +18,7 @@ _PROVIDERS: Final = frozenset(kind.provider for kind in KINDS)
 _BATCH: Final = 500
 
 
-class FormerDemo:
+class PreviousRun:
     """The keys of refreshd in one Redis.
 
     Args:

@@ -17,9 +17,9 @@ import httpx
 
 from worker.errors import RefreshdError
 from worker.local.demo.accounts import DemoAccount, demo_accounts
-from worker.local.demo.previous_run import FormerDemo
+from worker.local.demo.previous_run import PreviousRun
 from worker.local.demo.screen import Place
-from worker.local.demo.workspace import REDIS_ADDRESS, Ground
+from worker.local.demo.workspace import REDIS_ADDRESS, Workspace
 from worker.local.ports import LOOPBACK
 from worker.local.processes import environment
 from worker.local.stack import Stack, Step, Task
@@ -39,7 +39,7 @@ class DemoFailed(RefreshdError):
 class DemoStack(Stack):
     """Everything of `up` in a folder of its own, a provider, and accounts that it knows."""
 
-    def __init__(self, settings: Settings, ground: Ground) -> None:
+    def __init__(self, settings: Settings, ground: Workspace) -> None:
         super().__init__(settings)
         self.ground = ground
         self.accounts: Sequence[DemoAccount] = ()
@@ -145,7 +145,7 @@ class DemoStack(Stack):
 
     def _claim_foreign_redis(self) -> None:
         with in_words(self.redis_url), closing(connect(self.redis_url)) as redis:
-            former = FormerDemo(redis, self.settings.redis_prefix, str(self.data_dir))
+            former = PreviousRun(redis, self.settings.redis_prefix, str(self.data_dir))
             remedy = "name another database of it (redis://.../15), or unset it"
             if not former.was_here():
                 if redis.dbsize():

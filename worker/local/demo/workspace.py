@@ -35,7 +35,7 @@ class FolderForeign(RefreshdError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Workspace:
     """Where a demo plays."""
 
     folder: Path

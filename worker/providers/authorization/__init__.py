@@ -21,7 +21,7 @@ from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from models.token import Secret
 from worker.providers.dpop import thumbprint
-from worker.providers.draft import Draft, Unbuildable
+from worker.providers.draft import InvalidRequest, RequestDraft
 from worker.providers.request import with_query
 
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"  # RFC 8628 section 3.4
@@ -93,14 +93,14 @@ def consent_url(
     Args:
         request: the account.
         asking: this question.
-        check: raises `Unbuildable` for a URL (and its field) that nobody should be sent to.
+        check: raises `InvalidRequest` for a URL (and its field) that nobody should be sent to.
         now: epoch seconds, for templates.
 
     Raises:
         Unbuildable: a variable has no value, or the URL is none.
     """
     provider = request.provider
-    draft = Draft(request=request, now=now, headers={})
+    draft = RequestDraft(request=request, now=now, headers={})
     params: dict[str, str | None] = {
         "response_type": "code",
         "client_id": request.client_id,
@@ -135,7 +135,7 @@ def device_request(request: RefreshRequest, *, now: float) -> RefreshRequest:
         Unbuildable: a variable has no value.
     """
     scope = scope_of(request)
-    url = _url(request.provider.device_url, "device_url", Draft(request=request, now=now, headers={}))
+    url = _url(request.provider.device_url, "device_url", RequestDraft(request=request, now=now, headers={}))
     asked = _exchange(request, None, {"scope": Secret(scope)} if scope else {})
     provider = asked.provider.overridden(
         {
@@ -172,13 +172,13 @@ def read_device_code(answer: Answer, *, default_lifetime_s: float) -> DeviceCode
     )
 
 
-def _url(template: str | None, knob: str, draft: Draft) -> str:
+def _url(template: str | None, knob: str, draft: RequestDraft) -> str:
     if template is None:
-        raise Unbuildable(f"{knob}: {draft.request.provider.name} has none")
+        raise InvalidRequest(f"{knob}: {draft.request.provider.name} has none")
     try:
         return parse(template).url(draft.lookup)
     except TemplateError as error:
-        raise Unbuildable(f"{knob}: {error}") from None
+        raise InvalidRequest(f"{knob}: {error}") from None
 
 
 def _exchange(

@@ -19,7 +19,7 @@ from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.cli.explain import as_object
 from worker.cli.explain.text import page
-from worker.context import Stores
+from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
 from worker.diagnostics.explain.facts import Facts
@@ -76,7 +76,7 @@ class AccountServices:
             CallbackHeartbeats(self.bench.runtime.redis, self.settings.redis_prefix).announce(worker, offer)
 
     def gathered(self, settings: Settings | None = None, *, ahead_s: float = 0.0) -> Facts:
-        here = Stores(settings or self.settings)
+        here = AppContext(settings or self.settings)
         try:
             here.engine  # noqa: B018  (sets the clock)
             here.clock.set(time.time() - ahead_s)

@@ -7,17 +7,17 @@ from models.token import Secret
 from tests.integration.conftest import Bench
 from tests.integration.diagnostics.explain.desk import AccountServices, answer
 from tests.integration.refresh.test_refresher import granted
-from worker.context import Stores
-from worker.diagnostics.doctor import Checked, Level, examine
+from worker.context import AppContext
+from worker.diagnostics.doctor import CheckResult, Level, run_checks
 from worker.settings import Settings
 
 SHARED = fingerprint(Secret("old-refresh"))
 
 
-def found(settings: Settings) -> list[Checked]:
-    here = Stores(settings)
+def found(settings: Settings) -> list[CheckResult]:
+    here = AppContext(settings)
     try:
-        return [one for one in examine(here, lambda: None) if one.check == "shared grants"]
+        return [one for one in run_checks(here, lambda: None) if one.check == "shared grants"]
     finally:
         here.close()
 

@@ -13,7 +13,7 @@ from refreshd_reader.contract import Keys
 from worker.crypto.cipher import generate_key
 from worker.local.demo.accounts import DEMO_ID, demo_accounts
 from worker.local.demo.stack import DemoFailed, DemoStack
-from worker.local.demo.workspace import Ground
+from worker.local.demo.workspace import Workspace
 from worker.settings import Settings
 
 #: Characters that a pattern of Redis reads otherwise.
@@ -33,7 +33,7 @@ def stack(redis_url: str, tmp_path: Path) -> DemoStack:
     settings = Settings(
         redis_url=SecretStr(redis_url), data_dir=tmp_path, redis_prefix=PREFIX, keys=SecretStr(generate_key())
     )
-    made = DemoStack(settings, Ground(tmp_path))
+    made = DemoStack(settings, Workspace(tmp_path))
     made._claim_foreign_redis()
     return made
 

@@ -12,31 +12,31 @@ from urllib.parse import urlsplit
 import pytest
 
 from worker.local.demo.accounts import demo_accounts
-from worker.local.demo.workspace import FolderForeign, Ground
+from worker.local.demo.workspace import FolderForeign, Workspace
 from worker.local.ports import LOOPBACK
 from worker.local.redis_server import EmbeddedServer
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
+def ground(tmp_path: Path) -> Workspace:
     folder = tmp_path / "a folder's"  # with characters that a shell minds
     (folder / "logs").mkdir(parents=True)
     (folder / "up.lock").touch()
-    return Ground(folder)
+    return Workspace(folder)
 
 
-def names(ground: Ground) -> set[str]:
+def names(ground: Workspace) -> set[str]:
     return {path.name for path in ground.folder.iterdir()}
 
 
-def test_what_a_former_demo_left_is_removed(ground: Ground) -> None:
+def test_what_a_former_demo_left_is_removed(ground: Workspace) -> None:
     ground.prepare(demo_accounts(3))
     (ground.folder / "logs" / "redis.log").touch()
     ground.clear()
     assert names(ground) == {"up.lock"}
 
 
-def test_a_redis_of_a_former_demo_is_stopped_first(ground: Ground) -> None:
+def test_a_redis_of_a_former_demo_is_stopped_first(ground: Workspace) -> None:
     """One that runs on deleted files would be found by nobody, and never end."""
     ground.prepare(demo_accounts(1))
     left = EmbeddedServer(ground.folder)
@@ -45,26 +45,26 @@ def test_a_redis_of_a_former_demo_is_stopped_first(ground: Ground) -> None:
     assert child.wait(10) is not None
 
 
-def test_a_folder_that_no_demo_made_is_left_alone(ground: Ground) -> None:
+def test_a_folder_that_no_demo_made_is_left_alone(ground: Workspace) -> None:
     (ground.folder / "thesis.txt").touch()
     with pytest.raises(FolderForeign, match="no demo made"):
         ground.clear()
     assert "thesis.txt" in names(ground)
 
 
-def test_a_new_folder_is_no_obstacle(ground: Ground) -> None:
+def test_a_new_folder_is_no_obstacle(ground: Workspace) -> None:
     ground.clear()
     assert names(ground) == {"up.lock", "logs"}
 
 
-def test_files_are_private(ground: Ground) -> None:
+def test_files_are_private(ground: Workspace) -> None:
     ground.prepare(demo_accounts(3))
     ground.write_shell(embedded_redis=True)
     for path in (ground.accounts, ground.grants, ground.signing_key, ground.shell):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_demo_that_goes_on_keeps_its_accounts_and_its_port(ground: Ground) -> None:
+def test_a_demo_that_goes_on_keeps_its_accounts_and_its_port(ground: Workspace) -> None:
     port = ground.prepare(demo_accounts(3))
     before = ground.accounts.read_text()
     assert ground.kept_number() == 3
@@ -72,7 +72,7 @@ def test_a_demo_that_goes_on_keeps_its_accounts_and_its_port(ground: Ground) -> 
     assert ground.accounts.read_text() == before
 
 
-def test_where_the_port_is_taken_its_accounts_move_and_keep_their_tokens(ground: Ground) -> None:
+def test_where_the_port_is_taken_its_accounts_move_and_keep_their_tokens(ground: Workspace) -> None:
     port = ground.prepare(demo_accounts(3))
     before = [json.loads(line) for line in ground.accounts.read_text().splitlines()]
     with socket.socket() as somebody:
@@ -85,7 +85,7 @@ def test_where_the_port_is_taken_its_accounts_move_and_keep_their_tokens(ground:
     assert [row["refresh_token"] for row in after] == [row["refresh_token"] for row in before]
 
 
-def test_a_shell_finds_the_demo(ground: Ground) -> None:
+def test_a_shell_finds_the_demo(ground: Workspace) -> None:
     ground.write_shell(embedded_redis=True)
     (ground.folder / "redis.url").write_text("redis://here\n")
     said = '. "$0"; echo "$REFRESHD_DATA_DIR|$REFRESHD_REDIS_URL|$DEMO_REDIS"'
