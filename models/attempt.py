@@ -86,7 +86,7 @@ class Attempt(SQLModel, table=True):
 
 
 @dataclass(slots=True, kw_only=True)
-class Entry:
+class AttemptEntry:
     """An attempt under way: what the path writes into `attempt`. Plain, because each refresh makes one."""
 
     id: str

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from models.answer import BodyKind
-from models.providers import WITH_CONSENT, ClientAuth, Grant, OldAccessToken, ParamsIn, Provider
+from models.providers import WITH_CONSENT, ClientAuth, GrantType, OldAccessToken, ParamsIn, Provider
 from models.providers.error_rule import Contains, ErrorRule, Scalar
 from models.providers.presets import load_presets
 from models.providers.requirements import needed
@@ -172,7 +172,7 @@ def _urls(template: str | None) -> str:
 
 
 def _request(preset: Provider) -> Iterator[str]:
-    if preset.grant is not Grant.REFRESH_TOKEN:
+    if preset.grant is not GrantType.REFRESH_TOKEN:
         yield _code(preset.grant)
     if preset.client_auth is not ClientAuth.BODY:
         yield _code(preset.client_auth)

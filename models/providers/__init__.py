@@ -45,7 +45,7 @@ _MERGED: Final = (
 )
 
 
-class Grant(StrEnum):
+class GrantType(StrEnum):
     """What is exchanged for a new access token."""
 
     REFRESH_TOKEN = "refresh_token"  # RFC 6749 section 6
@@ -57,7 +57,7 @@ class Grant(StrEnum):
 
 
 #: Grants that begin with somebody's consent.
-WITH_CONSENT: Final = frozenset({Grant.REFRESH_TOKEN, Grant.ACCESS_TOKEN})
+WITH_CONSENT: Final = frozenset({GrantType.REFRESH_TOKEN, GrantType.ACCESS_TOKEN})
 
 
 class ClientAuth(StrEnum):
@@ -136,7 +136,7 @@ class Provider(BaseModel):
     """The HTTP method; GET sends every parameter in the query."""
     params_in: ParamsIn = ParamsIn.FORM
     """Where parameters travel; an account whose refresh_method is `url_query` sends them in the query."""
-    grant: Grant = Grant.REFRESH_TOKEN
+    grant: GrantType = GrantType.REFRESH_TOKEN
     """What a refresh exchanges for a new access token."""
     client_auth: ClientAuth = ClientAuth.BODY
     """How the client proves who it is; an account may choose otherwise."""

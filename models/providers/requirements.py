@@ -8,7 +8,7 @@ from typing import Final
 from models.account import RefreshMethod
 from models.assertion import Assertion, SigningAlgorithm
 from models.dpop import KEY_FIELD
-from models.providers import ClientAuth, Grant, Provider
+from models.providers import ClientAuth, GrantType, Provider
 from models.refresh_request import OWN_FIELDS, RefreshRequest
 from models.template import Template, TemplateError, parse
 
@@ -31,7 +31,7 @@ def needed(provider: Provider, client_auth: ClientAuth | None = None) -> tuple[s
     own choice, if it has one.
     """
     fields = list(_credentials(provider, client_auth or provider.client_auth))
-    if provider.endpoint is None and provider.grant is not Grant.SELF_SIGNED:
+    if provider.endpoint is None and provider.grant is not GrantType.SELF_SIGNED:
         fields.append("token_url")
     for _, template in _templates(provider, client_auth or provider.client_auth):
         fewest = min(template.variables(), key=len)
@@ -77,11 +77,11 @@ def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
         yield "client_secret"
     if auth is ClientAuth.MTLS:
         yield from ("custom_fields.client_certificate", "custom_fields.client_key")
-    if provider.dpop is not None and provider.grant is not Grant.SELF_SIGNED:
+    if provider.dpop is not None and provider.grant is not GrantType.SELF_SIGNED:
         yield _KEY
-    if provider.grant is Grant.REFRESH_TOKEN:
+    if provider.grant is GrantType.REFRESH_TOKEN:
         yield "refresh_token"
-    elif provider.grant is Grant.ACCESS_TOKEN:
+    elif provider.grant is GrantType.ACCESS_TOKEN:
         yield "access_token"
 
 
@@ -91,7 +91,7 @@ def _is_sent(provider: Provider, auth: ClientAuth, name: str) -> bool:
 
 
 def _address_problems(provider: Provider, request: RefreshRequest) -> list[str]:
-    if provider.grant is Grant.SELF_SIGNED:
+    if provider.grant is GrantType.SELF_SIGNED:
         return []
     try:
         template = parse(request.token_url) if request.token_url else provider.endpoint
@@ -120,7 +120,7 @@ def _templates(
     if auth in _JWT_AUTH:
         default = SigningAlgorithm.HS256 if auth is ClientAuth.CLIENT_SECRET_JWT else SigningAlgorithm.RS256
         yield from _of_assertion("client_assertion", provider.client_assertion, default)
-    if provider.grant in {Grant.JWT_BEARER, Grant.SELF_SIGNED}:
+    if provider.grant in {GrantType.JWT_BEARER, GrantType.SELF_SIGNED}:
         yield from _of_assertion("grant_assertion", provider.grant_assertion, SigningAlgorithm.RS256)
 
 

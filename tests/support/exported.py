@@ -8,7 +8,7 @@ from itertools import chain
 
 from prometheus_client.metrics_core import Metric
 
-from models.attempt import Entry, Outcome, Trigger
+from models.attempt import AttemptEntry, Outcome, Trigger
 from models.rate_limit import WaitReason
 from worker.db.fleet.counts import FleetCounts, Overdue, Webhooks
 from worker.monitoring.exporter import of_census, of_staff, of_stores, of_traffic
@@ -33,7 +33,7 @@ def of_worker() -> dict[str, Exported]:
     metrics.results({(Outcome.BUSY, "lease_held"): 1}, Trigger.REPORTED)
     metrics.planned("planned", 1)
     metrics.message_refused("forged")
-    ended = Entry(
+    ended = AttemptEntry(
         id="a",
         account_id="acct",
         trigger=Trigger.PLANNED,

@@ -11,8 +11,15 @@ from typing import Final
 from models.account import Account, Status, fingerprint
 from models.providers import Provider
 from models.token import Secret, TokenResponse, TokenSet
-from worker.accounts.entry import Entry, Problem, Refused
-from worker.accounts.token_precedence import Decision, Outcome, TokenFacts, Tokens, decide, outcome
+from worker.accounts.entry import AccountEntry, Problem, RowRefused
+from worker.accounts.token_precedence import (
+    Decision,
+    ImportOutcome,
+    StoredTokens,
+    TokenFacts,
+    decide,
+    outcome,
+)
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator
 from worker.clock import draw_jitter
@@ -53,7 +60,7 @@ class Applied:
     """One account as it shall be, and how it came to that."""
 
     account: Account
-    outcome: Outcome
+    outcome: ImportOutcome
     decision: Decision
     #: Generation and config version that were read; None: the account is new.
     seen: tuple[int, int] | None
@@ -97,7 +104,7 @@ class Applier:
         self._checker = checker
         self._spread = spread
 
-    def add(self, entry: Entry, *, retired: int, now: float) -> Applied:
+    def add(self, entry: AccountEntry, *, retired: int, now: float) -> Applied:
         """Make a new account. `retired`: the generation from which one of this id that was removed goes on, or 0.
 
         Raises:
@@ -115,7 +122,7 @@ class Applier:
         opened = UnsealedAccount(account, self._sealer)
         configure(opened, entry)
         if "provider" not in entry.settings and not (account.token_url or account.callback):
-            raise Refused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
+            raise RowRefused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
         provider = self._checker.provider(account)
         file_fp = fingerprint(entry.refresh_token or entry.access_token)
         decision = decide(TokenFacts(file_fp=file_fp, stored_fp=None, source_fp=None, same=False))
@@ -127,7 +134,7 @@ class Applier:
         self._spread.schedule(account, provider, now=now)
         return Applied(
             account,
-            Outcome.ADDED,
+            ImportOutcome.ADDED,
             decision,
             None,
             access_token=entry.access_token,
@@ -135,7 +142,7 @@ class Applier:
         )
 
     def change(
-        self, entry: Entry, account: Account, *, once_held: bool, intent: Intent, now: float
+        self, entry: AccountEntry, account: Account, *, once_held: bool, intent: Intent, now: float
     ) -> Applied:
         """Apply an entry to an account that is there.
 
@@ -156,19 +163,19 @@ class Applier:
         facts = _facts(opened, entry, once_held=once_held)
         decision = decide(facts, replace=intent is not Intent.FILE)
         provider = self._checker.provider(account)
-        if decision.tokens is Tokens.TAKE:
+        if decision.tokens is StoredTokens.TAKE:
             changed += [name for name, token in entry.secrets.items() if name != CLIENT_SECRET and token]
         elif _describes_the_stored_token(opened, entry, intent):
             changed += _describe(account, entry, provider)
         if not changed:
-            source_only = decision.tokens is Tokens.SAME and facts.file_fp != facts.source_fp
+            source_only = decision.tokens is StoredTokens.SAME and facts.file_fp != facts.source_fp
             if source_only:
                 account.source_fp = facts.file_fp
             counted = outcome(decision, configuration_changed=False)
             return Applied(account, counted, decision, seen, source_only=source_only)
         if set(changed) - {ACCESS_TOKEN, REFRESH_TOKEN}:
             account.reconfigured(now=now)
-        if decision.tokens is Tokens.TAKE:
+        if decision.tokens is StoredTokens.TAKE:
             self._take(opened, entry, provider, new_generation=True, now=now)
             account.source_fp = facts.file_fp
         self._checker.check(opened, provider)
@@ -180,12 +187,18 @@ class Applier:
             seen,
             changed=tuple(dict.fromkeys(changed)),
             access_token=opened.get(ACCESS_TOKEN),
-            recovered=decision.tokens is Tokens.TAKE and was_troubled,
+            recovered=decision.tokens is StoredTokens.TAKE and was_troubled,
             new_grants=_grants(account) - (frozenset() if _OF_THE_CLIENT & set(changed) else had),
         )
 
     def _take(
-        self, opened: UnsealedAccount, entry: Entry, provider: Provider, *, new_generation: bool, now: float
+        self,
+        opened: UnsealedAccount,
+        entry: AccountEntry,
+        provider: Provider,
+        *,
+        new_generation: bool,
+        now: float,
     ) -> None:
         """Put the entry's tokens in the place of the stored ones; one that it does not name stays."""
         account = opened.account
@@ -219,7 +232,7 @@ def _grants(account: Account) -> frozenset[str]:
     return frozenset(fp for fp in (account.refresh_fp, account.source_fp) if fp is not None)
 
 
-def configure(opened: UnsealedAccount, entry: Entry) -> list[str]:
+def configure(opened: UnsealedAccount, entry: AccountEntry) -> list[str]:
     """Write what an entry says of the configuration; gives the names of the fields that changed.
 
     Raises:
@@ -229,7 +242,7 @@ def configure(opened: UnsealedAccount, entry: Entry) -> list[str]:
     for name, value in entry.settings.items():
         field = Account.model_fields[name]
         if value is None and field.is_required():
-            raise Refused([Problem(name, "an account can't be without it")])
+            raise RowRefused([Problem(name, "an account can't be without it")])
         wanted = field.get_default() if value is None else value
         if getattr(account, name) != wanted:
             opened.set_columns(**{name: wanted})
@@ -244,7 +257,7 @@ def configure(opened: UnsealedAccount, entry: Entry) -> list[str]:
     return changed
 
 
-def _configure_custom_fields(opened: UnsealedAccount, entry: Entry) -> list[str]:
+def _configure_custom_fields(opened: UnsealedAccount, entry: AccountEntry) -> list[str]:
     stored = opened.custom_fields
     kept = {} if entry.all_custom_fields else dict(stored)
     fields = {name: value for name, value in {**kept, **entry.custom_fields}.items() if value is not None}
@@ -254,7 +267,7 @@ def _configure_custom_fields(opened: UnsealedAccount, entry: Entry) -> list[str]
     return ["custom_fields"]
 
 
-def _configure_knobs(account: Account, entry: Entry) -> list[str]:
+def _configure_knobs(account: Account, entry: AccountEntry) -> list[str]:
     stored: dict[str, object] = {} if account.knobs == "{}" else json.loads(account.knobs)
     changed = [name for name, value in entry.knobs.items() if stored.get(name) != value]
     if changed:
@@ -263,7 +276,7 @@ def _configure_knobs(account: Account, entry: Entry) -> list[str]:
     return changed
 
 
-def _facts(opened: UnsealedAccount, entry: Entry, *, once_held: bool) -> TokenFacts:
+def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool) -> TokenFacts:
     account, access, refresh = opened.account, entry.access_token, entry.refresh_token
     issued_at = entry.seconds("issued_at")
     return TokenFacts(
@@ -279,7 +292,7 @@ def _facts(opened: UnsealedAccount, entry: Entry, *, once_held: bool) -> TokenFa
     )
 
 
-def _describes_the_stored_token(opened: UnsealedAccount, entry: Entry, intent: Intent) -> bool:
+def _describes_the_stored_token(opened: UnsealedAccount, entry: AccountEntry, intent: Intent) -> bool:
     """Tell whether what the entry says of a token is said of the stored one, and not of one before it."""
     if not entry.of_the_token:
         return False
@@ -292,7 +305,7 @@ def _describes_the_stored_token(opened: UnsealedAccount, entry: Entry, intent: I
     return entry.access_token == stored if stored else not entry.access_token
 
 
-def _describe(account: Account, entry: Entry, provider: Provider) -> list[str]:
+def _describe(account: Account, entry: AccountEntry, provider: Provider) -> list[str]:
     """Write what an entry says of the token that stays; gives the names of the fields that changed."""
     wanted: dict[str, object] = {}
     if "token_type" in entry.of_the_token:
@@ -314,7 +327,7 @@ def _describe(account: Account, entry: Entry, provider: Provider) -> list[str]:
     return changed
 
 
-def _times(entry: Entry, provider: Provider) -> tuple[float | None, float | None]:
+def _times(entry: AccountEntry, provider: Provider) -> tuple[float | None, float | None]:
     """Give when the entry's access token was issued and when it ends, epoch seconds, None where unknown."""
     issued_at, lifetime_s, end = (entry.seconds(name) for name in ("issued_at", "expires_in", "expires_at"))
     if issued_at is None and end is not None and lifetime_s is not None and lifetime_s > 0:
@@ -324,7 +337,7 @@ def _times(entry: Entry, provider: Provider) -> tuple[float | None, float | None
     return issued_at, _end(issued_at, entry, provider)
 
 
-def _end(issued_at: float, entry: Entry, provider: Provider) -> float | None:
+def _end(issued_at: float, entry: AccountEntry, provider: Provider) -> float | None:
     if provider.never_expires:
         return None
     said = TokenResponse(
@@ -334,7 +347,7 @@ def _end(issued_at: float, entry: Entry, provider: Provider) -> float | None:
 
 
 def _refresh_token_end(
-    account: Account, entry: Entry, provider: Provider, issued_at: float | None
+    account: Account, entry: AccountEntry, provider: Provider, issued_at: float | None
 ) -> float | None:
     """Say when the refresh token has its hard end: known after a consent, and where each refresh brings a new one."""
     if not entry.refresh_token:

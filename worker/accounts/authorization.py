@@ -11,7 +11,7 @@ from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import GENERIC, configure
-from worker.accounts.entry import Entry, Problem, Refused
+from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator
 from worker.crypto.sealer import ACCESS_TOKEN, REFRESH_TOKEN, AccountSealer
@@ -22,7 +22,7 @@ _TO_COME: Final = Secret("to come")
 
 
 def request_of(
-    entry: Entry, account: Account | None, *, sealer: AccountSealer, checker: AccountValidator
+    entry: AccountEntry, account: Account | None, *, sealer: AccountSealer, checker: AccountValidator
 ) -> RefreshRequest:
     """Give what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
 
@@ -36,7 +36,7 @@ def request_of(
     if "scope" in entry.of_the_token:
         request = replace(request, scope=entry.text("scope"))
     if provider.grant not in WITH_CONSENT:
-        raise Refused(
+        raise RowRefused(
             [Problem("provider", f"{provider.name} asks nobody for consent: its grant is {provider.grant}")]
         )
     problems = [Problem("client_id", f"{provider.name} needs it")] if not request.client_id else []
@@ -51,11 +51,13 @@ def request_of(
     )
     problems += [Problem(field, reason) for field, _, reason in (one.partition(": ") for one in lacking)]
     if problems or opened.unreadable():
-        raise Refused(opened.unreadable() or list({one.field: one for one in problems}.values()))
+        raise RowRefused(opened.unreadable() or list({one.field: one for one in problems}.values()))
     return request
 
 
-def with_grant(entry: Entry, granted: TokenResponse, *, asked_scope: str | None, issued_at: float) -> Entry:
+def with_grant(
+    entry: AccountEntry, granted: TokenResponse, *, asked_scope: str | None, issued_at: float
+) -> AccountEntry:
     """Give the entry with the tokens of an answer. `issued_at` (epoch seconds) is when it was asked for.
 
     RFC 6749 section 5.1: a scope that is not named is the one that was asked for.

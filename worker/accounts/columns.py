@@ -15,7 +15,7 @@ from typing import Final
 from models.providers import Provider
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column's value is for."""
 
     ID = "id"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 class Column:
     """One column, by our name. `written` tells which of webMethods' meanings the value has, if not ours."""
 
-    kind: Kind
+    kind: ColumnKind
     field: str
     in_minutes: bool = False
     #: What an empty value under webMethods' name says there; None: nothing.
@@ -61,18 +61,18 @@ KNOBS: Final = tuple(name for name in Provider.model_fields if name not in _NOT_
 #: A custom field's name: what a template can refer to (`models/template.py`).
 CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-_MINUTES: Final = Column(Kind.SETTING, "session_timeout_s", in_minutes=True)
+_MINUTES: Final = Column(ColumnKind.SETTING, "session_timeout_s", in_minutes=True)
 #: webMethods does not refresh unless told to. A file that has the column means that; one that lacks it says
 #: nothing about webMethods.
-_REFRESH: Final = Column(Kind.SETTING, "refresh_enabled", empty_means="false")
+_REFRESH: Final = Column(ColumnKind.SETTING, "refresh_enabled", empty_means="false")
 
 _OURS: Final = {
-    "id": Column(Kind.ID, "id"),
-    CUSTOM_FIELDS: Column(Kind.CUSTOM_FIELDS, CUSTOM_FIELDS),
-    **{name: Column(Kind.SETTING, name) for name in SETTINGS},
-    **{name: Column(Kind.SECRET, name) for name in SECRETS},
-    **{name: Column(Kind.OF_THE_TOKEN, name) for name in OF_THE_TOKEN},
-    **{name: Column(Kind.KNOB, name) for name in KNOBS},
+    "id": Column(ColumnKind.ID, "id"),
+    CUSTOM_FIELDS: Column(ColumnKind.CUSTOM_FIELDS, CUSTOM_FIELDS),
+    **{name: Column(ColumnKind.SETTING, name) for name in SETTINGS},
+    **{name: Column(ColumnKind.SECRET, name) for name in SECRETS},
+    **{name: Column(ColumnKind.OF_THE_TOKEN, name) for name in OF_THE_TOKEN},
+    **{name: Column(ColumnKind.KNOB, name) for name in KNOBS},
 }
 #: Lower case; a unit in brackets behind a label is left out before the comparison.
 _WEBMETHODS: Final = {
@@ -112,7 +112,7 @@ def column_of(name: str) -> Column | None:
     words = " ".join(name.split())
     if words[: len(_CUSTOM_PREFIX)].casefold() == _CUSTOM_PREFIX:
         field = words[len(_CUSTOM_PREFIX) :]
-        return Column(Kind.CUSTOM_FIELD, field) if CUSTOM_NAME.fullmatch(field) else None
+        return Column(ColumnKind.CUSTOM_FIELD, field) if CUSTOM_NAME.fullmatch(field) else None
     lowered = words.casefold()
     found = _WEBMETHODS.get(_UNIT.sub("", lowered))
     return found or _OURS.get(re.sub(r"[ -]", "_", lowered))

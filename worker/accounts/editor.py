@@ -11,10 +11,10 @@ from models.account import Account
 from models.audit import Act, Action, Actor
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
-from worker.accounts.entry import Entry, Refused
+from worker.accounts.entry import AccountEntry, RowRefused
 from worker.accounts.importer import change_of, recovered_event
 from worker.accounts.publisher import CommandPublisher
-from worker.accounts.token_precedence import Outcome
+from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Note
@@ -57,7 +57,7 @@ class Editor:
         self._publisher = publisher
         self._clock = clock
 
-    def add(self, entry: Entry, action: Action = Action.ADD) -> Applied:
+    def add(self, entry: AccountEntry, action: Action = Action.ADD) -> Applied:
         """Add an account; `action` is what the audit trail calls it.
 
         Raises:
@@ -73,7 +73,7 @@ class Editor:
         self._publish(applied)
         return applied
 
-    def edit(self, entry: Entry, action: Action = Action.EDIT) -> Applied:
+    def edit(self, entry: AccountEntry, action: Action = Action.EDIT) -> Applied:
         """Change what an entry names; `action` is what the audit trail calls it.
 
         Raises:
@@ -85,7 +85,7 @@ class Editor:
             applied = self._applier.change(
                 entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
             )
-            if applied.outcome is not Outcome.CHANGED:
+            if applied.outcome is not ImportOutcome.CHANGED:
                 return applied
             if self._save(applied, action):
                 self._publish(applied)
@@ -144,7 +144,7 @@ class Editor:
         else:
             stored = self._accounts.save([], [change_of(applied, now=self._clock.now())], note, guard)
         if guard is not None and guard.problems:
-            raise Refused(list(guard.problems.values()))
+            raise RowRefused(list(guard.problems.values()))
         return bool(stored)
 
     def _note(self, applied: Applied, action: Action) -> Note:

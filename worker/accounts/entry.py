@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from models.token import Secret, TokenResponse
-from worker.accounts.columns import CUSTOM_NAME, Column, Kind, column_of, unknown_column
+from worker.accounts.columns import CUSTOM_NAME, Column, ColumnKind, column_of, unknown_column
 from worker.accounts.values import (
     SETTING_READERS,
     TOKEN_READERS,
@@ -35,7 +35,7 @@ class Problem:
         return f"{self.field}: {self.reason}"
 
 
-class Refused(Exception):
+class RowRefused(Exception):
     """A row that can't be stored, with everything that is wrong with it."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class Entry:
+class AccountEntry:
     """What a row says, by our names. A field that it does not name, or leaves empty, is not in here.
 
     A value of None takes back what is stored; only a command can say that.
@@ -80,7 +80,9 @@ class Entry:
         return value if isinstance(value, str) else None
 
 
-def read_entry(row: Mapping[str, object], *, cells: bool = False, empty_takes_back: bool = False) -> Entry:
+def read_entry(
+    row: Mapping[str, object], *, cells: bool = False, empty_takes_back: bool = False
+) -> AccountEntry:
     """Read a row.
 
     Args:
@@ -92,14 +94,14 @@ def read_entry(row: Mapping[str, object], *, cells: bool = False, empty_takes_ba
     Raises:
         Refused: with everything that is wrong.
     """
-    reading = _Reading(Entry(""), cells, empty_takes_back)
+    reading = _Reading(AccountEntry(""), cells, empty_takes_back)
     for name, value in row.items():
         reading.take(name, value)
     if not reading.entry.id and not any(problem.field == "id" for problem in reading.problems):
         reading.problems.insert(0, Problem("id", "is missing"))
     _check_times(reading.entry, reading.problems)
     if reading.problems:
-        raise Refused(reading.problems)
+        raise RowRefused(reading.problems)
     return reading.entry
 
 
@@ -107,14 +109,14 @@ def id_of(row: Mapping[str, object]) -> str | None:
     """Give a row's account id for an error, whatever else is wrong with the row."""
     for name, value in row.items():
         column = column_of(name)
-        if column is not None and column.kind is Kind.ID and isinstance(value, str | int):
+        if column is not None and column.kind is ColumnKind.ID and isinstance(value, str | int):
             return str(value).strip()[:128] or None
     return None
 
 
 @dataclass(slots=True)
 class _Reading:
-    entry: Entry
+    entry: AccountEntry
     cells: bool
     empty_takes_back: bool
     problems: list[Problem] = field(default_factory=list)
@@ -148,25 +150,25 @@ class _Reading:
     def _store(self, column: Column, value: object) -> None:
         entry, name = self.entry, column.field
         match column.kind:
-            case Kind.ID:
+            case ColumnKind.ID:
                 entry.id = account_id(value)
-            case Kind.SETTING:
+            case ColumnKind.SETTING:
                 reader = timeout_minutes if column.in_minutes else SETTING_READERS[name]
                 entry.settings[name] = None if value is None else reader(value)
-            case Kind.SECRET:
+            case ColumnKind.SECRET:
                 if value is None and name != "client_secret":
                     raise ValueError("a stored token is not deleted: disable the account, or remove it")
                 read = secret if name == "client_secret" else token
                 entry.secrets[name] = None if value is None else read(value)
-            case Kind.OF_THE_TOKEN:
+            case ColumnKind.OF_THE_TOKEN:
                 entry.of_the_token[name] = None if value is None else TOKEN_READERS[name](value)
-            case Kind.CUSTOM_FIELD:
+            case ColumnKind.CUSTOM_FIELD:
                 entry.custom_fields[name] = None if value is None else custom_value(value)
-            case Kind.CUSTOM_FIELDS:
+            case ColumnKind.CUSTOM_FIELDS:
                 entry.all_custom_fields = True
                 # What a column of its own says comes first, wherever in the row it stands.
                 entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
-            case Kind.KNOB:
+            case ColumnKind.KNOB:
                 entry.knobs[name] = json_of(value) if self.cells else value
 
 
@@ -185,14 +187,14 @@ def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:
             raise ValueError(f"{name}: {error}") from None
 
 
-def _check_times(entry: Entry, problems: list[Problem]) -> None:
+def _check_times(entry: AccountEntry, problems: list[Problem]) -> None:
     issued_at, expires_at = entry.seconds("issued_at"), entry.seconds("expires_at")
     if issued_at is not None and expires_at is not None and expires_at <= issued_at:
         problems.append(Problem("expires_at", "is not after issued_at"))
 
 
 def _shown_field(column: Column) -> str:
-    return f"custom_fields.{column.field}" if column.kind is Kind.CUSTOM_FIELD else column.field
+    return f"custom_fields.{column.field}" if column.kind is ColumnKind.CUSTOM_FIELD else column.field
 
 
 def _is_empty(value: object) -> bool:

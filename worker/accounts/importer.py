@@ -14,10 +14,10 @@ from models.account import Account, fingerprint
 from models.event import Event, EventType
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
-from worker.accounts.entry import ROW, Entry, Problem, Refused, id_of, read_entry
+from worker.accounts.entry import ROW, AccountEntry, Problem, RowRefused, id_of, read_entry
 from worker.accounts.formats.row import Raw
 from worker.accounts.publisher import CommandPublisher
-from worker.accounts.token_precedence import Outcome, Tokens
+from worker.accounts.token_precedence import ImportOutcome, StoredTokens
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.accounts.values import printable
 from worker.clock import Clock
@@ -29,7 +29,7 @@ BATCH: Final = 1_000
 #: How often a row is tried again that somebody else changed in between.
 _TRIES: Final = 5
 
-_WRITTEN: Final = frozenset({Outcome.ADDED, Outcome.CHANGED})
+_WRITTEN: Final = frozenset({ImportOutcome.ADDED, ImportOutcome.CHANGED})
 CREDENTIALS_REPLACED: Final = "credentials_replaced"
 
 
@@ -66,7 +66,7 @@ class LeftOut:
 class Summary:
     """What an import did."""
 
-    counts: Counter[Outcome] = field(default_factory=Counter)
+    counts: Counter[ImportOutcome] = field(default_factory=Counter)
     errors: list[RowError] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     #: Accounts whose stored tokens stayed although other fields of theirs changed.
@@ -77,7 +77,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Give the summary as DESIGN section 4 has it, and what was left out where something was."""
         summary: dict[str, Any] = {
-            **{one.value: self.counts[one] for one in Outcome},
+            **{one.value: self.counts[one] for one in ImportOutcome},
             "errors": [error.to_json() for error in self.errors],
         }
         return summary | {"left_out": [one.to_json() for one in self.left_out]} if self.left_out else summary
@@ -136,7 +136,7 @@ class Importer:
         self._entry.finish(_named(self.summary.counts))
         return self.summary
 
-    def _entries(self, batch: list[Raw]) -> Iterator[tuple[str, Entry]]:
+    def _entries(self, batch: list[Raw]) -> Iterator[tuple[str, AccountEntry]]:
         for raw in batch:
             if raw.row is None:
                 self._fail(raw.line, None, [Problem(ROW, raw.reason)])
@@ -151,17 +151,19 @@ class Importer:
                 self._lines[account] = raw.line
             try:
                 entry = read_entry(raw.row, cells=raw.cells)
-            except Refused as refused:
+            except RowRefused as refused:
                 self._fail(raw.line, account, refused.problems)
             else:
                 yield entry.id, entry
 
-    def _store(self, entries: dict[str, Entry]) -> dict[str, Entry]:
+    def _store(self, entries: dict[str, AccountEntry]) -> dict[str, AccountEntry]:
         """Store what entries say; gives those whose accounts somebody else changed in between."""
         applied = self._apply(entries)
-        adding = [one.account for one in applied.values() if one.outcome is Outcome.ADDED]
+        adding = [one.account for one in applied.values() if one.outcome is ImportOutcome.ADDED]
         now = self._clock.now()
-        changing = [change_of(one, now=now) for one in applied.values() if one.outcome is Outcome.CHANGED]
+        changing = [
+            change_of(one, now=now) for one in applied.values() if one.outcome is ImportOutcome.CHANGED
+        ]
         outcomes = {account: one.outcome for account, one in applied.items()}
         guard = (
             TwinGuard(self._twins, [one for one in applied.values() if one.outcome in _WRITTEN])
@@ -176,7 +178,7 @@ class Importer:
         for account, problem in guard.problems.items() if guard is not None else ():
             self._fail(self._lines[account], account, [problem])
             del applied[account]
-        again: dict[str, Entry] = {}
+        again: dict[str, AccountEntry] = {}
         done: list[Applied] = []
         for account, one in applied.items():
             writes = one.outcome in _WRITTEN
@@ -186,12 +188,12 @@ class Importer:
             self.summary.counts[one.outcome] += 1
             if writes:
                 done.append(one)
-                self.summary.changed_but_kept += one.decision.tokens is Tokens.KEEP
+                self.summary.changed_but_kept += one.decision.tokens is StoredTokens.KEEP
         self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
         self._publish(done)
         return again
 
-    def _noted(self, outcomes: dict[str, Outcome]) -> Note:
+    def _noted(self, outcomes: dict[str, ImportOutcome]) -> Note:
         """Have the audit trail count, in the commit that stores them, what this import has stored so far."""
 
         def note(connection: Connection, stored: set[str]) -> None:
@@ -200,7 +202,7 @@ class Importer:
 
         return note
 
-    def _apply(self, entries: dict[str, Entry]) -> dict[str, Applied]:
+    def _apply(self, entries: dict[str, AccountEntry]) -> dict[str, Applied]:
         ids = list(entries)
         found = self._accounts.find(ids)
         retired = self._accounts.retired([one for one in ids if one not in found])
@@ -218,7 +220,7 @@ class Importer:
                     applied[account_id] = self._applier.change(
                         entry, account, once_held=account_id in held, intent=self._intent, now=now
                     )
-            except Refused as refused:
+            except RowRefused as refused:
                 self._fail(self._lines[account_id], account_id, refused.problems)
         return applied
 
@@ -230,7 +232,7 @@ class Importer:
         )
 
     def _fail(self, line: int, account: str | None, problems: list[Problem]) -> None:
-        self.summary.counts[Outcome.FAILED] += 1
+        self.summary.counts[ImportOutcome.FAILED] += 1
         shown = printable(account) if account else None
         self.summary.errors.extend(
             RowError(line, shown, Problem(printable(one.field), printable(one.reason))) for one in problems
@@ -240,8 +242,8 @@ class Importer:
 _MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; import it once more")
 
 
-def _named(counts: Counter[Outcome]) -> dict[str, int]:
-    return {one.value: counts[one] for one in Outcome if counts[one]}
+def _named(counts: Counter[ImportOutcome]) -> dict[str, int]:
+    return {one.value: counts[one] for one in ImportOutcome if counts[one]}
 
 
 def recovered_event(applied: Applied, *, now: float) -> Event:
@@ -263,7 +265,7 @@ def change_of(applied: Applied, *, now: float) -> Change:
     return Change(applied.account, generation, config_version, event)
 
 
-def _differing(entries: Iterable[Entry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:
+def _differing(entries: Iterable[AccountEntry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:
     """Give the refresh tokens that are neither stored nor of the last import: (id, fingerprint)."""
     for entry in entries:
         account, fp = found.get(entry.id), fingerprint(entry.refresh_token)

@@ -25,7 +25,7 @@ NEVER_REFRESHED: Final = "stored_token_is_the_last_imports_own"
 NOT_KNOWN_TO_BE_NEWER: Final = "files_token_is_not_known_to_be_newer"
 
 
-class Outcome(StrEnum):
+class ImportOutcome(StrEnum):
     """What became of a row."""
 
     ADDED = "added"
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class Tokens(StrEnum):
+class StoredTokens(StrEnum):
     """What happens to the account's tokens."""
 
     #: The file has none: the stored ones stay.
@@ -69,28 +69,28 @@ class TokenFacts:
 class Decision:
     """What to do with the file's tokens, and why."""
 
-    tokens: Tokens
+    tokens: StoredTokens
     reason: str
 
 
 def decide(facts: TokenFacts, *, replace: bool = False) -> Decision:
     """Say whether the file's tokens are taken. `replace`: a person has said that they are."""
     if facts.file_fp is None:
-        return Decision(Tokens.NONE_GIVEN, NO_TOKEN_IN_FILE)
+        return Decision(StoredTokens.NONE_GIVEN, NO_TOKEN_IN_FILE)
     if facts.same:
-        return Decision(Tokens.SAME, SAME_TOKEN)
+        return Decision(StoredTokens.SAME, SAME_TOKEN)
     if facts.stored_fp is None:
-        return Decision(Tokens.TAKE, NOTHING_STORED)
+        return Decision(StoredTokens.TAKE, NOTHING_STORED)
     if replace:
-        return Decision(Tokens.TAKE, REPLACE_ASKED_FOR)
+        return Decision(StoredTokens.TAKE, REPLACE_ASKED_FOR)
     return _newer(facts)
 
 
-def outcome(decision: Decision, *, configuration_changed: bool) -> Outcome:
+def outcome(decision: Decision, *, configuration_changed: bool) -> ImportOutcome:
     """Say what a row of an account that was there is counted as."""
-    if configuration_changed or decision.tokens is Tokens.TAKE:
-        return Outcome.CHANGED
-    return Outcome.KEPT_NEWER if decision.tokens is Tokens.KEEP else Outcome.UNCHANGED
+    if configuration_changed or decision.tokens is StoredTokens.TAKE:
+        return ImportOutcome.CHANGED
+    return ImportOutcome.KEPT_NEWER if decision.tokens is StoredTokens.KEEP else ImportOutcome.UNCHANGED
 
 
 def _newer(facts: TokenFacts) -> Decision:
@@ -102,15 +102,19 @@ def _newer(facts: TokenFacts) -> Decision:
     )
     if facts.file_fp == facts.stored_fp:
         # The refresh token is not rotated here, and the file has another access token beside it.
-        return Decision(Tokens.TAKE, ISSUED_LATER) if later else Decision(Tokens.KEEP, OTHER_ACCESS_TOKEN)
+        return (
+            Decision(StoredTokens.TAKE, ISSUED_LATER)
+            if later
+            else Decision(StoredTokens.KEEP, OTHER_ACCESS_TOKEN)
+        )
     if facts.file_fp == facts.source_fp:
-        return Decision(Tokens.KEEP, FILE_UNCHANGED)
+        return Decision(StoredTokens.KEEP, FILE_UNCHANGED)
     if facts.once_held:
-        return Decision(Tokens.KEEP, ONCE_HELD)
+        return Decision(StoredTokens.KEEP, ONCE_HELD)
     if later:
-        return Decision(Tokens.TAKE, ISSUED_LATER)
+        return Decision(StoredTokens.TAKE, ISSUED_LATER)
     if facts.status == Status.REAUTHORIZE:
-        return Decision(Tokens.TAKE, NEW_AFTER_REFUSAL)
+        return Decision(StoredTokens.TAKE, NEW_AFTER_REFUSAL)
     if facts.stored_fp == facts.source_fp:
-        return Decision(Tokens.TAKE, NEVER_REFRESHED)
-    return Decision(Tokens.KEEP, NOT_KNOWN_TO_BE_NEWER)
+        return Decision(StoredTokens.TAKE, NEVER_REFRESHED)
+    return Decision(StoredTokens.KEEP, NOT_KNOWN_TO_BE_NEWER)

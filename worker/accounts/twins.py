@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from models.account import Account, RefreshMethod
-from models.providers import Grant
+from models.providers import GrantType
 from worker.accounts.entry import Problem
 from worker.db.fleet.twins import holders, one_after_the_other
 
@@ -45,7 +45,7 @@ class SameGrant:
         provider = self._providers.for_schedule(account)
         if account.refresh_method == RefreshMethod.CALLBACK:
             names = {f"callback {account.callback}"}
-        elif provider is not None and provider.grant is not Grant.REFRESH_TOKEN:
+        elif provider is not None and provider.grant is not GrantType.REFRESH_TOKEN:
             return frozenset()
         else:
             names = set()

@@ -14,7 +14,7 @@ from models.providers import Provider
 from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
-from worker.accounts.entry import Problem, Refused
+from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.errors import KnobsUnfit
 from worker.providers.dpop import check_key, thumbprint
@@ -55,11 +55,11 @@ class AccountValidator:
         try:
             found = self._provider_of(account)
         except KnobsUnfit as error:
-            raise Refused([_knob_problem(item) for item in error.problems]) from None
+            raise RowRefused([_knob_problem(item) for item in error.problems]) from None
         if found is None:
-            raise Refused([Problem("provider", self._unknown(account.provider))])
+            raise RowRefused([Problem("provider", self._unknown(account.provider))])
         if "hosts" in json.loads(account.knobs):
-            raise Refused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
+            raise RowRefused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
         return found
 
     def check(self, opened: UnsealedAccount, provider: Provider) -> None:
@@ -81,7 +81,7 @@ class AccountValidator:
         problems += self._address_problems(request, own_only=is_callback or not planned)
         problems = opened.unreadable() or _explained(problems, account)
         if problems:
-            raise Refused(problems)
+            raise RowRefused(problems)
 
     def _address_problems(self, request: RefreshRequest, *, own_only: bool) -> list[Problem]:
         """Check where a request would go; of an account that sends none, only what stands there in full."""

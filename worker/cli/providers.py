@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 import yaml
 
-from models.providers import ClientAuth, Grant, Provider
+from models.providers import ClientAuth, GrantType, Provider
 from models.providers.presets import PresetError, load_presets, load_providers
 from models.providers.requirements import needed
 from models.providers.schema import providers_schema
@@ -121,7 +121,7 @@ def check_command(
             markup=False,
             soft_wrap=True,
         )
-        if providers[name].send_scope and providers[name].grant is Grant.REFRESH_TOKEN:
+        if providers[name].send_scope and providers[name].grant is GrantType.REFRESH_TOKEN:
             out.print(f"{name}: {_SCOPE_SENT}", markup=False, soft_wrap=True)
     out.print(f"{file}: {len(own)} providers can be used.", markup=False, soft_wrap=True)
 
@@ -151,7 +151,7 @@ def _knobs(provider: Provider) -> dict[str, Any]:
 
 def _in_words(provider: Provider) -> str:
     """Give the provider's title, and what is not as in RFC 6749 section 6 with id and secret in the body."""
-    grant = [] if provider.grant is Grant.REFRESH_TOKEN else [provider.grant.value]
+    grant = [] if provider.grant is GrantType.REFRESH_TOKEN else [provider.grant.value]
     auth = [] if provider.client_auth is ClientAuth.BODY else [provider.client_auth.value]
     asked = [name.removeprefix("custom_fields.") for name in needed(provider) if name not in _USUAL]
     needs = [f"needs {', '.join(asked)}"] if asked else []

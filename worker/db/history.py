@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
-from models.attempt import Attempt, Entry, Outcome, Trigger, new_attempt_id
+from models.attempt import Attempt, AttemptEntry, Outcome, Trigger, new_attempt_id
 from models.pause import PAUSED
 from worker.clock import wall_clock
 from worker.db.bulk import execute
@@ -111,7 +111,7 @@ class History:
             deleted += self._delete_surplus(busy[start : start + batch], keep_per_account)
         return deleted
 
-    def note(self, entries: Sequence[Entry], *, fold: bool) -> None:
+    def note(self, entries: Sequence[AttemptEntry], *, fold: bool) -> None:
         """Write entries of refreshes that were not begun; with `fold`, repeats become one entry with a count."""
         with writing(self._engine) as connection:
             new = [entry for entry in entries if not (fold and self._folded(connection, entry))]
@@ -125,7 +125,7 @@ class History:
                 [{name: getattr(entry, name) for name in _NOTED} for entry in new],
             )
 
-    def _folded(self, connection: Connection, attempt: Entry) -> bool:
+    def _folded(self, connection: Connection, attempt: AttemptEntry) -> bool:
         result = connection.execute(
             text(
                 f"""

@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, Connection, Engine, Float, literal_column, text
 from sqlmodel import col
 
 from models.account import Account, Status
-from models.attempt import INTERRUPTED, Entry, Outcome
+from models.attempt import INTERRUPTED, AttemptEntry, Outcome
 from models.event import Event
 from worker.clock import Clock
 from worker.db.bulk import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN, execute
@@ -72,7 +72,7 @@ class Completion:
     """How one attempt ended: the row as it shall be, and the entry of its history."""
 
     account: Account
-    attempt: Entry
+    attempt: AttemptEntry
     #: A token set arrived: it is stored if the generation has not moved, whatever else has.
     success: bool
     #: Seals the token set as a whole.
@@ -119,7 +119,7 @@ class RefreshStore:
         held = frozenset(account.id for account, (_, is_held) in found if is_held)
         return {account.id: account for account, _ in found}, held
 
-    def open(self, attempts: Sequence[tuple[Entry, Account]], *, claim_s: float) -> set[str]:
+    def open(self, attempts: Sequence[tuple[AttemptEntry, Account]], *, claim_s: float) -> set[str]:
         """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.
 
         An attempt that was left open by a process that is gone is closed here, as ambiguous. A planned account is
@@ -304,7 +304,7 @@ class RefreshStore:
             ],
         )
 
-    def _close_attempts(self, connection: Connection, attempts: list[Entry]) -> None:
+    def _close_attempts(self, connection: Connection, attempts: list[AttemptEntry]) -> None:
         sets = ", ".join(f"{name} = r.{name}" for name in CLOSING)
         execute(
             connection,
@@ -337,7 +337,7 @@ def _state_row(completion: Completion, columns: dict[str, str]) -> dict[str, Any
     }
 
 
-def _fields(row: Entry | Postponement, columns: Iterable[str]) -> dict[str, Any]:
+def _fields(row: AttemptEntry | Postponement, columns: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in columns}
 
 

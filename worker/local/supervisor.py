@@ -50,7 +50,7 @@ class Restarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessEnded:
     """A process ended, or could not be started; it is started again after a pause.
 
     `exit_code` is None where it could not be started, and negative where a signal ended it.
@@ -70,7 +70,7 @@ class Killed:
     after_s: float
 
 
-Change = Restarted | Ended | Killed
+Change = Restarted | ProcessEnded | Killed
 
 
 class _Kept:
@@ -152,13 +152,13 @@ class Supervisor:
             if code is None:
                 return None
             self._guard.forget(kept.child.pid)
-            return Ended(name, _cause(code), code, kept.ended())
+            return ProcessEnded(name, _cause(code), code, kept.ended())
         if time.monotonic() < kept.start_at:
             return None
         try:
             kept.runs(kept.service.start())
         except (OSError, RefreshdError) as error:
-            return Ended(name, str(error), None, kept.ended())
+            return ProcessEnded(name, str(error), None, kept.ended())
         return Restarted(name, self._guard_it(kept))
 
     def _guard_it(self, kept: _Kept) -> int:

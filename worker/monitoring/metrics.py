@@ -12,7 +12,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from models.attempt import Entry, Outcome, Trigger
+from models.attempt import AttemptEntry, Outcome, Trigger
 
 # The time at which each series began, as a series of its own: twice the series, and nobody asks.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -115,7 +115,7 @@ class WorkerMetrics:
         self._refresh_children: dict[tuple[str, str, str], Counter] = {}
         self._histogram_children: dict[tuple[int, str], Histogram] = {}
 
-    def attempt_ended(self, provider: str, attempt: Entry, *, stored: bool) -> None:
+    def attempt_ended(self, provider: str, attempt: AttemptEntry, *, stored: bool) -> None:
         """Count an attempt that was closed.
 
         Args:

@@ -12,7 +12,7 @@ from typing import Final
 from models.account import Account, Status
 from models.answer import Judgement, Verdict
 from models.attempt import Trigger
-from models.providers import Grant, Provider
+from models.providers import GrantType, Provider
 from worker.policy.backoff import Consequence
 
 #: The reason of an account whose grant was refused once, and is asked about once more.
@@ -35,11 +35,11 @@ _TRIES: Final = {"refused_behind_a_failure": 5, _BY_CODE: 10}
 _PASSING: Final = frozenset({Verdict.RETRY, Verdict.RATE_LIMITED})
 
 #: Grants that send no refresh token, and no password that is locked after some tries.
-_FREE_GRANTS: Final = frozenset({Grant.CLIENT_CREDENTIALS, Grant.JWT_BEARER, Grant.ACCESS_TOKEN})
+_FREE_GRANTS: Final = frozenset({GrantType.CLIENT_CREDENTIALS, GrantType.JWT_BEARER, GrantType.ACCESS_TOKEN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refusal:
     """A refresh that brought no token, as far as it matters here."""
 
     judgement: Judgement
@@ -51,13 +51,13 @@ class Refused:
 
 def second_try_is_free(provider: Provider) -> bool:
     """Return whether the same refresh token may be sent again without harm to a grant that is alive."""
-    if provider.grant is Grant.REFRESH_TOKEN:
+    if provider.grant is GrantType.REFRESH_TOKEN:
         return provider.rotates is False or provider.replayable
     return provider.grant in _FREE_GRANTS
 
 
 def reconsidered(
-    refused: Refused, after: Consequence, account: Account, provider: Provider | None, *, now: float
+    refused: Refusal, after: Consequence, account: Account, provider: Provider | None, *, now: float
 ) -> tuple[Consequence, str]:
     """Return what follows from a refusal, and its reason, in the light of what came before it.
 
@@ -82,7 +82,7 @@ def reconsidered(
     return after, judgement.reason
 
 
-def _asks_again(refused: Refused, account: Account, provider: Provider, now: float) -> bool:
+def _asks_again(refused: Refusal, account: Account, provider: Provider, now: float) -> bool:
     """Return whether one more try comes before the owner is asked to log in."""
     if account.next_refresh_at is None or not account.refresh_enabled or not second_try_is_free(provider):
         return False  # no plan would make the second try, or it would cost something
@@ -111,7 +111,7 @@ def _wait_s(provider: Provider) -> float:
     return min(CONFIRM_AFTER_S, grace_s * _GRACE_SHARE)
 
 
-def _is_probably_dead(refused: Refused, after: Consequence, account: Account) -> bool:
+def _is_probably_dead(refused: Refusal, after: Consequence, account: Account) -> bool:
     """Return whether a failure was repeated so often, and without any token left, that it is a refusal.
 
     A 5xx without an error code (a gateway's page), and no answer at all, are outages however long they last.

@@ -12,7 +12,7 @@ import httpx
 
 from models.answer import Answer, BodyKind, Fault
 from models.dpop import is_bound
-from models.providers import Grant
+from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from worker.clock import wall_clock
 from worker.log import log
@@ -123,7 +123,7 @@ class ProviderClient:
         """Send one request; gives it beside the answer, None where there is none."""
         sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
         try:
-            if request.provider.grant is Grant.SELF_SIGNED:
+            if request.provider.grant is GrantType.SELF_SIGNED:
                 token = sign_locally(request, now=self._now())
                 return Answer(token=token, request="signed here, nothing sent"), None
             wire = self._builder.build(request, now=self._now())

@@ -14,7 +14,7 @@ import httpx
 
 from models.account import RefreshMethod
 from models.assertion import SigningAlgorithm
-from models.providers import ClientAuth, Grant, ParamsIn, Provider
+from models.providers import ClientAuth, GrantType, ParamsIn, Provider
 from models.refresh_request import RefreshRequest
 from models.template import Template, TemplateError, parse
 from models.token import Secret, TokenResponse
@@ -207,15 +207,15 @@ def _endpoint(request: RefreshRequest) -> Template:
 def _add_grant(draft: RequestDraft) -> None:
     request, params = draft.request, draft.params
     grant = request.provider.grant
-    if grant is Grant.REFRESH_TOKEN:
+    if grant is GrantType.REFRESH_TOKEN:
         params["grant_type"] = "refresh_token"
         params["refresh_token"] = require(request.refresh_token, "refresh_token").reveal()
-    elif grant is Grant.CLIENT_CREDENTIALS:
+    elif grant is GrantType.CLIENT_CREDENTIALS:
         params["grant_type"] = "client_credentials"
-    elif grant is Grant.JWT_BEARER:
+    elif grant is GrantType.JWT_BEARER:
         params["grant_type"] = _JWT_BEARER
         params["assertion"] = sign(draft, request.provider.grant_assertion, SigningAlgorithm.RS256)
-    elif grant is Grant.ACCESS_TOKEN:
+    elif grant is GrantType.ACCESS_TOKEN:
         params["access_token"] = require(request.access_token, "access_token").reveal()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from models.account import RefreshMethod
 from models.answer import Answer
-from models.providers import Grant
+from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from models.token import Secret
@@ -69,7 +69,7 @@ def revocation_request(
     params |= {"token": f"${{custom.{_FIELD}}}", "token_type_hint": kind, "grant_type": None}
     asked = provider.overridden(
         {
-            "grant": Grant.LOGIN.value,
+            "grant": GrantType.LOGIN.value,
             "method": "POST",
             "token_url": url,
             "refresh_url": None,

@@ -7,7 +7,7 @@ from functools import partial
 
 from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.attempt import Entry, Outcome, Trigger, new_attempt_id
+from models.attempt import AttemptEntry, Outcome, Trigger, new_attempt_id
 from models.event import Event, EventType
 from models.providers import Provider
 from models.publication import publication
@@ -19,7 +19,7 @@ from worker.crypto.sealer import AccountSealer
 from worker.db.refresh_store import Completion
 from worker.log import log
 from worker.policy.backoff import consequence
-from worker.policy.confirmation import PROBABLY_DEAD, Refused, reconsidered
+from worker.policy.confirmation import PROBABLY_DEAD, Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.lane import Lane
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
@@ -44,7 +44,7 @@ class OpenAttempt:
     """An account on its way through the call."""
 
     account: Account
-    attempt: Entry
+    attempt: AttemptEntry
     provider: Provider | None
     #: Everything that the call needs; None where the provider is unknown or a secret does not open.
     request: RefreshRequest | None
@@ -147,7 +147,7 @@ class OutcomeBuilder:
         Nothing of what was to be stored is in it: that may be what the database refuses.
         """
         was = one.attempt
-        attempt = Entry(
+        attempt = AttemptEntry(
             id=was.id,
             account_id=was.account_id,
             trigger=was.trigger,
@@ -251,7 +251,7 @@ class OutcomeBuilder:
             max_s=self._backoff_max_s,
         )
         after, reason = reconsidered(
-            Refused(
+            Refusal(
                 judgement=judgement,
                 trigger=attempt.trigger,
                 error=attempt.error,
@@ -328,7 +328,7 @@ def _compare(one: OpenAttempt) -> None:
     one.attempt.after_interruption = one.account.claim_attempt is not None
 
 
-def describe(attempt: Entry, answer: Answer, latency_ms: float) -> None:
+def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
     """Note in an attempt what came back."""
     attempt.latency_ms = latency_ms
     attempt.http_status = answer.status
@@ -369,9 +369,9 @@ def refused_entry(
     worker: str,
     task_id: str,
     now: float,
-) -> Entry:
+) -> AttemptEntry:
     """Make the entry of a refresh that was not begun."""
-    return Entry(
+    return AttemptEntry(
         id=new_attempt_id(now),
         account_id=account_id,
         trigger=trigger,

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from models.account import Account, RefreshMethod
 from models.answer import Answer, Judgement, Verdict
-from models.attempt import Entry, Outcome, Trigger, new_attempt_ids
+from models.attempt import AttemptEntry, Outcome, Trigger, new_attempt_ids
 from models.providers import Provider
 from worker.clock import Clock
 from worker.crypto.sealer import AccountSealer
@@ -331,7 +331,7 @@ class Refresher:
         task_id: str,
         began: float,
     ) -> OpenAttempt:
-        attempt = Entry(
+        attempt = AttemptEntry(
             id=attempt_id,
             account_id=account.id,
             trigger=trigger,

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from models.providers import Grant, Provider
+from models.providers import GrantType, Provider
 from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.token import Secret
@@ -112,7 +112,7 @@ async def renew(entry: Entry, *, only_what_the_last_url_needs: bool = False) -> 
     assert judge(answer, provider.error_rules).reason == "refreshed", answer
     token = answer.token
     assert token is not None
-    if provider.grant is Grant.SELF_SIGNED:
+    if provider.grant is GrantType.SELF_SIGNED:
         assert server.asked == 0
         return
     assert server.asked == 1

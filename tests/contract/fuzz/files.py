@@ -20,7 +20,7 @@ from tests.contract.fuzz.mutation import Check, Target, mutated
 from tests.integration.accounts.conftest import KEY, NOW, AccountServices
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN
 from worker.accounts.columns import SETTINGS as SETTING_COLUMNS
-from worker.accounts.entry import Refused, id_of, read_entry
+from worker.accounts.entry import RowRefused, id_of, read_entry
 from worker.accounts.formats.row import Raw, UnreadableFile
 from worker.accounts.formats.source import Format, Source
 from worker.crypto.cipher import Cipher, parse_keys
@@ -76,7 +76,7 @@ def accounts() -> Iterator[Check]:
         id_of(row)
         try:
             desk.applier.add(read_entry(row, cells=cells), retired=0, now=NOW)
-        except Refused as refused:
+        except RowRefused as refused:
             return str(refused)
         return ""
 

@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from worker.accounts.apply import Intent
-from worker.accounts.entry import Refused
+from worker.accounts.entry import RowRefused
 
 MINE, THEIRS = ECKey.generate_key("P-256"), ECKey.generate_key("P-256")
 
@@ -63,7 +63,7 @@ def test_an_edit_is_compared_with_the_stored_token(
 def test_a_client_that_may_change_its_key_says_so(desk: AccountServices) -> None:
     account = desk.add(row(MINE, access_token(MINE))).account
     change: dict[str, object] = {"custom_fields": {"dpop_key": THEIRS.as_pem(private=True).decode()}}
-    with pytest.raises(Refused, match=r"custom_fields\.dpop_key"):
+    with pytest.raises(RowRefused, match=r"custom_fields\.dpop_key"):
         desk.change(account, change, intent=Intent.PERSON)
     desk.change(account, {**change, "dpop_key_may_change": True}, intent=Intent.PERSON)
 

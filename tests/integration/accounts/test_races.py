@@ -12,11 +12,11 @@ from models.audit import Action, Actor
 from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from worker.accounts.apply import Intent
 from worker.accounts.editor import AlreadyThere, Busy, Editor
-from worker.accounts.entry import Entry, read_entry
+from worker.accounts.entry import AccountEntry, read_entry
 from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import CommandPublisher
-from worker.accounts.token_precedence import Outcome
+from worker.accounts.token_precedence import ImportOutcome
 from worker.clock import Clock
 from worker.context import AppContext
 from worker.db.accounts import Accounts
@@ -86,7 +86,7 @@ def test_an_import_begins_again_with_what_a_worker_stored(
     office.editor.add(read_entry(acme("a")))
     office.accounts.happens = once(lambda: rotate("a", "rotated-meanwhile"))
     summary = office.importer.run([Raw(1, acme("a", refresh_token="other"))])
-    assert dict(summary.counts) == {Outcome.KEPT_NEWER: 1}
+    assert dict(summary.counts) == {ImportOutcome.KEPT_NEWER: 1}
     assert refresh_token("a") == "rotated-meanwhile"
 
 
@@ -95,7 +95,7 @@ def test_a_new_row_whose_id_was_taken_meanwhile_is_compared_with_what_is_there(o
     added = office.editor._applier.add(read_entry(acme("a")), retired=0, now=1.0).account
     office.accounts.happens = once(lambda: other.save([added]))
     summary = office.importer.run([Raw(1, acme("a"))])
-    assert dict(summary.counts) == {Outcome.UNCHANGED: 1}
+    assert dict(summary.counts) == {ImportOutcome.UNCHANGED: 1}
 
 
 def test_a_row_that_is_never_still_is_named(office: Office, rotate: Rotate, refresh_token: Stored) -> None:
@@ -103,10 +103,10 @@ def test_a_row_that_is_never_still_is_named(office: Office, rotate: Rotate, refr
     numbers = iter(range(100))
     office.accounts.happens = lambda: rotate("a", f"rotated-{next(numbers)}")
     summary = office.importer.run([Raw(1, acme("a", session_timeout_s=60))])
-    assert dict(summary.counts) == {Outcome.FAILED: 1}
+    assert dict(summary.counts) == {ImportOutcome.FAILED: 1}
     assert "changed again and again" in summary.errors[0].problem.reason
     with pytest.raises(Busy, match="try again"):
-        office.editor.edit(Entry("a", settings={"session_timeout_s": 60.0}))
+        office.editor.edit(AccountEntry("a", settings={"session_timeout_s": 60.0}))
     assert refresh_token("a") == "rotated-24"
 
 
@@ -115,7 +115,7 @@ def test_an_edit_keeps_the_tokens_that_a_worker_stored_meanwhile(
 ) -> None:
     office.editor.add(read_entry(acme("a")))
     office.accounts.happens = once(lambda: rotate("a", "rotated-meanwhile"))
-    applied = office.editor.edit(Entry("a", settings={"session_timeout_s": 60.0}))
+    applied = office.editor.edit(AccountEntry("a", settings={"session_timeout_s": 60.0}))
     assert (applied.account.generation, applied.account.session_timeout_s) == (2, 60.0)
     assert refresh_token("a") == "rotated-meanwhile"
     assert refreshd("accounts", "show", "a", "--json").json["session_timeout_s"] == 60.0

@@ -20,7 +20,7 @@ from worker.accounts.apply import Intent
 from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer, Summary
 from worker.accounts.publisher import CommandPublisher
-from worker.accounts.token_precedence import Outcome
+from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant
 from worker.clock import Clock
 from worker.context import AppContext
@@ -277,7 +277,7 @@ def test_of_two_imports_at_once_one_is_refused(desk: AccountServices, stores: re
     for thread in threads:
         thread.join(60)
 
-    added = [one for one, summary in summaries.items() if summary.counts[Outcome.ADDED]]
+    added = [one for one, summary in summaries.items() if summary.counts[ImportOutcome.ADDED]]
     (refused,) = {"a", "b"} - set(added)
     assert len(added) == 1
     (error,) = summaries[refused].errors

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from models.account import Account, Status
-from models.attempt import INTERRUPTED, Attempt, Entry, Outcome
+from models.attempt import INTERRUPTED, Attempt, AttemptEntry, Outcome
 from worker.clock import Clock
 from worker.db.accounts import Accounts, blank
 from worker.db.engine import database_now, make_engine, reading, writing
@@ -59,9 +59,9 @@ class Book:
     def row(self) -> Account:
         return self.refresh_store.load([self.id])[self.id]
 
-    def open(self, account: Account, attempt: str = "mine") -> Entry | None:
+    def open(self, account: Account, attempt: str = "mine") -> AttemptEntry | None:
         """Open an attempt on a row as it was loaded; None where it is not ours."""
-        entry = Entry(
+        entry = AttemptEntry(
             id=self.named(attempt),
             account_id=self.id,
             trigger="planned",
@@ -78,7 +78,7 @@ class Book:
         with Session(self.engine) as session:
             return session.get(Attempt, self.named(attempt))
 
-    def close(self, entry: Entry, account: Account, *, success: bool, **columns: Any) -> Stored:
+    def close(self, entry: AttemptEntry, account: Account, *, success: bool, **columns: Any) -> Stored:
         """Close an attempt: a success one generation on, a failure that is tried again in an hour."""
         values = {
             "failures": 1,

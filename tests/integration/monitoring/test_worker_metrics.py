@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from models.attempt import Entry, Outcome, Trigger
+from models.attempt import AttemptEntry, Outcome, Trigger
 from tests.integration.conftest import Bench
 from worker.clock import Clock
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX, WorkerMetrics, worker_metrics
@@ -112,8 +112,8 @@ def test_refusals_are_counted_by_reason_and_reports_by_outcome() -> None:
     assert of("refreshd_messages_refused_total", {"reason": "forged"}) == 1
 
 
-def _ended() -> Entry:
-    return Entry(
+def _ended() -> AttemptEntry:
+    return AttemptEntry(
         id="a",
         account_id="acct",
         trigger=Trigger.PLANNED,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from models.account import Status
-from models.attempt import INTERRUPTED, Entry, Outcome, Trigger
+from models.attempt import INTERRUPTED, AttemptEntry, Outcome, Trigger
 from tests.integration.conftest import Bench
 from worker.db.refresh_store import RefreshStore
 from worker.policy.eligibility import ATTEMPT_OPEN
@@ -160,7 +160,7 @@ def test_an_account_that_another_process_opened_since_it_was_loaded_is_not_calle
     admit = bench.runtime.admission.admit
 
     async def late(ready: Sequence[OpenAttempt]) -> Admitted:
-        theirs = Entry(
+        theirs = AttemptEntry(
             id="theirs",
             account_id="acct",
             trigger="planned",
@@ -200,7 +200,7 @@ def test_the_lease_is_held_while_the_call_is_under_way_and_no_longer(bench: Benc
 def test_an_attempt_left_open_past_its_end_is_closed_as_ambiguous_and_replayed(bench: Bench) -> None:
     account = bench.add()
     now = bench.runtime.clock.now()
-    entry = Entry(
+    entry = AttemptEntry(
         id="gone", account_id="acct", trigger="planned", opened_at=now, generation=1, config_version=1
     )
     refresh_store = RefreshStore(bench.runtime.engine, bench.runtime.clock)

@@ -11,8 +11,8 @@ from models.account import RECONFIGURED, Account, Status, fingerprint
 from models.token import Secret
 from tests.integration.accounts.conftest import ALLOWED_HTTP, NOW, AccountServices, acme
 from worker.accounts.apply import Intent
-from worker.accounts.entry import Refused
-from worker.accounts.token_precedence import Outcome, Tokens
+from worker.accounts.entry import RowRefused
+from worker.accounts.token_precedence import ImportOutcome, StoredTokens
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.sealer import AccountSealer
 from worker.policy.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, SESSION_TIMEOUT
@@ -171,7 +171,7 @@ def test_webmethods_rows_are_accounts(desk: AccountServices) -> None:
 def test_what_could_not_be_refreshed_is_refused_with_its_field(
     desk: AccountServices, fields: dict[str, object], field: str, reason: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RowRefused) as refused:
         desk.add(acme(**fields))
     found = {one.field: one.reason for one in refused.value.problems}
     assert reason in found[field]
@@ -193,7 +193,7 @@ def test_what_could_not_be_refreshed_is_refused_with_its_field(
 def test_what_can_be_refreshed_or_never_will_be_is_stored(
     desk: AccountServices, fields: dict[str, object]
 ) -> None:
-    assert desk.add(acme(**fields)).outcome is Outcome.ADDED
+    assert desk.add(acme(**fields)).outcome is ImportOutcome.ADDED
 
 
 # --- an account that is there ----------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_the_same_row_again_changes_nothing(desk: AccountServices) -> None:
     account = desk.add(row).account
     before = dict(vars(account))
     applied = desk.change(account, row)
-    assert (applied.outcome, applied.changed) == (Outcome.UNCHANGED, ())
+    assert (applied.outcome, applied.changed) == (ImportOutcome.UNCHANGED, ())
     assert {k: v for k, v in vars(account).items() if k != "_sa_instance_state"} == {
         k: v for k, v in before.items() if k != "_sa_instance_state"
     }
@@ -240,7 +240,7 @@ def test_the_same_row_after_a_refresh_keeps_the_newer_tokens(desk: AccountServic
     row = acme(scope="a b", issued_at=NOW, expires_in=3600)
     account = rotated(desk, desk.add(row).account)
     applied = desk.change(account, row)
-    assert (applied.outcome, applied.decision.tokens) == (Outcome.KEPT_NEWER, Tokens.KEEP)
+    assert (applied.outcome, applied.decision.tokens) == (ImportOutcome.KEPT_NEWER, StoredTokens.KEEP)
     assert desk.secret(account, "refresh_token") == "refresh-2"
     assert (account.scope, account.issued_at) == ("narrower", NOW + 10)
 
@@ -249,8 +249,8 @@ def test_configuration_changes_even_where_tokens_are_kept(desk: AccountServices)
     account = rotated(desk, desk.add(acme()).account)
     account.status, account.reason, account.failures = Status.MISCONFIGURED, "invalid_client", 3
     applied = desk.change(account, acme(client_secret="new-secret"))
-    assert (applied.outcome, applied.changed) == (Outcome.CHANGED, ("client_secret",))
-    assert applied.decision.tokens is Tokens.KEEP
+    assert (applied.outcome, applied.changed) == (ImportOutcome.CHANGED, ("client_secret",))
+    assert applied.decision.tokens is StoredTokens.KEEP
     assert desk.secret(account, "refresh_token") == "refresh-2"
     assert desk.secret(account, "client_secret") == "new-secret"
     assert (account.generation, account.config_version) == (2, 2)
@@ -262,7 +262,7 @@ def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: AccountServic
     account.status, account.reason = Status.REAUTHORIZE, "invalid_grant"
     new = acme(access_token="new-access", refresh_token="new-refresh", issued_at=NOW + 50, expires_in=3600)
     applied = desk.change(account, new)
-    assert (applied.outcome, applied.recovered) == (Outcome.CHANGED, True)
+    assert (applied.outcome, applied.recovered) == (ImportOutcome.CHANGED, True)
     assert (account.generation, *state(account)) == (3, "active", None, 0)
     assert desk.secret(account, "refresh_token") == "new-refresh"
     assert account.source_fp == fingerprint(Secret("new-refresh"))
@@ -273,7 +273,7 @@ def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: AccountServic
 def test_replace_takes_the_files_tokens_and_keeps_what_it_does_not_name(desk: AccountServices) -> None:
     row = acme(access_token=None, refresh_token="other")
     account = rotated(desk, desk.add(acme()).account)
-    assert desk.change(account, row).outcome is Outcome.KEPT_NEWER
+    assert desk.change(account, row).outcome is ImportOutcome.KEPT_NEWER
     applied = desk.change(account, row, intent=Intent.FILE_REPLACES)
     assert applied.changed == ("refresh_token",)
     assert (account.generation, desk.secret(account, "refresh_token")) == (3, "other")
@@ -330,20 +330,20 @@ def test_a_person_takes_values_back_to_their_defaults(desk: AccountServices) -> 
     desk.change(account, row, intent=Intent.PERSON)
     assert (account.session_timeout_s, account.scope, account.knobs) == (900.0, None, "{}")
     assert (account.custom_fields_sealed, account.client_secret_sealed) == (None, None)
-    with pytest.raises(Refused, match="an account can't be without it"):
+    with pytest.raises(RowRefused, match="an account can't be without it"):
         desk.change(account, {"provider": ""}, intent=Intent.PERSON)
 
 
 def test_an_edit_that_could_not_be_refreshed_is_refused(desk: AccountServices) -> None:
     account = desk.add(acme()).account
-    with pytest.raises(Refused, match="REFRESHD_ALLOW_HTTP_HOSTS"):
+    with pytest.raises(RowRefused, match="REFRESHD_ALLOW_HTTP_HOSTS"):
         desk.change(account, {"token_url": "http://plain.example/"}, intent=Intent.PERSON)
 
 
 def test_a_secret_whose_key_is_lost_is_named_until_it_is_stored_anew(desk: AccountServices) -> None:
     account = desk.add(acme(custom_fields={"x": "1"})).account
     lost = AccountServices(AccountSealer(Cipher(parse_keys(generate_key("k2")))))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RowRefused) as refused:
         lost.change(account, {"client_id": "other"})
     assert {one.field for one in refused.value.problems} == {
         "client_secret",
@@ -352,5 +352,5 @@ def test_a_secret_whose_key_is_lost_is_named_until_it_is_stored_anew(desk: Accou
         "custom_fields",
     }
     row = acme(client_secret="s2", custom_fields={"x": "2"}, access_token="a2", refresh_token="r2")
-    assert lost.change(account, row, intent=Intent.FILE_REPLACES).outcome is Outcome.CHANGED
+    assert lost.change(account, row, intent=Intent.FILE_REPLACES).outcome is ImportOutcome.CHANGED
     assert lost.secret(account, "client_secret") == "s2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.providers import Provider
-from worker.accounts.columns import KNOBS, SETTINGS, Kind, column_of, unknown_column
+from worker.accounts.columns import KNOBS, SETTINGS, ColumnKind, column_of, unknown_column
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_only_webmethods_session_timeout_is_in_minutes(name: str, minutes: bool)
 def test_a_custom_fields_name_keeps_its_case() -> None:
     column = column_of("Custom_Fields.TenantId")
     assert column is not None
-    assert (column.kind, column.field) == (Kind.CUSTOM_FIELD, "TenantId")
+    assert (column.kind, column.field) == (ColumnKind.CUSTOM_FIELD, "TenantId")
 
 
 @pytest.mark.parametrize(

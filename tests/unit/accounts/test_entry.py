@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from worker.accounts.entry import Entry, Refused, read_entry
+from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 
 
-def read(**fields: object) -> Entry:
+def read(**fields: object) -> AccountEntry:
     return read_entry({"id": "a", **fields})
 
 
 def problems(row: dict[str, object]) -> dict[str, str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RowRefused) as refused:
         read_entry(row)
     return {one.field: one.reason for one in refused.value.problems}
 
@@ -121,7 +121,7 @@ def test_a_token_that_ends_before_it_was_issued_is_named() -> None:
     "name", ["client_secret", "scope", "session_timeout_s", "custom_fields.x", "nonsense"]
 )
 def test_an_empty_column_of_a_file_says_nothing(name: str, empty: str | None) -> None:
-    assert read(**{name: empty}) == Entry("a")
+    assert read(**{name: empty}) == AccountEntry("a")
 
 
 @pytest.mark.parametrize("name", ["Refresh Access Token", "oauth_v20.refreshAccessToken"])
@@ -209,5 +209,5 @@ def test_a_command_takes_values_back_and_a_file_does_not() -> None:
         {"margin_s": None},
         {"x": None},
     )
-    with pytest.raises(Refused, match="a stored token is not deleted"):
+    with pytest.raises(RowRefused, match="a stored token is not deleted"):
         read_entry({"id": "a", "refresh_token": ""}, empty_takes_back=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.accounts.conftest import ALLOWED_HTTP, AccountServices, acme
-from worker.accounts.entry import Refused
+from worker.accounts.entry import RowRefused
 
 EVIL = "https://evil.example/token"
 
@@ -15,14 +15,14 @@ def test_a_url_elsewhere_is_refused_with_what_to_do(desk: AccountServices, field
     """The column, and a knob of the account's own."""
     row = acme(provider="google", token_url=None) | {field: EVIL}
     with pytest.raises(
-        Refused, match=r"evil\.example is none of the hosts of google .*REFRESHD_PROVIDERS_FILE"
+        RowRefused, match=r"evil\.example is none of the hosts of google .*REFRESHD_PROVIDERS_FILE"
     ):
         desk.add(row)
 
 
 def test_an_edit_is_asked_the_same(desk: AccountServices) -> None:
     account = desk.add(acme(provider="google", token_url=None)).account
-    with pytest.raises(Refused, match="none of the hosts"):
+    with pytest.raises(RowRefused, match="none of the hosts"):
         desk.change(account, {"token_url": EVIL})
 
 
@@ -36,7 +36,7 @@ def test_another_address_of_the_provider_and_a_host_that_the_operator_named_pass
 
 
 def test_an_account_can_not_name_hosts(desk: AccountServices) -> None:
-    with pytest.raises(Refused, match="hosts: only the provider's data"):
+    with pytest.raises(RowRefused, match="hosts: only the provider's data"):
         desk.add(acme(hosts=["*"]))
 
 

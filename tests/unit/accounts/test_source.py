@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.accounts.entry import Refused, read_entry
+from worker.accounts.entry import RowRefused, read_entry
 from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile
 from worker.accounts.formats.source import Format, Source, open_source
 from worker.errors import UsageError
@@ -310,7 +310,7 @@ def test_no_punctuation_is_too_odd(text: str, file_format: Format) -> None:
 @given(st.dictionaries(names | st.text(max_size=15), json_values, max_size=6))
 def test_no_row_is_too_odd(row: dict[str, object]) -> None:
     """Whatever a JSON object holds: an entry, or what is wrong with it."""
-    with suppress(Refused):
+    with suppress(RowRefused):
         assert read_entry(row).id
 
 

@@ -17,7 +17,7 @@ from worker.cli.terminal.signals import Interrupts
 from worker.local.process import Child
 from worker.local.processes import AROUND, WORKERS, Services, environment
 from worker.local.stack import Stack
-from worker.local.supervisor import Change, Ended, Killed, Restarted, Service
+from worker.local.supervisor import Change, Killed, ProcessEnded, Restarted, Service
 from worker.settings import Settings, load_settings
 
 SECRETS = ("redis-password", "key-material", "db-password", "flower-password")
@@ -134,11 +134,11 @@ def test_a_child_reads_the_settings_that_we_resolved(
         (Restarted("beat", 7), "beat runs again (process 7)"),
         (Killed("beat", 5.2), "beat did not stop in 5 s and was killed"),
         (
-            Ended("beat", "was ended by SIGKILL", -9, 0.5),
+            ProcessEnded("beat", "was ended by SIGKILL", -9, 0.5),
             "beat was ended by SIGKILL; it is started again in 0.5 s",
         ),
         (
-            Ended("beat", "ended with exit code 2", 2, 8),
+            ProcessEnded("beat", "ended with exit code 2", 2, 8),
             "beat ended with exit code 2; it is started again in 8 s\n  no such thing",
         ),
     ],

@@ -17,7 +17,15 @@ from tests.support.waiting import wait_until
 from worker.errors import RefreshdError
 from worker.local.guardian import Ward, read_wards
 from worker.local.process import Child
-from worker.local.supervisor import FIRST_PAUSE_S, Change, Ended, Killed, Restarted, Service, Supervisor
+from worker.local.supervisor import (
+    FIRST_PAUSE_S,
+    Change,
+    Killed,
+    ProcessEnded,
+    Restarted,
+    Service,
+    Supervisor,
+)
 
 Add = Callable[..., None]
 _FOREVER = "exec sleep 600"
@@ -64,8 +72,8 @@ class TestRunning:
         pid = supervisor.running()["one"]
         os.kill(pid, signal.SIGKILL)
 
-        ended = look_for(supervisor, Ended)
-        assert ended == Ended("one", "was ended by SIGKILL", -signal.SIGKILL, FIRST_PAUSE_S)
+        ended = look_for(supervisor, ProcessEnded)
+        assert ended == ProcessEnded("one", "was ended by SIGKILL", -signal.SIGKILL, FIRST_PAUSE_S)
         assert supervisor.running() == {}
 
         again = look_for(supervisor, Restarted)
@@ -75,14 +83,14 @@ class TestRunning:
     def test_also_what_ends_without_an_error(self, supervisor: Supervisor, add: Add) -> None:
         """A worker that was told from afar to shut down comes back."""
         add("one", "exit 0")
-        ended = look_for(supervisor, Ended)
-        assert isinstance(ended, Ended)
+        ended = look_for(supervisor, ProcessEnded)
+        assert isinstance(ended, ProcessEnded)
         assert (ended.cause, ended.exit_code) == ("ended with exit code 0", 0)
 
     def test_pauses_grow(self, supervisor: Supervisor, add: Add) -> None:
         add("broken", "exit 1")
-        pauses = [look_for(supervisor, Ended) for _ in range(3)]
-        assert [p.pause_s for p in pauses if isinstance(p, Ended)] == [0.5, 1.0, 2.0]
+        pauses = [look_for(supervisor, ProcessEnded) for _ in range(3)]
+        assert [p.pause_s for p in pauses if isinstance(p, ProcessEnded)] == [0.5, 1.0, 2.0]
 
     def test_one_that_can_not_be_started_again_is_tried_again(
         self, supervisor: Supervisor, tmp_path: Path
@@ -95,8 +103,8 @@ class TestRunning:
             raise RefreshdError("the disk is full")
 
         supervisor.add(Service("one", start, 0, 1.0))
-        assert look_for(supervisor, Ended) == Ended("one", "ended with exit code 1", 1, 0.5)
-        assert look_for(supervisor, Ended) == Ended("one", "the disk is full", None, 1.0)
+        assert look_for(supervisor, ProcessEnded) == ProcessEnded("one", "ended with exit code 1", 1, 0.5)
+        assert look_for(supervisor, ProcessEnded) == ProcessEnded("one", "the disk is full", None, 1.0)
         assert isinstance(look_for(supervisor, Restarted), Restarted)
 
     def test_a_first_start_that_fails_is_an_error(self, supervisor: Supervisor, tmp_path: Path) -> None:

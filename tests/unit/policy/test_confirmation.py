@@ -15,7 +15,7 @@ from worker.policy.confirmation import (
     CONFIRM_AFTER_S,
     PROBABLY_DEAD,
     TO_BE_CONFIRMED,
-    Refused,
+    Refusal,
     reconsidered,
     second_try_is_free,
 )
@@ -56,7 +56,7 @@ def after(
         max_s=3600,
     )
     alone = Consequence(alone.status, alone.retry_at, counts=alone.counts and counts)
-    refused = Refused(judgement=judgement, trigger=trigger, error=error, http_status=status)
+    refused = Refusal(judgement=judgement, trigger=trigger, error=error, http_status=status)
     return reconsidered(refused, alone, row, Provider(name="acme", **knobs), now=NOW)
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from worker.accounts.columns import Kind, column_of
+from worker.accounts.columns import ColumnKind, column_of
 from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile
 
 _DELIMITERS: Final = (",", ";", "\t")
@@ -44,7 +44,7 @@ def _columns(header: str, name: str) -> tuple[str, list[str]]:
     candidates = [(delimiter, _cells(header, delimiter)) for delimiter in _DELIMITERS]
     delimiter, columns = max(candidates, key=lambda one: sum(column_of(cell) is not None for cell in one[1]))
     kinds = {column.kind for cell in columns if (column := column_of(cell))}
-    if Kind.ID not in kinds:
+    if ColumnKind.ID not in kinds:
         # The names are not shown: a file without a header has secrets there.
         raise UnreadableFile(f"{name}: the first line must name the columns, and `id` is not among them")
     if len(set(columns)) < len(columns):

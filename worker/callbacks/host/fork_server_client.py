@@ -28,7 +28,7 @@ from worker.callbacks.sandbox.protocol import (
     READY,
     Command,
     Described,
-    Ended,
+    RunEnded,
     line,
 )
 
@@ -50,7 +50,7 @@ class SandboxBroken(Exception):
 class Ran:
     """One run: how its process ended, what it answered, what it printed."""
 
-    ended: Ended
+    ended: RunEnded
     #: One JSON object; empty where there was no answer, None where it was too long.
     answer: bytes | None
     output: Captured
@@ -145,7 +145,7 @@ class ForkServerClient:
             except TimeoutError:
                 # A machine that is too busy to end it in time, and to say so: with this process, the run ends, too.
                 self._stuck = True
-                return Ran(Ended(overtime=True), b"", output)
+                return Ran(RunEnded(overtime=True), b"", output)
             finally:
                 answering.cancel()
         finally:
@@ -166,11 +166,11 @@ class ForkServerClient:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), END_WITHIN_S)
 
-    async def _ended(self) -> Ended:
+    async def _ended(self) -> RunEnded:
         kind, content = await self._report()
         if kind != ENDED:
             raise SandboxBroken("the template says what nobody asked")
-        return Ended(**content)
+        return RunEnded(**content)
 
     async def _report(self) -> tuple[str, Any]:
         if self._process.stdout is None:

@@ -12,7 +12,7 @@ from worker.callbacks.host.output import Captured
 from worker.callbacks.host.result import EXPECTED, failed, parse
 from worker.callbacks.sandbox import protocol
 from worker.callbacks.sandbox.limits import CPU_S
-from worker.callbacks.sandbox.protocol import Command, Ended, Known
+from worker.callbacks.sandbox.protocol import Command, Known, RunEnded
 
 #: Between `CallbackTimeout` and the end by force: time to tidy up.
 GRACE_S: Final = 5.0
@@ -58,7 +58,7 @@ def reply_of(ran: Ran, command: Command) -> Reply:
     return Reply(failure=failure, output=ran.output, notes=notes)
 
 
-def _ended(ended: Ended, command: Command) -> Answer:
+def _ended(ended: RunEnded, command: Command) -> Answer:
     """Say why there is no answer, by how the process ended."""
     if ended.overtime:
         words = (

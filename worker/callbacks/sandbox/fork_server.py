@@ -33,8 +33,8 @@ from worker.callbacks.sandbox.protocol import (
     READY,
     Command,
     Described,
-    Ended,
     Known,
+    RunEnded,
     line,
 )
 from worker.callbacks.sandbox.registry import Registered, registry, source_files
@@ -184,13 +184,13 @@ class ForkServer:
             self._reports.write(line({kind: content}))
 
 
-def _clean_up(process: _Process, folder: str, *, overtime: bool) -> Ended:
+def _clean_up(process: _Process, folder: str, *, overtime: bool) -> RunEnded:
     """Kill what is left of a run, and forget its folder."""
     confinement.kill_group(process.pid)
     code = process.reap()
     left = confinement.kill_orphans()
     shutil.rmtree(folder, ignore_errors=True)
-    return Ended(code if code >= 0 else None, -code if code < 0 else None, overtime, left)
+    return RunEnded(code if code >= 0 else None, -code if code < 0 else None, overtime, left)
 
 
 class _Process:

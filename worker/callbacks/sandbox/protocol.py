@@ -74,7 +74,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunEnded:
     """How a run's process ended."""
 
     exit_code: int | None = None

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from worker.accounts.columns import Kind, column_of
+from worker.accounts.columns import ColumnKind, column_of
 from worker.cli.terminal.prompts import ask
 from worker.errors import UsageError
 
 #: REFRESHD_ACCOUNT_CLIENT_SECRET and so on.
 ENV_PREFIX: Final = "REFRESHD_ACCOUNT_"
 
-_ASKED_FOR: Final = frozenset({Kind.SECRET, Kind.CUSTOM_FIELD})
+_ASKED_FOR: Final = frozenset({ColumnKind.SECRET, ColumnKind.CUSTOM_FIELD})
 
 
 def fields_of(words: Sequence[str]) -> dict[str, str]:

@@ -12,8 +12,8 @@ import typer
 from models.account import RefreshMethod, SessionManagement
 from models.providers import ClientAuth
 from models.providers.requirements import needed
-from worker.accounts.columns import SECRETS, Kind, column_of
-from worker.accounts.entry import Refused, read_entry
+from worker.accounts.columns import SECRETS, ColumnKind, column_of
+from worker.accounts.entry import RowRefused, read_entry
 from worker.cli.accounts._fields import fields_of, value_of, variable_of
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error, report
@@ -97,7 +97,7 @@ def add(
             _ask(row, desk)
         try:
             applied = desk.editor.add(read_entry(row, cells=True))
-        except Refused as refused:
+        except RowRefused as refused:
             raise as_usage_error(refused) from None
     report(applied, as_json=as_json)
 
@@ -116,7 +116,7 @@ def _knobs(words: list[str]) -> dict[str, str]:
     found = fields_of(words)
     for name in found:
         column = column_of(name)
-        if column is None or column.kind is not Kind.KNOB:
+        if column is None or column.kind is not ColumnKind.KNOB:
             raise UsageError(f"--set {name}: is no provider's knob; docs/providers.md lists them")
     return found
 

@@ -8,13 +8,13 @@ from typing import Annotated, Final
 import typer
 
 from models.audit import Action
-from models.providers import Grant
+from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from models.token import TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.authorization import request_of, with_grant
 from worker.accounts.columns import SECRETS
-from worker.accounts.entry import Entry, Refused, read_entry
+from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 from worker.cli.accounts._consent import Consent, NoConsent
 from worker.cli.accounts._fields import fields_of
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
@@ -90,12 +90,14 @@ def authorize(
             _check_offline(request, granted)
             entry = with_grant(entry, granted, asked_scope=scope_of(request), issued_at=issued_at)
             applied = _store(desk, entry)
-    except Refused as refused:
+    except RowRefused as refused:
         raise as_usage_error(refused) from None
     report(applied, as_json=as_json)
 
 
-def _asked(desk: AccountServices, account_id: str, fields: dict[str, str]) -> tuple[Entry, RefreshRequest]:
+def _asked(
+    desk: AccountServices, account_id: str, fields: dict[str, str]
+) -> tuple[AccountEntry, RefreshRequest]:
     """Give what consent is asked with; on a terminal somebody is asked for what is missing."""
     asked: set[str] = set()
     while True:
@@ -103,7 +105,7 @@ def _asked(desk: AccountServices, account_id: str, fields: dict[str, str]) -> tu
         account = desk.accounts.find([entry.id]).get(entry.id)
         try:
             return entry, request_of(entry, account, sealer=desk.stores.sealer, checker=desk.checker)
-        except Refused as refused:
+        except RowRefused as refused:
             missing = [one.field for one in refused.problems]
             if not sys.stdin.isatty() or asked.intersection(missing):
                 raise
@@ -131,7 +133,7 @@ def _granted(
 
 
 def _check_offline(request: RefreshRequest, granted: TokenResponse) -> None:
-    if granted.refresh_token is None and request.provider.grant is Grant.REFRESH_TOKEN:
+    if granted.refresh_token is None and request.provider.grant is GrantType.REFRESH_TOKEN:
         raise NoConsent(
             f"{request.provider.name} gave an access token without a refresh token, and nothing was stored: "
             "most providers give one for a scope (offline_access) or a parameter (access_type=offline) alone, some only "
@@ -139,7 +141,7 @@ def _check_offline(request: RefreshRequest, granted: TokenResponse) -> None:
         )
 
 
-def _store(desk: AccountServices, entry: Entry) -> Applied:
+def _store(desk: AccountServices, entry: AccountEntry) -> Applied:
     """Store the tokens as a person's word, in a new account or in the one that is there."""
     exists = bool(desk.accounts.find([entry.id]))
     return desk.editor.edit(entry, Action.AUTHORIZE) if exists else desk.editor.add(entry, Action.AUTHORIZE)

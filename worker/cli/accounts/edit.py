@@ -8,7 +8,7 @@ import typer
 
 from models.audit import Action
 from worker.accounts.apply import Applied
-from worker.accounts.entry import Entry, Refused, read_entry
+from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 from worker.cli.accounts._fields import fields_of
 from worker.cli.accounts._services import AllowSharedGrant, open_services
 from worker.cli.terminal.console import ago_or_in, out, print_json
@@ -46,7 +46,7 @@ def edit(
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
         with open_services(shared_grants=allow_shared_grant) as desk:
             applied = desk.editor.edit(entry)
-    except Refused as refused:
+    except RowRefused as refused:
         raise as_usage_error(refused) from None
     report(applied, as_json=as_json)
 
@@ -92,7 +92,7 @@ def applied_json(applied: Applied) -> dict[str, Any]:
     }
 
 
-def as_usage_error(refused: Refused) -> UsageError:
+def as_usage_error(refused: RowRefused) -> UsageError:
     """Give a refusal as the error that ends a command."""
     if len(refused.problems) == 1:
         return InputError(refused.problems[0].field, refused.problems[0].reason)
@@ -105,9 +105,9 @@ def _set_enabled(ids: list[str], *, enabled: bool, as_json: bool) -> None:
         for account_id in dict.fromkeys(ids):
             try:
                 applied = desk.editor.edit(
-                    Entry(account_id, settings={"refresh_enabled": enabled}),
+                    AccountEntry(account_id, settings={"refresh_enabled": enabled}),
                     Action.ENABLE if enabled else Action.DISABLE,
                 )
-            except Refused as refused:
+            except RowRefused as refused:
                 raise as_usage_error(refused) from None
             report(applied, as_json=as_json)

@@ -19,7 +19,7 @@ from worker.accounts.formats.export import export
 from worker.accounts.formats.nango import NangoRows
 from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.importer import Summary
-from worker.accounts.token_precedence import Outcome
+from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
 from worker.cli.accounts._services import AllowSharedGrant, open_services
 from worker.cli.terminal.console import err, out, print_json
@@ -75,7 +75,7 @@ def import_file(
     if interrupts.asked is not None:
         _say_how_far(importer.summary)
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(1 if importer.summary.counts[Outcome.FAILED] else 0)
+    raise typer.Exit(1 if importer.summary.counts[ImportOutcome.FAILED] else 0)
 
 
 def export_file(
@@ -141,7 +141,7 @@ class _Bar:
 
     def __call__(self, summary: Summary) -> None:
         rows = sum(summary.counts.values())
-        failed = summary.counts[Outcome.FAILED]
+        failed = summary.counts[ImportOutcome.FAILED]
         self._progress.update(
             self._task,
             completed=self._source.position(),
@@ -167,7 +167,7 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json(summary.to_json())
     else:
-        words = ", ".join(f"{counts[one]:,} {one.value.replace('_', ' ')}" for one in Outcome)
+        words = ", ".join(f"{counts[one]:,} {one.value.replace('_', ' ')}" for one in ImportOutcome)
         out.print(f"{name}: {words}", markup=False, soft_wrap=True)
         for error in summary.errors[:_ERRORS_SHOWN]:
             where = f"line {error.line}" + (f", account {error.account}" if error.account else "")
@@ -178,7 +178,7 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
         names = Counter(one.name for one in summary.left_out)
         said = ", ".join(f"{name} ({number:,})" for name, number in names.most_common())
         _note(f"left out, because nothing here corresponds: {said}. --json names each")
-    kept = counts[Outcome.KEPT_NEWER] + summary.changed_but_kept
+    kept = counts[ImportOutcome.KEPT_NEWER] + summary.changed_but_kept
     if kept:
         _note(
             f"{kept:,} accounts keep the tokens that are stored: they are newer than the file's, or not known to "
@@ -193,7 +193,7 @@ def _end_now() -> None:
 
 
 def _say_how_far(summary: Summary) -> None:
-    stored = summary.counts[Outcome.ADDED] + summary.counts[Outcome.CHANGED]
+    stored = summary.counts[ImportOutcome.ADDED] + summary.counts[ImportOutcome.CHANGED]
     _note(
         f"stopped behind line {summary.line:,}: {stored:,} accounts are stored; run the same import again to go on"
     )

@@ -18,7 +18,7 @@ from worker.local.demo.accounts import Story
 from worker.local.demo.screen import ENDED, RUNS_AGAIN, event_line, screen, short_time, totals
 from worker.local.demo.stack import DemoStack
 from worker.local.demo.watch import Watcher
-from worker.local.supervisor import Change, Ended, Killed, Restarted
+from worker.local.supervisor import Change, Killed, ProcessEnded, Restarted
 from worker.redis.event_stream import SeenEvent
 
 #: When an owner revokes a grant, so that a person sees what that looks like; sooner where the demo ends sooner.
@@ -110,7 +110,7 @@ def _as_event(change: Change) -> SeenEvent:
     match change:
         case Restarted():
             return SeenEvent(RUNS_AGAIN, change.name, f"process {change.pid}", None, now)
-        case Ended():
+        case ProcessEnded():
             return SeenEvent(ENDED, change.name, f"{change.cause}, starts again", None, now)
         case Killed():
             return SeenEvent(ENDED, change.name, "killed: it did not stop", None, now)

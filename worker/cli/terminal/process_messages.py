@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.text import Text
 
-from worker.local.supervisor import Change, Ended, Killed, Restarted
+from worker.local.supervisor import Change, Killed, ProcessEnded, Restarted
 
 #: The cause of an end stands in the last lines of a log.
 _END_BYTES: Final = 4_000
@@ -25,7 +25,7 @@ def say(change: Change, logs: Path) -> Text:
             return Text(
                 f"{change.name} did not stop in {change.after_s:.0f} s and was killed", style="yellow"
             )
-        case Ended():
+        case ProcessEnded():
             line = Text(
                 f"{change.name} {change.cause}; it is started again in {change.pause_s:g} s", style="red"
             )

@@ -36,7 +36,7 @@ class Story(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class AccountKind:
     """A provider's way, as its accounts have it."""
 
     provider: str
@@ -47,12 +47,12 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("acorn-crm", RefreshMethod.BODY, "body"),
-    Kind("birch-books", RefreshMethod.BODY, "basic"),
-    Kind("cedar-shop", RefreshMethod.URL_QUERY, "body"),
-    Kind("delta-desk", RefreshMethod.URL_QUERY, "basic"),
-    Kind("elder-mail", RefreshMethod.BODY, "basic", session_timeout_s=40),
-    Kind("fjord-files", RefreshMethod.URL_QUERY, "body", session_timeout_s=25),
+    AccountKind("acorn-crm", RefreshMethod.BODY, "body"),
+    AccountKind("birch-books", RefreshMethod.BODY, "basic"),
+    AccountKind("cedar-shop", RefreshMethod.URL_QUERY, "body"),
+    AccountKind("delta-desk", RefreshMethod.URL_QUERY, "basic"),
+    AccountKind("elder-mail", RefreshMethod.BODY, "basic", session_timeout_s=40),
+    AccountKind("fjord-files", RefreshMethod.URL_QUERY, "body", session_timeout_s=25),
 )
 
 
@@ -61,7 +61,7 @@ class DemoAccount:
     """One account: the grant that the provider knows, and how refreshd is told of it."""
 
     grant: GrantSpec
-    kind: Kind
+    kind: AccountKind
     session_management: SessionManagement
     story: Story | None = None
 

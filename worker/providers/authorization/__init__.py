@@ -16,7 +16,7 @@ from typing import Final
 
 from models.account import RefreshMethod
 from models.answer import Answer
-from models.providers import Grant, Provider
+from models.providers import GrantType, Provider
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from models.token import Secret
@@ -203,7 +203,7 @@ def _exchange(
 
 
 def _told(provider: Provider, params: Mapping[str, str | None]) -> Provider:
-    knobs: dict[str, object] = {"grant": Grant.LOGIN.value, "params": params, "send_scope": False}
+    knobs: dict[str, object] = {"grant": GrantType.LOGIN.value, "params": params, "send_scope": False}
     if provider.refresh_url is not None:  # RFC 6749 knows one token endpoint; some refresh elsewhere
         knobs["refresh_url"] = None
     return provider.overridden(knobs)

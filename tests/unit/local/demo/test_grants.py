@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from worker.local.demo.provider.grants import REVOKED_BY_OWNER, Grant, Grants, GrantSpec, Refused, Tokens
+from worker.local.demo.provider.grants import (
+    REVOKED_BY_OWNER,
+    DemoGrant,
+    Grants,
+    GrantSpec,
+    RequestRefused,
+    TokenPair,
+)
 
 NOW = 1_000_000.0
 Values = dict[str, object]
 
 
-def made(**spec: object) -> tuple[Grants, Grant, Tokens]:
+def made(**spec: object) -> tuple[Grants, DemoGrant, TokenPair]:
     grants = Grants(b"key")
     grant = grants.put(GrantSpec.model_validate({"id": "one", **spec}), now=NOW)
     return grants, grant, grants.tokens(grant)
 
 
-def spend(grants: Grants, token: str, *, at: float = NOW, client_id: str = "client") -> Tokens:
+def spend(grants: Grants, token: str, *, at: float = NOW, client_id: str = "client") -> TokenPair:
     grant, serial = grants.of_refresh_token(token, client_id=client_id)
     grants.refresh(grant, serial, now=at)
     return grants.tokens(grant)
@@ -34,12 +41,12 @@ def test_a_refresh_gives_new_tokens() -> None:
 def test_a_spent_refresh_token_ends_the_grant() -> None:
     grants, grant, first = made()
     second = spend(grants, first.refresh_token)
-    with pytest.raises(Refused, match="invalid_grant"):
+    with pytest.raises(RequestRefused, match="invalid_grant"):
         spend(grants, first.refresh_token)
     assert grant.reuses == 1
-    with pytest.raises(Refused, match="invalid_grant"):
+    with pytest.raises(RequestRefused, match="invalid_grant"):
         spend(grants, second.refresh_token)
-    with pytest.raises(Refused, match="invalid_token"):
+    with pytest.raises(RequestRefused, match="invalid_token"):
         grants.of_access_token(second.access_token, now=NOW)
 
 
@@ -48,7 +55,7 @@ def test_within_its_grace_the_last_one_gives_the_same_tokens_again() -> None:
     second = spend(grants, first.refresh_token)
     assert spend(grants, first.refresh_token, at=NOW + 9.9) == second
     assert (grant.replays, grant.reuses) == (1, 0)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         spend(grants, first.refresh_token, at=NOW + 10)
 
 
@@ -56,7 +63,7 @@ def test_a_grace_is_for_the_last_one_alone() -> None:
     grants, _, first = made(replay_grace_s=10)
     second = spend(grants, first.refresh_token)
     spend(grants, second.refresh_token)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         spend(grants, first.refresh_token)
 
 
@@ -76,7 +83,7 @@ def test_a_provider_that_starts_again_goes_on_with_the_tokens_it_gave() -> None:
     fourth = spend(again, third.refresh_token)
 
     spend(again, fourth.refresh_token)
-    with pytest.raises(Refused, match="revoked"):
+    with pytest.raises(RequestRefused, match="revoked"):
         spend(again, third.refresh_token)
 
 
@@ -85,23 +92,23 @@ def test_a_provider_that_starts_again_goes_on_with_the_tokens_it_gave() -> None:
 )
 def test_what_was_not_signed_here_is_unknown(token: str) -> None:
     grants, _, _ = made()
-    with pytest.raises(Refused, match="unknown refresh token"):
+    with pytest.raises(RequestRefused, match="unknown refresh token"):
         grants.of_refresh_token(token, client_id="client")
-    with pytest.raises(Refused, match="unknown access token"):
+    with pytest.raises(RequestRefused, match="unknown access token"):
         grants.of_access_token(token, now=NOW)
 
 
 def test_a_token_of_one_kind_is_none_of_the_other() -> None:
     grants, _, tokens = made()
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         grants.of_refresh_token(tokens.access_token, client_id="client")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         grants.of_access_token(tokens.refresh_token, now=NOW)
 
 
 def test_another_client_gets_nothing_for_it() -> None:
     grants, _, tokens = made()
-    with pytest.raises(Refused, match="another client"):
+    with pytest.raises(RequestRefused, match="another client"):
         spend(grants, tokens.refresh_token, client_id="other")
 
 
@@ -111,7 +118,7 @@ def test_an_access_token_ends(after_s: float, *, good: bool) -> None:
     if good:
         assert grants.of_access_token(tokens.access_token, now=NOW + after_s) is grant
     else:
-        with pytest.raises(Refused, match="ended"):
+        with pytest.raises(RequestRefused, match="ended"):
             grants.of_access_token(tokens.access_token, now=NOW + after_s)
 
 
@@ -123,14 +130,14 @@ def test_a_refresh_may_end_the_old_access_token(old: str, *, good: bool) -> None
     if good:
         assert grants.of_access_token(first.access_token, now=NOW) is grant
     else:
-        with pytest.raises(Refused, match="a refresh ended"):
+        with pytest.raises(RequestRefused, match="a refresh ended"):
             grants.of_access_token(first.access_token, now=NOW)
 
 
 def test_an_owner_s_revocation_is_no_reuse() -> None:
     grants, grant, tokens = made()
     grant.revoke(REVOKED_BY_OWNER)
-    with pytest.raises(Refused, match="invalid_grant"):
+    with pytest.raises(RequestRefused, match="invalid_grant"):
         spend(grants, tokens.refresh_token)
     assert grant.reuses == 0
 

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus, urlencode
 
 import pytest
 
-from worker.local.demo.provider.grants import Refused
+from worker.local.demo.provider.grants import RequestRefused
 from worker.local.demo.provider.token_request import TokenRequest, read_token_request
 
 #: With characters that RFC 6749 section 2.3.1 encodes before Basic, and some do not.
@@ -82,12 +82,12 @@ def test_a_public_client_names_itself() -> None:
 def test_what_is_wrong_has_a_name(
     form: dict[str, str], authorization: str | None, error: str, status: int
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         read(form=form, authorization=authorization)
     assert (refused.value.error, refused.value.status) == (error, status)
     assert SECRET not in str(refused.value)
 
 
 def test_a_parameter_that_comes_twice_is_refused() -> None:
-    with pytest.raises(Refused, match="more than once"):
+    with pytest.raises(RequestRefused, match="more than once"):
         read(form={**GOOD, "client_id": "public"}, query={"refresh_token": "other"})

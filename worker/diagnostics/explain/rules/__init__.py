@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
-from models.providers import Grant
+from models.providers import GrantType
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.callback import callback_says
@@ -204,7 +204,7 @@ def _lacks_refresh_token(facts: Facts) -> bool:
     account, provider = facts.account, facts.provider
     return (
         provider is not None
-        and provider.grant is Grant.REFRESH_TOKEN
+        and provider.grant is GrantType.REFRESH_TOKEN
         and account.refresh_method != RefreshMethod.CALLBACK
         and account.refresh_token_sealed is None
     )
@@ -244,7 +244,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
 def _scope_sent(facts: Facts) -> Iterator[Finding]:
     """Say what a scope in a refresh can cost; a provider's own entry that sends one knows why."""
     account, provider = facts.account, facts.provider
-    asks = provider is not None and provider.send_scope and provider.grant is Grant.REFRESH_TOKEN
+    asks = provider is not None and provider.send_scope and provider.grant is GrantType.REFRESH_TOKEN
     if asks and account.scope and "send_scope" in account.knobs:
         yield Finding(
             "scope_sent",

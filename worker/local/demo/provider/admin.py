@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.clock import wall_clock
 from worker.local.demo.provider.faults import FaultSpec
-from worker.local.demo.provider.grants import REVOKED_BY_OWNER, Grant, Grants, GrantSpec
+from worker.local.demo.provider.grants import REVOKED_BY_OWNER, DemoGrant, Grants, GrantSpec
 from worker.local.demo.provider.state import STATE
 
 admin_routes = web.RouteTableDef()
@@ -55,7 +55,7 @@ class SettingsChange(BaseModel):
     latency_s: float = Field(ge=0)
 
 
-def account_row(grants: Grants, grant: Grant, *, token_url: str) -> dict[str, Any]:
+def account_row(grants: Grants, grant: DemoGrant, *, token_url: str) -> dict[str, Any]:
     """Give a grant as an accounts file knows it; `provider` and the session policy are for the caller to add."""
     tokens, spec = grants.tokens(grant), grant.spec
     row = {

@@ -8,7 +8,7 @@ from random import Random  # noqa: TID251  (seeded: a run that failed can be rep
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong."""
 
     #: The connection is closed without an answer; the refresh token is not spent.
@@ -32,7 +32,7 @@ class FaultSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Kind
+    kind: FaultKind
     probability: float | None = Field(None, gt=0, le=1)
     times: int | None = Field(None, ge=1)
     #: Only calls of this client, or of this grant.

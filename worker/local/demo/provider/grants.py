@@ -42,7 +42,7 @@ class GrantSpec(BaseModel):
     expires_in_as: Literal["number", "text", "absent"] = "number"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """An error response of RFC 6749 section 5.2 or RFC 6750 section 3.1."""
 
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
@@ -53,7 +53,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenPair:
     """What a grant gives: access and refresh token, and when they were issued (epoch seconds)."""
 
     access_token: str = field(repr=False)
@@ -62,7 +62,7 @@ class Tokens:
 
 
 @dataclass(slots=True)
-class Grant:
+class DemoGrant:
     """One resource owner's consent, and what happened to it. Times are epoch seconds."""
 
     spec: GrantSpec
@@ -106,29 +106,29 @@ class Grants:
 
     def __init__(self, signing_key: bytes) -> None:
         self._key = signing_key
-        self.by_id: dict[str, Grant] = {}
+        self.by_id: dict[str, DemoGrant] = {}
         #: client_id -> (secret, method): a client has one of each, that of the grant that was put last.
         self.clients: dict[str, tuple[str, str]] = {}
 
-    def put(self, spec: GrantSpec, *, now: float) -> Grant:
+    def put(self, spec: GrantSpec, *, now: float) -> DemoGrant:
         """Add a grant. One of this id that is there already takes the new terms and keeps its tokens."""
         self.clients[spec.client_id] = (spec.client_secret, spec.client_auth)
         grant = self.by_id.get(spec.id)
         if grant is None:
-            grant = self.by_id[spec.id] = Grant(spec, issued_at=now)
+            grant = self.by_id[spec.id] = DemoGrant(spec, issued_at=now)
         grant.spec = spec
         return grant
 
-    def tokens(self, grant: Grant) -> Tokens:
+    def tokens(self, grant: DemoGrant) -> TokenPair:
         """Give the newest token set of a grant."""
         end_ms = round((grant.issued_at + grant.spec.lifetime_s) * 1000)
-        return Tokens(
+        return TokenPair(
             access_token=self._signed(f"at.{grant.spec.id}.{grant.serial}.{end_ms}"),
             refresh_token=self._signed(f"rt.{grant.spec.id}.{grant.serial}"),
             issued_at=grant.issued_at,
         )
 
-    def of_refresh_token(self, token: str, *, client_id: str) -> tuple[Grant, int]:
+    def of_refresh_token(self, token: str, *, client_id: str) -> tuple[DemoGrant, int]:
         """Give the grant that a refresh token belongs to, and its serial.
 
         Raises:
@@ -137,25 +137,25 @@ class Grants:
         kind, grant_id, serial = self._opened(token)
         grant = self.by_id.get(grant_id)
         if kind != "rt" or grant is None:
-            raise Refused("invalid_grant", "unknown refresh token")
+            raise RequestRefused("invalid_grant", "unknown refresh token")
         if grant.spec.client_id != client_id:
-            raise Refused("invalid_grant", "the refresh token was issued to another client")
+            raise RequestRefused("invalid_grant", "the refresh token was issued to another client")
         return grant, int(serial)
 
-    def refresh(self, grant: Grant, serial: int, *, now: float) -> None:
+    def refresh(self, grant: DemoGrant, serial: int, *, now: float) -> None:
         """Spend a refresh token: afterwards `tokens` gives the answer.
 
         Raises:
             Refused: the grant is revoked, or is now, because this token was spent before.
         """
         if grant.revoked is not None:
-            raise Refused("invalid_grant", f"the grant was revoked: {grant.revoked}")
+            raise RequestRefused("invalid_grant", f"the grant was revoked: {grant.revoked}")
         if serial < grant.serial and grant.spec.rotates:
             graced = serial == grant.serial - 1 and now - grant.issued_at < grant.spec.replay_grace_s
             if not graced:
                 grant.reuses += 1
                 grant.revoke(REVOKED_BY_REUSE)  # RFC 9700 section 4.14.2
-                raise Refused("invalid_grant", f"the grant was revoked: {grant.revoked}")
+                raise RequestRefused("invalid_grant", f"the grant was revoked: {grant.revoked}")
             grant.replays += 1
             return
         # A serial from the future was signed by us before we were started again.
@@ -163,7 +163,7 @@ class Grants:
         grant.issued_at = now
         grant.refreshes += 1
 
-    def of_access_token(self, token: str, *, now: float) -> Grant:
+    def of_access_token(self, token: str, *, now: float) -> DemoGrant:
         """Give the grant of a good access token.
 
         Raises:
@@ -173,13 +173,13 @@ class Grants:
         grant_id, _, serial = rest.rpartition(".")
         grant = self.by_id.get(grant_id)
         if kind != "at" or grant is None:
-            raise Refused("invalid_token", "unknown access token", status=401)
+            raise RequestRefused("invalid_token", "unknown access token", status=401)
         if now * 1000 >= int(end_ms):
-            raise Refused("invalid_token", "the access token ended", status=401)
+            raise RequestRefused("invalid_token", "the access token ended", status=401)
         if grant.revoked is not None:
-            raise Refused("invalid_token", f"the grant was revoked: {grant.revoked}", status=401)
+            raise RequestRefused("invalid_token", f"the grant was revoked: {grant.revoked}", status=401)
         if grant.spec.old_access_token == "dies" and int(serial) < grant.serial:
-            raise Refused("invalid_token", "a refresh ended this access token", status=401)
+            raise RequestRefused("invalid_token", "a refresh ended this access token", status=401)
         return grant
 
     def _signed(self, text: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from worker.clock import wall_clock
-from worker.local.demo.provider.faults import FaultSpec, Kind
-from worker.local.demo.provider.grants import Grant, Refused
+from worker.local.demo.provider.faults import FaultKind, FaultSpec
+from worker.local.demo.provider.grants import DemoGrant, RequestRefused
 from worker.local.demo.provider.state import STATE, ProviderState
 from worker.local.demo.provider.token_request import TokenRequest, read_token_request
 
@@ -43,7 +43,7 @@ async def token(request: web.Request) -> web.StreamResponse:
         grant, serial = state.grants.of_refresh_token(asked.refresh_token, client_id=asked.client_id)
         with grant.call():
             return await _refreshed(request, state, grant, serial, asked)
-    except Refused as refused:
+    except RequestRefused as refused:
         state.refused += 1
         headers = dict(_NO_STORE)
         if refused.status == 401 and "Authorization" in request.headers:  # noqa: PLR2004
@@ -56,7 +56,7 @@ async def token(request: web.Request) -> web.StreamResponse:
 
 
 async def _refreshed(
-    request: web.Request, state: ProviderState, grant: Grant, serial: int, asked: TokenRequest
+    request: web.Request, state: ProviderState, grant: DemoGrant, serial: int, asked: TokenRequest
 ) -> web.StreamResponse:
     _check_scope(grant, asked.scope)
     fault = state.faults.draw(client_id=asked.client_id, grant=grant.spec.id)
@@ -72,7 +72,7 @@ async def _refreshed(
     return web.json_response(body, headers=_NO_STORE)
 
 
-def _token_response(state: ProviderState, grant: Grant) -> dict[str, Any]:
+def _token_response(state: ProviderState, grant: DemoGrant) -> dict[str, Any]:
     tokens = state.grants.tokens(grant)
     body: dict[str, Any] = {
         "access_token": tokens.access_token,
@@ -88,22 +88,22 @@ def _token_response(state: ProviderState, grant: Grant) -> dict[str, Any]:
     return body
 
 
-def _check_scope(grant: Grant, scope: str | None) -> None:
+def _check_scope(grant: DemoGrant, scope: str | None) -> None:
     if scope is not None and not set(scope.split()) <= set(grant.spec.scope.split()):
-        raise Refused("invalid_scope", f"more than was granted: {grant.spec.scope}")
+        raise RequestRefused("invalid_scope", f"more than was granted: {grant.spec.scope}")
 
 
 def _fault_before_commit(request: web.Request, fault: FaultSpec) -> web.StreamResponse | None:
     match fault.kind:
-        case Kind.UNAVAILABLE:
+        case FaultKind.UNAVAILABLE:
             return web.Response(status=503, text="try again\n")
-        case Kind.RATE_LIMITED:
+        case FaultKind.RATE_LIMITED:
             return web.json_response(
                 {"error": "too_many_requests"}, status=429, headers={"Retry-After": str(fault.retry_after_s)}
             )
-        case Kind.DROP_BEFORE_COMMIT:
+        case FaultKind.DROP_BEFORE_COMMIT:
             return _cut(request)
-        case Kind.RESET:
+        case FaultKind.RESET:
             return _cut(request, reset=True)
         case _:
             return None
@@ -111,11 +111,11 @@ def _fault_before_commit(request: web.Request, fault: FaultSpec) -> web.StreamRe
 
 async def _fault_after_commit(request: web.Request, fault: FaultSpec) -> web.StreamResponse | None:
     match fault.kind:
-        case Kind.DROP_AFTER_COMMIT:
+        case FaultKind.DROP_AFTER_COMMIT:
             return _cut(request)
-        case Kind.GARBAGE:
+        case FaultKind.GARBAGE:
             return web.Response(text=_GARBAGE, content_type="text/html")
-        case Kind.HANG:
+        case FaultKind.HANG:
             await asyncio.sleep(fault.delay_s)
             return None
         case _:
@@ -136,11 +136,11 @@ async def _form(request: web.Request) -> str:
     if not body:
         return ""
     if request.content_type != "application/x-www-form-urlencoded":
-        raise Refused("invalid_request", f"a form is needed, this is {request.content_type}")
+        raise RequestRefused("invalid_request", f"a form is needed, this is {request.content_type}")
     try:
         return body.decode("ascii")
     except UnicodeDecodeError:
-        raise Refused("invalid_request", "the form is not URL-encoded") from None
+        raise RequestRefused("invalid_request", "the form is not URL-encoded") from None
 
 
 @oauth_routes.get("/api/me")
@@ -148,22 +148,22 @@ async def me(request: web.Request) -> web.Response:
     """Say whose access token this is."""
     try:
         grant = _bearer_of(request)
-    except Refused as refused:
+    except RequestRefused as refused:
         return _challenge(refused)
     return web.json_response({"account": grant.spec.id, "scope": grant.spec.scope, "serial": grant.serial})
 
 
-def _bearer_of(request: web.Request) -> Grant:
+def _bearer_of(request: web.Request) -> DemoGrant:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise Refused("", "no access token", status=401)
+        raise RequestRefused("", "no access token", status=401)
     grant = request.app[STATE].grants.of_access_token(value.strip(), now=wall_clock())
     if not set(request.query.get("scope", "").split()) <= set(grant.spec.scope.split()):
-        raise Refused("insufficient_scope", f"granted is: {grant.spec.scope}", status=403)
+        raise RequestRefused("insufficient_scope", f"granted is: {grant.spec.scope}", status=403)
     return grant
 
 
-def _challenge(refused: Refused) -> web.Response:
+def _challenge(refused: RequestRefused) -> web.Response:
     """Answer as RFC 6750 section 3 says: no error code where no token was sent."""
     said = f', error="{refused.error}", error_description="{refused.description}"' if refused.error else ""
     return web.Response(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
-from worker.local.demo.provider.grants import Refused
+from worker.local.demo.provider.grants import RequestRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ def read_token_request(
     client_id = _authenticated(params, authorization, clients)
     grant_type = params.get("grant_type")
     if grant_type is None:
-        raise Refused("invalid_request", "grant_type is missing")
+        raise RequestRefused("invalid_request", "grant_type is missing")
     if grant_type != "refresh_token":
-        raise Refused("unsupported_grant_type", f"{grant_type!r} is not supported, refresh_token is")
+        raise RequestRefused("unsupported_grant_type", f"{grant_type!r} is not supported, refresh_token is")
     if "refresh_token" not in params:
-        raise Refused("invalid_request", "refresh_token is missing")
+        raise RequestRefused("invalid_request", "refresh_token is missing")
     return TokenRequest(client_id, params["refresh_token"], params.get("scope"))
 
 
@@ -52,7 +52,9 @@ def _params(query: str, body: str) -> dict[str, str]:
     pairs = parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True)
     params = dict(pairs)
     if len(params) != len(pairs):
-        raise Refused("invalid_request", "a parameter is included more than once")  # RFC 6749 section 3.2
+        raise RequestRefused(
+            "invalid_request", "a parameter is included more than once"
+        )  # RFC 6749 section 3.2
     return {name: value for name, value in params.items() if value}
 
 
@@ -70,15 +72,15 @@ def _authenticated(
     readings = _presented(params, authorization)
     known = [one for one in readings if one.client_id in clients]
     if not known:
-        raise Refused("invalid_client", "unknown client", status=401)
+        raise RequestRefused("invalid_client", "unknown client", status=401)
     for one in known:
         secret, method = clients[one.client_id]
         if method == one.method:
             if method != "none" and not hmac.compare_digest(secret.encode(), one.secret.encode()):
-                raise Refused("invalid_client", "wrong client secret", status=401)
+                raise RequestRefused("invalid_client", "wrong client secret", status=401)
             return one.client_id
     method = clients[known[0].client_id][1]
-    raise Refused(
+    raise RequestRefused(
         "invalid_client", f"this client authenticates by {method}, not by {known[0].method}", status=401
     )
 
@@ -88,7 +90,7 @@ def _presented(params: Mapping[str, str], authorization: str | None) -> list[_Pr
     if authorization is not None:
         if "client_secret" in params:
             # RFC 6749 section 2.3: not more than one method in a request.
-            raise Refused("invalid_request", "the client authenticates twice")
+            raise RequestRefused("invalid_request", "the client authenticates twice")
         client_id, secret = _basic(authorization)
         encoded = _Presented(unquote_plus(client_id), unquote_plus(secret), "basic")
         return [encoded, _Presented(client_id, secret, "basic_raw")]
@@ -105,5 +107,5 @@ def _basic(authorization: str) -> tuple[str, str]:
     except (binascii.Error, UnicodeDecodeError):
         client_id = colon = secret = ""
     if scheme.lower() != "basic" or not colon:
-        raise Refused("invalid_client", "the Authorization header is no HTTP Basic", status=401)
+        raise RequestRefused("invalid_client", "the Authorization header is no HTTP Basic", status=401)
     return client_id, secret
