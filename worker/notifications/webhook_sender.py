@@ -17,7 +17,7 @@ from typing import Any, Final
 from models.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
 from worker.db.executor import Offload
-from worker.db.outbox import Outbox, Outcome, Topic, new_id
+from worker.db.outbox import Outbox, DeliveryOutcome, Topic, new_id
 from worker.db.schedule import Schedule
 from worker.log import log
 from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
@@ -145,7 +145,7 @@ class WebhookSender:
                 await self._sql(self._outbox.hurry, endpoint.name)
 
     @staticmethod
-    def _count(outcomes: Sequence[Outcome], told: RunSummary) -> None:
+    def _count(outcomes: Sequence[DeliveryOutcome], told: RunSummary) -> None:
         for one in outcomes:
             told.delivered += one.error is None
             told.failed += one.error is not None
@@ -165,13 +165,13 @@ def test_body(now: float) -> str:
     return _body(TEST, now, {"words": "A test of refreshd's webhooks. Nothing happened."})
 
 
-def _outcome(message: Message, age_s: float, taken: DeliveryResult) -> Outcome:
+def _outcome(message: Message, age_s: float, taken: DeliveryResult) -> DeliveryOutcome:
     if taken.error is None:
-        return Outcome(message.id, message.endpoint, taken.http_status, None, None)
+        return DeliveryOutcome(message.id, message.endpoint, taken.http_status, None, None)
     if is_given_up(age_s, taken.http_status):
-        return Outcome(message.id, message.endpoint, taken.http_status, taken.error, None, given_up=True)
+        return DeliveryOutcome(message.id, message.endpoint, taken.http_status, taken.error, None, given_up=True)
     after_s = retry_after_s(message.attempts + 1, jitter=draw_jitter(), asked_s=taken.asked_s)
-    return Outcome(message.id, message.endpoint, taken.http_status, taken.error, after_s)
+    return DeliveryOutcome(message.id, message.endpoint, taken.http_status, taken.error, after_s)
 
 
 def _body(kind: str, at: float, data: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from worker.celery.inspect import namesakes, together
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
-from worker.db.outbox import Outcome
+from worker.db.outbox import DeliveryOutcome
 from worker.diagnostics.doctor import CheckResult, Level, run_checks
 from worker.redis.counts import LiveWorkers
 from worker.settings import Settings
@@ -314,7 +314,7 @@ def test_a_webhook_that_does_not_take_what_it_is_sent_is_named(settings: Setting
         id="msg_1", endpoint="hooks.example-1", type="degraded", topic="t", subject="s", body="{}"
     )
     here.outbox.add([message])
-    here.outbox.settle([Outcome("msg_1", "hooks.example-1", 500, "HTTP 500", 60)])
+    here.outbox.settle([DeliveryOutcome("msg_1", "hooks.example-1", 500, "HTTP 500", 60)])
 
     (found,) = [one for one in run_checks(here, lambda: LiveWorkers(ALL, 1)) if one.check == "webhooks"]
     here.close()

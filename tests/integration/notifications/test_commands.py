@@ -17,7 +17,7 @@ from tests.integration.notifications.conftest import SECRET, webhook_settings
 from tests.support.server_process import free_port
 from worker.cli import main
 from worker.context import AppContext
-from worker.db.outbox import Outcome
+from worker.db.outbox import DeliveryOutcome
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -69,7 +69,7 @@ def put_aside(here: AppContext) -> str:
     here.outbox.add(
         [Message(id="msg_1", endpoint=endpoint.name, type="degraded", topic="t", subject="s", body=body)]
     )
-    here.outbox.settle([Outcome("msg_1", endpoint.name, 500, "HTTP 500", None, given_up=True)])
+    here.outbox.settle([DeliveryOutcome("msg_1", endpoint.name, 500, "HTTP 500", None, given_up=True)])
     return endpoint.name
 
 

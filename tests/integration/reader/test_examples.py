@@ -25,7 +25,7 @@ DEADLINE_S = 60
 def _runs_where(toolchain: str, *command: str) -> object:
     missing = shutil.which(toolchain) is None
     return pytest.param(
-        list(command), id=command[-1], updates=pytest.mark.skipif(missing, reason=f"no {toolchain} on PATH")
+        list(command), id=command[-1], marks=pytest.mark.skipif(missing, reason=f"no {toolchain} on PATH")
     )
 
 
