@@ -106,7 +106,7 @@ def test_a_full_disk_is_said_and_tears_nothing(
             resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (wal.stat().st_size, limits[1]))
             world.provider.answering.set()
             wait_until(lambda: stashed(world), "every answer stashed")
-            assert "answers_wait_for_the_database" in worker.said
+            assert "commit_deferred" in worker.said
             assert not world.all_refreshed(ACCOUNTS[:1])
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
         wait_until(lambda: world.all_refreshed(ACCOUNTS), "every answer stored")

@@ -111,7 +111,7 @@ def survive_garbage() -> None:
         try:
             return read(self, **options)
         except ValueError as error:  # no JSON, no UTF-8
-            log.error("garbage_on_a_queue", error=type(error).__name__)
+            log.error("undecodable_message", error=type(error).__name__)
             raise Empty from None
 
     def checked(self: Any, message: Any, queue: str) -> None:
@@ -121,7 +121,7 @@ def survive_garbage() -> None:
             envelope.properties["delivery_info"]["routing_key"].strip()
             envelope.delivery_tag.strip()
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            log.error("garbage_on_a_queue", queue=queue, error=type(error).__name__)
+            log.error("undecodable_message", queue=queue, error=type(error).__name__)
             return
         try:
             deliver(self, message, queue)
@@ -130,7 +130,7 @@ def survive_garbage() -> None:
         except Exception as error:  # noqa: BLE001  (whatever Celery raises would end the worker)
             # An envelope like ours around something that Celery trips over while it reads it.
             log.error(
-                "garbage_on_a_queue", queue=queue, error=type(error).__name__, task_id=_task_id(envelope)
+                "undecodable_message", queue=queue, error=type(error).__name__, task_id=_task_id(envelope)
             )
             _reject(self, envelope.delivery_tag)
 

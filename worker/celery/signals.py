@@ -54,7 +54,7 @@ def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
             configured_callbacks(settings)
         stores.engine.dispose()
     except RefreshdError as error:
-        log.error("can_not_start", error=str(error))
+        log.error("startup_failed", error=str(error))
         raise SystemExit(error.exit_code) from None
     empty_urgent_first(instance.app.amqp.queues)
     hide_memory()  # from callbacks, which run as the same user on this machine

@@ -17,7 +17,7 @@ from typing import Any, Final
 from models.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
 from worker.db.executor import Offload
-from worker.db.outbox import Outbox, DeliveryOutcome, Topic, new_id
+from worker.db.outbox import DeliveryOutcome, Outbox, Topic, new_id
 from worker.db.schedule import Schedule
 from worker.log import log
 from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
@@ -169,7 +169,9 @@ def _outcome(message: Message, age_s: float, taken: DeliveryResult) -> DeliveryO
     if taken.error is None:
         return DeliveryOutcome(message.id, message.endpoint, taken.http_status, None, None)
     if is_given_up(age_s, taken.http_status):
-        return DeliveryOutcome(message.id, message.endpoint, taken.http_status, taken.error, None, given_up=True)
+        return DeliveryOutcome(
+            message.id, message.endpoint, taken.http_status, taken.error, None, given_up=True
+        )
     after_s = retry_after_s(message.attempts + 1, jitter=draw_jitter(), asked_s=taken.asked_s)
     return DeliveryOutcome(message.id, message.endpoint, taken.http_status, taken.error, after_s)
 

@@ -227,7 +227,7 @@ class Gates:
                     await self._open(lane, told.well[lane])
         except (RedisError, OSError) as error:
             # Calls that nobody ended end by themselves when their time is over; the next success opens the gate.
-            log.warning("calls_not_ended", error=str(error))
+            log.warning("permit_release_failed", error=str(error))
 
     async def _open(self, lane: Lane, sent_at: float) -> None:
         before, after = await self.record(

@@ -82,7 +82,7 @@ class Leases:
                 queue(pipeline, self._release, [self._keys.lock(account)], [token])
             await run(pipeline)
         except (RedisError, OSError) as error:
-            log.warning("leases_left_to_end", accounts=len(mine), error=str(error))
+            log.warning("lease_release_failed", accounts=len(mine), error=str(error))
 
     async def close(self) -> None:
         """Give every lease back and stop renewing."""

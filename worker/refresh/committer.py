@@ -202,7 +202,7 @@ class Committer:
                 try:
                     await self._pending.put({completion.account.id: completion.sealed_answer})
                 except (RedisError, OSError) as redis_error:
-                    log.error("answers_in_memory_only", answers=1, error=str(redis_error))
+                    log.error("pending_answers_in_memory", answers=1, error=str(redis_error))
                     # Its turn comes again, after everybody else's; two of one account stay in their order.
                     self._waiting.sort(
                         key=lambda one: one.completed.completion.account.id == completion.account.id
@@ -304,7 +304,7 @@ class Committer:
             try:
                 return await self._sql(self._refresh_store.keep, account_id, sealed)
             except Exception as error:  # noqa: BLE001  (away, or it refuses: this is the only copy)
-                log.error("answers_in_memory_only", answers=1, error=f"{away}; {error}")
+                log.error("pending_answers_in_memory", answers=1, error=f"{away}; {error}")
             await asyncio.sleep(DATABASE_RETRY_S)
 
     async def _set_aside(self, error: DatabaseUnreachable) -> None:
@@ -317,7 +317,7 @@ class Committer:
             if not waiting.stashed and (answer := waiting.completed.completion.sealed_answer) is not None
         }
         log.error(
-            "answers_wait_for_the_database",
+            "commit_deferred",
             answers=len(self._waiting),
             stashing=len(fresh),
             error=str(error),
@@ -326,7 +326,7 @@ class Committer:
         try:
             await self._pending.put(fresh)
         except (RedisError, OSError) as redis_error:
-            log.error("answers_in_memory_only", answers=len(fresh), error=str(redis_error))
+            log.error("pending_answers_in_memory", answers=len(fresh), error=str(redis_error))
             return
         for waiting in self._waiting:
             waiting.stashed = waiting.stashed or waiting.completed.completion.account.id in fresh

@@ -41,7 +41,7 @@ class AnswerRecovery:
         if stashed.generation >= account.generation:
             return stashed
         if (stashed.tokens.issued_at or account.created_at) < account.created_at:
-            log.warning("answer_of_an_account_since_removed", account=account.id)
+            log.warning("stale_answer_dropped", account=account.id)
         elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
             await self._sql(self._refresh_store.keep, account.id, sealed)
             account.kept(sealed)

@@ -249,7 +249,7 @@ class Refresher:
         try:
             return await self._go_on(one)
         except Exception as error:  # noqa: BLE001  (nothing that nobody foresaw may hold an account)
-            log.error("refresh_broke_off", account=one.account.id, attempt=one.attempt.id, exc_info=error)
+            log.error("refresh_aborted", account=one.account.id, attempt=one.attempt.id, exc_info=error)
             result = await self._close_broken(one, error)
             await self._leases.release([one.account.id])
             return result
@@ -297,7 +297,7 @@ class Refresher:
         try:
             return await self._admission.record(one, answer, judgement)
         except Exception as error:  # noqa: BLE001  (what others learn of it keeps no answer from being stored)
-            log.error("not_recorded", account=one.account.id, reason=judgement.reason, exc_info=error)
+            log.error("result_not_recorded", account=one.account.id, reason=judgement.reason, exc_info=error)
             return None
 
     async def _tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Result:

@@ -58,7 +58,7 @@ def test_an_answer_that_neither_store_takes_stays_in_memory(bench: Bench) -> Non
         redis_in_the_end(bench),
     ):
         refreshing = bench.begin_refresh("acct", "neighbour")
-        wait_until(lambda: said(logs, "answers_in_memory_only"), "both stores refused it")
+        wait_until(lambda: said(logs, "pending_answers_in_memory"), "both stores refused it")
         wait_until(lambda: bench.account("neighbour").generation == 2, "the neighbour's answer is stored")
         bench.runtime.redis.config_set("maxmemory", 0)
         results = refreshing.result(PATIENCE_S)
@@ -98,7 +98,7 @@ def test_a_refresh_token_that_a_test_brought_outlives_both_stores(bench: Bench, 
     bench.add()
     with structlog.testing.capture_logs() as logs, redis_in_the_end(bench):
         testing = bench.begin_refresh(trigger=Trigger.TEST)
-        wait_until(lambda: said(logs, "answers_in_memory_only"), "neither store took it")
+        wait_until(lambda: said(logs, "pending_answers_in_memory"), "neither store took it")
         bench.runtime.redis.config_set("maxmemory", 0)
         stash = bench.runtime.keys.stash("acct")
         wait_until(lambda: bool(bench.runtime.redis.exists(stash)), "it is put aside")

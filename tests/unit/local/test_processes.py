@@ -155,8 +155,8 @@ def test_what_happened_is_said(tmp_path: Path, change: Change, line: str) -> Non
         ("", ""),
         ("plain text\n", "plain text"),
         (
-            json.dumps({"event": "can_not_start", "level": "error", "timestamp": "t", "error": "why"}),
-            "can_not_start error=why",
+            json.dumps({"event": "startup_failed", "level": "error", "timestamp": "t", "error": "why"}),
+            "startup_failed error=why",
         ),
         ("[1, 2]\n", "[1, 2]"),
     ],

@@ -95,7 +95,7 @@ class Sandbox:
                 if template.importing is None or template.importing in self._skipped:
                     raise
                 self._skipped[template.importing] = str(error)
-                log.error("callback_module_left_out", module=template.importing, reason=str(error))
+                log.error("callback_module_skipped", module=template.importing, reason=str(error))
             except BaseException:
                 await template.end()
                 raise
