@@ -86,9 +86,9 @@ def _measure(name: str, url: str, accounts: int, most_ms: float) -> bool:
         plan(rates=True)
     sent = sum(not sql.startswith("BEGIN") for sql, _ in statements)
     idle = _timed(engine, lambda: plan(rates=False))
-    ahead = _timed(engine, lambda: plan(rates=True))
+    early_count = _timed(engine, lambda: plan(rates=True))
     console.print(f"{name}, {accounts:,} accounts, nothing due: {sent} statements, {_words(idle)}")
-    console.print(f"  ... where providers have rates: {_words(ahead)}")
+    console.print(f"  ... where providers have rates: {_words(early_count)}")
     _make_due(engine, min(DUE, accounts))
     claims = [_time_of(engine, lambda: schedule.claim_due(CLAIM_MAX, hold_s=3600)) for _ in range(5)]
     console.print(f"  {DUE:,} due: the claim of {CLAIM_MAX:,} {_words(claims)}")

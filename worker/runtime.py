@@ -127,8 +127,8 @@ class Runtime(AppContext):
     async def _compose(self) -> None:
         settings = self.settings
         self.async_redis = connect_async(settings.redis)
-        refresh_store = RefreshStore(self.engine, self.clock, told=settings.told)
-        outages = Outages(self.engine, settings.told)
+        refresh_store = RefreshStore(self.engine, self.clock, event_types=settings.webhook_event_types)
+        outages = Outages(self.engine, settings.webhook_event_types)
         self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
         stash = PendingAnswers(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
@@ -199,7 +199,7 @@ class Runtime(AppContext):
         )
         self.watch = Notices(
             outages=outages,
-            ends=Ends(self.engine, settings.told),
+            ends=Ends(self.engine, settings.webhook_event_types),
             gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
             publisher=self.publisher,
             clock=self.clock,
@@ -215,7 +215,7 @@ class Runtime(AppContext):
             holder=self.worker,
         )
         self.token_ends = TokenEnds(
-            tokens=EndedTokens(self.engine, told=settings.told),
+            tokens=EndedTokens(self.engine, event_types=settings.webhook_event_types),
             schedule=self.schedule,
             publisher=self.publisher,
             clock=self.clock,

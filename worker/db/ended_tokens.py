@@ -45,11 +45,11 @@ class EndedTokens:
         told: the types of events that a webhook wants.
     """
 
-    def __init__(self, engine: Engine, *, told: AbstractSet[str] = frozenset()) -> None:
+    def __init__(self, engine: Engine, *, event_types: AbstractSet[str] = frozenset()) -> None:
         self._engine = engine
         self._now = now_sql(engine)
         self._skip_locked = "" if is_sqlite(engine) else "FOR UPDATE SKIP LOCKED"
-        self._told = told
+        self._event_types = event_types
 
     def mark(self, limit: int, *, within_s: float = RECENT_S, from_end: float = 0.0) -> Marked:
         """Mark accounts degraded, the token that ended first before others; each is given once.
@@ -91,7 +91,7 @@ class EndedTokens:
                 Event(type=Status.DEGRADED.value, account=row[0], generation=row[1], reason=row[3], at=row[2])
                 for row in rows
             )
-            put(connection, [event for event in events if event.type in self._told])
+            put(connection, [event for event in events if event.type in self._event_types])
         accounts = self._accounts([str(row[0]) for row in rows])
         return Marked(accounts, events, max((float(row[4]) for row in rows), default=0.0))
 

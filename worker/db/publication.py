@@ -39,11 +39,11 @@ NO_UPDATES: Final = PublicationUpdates()
 
 
 def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> None:
-    """Write marks down.
+    """Write what a commit notes beside its own rows.
 
     Args:
         connection: an open transaction.
-        marks: what is to be noted.
+        updates: what is to be noted.
         now: the SQL of the database's clock.
     """
     execute(

@@ -97,12 +97,12 @@ class Stored:
 
 
 class RefreshStore:
-    """The database, as one refresh sees it. `told`: types of events that go to the outbox, in the same commit."""
+    """The database, as one refresh sees it. `event_types`: types of events that go to the outbox, in the same commit."""
 
-    def __init__(self, engine: Engine, clock: Clock, told: Collection[str] = ()) -> None:
+    def __init__(self, engine: Engine, clock: Clock, event_types: Collection[str] = ()) -> None:
         self._engine = engine
         self._clock = clock
-        self._told = told
+        self._event_types = event_types
         self._now = now_sql(engine)
 
     def load(self, ids: Sequence[str]) -> dict[str, Account]:
@@ -172,8 +172,8 @@ class RefreshStore:
         """Store what attempts brought, in one commit; note beside it what Redis has.
 
         Args:
-            closings: ended attempts, one an account at the most.
-            marks: what is known of Redis since the last commit.
+            completions: ended attempts, one an account at the most.
+            updates: what is known of Redis since the last commit.
         """
         with writing(self._engine) as connection:
             edited = self._store_successes(connection, [c for c in completions if c.success])
@@ -182,7 +182,7 @@ class RefreshStore:
             self._let_go(connection, lost)
             self._close_attempts(connection, [c.attempt for c in completions])
             note(connection, updates, now=self._now)
-            self._tell(
+            self._enqueue(
                 connection, [e for c in completions if c.events and c.account.id in stored for e in c.events]
             )
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in completions]
@@ -227,9 +227,9 @@ class RefreshStore:
                 [_columns(a, ["id", "generation", "config_version", *SCHEDULE]) for a in accounts],
             )
 
-    def _tell(self, connection: Connection, events: list[Event]) -> None:
-        if events and self._told:
-            put(connection, [event for event in events if event.type in self._told])
+    def _enqueue(self, connection: Connection, events: list[Event]) -> None:
+        if events and self._event_types:
+            put(connection, [event for event in events if event.type in self._event_types])
 
     def _store_successes(self, connection: Connection, completions: list[Completion]) -> dict[str, bool]:
         columns = TOKEN | STATE
@@ -256,14 +256,14 @@ class RefreshStore:
     def _store_failures(self, connection: Connection, completions: list[Completion]) -> set[str]:
         """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
-        told = MARK_STATE_UNPUBLISHED.replace(
+        event_types = MARK_STATE_UNPUBLISHED.replace(
             "CASE", "CASE WHEN account.status = r.status THEN account.published_generation"
         )
         rows = execute(
             connection,
             KEY | STATE | {"kept": "text"},
             f"""
-            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {told}
+            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {event_types}
             FROM r WHERE account.id = r.id AND account.generation = r.seen
              AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
              AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))

@@ -99,7 +99,7 @@ class Schedule:
             ).one()
         return int(row[0]), int(row[1])
 
-    def crowds(self, horizons_s: Sequence[float]) -> dict[str, dict[float, int]]:
+    def due_counts(self, horizons_s: Sequence[float]) -> dict[str, dict[float, int]]:
         """Count the accounts that come due: provider -> seconds from now -> how many until then."""
         counts = ", ".join(
             f"sum(CASE WHEN next_refresh_at <= {self._now} + {float(s)} THEN 1 ELSE 0 END)"
@@ -117,7 +117,7 @@ class Schedule:
             ).all()
         return {str(row[0]): dict(zip(horizons_s, map(int, row[1:]), strict=True)) for row in rows}
 
-    def claim_ahead(
+    def claim_early(
         self, provider: str, limit: int, *, hold_s: float, reason: str, some_paused: bool = False
     ) -> list[DueAccount]:
         """Claim accounts of one provider that are not due yet, soonest first: they are due from now on.

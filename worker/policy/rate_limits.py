@@ -46,7 +46,7 @@ def within(items: list[T], requests_per_s: float | None, interval_s: float) -> t
     return items[:most], items[most:]
 
 
-def ahead(crowd: Mapping[float, int], limits: Limits, *, interval_s: float, taken: int) -> int:
+def early_count(crowd: Mapping[float, int], limits: Limits, *, interval_s: float, taken: int) -> int:
     """Say how many accounts to begin before they are due, because more come due than the provider can take.
 
     Args:

@@ -339,7 +339,7 @@ def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
     attempt.output = answer.output
 
 
-def tell(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:
+def log_attempt(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:
     """Log an attempt that ended: its whole story in one line."""
     account, attempt = one.account, one.attempt
     log.info(

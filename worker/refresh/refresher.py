@@ -32,7 +32,7 @@ from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.admission import Admission
 from worker.refresh.caller import Caller, call_provider
 from worker.refresh.committer import Committer, Completed
-from worker.refresh.outcome import Hold, OpenAttempt, OutcomeBuilder, describe, refused_entry, tell
+from worker.refresh.outcome import Hold, OpenAttempt, OutcomeBuilder, describe, log_attempt, refused_entry
 from worker.refresh.recovery import AnswerRecovery
 
 KEY_MISSING = "key_missing"
@@ -280,9 +280,9 @@ class Refresher:
         if answer.token is not None:
             # Stored first; what else there is to tell can wait.
             result = await self._commit(one, self._outcomes.answered(one, answer, judgement))
-            await self._told(one, answer, judgement)
+            await self._record(one, answer, judgement)
             return result
-        hold = await self._told(one, answer, judgement)
+        hold = await self._record(one, answer, judgement)
         return await self._commit(one, self._outcomes.answered(one, answer, judgement, hold=hold))
 
     async def _call(self, one: OpenAttempt) -> tuple[Answer, Judgement]:
@@ -293,7 +293,7 @@ class Refresher:
         before = refreshed_before(one.account)
         return answer, judge(answer, one.provider.error_rules, refreshed_before=before)
 
-    async def _told(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Hold | None:
+    async def _record(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Hold | None:
         try:
             return await self._admission.record(one, answer, judgement)
         except Exception as error:  # noqa: BLE001  (what others learn of it keeps no answer from being stored)
@@ -305,7 +305,7 @@ class Refresher:
         completed, aside = self._outcomes.tested(one, answer, judgement)
         if aside is not None:
             await self._committer.put_aside(one.account.id, aside)
-        await self._told(one, answer, judgement)
+        await self._record(one, answer, judgement)
         return await self._commit(one, completed)
 
     async def _commit(self, one: OpenAttempt, completed: Completed) -> Result:
@@ -318,7 +318,7 @@ class Refresher:
             result = Result(Outcome.SUPERSEDED, GENERATION_MOVED, attempt.generation)
         else:
             result = Result(outcome, reason, account.generation)
-        tell(one, result.outcome, result.reason, result.generation)
+        log_attempt(one, result.outcome, result.reason, result.generation)
         return result
 
     def _prepare(

@@ -18,9 +18,9 @@ from worker.db.pauses import Pauses, Standing
 from worker.db.schedule import Schedule
 from worker.log import log
 from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
-from worker.policy.rate_limits import ahead, slots, within
-from worker.scheduling.crowds import Crowds
+from worker.policy.rate_limits import early_count, slots, within
 from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.load_smoothing import LoadSmoothing
 
 DUTY: Final = "plan"
 #: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
@@ -33,7 +33,7 @@ TAKEN_HOLD_S: Final = 20.0
 CLAIM_MAX: Final = 5_000
 
 #: The due reason of accounts that were begun early.
-AHEAD_OF_A_CROWD: Final = "ahead_of_a_crowd"
+EARLY_REFRESH: Final = "ahead_of_a_crowd"
 ANOTHER_PLAN: Final = "another_plan_is_running"
 QUEUES_FULL: Final = "queues_are_full"
 #: Who ends a pause whose time is over.
@@ -93,7 +93,7 @@ class Planner:
         self._queue_limit = queue_limit
         self._group_size = group_size
         self._holder = holder
-        self._crowds = Crowds(schedule, lambda name: limits(name).requests_per_s is not None)
+        self._smoothing = LoadSmoothing(schedule, lambda name: limits(name).requests_per_s is not None)
 
     def plan(self) -> Planned:
         """Plan once.
@@ -106,7 +106,7 @@ class Planner:
         try:
             return self._plan()
         finally:
-            self._schedule.end_duty(DUTY, holder=self._holder, note=self._crowds.note)
+            self._schedule.end_duty(DUTY, holder=self._holder, note=self._smoothing.note)
 
     def _plan(self) -> Planned:
         queues = {
@@ -126,7 +126,7 @@ class Planner:
             if outlook.due
         }
         due = picked + [one for found in claimed.values() for one in found or ()]
-        due += self._ahead(due, pauses, outlook)
+        due += self._early(due, pauses, outlook)
         groups = list(group(due, self._group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
@@ -174,22 +174,24 @@ class Planner:
             self._schedule.postpone(turns)
         return taken if seen or queue.room(begun or Begun()) else None
 
-    def _ahead(self, due: Sequence[DueAccount], pauses: Standing, outlook: Outlook) -> list[DueAccount]:
+    def _early(self, due: Sequence[DueAccount], pauses: Standing, outlook: Outlook) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
         if not self._rates_matter:
             return []
         taken = Counter(one.provider for one in due)
         early: list[DueAccount] = []
-        for provider, crowd in self._crowds.look(outlook).items():
+        for provider, crowd in self._smoothing.look(outlook).items():
             if provider in pauses.providers:
                 continue
-            count = ahead(crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider])
+            count = early_count(
+                crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider]
+            )
             if count:
-                early += self._schedule.claim_ahead(
+                early += self._schedule.claim_early(
                     provider,
                     count,
                     hold_s=HOLD_S,
-                    reason=AHEAD_OF_A_CROWD,
+                    reason=EARLY_REFRESH,
                     some_paused=pauses.anything,
                 )
         return early

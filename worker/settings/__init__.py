@@ -259,7 +259,7 @@ class Settings(BaseSettings):
         return () if self.webhook_secret is None else _parts(self.webhook_secret.get_secret_value())
 
     @property
-    def told(self) -> frozenset[str]:
+    def webhook_event_types(self) -> frozenset[str]:
         """The types of events that a webhook wants; none where there is no webhook."""
         return frozenset(self.webhook_types or WEBHOOK_TYPES) if self.webhook_urls else frozenset()
 

@@ -130,8 +130,8 @@ def test_who_is_begun_early(fleet: Fleet) -> None:
     fleet.add("waits its turn", next_refresh_at=30.0, plan_at=35.0)
     fleet.add("gone", **early, status="reauthorize")
     fleet.add("other", **early, provider="other")
-    first = fleet.schedule.claim_ahead("acme", 1, hold_s=60, reason="crowd")
-    rest = fleet.schedule.claim_ahead("acme", 9, hold_s=60, reason="crowd")
+    first = fleet.schedule.claim_early("acme", 1, hold_s=60, reason="crowd")
+    rest = fleet.schedule.claim_early("acme", 9, hold_s=60, reason="crowd")
     assert [one.id for one in first] == ["soonest"]
     assert {one.id for one in rest} == {"fits", "degraded"}
     assert fleet.row("fits").due_reason == "crowd"

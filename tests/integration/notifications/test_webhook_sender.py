@@ -47,7 +47,7 @@ def test_an_ordinary_refresh_writes_nothing_to_the_outbox(post: Post) -> None:
 
 def test_without_a_webhook_nothing_is_written(post: Post) -> None:
     refresh_store = post.runtime.refresher._refresh_store
-    refresh_store._told = frozenset()
+    refresh_store._event_types = frozenset()
     post.add("acme-1")
     post.answer = revoked
     post.refresh("acme-1")

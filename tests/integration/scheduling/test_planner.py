@@ -19,11 +19,11 @@ from worker.context import AppContext
 from worker.db.claims import DueAccount
 from worker.db.held_accounts import HeldAccounts
 from worker.policy.backlog import COLD_START
-from worker.scheduling.crowds import Crowds
 from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.load_smoothing import LoadSmoothing
 from worker.scheduling.planner import (
-    AHEAD_OF_A_CROWD,
     ANOTHER_PLAN,
+    EARLY_REFRESH,
     HOLD_S,
     QUEUES_FULL,
     TAKEN_HOLD_S,
@@ -161,7 +161,7 @@ def test_a_cliff_is_begun_before_it_is_due(bench: Bench) -> None:
     assert len(planning.accounts) == 3
     assert "due" in planning.accounts
     early = next(account for account in planning.accounts if account != "due")
-    assert bench.account(early).due_reason == AHEAD_OF_A_CROWD
+    assert bench.account(early).due_reason == EARLY_REFRESH
     assert bench.refresh(early)[early].outcome != "not_due"
 
 
@@ -262,6 +262,6 @@ def test_crowds_are_counted_where_nothing_of_use_is_remembered(bench: Bench, not
     bench.add("soon", token_url=None, next_refresh_at=now + 50, plan_at=now + 50)
     schedule = bench.runtime.schedule
     outlook = replace(schedule.outlook("plan"), note=note)
-    assert Crowds(schedule, lambda _: True).look(outlook) == {
+    assert LoadSmoothing(schedule, lambda _: True).look(outlook) == {
         "acme": {30.0: 0, 60.0: 1, 120.0: 1, 300.0: 1, 600.0: 1, 1200.0: 1}
     }

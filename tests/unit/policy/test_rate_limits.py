@@ -6,7 +6,7 @@ import pytest
 
 from models.providers import Provider
 from models.rate_limit import Limits
-from worker.policy.rate_limits import ahead, limits, slots, within
+from worker.policy.rate_limits import early_count, limits, slots, within
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_one_plan_takes_what_the_provider_takes_until_the_next(
     ],
 )
 def test_a_crowd_is_begun_early(crowd: dict[float, int], limits: Limits, taken: int, wanted: int) -> None:
-    assert ahead(crowd, limits, interval_s=2.0, taken=taken) == wanted
+    assert early_count(crowd, limits, interval_s=2.0, taken=taken) == wanted

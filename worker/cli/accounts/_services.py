@@ -97,7 +97,7 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
         applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
         twins = None if shared_grants else SameGrant(here.providers)
         yield AccountServices(
-            here, Accounts(here.engine, here.settings.told), checker, applier, publisher, twins
+            here, Accounts(here.engine, here.settings.webhook_event_types), checker, applier, publisher, twins
         )
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])

@@ -27,9 +27,9 @@ class Ends:
         told: types of events that go to the outbox, in the same commit.
     """
 
-    def __init__(self, engine: Engine, told: Collection[str]) -> None:
+    def __init__(self, engine: Engine, event_types: Collection[str]) -> None:
         self._engine = engine
-        self._told = told
+        self._event_types = event_types
         self._now = now_sql(engine)
 
     def announce(self, days: Sequence[float], *, kind: str, reason: str, batch: int = BATCH) -> list[Event]:
@@ -47,7 +47,7 @@ class Ends:
                 near = self._near(connection, nearer, within, batch)
                 if near:
                     events = self._note(connection, near, within, kind, reason)
-                    if kind in self._told:
+                    if kind in self._event_types:
                         put(connection, events)
                     return events
             connection.execute(

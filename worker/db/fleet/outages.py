@@ -25,15 +25,15 @@ class Outages:
         told: types of events that go to the outbox, in the same commit.
     """
 
-    def __init__(self, engine: Engine, told: Collection[str]) -> None:
+    def __init__(self, engine: Engine, event_types: Collection[str]) -> None:
         self._engine = engine
-        self._told = told
+        self._event_types = event_types
         self._now = now_sql(engine)
 
     def began(self, breaker: str, event: Event) -> bool:
         """Note that a breaker opened; False where that was told already."""
         with writing(self._engine) as connection:
-            told = connection.execute(
+            event_types = connection.execute(
                 text(
                     f"""
                     INSERT INTO outage (breaker, provider, client, reason, since, told_at)
@@ -50,9 +50,9 @@ class Outages:
                     "again_s": TELL_AGAIN_S,
                 },
             ).first()
-            if told is not None and event.type in self._told:
+            if event_types is not None and event.type in self._event_types:
                 put(connection, [event])
-        return told is not None
+        return event_types is not None
 
     def ongoing(self) -> list[ToldOutage]:
         """Give the outages whose end was not told."""
@@ -66,6 +66,6 @@ class Outages:
             gone = connection.execute(
                 text("DELETE FROM outage WHERE breaker = :breaker RETURNING breaker"), {"breaker": breaker}
             ).first()
-            if gone is not None and event.type in self._told:
+            if gone is not None and event.type in self._event_types:
                 put(connection, [event])
         return gone is not None

@@ -19,7 +19,7 @@ _ALL_EVERY_S: Final = 60.0
 Crowd = Mapping[float, int]
 
 
-class Crowds:
+class LoadSmoothing:
     """Counts accounts that come due, by provider, no more often than is worth it.
 
     Args:
@@ -43,8 +43,8 @@ class Crowds:
             horizons = tuple(one for one in HORIZONS_S if one <= _NEAR_S)
             known["near_at"] = now
         else:
-            return _crowds(known)
-        counted = self._schedule.crowds(horizons)
+            return _smoothing(known)
+        counted = self._schedule.due_counts(horizons)
         names = {name for name in counted.keys() | known["crowds"].keys() if self._matters(name)}
         nothing = dict.fromkeys(horizons, 0)
         known["crowds"] = {
@@ -52,7 +52,7 @@ class Crowds:
             for name in sorted(names)
         }
         self.note = json.dumps(known)
-        return _crowds(known)
+        return _smoothing(known)
 
 
 def _read(text: str | None) -> dict[str, Any]:
@@ -68,5 +68,5 @@ def _read(text: str | None) -> dict[str, Any]:
         return {"all_at": -1e18, "near_at": -1e18, "crowds": {}}
 
 
-def _crowds(known: Mapping[str, Any]) -> dict[str, Crowd]:
+def _smoothing(known: Mapping[str, Any]) -> dict[str, Crowd]:
     return {name: {float(s): int(n) for s, n in crowd.items()} for name, crowd in known["crowds"].items()}
