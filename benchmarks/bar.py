@@ -43,17 +43,17 @@ class Ratios:
 
 
 def median_sample(samples: Sequence[Sample]) -> Sample:
-    """Give the medians of speed and of cost, each by itself."""
+    """Return the medians of speed and of cost, each by itself."""
     return Sample(median(s.refreshes_per_s for s in samples), median(s.cpu_ms for s in samples))
 
 
 def left(speeds: Sequence[tuple[float, float]]) -> list[float]:
-    """Give what is left of each (speed beside callbacks, speed without)."""
+    """Return what is left of each (speed beside callbacks, speed without)."""
     return [beside / without for beside, without in speeds]
 
 
 def agree(ratios: Sequence[float], bar: float = MIN_LEFT) -> bool:
-    """Tell whether enough ratios lie on one side of the bar: a sign test, one-sided, at 5 %."""
+    """Return whether enough ratios lie on one side of the bar: a sign test, one-sided, at 5 %."""
     below, rounds = sum(ratio < bar for ratio in ratios), len(ratios)
     fewest = min(below, rounds - below)
     chance: float = sum(comb(rounds, n) for n in range(fewest + 1)) / 2**rounds

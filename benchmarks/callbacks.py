@@ -137,7 +137,7 @@ class StandardBesideCallbacks(Refreshd):
 
 
 def compete(worker: StandardBesideCallbacks, rounds: int, console: Console) -> tuple[list[float], Speeds]:
-    """Measure in turn until it is clear; gives the quiet speeds, and each kind's with the quiet ones around it."""
+    """Measure in turn until it is clear; returns the quiet speeds, and each kind's with the quiet ones around it."""
     worker.measure()  # opens connections, and doesn't count
     quiet = [worker.measure().refreshes_per_s]
     speeds: Speeds = {kind: [] for kind in KINDS}

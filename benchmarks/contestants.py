@@ -106,7 +106,7 @@ class CeleryWorker(ABC):
 
     @abstractmethod
     def messages(self) -> list[dict[str, Any]]:
-        """Give the arguments of `send_task` for one round."""
+        """Return the arguments of `send_task` for one round."""
 
     @abstractmethod
     def refreshes(self) -> int:

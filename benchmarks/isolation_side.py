@@ -63,7 +63,7 @@ class Pace:
             self._intervals.clear()
 
     def per_s(self, accounts: Sequence[str]) -> float:
-        """Give refreshes a second of all these together; 0 where there was none."""
+        """Return refreshes a second of all these together; 0 where there was none."""
         now = time.monotonic()
         with self._lock:
             known = [account for account in accounts if account in self._first]
@@ -107,7 +107,7 @@ class Side:
         return sum(self.absence.absent[account] for account in accounts)
 
     def held(self) -> dict[str, Counter[str]]:
-        """Give why calls of healthy accounts were not sent: tenant -> reason -> how often, by the history."""
+        """Return why calls of healthy accounts were not sent: tenant -> reason -> how often, by the history."""
         statement = text(
             "SELECT account_id, reason, SUM(repeats) FROM attempt WHERE outcome = 'not_sent' "
             "GROUP BY account_id, reason"
@@ -185,7 +185,7 @@ def _tenants(accounts: int, lifetime_s: float, stack: ExitStack, *, with_sick: b
 
 
 def _of_size(kind: Sickness, sick: int) -> Sickness:
-    """Give a kind with so many accounts, half of them proven where it has both sorts."""
+    """Return a kind with so many accounts, half of them proven where it has both sorts."""
     proven = sick if not kind.never else 0 if not kind.proven else sick - sick // 2
     return replace(kind, proven=proven, never=sick - proven)
 

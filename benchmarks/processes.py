@@ -127,7 +127,7 @@ class Provider(Process):
         return f"{self.address}/token"
 
     def tally(self) -> dict[str, int]:
-        """Give what the provider counted: `requests`, `answered`, `overlaps`, `reuses`."""
+        """Return what the provider counted: `requests`, `answered`, `overlaps`, `reuses`."""
         with urllib.request.urlopen(f"{self.address}/tally", timeout=5) as response:  # noqa: S310  # loopback http
             tally: dict[str, int] = json.load(response)
         return tally

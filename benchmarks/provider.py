@@ -29,7 +29,7 @@ _INVALID_GRANT: Final = b'{"error":"invalid_grant"}'
 
 
 def refresh_token(account: str, serial: int = 0) -> str:
-    """Give the refresh token that an account has after `serial` refreshes."""
+    """Return the refresh token that an account has after `serial` refreshes."""
     return f"{account}.{serial}"
 
 
@@ -60,7 +60,7 @@ class Grants:
         return True
 
     def grant(self, account: bytes) -> bytes:
-        """Give the answer that ends a call."""
+        """Return the answer that ends a call."""
         self._under_way.discard(account)
         self.answered += 1
         self.last_answer_at = time.monotonic()

@@ -84,7 +84,7 @@ def prepare(folder: Path, *, database_url: str, redis_url: str, accounts: int) -
 
 
 def refill(rounds: int, accounts: int) -> list[tuple[float, float]]:
-    """Empty Redis and fill it, so many times; gives (tokens a second, us of CPU a token) of each round."""
+    """Empty Redis and fill it, so many times; returns (tokens a second, us of CPU a token) of each round."""
     runtime = Runtime(load_settings())
     found: list[tuple[float, float]] = []
     try:

@@ -42,7 +42,7 @@ WARM_UP: Final = 5
 
 
 def met(took_ms: list[float], *, latency_ms: float) -> bool:
-    """Tell whether the bar is met."""
+    """Return whether the bar is met."""
     return median(took_ms) <= latency_ms + MAX_BESIDE_PROVIDER_MS
 
 
@@ -92,7 +92,7 @@ def _place(database: str, folder: Path) -> Iterator[Place]:
 
 
 def _measure(place: Place, reports: int) -> tuple[list[float], list[float]]:
-    """Give what each report and each bare call took."""
+    """Return what each report and each bare call took."""
     worker = Refreshd(place, accounts=reports + WARM_UP)
     with ExitStack() as stack, Reader.from_url(place.redis_url) as reader:
         stack.callback(worker.stop)

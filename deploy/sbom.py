@@ -28,7 +28,7 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 def components(lock: str) -> list[dict[str, Any]]:
-    """Give a component for each pin, with the hashes of all its files; a marker says where it is installed."""
+    """Return a component for each pin, with the hashes of all its files; a marker says where it is installed."""
     pins = list(_PIN.finditer(lock))
     ends = [pin.start() for pin in pins[1:]] + [len(lock)]
     found = []
@@ -66,7 +66,7 @@ def dependencies(lock: str, known: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def metadata(application: dict[str, Any]) -> dict[str, Any]:
-    """Say what the bill is of, who wrote it with what, and when."""
+    """Return what the bill is of, who wrote it with what, and when."""
     made_at = os.environ.get("SOURCE_DATE_EPOCH")
     found = {
         "lifecycles": [{"phase": "build"}],
@@ -84,12 +84,12 @@ def metadata(application: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normal(name: str) -> str:
-    """Give a name as indexes compare it (PEP 503)."""
+    """Return a name as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def own(project: Path) -> dict[str, Any]:
-    """Give the component that a pyproject.toml describes."""
+    """Return the component that a pyproject.toml describes."""
     described = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     purl = f"pkg:pypi/{described['name']}@{described['version']}"
     return {
@@ -103,7 +103,7 @@ def own(project: Path) -> dict[str, Any]:
 
 
 def bill(lock: str) -> dict[str, Any]:
-    """Give the whole document."""
+    """Return the whole document."""
     application, reader = own(ROOT / "pyproject.toml"), own(ROOT / "reader/pyproject.toml")
     libraries = [reader, *components(lock)]
     return {

@@ -383,10 +383,10 @@ def read_extra(text: str) -> dict[str, str]:
 
 
 def write_extra(extra: Mapping[str, str]) -> str:
-    """Give the text of the column `extra`."""
+    """Return the text of the column `extra`."""
     return json.dumps(dict(extra)) if extra else _NO_EXTRA
 
 
 def fingerprint(secret: Secret | None) -> str | None:
-    """Give a secret's fingerprint, None for none."""
+    """Return a secret's fingerprint, None for none."""
     return secret.fingerprint() if secret else None

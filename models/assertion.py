@@ -65,11 +65,11 @@ class Assertion(BaseModel):
         return self
 
     def key_for(self, algorithm: SigningAlgorithm) -> str:
-        """Give the template of the key."""
+        """Return the template of the key."""
         return self.key or ("${account.client_secret}" if algorithm.symmetric else "${custom.private_key}")
 
     def texts(self) -> list[str]:
-        """Give every template but the key's default."""
+        """Return every template but the key's default."""
         singles = [self.key, self.issuer, self.subject, self.audience]
         values = [*singles, *self.claims.values(), *self.header.values()]
         return [text for text in values if isinstance(text, str)]

@@ -41,5 +41,5 @@ ProofAlgorithm = Annotated[
 
 
 def is_bound(token_type: str | None) -> bool:
-    """Tell whether a token's type says that it is bound to a key; case means nothing (RFC 6749 section 5.1)."""
+    """Return whether a token's type says that it is bound to a key; case means nothing (RFC 6749 section 5.1)."""
     return (token_type or "").casefold() == TOKEN_TYPE.casefold()

@@ -36,7 +36,7 @@ class Event:
     expires_at: float | None = None
 
     def to_fields(self) -> dict[str, str]:
-        """Give the entry's fields."""
+        """Return the entry's fields."""
         about = {
             "account": self.account,
             "provider": self.provider,

@@ -10,7 +10,7 @@ _INDEX: Final = re.compile(r"[0-9]{1,6}")
 
 
 def lookup_path(body: object, path: str) -> object:
-    """Give the value at `path`, None where there is none. A key that itself has dots is found as well."""
+    """Return the value at `path`, None where there is none. A key that itself has dots is found as well."""
     if isinstance(body, Mapping) and path in body:
         return body[path]
     found = body

@@ -41,12 +41,12 @@ class Pause(SQLModel, table=True):
 
     @property
     def what(self) -> str:
-        """Say what it holds."""
+        """Return what it holds."""
         return "everything" if self.scope == Scope.ALL else f"{self.scope} {self.name}"
 
     @property
     def option(self) -> str:
-        """Give the words that name it on a command line."""
+        """Return the words that name it on a command line."""
         return {Scope.ALL: "--all", Scope.PROVIDER: f"--provider {self.name}"}.get(
             Scope(self.scope), self.name
         )

@@ -37,13 +37,13 @@ class Publication:
     token: Token | None = None
 
     def at(self, generation: int) -> Publication:
-        """Give the same as of another generation."""
+        """Return the same as of another generation."""
         token = self.token and replace(self.token, generation=generation)
         return Publication(self.account, replace(self.state, generation=generation), token)
 
 
 def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
-    """Give what to publish of a row; a token that has ended is none."""
+    """Return what to publish of a row; a token that has ended is none."""
     state = AccountState(
         account.status,
         account.generation,

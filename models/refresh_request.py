@@ -36,7 +36,7 @@ class RefreshRequest:
     custom_fields: Mapping[str, Secret] = field(default_factory=dict)
 
     def variable(self, name: str) -> str | None:
-        """Give the value of a template's `account.` or `custom.` variable, None where there is none."""
+        """Return the value of a template's `account.` or `custom.` variable, None where there is none."""
         space, _, field_name = name.partition(".")
         if space == "account" and field_name in OWN_FIELDS:
             value = self.account_id if field_name == "id" else getattr(self, field_name)

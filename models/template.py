@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-#: Gives a variable's value, None or "" where the account has none.
+#: Returns a variable's value, None or "" where the account has none.
 Lookup = Callable[[str], str | None]
 
 _TOKEN: Final = re.compile(r"\$\{base64\(((?:[^${}()]|\$\{[^{}]*\})*)\)\}|\$\{([^{}]*)\}")
@@ -80,7 +80,7 @@ class Template:
 
     @property
     def constant(self) -> str | None:
-        """Give the text where there is no variable in it, else None."""
+        """Return the text where there is no variable in it, else None."""
         first = self.alternatives[0]
         if not first:
             return ""
@@ -137,7 +137,7 @@ class Template:
 
 @lru_cache(maxsize=4096)
 def host_of(url: str) -> str | None:
-    """Give a URL's host, without port and in small letters; None where there is none to speak of."""
+    """Return a URL's host, without port and in small letters; None where there is none to speak of."""
     try:
         host = urlsplit(url).hostname
     except ValueError:

@@ -29,7 +29,7 @@ class Secret:
         return self._text
 
     def fingerprint(self) -> str:
-        """Give 16 hex digits that tell two secrets apart and lead back to neither."""
+        """Return 16 hex digits that tell two secrets apart and lead back to neither."""
         return hashlib.sha256(
             b"refreshd fingerprint\0" + self._text.encode(errors="surrogatepass")
         ).hexdigest()[:16]

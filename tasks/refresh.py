@@ -74,7 +74,7 @@ def refresh(
 
 
 def ended(results: Mapping[str, Result], runtime_s: float) -> dict[str, Any]:
-    """Give the result, or raise it, in the state of the account that went worst."""
+    """Return the result, or raise it, in the state of the account that went worst."""
     result = summary(results)
     for state, end in ((_has_failed, failed), (_is_retried, retried)):
         if concerned := {account: one for account, one in results.items() if state(one)}:
@@ -91,7 +91,7 @@ def _is_retried(result: Result) -> bool:
 
 
 def sentence(concerned: Mapping[str, Result], number: int) -> str:
-    """Say what became of the accounts that went worst, the first few by name."""
+    """Return what became of the accounts that went worst, the first few by name."""
     named = [
         f"{account} {'held' if one.reason in HELD else one.outcome.value}: {one.reason}"
         for account, one in concerned.items()

@@ -128,7 +128,7 @@ gc.freeze()  # what was imported stays: neither this process nor its end looks f
 
 @beat_init.connect
 def _watch_the_clock(**_: Any) -> None:
-    """Say how far a beat's clock is off: it names the end of each message that it sends."""
+    """Return how far a beat's clock is off: it names the end of each message that it sends."""
     from worker.monitoring.clocks import watch_clock
 
     watch_clock(f"beat@{socket.gethostname()}")

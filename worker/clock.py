@@ -43,7 +43,7 @@ _STARTED: Final = time.monotonic()
 
 
 def steady_now() -> datetime:
-    """Give a time that only goes on: this process' first look at the wall clock, and what has passed since.
+    """Return a time that only goes on: this process' first look at the wall clock, and what has passed since.
 
     For intervals that have to outlive a wall clock that is set back.
     """

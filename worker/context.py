@@ -79,7 +79,7 @@ class AppContext:
         return Providers(self.settings.providers_file)
 
     def limits(self, provider: Provider | None) -> Limits:
-        """Give what a provider takes: its data's limits, else the settings'."""
+        """Return what a provider takes: its data's limits, else the settings'."""
         return limits(
             provider or self.providers.known[GENERIC],
             requests_per_s=self.settings.requests_per_s,
@@ -147,7 +147,7 @@ class AppContext:
 
 
 def current_actor(named: str | None = None) -> Actor:
-    """Give who does what this process does.
+    """Return who does what this process does.
 
     Args:
         named: who it is by the settings (REFRESHD_ACTOR), for automations whose user tells nothing.

@@ -27,7 +27,7 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
 def seconds_of(words: str, *, option: str) -> float:
-    """Give the seconds of `2h`, `1d12h` and the like.
+    """Return the seconds of `2h`, `1d12h` and the like.
 
     Raises:
         UsageError: it is no duration, or none that is longer than nothing.

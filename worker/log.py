@@ -90,7 +90,7 @@ class _Stderr(logging.Handler):
 
 
 def _handler() -> logging.Handler:
-    """Give the handler by which records of the standard library take the same way as our own lines."""
+    """Return the handler by which records of the standard library take the same way as our own lines."""
     handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -275,12 +275,12 @@ def run_callbacks_here(node: str) -> None:
 
 
 def callback_node() -> str | None:
-    """Give the name of the worker if it runs callbacks."""
+    """Return the name of the worker if it runs callbacks."""
     return os.environ.get(_CALLBACK_NODE)
 
 
 def runtime() -> Runtime:
-    """Give this process' runtime; the first task of a process puts it together."""
+    """Return this process' runtime; the first task of a process puts it together."""
     global _runtime  # noqa: PLW0603  (one per process, and prefork has no other place that lives that long)
     with _lock:
         if _runtime is None:

@@ -23,7 +23,7 @@ _FAULTS: Final = {
 
 
 def everyday_faults(stage: Stage) -> Callable[[Grant], Fault | None]:
-    """Give the script of a provider that fails now and then."""
+    """Return the script of a provider that fails now and then."""
 
     chance = random.Random(f"faults {stage.seed}")
 

@@ -70,7 +70,7 @@ class Losses:
             self.mourning.discard(account)
 
     def expected(self, call: Call) -> bool:
-        """Tell whether the answer to this call was lost on purpose."""
+        """Return whether the answer to this call was lost on purpose."""
         with self._lock:
             return (call.account, call.serial) in self._injected
 

@@ -46,7 +46,7 @@ class Records:
         self._thread.join()
 
     def holds(self, call: Call) -> bool:
-        """Tell whether the answer to a call is stored, in the row or as a stash.
+        """Return whether the answer to a call is stored, in the row or as a stash.
 
         Raises:
             DatabaseUnreachable, RedisError: nobody can tell.

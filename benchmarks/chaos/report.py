@@ -14,7 +14,7 @@ EXAMPLES: Final = 5
 
 
 def violations(outcome: Outcome) -> dict[str, list[str]]:
-    """Give everything that must be nothing, by name."""
+    """Return everything that must be nothing, by name."""
     stage = outcome.stage
     losses = stage.losses
     overlapping = [f"{g.account}: {g.overlaps}" for g in stage.provider.grants.values() if g.overlaps]
@@ -33,7 +33,7 @@ def violations(outcome: Outcome) -> dict[str, list[str]]:
 
 
 def report(outcome: Outcome, *, title: str) -> str:
-    """Give the whole report."""
+    """Return the whole report."""
     stage, reader = outcome.stage, outcome.reader
     losses = stage.losses
     injected = sum(losses.injected.values())

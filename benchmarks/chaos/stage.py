@@ -79,7 +79,7 @@ class Stage:
         self.lose(under_way, "worker killed")
 
     def calls_of(self, name: str, *, silent_s: float = 0.0) -> list[Call]:
-        """Give the calls that a paused process waits for, or whose answers it may not have stored yet."""
+        """Return the calls that a paused process waits for, or whose answers it may not have stored yet."""
         connections = psutil.Process(self.member(name).pid).net_connections("tcp")
         ports = {connection.laddr.port for connection in connections}
         since = time.monotonic() - STORED_WITHIN_S - silent_s

@@ -133,7 +133,7 @@ _USUAL: Final = frozenset({"client_id", "client_secret", "refresh_token"})
 
 
 def page() -> str:
-    """Give the page as Markdown."""
+    """Return the page as Markdown."""
     presets = load_presets()
     return (
         _HEAD.format(count=len(presets))

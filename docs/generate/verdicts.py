@@ -86,7 +86,7 @@ the error or its description counts.
 
 
 def page() -> str:
-    """Give the page as Markdown."""
+    """Return the page as Markdown."""
     return (
         _HEAD
         + "".join(f"\n## {title}\n\n{_table(rows)}" for title, rows in _SECTIONS)

@@ -46,5 +46,5 @@ def refresh(inputs: CallbackInput) -> CallbackOutput:
 
 
 def sign(secret: str, *parts: str) -> str:
-    """Give the signature of a request, hexadecimal."""
+    """Return the signature of a request, hexadecimal."""
     return hmac.new(secret.encode(), "\n".join(parts).encode(), hashlib.sha256).hexdigest()

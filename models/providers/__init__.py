@@ -242,7 +242,7 @@ class Provider(BaseModel):
         return self
 
     def templates(self) -> list[tuple[str, str]]:
-        """Give every template with the knob that it stands in."""
+        """Return every template with the knob that it stands in."""
         singles = {"token_url": self.token_url, "refresh_url": self.refresh_url}
         if self.client_auth is ClientAuth.HEADER:
             singles["authorization"] = self.authorization
@@ -252,7 +252,7 @@ class Provider(BaseModel):
         return found
 
     def _consent_templates(self) -> list[tuple[str, str]]:
-        """Give the templates that the first grant alone needs: no refresh waits for what they name."""
+        """Return the templates that the first grant alone needs: no refresh waits for what they name."""
         urls = {
             "authorize_url": self.authorize_url,
             "device_url": self.device_url,
@@ -289,7 +289,7 @@ class Provider(BaseModel):
         return Hosts(tuple(dict.fromkeys(found)) or ("*",))
 
     def for_account(self, knobs: Mapping[str, object]) -> Provider:
-        """Give this provider with an account's own knobs. They move no credentials to other hosts.
+        """Return this provider with an account's own knobs. They move no credentials to other hosts.
 
         Raises:
             pydantic.ValidationError: as of `overridden`.
@@ -301,7 +301,7 @@ class Provider(BaseModel):
         return found
 
     def overridden(self, knobs: Mapping[str, object]) -> Provider:
-        """Give this provider with some knobs set otherwise, as an account may do.
+        """Return this provider with some knobs set otherwise, as an account may do.
 
         Knobs that hold names and values (`params`, `headers`, `response` ...) are added to; others replaced.
 

@@ -55,7 +55,7 @@ class ErrorRule(BaseModel):
         return self
 
     def applies(self, answer: Answer) -> bool:
-        """Tell whether every condition holds."""
+        """Return whether every condition holds."""
         if self.status and answer.status not in self.status:
             return False
         if self.body is not None and answer.body_kind is not self.body:

@@ -24,7 +24,7 @@ class Hosts:
         object.__setattr__(self, "_ends", ends)
 
     def admit(self, host: str) -> bool:
-        """Tell whether one of the patterns is this host (in its ASCII form), or one above it."""
+        """Return whether one of the patterns is this host (in its ASCII form), or one above it."""
         if "*" in self._exact:
             return True
         host = host.casefold().removesuffix(".")
@@ -32,7 +32,7 @@ class Hosts:
 
 
 def checked_hosts(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Give patterns as they are compared.
+    """Return patterns as they are compared.
 
     Raises:
         ValueError: one is none.

@@ -40,7 +40,7 @@ def needed(provider: Provider, client_auth: ClientAuth | None = None) -> tuple[s
 
 
 def check(provider: Provider, request: RefreshRequest) -> list[str]:
-    """Say what keeps a refresh of this account from being sent: `field: reason`, and never a value.
+    """Return what keeps a refresh of this account from being sent: `field: reason`, and never a value.
 
     A callback makes its own request, so nothing is asked of an account that has one.
     """
@@ -86,7 +86,7 @@ def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
 
 
 def _is_sent(provider: Provider, auth: ClientAuth, name: str) -> bool:
-    """Tell whether a credential travels: a provider's `params` may leave out, or give itself, what is a parameter."""
+    """Return whether a credential travels: a provider's `params` may leave out, or give itself, what is a parameter."""
     return auth in _IN_A_HEADER or name not in provider.params
 
 

@@ -56,7 +56,7 @@ class ResponseShape(BaseModel):
 
 
 def first_value(body: Mapping[str, object], paths: Paths) -> object:
-    """Give the value at the first path that holds one that is neither nothing nor a container."""
+    """Return the value at the first path that holds one that is neither nothing nor a container."""
     for path in paths:
         found = body.get(path)
         if found is None:

@@ -23,13 +23,13 @@ class VariableMissing(Exception):
 
 
 def raw() -> dict[str, Any]:
-    """Give the file with merge keys resolved and variables as they stand."""
+    """Return the file with merge keys resolved and variables as they stand."""
     content: dict[str, Any] = yaml.safe_load(FILE.read_text())
     return content
 
 
 def services(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Give the services as they would run with these variables.
+    """Return the services as they would run with these variables.
 
     Raises:
         VariableMissing: a required one is not among them.

@@ -32,7 +32,7 @@ class Instruction(NamedTuple):
 
 
 def stages() -> list[list[Instruction]]:
-    """Give each stage's instructions, its FROM first."""
+    """Return each stage's instructions, its FROM first."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     found: list[list[Instruction]] = []
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
@@ -68,7 +68,7 @@ def build(folder: Path) -> Path:
 
 
 def copied_by_build() -> list[str]:
-    """Give everything that the build stage takes from the checkout."""
+    """Return everything that the build stage takes from the checkout."""
     return [name for word, rest in stages()[0] if word == "COPY" for name in _copied(rest)]
 
 

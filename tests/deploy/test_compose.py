@@ -168,7 +168,7 @@ def test_every_queue_is_emptied_and_urgent_comes_first(running: dict[str, Any]) 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give an empty folder with what `make env` needs."""
+    """Return an empty folder with what `make env` needs."""
     (tmp_path / "deploy").mkdir()
     for name in (".env.example", "deploy/env.sh"):
         (tmp_path / name).write_text((ROOT / name).read_text())

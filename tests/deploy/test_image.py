@@ -19,7 +19,7 @@ SITE: Final = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packa
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the environment that the Dockerfile's build stage makes."""
+    """Return the environment that the Dockerfile's build stage makes."""
     return dockerfile.build(tmp_path_factory.mktemp("image"))
 
 

@@ -26,7 +26,7 @@ HASH: Final = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
 def logical_lines(lock: str) -> list[str]:
-    """Give a lock's requirements, each with its hashes on one line, without comments."""
+    """Return a lock's requirements, each with its hashes on one line, without comments."""
     text = (ROOT / lock).read_text()
     return [
         re.sub(r"\s*\\\n\s*", " ", line)
@@ -46,7 +46,7 @@ def pins(*locks: str) -> dict[str, Version]:
 
 
 def asked_for(file: str, *groups: str, extras: bool = False) -> Iterator[Requirement]:
-    """Give what a pyproject.toml asks for, dependency groups' includes resolved (PEP 735)."""
+    """Return what a pyproject.toml asks for, dependency groups' includes resolved (PEP 735)."""
     content: dict[str, Any] = tomllib.loads((ROOT / file).read_text())
     yield from map(Requirement, content["project"]["dependencies"])
     if extras:

@@ -29,7 +29,7 @@ DEMO: Final = """\
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Give a folder with the Makefile and an environment that is in place."""
+    """Return a folder with the Makefile and an environment that is in place."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy/venv.sh").touch()

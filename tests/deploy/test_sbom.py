@@ -50,7 +50,7 @@ def name_of(ref: str) -> str:
 
 
 def reachable(needs: dict[str, set[str]], start: str) -> set[str]:
-    """Give everything that something needs, and what that needs."""
+    """Return everything that something needs, and what that needs."""
     found: set[str] = set()
     left = set(needs[start])
     while left:

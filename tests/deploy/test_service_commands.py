@@ -30,7 +30,7 @@ LOGIN: Final = ("operator", "flower-password")
 
 @pytest.fixture(scope="module")
 def secrets_of_env() -> dict[str, str]:
-    """Give what .env holds."""
+    """Return what .env holds."""
     passwords = ("REDIS", "REDIS_WORKER", "REDIS_WATCHER", "REDIS_CONNECTOR")
     return {
         **{f"{name}_PASSWORD": secrets.token_hex(12) for name in passwords},
@@ -44,7 +44,7 @@ def secrets_of_env() -> dict[str, str]:
 def definitions(
     secrets_of_env: dict[str, str], postgres_service: PostgresServer, redis_port: int
 ) -> dict[str, Any]:
-    """Give the services as compose.yaml defines them, but for the two addresses."""
+    """Return the services as compose.yaml defines them, but for the two addresses."""
     postgres_service.create_database("refreshd")
     found = services({**secrets_of_env, "POSTGRES_PASSWORD": postgres_service.password})
     for definition in found.values():
@@ -65,7 +65,7 @@ def redis_port() -> int:
 def redis_container(
     definitions: dict[str, Any], redis_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """Give the service `redis`, running; what the image holds and the container mounts is in a folder."""
+    """Return the service `redis`, running; what the image holds and the container mounts is in a folder."""
     folder = tmp_path_factory.mktemp("container")
     mounted, data, tools = (folder / name for name in ("etc", "data", "bin"))
     shutil.copytree(ROOT / "deploy/redis", mounted)
@@ -97,7 +97,7 @@ def answers(client: redis.Redis) -> bool:
 
 @pytest.fixture(scope="module")
 def migrated(definitions: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give what the migration printed."""
+    """Return what the migration printed."""
     return Service("migrate", definitions["migrate"], tmp_path_factory.mktemp("migrate")).run_once()
 
 
@@ -142,7 +142,7 @@ def test_the_exporter_reads_both_stores_with_the_rights_that_it_has(
 
 
 def metrics_at(port: int) -> str:
-    """Give what is served there; nothing where nobody serves yet."""
+    """Return what is served there; nothing where nobody serves yet."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=30).text
     except httpx.TransportError:

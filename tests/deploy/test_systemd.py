@@ -20,7 +20,7 @@ UNITS: Final = {
 
 
 def unit(service: str) -> dict[str, str]:
-    """Give a unit's options; those of one that stands several times are joined by blanks."""
+    """Return a unit's options; those of one that stands several times are joined by blanks."""
     options: dict[str, list[str]] = {}
     for line in (ROOT / "deploy/systemd" / UNITS[service]).read_text().splitlines():
         name, equals, value = line.partition("=")

@@ -34,7 +34,7 @@ esac
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Give an empty folder with the script, and a PATH of its own in `bin`."""
+    """Return an empty folder with the script, and a PATH of its own in `bin`."""
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy/venv.sh").write_text((ROOT / "deploy/venv.sh").read_text())
     (tmp_path / "bin").mkdir()
@@ -93,7 +93,7 @@ def test_a_named_python_is_the_only_one_looked_at(checkout: Path) -> None:
 
 @pytest.fixture
 def installable(checkout: Path) -> Path:
-    """Give a checkout with a lock, and a python that writes down what it is asked to install."""
+    """Return a checkout with a lock, and a python that writes down what it is asked to install."""
     (checkout / "reader").mkdir()
     for name in ("requirements-build.lock", "requirements.lock", "pyproject.toml", "reader/pyproject.toml"):
         (checkout / name).write_text("celery==5.7.0\n")

@@ -57,7 +57,7 @@ def callback_worker(fleet: Fleet, world: World, *, concurrency: int = 1) -> Memb
 
 
 def run(fleet: Fleet, *arguments: str) -> tuple[int, str, str]:
-    """Run a command; gives its exit code, its output, and what it said beside it."""
+    """Run a command; returns its exit code, its output, and what it said beside it."""
     done = subprocess.run(
         [REFRESHD, *arguments],
         env=fleet.environment,

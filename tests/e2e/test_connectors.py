@@ -153,7 +153,7 @@ def pause_after(took_s: float) -> float:
 
 @contextmanager
 def demo_provider() -> Iterator[str]:
-    """Run the provider of the demo, which has an API; gives its URL."""
+    """Run the provider of the demo, which has an API; returns its URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.local.demo.provider", "--latency-s", "0.2"],
         cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, text=True,

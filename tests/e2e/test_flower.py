@@ -85,7 +85,7 @@ def pages(fleet: Fleet) -> Iterator[httpx.Client]:
 
 
 def listed(pages: httpx.Client) -> list[dict[str, Any]]:
-    """Give the rows of the page of tasks, oldest first, as the page itself asks for them."""
+    """Return the rows of the page of tasks, oldest first, as the page itself asks for them."""
     query: dict[str, str | int] = {
         "draw": 1,
         "start": 0,
@@ -99,7 +99,7 @@ def listed(pages: httpx.Client) -> list[dict[str, Any]]:
 
 
 def sent(pages: httpx.Client) -> list[dict[str, Any]]:
-    """Give the tasks as the API has them: what was sent, not what is shown."""
+    """Return the tasks as the API has them: what was sent, not what is shown."""
     return [task for task in pages.get("/api/tasks").json().values() if task["name"] == "refreshd.refresh"]
 
 

@@ -120,6 +120,6 @@ def test_a_connection_that_falls_silent_is_given_up(
 
 
 def published(world: World, accounts: list[str], *, generation: int) -> bool:
-    """Tell whether a connector finds this generation of every account."""
+    """Return whether a connector finds this generation of every account."""
     tokens = [world.token(account) for account in accounts]
     return all(token is not None and token.generation == generation for token in tokens)

@@ -47,7 +47,7 @@ def provider() -> Iterator[ScriptedProvider]:
 
 
 def generations(world: World) -> dict[str, int]:
-    """Give the generation of every account that is refreshed."""
+    """Return the generation of every account that is refreshed."""
     with reading(world.stores.engine) as connection:
         rows = connection.execute(text("SELECT id, generation FROM account WHERE id LIKE '%-live'"))
         return {str(account): int(generation) for account, generation in rows}

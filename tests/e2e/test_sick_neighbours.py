@@ -38,7 +38,7 @@ class Watched:
     absence: Absence
 
     def without(self, name: str) -> dict[str, str]:
-        """Give the healthy accounts that were without a token, in how many looks, and why by their history."""
+        """Return the healthy accounts that were without a token, in how many looks, and why by their history."""
         return {
             one: f"{self.absence.absent[one]} looks: {self._reasons(one)}"
             for one in self.neighbourhoods[name].healthy

@@ -64,7 +64,7 @@ def test_worker_beat_flower_and_commands_work_over_mutual_tls(
 
 
 def imported(authority: Authority, token_url: str) -> dict[str, Any]:
-    """Give an account's row of an accounts file: it proves itself by a certificate of its own (RFC 8705)."""
+    """Return an account's row of an accounts file: it proves itself by a certificate of its own (RFC 8705)."""
     shown = authority.sign("acct")
     return {
         "id": "acct",

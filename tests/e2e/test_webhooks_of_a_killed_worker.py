@@ -22,7 +22,7 @@ ACCOUNTS: Final = ("acct-1", "acct-2", "acct-3")
 
 
 def delivered(world: World) -> dict[str, bool]:
-    """Give each message that was made, and whether its delivery is noted."""
+    """Return each message that was made, and whether its delivery is noted."""
     with reading(world.stores.engine) as connection:
         rows = connection.execute(text("SELECT id, delivered_at IS NOT NULL FROM webhook")).all()
     return {str(row[0]): bool(row[1]) for row in rows}

@@ -94,7 +94,7 @@ class Bench:
             return found
 
     def refresh_token(self, account_id: str = "acct") -> str | None:
-        """Give the refresh token that the row holds."""
+        """Return the refresh token that the row holds."""
         opened = self.runtime.sealer.open(self.account(account_id), "refresh_token")
         return None if opened is None else opened.reveal()
 

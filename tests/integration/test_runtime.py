@@ -56,7 +56,7 @@ def settings_of(
 
 
 def left_behind(settings: Settings, error: type[RefreshdError]) -> tuple[int, int]:
-    """Fail to begin a few times; gives the event loops' threads and the descriptors that are more than before."""
+    """Fail to begin a few times; returns the event loops' threads and the descriptors that are more than before."""
 
     def count() -> tuple[int, int]:
         loops = sum(thread.name == "refreshd-loop" for thread in threading.enumerate())

@@ -80,7 +80,7 @@ class Browser:
 
 
 def query_of(url: str) -> dict[str, str]:
-    """Give the parameters of a redirect."""
+    """Return the parameters of a redirect."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 

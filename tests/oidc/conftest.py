@@ -100,7 +100,7 @@ class Deployment:
         return Settings.model_validate(names)
 
     def stored(self, account: str) -> Account | None:
-        """Give an account as it is stored."""
+        """Return an account as it is stored."""
         engine = make_engine(self.environment["REFRESHD_DATABASE_URL"])
         found = Accounts(engine).find([account]).get(account)
         engine.dispose()

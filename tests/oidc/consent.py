@@ -18,7 +18,7 @@ _ANSWER_S: Final = PATIENCE_S
 
 
 def consent(server: AuthorizationServer, client_id: str, *, login: str) -> dict[str, str]:
-    """Have a person consent; gives the parameters by which a client then exchanges the code."""
+    """Have a person consent; returns the parameters by which a client then exchanges the code."""
     verifier = secrets.token_urlsafe(32)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     asked = httpx.URL(
@@ -45,7 +45,7 @@ def consent(server: AuthorizationServer, client_id: str, *, login: str) -> dict[
 
 
 def exchange(server: AuthorizationServer, parameters: dict[str, str]) -> dict[str, Any]:
-    """Ask the token endpoint; gives its answer.
+    """Ask the token endpoint; returns its answer.
 
     Raises:
         AssertionError: it refused.

@@ -24,7 +24,7 @@ async def ask(client: ProviderClient, request: RefreshRequest) -> Answer:
 
 
 async def granted(client: ProviderClient, request: RefreshRequest) -> RefreshRequest:
-    """Have a person consent; gives the request with the refresh token that came of it."""
+    """Have a person consent; returns the request with the refresh token that came of it."""
     asking = Asking.begin(REDIRECT_URI)
     page = consent_url(request, asking, check=RequestBuilder(["127.0.0.1"]).check, now=wall_clock())
     with Browser("alice") as browser:

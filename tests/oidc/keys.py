@@ -24,15 +24,15 @@ _key_of = cache(new_key)
 
 
 def pem_of(key: Key) -> str:
-    """Give a private key as a custom field holds it."""
+    """Return a private key as a custom field holds it."""
     return key.as_pem(private=True).decode()
 
 
 def private_pem(algorithm: SigningAlgorithm) -> str:
-    """Give the private key that a client is registered with."""
+    """Return the private key that a client is registered with."""
     return pem_of(_key_of(algorithm))
 
 
 def public_set(algorithm: SigningAlgorithm) -> dict[str, Any]:
-    """Give the public key as a client is registered with it (RFC 7591 section 2, `jwks`)."""
+    """Return the public key as a client is registered with it (RFC 7591 section 2, `jwks`)."""
     return {"keys": [{**_key_of(algorithm).as_dict(private=False), "alg": algorithm.value, "use": "sig"}]}

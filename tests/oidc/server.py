@@ -78,7 +78,7 @@ class AuthorizationServer(ServerProcess):
         return f"{self.issuer}/me"
 
     def tally(self) -> dict[str, Any]:
-        """Give what its token endpoint did: `refreshed`, `issued`, `revoked`, `errors` by their words."""
+        """Return what its token endpoint did: `refreshed`, `issued`, `revoked`, `errors` by their words."""
         found: dict[str, Any] = httpx.get(f"{self.issuer}/tally", timeout=PATIENCE_S).json()
         return found
 

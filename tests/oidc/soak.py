@@ -94,7 +94,7 @@ def _arguments() -> argparse.Namespace:
 
 @contextmanager
 def _stores(folder: Path, database: str) -> Iterator[dict[str, str]]:
-    """Run Redis, and PostgreSQL where it is asked for; gives refreshd's environment."""
+    """Run Redis, and PostgreSQL where it is asked for; returns refreshd's environment."""
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder))
         if database == "postgresql":
@@ -111,7 +111,7 @@ def _stores(folder: Path, database: str) -> Iterator[dict[str, str]]:
 
 
 def _import(environment: dict[str, str], server: AuthorizationServer, folder: Path, number: int) -> list[str]:
-    """Have as many people consent, and import their grants as a file; gives the accounts' ids."""
+    """Have as many people consent, and import their grants as a file; returns the accounts' ids."""
     ids = [f"person-{one}" for one in range(number)]
 
     def row(account: str) -> str:
@@ -155,7 +155,7 @@ def _attempts(database_url: str) -> dict[str, int]:
 
 
 def _refreshd(environment: dict[str, str], *words: str) -> str:
-    """Run one of refreshd's commands; gives its standard output."""
+    """Run one of refreshd's commands; returns its standard output."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
     done = subprocess.run(
         [sys.executable, "-m", "worker.cli", *words],

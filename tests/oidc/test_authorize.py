@@ -45,7 +45,7 @@ def said_until(stream: IO[str], sign: str) -> str:
 
 
 def refreshed(deployment: Deployment, account: str) -> str:
-    """Refresh an account as a worker does; gives the outcome."""
+    """Refresh an account as a worker does; returns the outcome."""
     runtime = Runtime(deployment.settings, worker="test")
     try:
         pairs = [(account, _generation(deployment, account))]

@@ -27,7 +27,7 @@ FILE: Final = Path(__file__).parent / "node_modules" / "receiver.mjs"
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, IO[str]]]:
-    """Run the page's program; gives its address, and what it says."""
+    """Run the page's program; returns its address, and what it says."""
     (program,) = re.findall(
         r"^```js\n(.*?)^```$", (ROOT / "docs/events.md").read_text(), re.DOTALL | re.MULTILINE
     )

@@ -45,7 +45,7 @@ class Seen:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give what was seen."""
+        """Return what was seen."""
         return {
             "reads": self.reads,
             "absent": dict(self.absent),
@@ -94,7 +94,7 @@ class Watcher:
         self._looks += 1
 
     def generations(self) -> dict[str, int]:
-        """Give the last generation that was seen of each account."""
+        """Return the last generation that was seen of each account."""
         return {account: self._generations.get(account, 0) for account in self._ids}
 
     def _its_turn(self, account: str) -> bool:

@@ -53,7 +53,7 @@ class Pages:
         return self.url.replace("://", f"://{self.login[0]}:{self.login[1]}@", 1)
 
     def refreshes(self) -> list[dict[str, Any]]:
-        """Give the refreshes that ended, newest first."""
+        """Return the refreshes that ended, newest first."""
         answer = httpx.get(f"{self.url}/api/tasks", auth=self.login, trust_env=False, timeout=20)
         tasks = [task for task in answer.json().values() if task["name"] == "refreshd.refresh"]
         return sorted(tasks, key=lambda task: -float(task["received"] or 0))

@@ -44,14 +44,14 @@ class Browser:
         self._ask("url", url=url)
 
     def run(self, script: str) -> Any:
-        """Run JavaScript in the page; gives what it returns."""
+        """Run JavaScript in the page; returns what it returns."""
         return self._ask("execute/sync", script=script, args=[])
 
     def resize(self, width: int, height: int) -> None:
         self._ask("window/rect", width=width, height=height)
 
     def picture(self) -> bytes:
-        """Give what the window shows, as PNG."""
+        """Return what the window shows, as PNG."""
         answer = self._session.get("screenshot").raise_for_status()
         return base64.b64decode(answer.json()["value"])
 

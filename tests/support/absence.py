@@ -43,7 +43,7 @@ class Absence:
         self.failure: Exception | None = None
 
     def have(self, accounts: Collection[str]) -> bool:
-        """Tell whether each of these has had a token."""
+        """Return whether each of these has had a token."""
         self.check()
         return self.seen.issuperset(accounts)
 

@@ -39,7 +39,7 @@ class Command:
         return self._output.decode(errors="replace")
 
     def family(self) -> list[psutil.Process]:
-        """Give every process that it has been seen to have, itself included."""
+        """Return every process that it has been seen to have, itself included."""
         with suppress(psutil.NoSuchProcess):
             root = psutil.Process(self.process.pid)
             for one in (root, *root.children(recursive=True)):
@@ -52,7 +52,7 @@ class Command:
         assert text in self.output, self.output
 
     def wait(self) -> int:
-        """Wait for its end; gives the exit code."""
+        """Wait for its end; returns the exit code."""
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         return code

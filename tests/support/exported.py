@@ -28,7 +28,7 @@ class Exported:
 
 
 def of_worker() -> dict[str, Exported]:
-    """Give what workers count."""
+    """Return what workers count."""
     metrics = WorkerMetrics()
     metrics.results({(Outcome.BUSY, "lease_held"): 1}, Trigger.REPORTED)
     metrics.planned("planned", 1)
@@ -66,7 +66,7 @@ def small_census() -> FleetCounts:
 
 
 def of_exporter() -> dict[str, Exported]:
-    """Give what the exporter tells."""
+    """Return what the exporter tells."""
     census = small_census()
     traffic = RedisCounts(
         {"refresh": 1}, {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")}
@@ -78,7 +78,7 @@ def of_exporter() -> dict[str, Exported]:
 
 
 def series() -> set[str]:
-    """Give every name that a query can use."""
+    """Return every name that a query can use."""
     names: set[str] = set()
     for one in (of_worker() | of_exporter()).values():
         ends = ("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",)

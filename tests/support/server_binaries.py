@@ -47,7 +47,7 @@ def postgres_binaries() -> Path:
 
 
 def wheel_postgres_binaries() -> Path | None:
-    """Give the wheel's folder, None where it is not installed. It is not imported: that would make files."""
+    """Return the wheel's folder, None where it is not installed. It is not imported: that would make files."""
     spec = importlib.util.find_spec(POSTGRES_WHEEL)
     if spec is None or not spec.submodule_search_locations:
         return None

@@ -128,7 +128,7 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """Give a loopback TCP port that nobody listens on now."""
+    """Return a loopback TCP port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -143,7 +143,7 @@ class Identity(TypedDict, total=False):
 
 
 def run_as(user: str | None) -> Identity:
-    """Give what makes a child run as `user`, with no group but the user's own; nothing for None."""
+    """Return what makes a child run as `user`, with no group but the user's own; nothing for None."""
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
 
 

@@ -57,7 +57,7 @@ class RedisServer(ServerProcess):
         return self.url_of(0)
 
     def url_of(self, database: int) -> str:
-        """Give the URL of one of the 16 numbered databases."""
+        """Return the URL of one of the 16 numbered databases."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def wipe(self) -> None:

@@ -136,12 +136,12 @@ class Neighbourhood:
         return self.other if self.sickness.where is Where.OTHER_PORT else self.provider
 
     def fault(self, grant: Grant) -> Fault | None:
-        """Say what a call hears."""
+        """Return what a call hears."""
         sort = _sort(grant.account)
         return self.sickness.fault if sort == "never" or (sort == "proven" and self.turned) else None
 
     def rows(self, accounts: Iterable[str]) -> list[dict[str, str]]:
-        """Give rows of an accounts file. They have no access token: the first refresh brings it."""
+        """Return rows of an accounts file. They have no access token: the first refresh brings it."""
         rows = []
         for account in accounts:
             is_well = _sort(account) == "well"

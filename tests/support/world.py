@@ -53,7 +53,7 @@ class World:
         self.stores.close()
 
     def add(self, ids: Sequence[str], *, grace_s: float | None = None, **fields: Any) -> None:
-        """Give accounts a grant and store them, due now unless `fields` say otherwise."""
+        """Return accounts a grant and store them, due now unless `fields` say otherwise."""
         self.provider.grant(ids, grace_s=grace_s)
         sealer = self.stores.sealer
         with writing(self.stores.engine) as connection, Session(connection) as session:
@@ -107,31 +107,31 @@ class World:
         return {account: found[account].generation for account in (found if ids is None else ids)}
 
     def attempts(self, account_id: str) -> list[Attempt]:
-        """Give an account's history, oldest first."""
+        """Return an account's history, oldest first."""
         with Session(self.stores.engine, expire_on_commit=False) as session:
             statement = select(Attempt).where(Attempt.account_id == account_id).order_by(col(Attempt.id))
             return list(session.exec(statement))
 
     def held(self, account_id: str) -> str:
-        """Give the refresh token that is stored."""
+        """Return the refresh token that is stored."""
         opened = self.stores.sealer.open(self.account(account_id), "refresh_token")
         assert opened is not None
         return opened.reveal()
 
     def token(self, account_id: str) -> Token | None:
-        """Give what a connector reads."""
+        """Return what a connector reads."""
         payload = self.stores.redis.hgetall(self.stores.keys.token(account_id))
         return Token.from_hash({str(k): str(v) for k, v in payload.items()}) if payload else None
 
     def is_published(self, account_id: str) -> bool:
-        """Tell whether a connector finds the generation that is stored."""
+        """Return whether a connector finds the generation that is stored."""
         token = self.token(account_id)
         return token is not None and token.generation == self.account(account_id).generation
 
     def all_refreshed(self, ids: Iterable[str], *, beyond: int = 1) -> bool:
-        """Tell whether each account has a generation after `beyond`."""
+        """Return whether each account has a generation after `beyond`."""
         return all(generation > beyond for generation in self.generations(ids).values())
 
     def agrees_with_the_provider(self, account_id: str) -> bool:
-        """Tell whether the stored refresh token is the one that the provider takes next."""
+        """Return whether the stored refresh token is the one that the provider takes next."""
         return self.held(account_id) == refresh_token(account_id, self.provider.grants[account_id].serial)

@@ -233,7 +233,7 @@ def _grants(account: Account) -> frozenset[str]:
 
 
 def configure(opened: UnsealedAccount, entry: AccountEntry) -> list[str]:
-    """Write what an entry says of the configuration; gives the names of the fields that changed.
+    """Write what an entry says of the configuration; returns the names of the fields that changed.
 
     Raises:
         Refused: a field is taken back that an account can't be without.
@@ -293,7 +293,7 @@ def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool) -> 
 
 
 def _describes_the_stored_token(opened: UnsealedAccount, entry: AccountEntry, intent: Intent) -> bool:
-    """Tell whether what the entry says of a token is said of the stored one, and not of one before it."""
+    """Return whether what the entry says of a token is said of the stored one, and not of one before it."""
     if not entry.of_the_token:
         return False
     if intent is Intent.PERSON:
@@ -306,7 +306,7 @@ def _describes_the_stored_token(opened: UnsealedAccount, entry: AccountEntry, in
 
 
 def _describe(account: Account, entry: AccountEntry, provider: Provider) -> list[str]:
-    """Write what an entry says of the token that stays; gives the names of the fields that changed."""
+    """Write what an entry says of the token that stays; returns the names of the fields that changed."""
     wanted: dict[str, object] = {}
     if "token_type" in entry.of_the_token:
         wanted["token_type"] = entry.text("token_type") or _BEARER
@@ -328,7 +328,7 @@ def _describe(account: Account, entry: AccountEntry, provider: Provider) -> list
 
 
 def _times(entry: AccountEntry, provider: Provider) -> tuple[float | None, float | None]:
-    """Give when the entry's access token was issued and when it ends, epoch seconds, None where unknown."""
+    """Return when the entry's access token was issued and when it ends, epoch seconds, None where unknown."""
     issued_at, lifetime_s, end = (entry.seconds(name) for name in ("issued_at", "expires_in", "expires_at"))
     if issued_at is None and end is not None and lifetime_s is not None and lifetime_s > 0:
         issued_at = end - lifetime_s
@@ -349,7 +349,7 @@ def _end(issued_at: float, entry: AccountEntry, provider: Provider) -> float | N
 def _refresh_token_end(
     account: Account, entry: AccountEntry, provider: Provider, issued_at: float | None
 ) -> float | None:
-    """Say when the refresh token has its hard end: known after a consent, and where each refresh brings a new one."""
+    """Return when the refresh token has its hard end: known after a consent, and where each refresh brings a new one."""
     if not entry.refresh_token:
         return account.refresh_token_expires_at
     if issued_at is None or not (provider.rotates or entry.granted):

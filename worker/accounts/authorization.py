@@ -24,7 +24,7 @@ _TO_COME: Final = Secret("to come")
 def request_of(
     entry: AccountEntry, account: Account | None, *, sealer: AccountSealer, checker: AccountValidator
 ) -> RefreshRequest:
-    """Give what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
+    """Return what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
 
     Raises:
         Refused: with everything that is missing or wrong.
@@ -58,7 +58,7 @@ def request_of(
 def with_grant(
     entry: AccountEntry, granted: TokenResponse, *, asked_scope: str | None, issued_at: float
 ) -> AccountEntry:
-    """Give the entry with the tokens of an answer. `issued_at` (epoch seconds) is when it was asked for.
+    """Return the entry with the tokens of an answer. `issued_at` (epoch seconds) is when it was asked for.
 
     RFC 6749 section 5.1: a scope that is not named is the one that was asked for.
     """

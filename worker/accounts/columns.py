@@ -119,7 +119,7 @@ def column_of(name: str) -> Column | None:
 
 
 def unknown_column(name: str) -> str:
-    """Say that a column is unknown, and which one may be meant."""
+    """Return that a column is unknown, and which one may be meant."""
     if name.casefold().startswith(_CUSTOM_PREFIX):
         return "a custom field's name is 1 to 64 letters, digits, '_', '.' or '-'"
     near = difflib.get_close_matches(name.casefold(), [*_OURS, *_WEBMETHODS], n=1)

@@ -70,12 +70,12 @@ class AccountEntry:
         return self.secrets.get("refresh_token")
 
     def seconds(self, name: str) -> float | None:
-        """Give one of the token's times."""
+        """Return one of the token's times."""
         value = self.of_the_token.get(name)
         return value if isinstance(value, float) else None
 
     def text(self, name: str) -> str | None:
-        """Give one of the token's texts."""
+        """Return one of the token's texts."""
         value = self.of_the_token.get(name)
         return value if isinstance(value, str) else None
 
@@ -106,7 +106,7 @@ def read_entry(
 
 
 def id_of(row: Mapping[str, object]) -> str | None:
-    """Give a row's account id for an error, whatever else is wrong with the row."""
+    """Return a row's account id for an error, whatever else is wrong with the row."""
     for name, value in row.items():
         column = column_of(name)
         if column is not None and column.kind is ColumnKind.ID and isinstance(value, str | int):

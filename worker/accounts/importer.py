@@ -75,7 +75,7 @@ class Summary:
     line: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Give the summary as DESIGN section 4 has it, and what was left out where something was."""
+        """Return the summary as DESIGN section 4 has it, and what was left out where something was."""
         summary: dict[str, Any] = {
             **{one.value: self.counts[one] for one in ImportOutcome},
             "errors": [error.to_json() for error in self.errors],
@@ -157,7 +157,7 @@ class Importer:
                 yield entry.id, entry
 
     def _store(self, entries: dict[str, AccountEntry]) -> dict[str, AccountEntry]:
-        """Store what entries say; gives those whose accounts somebody else changed in between."""
+        """Store what entries say; returns those whose accounts somebody else changed in between."""
         applied = self._apply(entries)
         adding = [one.account for one in applied.values() if one.outcome is ImportOutcome.ADDED]
         now = self._clock.now()
@@ -247,7 +247,7 @@ def _named(counts: Counter[ImportOutcome]) -> dict[str, int]:
 
 
 def recovered_event(applied: Applied, *, now: float) -> Event:
-    """Give the event that an account which had no usable token has one again."""
+    """Return the event that an account which had no usable token has one again."""
     account = applied.account
     return Event(
         type=EventType.RECOVERED.value,
@@ -259,14 +259,14 @@ def recovered_event(applied: Applied, *, now: float) -> Event:
 
 
 def change_of(applied: Applied, *, now: float) -> Change:
-    """Give what to store of an account that was there, and what to tell of it."""
+    """Return what to store of an account that was there, and what to tell of it."""
     generation, config_version = applied.seen or (0, 0)
     event = recovered_event(applied, now=now) if applied.recovered else None
     return Change(applied.account, generation, config_version, event)
 
 
 def _differing(entries: Iterable[AccountEntry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:
-    """Give the refresh tokens that are neither stored nor of the last import: (id, fingerprint)."""
+    """Return the refresh tokens that are neither stored nor of the last import: (id, fingerprint)."""
     for entry in entries:
         account, fp = found.get(entry.id), fingerprint(entry.refresh_token)
         if account is not None and fp is not None and fp not in {account.refresh_fp, account.source_fp}:

@@ -33,7 +33,7 @@ class Revoked:
     reason: str = ""
 
     def as_detail(self) -> dict[str, str]:
-        """Give it as the audit trail keeps it."""
+        """Return it as the audit trail keeps it."""
         return {"revocation": self.outcome.value} | ({"reason": self.reason} if self.reason else {})
 
 

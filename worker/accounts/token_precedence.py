@@ -74,7 +74,7 @@ class Decision:
 
 
 def decide(facts: TokenFacts, *, replace: bool = False) -> Decision:
-    """Say whether the file's tokens are taken. `replace`: a person has said that they are."""
+    """Return whether the file's tokens are taken. `replace`: a person has said that they are."""
     if facts.file_fp is None:
         return Decision(StoredTokens.NONE_GIVEN, NO_TOKEN_IN_FILE)
     if facts.same:
@@ -87,7 +87,7 @@ def decide(facts: TokenFacts, *, replace: bool = False) -> Decision:
 
 
 def outcome(decision: Decision, *, configuration_changed: bool) -> ImportOutcome:
-    """Say what a row of an account that was there is counted as."""
+    """Return what a row of an account that was there is counted as."""
     if configuration_changed or decision.tokens is StoredTokens.TAKE:
         return ImportOutcome.CHANGED
     return ImportOutcome.KEPT_NEWER if decision.tokens is StoredTokens.KEEP else ImportOutcome.UNCHANGED

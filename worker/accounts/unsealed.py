@@ -28,7 +28,7 @@ class UnsealedAccount:
         self._unreadable: dict[str, str] = {}
 
     def get(self, name: str) -> Secret | None:
-        """Give `client_secret`, `access_token` or `refresh_token`."""
+        """Return `client_secret`, `access_token` or `refresh_token`."""
         if name not in self._plain:
             try:
                 self._plain[name] = self._sealer.open(self.account, name)
@@ -73,7 +73,7 @@ class UnsealedAccount:
         self.set_columns(**{field.name: getattr(sealed, field.name) for field in fields(sealed)})
 
     def token_fingerprint(self) -> str | None:
-        """Give the stored refresh token's fingerprint, or the access token's where there is no other."""
+        """Return the stored refresh token's fingerprint, or the access token's where there is no other."""
         return self.account.refresh_fp or fingerprint(self.get(ACCESS_TOKEN))
 
     def unreadable(self) -> list[Problem]:
@@ -81,12 +81,12 @@ class UnsealedAccount:
         return [Problem(name, reason) for name, reason in self._unreadable.items()]
 
     def stored_extra(self) -> dict[str, str]:
-        """Give what the provider returned for use beside the token."""
+        """Return what the provider returned for use beside the token."""
         extra: dict[str, str] = json.loads(self.account.extra)
         return extra
 
     def request(self, provider: Provider) -> RefreshRequest:
-        """Give what a refresh of the account would be made of."""
+        """Return what a refresh of the account would be made of."""
         account = self.account
         return RefreshRequest(
             account_id=account.id,

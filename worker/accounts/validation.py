@@ -47,7 +47,7 @@ class AccountValidator:
         self._urls: dict[tuple[str, str | None], str | None] = {}
 
     def provider(self, account: Account) -> Provider:
-        """Give the account's provider.
+        """Return the account's provider.
 
         Raises:
             Refused: nobody knows it, or it does not have one of the account's knobs.
@@ -114,7 +114,7 @@ class AccountValidator:
         return self._urls[key]
 
     def _url_problem(self, url: str, provider: Provider | None) -> str | None:
-        """Say what is wrong with a URL; None for the provider: it goes to a callback, which knows where to ask."""
+        """Return what is wrong with a URL; None for the provider: it goes to a callback, which knows where to ask."""
         try:
             if provider is None:
                 self._rules.check(url)

@@ -175,7 +175,7 @@ def resource_url(value: object) -> str:
 
 
 def json_of(value: object) -> object:
-    """Give what a text stands for where it looks like JSON, for CSV has nothing but text; else the value itself."""
+    """Return what a text stands for where it looks like JSON, for CSV has nothing but text; else the value itself."""
     if isinstance(value, str) and _LOOKS_LIKE_JSON.match(value):
         try:
             return json.loads(value, parse_constant=_no_number)
@@ -191,7 +191,7 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Give a text from a file so that no terminal and no encoding stumbles over it."""
+    """Return a text from a file so that no terminal and no encoding stumbles over it."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 

@@ -56,7 +56,7 @@ _STATE: Final = (
 
 
 def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
-    """Give an account as a row of an accounts file, without what it does not have.
+    """Return an account as a row of an accounts file, without what it does not have.
 
     With a vault its secrets are in it, in clear; without one they are left out, and importing the row again
     changes nothing of them.
@@ -86,7 +86,7 @@ def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
 
 
 def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
-    """Give all that is known of an account, every secret masked.
+    """Return all that is known of an account, every secret masked.
 
     Raises:
         CipherError: its custom fields, whose names are shown, do not open.
@@ -104,7 +104,7 @@ def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
 
 
 def listed(account: Account) -> dict[str, Any]:
-    """Give what a list shows of an account."""
+    """Return what a list shows of an account."""
     return {name: getattr(account, name) for name in _LISTED}
 
 
@@ -120,7 +120,7 @@ def _has_secret(knob: str, value: object) -> bool:
 
 
 def _shown(name: str, value: object) -> object:
-    """Give a setting's or a knob's value without what may be a secret in it."""
+    """Return a setting's or a knob's value without what may be a secret in it."""
     if name in _URLS and isinstance(value, list):
         return [_shown(name, one) for one in value]
     if name in _URLS and isinstance(value, str):

@@ -36,7 +36,7 @@ _TRANSPORT: Any = Transport
 
 
 def broker_url(redis_url: str) -> str:
-    """Give the URL of a Redis in kombu's words: a unix socket is `redis+socket://` there.
+    """Return the URL of a Redis in kombu's words: a unix socket is `redis+socket://` there.
 
     kombu 5.7 checks no certificate where a `rediss://` URL does not say that it should; redis-py always does.
     """
@@ -48,7 +48,7 @@ def broker_url(redis_url: str) -> str:
 
 
 def broker_tls(redis_url: str) -> dict[str, str] | None:
-    """Give the TLS options of a `rediss://` URL as Flower wants them; None: no TLS. The password of a key is left out."""
+    """Return the TLS options of a `rediss://` URL as Flower wants them; None: no TLS. The password of a key is left out."""
     parts = urlsplit(broker_url(redis_url))
     if parts.scheme != "rediss":
         return None

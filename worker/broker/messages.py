@@ -132,7 +132,7 @@ class Signer:
         return cls(parse_keys(text, "REFRESHD_MESSAGE_KEYS"))
 
     def sign(self, headers: Mapping[str, Any], body: str | bytes, *, now: float) -> str:
-        """Give the signature of a message, for its header. `now` is epoch seconds."""
+        """Return the signature of a message, for its header. `now` is epoch seconds."""
         until = int(now) + SIGNATURE_VALID_S
         return f"{_VERSION}.{self._first}.{until}.{self._digest(self._first, until, headers, body)}"
 

@@ -33,6 +33,6 @@ def _sign(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> 
 
 @cache
 def signer_of_this_process() -> Signer | None:
-    """Give what signs and verifies, None where REFRESHD_MESSAGE_KEYS is not set."""
+    """Return what signs and verifies, None where REFRESHD_MESSAGE_KEYS is not set."""
     keys = load_settings().message_keys
     return None if keys is None else Signer.of(keys.get_secret_value())

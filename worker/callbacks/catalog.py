@@ -40,7 +40,7 @@ class Configured:
         return ENDPOINT if isinstance(self.definition, EndpointCallback) else TASK
 
     def where(self, name: str) -> str:
-        """Say where it goes: an address without its query, or a task and its queue."""
+        """Return where it goes: an address without its query, or a task and its queue."""
         if isinstance(self.definition, EndpointCallback):
             return self.definition.url.partition("?")[0]
         return f"{self.definition.task} on {queue_of(name, self.definition.queue)}"
@@ -106,12 +106,12 @@ def configured_callbacks(settings: Settings) -> dict[str, Configured]:
 
 
 def queue_of(name: str, queue: str | None) -> str:
-    """Give the queue of a task: its own, else one named after the callback."""
+    """Return the queue of a task: its own, else one named after the callback."""
     return queue or f"callback.{name}"
 
 
 def unknown_words(name: str, known: Mapping[str, object]) -> str:
-    """Say that there is no such callback, with the nearest spelling and what there is."""
+    """Return that there is no such callback, with the nearest spelling and what there is."""
     names = sorted(known)
     there = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "") or "none at all"
     brief = unknown_briefly(name, known)
@@ -119,7 +119,7 @@ def unknown_words(name: str, known: Mapping[str, object]) -> str:
 
 
 def unknown_briefly(name: str, known: Mapping[str, object]) -> str:
-    """Say that there is no such callback, with the nearest spelling."""
+    """Return that there is no such callback, with the nearest spelling."""
     near = get_close_matches(name, known, _OFFERED)
     return f"no callback {name!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
 

@@ -27,7 +27,7 @@ class CallbackHeartbeats:
         self._key = f"{prefix}callbacks"
 
     def announce(self, worker: str, offer: CallbackCatalog) -> None:
-        """Say what a worker offers; forget workers that have long been gone.
+        """Return what a worker offers; forget workers that have long been gone.
 
         Raises:
             RedisError: Redis is away.
@@ -47,7 +47,7 @@ class CallbackHeartbeats:
         self._redis.hdel(self._key, worker)
 
     def offers(self) -> dict[str, CallbackCatalog]:
-        """Give what each running worker offers, by worker.
+        """Return what each running worker offers, by worker.
 
         Raises:
             RedisError: Redis is away.

@@ -57,7 +57,7 @@ class Lacking:
 
 
 def uses(engine: Engine) -> list[Use]:
-    """Give every callback that accounts name, by name. An index holds these accounts alone.
+    """Return every callback that accounts name, by name. An index holds these accounts alone.
 
     Raises:
         DatabaseUnreachable: it can't be looked at.
@@ -73,7 +73,7 @@ def uses(engine: Engine) -> list[Use]:
 
 
 def last_run(engine: Engine, name: str) -> LastRun | None:
-    """Give the latest run of a callback for an account that still names it.
+    """Return the latest run of a callback for an account that still names it.
 
     Raises:
         DatabaseUnreachable: it can't be looked at.

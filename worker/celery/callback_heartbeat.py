@@ -88,7 +88,7 @@ def stop_announcing() -> None:
 
 
 def withdraw_callbacks(settings: Settings) -> None:
-    """Say that this worker is gone: called where its main process ends."""
+    """Return that this worker is gone: called where its main process ends."""
     node = callback_node()
     if node is None:
         return

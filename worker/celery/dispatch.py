@@ -14,7 +14,7 @@ from worker.scheduling.planner import Dispatch, Undeliverable
 
 
 def dispatch_with(app: Celery) -> Dispatch:
-    """Give the function that sends refresh messages."""
+    """Return the function that sends refresh messages."""
 
     def dispatch(accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
         planned = CALLBACK if callback else REFRESH

@@ -21,7 +21,7 @@ Workers = Mapping[str, Sequence[str]] | None
 
 
 def alive_workers() -> dict[str, list[str]] | None:
-    """Give the workers that answer, and the queues that each takes from; None where nobody could be asked."""
+    """Return the workers that answer, and the queues that each takes from; None where nobody could be asked."""
     try:
         answers = _answers()
     except (RedisError, OperationalError, OSError):
@@ -30,7 +30,7 @@ def alive_workers() -> dict[str, list[str]] | None:
 
 
 def together(answers: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
-    """Give what each worker takes from: of several with one name what all of them do.
+    """Return what each worker takes from: of several with one name what all of them do.
 
     Celery calls every worker of a machine alike that was not named (`-n`), and keeps the answer of one.
     """

@@ -19,7 +19,7 @@ _celery_log = get_logger(__name__)
 
 
 def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Give the function that a worker calls with each message of a task: Celery's own, behind our look."""
+    """Return the function that a worker calls with each message of a task: Celery's own, behind our look."""
     take = celery_strategy.default(task, app, consumer, **options)
     signer = signer_of_this_process()
 

@@ -63,7 +63,7 @@ def audit(
 
 
 def audit_line(entry: Audit, *, now: float) -> Text:
-    """Give one entry as a line."""
+    """Return one entry as a line."""
     of = entry.account_id or entry.provider or ""
     line = Text.assemble(
         (f"{ago_or_in(entry.at, now=now):>11}  ", "dim"),
@@ -76,7 +76,7 @@ def audit_line(entry: Audit, *, now: float) -> Text:
 
 
 def audit_json(entry: Audit) -> dict[str, Any]:
-    """Give one entry as scripts read it."""
+    """Return one entry as scripts read it."""
     return {"kind": "audit"} | entry.model_dump() | {"detail": json.loads(entry.detail)}
 
 
@@ -91,7 +91,7 @@ def _words(name: str, value: object) -> str:
 
 
 def _provider(here: AppContext, account_id: str) -> str | None:
-    """Give an account's provider; of one that was removed its trail is left, and no provider.
+    """Return an account's provider; of one that was removed its trail is left, and no provider.
 
     Raises:
         UnknownAccount: there never was one of this id.

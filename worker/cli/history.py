@@ -67,7 +67,7 @@ def history(
 
 
 def _read(here: AppContext, account: str, provider: str | None, limit: int) -> list[Attempt | Audit]:
-    """Give attempts and what people did, in the order of time: the latest so many."""
+    """Return attempts and what people did, in the order of time: the latest so many."""
     people = (
         here.audit.own(account, limit=limit)
         if provider is None
@@ -82,7 +82,7 @@ def _at(entry: Attempt | Audit) -> float:
 
 
 def line_of(entry: Attempt, *, now: float) -> Text:
-    """Give one entry as a line."""
+    """Return one entry as a line."""
     outcome = entry.outcome or "under way"
     reason = entry.reason if entry.reason and entry.reason != outcome else ""
     line = Text.assemble(
@@ -106,7 +106,7 @@ def line_of(entry: Attempt, *, now: float) -> Text:
 
 
 def details(entry: Attempt) -> Iterator[tuple[str, str]]:
-    """Give what a line has no room for: (name, words) each."""
+    """Return what a line has no room for: (name, words) each."""
     at = datetime.fromtimestamp(entry.opened_at, UTC).isoformat(timespec="milliseconds")
     sent = entry.refresh_fp
     received = "the same" if entry.received_fp and entry.received_fp == sent else entry.received_fp

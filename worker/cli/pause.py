@@ -88,14 +88,14 @@ def words_of(pause: Pause, *, now: float) -> str:
 
 
 def pause_json(pause: Pause) -> dict[str, Any]:
-    """Give a pause as scripts read it."""
+    """Return a pause as scripts read it."""
     return pause.model_dump(exclude={"resumed"})
 
 
 def _wanted(
     here: AppContext, accounts: Sequence[str] | None, providers: Sequence[str] | None, *, everything: bool
 ) -> dict[Scope, list[str]]:
-    """Give what is named, each checked before anything is done."""
+    """Return what is named, each checked before anything is done."""
     ids = list(dict.fromkeys(accounts or ()))
     found = Accounts(here.engine).find(ids) if ids else {}
     for account_id in ids:
@@ -118,7 +118,7 @@ def _known(here: AppContext, name: str) -> str:
 
 
 def _still(here: AppContext, scope: Scope, name: str) -> list[Pause]:
-    """Give the pauses that hold something of it still."""
+    """Return the pauses that hold something of it still."""
     if scope is Scope.ACCOUNT:
         account = Accounts(here.engine).find([name])[name]
         return here.pauses.of(name, account.provider)

@@ -150,7 +150,7 @@ def _knobs(provider: Provider) -> dict[str, Any]:
 
 
 def _in_words(provider: Provider) -> str:
-    """Give the provider's title, and what is not as in RFC 6749 section 6 with id and secret in the body."""
+    """Return the provider's title, and what is not as in RFC 6749 section 6 with id and secret in the body."""
     grant = [] if provider.grant is GrantType.REFRESH_TOKEN else [provider.grant.value]
     auth = [] if provider.client_auth is ClientAuth.BODY else [provider.client_auth.value]
     asked = [name.removeprefix("custom_fields.") for name in needed(provider) if name not in _USUAL]

@@ -60,7 +60,7 @@ def token(
 
 
 def _stored(here: AppContext, account_id: str) -> tuple[Account, float, Secret]:
-    """Give the account, the database's clock, and the access token."""
+    """Return the account, the database's clock, and the access token."""
     with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
         found = session.get(Account, account_id)
         now = database_now(connection)
@@ -76,7 +76,7 @@ def _stored(here: AppContext, account_id: str) -> tuple[Account, float, Secret]:
 
 
 def mask(secret: Secret) -> str:
-    """Give a secret's first and last characters where it is long enough that these say nothing."""
+    """Return a secret's first and last characters where it is long enough that these say nothing."""
     text = secret.reveal()
     return (
         f"{text[:4]}...{text[-4:]} ({len(text)} characters)"

@@ -97,7 +97,7 @@ class Cipher:
 
 
 def key_of(sealed: str) -> str | None:
-    """Give the id of the key that sealed a value, None where it is no sealed value."""
+    """Return the id of the key that sealed a value, None where it is no sealed value."""
     version, _, rest = sealed.partition(".")
     return rest.partition(".")[0] if version == _VERSION else None
 

@@ -29,7 +29,7 @@ _TOO_OPEN: Final = stat.S_IWGRP | stat.S_IWOTH | stat.S_IROTH
 
 
 def keys_text(settings: Settings) -> str | None:
-    """Give the keys as they are written, from the one source that is set; None where none is.
+    """Return the keys as they are written, from the one source that is set; None where none is.
 
     Raises:
         SettingsError: the source gives none.
@@ -107,7 +107,7 @@ def keys_of_command(command: str) -> str:
 
 
 def _without_secrets(complaint: str, printed: str) -> str:
-    """Give the end of what a failed command said, without what may be a secret."""
+    """Return the end of what a failed command said, without what may be a secret."""
     for secret in sorted(printed.split(), key=len, reverse=True):
         complaint = complaint.replace(secret, "[redacted]")
     shown = _MAY_BE_SECRET.sub("[redacted]", " ".join(complaint.split()))
@@ -127,7 +127,7 @@ def _decoded(content: bytes, where: str) -> str:
 
 
 def load_cipher(settings: Settings) -> Cipher:
-    """Give the keys: those of the settings, else the data folder's; made there for a SQLite that has none.
+    """Return the keys: those of the settings, else the data folder's; made there for a SQLite that has none.
 
     Raises:
         SettingsError: there is no key, or one that can't be read.

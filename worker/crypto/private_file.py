@@ -22,7 +22,7 @@ def private_folder(path: Path) -> Path:
 
 
 def data_folder(settings: Settings) -> Path:
-    """Give the data folder, made where it is not there.
+    """Return the data folder, made where it is not there.
 
     Raises:
         SettingsError: it can't be made, or used.
@@ -51,7 +51,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_or_make(path: Path, make: Callable[[], str]) -> str:
-    """Give what a private file holds; what `make` gives is written first where there is none."""
+    """Return what a private file holds; what `make` gives is written first where there is none."""
     with suppress(FileNotFoundError):
         if text := path.read_text(encoding="utf-8").strip():
             return text

@@ -27,7 +27,7 @@ class AccountSealer:
     def request(
         self, account: Account, provider: Provider, method: RefreshMethod | None = None
     ) -> RefreshRequest:
-        """Give everything that one refresh needs; by another method than the account's where one is named.
+        """Return everything that one refresh needs; by another method than the account's where one is named.
 
         Raises:
             CipherError: a secret does not open; the message says which, and with what key it was sealed.
@@ -80,7 +80,7 @@ class AccountSealer:
         return self.seal(account_id, CUSTOM_FIELDS, Secret(plain))
 
     def seal_tokens(self, account_id: str, tokens: TokenSet) -> SealedTokens:
-        """Give a token set as the row keeps it."""
+        """Return a token set as the row keeps it."""
         return SealedTokens(
             access_token_sealed=self.seal(account_id, ACCESS_TOKEN, tokens.access_token),
             refresh_token_sealed=self.seal(account_id, REFRESH_TOKEN, tokens.refresh_token),

@@ -85,7 +85,7 @@ class Accounts:
             return {one.id: one for one in session.exec(select(Account).where(col(Account.id).in_(ids)))}
 
     def retired(self, ids: Sequence[str]) -> dict[str, int]:
-        """Give the generation from which accounts that were removed go on, if they are added again."""
+        """Return the generation from which accounts that were removed go on, if they are added again."""
         with reading(self._engine) as connection, Session(connection) as session:
             found = session.exec(select(RetiredAccount).where(col(RetiredAccount.id).in_(ids)))
             return {one.id: one.generation for one in found}
@@ -111,7 +111,7 @@ class Accounts:
         note: Note | None = None,
         guard: Guard | None = None,
     ) -> set[str]:
-        """Store new accounts and changes, in one commit; gives the ids that were stored.
+        """Store new accounts and changes, in one commit; returns the ids that were stored.
 
         An id that is taken by now, or a row that has moved on, is not among them. `note` writes beside them, in the same
         commit, who stored what; what `guard` names is left out.
@@ -169,7 +169,7 @@ class Accounts:
             )
 
     def remove(self, ids: Sequence[str], note: Note | None = None) -> dict[str, int]:
-        """Remove accounts and their pauses; gives, for each that was there, the generation that is remembered of it.
+        """Remove accounts and their pauses; returns, for each that was there, the generation that is remembered of it.
 
         What is remembered is one on from the last: the answer of a call that is still under way follows a generation
         that no account of this id has any more. Their history stays. `note` writes in the same commit who removed them.
@@ -208,7 +208,7 @@ class Accounts:
             return session.exec(select(func.count()).select_from(Account).where(*_conditions(wanted))).one()
 
     def all(self, wanted: Filter = Filter(), *, limit: int | None = None) -> Iterator[Account]:
-        """Give accounts in the order of their ids, read page by page."""
+        """Return accounts in the order of their ids, read page by page."""
         after, left = "", limit
         while left is None or left > 0:
             page = self._page(wanted, after, PAGE if left is None else min(PAGE, left))
@@ -268,7 +268,7 @@ class Accounts:
 
 
 def blank(account_id: str, **columns: str | float) -> Account:
-    """Give a new account, every column that is not named at its default.
+    """Return a new account, every column that is not named at its default.
 
     It is made as the ORM makes one of a row: SQLModel's constructor takes 90 us, which an import feels.
     """
@@ -308,7 +308,7 @@ def _is_deadlock(error: DatabaseUnreachable) -> bool:
 
 
 def uses_callbacks(engine: Engine) -> bool:
-    """Tell whether any account is refreshed by a callback."""
+    """Return whether any account is refreshed by a callback."""
     with reading(engine) as connection:
         found = connection.execute(
             text("SELECT 1 FROM account WHERE refresh_method = 'callback' LIMIT 1")
@@ -317,7 +317,7 @@ def uses_callbacks(engine: Engine) -> bool:
 
 
 def knows_provider(engine: Engine, name: str) -> bool:
-    """Tell whether any account is of a provider: a look at an index for each status."""
+    """Return whether any account is of a provider: a look at an index for each status."""
     statuses = ", ".join(f"'{status.value}'" for status in Status)
     with reading(engine) as connection:
         found = connection.execute(
@@ -332,7 +332,7 @@ _ALIKE: Final = 1000
 
 
 def nearest_ids(engine: Engine, account_id: str) -> list[str]:
-    """Give ids that a person may have meant: the same letters in another case, or nearly the same. A scan."""
+    """Return ids that a person may have meant: the same letters in another case, or nearly the same. A scan."""
     with reading(engine) as connection:
         same = connection.execute(
             text("SELECT id FROM account WHERE lower(id) = lower(:id) ORDER BY id LIMIT 3"),

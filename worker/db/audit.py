@@ -29,7 +29,7 @@ _FOR_MANY: Final = (Action.PAUSE.value, Action.RESUME.value)
 
 
 def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[str]:
-    """Write down, in an open transaction, what somebody does; gives the ids of the entries."""
+    """Write down, in an open transaction, what somebody does; returns the ids of the entries."""
     ids = [new_attempt_id(wall_clock()) for _ in acts]
     execute(
         connection,
@@ -100,15 +100,15 @@ class AuditTrail:
             record(connection, actor, acts)
 
     def latest(self, *, since_s: float | None = None, limit: int) -> list[Audit]:
-        """Give the latest entries, newest first; with `since_s`, none that is older than so many seconds."""
+        """Return the latest entries, newest first; with `since_s`, none that is older than so many seconds."""
         return self._read(since_s, limit, [])
 
     def own(self, account_id: str, *, since_s: float | None = None, limit: int) -> list[Audit]:
-        """Give the latest entries of one account, newest first."""
+        """Return the latest entries of one account, newest first."""
         return self._read(since_s, limit, [col(Audit.account_id) == account_id])
 
     def of(self, account_id: str, provider: str, *, since_s: float | None = None, limit: int) -> list[Audit]:
-        """Give the latest entries of one account, newest first, and the pauses that held it with others."""
+        """Return the latest entries of one account, newest first, and the pauses that held it with others."""
         shared = [
             col(Audit.account_id).is_(None),
             col(Audit.action).in_(_FOR_MANY),
@@ -128,7 +128,7 @@ class AuditTrail:
             return list(session.exec(statement))
 
     def prune(self, *, older_than_s: float, batch: int = 10_000) -> int:
-        """Delete entries that are too old; gives their number."""
+        """Delete entries that are too old; returns their number."""
         deleted = 0
         while True:
             with writing(self._engine) as connection:

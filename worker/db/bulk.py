@@ -39,7 +39,7 @@ Columns = Mapping[str, str]
 def execute(
     connection: Connection, columns: Columns, sql: str, rows: Iterable[Mapping[str, Any]], **more: Any
 ) -> list[tuple[Any, ...]]:
-    """Run a statement that names the rows as `r`; gives what it returns.
+    """Run a statement that names the rows as `r`; returns what it returns.
 
     Args:
         connection: an open transaction.
@@ -59,7 +59,7 @@ def execute(
 
 
 def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) -> ColumnElement[bool]:
-    """Give the condition that a column is one of many texts, which travel as one parameter.
+    """Return the condition that a column is one of many texts, which travel as one parameter.
 
     A parameter for each makes a statement of its own for each number of them, to be compiled and planned anew.
     """
@@ -82,7 +82,7 @@ def many(engine: Engine, ids: Sequence[str]) -> str | list[str]:
 
 
 def storable(value: Any) -> Any:
-    """Give a text as both databases can keep it; anything else as it is."""
+    """Return a text as both databases can keep it; anything else as it is."""
     if type(value) is not str or (value.isascii() and "\0" not in value):
         return value
     return value.translate(_UNSTORABLE)
@@ -135,7 +135,7 @@ def _recordset(columns: tuple[tuple[str, str], ...], sql: str) -> TextClause:
 
 @lru_cache(maxsize=128)
 def _numbered(columns: tuple[str, ...], sql: str, more: tuple[str, ...]) -> str:
-    """Give the statement with numbered parameters: SQLite looks a named one up by its name, at each call."""
+    """Return the statement with numbered parameters: SQLite looks a named one up by its name, at each call."""
     numbers = {name: f"?{len(columns) + nth}" for nth, name in enumerate(more, start=1)}
     wanted = re.sub(r"(?<!:):([a-z_]+)", lambda found: numbers[found[1]], sql)
     return (

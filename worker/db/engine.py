@@ -106,7 +106,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def now_sql(engine: Engine) -> str:
-    """Give the SQL expression of the database's clock, epoch seconds."""
+    """Return the SQL expression of the database's clock, epoch seconds."""
     if is_sqlite(engine):
         return "((julianday('now') - 2440587.5) * 86400.0)"
     return "extract(epoch from statement_timestamp())::double precision"
@@ -117,13 +117,13 @@ def database_now(connection: Connection) -> float:
 
 
 def current_revision(engine: Engine) -> str | None:
-    """Give the revision of the database's schema, None where it has none."""
+    """Return the revision of the database's schema, None where it has none."""
     with reading(engine) as connection:
         return revision_of(connection)
 
 
 def revision_of(connection: Connection) -> str | None:
-    """Give what Alembic wrote down last; None where it never did."""
+    """Return what Alembic wrote down last; None where it never did."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -131,7 +131,7 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def write_refused(engine: Engine) -> str | None:
-    """Say why the database can't be written, None where it can: by writing what leaves no trace. A full disk says so."""
+    """Return why the database can't be written, None where it can: by writing what leaves no trace. A full disk says so."""
     try:
         with writing(engine) as connection:
             # Not a row as it is: SQLite sees that nothing changes, and writes nothing.
@@ -274,7 +274,7 @@ def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
 
 
 def address_of(url: URL) -> str:
-    """Give what of a URL may be shown. libpq takes passwords among the options too."""
+    """Return what of a URL may be shown. libpq takes passwords among the options too."""
     return url.difference_update_query(_SECRET_OPTIONS).render_as_string(hide_password=True)
 
 

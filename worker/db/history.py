@@ -72,7 +72,7 @@ class History:
         self._now = now_sql(engine)
 
     def of(self, account_id: str, *, limit: int) -> list[Attempt]:
-        """Give an account's latest attempts."""
+        """Return an account's latest attempts."""
         statement = (
             select(Attempt)
             .where(Attempt.account_id == account_id)
@@ -83,7 +83,7 @@ class History:
             return list(session.exec(statement))
 
     def by_tasks(self, account_ids: Sequence[str], task_ids: Sequence[str]) -> dict[str, Attempt]:
-        """Give the closed attempts that these tasks made, by account."""
+        """Return the closed attempts that these tasks made, by account."""
         statement = select(Attempt).where(
             col(Attempt.account_id).in_(account_ids),
             col(Attempt.task_id).in_(task_ids),
@@ -95,7 +95,7 @@ class History:
     def prune(
         self, *, older_than_s: float, keep_per_account: int, busy_within_s: float, batch: int = 10_000
     ) -> int:
-        """Delete closed attempts that are too old or too many; gives their number.
+        """Delete closed attempts that are too old or too many; returns their number.
 
         Args:
             older_than_s: the age beyond which none is kept.

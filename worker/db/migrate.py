@@ -23,7 +23,7 @@ _MIGRATIONS: Final = Path(models.migrations.__file__).parent
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
-    """Bring the schema to this code's revision. Gives (revision before, revision after).
+    """Bring the schema to this code's revision. Returns (revision before, revision after).
 
     The schema of a newer release stays as it is: who goes back a release starts with the same command.
 

@@ -148,7 +148,7 @@ class Outbox:
             put(connection, events)
 
     def topics(self, window_s: float) -> list[Topic]:
-        """Give what waits to be made messages."""
+        """Return what waits to be made messages."""
         with reading(self._engine) as connection:
             rows = connection.execute(
                 text(
@@ -173,7 +173,7 @@ class Outbox:
         return int(connection.execute(text(sql), {"topic": topic, "window_s": window_s}).scalar_one())
 
     def make(self, topic: Topic, compose: Callable[[list[OutboxEvent]], list[Message]]) -> int:
-        """Make messages of a topic's happenings, in one commit; gives their number.
+        """Make messages of a topic's happenings, in one commit; returns their number.
 
         A happening that is written meanwhile is either among them or waits for the next time.
         """
@@ -209,7 +209,7 @@ class Outbox:
         )
 
     def ready(self, endpoint: str, limit: int) -> list[tuple[Message, float]]:
-        """Give what is to be sent to an endpoint now, oldest first, one of each subject; and how old it is, seconds.
+        """Return what is to be sent to an endpoint now, oldest first, one of each subject; and how old it is, seconds.
 
         A message waits for those before it that are about the same subject.
         """
@@ -267,7 +267,7 @@ class Outbox:
             )
 
     def retry(self, ids: Sequence[str] = ()) -> int:
-        """Send again what was put aside, all of it or these; gives the number of deliveries."""
+        """Send again what was put aside, all of it or these; returns the number of deliveries."""
         which = "" if not ids else "AND id IN (SELECT id FROM r)"
         sql = f"""
             UPDATE webhook SET failed_at = NULL, attempts = 0, created_at = {self._now}, next_at = {self._now}
@@ -305,7 +305,7 @@ class Outbox:
             return int(connection.execute(text("SELECT count(*) FROM outbox")).scalar_one())
 
     def messages(self, *, limit: int) -> Iterator[Message]:
-        """Give messages that wait or were put aside, newest first."""
+        """Return messages that wait or were put aside, newest first."""
         statement = (
             select(Message)
             .where(col(Message.delivered_at).is_(None))
@@ -316,7 +316,7 @@ class Outbox:
             yield from list(session.exec(statement))
 
     def prune(self, *, delivered_s: float, put_aside_s: float) -> int:
-        """Delete what was delivered or put aside so long ago, seconds; gives the number of deliveries."""
+        """Delete what was delivered or put aside so long ago, seconds; returns the number of deliveries."""
         sql = f"""
             DELETE FROM webhook WHERE next_at IS NULL AND created_at < {self._now} - :delivered_s
              AND (delivered_at < {self._now} - :delivered_s OR failed_at < {self._now} - :put_aside_s)

@@ -25,12 +25,12 @@ _ACCOUNTS_AT_ONCE: Final = 500
 
 
 def in_force(now: str) -> str:
-    """Give the SQL that tells whether a row of `pause` is in force."""
+    """Return the SQL that tells whether a row of `pause` is in force."""
     return f'(pause."until" IS NULL OR pause."until" > {now})'
 
 
 def is_paused(now: str) -> str:
-    """Give the SQL that tells whether a row of `account` is paused: looks into a small table, by its key."""
+    """Return the SQL that tells whether a row of `account` is paused: looks into a small table, by its key."""
     names = {"all": "''", "provider": "account.provider", "account": "account.id"}
     held = (
         f"EXISTS (SELECT 1 FROM pause WHERE scope = '{scope}' AND name = {name} AND {in_force(now)})"
@@ -79,14 +79,14 @@ class Pauses:
         )
 
     def all(self, *, limit: int = 10_000) -> list[Pause]:
-        """Give the pauses in force, the widest and oldest first."""
+        """Return the pauses in force, the widest and oldest first."""
         statement = select(Pause).where(text(in_force(self._now))).order_by(col(Pause.paused_at)).limit(limit)
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             order = list(Scope)
             return sorted(session.exec(statement), key=lambda one: order.index(Scope(one.scope)))
 
     def of(self, account_id: str, provider: str) -> list[Pause]:
-        """Give the pauses that hold an account, the widest first."""
+        """Return the pauses that hold an account, the widest first."""
         names = {Scope.ALL: "", Scope.PROVIDER: provider, Scope.ACCOUNT: account_id}
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             keys = " OR ".join(f"(scope = '{scope.value}' AND name = :{scope.value})" for scope in names)
@@ -97,7 +97,7 @@ class Pauses:
     def pause(
         self, scope: Scope, names: Sequence[str], *, for_s: float | None, reason: str, actor: Actor
     ) -> dict[str, bool]:
-        """Pause; gives for each name whether it was not paused before. One that is keeps its beginning.
+        """Pause; returns for each name whether it was not paused before. One that is keeps its beginning.
 
         Args:
             scope: what the names are of.
@@ -132,7 +132,7 @@ class Pauses:
         return {str(name): float(paused_at) == now for name, paused_at in rows}
 
     def resume(self, scope: Scope, names: Sequence[str], *, actor: Actor) -> set[str]:
-        """End pauses; gives the names that were paused. Their accounts come back with the next plans."""
+        """End pauses; returns the names that were paused. Their accounts come back with the next plans."""
         with writing(self._engine) as connection:
             rows = execute(
                 connection,
@@ -150,7 +150,7 @@ class Pauses:
         return ended
 
     def bring_back(self, limit: int, *, actor: Actor) -> int:
-        """Have accounts planned again whose pause is over, soonest due first; gives how many came back.
+        """Have accounts planned again whose pause is over, soonest due first; returns how many came back.
 
         A pause's row goes with the last of its accounts.
         """

@@ -41,7 +41,7 @@ def accounts_with(names: Sequence[str]) -> Select[Any]:
 
 
 def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, Sequence[Any]]]:
-    """Run a statement of `accounts_and`; gives each account with what else was asked for."""
+    """Run a statement of `accounts_and`; returns each account with what else was asked for."""
     return [(_account(_NAMES, row), row[len(_NAMES) :]) for row in connection.execute(statement).all()]
 
 

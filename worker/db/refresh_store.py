@@ -120,7 +120,7 @@ class RefreshStore:
         return {account.id: account for account, _ in found}, held
 
     def open(self, attempts: Sequence[tuple[AttemptEntry, Account]], *, claim_s: float) -> set[str]:
-        """Open attempts on loaded accounts; gives the ids of the accounts that are now ours.
+        """Open attempts on loaded accounts; returns the ids of the accounts that are now ours.
 
         An attempt that was left open by a process that is gone is closed here, as ambiguous. A planned account is
         looked at again when the claim ends, in case this process is gone by then.
@@ -342,6 +342,6 @@ def _fields(row: AttemptEntry | Postponement, columns: Iterable[str]) -> dict[st
 
 
 def _columns(account: Account, columns: Iterable[str]) -> dict[str, Any]:
-    """Give an account's columns past SQLAlchemy's descriptors, a Python call each."""
+    """Return an account's columns past SQLAlchemy's descriptors, a Python call each."""
     values = vars(account)
     return {name: values[name] for name in columns}

@@ -97,7 +97,7 @@ def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
 
 
 def _anew(cipher: Cipher, row: _Row, bad: list[Unreadable]) -> dict[str, str]:
-    """Give the account's id, and for each value that another key sealed what it was and what it becomes."""
+    """Return the account's id, and for each value that another key sealed what it was and what it becomes."""
     change = {"id": row.account}
     for field, sealed in row.values.items():
         if key_of(sealed) == cipher.writing_key:

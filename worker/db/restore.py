@@ -27,7 +27,7 @@ RECONCILE: Final = "reconcile"
 
 
 def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
-    """Raise the generations that Redis is ahead of; gives how many there were.
+    """Raise the generations that Redis is ahead of; returns how many there were.
 
     Raises:
         RedisError: Redis is away.
@@ -55,7 +55,7 @@ def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
 
 
 def raise_above(engine: Engine, refused: Sequence[tuple[str, int, int]]) -> dict[str, int]:
-    """Raise rows that were just stored and that Redis refused; gives the generation of each that was raised.
+    """Raise rows that were just stored and that Redis refused; returns the generation of each that was raised.
 
     Not one that has moved on since, for then somebody was quicker, nor one with an attempt open.
 
@@ -118,7 +118,7 @@ def filled_mark(keys: Keys) -> str:
 
 
 def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int, bool]]:
-    """Give each account that Redis knows, its generation there, and whether an answer waits in its stash."""
+    """Return each account that Redis knows, its generation there, and whether an answer waits in its stash."""
     start = keys.account("").removesuffix("{}")
     names: Iterator[str] = redis.scan_iter(match=f"{start}*", count=BATCH)
     while batch := list(islice(names, BATCH)):

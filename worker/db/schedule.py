@@ -204,7 +204,7 @@ class Schedule:
             )
 
     def end_duty(self, name: str, *, holder: str, note: str | None = None) -> None:
-        """Give a duty back, with what it remembers for the next time."""
+        """Return a duty back, with what it remembers for the next time."""
         with writing(self._engine) as connection:
             connection.execute(
                 text(
@@ -234,7 +234,7 @@ class Schedule:
         return Outlook(row[0], float(row[1]), bool(row[2]))
 
     def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
-        """Give what is published of accounts, in the order in which readers need them.
+        """Return what is published of accounts, in the order in which readers need them.
 
         Soonest to end first, no known end last; each has the columns of `PUBLISHED_COLUMNS`.
 
@@ -260,7 +260,7 @@ class Schedule:
         return [found[account_id] for account_id in order]
 
     def unpublished(self, limit: int) -> list[Account]:
-        """Give what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`."""
+        """Return what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`."""
         behind = text("published_generation < generation")
         with reading(self._engine) as connection:
             statement = (
@@ -297,7 +297,7 @@ class Schedule:
             )
 
     def close_abandoned(self) -> int:
-        """Close attempts that outlived their claim on accounts that no plan will look at; gives their number."""
+        """Close attempts that outlived their claim on accounts that no plan will look at; returns their number."""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(
@@ -321,7 +321,7 @@ class Schedule:
 
 
 def abandoned(now: str) -> str:
-    """Give the SELECT of attempts that outlived their claim where no plan looks; an index answers it."""
+    """Return the SELECT of attempts that outlived their claim where no plan looks; an index answers it."""
     return f"""
     SELECT claim_attempt FROM account
     WHERE claim_attempt IS NOT NULL AND plan_at IS NULL AND claim_until <= {now}

@@ -46,7 +46,7 @@ class FolderLock:
             self._descriptor = None
 
     def holder(self) -> int | None:
-        """Give the pid of whoever took the lock last, for a message."""
+        """Return the pid of whoever took the lock last, for a message."""
         with suppress(OSError, ValueError):
             return int(self.path.read_text(encoding="ascii"))
         return None

@@ -28,7 +28,7 @@ class Ward(NamedTuple):
     pid: int
 
     def line(self) -> str:
-        """Give the line that tells a guardian of it."""
+        """Return the line that tells a guardian of it."""
         return f"+ {self.phase} {self.grace_s:g} {self.pid}\n"
 
 
@@ -65,14 +65,14 @@ def _end_phase(wards: list[Ward]) -> None:
 
 
 def _is_the_one(pid: int) -> bool:
-    """Tell whether a process of this pid leads a session, as ours do: one that got the pid since rarely does."""
+    """Return whether a process of this pid leads a session, as ours do: one that got the pid since rarely does."""
     with suppress(OSError):
         return os.getsid(pid) == pid and not _is_a_zombie(pid)
     return False
 
 
 def _is_a_zombie(pid: int) -> bool:
-    """Tell whether it ended and nobody has noted it: a container's first process may be slow at that."""
+    """Return whether it ended and nobody has noted it: a container's first process may be slow at that."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  (pathlib would triple the start-up time)
             return file.read().rpartition(b")")[2].split()[0] == b"Z"  # proc(5): the state follows the name

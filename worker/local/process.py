@@ -57,7 +57,7 @@ class Child:
         return self._process.pid
 
     def ended(self) -> int | None:
-        """Give the exit code (negative: the signal that ended it), None while it runs.
+        """Return the exit code (negative: the signal that ended it), None while it runs.
 
         What it leaves behind is ended with it, before its pid can become somebody else's.
         """

@@ -41,7 +41,7 @@ _OFF_FLOWER: Final = ("REFRESHD_MESSAGE_KEYS",)
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Give our environment with every setting in it as it was resolved: a child reads no other.
+    """Return our environment with every setting in it as it was resolved: a child reads no other.
 
     Secrets travel here and never in a command line, which everybody on the machine can read.
     """

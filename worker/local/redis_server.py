@@ -215,7 +215,7 @@ class EmbeddedServer:
 
     @contextmanager
     def _taken_over(self) -> Iterator[Address | None]:
-        """Hold the server's lock. One that was left behind holds it, and is asked to end. Gives its address."""
+        """Hold the server's lock. One that was left behind holds it, and is asked to end. Returns its address."""
         private_folder(self._data_dir)
         private_folder(self.folder)
         before = self._read_address()
@@ -256,7 +256,7 @@ def _configuration(address: Address) -> str:
 
 
 def _look(address: Address) -> str | None:
-    """Say whether the server at this address is ours and ready, or loading; None where it is neither."""
+    """Return whether the server at this address is ours and ready, or loading; None where it is neither."""
     with closing(_client(address)) as client:
         try:
             client.ping()

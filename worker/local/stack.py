@@ -117,7 +117,7 @@ class Stack:
         return f"http://{host}:{self.flower_port}"
 
     def login(self, *, reveal: bool) -> str:
-        """Say how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
+        """Return how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
         if not self._login_made:
             return "login as in REFRESHD_FLOWER_BASIC_AUTH"
         user, _, password = self._flower_auth().partition(":")
@@ -210,12 +210,12 @@ class Stack:
         return look(self.stores.engine)
 
     def works(self) -> bool:
-        """Tell whether beat, broker, a worker and the database work together: a plan ended since the workers began."""
+        """Return whether beat, broker, a worker and the database work together: a plan ended since the workers began."""
         planned_at = self.fleet().planned_at
         return planned_at is not None and planned_at > self._workers_since
 
     def stop(self) -> Iterator[Killed]:
-        """Stop what was started, in order; gives what had to be killed. May be called twice."""
+        """Stop what was started, in order; returns what had to be killed. May be called twice."""
         yield from self.supervisor.stop()
         if self.embedded is not None:
             self.embedded.forget_address()

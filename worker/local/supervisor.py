@@ -88,7 +88,7 @@ class _Kept:
         self.started_at = time.monotonic()
 
     def ended(self) -> float:
-        """Note an end; gives the pause before the next start."""
+        """Note an end; returns the pause before the next start."""
         now = time.monotonic()
         if self.child is not None and now - self.started_at > SETTLED_S:
             self._ends = 0
@@ -127,7 +127,7 @@ class Supervisor:
         return [change for kept in self._kept if (change := self._look_at(kept)) is not None]
 
     def running(self) -> dict[str, int]:
-        """Give the pid of each process that runs."""
+        """Return the pid of each process that runs."""
         return {
             kept.service.name: kept.child.pid
             for kept in self._kept
@@ -139,7 +139,7 @@ class Supervisor:
         self._hurried = True
 
     def stop(self) -> Iterator[Killed]:
-        """Stop everything, phase by phase; gives each process that had to be killed. It may be called twice."""
+        """Stop everything, phase by phase; returns each process that had to be killed. It may be called twice."""
         for phase in sorted({kept.service.phase for kept in self._kept}):
             yield from self._stop_phase([kept for kept in self._kept if kept.service.phase == phase])
         self._kept.clear()

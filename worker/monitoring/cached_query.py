@@ -57,7 +57,7 @@ class CachedQuery(Generic[T]):
         self._rests_after_s = 0.0
 
     def answer(self) -> T | None:
-        """Give the latest answer, None where there is none: it can't be had, or not soon enough."""
+        """Return the latest answer, None where there is none: it can't be had, or not soon enough."""
         with self._changed:
             fresh_s = max(self._fresh_s, RESTS * self._rests_after_s)
             kept_s = max(self._kept_s, 2 * fresh_s)

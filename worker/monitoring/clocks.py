@@ -62,7 +62,7 @@ class ClockWatch:
 
 
 def watch_clock(process: str) -> ClockWatch:
-    """Begin to say how far this process' clock is off; gives what ends that."""
+    """Begin to say how far this process' clock is off; returns what ends that."""
     settings = load_settings()
     watch = ClockWatch(process, ClockOffsets(connect(settings.redis), settings.redis_prefix))
     watch.start()

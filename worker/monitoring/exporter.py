@@ -115,7 +115,7 @@ _CAUSES: Final = (WaitReason.DOWN, WaitReason.REFUSED, WaitReason.THROTTLED)
 
 
 def of_stores(up: Mapping[str, bool], took_s: Mapping[str, float]) -> Iterator[Metric]:
-    """Give which stores answer, and how soon."""
+    """Return which stores answer, and how soon."""
     yield _gauge("refreshd_up", "Whether a store answers.", ("store",), _by_name(up))
     yield _gauge(
         "refreshd_look_duration_seconds",
@@ -126,7 +126,7 @@ def of_stores(up: Mapping[str, bool], took_s: Mapping[str, float]) -> Iterator[M
 
 
 def of_census(census: FleetCounts) -> Iterator[Metric]:
-    """Give what the database tells."""
+    """Return what the database tells."""
     names = set(_largest(census))
 
     def provider(name: str) -> str:
@@ -267,7 +267,7 @@ def of_traffic(
 
 
 def of_staff(staff: LiveWorkers, queues: Sequence[str]) -> Iterator[Metric]:
-    """Give who is there to work."""
+    """Return who is there to work."""
     taken = Counter(dict.fromkeys(queues, 0))
     taken.update(queue for names in staff.workers.values() for queue in names if queue in taken)
     yield _gauge(
@@ -281,7 +281,7 @@ def _by_name(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
 
 
 def _largest(census: FleetCounts) -> list[str]:
-    """Give the providers with most accounts: labels are bounded, whatever accounts call their provider."""
+    """Return the providers with most accounts: labels are bounded, whatever accounts call their provider."""
     sizes: Counter[str] = Counter()
     for (name, _), number in census.accounts.items():
         sizes[name] += number

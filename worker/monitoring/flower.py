@@ -29,7 +29,7 @@ COLUMNS: Final = "name,state,kwargs,result,runtime,received,worker"
 
 
 def made_login(data_dir: Path) -> str:
-    """Give the login of a data folder, `user:password`; it is made the first time.
+    """Return the login of a data folder, `user:password`; it is made the first time.
 
     Raises:
         OSError: the folder can't be written to.

@@ -14,7 +14,7 @@ _WORST_FIRST: Final = ("reauthorize", "misconfigured", "retry", "rate_limited", 
 
 
 def in_words(task: Any) -> Any:
-    """Give a task as Flower shows it. What can't be read, because Celery cut it short, stays as it is.
+    """Return a task as Flower shows it. What can't be read, because Celery cut it short, stays as it is.
 
     The API (`/api/tasks`) has the arguments and the result as they were sent.
     """

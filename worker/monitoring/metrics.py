@@ -181,5 +181,5 @@ class WorkerMetrics:
 
 @cache
 def worker_metrics() -> WorkerMetrics:
-    """Give this process' counters."""
+    """Return this process' counters."""
     return WorkerMetrics()

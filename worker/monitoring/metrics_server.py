@@ -50,7 +50,7 @@ def prepare_pool() -> None:
 
 
 def registry() -> CollectorRegistry:
-    """Give everything that this worker serves."""
+    """Return everything that this worker serves."""
     if _pool is not None:
         made = CollectorRegistry()
         made.register(_pool)

@@ -30,7 +30,7 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def snapshot(metrics: WorkerMetrics) -> bytes:
-    """Give all values of this process as one message."""
+    """Return all values of this process as one message."""
     samples = [
         [sample.name, sorted(sample.labels.items()), sample.value]
         for family in metrics.registry.collect()
@@ -80,7 +80,7 @@ class PoolMetrics(Collector):
             self._live[int(pid)] = values
 
     def collect(self) -> Iterator[Metric]:
-        """Give the sums; a gauge counts only while its process is there."""
+        """Return the sums; a gauge counts only while its process is there."""
         with self._lock:
             for pid in [pid for pid in self._live if not _is_alive(pid)]:
                 self._retire(self._live.pop(pid))

@@ -40,7 +40,7 @@ class Notices:
         self._sql = offload
 
     async def recovered(self) -> int:
-        """Tell of each outage whose gate is open by now; gives their number.
+        """Tell of each outage whose gate is open by now; returns their number.
 
         Raises:
             RedisUnreachable: nobody knows.
@@ -68,7 +68,7 @@ class Notices:
         return len(events)
 
     async def expiring(self, days: Sequence[float]) -> int:
-        """Announce refresh tokens that come to a fixed end within so many days; gives their number."""
+        """Announce refresh tokens that come to a fixed end within so many days; returns their number."""
         announced = 0
         while events := await self._sql(
             self._ends.announce, days, kind=EventType.EXPIRING.value, reason=REFRESH_TOKEN_ENDS

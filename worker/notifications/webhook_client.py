@@ -50,7 +50,7 @@ class DeliveryResult:
 
 
 def read_endpoints(urls: Sequence[str], allow_http_hosts: Collection[str]) -> list[Endpoint]:
-    """Give the endpoints of a setting, each once.
+    """Return the endpoints of a setting, each once.
 
     Raises:
         SettingsError: one can't be used, by the rule that holds for token URLs.

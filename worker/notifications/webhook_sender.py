@@ -161,7 +161,7 @@ class WebhookSender:
 
 
 def test_body(now: float) -> str:
-    """Give the body of a test message."""
+    """Return the body of a test message."""
     return _body(TEST, now, {"words": "A test of refreshd's webhooks. Nothing happened."})
 
 
@@ -212,5 +212,5 @@ def _folded(topic: Topic, group: Sequence[OutboxEvent]) -> dict[str, Any]:
 
 
 def summary(told: RunSummary) -> dict[str, int]:
-    """Give what a run did, as Flower shows it."""
+    """Return what a run did, as Flower shows it."""
     return asdict(told)

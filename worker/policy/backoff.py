@@ -45,7 +45,7 @@ def consequence(
     now: float,
     max_s: float,
 ) -> Consequence:
-    """Say what follows from a failed refresh.
+    """Return what follows from a failed refresh.
 
     Args:
         judgement: the verdict, and how long the provider asks to be left alone.

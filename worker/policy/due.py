@@ -111,7 +111,7 @@ def token_times(account: Account) -> TokenTimes:
 
 
 def due(policy: SessionPolicy, token: TokenTimes, *, jitter: float, now: float) -> Due:
-    """Say when a token is due.
+    """Return when a token is due.
 
     Args:
         policy: the account's session policy.
@@ -138,7 +138,7 @@ def margin_s(lifetime_s: float, wanted_s: float | None = None) -> float:
 def expiry(
     response: TokenResponse, *, issued_at: float, default_lifetime_s: float | None = None
 ) -> float | None:
-    """Say when a token just received ends (epoch seconds), None where nobody knows.
+    """Return when a token just received ends (epoch seconds), None where nobody knows.
 
     `expires_in` of 0 or less says nothing usable (Mailchimp's 0 means never), so the provider's default
     stands in for it, if there is one.
@@ -154,7 +154,7 @@ def expiry(
 def refresh_token_expiry(
     response: TokenResponse, *, issued_at: float, lifetime_s: float | None, kept: float | None
 ) -> float | None:
-    """Say when the refresh token has its hard end (epoch seconds), None where it has none that is known.
+    """Return when the refresh token has its hard end (epoch seconds), None where it has none that is known.
 
     Args:
         response: what the provider answered.

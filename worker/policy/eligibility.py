@@ -36,7 +36,7 @@ class Skip:
 def skip_reason(
     account: Account | None, *, seen: int, trigger: Trigger, now: float, paused: bool = False
 ) -> Skip | None:
-    """Give the reason not to refresh, None where there is none.
+    """Return the reason not to refresh, None where there is none.
 
     Args:
         account: the row, read under the lease; None where it is gone.

@@ -22,7 +22,7 @@ HORIZONS_S: Final = (30.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 
 
 def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: int) -> Limits:
-    """Give a provider's limits: its data's, else the settings'."""
+    """Return a provider's limits: its data's, else the settings'."""
     return Limits(
         provider.requests_per_s if provider.requests_per_s is not None else requests_per_s,
         provider.max_in_flight if provider.max_in_flight is not None else max_in_flight,
@@ -47,7 +47,7 @@ def within(items: list[T], requests_per_s: float | None, interval_s: float) -> t
 
 
 def early_count(crowd: Mapping[float, int], limits: Limits, *, interval_s: float, taken: int) -> int:
-    """Say how many accounts to begin before they are due, because more come due than the provider can take.
+    """Return how many accounts to begin before they are due, because more come due than the provider can take.
 
     Args:
         crowd: seconds from now -> accounts that come due until then.

@@ -27,7 +27,7 @@ WORKED_S: Final = 45.0
 
 
 def report_refusal(attempts: Sequence[Attempt], *, now: float) -> Skip | None:
-    """Give the reason not to refresh for a report of the current generation, None where there is none.
+    """Return the reason not to refresh for a report of the current generation, None where there is none.
 
     Args:
         attempts: the account's latest attempts, newest first.

@@ -66,7 +66,7 @@ def merge(
 
 
 def lost_scopes(before: str | None, after: str | None) -> str | None:
-    """Give the scopes that a refresh took away, None where it took none (RFC 6749 section 3.3)."""
+    """Return the scopes that a refresh took away, None where it took none (RFC 6749 section 3.3)."""
     if before is None or after is None:
         return None
     kept = set(after.replace(",", " ").split())

@@ -33,7 +33,7 @@ class Batching(Enum):
 
 
 def gather(waiting: int, *, lately: int, oldest_s: float) -> Batching:
-    """Say what becomes of the happenings of one topic.
+    """Return what becomes of the happenings of one topic.
 
     Args:
         waiting: how many there are.
@@ -48,7 +48,7 @@ def gather(waiting: int, *, lately: int, oldest_s: float) -> Batching:
 
 
 def retry_after_s(attempts: int, *, jitter: float, asked_s: float | None = None) -> float:
-    """Say how long to wait after a failed delivery.
+    """Return how long to wait after a failed delivery.
 
     Args:
         attempts: deliveries that failed so far, this one included.
@@ -60,5 +60,5 @@ def retry_after_s(attempts: int, *, jitter: float, asked_s: float | None = None)
 
 
 def is_given_up(age_s: float, http_status: int | None) -> bool:
-    """Tell whether a message that was not taken is put aside: after days, or because the endpoint wants no more."""
+    """Return whether a message that was not taken is put aside: after days, or because the endpoint wants no more."""
     return age_s >= GIVE_UP_AFTER_S or http_status == _GONE

@@ -62,7 +62,7 @@ class Body:
 
 
 def access_token(fields: Mapping[str, object]) -> str | None:
-    """Give the access token that stands where RFC 6749 section 5.1 puts it."""
+    """Return the access token that stands where RFC 6749 section 5.1 puts it."""
     value = fields.get("access_token")
     return value.strip() or None if isinstance(value, str) else None
 
@@ -90,7 +90,7 @@ def read_body(content: bytes, content_type: str, finder: Finder = access_token) 
 
 
 def holds_whole_object(content: bytes) -> bool:
-    """Tell whether bytes are one JSON object from beginning to end: then nothing of it is still to come."""
+    """Return whether bytes are one JSON object from beginning to end: then nothing of it is still to come."""
     stripped = content.strip()
     if stripped[:1] != b"{" or stripped[-1:] != b"}":
         return False
@@ -167,7 +167,7 @@ def _found(text: str, finder: Finder) -> Body | None:
 def _objects(text: str) -> tuple[list[tuple[int, dict[str, object], int]], int | None]:
     """Find the JSON objects that stand in a text, from left to right, each with where it begins and ends.
 
-    Gives beside them where an object begins that is broken: what stands behind may be inside it, and is not looked at.
+    Returns beside them where an object begins that is broken: what stands behind may be inside it, and is not looked at.
     """
     found: list[tuple[int, dict[str, object], int]] = []
     begins = _OBJECT.search(text)
@@ -224,7 +224,7 @@ def _salvaged(text: str) -> Body:
 
 
 def inner_objects(document: object, depth: int = _DEEPEST) -> Iterator[Mapping[str, object]]:
-    """Give the objects inside an object, those in its lists and in its strings of JSON among them."""
+    """Return the objects inside an object, those in its lists and in its strings of JSON among them."""
     if depth == 0:
         return
     values: list[object] = []

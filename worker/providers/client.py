@@ -110,7 +110,7 @@ class ProviderClient:
         return _unbound_said(answer, request)
 
     def _wants_its_nonce(self, answer: Answer, proof: Proof) -> bool:
-        """Tell whether a request was refused for its proof's nonce, and there is another one by now."""
+        """Return whether a request was refused for its proof's nonce, and there is another one by now."""
         return (
             answer.status == _BAD_REQUEST
             and answer.error == USE_NONCE
@@ -120,7 +120,7 @@ class ProviderClient:
     async def _once(
         self, request: RefreshRequest, deadline: float, on_send: Callable[[], None] | None
     ) -> tuple[Answer, WireRequest | None]:
-        """Send one request; gives it beside the answer, None where there is none."""
+        """Send one request; returns it beside the answer, None where there is none."""
         sending = Sending(deadline, asyncio.get_running_loop().time, on_send)
         try:
             if request.provider.grant is GrantType.SELF_SIGNED:

@@ -59,7 +59,7 @@ class Content:
         return content
 
     def so_far(self, response: httpx.Response) -> bytes:
-        """Give what arrived, decompressed, and not much more than MAX_BYTES of it."""
+        """Return what arrived, decompressed, and not much more than MAX_BYTES of it."""
         return decompressed(bytes(self._raw), response.headers.get("content-encoding", ""))
 
     def _is_whole(self) -> bool:

@@ -80,7 +80,7 @@ class Nonces:
         self._newest: OrderedDict[str, str] = OrderedDict()
 
     def of(self, origin: str) -> str | None:
-        """Give a server's nonce, None where it gave none."""
+        """Return a server's nonce, None where it gave none."""
         return self._newest.get(origin)
 
     def heard(self, origin: str, response: httpx.Response) -> None:
@@ -134,7 +134,7 @@ def prove(
 
 
 def thumbprint(request: RefreshRequest) -> str | None:
-    """Give the thumbprint of the account's key (RFC 7638), None where the provider wants no proofs.
+    """Return the thumbprint of the account's key (RFC 7638), None where the provider wants no proofs.
 
     Raises:
         NoProof: the account has no key, or it does not fit the algorithm.

@@ -49,7 +49,7 @@ class RequestDraft:
     _drawn: str = ""
 
     def lookup(self, name: str) -> str | None:
-        """Give a template variable's value: of the account, or of this call."""
+        """Return a template variable's value: of the account, or of this call."""
         if name == "random":
             self._drawn = self._drawn or str(uuid.uuid4())
             return self._drawn
@@ -84,7 +84,7 @@ class RequestDraft:
 
 
 def require(secret: Secret | None, field_name: str) -> Secret:
-    """Give a credential, or say which one is missing."""
+    """Return a credential, or say which one is missing."""
     if not secret:
         raise InvalidRequest(f"{field_name}: the account has none, and this provider needs one")
     return secret

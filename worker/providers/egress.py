@@ -74,12 +74,12 @@ class Egress:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Give the rules that settings and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY make."""
+        """Return the rules that settings and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY make."""
         hosts = frozenset(host.strip("[]").casefold() for host in settings.allow_private_hosts)
         return cls(settings.block_private_networks, hosts, getproxies_environment())
 
     def route(self, url: httpx.URL) -> Route:
-        """Say how a request to this URL leaves.
+        """Return how a request to this URL leaves.
 
         Raises:
             AddressRefused: through a proxy, to an address that is private as it stands there. (A name is resolved
@@ -130,7 +130,7 @@ def public_socket(address: AddrInfoType) -> socket.socket:
 
 
 def is_private(address: _Address) -> bool:
-    """Tell whether an address, or an IPv4 address inside it, is not on the public internet."""
+    """Return whether an address, or an IPv4 address inside it, is not on the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
         if any(address in network for network in _NEVER_PUBLIC):
             return True
@@ -144,7 +144,7 @@ def is_private(address: _Address) -> bool:
 
 
 def refused(address: str) -> tuple[Fault, str]:
-    """Give the fault of a private address, and what to do."""
+    """Return the fault of a private address, and what to do."""
     return Fault.ADDRESS_REFUSED, _words(address)
 
 

@@ -127,7 +127,7 @@ def http_date(text: str) -> float | None:
 
 
 def _epoch(moment: datetime) -> float | None:
-    """Give epoch seconds; a time without a zone is meant as UTC."""
+    """Return epoch seconds; a time without a zone is meant as UTC."""
     try:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):

@@ -39,7 +39,7 @@ class Redaction:
 
     @classmethod
     def of(cls, request: RefreshRequest, *issued: Secret | None) -> Redaction:
-        """Give the redaction for one request; `issued` are the tokens that its answer brought."""
+        """Return the redaction for one request; `issued` are the tokens that its answer brought."""
         return cls(request, issued)
 
     @cached_property
@@ -69,7 +69,7 @@ class Redaction:
         return masked(words, self._forms)
 
     def fields(self, fields: Mapping[str, object]) -> dict[str, object]:
-        """Give the fields without tokens, and without this request's secrets in any text."""
+        """Return the fields without tokens, and without this request's secrets in any text."""
         return dict(self._members(fields, 0))
 
     def _members(self, fields: Mapping[str, object], depth: int) -> list[tuple[str, object]]:
@@ -92,7 +92,7 @@ class Redaction:
 
 
 def beginning(raw: bytes, request: RefreshRequest) -> str:
-    """Give how an unreadable answer begins, for a person: no secret of the request in it, nor what may be a new one.
+    """Return how an unreadable answer begins, for a person: no secret of the request in it, nor what may be a new one.
 
     Redacted before it is cut: half a secret would not be found.
     """

@@ -33,7 +33,7 @@ class Providers:
         return any(provider.requests_per_s is not None for provider in self.known.values())
 
     def of(self, account: Account) -> Provider | None:
-        """Give an account's provider with the account's own knobs.
+        """Return an account's provider with the account's own knobs.
 
         A name that nobody described is plain OAuth 2.0 at the account's own URL; None where it has none.
 
@@ -52,7 +52,7 @@ class Providers:
             raise KnobsUnfit(account.id, provider, problems) from None
 
     def for_schedule(self, account: Account) -> Provider | None:
-        """Give what an account's due times go by: its provider, without the account's knobs where they do not fit."""
+        """Return what an account's due times go by: its provider, without the account's knobs where they do not fit."""
         try:
             return self.of(account)
         except KnobsUnfit as error:

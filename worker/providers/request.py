@@ -53,7 +53,7 @@ class RequestBuilder:
         self.nonces = Nonces()
 
     def build(self, request: RefreshRequest, *, now: float) -> WireRequest:
-        """Give the request. `now` is epoch seconds.
+        """Return the request. `now` is epoch seconds.
 
         Raises:
             Unbuildable: something that the provider needs is missing or unfit; the message holds no value.
@@ -105,7 +105,7 @@ class RequestBuilder:
         return url
 
     def check_token_url(self, text: str, provider: Provider) -> httpx.URL:
-        """Give a URL that this provider's credentials may go to.
+        """Return a URL that this provider's credentials may go to.
 
         Raises:
             Unbuildable: it is none.
@@ -125,7 +125,7 @@ class RequestBuilder:
             )
 
     def check(self, text: str, field: str = "token_url") -> httpx.URL:
-        """Give a URL that a request may go to: https, or http to a host that is allowed it.
+        """Return a URL that a request may go to: https, or http to a host that is allowed it.
 
         Args:
             text: the URL.

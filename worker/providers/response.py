@@ -126,7 +126,7 @@ def _failure(
 
 
 def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
-    """Give the text of the access token that an object holds where the provider's data says."""
+    """Return the text of the access token that an object holds where the provider's data says."""
     token = as_secret(first_value(fields, paths))
     return None if token is None else token.reveal()
 
@@ -134,9 +134,9 @@ def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
 def _holder(
     body: Body, request: RefreshRequest, finder: Finder, *, success: bool
 ) -> tuple[Mapping[str, object], int]:
-    """Give the object that holds the tokens: the body, or the one inside it, where it is a success and says of no error.
+    """Return the object that holds the tokens: the body, or the one inside it, where it is a success and says of no error.
 
-    Gives beside it how many different tokens there are to choose from, where that is more than one.
+    Returns beside it how many different tokens there are to choose from, where that is more than one.
     """
     if body.rivals or finder(body.fields) is not None:
         return body.fields, body.rivals
@@ -156,7 +156,7 @@ def _holder(
 def _lone_refresh_token(
     answer: Answer, body: Body, request: RefreshRequest, response: httpx.Response
 ) -> Secret | None:
-    """Give a new refresh token that a success brought without a usable access token."""
+    """Return a new refresh token that a success brought without a usable access token."""
     if not response.is_success or answer.error is not None or body.kind not in _TELLING:
         return None
     token = as_secret(first_value(body.fields, request.provider.response.refresh_token))
@@ -164,7 +164,7 @@ def _lone_refresh_token(
 
 
 def _kin_of_error(fields: Mapping[str, object]) -> object:
-    """Give a word rather than a number, which mostly is the HTTP status once more."""
+    """Return a word rather than a number, which mostly is the HTTP status once more."""
     found = [value for name in _KIN_OF_ERROR if (value := first_value(fields, (name,))) is not None]
     words = [value for value in found if isinstance(value, str) and not value.strip().isdigit()]
     return next(iter(words or found), None)
@@ -209,7 +209,7 @@ def _tokens(
 
 
 def unread_times(fields: Mapping[str, object], request: RefreshRequest, *, now: float) -> str | None:
-    """Say which times of an answer can't be read, for the history; None where all can."""
+    """Return which times of an answer can't be read, for the history; None where all can."""
     found = unread(fields, request.provider.response, now=now)
     if not found:
         return None
@@ -252,7 +252,7 @@ def as_texts(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def as_words(value: object, longest: int, redaction: Redaction | None = None) -> str | None:
-    """Give a value as text that any store can hold, None for nothing."""
+    """Return a value as text that any store can hold, None for nothing."""
     if value is None or value == "":
         return None
     if isinstance(value, bool):

@@ -40,7 +40,7 @@ class Revocation(StrEnum):
 def revocation_request(
     request: RefreshRequest, *, now: float, own_url: bool = False
 ) -> RefreshRequest | Revocation:
-    """Give the request that ends a grant, or why there is none.
+    """Return the request that ends a grant, or why there is none.
 
     Args:
         request: the account, as for a refresh.
@@ -92,7 +92,7 @@ def revocation_request(
 
 
 def _is_of_another_server(request: RefreshRequest, url: str, *, own_url: bool, draft: RequestDraft) -> bool:
-    """Tell whether the account's tokens come from elsewhere: a server that never issued them says 200 (RFC 7009 section 2.2).
+    """Return whether the account's tokens come from elsewhere: a server that never issued them says 200 (RFC 7009 section 2.2).
 
     Another host (a GitLab of one's own), or another authorization server on the same one (Okta has many).
     """

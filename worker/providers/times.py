@@ -28,7 +28,7 @@ _MILLISECOND_S: Final = 0.001
 
 
 def access_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> End:
-    """Give when the access token ends, as the first field says it that can be read.
+    """Return when the access token ends, as the first field says it that can be read.
 
     Args:
         fields: the object that holds the tokens.
@@ -39,12 +39,12 @@ def access_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now:
 
 
 def refresh_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> End:
-    """Give when the refresh token ends."""
+    """Return when the refresh token ends."""
     return next((end for _, _, end in _refresh_ends(fields, shape, now) if end is not None), _NOTHING)
 
 
 def unread(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> list[tuple[str, object]]:
-    """Give the fields, name and value, that should hold a time and hold none that can be read."""
+    """Return the fields, name and value, that should hold a time and hold none that can be read."""
     found = [*_ends(fields, shape, now), *_refresh_ends(fields, shape, now)]
     return [(name, value) for name, value, end in found if end is None]
 
@@ -52,7 +52,7 @@ def unread(fields: Mapping[str, object], shape: ResponseShape, *, now: float) ->
 def _ends(
     fields: Mapping[str, object], shape: ResponseShape, now: float
 ) -> Iterator[tuple[str, object, End | None]]:
-    """Give name, value and meaning of each field that is there, the one that counts first."""
+    """Return name, value and meaning of each field that is there, the one that counts first."""
     is_standard = shape.expires_in == _STANDARD.expires_in
     if is_standard:
         yield from _read(fields, _IN_SECONDS, now)

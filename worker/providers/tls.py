@@ -32,7 +32,7 @@ class TLSContexts:
         return self._new()
 
     def client(self, shown: ClientCertificate) -> ssl.SSLContext:
-        """Give a context that shows a client's certificate.
+        """Return a context that shows a client's certificate.
 
         Raises:
             Unbuildable: certificate and key can't be read, or do not belong together.
@@ -55,7 +55,7 @@ class TLSContexts:
 
 
 def certificate_ends_at(certificate: Secret) -> float | None:
-    """Say when a PEM certificate ends, epoch seconds; None where it can't be read."""
+    """Return when a PEM certificate ends, epoch seconds; None where it can't be read."""
     try:
         return load_pem_x509_certificate(_pem(certificate).encode()).not_valid_after_utc.timestamp()
     except ValueError:
@@ -63,12 +63,12 @@ def certificate_ends_at(certificate: Secret) -> float | None:
 
 
 def _pem(secret: Secret) -> str:
-    """Give a PEM that may have come through one line of a file."""
+    """Return a PEM that may have come through one line of a file."""
     return secret.reveal().replace("\\n", "\n")
 
 
 def _load(context: ssl.SSLContext, shown: ClientCertificate) -> None:
-    """Give OpenSSL the certificate; it reads files only, so there is one for a moment, for this user alone."""
+    """Return OpenSSL the certificate; it reads files only, so there is one for a moment, for this user alone."""
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(f"{_pem(shown.certificate)}\n{_pem(shown.key)}\n")
         file.flush()

@@ -32,7 +32,7 @@ _FIELDS: Final = ("retry_after", "retry_after_seconds", "retryAfter", "retry-aft
 def asked_wait_s(
     status: int, headers: Mapping[str, str], fields: Mapping[str, object], *, now: float
 ) -> float | None:
-    """Give how long the provider asks to be left alone, seconds; None where it says nothing that can be read.
+    """Return how long the provider asks to be left alone, seconds; None where it says nothing that can be read.
 
     Args:
         status: of the response.

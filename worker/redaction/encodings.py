@@ -19,13 +19,13 @@ _ESCAPE: Final = re.compile(r"%[0-9A-F]{2}")
 
 
 def longest_first(secrets: Iterable[str]) -> list[str]:
-    """Give every spelling of the secrets that are long enough to be some, the longest first."""
+    """Return every spelling of the secrets that are long enough to be some, the longest first."""
     forms = {form for secret in secrets if len(secret) >= SHORTEST for form in _spellings(secret)}
     return sorted(forms, key=len, reverse=True)
 
 
 def masked(text: str, forms: Iterable[str]) -> str:
-    """Give a text without any of these forms."""
+    """Return a text without any of these forms."""
     for form in forms:
         text = text.replace(form, MASK)
     return text
@@ -36,7 +36,7 @@ def base64_of(text: str) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Give a secret as it is, and as URLs, JSON, HTML, reprs and base64 write it; of a longer text, each of its lines."""
+    """Return a secret as it is, and as URLs, JSON, HTML, reprs and base64 write it; of a longer text, each of its lines."""
     yield secret
     for quoted in (quote(secret, safe="", errors="replace"), quote(secret, errors="replace")):
         yield quoted
@@ -59,7 +59,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def _inside_base64(raw: bytes) -> Iterator[str]:
-    """Give what stands in the base64 of a longer text, wherever in it the secret begins (`user:password`, a body)."""
+    """Return what stands in the base64 of a longer text, wherever in it the secret begins (`user:password`, a body)."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
         # The characters at both ends hold bits of the neighbours, too.

@@ -74,7 +74,7 @@ _SHAPED: Final = re.compile("|".join(_SHAPES), re.DOTALL)
 
 
 def redacted(name: str, value: object, depth: int = 0) -> object:
-    """Give a value of a log line as it may be shown."""
+    """Return a value of a log line as it may be shown."""
     if value is None or isinstance(value, bool | int | float):
         return MASK if value is not None and not isinstance(value, bool) and is_secret(name) else value
     if isinstance(value, Secret) or is_secret(name):
@@ -99,7 +99,7 @@ def masked(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def is_secret(name: str) -> bool:
-    """Tell whether a name says that its value is a secret."""
+    """Return whether a name says that its value is a secret."""
     lowered = name.lower().replace("-", "_")
     if lowered in _NOT_SECRET:
         return False

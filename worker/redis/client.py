@@ -105,7 +105,7 @@ async def run(pipeline: Pipeline) -> list[Any]:
 
 
 def _socket_options(url: str) -> dict[str, Any]:
-    """Give the options that a connection knows: a unix socket has no keep-alive."""
+    """Return the options that a connection knows: a unix socket has no keep-alive."""
     if not url.startswith("unix://"):
         return SOCKET_OPTIONS
     return {name: value for name, value in SOCKET_OPTIONS.items() if name != "socket_keepalive"}
@@ -113,7 +113,7 @@ def _socket_options(url: str) -> dict[str, Any]:
 
 @cache
 def _packing(connection_class: type[Any]) -> type[Any]:
-    """Give a class of connections that packs commands in C; redis-py does so in its blocking client alone."""
+    """Return a class of connections that packs commands in C; redis-py does so in its blocking client alone."""
 
     class Packing(connection_class):  # type: ignore[misc]
         def pack_command(self, *args: Any) -> list[bytes]:

@@ -33,7 +33,7 @@ class ClockOffsets:
         self._key = f"{prefix}clocks"
 
     def note(self, process: str) -> float:
-        """Compare this machine's clock with Redis', and write down how far it is ahead, seconds; gives that.
+        """Compare this machine's clock with Redis', and write down how far it is ahead, seconds; returns that.
 
         Raises:
             RedisError: Redis is away, or refuses.
@@ -56,7 +56,7 @@ class ClockOffsets:
         self._redis.hdel(self._key, process)
 
     def all(self) -> dict[str, float]:
-        """Give by how many seconds each running process is ahead of Redis.
+        """Return by how many seconds each running process is ahead of Redis.
 
         Raises:
             RedisError: Redis is away, or refuses.

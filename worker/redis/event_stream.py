@@ -55,7 +55,7 @@ class EventFeed:
         self._last = newest[0][0] if newest else "0"
 
     def new(self) -> list[SeenEvent]:
-        """Give what happened since the last call; it does not wait.
+        """Return what happened since the last call; it does not wait.
 
         Raises:
             redis.RedisError: Redis is away. Nothing is missed: the next call goes on from here.

@@ -47,7 +47,7 @@ class Leases:
         self._renewer: asyncio.Task[None] | None = None
 
     async def acquire(self, accounts: Sequence[str]) -> dict[str, str | None]:
-        """Take the leases that are free, in one round trip; gives the stashed answer of each one taken.
+        """Take the leases that are free, in one round trip; returns the stashed answer of each one taken.
 
         Raises:
             RedisError: Redis is away: nothing is refreshed without it.
@@ -68,11 +68,11 @@ class Leases:
         return taken
 
     def hand_over(self, account: str) -> tuple[str, str]:
-        """Give the key and token of a lease to whoever ends it together with something else."""
+        """Return the key and token of a lease to whoever ends it together with something else."""
         return self._keys.lock(account), self._held.pop(account, "")
 
     async def release(self, accounts: Iterable[str]) -> None:
-        """Give leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""
+        """Return leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""
         mine = [(account, token) for account in accounts if (token := self._held.pop(account, None))]
         if not mine:
             return
@@ -85,7 +85,7 @@ class Leases:
             log.warning("lease_release_failed", accounts=len(mine), error=str(error))
 
     async def close(self) -> None:
-        """Give every lease back and stop renewing."""
+        """Return every lease back and stop renewing."""
         await self.release(list(self._held))
         if self._renewer is not None:
             self._renewer.cancel()

@@ -44,7 +44,7 @@ class PendingAnswers:
         self._cipher = cipher
 
     def seal(self, account: str, answer: PendingAnswer) -> str:
-        """Give an answer as one sealed text, bound to the account."""
+        """Return an answer as one sealed text, bound to the account."""
         plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
         return self._cipher.seal(Secret(plain), account=account, field=_FIELD)
 

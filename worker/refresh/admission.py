@@ -117,7 +117,7 @@ class Admission:
         await self._gates.close()
 
     def ended(self, one: OpenAttempt) -> None:
-        """Give a call back, made or not."""
+        """Return a call back, made or not."""
         if one.lane is not None:
             self._gates.ended(one.lane, one.attempt.id)
 

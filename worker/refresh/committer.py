@@ -98,7 +98,7 @@ class Committer:
     async def commit(self, completed: Completed) -> Stored | None:
         """Store and publish one attempt.
 
-        Gives None where the database is away and the answer is safe in Redis for now: it will be stored by
+        Returns None where the database is away and the answer is safe in Redis for now: it will be stored by
         this process when the database is back, or by whoever loads the account next.
         """
         waiting = _Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
@@ -256,7 +256,7 @@ class Committer:
     ) -> list[Publication]:
         """Publish above what Redis has seen, which is newer than the database: a backup was restored, and nobody said so.
 
-        What was stored just now is the latest all the same, and readers wait for it. Gives what Redis has now.
+        What was stored just now is the latest all the same, and readers wait for it. Returns what Redis has now.
         """
         refused = [
             (p.account, p.state.generation, newer[p.account]) for p in publications if p.account in newer

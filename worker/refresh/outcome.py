@@ -110,7 +110,7 @@ class OutcomeBuilder:
     def tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
         """Close a test: the attempt says what would have followed, the account stays as it is.
 
-        Gives beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
+        Returns beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
         """
         account, attempt, now = one.account, one.attempt, self._clock.now()
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
@@ -309,13 +309,13 @@ def _retry_at(at: float | None, hold: Hold | None) -> float | None:
 
 
 def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:
-    """Tell whether the grant is gone, and the provider was only busy or away when it was tried again."""
+    """Return whether the grant is gone, and the provider was only busy or away when it was tried again."""
     passing = judgement.verdict in {Verdict.RETRY, Verdict.RATE_LIMITED}
     return passing and account.status == Status.REAUTHORIZE
 
 
 def _end_was_told(account: Account, now: float) -> bool:
-    """Tell whether a plan has marked the account degraded while it was called: the row as loaded does not say so."""
+    """Return whether a plan has marked the account degraded while it was called: the row as loaded does not say so."""
     ended = account.expires_at is not None and account.expires_at <= now - ENDED_TOLD_AFTER_S
     return ended and account.status == Status.ACTIVE and account.next_refresh_at is not None
 

@@ -18,7 +18,7 @@ class AnswerRecovery:
         self._sql = offload
 
     async def answer_for(self, account: Account, sealed: str | None) -> PendingAnswer | None:
-        """Give the answer to adopt, None where there is none.
+        """Return the answer to adopt, None where there is none.
 
         Args:
             account: the row as it was loaded.

@@ -235,7 +235,7 @@ class Refresher:
         return [one for one in ready if one.account.id in ours]
 
     def _deadline(self, asked_at: float) -> float:
-        """Say when a call has to end. It has its whole time, or nothing is sent.
+        """Return when a call has to end. It has its whole time, or nothing is sent.
 
         A call cut short is worse than none: its refresh token may be spent. The claim began no earlier than
         `asked_at`; where a slow database ate so much of it that a call could outlast it, the time is over now.

@@ -217,7 +217,7 @@ class Planner:
 
 
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
-    """Group accounts by provider, the most urgent group first; gives (accounts, callback).
+    """Group accounts by provider, the most urgent group first; returns (accounts, callback).
 
     One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
     runs into its time-out holds its whole message.

@@ -86,7 +86,7 @@ class Reconciler:
         self._ends_at: float | None = None
 
     async def needed(self) -> bool:
-        """Tell whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
+        """Return whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
 
         Raises:
             RedisUnreachable, DatabaseUnreachable: nothing can be told.

@@ -34,7 +34,7 @@ class TokenEnds:
         self._sql = offload
 
     async def sweep(self) -> int:
-        """Mark accounts whose token ended lately, at most `A_PLAN` of them; gives their number.
+        """Mark accounts whose token ended lately, at most `A_PLAN` of them; returns their number.
 
         Raises:
             DatabaseUnreachable: nothing was marked.

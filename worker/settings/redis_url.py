@@ -79,7 +79,7 @@ def _check_files(options: dict[str, list[str]]) -> None:
 
 
 def address_of(url: str) -> str:
-    """Give what of a URL may be shown: host, port and database, or a socket's path; no user, password or option."""
+    """Return what of a URL may be shown: host, port and database, or a socket's path; no user, password or option."""
     parts = urlsplit(url)
     database = parse_qs(parts.query).get("db")
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}{f'?db={database[0]}' if database else ''}"

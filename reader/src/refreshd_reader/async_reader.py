@@ -108,7 +108,7 @@ class AsyncReader:
         return reader
 
     async def get(self, account: str, min_lifetime_s: float = 0.0) -> Token:
-        """Give the account's token.
+        """Return the account's token.
 
         Args:
             account: its id, case-sensitive.
@@ -137,7 +137,7 @@ class AsyncReader:
     async def get_many(
         self, accounts: Iterable[str], min_lifetime_s: float = 0.0
     ) -> dict[str, Token | NoUsableToken]:
-        """Give each account's token, or the error that `get` would raise, in one round trip.
+        """Return each account's token, or the error that `get` would raise, in one round trip.
 
         Raises:
             RedisUnreachable: Redis does not answer.
@@ -221,7 +221,7 @@ class AsyncReader:
             return None
 
     def token_source(self, account: str, min_lifetime_s: float = 0.0) -> AsyncTokenSource:
-        """Give a callable that returns the access token as text, for SDKs that take one."""
+        """Return a callable that returns the access token as text, for SDKs that take one."""
         return AsyncTokenSource(self, account, min_lifetime_s)
 
     async def close(self) -> None:

@@ -87,7 +87,7 @@ class Policy:
         )
 
     def _header(self, token: Token) -> str:
-        """Give the header's value (RFC 6750 section 2.1).
+        """Return the header's value (RFC 6750 section 2.1).
 
         `bearer` is written `Bearer`: case means nothing here (RFC 9110 section 11.1), and to many an API it does.
         """

@@ -31,7 +31,7 @@ class TokenCache:
         self._lock = threading.Lock()
 
     def get(self, account: str, min_lifetime_s: float) -> Token | None:
-        """Give the account's token if it is certainly current and lasts long enough. No lock: hot path."""
+        """Return the account's token if it is certainly current and lasts long enough. No lock: hot path."""
         entry = self._entries.get(account)
         if entry is None:
             return None
@@ -41,7 +41,7 @@ class TokenCache:
         return None
 
     def begin(self, account: str) -> object:
-        """Say that a read of this account is about to be sent."""
+        """Return that a read of this account is about to be sent."""
         read = object()
         with self._lock:
             self._reads[account] = read

@@ -22,7 +22,7 @@ def as_it_is(value: object) -> object:
 
 
 def as_json(value: object, plain: Callable[[object], object] = as_it_is) -> Any:
-    """Give what a callback returned as JSON has it. Of a mapping, what can't be written is replaced by its kind.
+    """Return what a callback returned as JSON has it. Of a mapping, what can't be written is replaced by its kind.
 
     Args:
         value: what it returned.
@@ -52,7 +52,7 @@ def _written(item: object, known: Callable[[object], object]) -> Any:
 
 
 def _of_another_type(item: object) -> object:
-    """Give what is a text, a number, an object or a list all the same; name the kind of everything else."""
+    """Return what is a text, a number, an object or a list all the same; name the kind of everything else."""
     item = _fields(item)
     if isinstance(item, Mapping):
         return dict(item)
@@ -67,7 +67,7 @@ def _of_another_type(item: object) -> object:
 
 
 def _fields(item: object) -> object:
-    """Give a dataclass as its fields."""
+    """Return a dataclass as its fields."""
     if not is_dataclass(item) or isinstance(item, type):
         return item
     return {field.name: getattr(item, field.name) for field in fields(item)}

@@ -81,7 +81,7 @@ class Token:
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     def to_hash(self) -> dict[str, str]:
-        """Give the fields of `refreshd:token:{ACCOUNT}`; what is unknown has no field."""
+        """Return the fields of `refreshd:token:{ACCOUNT}`; what is unknown has no field."""
         payload = {name: value for name, value in self.extra.items() if name not in TOKEN_FIELDS}
         payload["access_token"] = self.access_token
         payload["token_type"] = self.token_type
@@ -129,7 +129,7 @@ class AccountState:
     since: float | None = None
 
     def to_hash(self) -> dict[str, str]:
-        """Give the fields of `refreshd:account:{ACCOUNT}`."""
+        """Return the fields of `refreshd:account:{ACCOUNT}`."""
         return {
             "status": self.status,
             "generation": str(self.generation),
@@ -188,7 +188,7 @@ class Rejection:
     http_status: int
 
     def to_entry(self) -> dict[str, str]:
-        """Give the fields of the stream's entry."""
+        """Return the fields of the stream's entry."""
         return {
             "account": self.account,
             "generation": str(self.generation),

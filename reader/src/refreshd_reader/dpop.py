@@ -97,7 +97,7 @@ class ProofKey:
         return self._signed(claims)
 
     def heard(self, url: str, nonce: str | None) -> bool:
-        """Keep the nonce of a response's header `DPoP-Nonce` for the next proof; gives whether there is one."""
+        """Keep the nonce of a response's header `DPoP-Nonce` for the next proof; returns whether there is one."""
         if nonce is None or not _NONCE.fullmatch(nonce):
             return False
         if len(self._nonces) >= _SERVERS:

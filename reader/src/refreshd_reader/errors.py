@@ -129,14 +129,14 @@ SETTLED: dict[str, type[NoUsableToken]] = {
 
 
 def settled(state: AccountState | None) -> type[NoUsableToken] | None:
-    """Give what a missing token means where waiting a few seconds does not end it, None where it may."""
+    """Return what a missing token means where waiting a few seconds does not end it, None where it may."""
     if state is None:
         return None
     return Paused if state.reason == PAUSED else SETTLED.get(state.status)
 
 
 def no_token(account: str, state: AccountState | None) -> NoUsableToken:
-    """Say why there is no token, in the type and the words of the account's status."""
+    """Return why there is no token, in the type and the words of the account's status."""
     if state is None:
         return UnknownAccount(
             account,
@@ -153,7 +153,7 @@ def no_token(account: str, state: AccountState | None) -> NoUsableToken:
 
 
 def in_words(state: AccountState | None) -> str:
-    """Give an account's state as a person reads it: `reauthorize: invalid_grant since 2026-11-24T01:55:00Z`."""
+    """Return an account's state as a person reads it: `reauthorize: invalid_grant since 2026-11-24T01:55:00Z`."""
     if state is None:
         return "unknown account"
     if state.reason == PAUSED:

@@ -102,7 +102,7 @@ class Reader:
         return reader
 
     def get(self, account: str, min_lifetime_s: float = 0.0) -> Token:
-        """Give the account's token.
+        """Return the account's token.
 
         Args:
             account: its id, case-sensitive.
@@ -131,7 +131,7 @@ class Reader:
     def get_many(
         self, accounts: Iterable[str], min_lifetime_s: float = 0.0
     ) -> dict[str, Token | NoUsableToken]:
-        """Give each account's token, or the error that `get` would raise, in one round trip.
+        """Return each account's token, or the error that `get` would raise, in one round trip.
 
         Raises:
             RedisUnreachable: Redis does not answer.
@@ -214,7 +214,7 @@ class Reader:
             return None
 
     def token_source(self, account: str, min_lifetime_s: float = 0.0) -> TokenSource:
-        """Give a callable that returns the access token as text, for SDKs that take one."""
+        """Return a callable that returns the access token as text, for SDKs that take one."""
         return TokenSource(self, account, min_lifetime_s)
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ class TokenSeal:
         return cls(keys)
 
     def to_hash(self, account: str, token: Token) -> dict[str, str]:
-        """Give the fields of `refreshd:token:{ACCOUNT}` with the access token sealed."""
+        """Return the fields of `refreshd:token:{ACCOUNT}` with the access token sealed."""
         fields = token.to_hash()
         nonce = os.urandom(NONCE_BYTES)
         bound_to = _bound_to(account, fields["generation"])
@@ -74,7 +74,7 @@ class TokenSeal:
         return fields
 
     def opened(self, account: str, fields: Mapping[str, str]) -> dict[str, str]:
-        """Give the fields with the access token in the clear.
+        """Return the fields with the access token in the clear.
 
         Raises:
             KeyMissing: none of the keys is the one that sealed it.

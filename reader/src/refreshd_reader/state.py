@@ -36,7 +36,7 @@ class Look:
     lifetime_s: float
 
     def usable(self, min_lifetime_s: float) -> Token | NoUsableToken:
-        """Give the token, or why there is none that lasts `min_lifetime_s`."""
+        """Return the token, or why there is none that lasts `min_lifetime_s`."""
         token = self.token
         if token is None or self.lifetime_s <= 0:
             if token is not None and self.state is None:
@@ -53,7 +53,7 @@ class Look:
         return token
 
     def newer(self, than: int) -> Token | NoUsableToken | None:
-        """Give a token newer than that generation, why none will come soon, or None: worth waiting for."""
+        """Return a token newer than that generation, why none will come soon, or None: worth waiting for."""
         if self.token is not None and self.token.generation > than and self.lifetime_s > 0:
             return self.token
         if settled(self.state) is not None:

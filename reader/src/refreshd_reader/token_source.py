@@ -39,7 +39,7 @@ class TokenSource:
         return self._reader.get(self._account, self._min_lifetime_s).access_token
 
     def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
-        """Give the token and its end; the account's grant, not the caller, decides its scope."""
+        """Return the token and its end; the account's grant, not the caller, decides its scope."""
         return _with_end(self._reader.get(self._account, self._min_lifetime_s))
 
 
@@ -55,7 +55,7 @@ class AsyncTokenSource:
         return (await self._reader.get(self._account, self._min_lifetime_s)).access_token
 
     async def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
-        """Give the token and its end; the account's grant, not the caller, decides its scope."""
+        """Return the token and its end; the account's grant, not the caller, decides its scope."""
         return _with_end(await self._reader.get(self._account, self._min_lifetime_s))
 
 

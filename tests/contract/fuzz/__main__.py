@@ -45,7 +45,7 @@ def in_time(limit_s: int) -> Iterator[None]:
 
 
 def tried(target: Target, check: Check, seconds: float) -> tuple[int, dict[str, str]]:
-    """Try cases until the time is over. Gives how many, and of each finding the shortest case with its traceback."""
+    """Try cases until the time is over. Returns how many, and of each finding the shortest case with its traceback."""
     ends_at = time.monotonic() + seconds
     cases = 0
     findings: dict[str, str] = {}

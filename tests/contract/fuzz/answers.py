@@ -44,7 +44,7 @@ outputs = (
 
 
 def usable(value: object) -> str | None:
-    """Give the token that stands in a plain object where every reader expects it."""
+    """Return the token that stands in a plain object where every reader expects it."""
     found = value.get("access_token") if isinstance(value, Mapping) else None
     if not isinstance(found, str) or not found.strip():
         return None

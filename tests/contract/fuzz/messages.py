@@ -44,7 +44,7 @@ PROCESSED_WITHIN_S: Final = 30.0
 def envelope(
     task: object, args: object, kwargs: object, embed: object, headers: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Give a message as Celery writes it to Redis."""
+    """Return a message as Celery writes it to Redis."""
     body = json.dumps([args, kwargs, embed])
     return {
         "body": base64.b64encode(body.encode()).decode(),

@@ -59,7 +59,7 @@ _EDITS: Final = st.lists(
 
 
 def mutated(corpus: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """Give pieces of a corpus with up to six edits, and a few that are not near to anything."""
+    """Return pieces of a corpus with up to six edits, and a few that are not near to anything."""
     near = st.builds(_edited, one_of_many(corpus), _EDITS)
     return near | near | near | st.binary(max_size=200)
 

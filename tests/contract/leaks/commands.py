@@ -17,7 +17,7 @@ from worker.cli import main
 
 
 def run(environment: Mapping[str, str], commands: Iterable[tuple[str, ...]]) -> dict[str, str]:
-    """Run commands in an environment; gives words -> exit code and all that was said."""
+    """Run commands in an environment; returns words -> exit code and all that was said."""
     wanted = json.dumps([list(words) for words in commands])
     done = subprocess.run(
         [sys.executable, "-m", "tests.contract.leaks.commands"],

@@ -115,7 +115,7 @@ def place(
 def planted_settings(
     folder: Path, markers: Markers, redis_url: str, database_url: str, base: str
 ) -> dict[str, str]:
-    """Give every setting that is a secret, or holds one, as a marker."""
+    """Return every setting that is a secret, or holds one, as a marker."""
 
     def key(name: str) -> str:
         return base64.b64encode(markers.word(name).encode().ljust(32, b"k")[:32]).decode()
@@ -155,7 +155,7 @@ def planted_settings(
 
 
 def planted_accounts(markers: Markers, base: str) -> list[dict[str, Any]]:
-    """Give accounts whose every secret is a marker; the provider, or the callback, is told by the account's name."""
+    """Return accounts whose every secret is a marker; the provider, or the callback, is told by the account's name."""
     pem = private_key(markers)
     ways: dict[str, dict[str, Any]] = {
         "ok": {"client_auth": "basic"},
@@ -246,7 +246,7 @@ def imports(folder: Path, rows: list[dict[str, Any]], markers: Markers, base: st
 
 
 def unreadable_files(markers: Markers) -> dict[str, str]:
-    """Give what people get wrong in a file, with a secret beside it, or where the wrong thing stands."""
+    """Return what people get wrong in a file, with a secret beside it, or where the wrong thing stands."""
 
     def bad(name: str) -> str:
         return markers.word(f"bad_{name}")
@@ -292,7 +292,7 @@ def start(fleet: Fleet) -> None:
 
 
 def tried(engine: Engine) -> set[str]:
-    """Give the accounts that have an attempt which ended."""
+    """Return the accounts that have an attempt which ended."""
     with engine.connect() as connection:
         return set(
             connection.scalars(

@@ -50,7 +50,7 @@ class Markers:
         return text
 
     def find(self, where: str, content: str | bytes) -> list[Leak]:
-        """Give the markers that a content holds, in any spelling."""
+        """Return the markers that a content holds, in any spelling."""
         text = content if isinstance(content, str) else content.decode("latin-1")
         # What is encoded is also broken into lines.
         forms = {text, text.replace("\\n", "").replace("\n", "")}
@@ -65,7 +65,7 @@ class Markers:
 
 @cache
 def spellings(word: str) -> frozenset[str]:
-    """Give what a word looks like: as it is, in hex, and in base64 wherever in a longer text it begins."""
+    """Return what a word looks like: as it is, in hex, and in base64 wherever in a longer text it begins."""
     raw = word.encode()
     found = {word, raw.hex(), raw.hex().upper()}
     for before in range(3):

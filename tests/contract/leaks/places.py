@@ -24,7 +24,7 @@ _READERS: Final[dict[str, Callable[[redis.Redis, str], Any]]] = {
 
 
 def redis_keys(url: str) -> Iterator[Place]:
-    """Give every key of a Redis database with all that it holds."""
+    """Return every key of a Redis database with all that it holds."""
     client = redis.Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape")
     try:
         for key in client.scan_iter(count=1000):
@@ -36,7 +36,7 @@ def redis_keys(url: str) -> Iterator[Place]:
 
 
 def table_columns(engine: Engine) -> Iterator[Place]:
-    """Give every value of every table."""
+    """Return every value of every table."""
     with engine.connect() as connection:
         for table in inspect(engine).get_table_names():
             # As it is stored, whatever type the models give it.
@@ -46,7 +46,7 @@ def table_columns(engine: Engine) -> Iterator[Place]:
 
 
 def flower_answers(pages: httpx.Client) -> Iterator[Place]:
-    """Give every page of Flower and every answer of its API that reads."""
+    """Return every page of Flower and every answer of its API that reads."""
     paths = [
         *(
             "/",

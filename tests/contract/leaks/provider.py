@@ -34,7 +34,7 @@ class Answers:
         }
 
     def answer(self, account: str, said: str) -> tuple[int, str, str]:
-        """Give status, content type and body."""
+        """Return status, content type and body."""
         match account:
             case "echo":
                 words = f"{said} {quote(said, safe='')} {base64.b64encode(said.encode()).decode()} {said!r}"
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def telling_provider(markers: Markers) -> Iterator[str]:
-    """Run it until the block ends; gives its address."""
+    """Run it until the block ends; returns its address."""
     handler = type("Handler", (_Handler,), {"answers": Answers(markers)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -43,7 +43,7 @@ def none(found: str) -> None:
 
 
 def leaks(place: Place, found: Iterable[tuple[str, str]]) -> str:
-    """Give each leak as a line: pytest shows a list's beginning, and a text as it is."""
+    """Return each leak as a line: pytest shows a list's beginning, and a text as it is."""
     return "\n".join(
         sorted({str(leak) for where, content in found for leak in place.markers.find(where, content)})
     )

@@ -87,7 +87,7 @@ class Facts(_Facts):
 
 @cache
 def known() -> dict[str, Facts]:
-    """Give the facts of each provider by its name."""
+    """Return the facts of each provider by its name."""
     tables = [yaml.safe_load((_FOLDER / name).read_text()) for name in _TABLES]
     names = sorted({name for table in tables for name in table})
     raw = {

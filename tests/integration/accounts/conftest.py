@@ -82,7 +82,7 @@ def desk(sealer: AccountSealer) -> AccountServices:
 
 
 def acme(account_id: str = "acme-1", /, **fields: object) -> dict[str, object]:
-    """Give a row that is stored as it is; a field of None is left out."""
+    """Return a row that is stored as it is; a field of None is left out."""
     row = {
         "id": account_id,
         "provider": "acme",
@@ -118,7 +118,7 @@ Refreshd = Callable[..., Ran]
 
 @pytest.fixture
 def stores(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> redis.Redis:
-    """Point the commands at stores of this test alone; gives the Redis."""
+    """Point the commands at stores of this test alone; returns the Redis."""
     for name, value in {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -203,7 +203,7 @@ def rotate(database_url: str) -> Callable[..., None]:
 
 @pytest.fixture
 def refresh_token(database_url: str) -> Callable[[str], str | None]:
-    """Give an account's stored refresh token."""
+    """Return an account's stored refresh token."""
 
     def stored(account_id: str) -> str | None:
         engine = make_engine(database_url)

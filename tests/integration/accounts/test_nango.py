@@ -16,7 +16,7 @@ from worker.accounts.formats.row import Raw
 
 
 def connection(provider: str = "google-mail", **changes: Any) -> dict[str, Any]:
-    """Give a connection as `GET /connections/{id}` answers it."""
+    """Return a connection as `GET /connections/{id}` answers it."""
     found: dict[str, Any] = {
         "id": 18393,
         "connection_id": "user-1",
@@ -47,7 +47,7 @@ def connection(provider: str = "google-mail", **changes: Any) -> dict[str, Any]:
 
 
 def integration(provider: str = "google-mail") -> dict[str, Any]:
-    """Give an integration as `GET /integrations/{key}?include=credentials` answers it."""
+    """Return an integration as `GET /integrations/{key}?include=credentials` answers it."""
     credentials = {
         "type": "OAUTH2",
         "client_id": "the-client",

@@ -84,7 +84,7 @@ def ids(refreshd: Refreshd) -> list[str]:
 
 
 def trail(refreshd: Refreshd) -> list[tuple[str, str, dict[str, str]]]:
-    """Give what the audit trail says of accounts that were to go."""
+    """Return what the audit trail says of accounts that were to go."""
     entries = refreshd("audit", "--json").lines
     return [(one["action"], one["account_id"], one["detail"]) for one in entries if one["account_id"]]
 

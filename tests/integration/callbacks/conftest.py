@@ -31,7 +31,7 @@ def module_path(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    """Give settings of a worker that knows the wild callbacks."""
+    """Return settings of a worker that knows the wild callbacks."""
     return Settings(
         database_url=SecretStr(sqlite_url),
         redis_url=SecretStr(redis_url),

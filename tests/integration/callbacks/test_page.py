@@ -30,7 +30,7 @@ SHELL: Final = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
 
 
 def table(first_column: str) -> list[str]:
-    """Give the first cells of the table of this heading."""
+    """Return the first cells of the table of this heading."""
     rows = PAGE.partition(f"\n| {first_column} |")[2].partition("\n\n")[0]
     return re.findall(r"^\| `([\w.]+)` \|", rows, re.MULTILINE)
 

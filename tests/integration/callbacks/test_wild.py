@@ -114,7 +114,7 @@ def test_new_tokens_that_it_printed_before_it_failed_are_masked(bench: Bench) ->
 
 
 def alive(process: psutil.Process) -> bool:
-    """Tell whether a process still runs; it may end between two questions."""
+    """Return whether a process still runs; it may end between two questions."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -122,7 +122,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 def templates() -> list[psutil.Process]:
-    """Give the template processes of this process."""
+    """Return the template processes of this process."""
     return [
         one
         for one in psutil.Process().children()

@@ -31,7 +31,7 @@ def put(server: PostgresServer, name: str, text: str) -> None:
 
 
 def shows(server: PostgresServer, signed: Signed, *, asks_client: bool = False) -> str:
-    """Have the server show a certificate; gives the database's URL by the name `localhost`."""
+    """Have the server show a certificate; returns the database's URL by the name `localhost`."""
     put(server, "server.crt", signed.certificate)
     put(server, "server.key", signed.key)
     put(server, "postgresql.auto.conf", "ssl = on\nssl_ca_file = 'ca.pem'\n")

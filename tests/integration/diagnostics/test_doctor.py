@@ -77,7 +77,7 @@ def warned(settings: Settings, *, beats: int = 1, ahead_s: float = 0.0) -> dict[
 
 
 def changed(settings: Settings, **update: Any) -> Settings:
-    """Give other settings: a copy would keep what was derived from the old ones."""
+    """Return other settings: a copy would keep what was derived from the old ones."""
     return Settings(**(settings.model_dump() | update))
 
 

@@ -25,7 +25,7 @@ class AclRedisServer(RedisServer):
         return f"redis://administrator:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def url_as(self, user: str) -> str:
-        """Give the URL for `worker`, `watcher` or `connector`."""
+        """Return the URL for `worker`, `watcher` or `connector`."""
         return f"redis://refreshd-{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"
 
     def _command(self) -> list[str]:
@@ -40,6 +40,6 @@ class AclRedisServer(RedisServer):
 
 
 def refusals(administrator: redis.Redis) -> list[tuple[str, str, str]]:
-    """Give what Redis refused since the test began: user, kind, and command, key or channel."""
+    """Return what Redis refused since the test began: user, kind, and command, key or channel."""
     entries: Any = administrator.acl_log()
     return [(entry["username"], entry["reason"], entry["object"]) for entry in entries]

@@ -68,7 +68,7 @@ class Publisher:
         self.client.hset(self.keys.account(account), mapping=_mapping(state.to_hash()))
 
     def reports(self) -> list[Rejection]:
-        """Give what connectors reported."""
+        """Return what connectors reported."""
         entries: Any = self.client.xrange(self.keys.rejected)
         return [Rejection.from_entry(fields) for _, fields in entries]
 
@@ -79,7 +79,7 @@ class Publisher:
 
 
 def _mapping(payload: dict[str, str]) -> dict[Any, Any]:
-    """Give a payload the invariant type that redis-py's `hset` asks for."""
+    """Return a payload the invariant type that redis-py's `hset` asks for."""
     return dict(payload)
 
 

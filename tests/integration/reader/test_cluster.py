@@ -42,7 +42,7 @@ class ClusterNode(RedisServer):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterNode]:
-    """Give the first of two nodes that have half of the slots each."""
+    """Return the first of two nodes that have half of the slots each."""
     nodes = [ClusterNode(tmp_path_factory.mktemp("cluster") / name) for name in ("one", "two")]
     with ExitStack() as stack:
         clients: list[Any] = []

@@ -76,7 +76,7 @@ MISTAKES = ["attr-defined", "assignment", "arg-type", "attr-defined", "arg-type"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the interpreter of an environment that holds the wheel, its extras, what they need, and nothing else."""
+    """Return the interpreter of an environment that holds the wheel, its extras, what they need, and nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=READER)
     [wheel] = folder.glob("*.whl")

@@ -113,7 +113,7 @@ def test_an_account_without_its_key_asks_nobody(bench: Bench) -> None:
 
 
 def jwt_bound_to(key: ECKey) -> str:
-    """Give an access token as a server signs it that binds tokens to keys (RFC 9449 section 6.1)."""
+    """Return an access token as a server signs it that binds tokens to keys (RFC 9449 section 6.1)."""
     return jwt.encode(
         {"alg": "HS256"}, {"sub": "alice", "cnf": {"jkt": key.thumbprint()}}, OctKey.import_key("k" * 32)
     )

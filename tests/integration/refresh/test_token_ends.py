@@ -107,7 +107,7 @@ def test_the_reconcile_goes_through_all_of_them_in_batches(
 
 
 def ends_under_way(bench: Bench, answer: Handler) -> list[tuple[str, str]]:
-    """Have an account be marked degraded during its call, which loaded it while it was active; gives the events."""
+    """Have an account be marked degraded during its call, which loaded it while it was active; returns the events."""
     ended(bench, ago_s=30.0)
     while_called(bench, lambda: assert_marked(EndedTokens(bench.runtime.engine)), answer)
     bench.refresh()

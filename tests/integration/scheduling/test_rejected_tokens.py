@@ -174,7 +174,7 @@ def test_an_api_that_rejects_fresh_tokens_is_recognised_after_a_few_and_explaine
 
 
 def explained(settings: Settings, account: str) -> str:
-    """Give what `refreshd explain` says of an account, as it says it to scripts."""
+    """Return what `refreshd explain` says of an account, as it says it to scripts."""
     assert settings.keys is not None
     environment = {
         **os.environ,

@@ -35,7 +35,7 @@ class Signed:
     key: str
 
     def written(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write both for a client that takes files; gives the certificate's and the key's."""
+        """Write both for a client that takes files; returns the certificate's and the key's."""
         files = folder / f"{name}.pem", folder / f"{name}.key"
         for file, text in zip(files, (self.certificate, self.key), strict=True):
             file.write_text(text)

@@ -44,7 +44,7 @@ class Fault(StrEnum):
 
     @property
     def loses_the_answer(self) -> bool:
-        """Tell whether the refresh token is spent and nobody gets the new one."""
+        """Return whether the refresh token is spent and nobody gets the new one."""
         return self in {Fault.ANSWER_DROPPED, Fault.DELAYED, Fault.GARBAGE}
 
 
@@ -109,7 +109,7 @@ class Grant:
         return self.serial
 
     def consent(self) -> int:
-        """Begin anew, as after the owner's consent; gives the number of the refresh token."""
+        """Begin anew, as after the owner's consent; returns the number of the refresh token."""
         self.revoked = False
         self.serial += 1
         self.consents += 1
@@ -122,17 +122,17 @@ class Grant:
 
 
 def refresh_token(account: str, serial: int) -> str:
-    """Give the refresh token that an account has after `serial` refreshes."""
+    """Return the refresh token that an account has after `serial` refreshes."""
     return f"rt.{serial}.{account}"
 
 
 def access_token(account: str, serial: int) -> str:
-    """Give the access token that came with it."""
+    """Return the access token that came with it."""
     return f"at.{serial}.{account}"
 
 
 def parse_refresh_token(text: str) -> tuple[str, int]:
-    """Give account and serial.
+    """Return account and serial.
 
     Raises:
         ValueError: it is none of ours.

@@ -48,7 +48,7 @@ class Wire:
 
 
 def provider(**knobs: object) -> Provider:
-    """Give a provider whose accounts may have any token URL of their own; `hosts=None` takes that back."""
+    """Return a provider whose accounts may have any token URL of their own; `hosts=None` takes that back."""
     basics = {"name": "p", "token_url": "https://auth.example.com/token", "hosts": ["*"]}
     return Provider.model_validate({**basics, **knobs})
 

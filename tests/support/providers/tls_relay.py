@@ -15,7 +15,7 @@ from tests.support.providers.certificates import Authority, Signed
 
 @contextmanager
 def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """Give the port on loopback where TLS is spoken for the server at `port`."""
+    """Return the port on loopback where TLS is spoken for the server at `port`."""
     loop = asyncio.new_event_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -63,7 +63,7 @@ def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
 def tls_redis(
     redis_url: str, authority: Authority, folder: Path, signed: Signed, *, asks_client: bool = False
 ) -> Iterator[str]:
-    """Give the URL by which a Redis is reached over TLS, and over nothing else that a test knows."""
+    """Return the URL by which a Redis is reached over TLS, and over nothing else that a test knows."""
     plain = urlsplit(redis_url)
     context = authority.server_context(folder, signed, asks_client=asks_client)
     assert plain.port is not None

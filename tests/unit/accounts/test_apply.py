@@ -202,7 +202,7 @@ def test_what_can_be_refreshed_or_never_will_be_is_stored(
 def rotated(
     desk: AccountServices, account: Account, generation: int = 2, *, issued_at: float | None = NOW + 10
 ) -> Account:
-    """Give the account as a worker left it after a refresh."""
+    """Return the account as a worker left it after a refresh."""
     account.generation = generation
     account.access_token_sealed = desk.sealer.seal(account.id, "access_token", Secret(f"access-{generation}"))
     account.refresh_token_sealed = desk.sealer.seal(

@@ -31,7 +31,7 @@ BODY: Final = json.dumps(
 
 
 def headers(**changed: Any) -> dict[str, Any]:
-    """Give what Celery writes, with something changed."""
+    """Return what Celery writes, with something changed."""
     usual: dict[str, Any] = {
         "lang": "py", "task": "refreshd.refresh", "id": "6a3c", "shadow": None, "eta": None, "group": None,
         "expires": "2027-01-15T08:01:00+00:00", "retries": 0, "timelimit": [None, None], "root_id": "6a3c",

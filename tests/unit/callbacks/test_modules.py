@@ -162,7 +162,7 @@ async def test_a_changed_file_is_read_again_without_a_restart(write: Write) -> N
 
 
 def touched(file: Path, seconds: int) -> None:
-    """Give a file another time of change, however fast the test is; its compiled form must not hide it."""
+    """Return a file another time of change, however fast the test is; its compiled form must not hide it."""
     stat = file.stat()
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + seconds * 10**9))
 

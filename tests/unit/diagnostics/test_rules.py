@@ -77,7 +77,7 @@ REPORTED = attempt(Outcome.REFRESHED, trigger=Trigger.REPORTED)
 
 
 def replaced(ages_s: list[float]) -> list[Attempt]:
-    """Give a history, newest first, in which reports replaced tokens of these ages."""
+    """Return a history, newest first, in which reports replaced tokens of these ages."""
     found = [attempt(Outcome.REFRESHED, opened_at=NOW - 5 - sum(ages_s), generation_after=8)]
     for nth, age_s in enumerate(ages_s):
         at = found[0].opened_at + age_s
@@ -87,7 +87,7 @@ def replaced(ages_s: list[float]) -> list[Attempt]:
 
 
 def gate(cause: WaitReason, reason: str = "server_error") -> GateFacts:
-    """Give a closed gate that holds the account."""
+    """Return a closed gate that holds the account."""
     state = Gate(cause=cause, reason=reason, since=NOW - 60, by="acct-2", until=NOW + 30)
     return GateFacts(sentence="It is closed", next_words="acct-3 probes", gate=state, holds=True, accounts=7)
 

@@ -55,7 +55,7 @@ def account(**fields: Any) -> Account:
 
 
 def changed(row: Account, before: Account) -> dict[str, Any]:
-    """Give the columns that are not what they were."""
+    """Return the columns that are not what they were."""
     was = before.model_dump()
     return {name: value for name, value in row.model_dump().items() if value != was[name]}
 

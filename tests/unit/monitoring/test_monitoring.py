@@ -34,7 +34,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    """Give Debian's `promtool`, from the package `prometheus`. CI has it; elsewhere its tests may be left out, aloud."""
+    """Return Debian's `promtool`, from the package `prometheus`. CI has it; elsewhere its tests may be left out, aloud."""
     found = shutil.which("promtool")
     if found is None and not os.environ.get("CI"):
         pytest.skip(

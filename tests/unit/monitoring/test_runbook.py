@@ -47,7 +47,7 @@ def files() -> Iterator[Path]:
 
 
 def constants() -> dict[str, str]:
-    """Give module-level constants that hold one word, and where they stand."""
+    """Return module-level constants that hold one word, and where they stand."""
     found: dict[str, str] = {}
     for file in files():
         for node in ast.parse(file.read_text()).body:
@@ -62,7 +62,7 @@ def constants() -> dict[str, str]:
 
 
 def reasons() -> dict[str, str]:
-    """Give every reason that can be given, and where it comes from."""
+    """Return every reason that can be given, and where it comes from."""
     found = {word: where for word, where in constants().items() if word not in NO_REASONS}
     found |= dict.fromkeys(BESIDE, "worker/policy/verdicts/verdict.py")
     found |= {row.reason: "worker/policy/verdicts/table.py" for row in TABLE}

@@ -54,7 +54,7 @@ def page(asked: RefreshRequest) -> httpx.URL:
 
 
 def sent(exchange: RefreshRequest) -> dict[str, str]:
-    """Give the parameters of a form."""
+    """Return the parameters of a form."""
     content = BUILDER.build(exchange, now=NOW).http.content.decode()
     return {name: values[0] for name, values in parse_qs(content).items()}
 

@@ -31,7 +31,7 @@ def asked(**knobs: object) -> Any:
 
 
 def history(answer: Answer) -> str:
-    """Give what the history keeps of an answer."""
+    """Return what the history keeps of an answer."""
     kept = asdict(replace(answer, token=None))
     return json.dumps(kept, default=str)
 

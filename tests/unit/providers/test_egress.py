@@ -48,7 +48,7 @@ async def call(client: ProviderClient, url: str) -> Answer:
 
 @pytest.fixture
 def resolving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Have names resolve to one address after the other; gives the names that were asked for."""
+    """Have names resolve to one address after the other; returns the names that were asked for."""
 
     def of(*answers: str) -> list[str]:
         asked: list[str] = []

@@ -26,7 +26,7 @@ from worker.providers.client import ProviderClient
 
 BODY = b'{"access_token": "AT-2"}'
 
-#: Reads a client's certificate and key, in a process that has a terminal; gives what is wrong with them.
+#: Reads a client's certificate and key, in a process that has a terminal; returns what is wrong with them.
 AT_A_TERMINAL = """
 import fcntl, json, sys, termios
 from models.token import Secret

@@ -49,7 +49,7 @@ def test_both_faces_are_alike(sync: type, asynchronous: type) -> None:
 
 
 def _methods(face: type) -> dict[str, list[tuple[str, object]]]:
-    """Give each public method's parameters and defaults; what they are annotated with may differ."""
+    """Return each public method's parameters and defaults; what they are annotated with may differ."""
     return {
         name: [(p.name, p.default) for p in inspect.signature(member).parameters.values()]
         for name, member in inspect.getmembers(face, callable)

@@ -106,7 +106,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
-    """Log as a worker does; gives the lines."""
+    """Log as a worker does; returns the lines."""
     root = logging.getLogger()
     before = (root.handlers, root.level)
     configure_logging()

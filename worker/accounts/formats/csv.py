@@ -81,7 +81,7 @@ def _rows(lines: _Lines, columns: list[str], delimiter: str) -> Iterator[Raw]:
 
 
 def _record(lines: _Lines, taken: list[str], delimiter: str) -> tuple[list[str], str]:
-    """Parse one record; `taken` gets every line that it consists of. Gives its cells, or why there are none."""
+    """Parse one record; `taken` gets every line that it consists of. Returns its cells, or why there are none."""
 
     def feed() -> Iterator[str]:
         yield taken[0]

@@ -24,7 +24,7 @@ class ChangedMeanwhile(RefreshdError):
 
 
 def export(rows: Callable[[], Iterable[Row]], file_format: Format, file: TextIO) -> int:
-    """Write accounts to a file; gives their number.
+    """Write accounts to a file; returns their number.
 
     Args:
         rows: gives the rows; CSV asks twice, for it names its columns first.

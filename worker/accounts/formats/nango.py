@@ -61,12 +61,12 @@ _ORIGIN: Final = re.compile(r"\$\{(?:account|custom)\.([A-Za-z0-9_.-]+)\}")
 
 
 def is_connection(row: Mapping[str, object]) -> bool:
-    """Tell whether an object is one of Nango's connections."""
+    """Return whether an object is one of Nango's connections."""
     return "connection_id" in row and "provider_config_key" in row
 
 
 def snake_case(name: str) -> str:
-    """Give a name of the connection's configuration as a custom field has it: serverUrl, accounts-server."""
+    """Return a name of the connection's configuration as a custom field has it: serverUrl, accounts-server."""
     return _NOT_IN_A_NAME.sub("_", _WORD.sub("_", name)).strip("_").lower()
 
 
@@ -78,7 +78,7 @@ class NangoRows:
         self._integrations: dict[str, dict[str, object]] = {}
 
     def translate(self, rows: Iterable[Raw]) -> Iterator[Raw]:
-        """Give the rows; an integration makes none."""
+        """Return the rows; an integration makes none."""
         for raw in rows:
             row = _unwrapped(raw.row)
             if row is not None and is_connection(row):

@@ -91,7 +91,7 @@ def _new_row(prefix: str) -> dict[str, object]:
 
 
 def _logical_lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    """Give the lines that say something; one that ends in a backslash goes on in the next."""
+    """Return the lines that say something; one that ends in a backslash goes on in the next."""
     number, begun, text = 0, 0, ""
     while raw := stream.readline(ROW_MAX_BYTES):
         number += 1

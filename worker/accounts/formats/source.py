@@ -69,7 +69,7 @@ class Source:
     size: int
 
     def rows(self) -> Iterator[Raw]:
-        """Give the rows.
+        """Return the rows.
 
         Raises:
             UnreadableFile: it is no text of this format; nothing was given before.

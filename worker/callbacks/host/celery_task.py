@@ -109,7 +109,7 @@ class TaskClient:
         celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
 
     async def _answer(self, key: str, deadline: float) -> tuple[str | None, Exception | None]:
-        """Wait for the answer; gives it, or what was last in the way.
+        """Wait for the answer; returns it, or what was last in the way.
 
         The task has its inputs by now, and its answer may be the only copy of a rotated token: a Redis that is away for a
         moment is waited for, and the answer stays there (moved to where it was) until it has arrived.
@@ -133,7 +133,7 @@ class TaskClient:
 def _no_answer(
     task: str, queue: str, waited_s: float, trouble: Exception | None, *, never_taken: bool
 ) -> Answer:
-    """Say why there is none."""
+    """Return why there is none."""
     if never_taken:
         words = (
             f"no worker took the task {task!r} from the queue {queue!r} within {waited_s:.0f} s: none runs there on this "

@@ -17,7 +17,7 @@ _SHORTEST: Final = 6
 
 
 def environment_of_callbacks(settings: Settings, secrets: Iterable[str] = ()) -> dict[str, str]:
-    """Give the environment of callbacks in this process. `secrets` are those of endpoints and tasks."""
+    """Return the environment of callbacks in this process. `secrets` are those of endpoints and tasks."""
     rings = [
         ring.get_secret_value()
         for ring in (settings.keys, settings.publish_keys, settings.message_keys)
@@ -28,7 +28,7 @@ def environment_of_callbacks(settings: Settings, secrets: Iterable[str] = ()) ->
 
 
 def keyless(environment: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
-    """Give an environment without our settings, and without any variable that holds one of our secrets.
+    """Return an environment without our settings, and without any variable that holds one of our secrets.
 
     Everything else stays: a callback may have variables of its own, and needs proxies, time zone and certificates.
 

@@ -97,7 +97,7 @@ class ForkServerClient:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing can be run in it any more."""
+        """Return whether nothing can be run in it any more."""
         return self._stuck or self._process.returncode is not None
 
     async def load(self, import_s: float) -> None:
@@ -215,7 +215,7 @@ class _Feed(asyncio.Protocol):
 
 
 async def _exchange(channel: socket.socket, inputs: bytes) -> bytes | None:
-    """Give the inputs, take the answer; None where it is too long."""
+    """Return the inputs, take the answer; None where it is too long."""
     reader, writer = await asyncio.open_unix_connection(sock=channel)
     try:
         with suppress(OSError):  # a run that ends before it has read them says so by its end
@@ -240,5 +240,5 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 def _import_path() -> list[str]:
-    """Give where this process imports from; an empty entry is its working directory."""
+    """Return where this process imports from; an empty entry is its working directory."""
     return [str(Path(part).absolute()) for part in sys.path]

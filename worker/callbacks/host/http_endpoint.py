@@ -163,7 +163,7 @@ def _reply(response: httpx.Response, content: bytes) -> Reply:
 
 
 def _said(value: object) -> Iterator[str]:
-    """Give what an answer says of itself in words. Never all of it: it may hold a token that nobody here knows."""
+    """Return what an answer says of itself in words. Never all of it: it may hold a token that nobody here knows."""
     if isinstance(value, dict):
         for name in _SAID_IN:
             if isinstance(words := value.get(name), str) and words:

@@ -30,7 +30,7 @@ class Captured:
             del self._tail[:-HELD]
 
     def text(self, redaction: OutputRedaction) -> str:
-        """Give what is kept, redacted. A secret that was cut in two by what was left out is left out whole."""
+        """Return what is kept, redacted. A secret that was cut in two by what was left out is left out whole."""
         head, tail = _text(self._head), _text(self._tail[-HELD:])
         whole = self.size <= len(self._head) + len(self._tail) and len(self._tail) <= HELD
         if whole:

@@ -78,12 +78,12 @@ def read_value(value: object, request: RefreshRequest) -> Read:
 
 
 def failed(words: str) -> Read:
-    """Say that a callback gave nothing that can be used, and why."""
+    """Return that a callback gave nothing that can be used, and why."""
     return Read(Answer(fault=Fault.CALLBACK, fault_detail=words, spent=True))
 
 
 def _refusal(fields: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Give the error response, None where there is none; an empty one is none."""
+    """Return the error response, None where there is none; an empty one is none."""
     found = fields.get("errorResponse")
     if _is_left_out(found):  # nobody knows what it said; a token beside it is known
         return None
@@ -166,7 +166,7 @@ def _granted(
 
 
 def shown(answer: Answer, stored: Secret | None) -> str:
-    """Say what was returned, without a secret. `stored` is the refresh token that the account has."""
+    """Return what was returned, without a secret. `stored` is the refresh token that the account has."""
     token = answer.token
     if token is None:
         return f"errorResponse: {answer.error}" if answer.error else "nothing that can be used"
@@ -253,7 +253,7 @@ def _kind(value: object) -> str:
 
 
 def _is_left_out(value: object) -> bool:
-    """Tell whether a value stands for one that JSON could not hold."""
+    """Return whether a value stands for one that JSON could not hold."""
     return isinstance(value, Mapping) and list(value) == [LEFT_OUT] and isinstance(value[LEFT_OUT], str)
 
 

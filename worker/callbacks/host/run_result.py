@@ -21,7 +21,7 @@ GRACE_SHARE: Final = 0.25
 
 
 def limits(known: Known, *, left_s: float, memory_mb: int) -> Command:
-    """Give the limits of a run: the callback's own, else the defaults, and never beyond the deadline."""
+    """Return the limits of a run: the callback's own, else the defaults, and never beyond the deadline."""
     own_s = known.timeout_s if known.timeout_s is not None else left_s
     hard_s = min(own_s + GRACE_S, left_s)
     soft_s = min(own_s, hard_s - min(GRACE_S, hard_s * GRACE_SHARE))
@@ -59,7 +59,7 @@ def reply_of(ran: Ran, command: Command) -> Reply:
 
 
 def _ended(ended: RunEnded, command: Command) -> Answer:
-    """Say why there is no answer, by how the process ended."""
+    """Return why there is no answer, by how the process ended."""
     if ended.overtime:
         words = (
             f"it went on after its time was over and was killed after {command.hard_s:g} s (its hard limit)"

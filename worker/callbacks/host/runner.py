@@ -96,7 +96,7 @@ class CallbackRunner:
         return _described(reply, request, f"callback {name} ({kind}): {masked(inputs)}")
 
     async def offer(self) -> CallbackCatalog:
-        """Say what this process can run; begins to import what it was not asked for yet.
+        """Return what this process can run; begins to import what it was not asked for yet.
 
         Raises:
             SandboxBroken: the Python modules can't be described.

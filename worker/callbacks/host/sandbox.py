@@ -41,7 +41,7 @@ class Sandbox:
         self._changed_at: dict[str, int] = {}
 
     async def describe(self) -> Described:
-        """Say what there is to run; begins anew where the files have changed, unless a run is under way.
+        """Return what there is to run; begins anew where the files have changed, unless a run is under way.
 
         Raises:
             SandboxBroken: no template can be started.
@@ -113,7 +113,7 @@ class Sandbox:
 
 
 async def describe(modules: Sequence[str], environment: Mapping[str, str]) -> Described:
-    """Say what modules have to offer, without keeping a template.
+    """Return what modules have to offer, without keeping a template.
 
     Raises:
         SandboxBroken: no template can be started.
@@ -126,7 +126,7 @@ async def describe(modules: Sequence[str], environment: Mapping[str, str]) -> De
 
 
 def changed_at(files: Sequence[str]) -> dict[str, int]:
-    """Give when each file was changed last, nanoseconds; 0 for one that is not there."""
+    """Return when each file was changed last, nanoseconds; 0 for one that is not there."""
     return {file: _changed_at(Path(file)) for file in files}
 
 

@@ -210,7 +210,7 @@ class _Process:
         return self._status is not None
 
     def reap(self) -> int:
-        """Wait for its end; gives its exit code, negative: the signal that ended it."""
+        """Wait for its end; returns its exit code, negative: the signal that ended it."""
         if self._status is None:
             _, self._status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(self._status)

@@ -90,7 +90,7 @@ def confine_run(*, memory_mb: int, process_limit: int) -> None:
 
 
 def process_limit() -> int:
-    """Give RLIMIT_NPROC for a run: the processes and threads that its user has now, and PROCESSES more."""
+    """Return RLIMIT_NPROC for a run: the processes and threads that its user has now, and PROCESSES more."""
     mine, count = str(os.geteuid()), 0
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
@@ -108,7 +108,7 @@ def kill_group(pid: int) -> None:
 
 
 def kill_orphans() -> int:
-    """Kill every child that this process has, and theirs; gives how many there were."""
+    """Kill every child that this process has, and theirs; returns how many there were."""
     killed: set[int] = set()
     until = time.monotonic() + _REAP_S
     while time.monotonic() < until:

@@ -86,5 +86,5 @@ class RunEnded:
 
 
 def line(payload: object) -> bytes:
-    """Give an object as one line."""
+    """Return an object as one line."""
     return json.dumps(payload).encode() + b"\n"

@@ -73,7 +73,7 @@ class Registry:
         self.callbacks[name] = Registered(name, function, function.__module__, where, timeout_s, memory_mb)
 
     def load(self, modules: Sequence[str], *, skipped: dict[str, str]) -> Iterator[str]:
-        """Import modules, then entry points; gives the name of each before it is imported.
+        """Import modules, then entry points; returns the name of each before it is imported.
 
         Whatever an import raises keeps out that module alone.
         """
@@ -102,7 +102,7 @@ class Registry:
             self.problems[name] = f"{type(error).__name__}: {error}{_at(error)}"
 
     def _has_of(self, module: str) -> bool:
-        """Tell whether a callback is of this module, or of one inside it: another import may have brought it."""
+        """Return whether a callback is of this module, or of one inside it: another import may have brought it."""
         return any(f"{one.module}.".startswith(f"{module}.") for one in self.callbacks.values())
 
     def _take(self, point: EntryPoint) -> None:
@@ -116,7 +116,7 @@ _registry: Final = Registry()
 
 
 def registry() -> Registry:
-    """Give this process' registry."""
+    """Return this process' registry."""
     return _registry
 
 
@@ -146,7 +146,7 @@ def refresh_callback(
 
 
 def source_files(modules: Sequence[str]) -> list[str]:
-    """Give the files that these modules came from, with what they imported beside themselves.
+    """Return the files that these modules came from, with what they imported beside themselves.
 
     What is installed with Python is left out: a package is updated as a whole, and then workers are restarted.
     """
@@ -173,7 +173,7 @@ def _where(function: Function) -> str:
 
 
 def _at(error: BaseException) -> str:
-    """Say where an import failed: the last line of the traceback that is neither ours nor the import system's."""
+    """Return where an import failed: the last line of the traceback that is neither ours nor the import system's."""
     if isinstance(error, SyntaxError):
         return ""  # its words have the line, and no line of the file was run
     at, trace = "", error.__traceback__
@@ -186,7 +186,7 @@ def _at(error: BaseException) -> str:
 
 
 def _not_found(module: str) -> str:
-    """Say where a module was looked for; the folders of Python's own packages go without saying."""
+    """Return where a module was looked for; the folders of Python's own packages go without saying."""
     folders = [folder for folder in dict.fromkeys(sys.path) if not f"{folder}/".startswith(_INSTALLED)]
     return (
         f"there is no module {module!r} in {', '.join(folders) or 'any folder'} or among the installed packages: give "

@@ -241,14 +241,14 @@ def _is_page(address: str) -> bool:
 
 
 def _has_browser() -> bool:
-    """Tell whether a page can be shown here: a text browser would take the terminal."""
+    """Return whether a page can be shown here: a text browser would take the terminal."""
     if sys.platform in {"darwin", "win32"} or "BROWSER" in os.environ:
         return True
     return any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _words(answer: Answer) -> str:
-    """Say what an answer without a token said."""
+    """Return what an answer without a token said."""
     if answer.error is not None:
         return _refusal(answer.error, answer.error_description)
     if answer.fault is not None:

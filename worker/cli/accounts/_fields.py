@@ -46,7 +46,7 @@ def fields_of(words: Sequence[str]) -> dict[str, str]:
 
 
 def value_of(name: str, text: str) -> str:
-    """Give what a value stands for: itself, or a file's content.
+    """Return what a value stands for: itself, or a file's content.
 
     Raises:
         UsageError: the file can't be read.
@@ -62,7 +62,7 @@ def value_of(name: str, text: str) -> str:
 
 
 def secret_of(name: str) -> str:
-    """Give a secret from the environment, else ask for it without showing it.
+    """Return a secret from the environment, else ask for it without showing it.
 
     Raises:
         UsageError: it is not there and nobody can be asked.

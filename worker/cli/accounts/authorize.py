@@ -98,7 +98,7 @@ def authorize(
 def _asked(
     desk: AccountServices, account_id: str, fields: dict[str, str]
 ) -> tuple[AccountEntry, RefreshRequest]:
-    """Give what consent is asked with; on a terminal somebody is asked for what is missing."""
+    """Return what consent is asked with; on a terminal somebody is asked for what is missing."""
     asked: set[str] = set()
     while True:
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)

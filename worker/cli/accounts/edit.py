@@ -62,7 +62,7 @@ def disable(ids: Ids, as_json: AsJson = False) -> None:
 
 
 def report(applied: Applied, *, as_json: bool) -> None:
-    """Say what became of one account."""
+    """Return what became of one account."""
     account = applied.account
     if as_json:
         print_json(applied_json(applied))
@@ -80,7 +80,7 @@ def report(applied: Applied, *, as_json: bool) -> None:
 
 
 def applied_json(applied: Applied) -> dict[str, Any]:
-    """Give what became of one account, as scripts read it."""
+    """Return what became of one account, as scripts read it."""
     account = applied.account
     return {
         "account": account.id,
@@ -93,7 +93,7 @@ def applied_json(applied: Applied) -> dict[str, Any]:
 
 
 def as_usage_error(refused: RowRefused) -> UsageError:
-    """Give a refusal as the error that ends a command."""
+    """Return a refusal as the error that ends a command."""
     if len(refused.problems) == 1:
         return InputError(refused.problems[0].field, refused.problems[0].reason)
     return UsageError("\n".join(map(str, refused.problems)))

@@ -65,7 +65,7 @@ def remove(
 
 
 def _revoke_and_remove(desk: AccountServices, ids: list[str], *, force: bool, as_json: bool) -> bool:
-    """Revoke and remove one account after the other; gives whether each grant has ended."""
+    """Revoke and remove one account after the other; returns whether each grant has ended."""
     all_ended = True
     with _revoker(desk) as revoker:
         for account_id in ids:

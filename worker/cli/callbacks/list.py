@@ -87,7 +87,7 @@ def list_command(as_json: _AsJson = False) -> None:
 
 
 def offered_by_workers(here: AppContext) -> dict[str, CallbackCatalog]:
-    """Give what the running callback workers offer.
+    """Return what the running callback workers offer.
 
     Raises:
         RedisUnreachable: nobody can be asked.
@@ -148,5 +148,5 @@ def _table(lines: Sequence[Line], *, now: float, told: bool) -> Table | Text:
 
 
 def _short(where: str) -> str:
-    """Give a file by its name; an address or a task as it is."""
+    """Return a file by its name; an address or a task as it is."""
     return where.rpartition("/")[2] if where.startswith("/") else where

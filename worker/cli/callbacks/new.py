@@ -80,7 +80,7 @@ INPUTS = CallbackInput(
 
 
 def provider(monkeypatch: pytest.MonkeyPatch, status: int, body: object) -> list[httpx.Request]:
-    """Script the provider's answer; gives the requests that it gets. A text is a page that is no JSON."""
+    """Script the provider's answer; returns the requests that it gets. A text is a page that is no JSON."""
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -76,7 +76,7 @@ def _account(here: AppContext, account_id: str) -> Account:
 
 
 def _check(here: AppContext, row: Account, name: str, *, apply: bool) -> list[str]:
-    """Find what keeps the test from being made before it is sent; gives the workers that know the callback.
+    """Find what keeps the test from being made before it is sent; returns the workers that know the callback.
 
     Raises:
         UsageError: the account names another callback, or is not refreshed by callbacks.
@@ -144,7 +144,7 @@ def _run(here: AppContext, row: Account, trigger: Trigger, timeout_s: float) -> 
 
 
 def _not_ended(here: AppContext, account_id: str, task_id: str, timeout_s: float) -> str:
-    """Say whether somebody runs it, or nobody took it."""
+    """Return whether somebody runs it, or nobody took it."""
     latest = next(iter(here.history.of(account_id, limit=1)), None)
     if latest is not None and latest.task_id == task_id:
         return (

@@ -35,7 +35,7 @@ def explain(
 
 
 def as_object(facts: Facts, findings: list[Finding]) -> dict[str, Any]:
-    """Give the page for scripts."""
+    """Return the page for scripts."""
     account = facts.account
     return {
         "account": account.id,

@@ -45,7 +45,7 @@ _STATUS_STYLES: Final[dict[str, str]] = {
 
 
 def token_words(facts: Facts) -> str:
-    """Say whether the token is good right now, and until when."""
+    """Return whether the token is good right now, and until when."""
     account = facts.account
     if account.access_token_sealed is None:
         return "There is none."
@@ -58,7 +58,7 @@ def token_words(facts: Facts) -> str:
 
 
 def policy_words(facts: Facts) -> str:
-    """Say what the policy is, when the next refresh is due, and why then."""
+    """Return what the policy is, when the next refresh is due, and why then."""
     account = facts.account
     timeout = (
         f", every {duration(account.session_timeout_s)}"
@@ -76,7 +76,7 @@ def policy_words(facts: Facts) -> str:
 
 
 def page(facts: Facts, findings: list[Finding]) -> RenderableType:
-    """Give the whole page."""
+    """Return the whole page."""
     account = facts.account
     method = (
         f"callback {account.callback}" if account.refresh_method == RefreshMethod.CALLBACK else "standard"
@@ -120,7 +120,7 @@ def _finding(nth: int, finding: Finding) -> RenderableType:
 
 
 def compare_words(facts: Facts) -> str:
-    """Say what to compare where a connector gets no token, or an old one: it may look elsewhere."""
+    """Return what to compare where a connector gets no token, or an old one: it may look elsewhere."""
     if facts.redis is None:
         return ""
     redis, account = facts.redis, facts.account

@@ -55,7 +55,7 @@ def demo(
 
 
 def demo_settings() -> Settings:
-    """Give what is set, without all that a demo has no business with: real receivers, ports, and walls that keep it out."""
+    """Return what is set, without all that a demo has no business with: real receivers, ports, and walls that keep it out."""
     return load_settings(
         data_dir=load_settings().data_dir.absolute() / "demo",
         database_url=None,

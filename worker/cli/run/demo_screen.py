@@ -47,7 +47,7 @@ class DemoShow:
 
     @property
     def went_well(self) -> bool:
-        """Tell whether the provider saw no refresh token twice, and no grant was lost."""
+        """Return whether the provider saw no refresh token twice, and no grant was lost."""
         return not self._picture.reuses and not self._picture.lost
 
     def run(self, seconds: float | None) -> None:

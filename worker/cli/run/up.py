@@ -114,7 +114,7 @@ def _show_what_is_there(stack: Stack) -> None:
 
 
 def _watch(stack: Stack, interrupts: Interrupts) -> None:
-    """Say what matters as it happens, and on a terminal how things stand, until somebody asks us to end."""
+    """Return what matters as it happens, and on a terminal how things stand, until somebody asks us to end."""
     feed = EventFeed(stack.stores.redis, stack.stores.keys)
     with suppress(RedisError, OSError):
         feed.skip_old()

@@ -17,7 +17,7 @@ NAMED_MAX: Final = 5
 
 
 def pause_lines(pauses: Sequence[Pause], fleet: Fleet) -> list[Text]:
-    """Say what is paused, how much of it waits, and whose token has ended meanwhile."""
+    """Return what is paused, how much of it waits, and whose token has ended meanwhile."""
     lines = [
         Text(f"paused          {words_of(one, now=fleet.now)}", style="yellow") for one in pauses[:NAMED_MAX]
     ]

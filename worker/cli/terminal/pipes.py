@@ -47,7 +47,7 @@ def _say_no_more() -> None:
 
 
 def _nobody_reads() -> bool:
-    """Tell whether standard output is a pipe that was closed at its other end."""
+    """Return whether standard output is a pipe that was closed at its other end."""
     try:
         standard_output = sys.stdout.fileno()
     except (OSError, ValueError):  # it is none of the system's, or closed

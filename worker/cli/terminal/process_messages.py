@@ -17,7 +17,7 @@ _LONGEST_WORDS: Final = 300
 
 
 def say(change: Change, logs: Path) -> Text:
-    """Say what happened to a process, and its last words where it ended."""
+    """Return what happened to a process, and its last words where it ended."""
     match change:
         case Restarted():
             return Text(f"{change.name} runs again (process {change.pid})", style="green")
@@ -36,7 +36,7 @@ def say(change: Change, logs: Path) -> Text:
 
 
 def last_words(log: Path) -> str:
-    """Give the last line of a log that says something; of a structured line, its event and error."""
+    """Return the last line of a log that says something; of a structured line, its event and error."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _END_BYTES))

@@ -71,7 +71,7 @@ class Opening:
 
 
 def title(console: Console, name: str, stack: Stack) -> None:
-    """Say what begins, and where."""
+    """Return what begins, and where."""
     console.print(Text.assemble((f"\n{name}", "bold"), f" in {stack.data_dir}\n"), soft_wrap=True)
 
 

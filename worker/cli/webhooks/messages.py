@@ -109,7 +109,7 @@ async def _send(here: AppContext, endpoints: list[Endpoint], body: str) -> list[
 
 
 def _backlogs(here: AppContext) -> list[Backlog]:
-    """Give what is known of each webhook, those that have had nothing yet included."""
+    """Return what is known of each webhook, those that have had nothing yet included."""
     found = {one.endpoint: one for one in here.outbox.backlog()}
     for endpoint in here.endpoints:
         found.setdefault(endpoint.name, Backlog(endpoint.name, 0, None, 0, 0, None))

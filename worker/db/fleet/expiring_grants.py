@@ -58,7 +58,7 @@ class Ends:
     def _near(
         self, connection: Connection, nearer: float, within: float, batch: int
     ) -> dict[str, tuple[int, float, float]]:
-        """Give accounts between two thresholds that were not told: id -> generation, end, now."""
+        """Return accounts between two thresholds that were not told: id -> generation, end, now."""
         rows = connection.execute(
             text(
                 f"""

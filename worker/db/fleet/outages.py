@@ -55,7 +55,7 @@ class Outages:
         return event_types is not None
 
     def ongoing(self) -> list[ToldOutage]:
-        """Give the outages whose end was not told."""
+        """Return the outages whose end was not told."""
         statement = select(ToldOutage).order_by(col(ToldOutage.since))
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement))

@@ -180,7 +180,7 @@ def without_token(engine: Engine) -> list[tuple[str, str, int]]:
 def overdue(engine: Engine) -> tuple[int, float]:
     """Count the accounts that are due for longer than a plan, a message and a call take, and not paused.
 
-    Gives beside it for how long the oldest of them has been due, seconds.
+    Returns beside it for how long the oldest of them has been due, seconds.
     """
     now = now_sql(engine)
     with reading(engine) as connection:

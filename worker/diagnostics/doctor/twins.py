@@ -45,7 +45,7 @@ def check_twins(here: AppContext) -> Iterator[CheckResult]:
 
 
 def _of_one_client(accounts: Sequence[Account], same: SameGrant) -> Iterator[list[Account]]:
-    """Give, of the accounts of one fingerprint, those that are one grant, where they are more than one."""
+    """Return, of the accounts of one fingerprint, those that are one grant, where they are more than one."""
     groups: list[list[Account]] = []
     for account in accounts:
         group = next((one for one in groups if same(one[0], account)), None)

@@ -168,7 +168,7 @@ def _lane(here: AppContext, account: Account) -> Lane:
 
 
 def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
-    """Give the generation of a token under the default prefix, which a connector reads that was told no other."""
+    """Return the generation of a token under the default prefix, which a connector reads that was told no other."""
     if prefix == Keys().prefix:
         return None
     try:

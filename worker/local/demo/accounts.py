@@ -81,7 +81,7 @@ class DemoAccount:
                 return f"auto {self.grant.lifetime_s:g}s"
 
     def row(self, grants: Grants, token_url: str) -> dict[str, Any]:
-        """Give its line of the accounts file."""
+        """Return its line of the accounts file."""
         row = {
             "id": self.id,
             "provider": self.kind.provider,
@@ -97,12 +97,12 @@ class DemoAccount:
 
 
 def demo_accounts(number: int = DEFAULT_NUMBER) -> list[DemoAccount]:
-    """Give so many accounts; the same ones each time."""
+    """Return so many accounts; the same ones each time."""
     return [_account(position) for position in range(1, number + 1)]
 
 
 def accounts_file(accounts: Sequence[DemoAccount], grants: Grants, *, token_url: str, now: float) -> str:
-    """Give the accounts as JSON Lines, as `refreshd accounts import` reads them."""
+    """Return the accounts as JSON Lines, as `refreshd accounts import` reads them."""
     for account in accounts:
         grants.put(account.grant, now=now)
     return "".join(json.dumps(account.row(grants, token_url)) + "\n" for account in accounts)

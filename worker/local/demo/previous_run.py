@@ -34,11 +34,11 @@ class PreviousRun:
         self._owner = owner
 
     def was_here(self) -> bool:
-        """Tell whether a demo of the same folder had this Redis."""
+        """Return whether a demo of the same folder had this Redis."""
         return bool(self._redis.get(self._mark) == self._owner)
 
     def others(self) -> str | None:
-        """Give the first account or provider in it that is none of a demo's."""
+        """Return the first account or provider in it that is none of a demo's."""
         return next((about for key in self._keys() if (about := _foreign(key)) is not None), None)
 
     def clear(self) -> None:
@@ -53,7 +53,7 @@ class PreviousRun:
             self._redis.delete(*found)
 
     def mark(self) -> None:
-        """Say that this Redis is a demo's."""
+        """Return that this Redis is a demo's."""
         self._redis.set(self._mark, self._owner)
 
     def _keys(self) -> Iterator[str]:

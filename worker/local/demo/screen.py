@@ -65,7 +65,7 @@ class Place:
 
 
 def screen(picture: Picture, place: Place, *, width: int, height: int, running_s: float) -> RenderableType:
-    """Give the whole screen.
+    """Return the whole screen.
 
     Args:
         picture: what was seen.
@@ -118,7 +118,7 @@ def _facts(place: Place) -> list[Text]:
 
 
 def _hints(hints: Sequence[tuple[str, str]], width: int) -> list[Text]:
-    """Give commands to copy: never cut, folded where they must be; explained where there is room."""
+    """Return commands to copy: never cut, folded where they must be; explained where there is room."""
     lines = [Text("Try in another terminal", style="bold")]
     indent = "  "
     column = max(len(command) for command, words in hints if words) + 3
@@ -209,7 +209,7 @@ def _next(seen: Seen, now: float, *, fresh: bool) -> Text:
 
 
 def _events(picture: Picture, lines: int) -> list[Text]:
-    """Give the newest events, the newest first; what happened to processes stays on top for a while."""
+    """Return the newest events, the newest first; what happened to processes stays on top for a while."""
     newest = list(reversed(picture.events))
     newest.sort(key=lambda event: _is_of_a_process(event, picture.now), reverse=True)
     shown = [

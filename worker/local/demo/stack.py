@@ -122,7 +122,7 @@ class DemoStack(Stack):
         return Step("Accounts", f"{words} (refreshd accounts import {self.ground.accounts.name})")
 
     def place(self) -> Place:
-        """Say what runs where, and what a person may try."""
+        """Return what runs where, and what a person may try."""
         flower = "not started (--no-flower)"
         if self.flower_url is not None:
             flower = f"{self.flower_url}   {self.login(reveal=True)}"
@@ -163,7 +163,7 @@ class DemoStack(Stack):
             former.mark()
 
     def _redis_hint(self, account: str) -> str:
-        """Give a command that fits a line of 80 columns: who copies it from two gets two commands."""
+        """Return a command that fits a line of 80 columns: who copies it from two gets two commands."""
         key = self.stores.keys.token(account)
         for program in ("valkey-cli", "redis-cli"):
             if shutil.which(program):

@@ -61,7 +61,7 @@ class Workspace:
 
     @property
     def used(self) -> bool:
-        """Tell whether a demo was here before."""
+        """Return whether a demo was here before."""
         return (self.folder / _MARK).exists()
 
     def clear(self) -> None:
@@ -84,7 +84,7 @@ class Workspace:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def prepare(self, accounts: Sequence[DemoAccount]) -> int:
-        """Write the files, or keep those of a former demo; gives the port for the provider."""
+        """Write the files, or keep those of a former demo; returns the port for the provider."""
         if not self.used:
             write_private(self.folder / _MARK, json.dumps({"made_by": "refreshd demo"}) + "\n")
         if not self.signing_key.exists():
@@ -101,7 +101,7 @@ class Workspace:
         return port
 
     def kept_number(self) -> int | None:
-        """Give the number of accounts of a former demo that is still here, None where there is none."""
+        """Return the number of accounts of a former demo that is still here, None where there is none."""
         return len(self._rows()) if self.accounts.exists() else None
 
     def write_shell(self, *, embedded_redis: bool) -> None:

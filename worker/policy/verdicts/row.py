@@ -57,7 +57,7 @@ class Phrase:
     whole: bool = False
 
     def stands_in(self, sentence: str) -> bool:
-        """Tell whether a sentence, as `words_of_sentence` gives it, says this."""
+        """Return whether a sentence, as `words_of_sentence` gives it, says this."""
         if self.whole:
             return sentence == f" {self.words} "
         return f" {self.words} " in sentence and not any(f" {word} " in sentence for word in self.without)
@@ -87,10 +87,10 @@ class Row:
 
 
 def codes(*names: str) -> frozenset[str]:
-    """Give error codes as a condition."""
+    """Return error codes as a condition."""
     return frozenset(names)
 
 
 def words_of_sentence(text: str) -> str:
-    """Give the words of a text, lower case, one blank before and behind each."""
+    """Return the words of a text, lower case, one blank before and behind each."""
     return f" {' '.join(_WORD.findall(text[:_SENTENCE_MAX].casefold()))} "

@@ -58,7 +58,7 @@ class Asking:
 
     @property
     def challenge(self) -> str:
-        """Give the verifier's SHA-256 (RFC 7636 section 4.2)."""
+        """Return the verifier's SHA-256 (RFC 7636 section 4.2)."""
         digest = hashlib.sha256(self.verifier.reveal().encode()).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -77,7 +77,7 @@ class DeviceCode:
 
 
 def scope_of(request: RefreshRequest) -> str | None:
-    """Say what consent is asked for: the account's scope, else the provider's, and offline access with it."""
+    """Return what consent is asked for: the account's scope, else the provider's, and offline access with it."""
     provider = request.provider
     words = request.scope.split(" ") if request.scope else list(provider.scopes)
     if provider.offline_scope and provider.offline_scope not in words:
@@ -88,7 +88,7 @@ def scope_of(request: RefreshRequest) -> str | None:
 def consent_url(
     request: RefreshRequest, asking: Asking, *, check: Callable[[str, str], object], now: float
 ) -> str:
-    """Give the page on which the owner consents.
+    """Return the page on which the owner consents.
 
     Args:
         request: the account.
@@ -121,7 +121,7 @@ def consent_url(
 
 
 def code_request(request: RefreshRequest, asking: Asking, code: str) -> RefreshRequest:
-    """Give the request that exchanges an authorization code (RFC 6749 section 4.1.3)."""
+    """Return the request that exchanges an authorization code (RFC 6749 section 4.1.3)."""
     exchanged = {"code": Secret(code), "redirect_uri": Secret(asking.redirect_uri)}
     if "code_challenge" not in request.provider.authorize_params:
         exchanged["code_verifier"] = asking.verifier
@@ -129,7 +129,7 @@ def code_request(request: RefreshRequest, asking: Asking, code: str) -> RefreshR
 
 
 def device_request(request: RefreshRequest, *, now: float) -> RefreshRequest:
-    """Give the request for a device code (RFC 8628 section 3.1). In its answer the device code stands as the token.
+    """Return the request for a device code (RFC 8628 section 3.1). In its answer the device code stands as the token.
 
     Raises:
         Unbuildable: a variable has no value.
@@ -149,7 +149,7 @@ def device_request(request: RefreshRequest, *, now: float) -> RefreshRequest:
 
 
 def device_token_request(request: RefreshRequest, device: DeviceCode) -> RefreshRequest:
-    """Give the request that asks whether the owner has consented (RFC 8628 section 3.4)."""
+    """Return the request that asks whether the owner has consented (RFC 8628 section 3.4)."""
     return _exchange(request, DEVICE_CODE, {"device_code": device.code})
 
 
@@ -184,7 +184,7 @@ def _url(template: str | None, knob: str, draft: RequestDraft) -> str:
 def _exchange(
     request: RefreshRequest, grant_type: str | None, exchanged: Mapping[str, Secret]
 ) -> RefreshRequest:
-    """Give a request that sends these values in the place of a refresh token."""
+    """Return a request that sends these values in the place of a refresh token."""
     params: dict[str, str | None] = {
         name: None for name, text in request.provider.params.items() if _is_of_a_refresh(text)
     }
@@ -210,7 +210,7 @@ def _told(provider: Provider, params: Mapping[str, str | None]) -> Provider:
 
 
 def _is_of_a_refresh(template: object) -> bool:
-    """Tell whether a parameter is made of tokens, which there are none of yet."""
+    """Return whether a parameter is made of tokens, which there are none of yet."""
     if not isinstance(template, str):
         return False
     tokens = {"account.refresh_token", "account.access_token"}

@@ -78,12 +78,12 @@ class LoopbackRedirect:
 
 
 def parameters_of(url: str) -> dict[str, str]:
-    """Give the parameters of the URL that a browser was sent to."""
+    """Return the parameters of the URL that a browser was sent to."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
 def is_answer(parameters: Mapping[str, str], state: str) -> bool:
-    """Tell whether these are the parameters of an answer to the question with this state."""
+    """Return whether these are the parameters of an answer to the question with this state."""
     known = hmac.compare_digest(parameters.get("state", "").encode(), state.encode())
     return known and ("code" in parameters or "error" in parameters)
 

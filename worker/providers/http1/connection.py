@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         return parser.head
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Give the body as it arrives.
+        """Return the body as it arrives.
 
         Raises:
             BrokeHTTP: its chunks can't be followed.
@@ -188,7 +188,7 @@ class Resolver:
         self._known: dict[tuple[str, int], tuple[asyncio.Task[list[AddrInfoType]], float]] = {}
 
     async def resolve(self, host: str, port: int) -> list[AddrInfoType]:
-        """Give the addresses of a host.
+        """Return the addresses of a host.
 
         Raises:
             OSError: it has none.
@@ -298,7 +298,7 @@ async def _through(
 
 
 def proxy_authorization(proxy: httpx.URL) -> str | None:
-    """Give the value of Proxy-Authorization for the user and password in a proxy's URL (RFC 7617)."""
+    """Return the value of Proxy-Authorization for the user and password in a proxy's URL (RFC 7617)."""
     if not proxy.username and not proxy.password:
         return None
     return f"Basic {b64encode(f'{proxy.username}:{proxy.password}'.encode()).decode()}"

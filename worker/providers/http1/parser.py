@@ -101,7 +101,7 @@ class ResponseParser:
             self._read_body(data)
 
     def take(self) -> bytes:
-        """Give what came of the body since the last call."""
+        """Return what came of the body since the last call."""
         taken = bytes(self._body)
         self._body.clear()
         return taken
@@ -249,7 +249,7 @@ class ResponseParser:
 
 
 def _headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Read header lines; gives beside them whether every one was as it should be.
+    """Read header lines; returns beside them whether every one was as it should be.
 
     A space before the colon is left out, a folded line belongs to the one before, and a line without a colon is skipped.
     """

@@ -123,7 +123,7 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     def _take(self, peer: Peer) -> Connection | None:
-        """Give the connection that was used last, if there is one on which a request can be sent."""
+        """Return the connection that was used last, if there is one on which a request can be sent."""
         idle = self._idle.get(peer)
         now = asyncio.get_running_loop().time()
         while idle:
@@ -165,7 +165,7 @@ class Body(httpx.AsyncByteStream):
         return self._connection is None or self._connection.is_complete
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it where the response was not read to its end."""
+        """Return the connection back, or close it where the response was not read to its end."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self.surplus = connection.surplus
@@ -173,7 +173,7 @@ class Body(httpx.AsyncByteStream):
 
 
 def open_transport(context: ssl.SSLContext) -> Transport:
-    """Give the transport of one event loop; it connects with the first request."""
+    """Return the transport of one event loop; it connects with the first request."""
     return Transport(context)
 
 
@@ -197,7 +197,7 @@ _factory = _Factory
 
 
 def _message(request: httpx.Request, peer: Peer) -> bytes:
-    """Give a request as it is sent: head and body in one piece.
+    """Return a request as it is sent: head and body in one piece.
 
     Raises:
         ValueError: a header holds a line's end.

@@ -70,7 +70,7 @@ class Hub(Generic[E]):
         self._ping_due_at = 0.0
 
     def heartbeat(self) -> bool:
-        """Say whether to send a PING now.
+        """Return whether to send a PING now.
 
         Raises:
             TimeoutError: the last one was not answered; the connection is dead, whatever TCP believes.

@@ -81,7 +81,7 @@ def wall_clock() -> float:
 
 
 def in_reader_terms(account: str | None, error: Exception) -> NoUsableToken | RedisUnreachable:
-    """Give redis-py's error in the reader's terms. Neither holds a token: no command that is sent has one."""
+    """Return redis-py's error in the reader's terms. Neither holds a token: no command that is sent has one."""
     if account is not None and _wrong_type(error):
         return PayloadUnreadable(account, NO_HASH)
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
@@ -99,7 +99,7 @@ def _refusal(error: Exception) -> str:
 
 
 def waited_in_vain(account: str, newer_than: int, timeout_s: float, seen: Look | None) -> WaitTimedOut:
-    """Say what a wait ended with."""
+    """Return what a wait ended with."""
     state = seen.state if seen else None
     return WaitTimedOut(account, state, f"no token newer than generation {newer_than} within {timeout_s:g} s")
 

@@ -85,7 +85,7 @@ class AccountServices:
             here.close()
 
     def first(self, settings: Settings | None = None, **options: Any) -> tuple[str, str]:
-        """Give the first cause, and the page as it is printed."""
+        """Return the first cause, and the page as it is printed."""
         self.beats()
         return self.said(self.gathered(settings, **options))
 
@@ -108,7 +108,7 @@ class AccountServices:
 
 
 def settings_of(database_url: str, redis_url: str, data_dir: Path, **more: Any) -> Settings:
-    """Give settings with a key of their own."""
+    """Return settings with a key of their own."""
     return Settings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
@@ -119,7 +119,7 @@ def settings_of(database_url: str, redis_url: str, data_dir: Path, **more: Any) 
 
 
 def changed(settings: Settings, update: dict[str, Any]) -> Settings:
-    """Give other settings: a copy would keep what was derived from the old ones."""
+    """Return other settings: a copy would keep what was derived from the old ones."""
     return Settings(**(settings.model_dump() | update))
 
 

@@ -23,7 +23,7 @@ def settings(sqlite_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def wild(settings: Settings, module_path: Any) -> Iterator[AccountServices]:  # noqa: ARG001, F811
-    """Give a desk whose worker runs callbacks, and says so."""
+    """Return a desk whose worker runs callbacks, and says so."""
     made = Bench(settings, runs_callbacks=True)
     desk = AccountServices(made, settings)
     desk.offer("callback@one", "rotates", "keeps", "raises", "sleeps", "refuses", "gives-back")

@@ -17,7 +17,7 @@ NOTHING_WRONG = "Nothing is wrong that refreshd can see"
 
 
 def good_page(desk: AccountServices) -> str:
-    """Give the page of an account of which nothing is wrong."""
+    """Return the page of an account of which nothing is wrong."""
     cause, shown = desk.first()
     assert cause == "", shown
     return shown

@@ -45,7 +45,7 @@ _ENDS_SOON_S: Final = 7 * 86_400.0
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """Give everything that is wrong, most likely first, then what is worth knowing."""
+    """Return everything that is wrong, most likely first, then what is worth knowing."""
     found = [finding for rule in _RULES for finding in rule(facts)]
     wrong = [one for one in found if one.wrong]
     # That it waits is news where nothing is wrong that says what for.
@@ -242,7 +242,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
 
 
 def _scope_sent(facts: Facts) -> Iterator[Finding]:
-    """Say what a scope in a refresh can cost; a provider's own entry that sends one knows why."""
+    """Return what a scope in a refresh can cost; a provider's own entry that sends one knows why."""
     account, provider = facts.account, facts.provider
     asks = provider is not None and provider.send_scope and provider.grant is GrantType.REFRESH_TOKEN
     if asks and account.scope and "send_scope" in account.knobs:
@@ -256,7 +256,7 @@ def _scope_sent(facts: Facts) -> Iterator[Finding]:
 
 
 def _hard_end(facts: Facts) -> Iterator[Finding]:
-    """Say when the refresh token ends: no refresh is possible from then on."""
+    """Return when the refresh token ends: no refresh is possible from then on."""
     ends_at = facts.account.refresh_token_expires_at
     if ends_at is None or facts.account.refresh_token_sealed is None or ends_at > facts.now + _ENDS_SOON_S:
         return
@@ -273,7 +273,7 @@ def _hard_end(facts: Facts) -> Iterator[Finding]:
 
 
 def _certificate(facts: Facts) -> Iterator[Finding]:
-    """Say when the client's certificate ends; where the provider refused it already, `client_refused` says so."""
+    """Return when the client's certificate ends; where the provider refused it already, `client_refused` says so."""
     ends_at = facts.certificate_ends_at
     if ends_at is None or facts.account.status == Status.MISCONFIGURED or ends_at > facts.now + _ENDS_SOON_S:
         return
@@ -289,7 +289,7 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
 
 
 def _waiting(facts: Facts) -> Iterator[Finding]:
-    """Say that it waits, or that it has no token, where nothing that is wrong says what for."""
+    """Return that it waits, or that it has no token, where nothing that is wrong says what for."""
     overdue = _overdue_s(facts) > OVERDUE_S and not facts.pauses
     if overdue and facts.account.status in {Status.ACTIVE, Status.DEGRADED}:
         yield _overdue(facts)
@@ -316,7 +316,7 @@ def _overdue(facts: Facts) -> Finding:
 
 
 def _was_impossible(facts: Facts) -> bool:
-    """Tell whether a worker could not send it either: a worker's settings are not this shell's."""
+    """Return whether a worker could not send it either: a worker's settings are not this shell's."""
     last = last_call(facts.attempts)
     return last is None or last.reason == REQUEST_IMPOSSIBLE
 

@@ -25,7 +25,7 @@ _FAILED: Final = {"callback_failed": "callback_failing", "timed_out": "callback_
 
 
 def callback_says(facts: Facts) -> Iterator[Finding]:
-    """Say who knows the callback, and how its last run ended."""
+    """Return who knows the callback, and how its last run ended."""
     account = facts.account
     if account.callback is None:
         return
@@ -137,7 +137,7 @@ def _not_registered(facts: Facts, name: str) -> Finding:
 
 
 def _runs(facts: Facts) -> str:
-    """Say whether it ever ran: a worker that did run it may have been killed a moment ago."""
+    """Return whether it ever ran: a worker that did run it may have been killed a moment ago."""
     last = last_call(facts.attempts)
     if last is None or last.reason == "callback_unknown":
         return "never runs"
@@ -151,7 +151,7 @@ def _runs(facts: Facts) -> str:
 
 
 def _broken(facts: Facts, name: str) -> str:
-    """Say what could not be used, what is named most like the callback first."""
+    """Return what could not be used, what is named most like the callback first."""
     wheres = sorted(facts.callback_problems, key=lambda one: (-SequenceMatcher(None, name, one).ratio(), one))
     told = "".join(
         f" {where} could not be used: {facts.callback_problems[where].rstrip('.')}."

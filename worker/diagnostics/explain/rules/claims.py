@@ -71,7 +71,7 @@ def claims(facts: Facts) -> Iterator[Finding]:
 
 
 def _under_way(facts: Facts, open_until: float) -> Finding:
-    """Say that a call is open, by whom, and when its hold ends: its worker may have come back under the same name."""
+    """Return that a call is open, by whom, and when its hold ends: its worker may have come back under the same name."""
     opened = _open_attempt(facts)
     since = f" since {duration(facts.now - opened.opened_at)}" if opened else ""
     on = f" on {opened.worker}" if opened and opened.worker else ""
@@ -86,7 +86,7 @@ def _under_way(facts: Facts, open_until: float) -> Finding:
 
 
 def _is_old(facts: Facts) -> bool:
-    """Tell whether the open call has taken longer than most do: its worker may be gone."""
+    """Return whether the open call has taken longer than most do: its worker may be gone."""
     opened = _open_attempt(facts)
     return opened is not None and facts.now - opened.opened_at > _LONG_CALL_S
 
@@ -96,13 +96,13 @@ def _open_attempt(facts: Facts) -> Attempt | None:
 
 
 def _was_tested(facts: Facts) -> bool:
-    """Tell whether the latest token came of a test, which stores nothing."""
+    """Return whether the latest token came of a test, which stores nothing."""
     latest = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)
     return latest is not None and latest.trigger == Trigger.TEST
 
 
 def _silence(redis: RedisFacts, facts: Facts) -> str:
-    """Say how the lease's holder shows that it is gone; "": it does not.
+    """Return how the lease's holder shows that it is gone; "": it does not.
 
     A host may answer by another process of it. Who lives renews its lease each third of its time.
     """
@@ -114,7 +114,7 @@ def _silence(redis: RedisFacts, facts: Facts) -> str:
 
 
 def _gone_caller(facts: Facts) -> str | None:
-    """Give the worker whose attempt is open, where it is none of those that answer."""
+    """Return the worker whose attempt is open, where it is none of those that answer."""
     if facts.workers is None:
         return None
     opened = _open_attempt(facts)

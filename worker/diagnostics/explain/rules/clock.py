@@ -19,18 +19,18 @@ SET_BACK_REMEDY: Final = (
 
 
 def off(clocks: Mapping[str, float]) -> dict[str, float]:
-    """Give the processes whose clock is off by more than is tolerated, the worst first."""
+    """Return the processes whose clock is off by more than is tolerated, the worst first."""
     wrong = {process: ahead_s for process, ahead_s in clocks.items() if abs(ahead_s) > TOLERATED_SKEW_S}
     return dict(sorted(wrong.items(), key=lambda one: -abs(one[1])))
 
 
 def loses_messages(ahead_s: float) -> bool:
-    """Tell whether a clock is off by the whole life of a message."""
+    """Return whether a clock is off by the whole life of a message."""
     return abs(ahead_s) >= MESSAGE_EXPIRES_S - TOLERATED_SKEW_S
 
 
 def words_of(process: str, ahead_s: float) -> str:
-    """Say what a process' clock does to messages, whose end is named by the sender's clock and read by the taker's."""
+    """Return what a process' clock does to messages, whose end is named by the sender's clock and read by the taker's."""
     way = "ahead of" if ahead_s > 0 else "behind"
     clock = f"The clock of {process} is {duration(abs(ahead_s))} {way} Redis'"
     if ahead_s > 0 and loses_messages(ahead_s):
@@ -43,7 +43,7 @@ def words_of(process: str, ahead_s: float) -> str:
 
 
 def process_clocks(facts: Facts) -> Iterator[Finding]:
-    """Say which workers and beats drop messages, or send such as are dropped, because of their clocks."""
+    """Return which workers and beats drop messages, or send such as are dropped, because of their clocks."""
     for process, ahead_s in off(facts.clocks).items():
         yield Finding(
             "worker_clock_skew", words_of(process, ahead_s), SYNCHRONIZE, wrong=loses_messages(ahead_s)
@@ -51,7 +51,7 @@ def process_clocks(facts: Facts) -> Iterator[Finding]:
 
 
 def set_back(facts: Facts) -> Iterator[Finding]:
-    """Say that the database's clock was set back: what was written before lies in its future."""
+    """Return that the database's clock was set back: what was written before lies in its future."""
     latest = max(facts.planned_at or 0.0, *(one.opened_at for one in facts.attempts), 0.0)
     if latest > facts.now + TOLERATED_SKEW_S:
         yield Finding(
@@ -63,7 +63,7 @@ def set_back(facts: Facts) -> Iterator[Finding]:
 
 
 def clock(facts: Facts) -> Iterator[Finding]:
-    """Say that this machine's clock, or Redis', is wrong."""
+    """Return that this machine's clock, or Redis', is wrong."""
     if abs(facts.skew_s) > TOLERATED_SKEW_S:
         way = "ahead of" if facts.skew_s > 0 else "behind"
         yield Finding(

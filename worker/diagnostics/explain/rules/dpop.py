@@ -24,7 +24,7 @@ _SIGNED_BY: Final = re.compile(r" dpop\((?:nonce, )?key ([\w-]+)\)")
 
 
 def possession(facts: Facts) -> Iterator[Finding]:
-    """Say what is wrong with the account's key or its proofs."""
+    """Return what is wrong with the account's key or its proofs."""
     account, provider = facts.account, facts.provider
     if account.refresh_method == RefreshMethod.CALLBACK or provider is None:
         return
@@ -79,7 +79,7 @@ def possession(facts: Facts) -> Iterator[Finding]:
 
 
 def key_error(facts: Facts) -> str | None:
-    """Say why no proof can be made with the account as it is, None where one can be, or nobody knows."""
+    """Return why no proof can be made with the account as it is, None where one can be, or nobody knows."""
     error = facts.url_error or ""
     return f"{error}." if error.startswith(f"custom_fields.{KEY_FIELD}: ") else None
 

@@ -36,7 +36,7 @@ EDIT_URL: Final = "Compare the token URL with the provider's documentation: `ref
 
 
 def provider_says(facts: Facts) -> Iterator[Finding]:
-    """Say what the last answers mean for the account."""
+    """Return what the last answers mean for the account."""
     account = facts.account
     # A test is no refresh: it left the account's status as it was, and is told beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
@@ -72,7 +72,7 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
 
 
 def _said(account: Account, last: Attempt | None) -> str:
-    """Give the provider's own words, or the callback's, whose error code stands in no table."""
+    """Return the provider's own words, or the callback's, whose error code stands in no table."""
     if last is None:
         return ""
     code = (
@@ -83,7 +83,7 @@ def _said(account: Account, last: Attempt | None) -> str:
 
 
 def _meanwhile(facts: Facts) -> str:
-    """Say since when there is no token, if so, and when the next try is due."""
+    """Return since when there is no token, if so, and when the next try is due."""
     return f"{since_when(facts)} {next_try(facts)}".strip()
 
 
@@ -159,7 +159,7 @@ def resolver(facts: Facts) -> str:
 
 
 def _who_answers(facts: Facts) -> str:
-    """Say how to see what a worker sees: a proxy or a firewall answers in the provider's place."""
+    """Return how to see what a worker sees: a proxy or a firewall answers in the provider's place."""
     url = facts.account.token_url or (facts.provider.token_url if facts.provider else None)
     if facts.account.refresh_method == RefreshMethod.CALLBACK or not url or "${" in url:
         return ""
@@ -167,6 +167,6 @@ def _who_answers(facts: Facts) -> str:
 
 
 def last_call(attempts: Iterable[Attempt]) -> Attempt | None:
-    """Give the latest attempt that asked the provider or the callback, None where there is none."""
+    """Return the latest attempt that asked the provider or the callback, None where there is none."""
     called = (one for one in attempts if one.closed_at is not None and one.outcome in _CALLED)
     return next(called, None)

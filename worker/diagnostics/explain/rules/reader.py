@@ -20,7 +20,7 @@ _REPORTS_TELLING: Final = 2
 
 
 def another_redis(facts: Facts) -> Iterator[Finding]:
-    """Say where this Redis has never heard of an account that was published: its state has no expiry."""
+    """Return where this Redis has never heard of an account that was published: its state has no expiry."""
     redis, generation = facts.redis, facts.account.published_generation
     if redis is None or generation <= 0 or (redis.state_generation, redis.token_generation) != (None, None):
         return
@@ -34,7 +34,7 @@ def another_redis(facts: Facts) -> Iterator[Finding]:
 
 
 def published(facts: Facts) -> Iterator[Finding]:
-    """Say where Redis does not hold what the database does."""
+    """Return where Redis does not hold what the database does."""
     account, redis = facts.account, facts.redis
     alive = account.access_token_sealed is not None and (
         account.expires_at is None or account.expires_at > facts.now
@@ -68,7 +68,7 @@ def published(facts: Facts) -> Iterator[Finding]:
 
 
 def _lost_unnoticed(facts: Facts) -> str:
-    """Say where the database takes for published what Redis has lost: then no plan misses it."""
+    """Return where the database takes for published what Redis has lost: then no plan misses it."""
     due_at = facts.account.next_refresh_at
     left_s = 0.0 if due_at is None else due_at - facts.now
     until = f" in {duration(left_s)}" if left_s > 0 else ""
@@ -79,7 +79,7 @@ def _lost_unnoticed(facts: Facts) -> str:
 
 
 def elsewhere(facts: Facts) -> Iterator[Finding]:
-    """Say where a connector that was told no prefix finds another token of the same account."""
+    """Return where a connector that was told no prefix finds another token of the same account."""
     redis = facts.redis
     if redis is None or redis.default_prefix_generation is None:
         return
@@ -94,7 +94,7 @@ def elsewhere(facts: Facts) -> Iterator[Finding]:
 
 
 def rejected(facts: Facts) -> Iterator[Finding]:
-    """Say what reports of rejected tokens tell together."""
+    """Return what reports of rejected tokens tell together."""
     reported = [one for one in facts.attempts if one.trigger == Trigger.REPORTED]
     refreshed = [one for one in reported if one.outcome == Outcome.REFRESHED]
     in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)
@@ -152,7 +152,7 @@ def _short_lived(facts: Facts, age_s: float) -> Finding:
 
 
 def _ages_when_reported(attempts: Sequence[Attempt]) -> list[float]:
-    """Give how old each token was that a report replaced, seconds. Attempts are newest first."""
+    """Return how old each token was that a report replaced, seconds. Attempts are newest first."""
     stored = [one for one in attempts if one.outcome == Outcome.REFRESHED and one.generation_after]
     return [
         later.opened_at - earlier.opened_at

@@ -38,7 +38,7 @@ _SAME_S: Final = 1.0
 
 
 def since_when(facts: Facts) -> str:
-    """Say since when readers have no token; "" where they have one."""
+    """Return since when readers have no token; "" where they have one."""
     account = facts.account
     if not facts.lacks_token:
         return ""
@@ -49,7 +49,7 @@ def since_when(facts: Facts) -> str:
 
 
 def no_token(facts: Facts) -> Finding:
-    """Say what is missing, since when and why, where nothing else that is wrong says it."""
+    """Return what is missing, since when and why, where nothing else that is wrong says it."""
     account = facts.account
     return Finding(
         "no_token",
@@ -59,7 +59,7 @@ def no_token(facts: Facts) -> Finding:
 
 
 def next_try(facts: Facts) -> str:
-    """Say when it is tried again."""
+    """Return when it is tried again."""
     due_at = facts.account.next_refresh_at
     if due_at is None:
         return "No refresh is planned."
@@ -69,7 +69,7 @@ def next_try(facts: Facts) -> str:
 
 
 def _met(facts: Facts) -> str:
-    """Say what the last try met: also one that did not come as far as a call."""
+    """Return what the last try met: also one that did not come as far as a call."""
     last = _last_try(facts)
     if last is None:
         return "No refresh was tried yet."
@@ -84,7 +84,7 @@ def _last_try(facts: Facts) -> Attempt | None:
 
 
 def implausible_life(facts: Facts) -> Iterator[Finding]:
-    """Say that an imported life looks as if it had been in milliseconds: the token ends long before it is due."""
+    """Return that an imported life looks as if it had been in milliseconds: the token ends long before it is due."""
     account = facts.account
     if not facts.was_imported or account.issued_at is None or account.expires_at is None:
         return
@@ -101,7 +101,7 @@ def implausible_life(facts: Facts) -> Iterator[Finding]:
 
 
 def shortest_life_s(facts: Facts) -> float | None:
-    """Give the shortest life that is known of the account's tokens: the stored one's, and what its callback returned last.
+    """Return the shortest life that is known of the account's tokens: the stored one's, and what its callback returned last.
 
     Of what a test brings nothing is stored but its entry in the history.
     """
@@ -117,7 +117,7 @@ def shortest_life_s(facts: Facts) -> float | None:
 
 
 def untried(facts: Facts) -> str:
-    """Say that a token which looks good may be dead all the same: refreshd has only been given it."""
+    """Return that a token which looks good may be dead all the same: refreshd has only been given it."""
     if not facts.was_imported or facts.lacks_token:
         return ""
     return (

@@ -29,7 +29,7 @@ class Bulk(BaseModel):
     like: dict[str, Any] = Field(default_factory=dict)
 
     def specs(self) -> Iterator[GrantSpec]:
-        """Give each grant.
+        """Return each grant.
 
         Raises:
             ValidationError: `like` is no grant.
@@ -56,7 +56,7 @@ class SettingsChange(BaseModel):
 
 
 def account_row(grants: Grants, grant: DemoGrant, *, token_url: str) -> dict[str, Any]:
-    """Give a grant as an accounts file knows it; `provider` and the session policy are for the caller to add."""
+    """Return a grant as an accounts file knows it; `provider` and the session policy are for the caller to add."""
     tokens, spec = grants.tokens(grant), grant.spec
     row = {
         "id": spec.id,

@@ -50,7 +50,7 @@ class FaultSpec(BaseModel):
         return self
 
     def hits(self, *, client_id: str, grant: str, chance: Random) -> bool:
-        """Tell whether it happens to this call, and count it."""
+        """Return whether it happens to this call, and count it."""
         if self.client_id not in {None, client_id} or self.grant not in {None, grant}:
             return False
         if self.probability is not None and chance.random() >= self.probability:
@@ -69,7 +69,7 @@ class Faults:
         self._chance = Random(seed)
 
     def draw(self, *, client_id: str, grant: str) -> FaultSpec | None:
-        """Give the fault that happens to this call, None for most."""
+        """Return the fault that happens to this call, None for most."""
         for fault in self.set:
             if fault.hits(client_id=client_id, grant=grant, chance=self._chance):
                 return fault

@@ -87,7 +87,7 @@ class DemoGrant:
             self.in_flight -= 1
 
     def counts(self) -> dict[str, int | str | None]:
-        """Say what happened to it."""
+        """Return what happened to it."""
         return {
             "serial": self.serial,
             "refreshes": self.refreshes,
@@ -120,7 +120,7 @@ class Grants:
         return grant
 
     def tokens(self, grant: DemoGrant) -> TokenPair:
-        """Give the newest token set of a grant."""
+        """Return the newest token set of a grant."""
         end_ms = round((grant.issued_at + grant.spec.lifetime_s) * 1000)
         return TokenPair(
             access_token=self._signed(f"at.{grant.spec.id}.{grant.serial}.{end_ms}"),
@@ -129,7 +129,7 @@ class Grants:
         )
 
     def of_refresh_token(self, token: str, *, client_id: str) -> tuple[DemoGrant, int]:
-        """Give the grant that a refresh token belongs to, and its serial.
+        """Return the grant that a refresh token belongs to, and its serial.
 
         Raises:
             Refused: it is no refresh token of a living grant of this client.
@@ -164,7 +164,7 @@ class Grants:
         grant.refreshes += 1
 
     def of_access_token(self, token: str, *, now: float) -> DemoGrant:
-        """Give the grant of a good access token.
+        """Return the grant of a good access token.
 
         Raises:
             Refused: it is none, it ended, or its grant did.
@@ -186,7 +186,7 @@ class Grants:
         return f"{text}.{self._signature(text)}"
 
     def _opened(self, token: str) -> tuple[str, str, str]:
-        """Give kind, middle and last part of a token that we signed; empty ones for any other."""
+        """Return kind, middle and last part of a token that we signed; empty ones for any other."""
         text, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(text).encode()):
             return "", "", ""

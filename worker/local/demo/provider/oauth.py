@@ -24,7 +24,7 @@ _GARBAGE: Final = "<!doctype html><title>Oops</title>" + "\N{REPLACEMENT CHARACT
 
 @oauth_routes.get("/")
 async def about(_: web.Request) -> web.Response:
-    """Say what this is, to a curious person."""
+    """Return what this is, to a curious person."""
     return web.Response(text="A local OAuth 2.0 provider: POST /token, GET /api/me, GET /stats\n")
 
 
@@ -145,7 +145,7 @@ async def _form(request: web.Request) -> str:
 
 @oauth_routes.get("/api/me")
 async def me(request: web.Request) -> web.Response:
-    """Say whose access token this is."""
+    """Return whose access token this is."""
     try:
         grant = _bearer_of(request)
     except RequestRefused as refused:

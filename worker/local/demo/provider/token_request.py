@@ -86,7 +86,7 @@ def _authenticated(
 
 
 def _presented(params: Mapping[str, str], authorization: str | None) -> list[_Presented]:
-    """Give the ways in which the client's words can be read: HTTP Basic has two."""
+    """Return the ways in which the client's words can be read: HTTP Basic has two."""
     if authorization is not None:
         if "client_secret" in params:
             # RFC 6749 section 2.3: not more than one method in a request.
