@@ -20,7 +20,8 @@ from worker.db.fleet.outages import Outages
 from worker.db.refresh_store import Postponement, RefreshStore
 from worker.errors import DatabaseUnreachable
 from worker.log import log
-from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
+from worker.policy.gate_signals import Signal, pause_s, record, signal
+from worker.policy.gates import Ask, Failure, Gate, admit
 from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
 from worker.redis.gates import Decided, Gates, Granted, Pair, Take

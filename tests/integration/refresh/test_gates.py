@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -48,6 +49,12 @@ def fail(bench: Bench, *ids: str) -> None:
 
 def gate(bench: Bench, name: str = ORIGIN) -> Gate:
     return read_gates(bench.runtime.redis, "refreshd:", [name])[name]
+
+
+def let_time_pass(bench: Bench, name: str = ORIGIN) -> None:
+    """Have the trickle of a gate be whole again, as it is a second after the gate closed."""
+    whole = replace(gate(bench, name), trickle_whole_at=0.0)
+    bench.runtime.redis.set(gate_key("refreshd:", name), whole.dump())
 
 
 def statuses(bench: Bench) -> list[GateStatus]:
@@ -193,8 +200,8 @@ def test_after_a_pause_the_token_that_ended_first_goes_first_whoever_drew_the_42
         worked(bench, f"waits-{number}", expires_at=ends + number)
     bench.answer = throttled
     bench.refresh("drew")
-    with_urgent = bench.refresh("waits-1", "waits-2", "waits-3")
-    assert {one.outcome for one in with_urgent.values()} == {Outcome.RATE_LIMITED}
+    held = bench.refresh("waits-1", "waits-2", "waits-3")
+    assert {one.reason for one in held.values()} == {WaitReason.THROTTLED}
     for name in HeldAccounts(bench.runtime.engine).gates():
         bench.runtime.redis.delete(gate_key("refreshd:", name))  # the pause is over
 
@@ -213,6 +220,7 @@ def test_the_planner_sends_healthy_accounts_through_a_closed_gate_soonest_to_end
     fail(bench)
     bench.refresh("well-1", "well-2", "well-3")
     assert len(bench.requests) == EVIDENCE
+    let_time_pass(bench)
 
     sent = plan(bench)
     bench.answer = granted
@@ -265,8 +273,12 @@ def test_of_failing_accounts_the_one_that_waited_longest_probes_and_never_the_la
 def test_an_account_whose_token_is_about_to_end_does_not_wait_for_the_planner(bench: Bench) -> None:
     worked(bench, *SICK)
     worked(bench, "urgent", expires_at=bench.runtime.clock.now() + 2)
+    worked(bench, *(f"well-{number}" for number in range(7)))
     bench.answer = down
     fail(bench)
+    bench.refresh("well-0")  # more than the trickle lets through: the planner picks from now on
+    let_time_pass(bench)
+    assert bench.refresh("well-1")["well-1"].reason == WaitReason.DOWN
     bench.answer = granted
     assert bench.refresh("urgent")["urgent"].outcome == Outcome.REFRESHED
 

@@ -18,7 +18,7 @@ from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from tests.support.providers.provider_double import account, provider
 from tests.support.providers.provider_server import answering, response, serving
-from worker.policy.gates import is_down
+from worker.policy.gate_signals import is_down
 from worker.policy.verdicts.verdict import judge
 from worker.providers.client import ProviderClient
 from worker.providers.content import MAX_BYTES
