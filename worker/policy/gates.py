@@ -124,6 +124,18 @@ class Gate:
             return replace(self, evidence=(), doubts=())
         return Gate()
 
+    def released_per_s(self, now: float, most: float) -> float:
+        """Return how many accounts a second come back from an open gate.
+
+        After a pause few at first, and twice as many each second: calls that go out together arrive in any order, and whose
+        token ended first shall be first. The first success forgets the pause.
+        """
+        if self.cause is not WaitReason.THROTTLED:
+            return most
+        # The first plan after a pause comes up to two seconds after its end.
+        doublings = min(max(int(now - self.until) - 1, 0), _DOUBLINGS_MAX)
+        return min(self.calls_per_s * 2.0**doublings, most)
+
     def trickle_left(self, now: float) -> int:
         """Return how many calls of healthy accounts the trickle lets through now."""
         gap = 1 / self.calls_per_s

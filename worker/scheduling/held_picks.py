@@ -34,7 +34,7 @@ class HeldPicks:
         self._accounts = accounts
         self._gates = gates
         self._now = now
-        self._released = max(round(ASSUMED_REQUESTS_PER_S * interval_s), 1)
+        self._interval_s = interval_s
 
     def pick(self, *, hold_s: float) -> list[DueAccount]:
         """Claim whom closed gates let through next; bring accounts of open gates back, soonest to end first.
@@ -49,7 +49,8 @@ class HeldPicks:
         first = int(now) % len(names) if len(names) > GATES_MAX else 0
         for name, gate in self._gates([*names[first:], *names[:first]][:GATES_MAX]).items():
             if not gate.is_closed(now):
-                self._accounts.release(name, self._released)
+                per_s = gate.released_per_s(now, ASSUMED_REQUESTS_PER_S)
+                self._accounts.release(name, max(round(per_s * self._interval_s), 1))
                 continue
             if room := gate.trickle_left(now):
                 picked += self._accounts.claim_healthy(name, room, hold_s=hold_s)

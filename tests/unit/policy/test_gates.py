@@ -189,6 +189,12 @@ def test_the_time_between_probes_doubles_up_to_its_longest() -> None:
     assert waits == [5, 10, 20, 40, 60, 60, 60, 60]
 
 
+def test_after_a_pause_few_accounts_come_back_at_first() -> None:
+    gate = Gate().paused(failure(cause=WaitReason.THROTTLED), NOW + 60, clients=1)
+    assert [gate.released_per_s(NOW + 60 + second, 50) for second in range(6)] == [5, 5, 10, 20, 40, 50]
+    assert Gate().released_per_s(NOW, 50) == closed().released_per_s(NOW, 50) == 50
+
+
 def test_nobody_probes_during_a_pause() -> None:
     gate = Gate().paused(failure(cause=WaitReason.THROTTLED), NOW + 60, clients=1)
     assert not gate.probe_due(NOW + 59)
