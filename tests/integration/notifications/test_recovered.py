@@ -69,6 +69,7 @@ def test_a_token_that_ends_while_its_account_waits_is_told(post: Post) -> None:
     post.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
     post.refresh("first")
     post.refresh("ended")
+    post.runtime.run(post.runtime.token_ends.sweep())
 
     post.tell()
     assert post.told_of == [("degraded", "ended")]

@@ -214,7 +214,7 @@ def test_the_planner_sends_healthy_accounts_through_a_closed_gate_soonest_to_end
     bench.refresh("well-1", "well-2", "well-3")
     assert len(bench.requests) == EVIDENCE
 
-    sent = plan(bench)
+    sent = [account for account in plan(bench) if account not in SICK]  # those may be due again, and wait
     bench.answer = granted
     results = bench.refresh(*sent)
 
