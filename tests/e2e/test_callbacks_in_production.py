@@ -180,7 +180,9 @@ def template_of(member: Member) -> psutil.Process:
     def look() -> bool:
         family = psutil.Process(member.pid).children(recursive=True)
         found[:] = [
-            one for one in family if "callbacks.template" in " ".join(one.cmdline()) and one.children()
+            one
+            for one in family
+            if "callbacks.sandbox.fork_server" in " ".join(one.cmdline()) and one.children()
         ]
         return bool(found)
 

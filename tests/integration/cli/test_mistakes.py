@@ -155,6 +155,7 @@ def test_a_data_folder_that_is_none(
     assert str(tmp_path / "a-file") in ran.stderr
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("stores")
 def test_a_worker_whose_data_folder_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a-file").touch()
@@ -218,6 +219,7 @@ def test_ctrl_c_at_a_question_is_ctrl_c(
     assert ("Nothing was stored." in ran.stderr) is (words[1] == "authorize")
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("stores")
 @pytest.mark.parametrize("words", [["providers", "list"], ["providers", "list", "--json"]])
 def test_a_pipe_whose_reader_has_seen_enough_is_no_failure(words: list[str]) -> None:
@@ -233,6 +235,7 @@ def test_a_pipe_whose_reader_has_seen_enough_is_no_failure(words: list[str]) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize(
     "words", [["providers", "show", "google"], ["providers", "show", "google", "--json"]]

@@ -93,15 +93,15 @@ def test_a_fleet_without_beat_is_told_so(settings: Settings) -> None:
 def test_a_beat_whose_plans_nobody_takes_is_not_what_is_missing(settings: Settings) -> None:
     found = {one.check: one for one in checked(settings, LiveWorkers({}, beats=1))}
     assert found["beat"].remedy.startswith("start a worker that takes from `control`")
-    assert checked(settings, LiveWorkers(ALL, beats=0))[-2].remedy.startswith(
-        "start `celery -A worker.app beat`"
-    )
+    found = {one.check: one for one in checked(settings, LiveWorkers(ALL, beats=0))}
+    assert found["beat"].remedy.startswith("start `celery -A worker.app beat`")
 
 
 def test_where_beat_and_a_worker_are_there_the_workers_log_says_why_nothing_is_planned(
     settings: Settings,
 ) -> None:
-    remedy = checked(settings, LiveWorkers(ALL, beats=1))[-2].remedy
+    found = {one.check: one for one in checked(settings, LiveWorkers(ALL, beats=1))}
+    remedy = found["beat"].remedy
     assert remedy.startswith("look into the log of celery@one")
     assert "`message_refused`" in remedy
     assert "REFRESHD_DATABASE_URL" in remedy

@@ -68,6 +68,7 @@ def test_a_token_that_ends_while_its_account_waits_is_told(post: Post) -> None:
     post.add("ended", expires_at=account.expires_at - 120)
     post.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
     post.refresh("first")
+    post.runtime.run(post.runtime.token_ends.sweep())
     post.refresh("ended")
 
     post.tell()

@@ -222,7 +222,7 @@ def test_the_planner_sends_healthy_accounts_through_a_closed_gate_soonest_to_end
     assert len(bench.requests) == EVIDENCE
     let_time_pass(bench)
 
-    sent = plan(bench)
+    sent = [account for account in plan(bench) if account not in SICK]  # those may be due again, and wait
     bench.answer = granted
     results = bench.refresh(*sent)
 
