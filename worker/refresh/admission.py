@@ -15,9 +15,8 @@ from models.event import Event, EventType
 from models.providers import Provider
 from models.rate_limit import Limits, WaitReason
 from worker.clock import Clock, draw_jitter
-from worker.db.executor import Offload
-from worker.db.fleet.outages import Outages
-from worker.db.refresh_store import Postponement, RefreshStore
+from worker.db.async_stores import AsyncRefreshStore
+from worker.db.refresh_store import Postponement
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
@@ -25,7 +24,7 @@ from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
 from worker.redis.gates import Decided, Gates, Granted, Pair, Take
 from worker.redis.publisher import TokenPublisher
-from worker.refresh.outcome import Hold, OpenAttempt
+from worker.refresh.attempt import Hold, OpenAttempt
 
 #: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.
 _BY_HAND = frozenset({Trigger.FORCED, Trigger.REPORTED, Trigger.TEST})
@@ -63,20 +62,16 @@ class Admission:
         self,
         *,
         gates: Gates,
-        refresh_store: RefreshStore,
+        store: AsyncRefreshStore,
         publisher: TokenPublisher,
         clock: Clock,
-        outages: Outages,
-        offload: Offload,
         limits: Callable[[Provider | None], Limits],
         call_s: float,
     ) -> None:
         self._gates = gates
-        self._refresh_store = refresh_store
+        self._store = store
         self._publisher = publisher
-        self._outages = outages
         self._clock = clock
-        self._sql = offload
         self._limits = limits
         self._call_s = call_s
         #: Gate -> when the database was asked last whether its closing has been told.
@@ -117,7 +112,7 @@ class Admission:
         await self._gates.close()
 
     def ended(self, one: OpenAttempt) -> None:
-        """Return a call back, made or not."""
+        """Give back the room of a call, made or not."""
         if one.lane is not None:
             self._gates.ended(one.lane, one.attempt.id)
 
@@ -201,7 +196,7 @@ class Admission:
             )
             for wait in waiting
         ]
-        await self._sql(self._refresh_store.postpone, turns)
+        await self._store.postpone(turns)
 
     async def _tell(self, name: str, gate: Gate) -> None:
         """Tell of a gate that is closed: once, and again where it lasts. Where that fails, its next failure tells it."""
@@ -213,7 +208,7 @@ class Admission:
             type=_OUTAGES[gate.cause].value, provider=gate.provider, client=client, reason=gate.reason, at=now
         )
         try:
-            if await self._sql(self._outages.began, name, event):
+            if await self._store.outage_began(name, event):
                 await self._publisher.put([], [event])
             self._told_at[name] = now
         except (DatabaseUnreachable, RedisError, OSError) as error:

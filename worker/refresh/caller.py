@@ -9,7 +9,7 @@ from models.answer import Answer, Fault
 from models.refresh_request import RefreshRequest
 from worker.clock import Clock
 from worker.log import log
-from worker.refresh.outcome import OpenAttempt
+from worker.refresh.attempt import OpenAttempt
 
 
 class Caller(Protocol):

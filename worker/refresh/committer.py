@@ -20,16 +20,14 @@ from models.event import Event
 from models.providers import Provider
 from models.publication import Publication, publication
 from worker.clock import Clock
-from worker.db.executor import Offload
+from worker.db.async_stores import AsyncRefreshStore
 from worker.db.publication import NO_UPDATES, PublicationUpdates
-from worker.db.refresh_store import Completion, RefreshStore, Stored
+from worker.db.refresh_store import Completion, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
-from worker.redis.leases import Leases
-from worker.redis.pending_answers import PendingAnswers
-from worker.redis.publisher import TokenPublisher
+from worker.redis.published_tokens import PublishedTokens
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
@@ -66,25 +64,17 @@ class Committer:
     def __init__(
         self,
         *,
-        refresh_store: RefreshStore,
-        publisher: TokenPublisher,
-        stash: PendingAnswers,
-        leases: Leases,
-        offload: Offload,
+        store: AsyncRefreshStore,
+        tokens: PublishedTokens,
         clock: Clock,
         providers: Callable[[Account], Provider | None],
-        raise_above: Callable[[Sequence[tuple[str, int, int]]], dict[str, int]],
         metrics: WorkerMetrics,
     ) -> None:
-        self._refresh_store = refresh_store
-        self._metrics = metrics
-        self._publisher = publisher
-        self._pending = stash
-        self._leases = leases
-        self._sql = offload
+        self._store = store
+        self._tokens = tokens
         self._clock = clock
         self._providers = providers
-        self._raise_above = raise_above
+        self._metrics = metrics
         self._waiting: list[_Waiting] = []
         self._published: list[tuple[str, int]] = []
         self._unpublished: list[str] = []
@@ -147,7 +137,7 @@ class Committer:
             updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
             completions = [waiting.completed.completion for waiting in batch]
             try:
-                stored = await self._sql(self._refresh_store.close, completions, updates)
+                stored = await self._store.close(completions, updates)
             except DatabaseUnreachable as error:
                 self._take_back(updates)
                 await self._set_aside(error)
@@ -200,7 +190,7 @@ class Committer:
             completion = waiting.completed.completion
             if not waiting.stashed and completion.sealed_answer is not None:
                 try:
-                    await self._pending.put({completion.account.id: completion.sealed_answer})
+                    await self._tokens.park({completion.account.id: completion.sealed_answer})
                 except (RedisError, OSError) as redis_error:
                     log.error("pending_answers_in_memory", answers=1, error=str(redis_error))
                     # Its turn comes again, after everybody else's; two of one account stay in their order.
@@ -220,14 +210,10 @@ class Committer:
         cleared = [w.completed.completion.account.id for w in batch if w.stashed]
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
-            leases = {
-                p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
-            }
-            newer = await self._publisher.put(publications, events, leases=leases)
+            newer = await self._tokens.publish(publications, events)
             if newer:
                 publications = await self._put_above(publications, newer)
-            if cleared:
-                await self._pending.clear(cleared)
+            await self._tokens.clear(cleared)
             self._published += [
                 (p.account, p.state.generation)
                 for p in publications
@@ -239,7 +225,7 @@ class Committer:
             log.warning(
                 "not_published", accounts=len(publications), error=str(error), task_ids=_task_ids(kept)
             )
-        await self._leases.release([waiting.completed.completion.account.id for waiting in batch])
+        await self._tokens.release([waiting.completed.completion.account.id for waiting in batch])
         for waiting, result in zip(batch, stored, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(result)
@@ -261,7 +247,7 @@ class Committer:
         refused = [
             (p.account, p.state.generation, newer[p.account]) for p in publications if p.account in newer
         ]
-        raised = await self._sql(self._raise_above, refused)
+        raised = await self._store.raise_above(refused)
         above = [p.at(raised[p.account]) for p in publications if p.account in raised]
         if above:
             log.error(
@@ -271,13 +257,13 @@ class Committer:
                 redis_generation=newer[above[0].account],
                 remedy="was a backup restored? `refreshd db restored` raises every account above what Redis has seen",
             )
-            await self._publisher.put(above)
+            await self._tokens.publish(above)
         return [p for p in publications if p.account not in newer] + above
 
     async def _reschedule(self, account_ids: list[str]) -> None:
         """The policy was edited while a call was under way: what was stored followed the old one."""
         try:
-            found = await self._sql(self._refresh_store.load, account_ids)
+            found = await self._store.load(account_ids)
             for account in found.values():
                 provider = self._providers(account)
                 if provider is not None:
@@ -288,8 +274,8 @@ class Committer:
                         now=self._clock.now(),
                     )
                     account.rescheduled(when.at, when.reason)
-            await self._sql(self._refresh_store.reschedule, list(found.values()))
-            await self._publisher.put([publication(a, None, now=self._clock.now()) for a in found.values()])
+            await self._store.reschedule(list(found.values()))
+            await self._tokens.publish([publication(a, None, now=self._clock.now()) for a in found.values()])
             self._published += [(a.id, a.generation) for a in found.values()]
         except (DatabaseUnreachable, RedisError, OSError) as error:
             self._unpublished += account_ids
@@ -298,11 +284,11 @@ class Committer:
     async def _put_aside(self, account_id: str, sealed: str) -> None:
         while True:
             try:
-                return await self._pending.put({account_id: sealed})
+                return await self._tokens.park({account_id: sealed})
             except (RedisError, OSError) as error:
                 away = str(error)
             try:
-                return await self._sql(self._refresh_store.keep, account_id, sealed)
+                return await self._store.keep(account_id, sealed)
             except Exception as error:  # noqa: BLE001  (away, or it refuses: this is the only copy)
                 log.error("pending_answers_in_memory", answers=1, error=f"{away}; {error}")
             await asyncio.sleep(DATABASE_RETRY_S)
@@ -324,7 +310,7 @@ class Committer:
             task_ids=_task_ids(self._waiting),
         )
         try:
-            await self._pending.put(fresh)
+            await self._tokens.park(fresh)
         except (RedisError, OSError) as redis_error:
             log.error("pending_answers_in_memory", answers=len(fresh), error=str(redis_error))
             return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.attempt import AttemptEntry, Outcome, Trigger, new_attempt_id
+from models.attempt import AttemptEntry, Outcome, Trigger
 from models.event import Event, EventType
 from models.providers import Provider
 from models.publication import publication
@@ -17,14 +17,13 @@ from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import AccountSealer
 from worker.db.refresh_store import Completion
-from worker.log import log
 from worker.policy.backoff import consequence
 from worker.policy.confirmation import PROBABLY_DEAD, Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
-from worker.policy.lane import Lane
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
+from worker.refresh.attempt import Hold, OpenAttempt, describe
 from worker.refresh.committer import Completed
 
 STASH_ADOPTED = "stash_adopted"
@@ -39,46 +38,14 @@ NOT_SENT_RETRY_S = 5.0
 ENDED_TOLD_AFTER_S = 1.5
 
 
-@dataclass(slots=True)
-class OpenAttempt:
-    """An account on its way through the call."""
-
-    account: Account
-    attempt: AttemptEntry
-    provider: Provider | None
-    #: Everything that the call needs; None where the provider is unknown or a secret does not open.
-    request: RefreshRequest | None
-    stashed: PendingAnswer | None
-    #: The account's status before the refresh.
-    was: str
-    #: The event loop's time by which the call has ended.
-    deadline: float = 0.0
-    #: When the request was sent, epoch seconds.
-    sent_at: float | None = field(default=None)
-    #: Why there is no request: its reason, and words for a person.
-    impossible: tuple[str, str] | None = None
-    #: The gates that the call has to pass; set when it asks to be admitted.
-    lane: Lane | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The closed gate that an account waits for after its call failed."""
-
-    gate: str
-    cause: WaitReason
-    #: When a pause ends, or when the next probe is due, epoch seconds.
-    until: float
-
-
 class OutcomeBuilder:
-    """Makes the closing of each attempt."""
+    """Makes of an answer how its attempt ends."""
 
     def __init__(
-        self, *, sealer: AccountSealer, stash: PendingAnswers, clock: Clock, backoff_max_s: float
+        self, *, sealer: AccountSealer, pending: PendingAnswers, clock: Clock, backoff_max_s: float
     ) -> None:
         self._sealer = sealer
-        self._pending = stash
+        self._pending = pending
         self._clock = clock
         self._backoff_max_s = backoff_max_s
 
@@ -326,64 +293,6 @@ def _compare(one: OpenAttempt) -> None:
     if one.sent_at is not None and due_at is not None:
         one.attempt.lag_s = one.sent_at - due_at
     one.attempt.after_interruption = one.account.claim_attempt is not None
-
-
-def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
-    """Note in an attempt what came back."""
-    attempt.latency_ms = latency_ms
-    attempt.http_status = answer.status
-    attempt.error = answer.error or (answer.fault.value if answer.fault else None)
-    attempt.error_description = answer.error_description or answer.fault_detail
-    attempt.provider_request_id = answer.provider_request_id
-    attempt.request = answer.request
-    attempt.output = answer.output
-
-
-def log_attempt(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:
-    """Log an attempt that ended: its whole story in one line."""
-    account, attempt = one.account, one.attempt
-    log.info(
-        "attempt",
-        account=account.id,
-        provider=account.provider,
-        trigger=attempt.trigger,
-        outcome=outcome.value,
-        reason=reason,
-        generation=generation,
-        http_status=attempt.http_status,
-        error=attempt.error,
-        latency_ms=round(attempt.latency_ms or 0),
-        next_refresh_at=attempt.next_refresh_at,
-        task_id=attempt.task_id,
-        attempt=attempt.id,
-    )
-
-
-def refused_entry(
-    account_id: str,
-    outcome: Outcome,
-    reason: str,
-    generation: int,
-    *,
-    trigger: Trigger,
-    worker: str,
-    task_id: str,
-    now: float,
-) -> AttemptEntry:
-    """Make the entry of a refresh that was not begun."""
-    return AttemptEntry(
-        id=new_attempt_id(now),
-        account_id=account_id,
-        trigger=trigger,
-        opened_at=now,
-        closed_at=now,
-        worker=worker,
-        task_id=task_id,
-        generation=generation,
-        config_version=0,
-        outcome=outcome,
-        reason=reason,
-    )
 
 
 def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:

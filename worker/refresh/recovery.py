@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from models.account import Account, fingerprint
-from worker.db.executor import Offload
-from worker.db.refresh_store import RefreshStore
+from worker.db.async_stores import AsyncRefreshStore
 from worker.log import log
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
@@ -12,10 +11,9 @@ from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 class AnswerRecovery:
     """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
 
-    def __init__(self, *, stash: PendingAnswers, refresh_store: RefreshStore, offload: Offload) -> None:
-        self._pending = stash
-        self._refresh_store = refresh_store
-        self._sql = offload
+    def __init__(self, *, pending: PendingAnswers, store: AsyncRefreshStore) -> None:
+        self._pending = pending
+        self._store = store
 
     async def answer_for(self, account: Account, sealed: str | None) -> PendingAnswer | None:
         """Return the answer to adopt, None where there is none.
@@ -27,6 +25,8 @@ class AnswerRecovery:
         Raises:
             CipherError: the stash can't be read, so that nobody knows whether the refresh token is spent.
         """
+        if not (sealed or account.kept_sealed):
+            return None
         stashed = await self._stashed(account, sealed) if sealed else None
         if stashed is not None:
             return stashed
@@ -43,7 +43,7 @@ class AnswerRecovery:
         if (stashed.tokens.issued_at or account.created_at) < account.created_at:
             log.warning("stale_answer_dropped", account=account.id)
         elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
-            await self._sql(self._refresh_store.keep, account.id, sealed)
+            await self._store.keep(account.id, sealed)
             account.kept(sealed)
         await self._pending.clear([account.id])
         return None
