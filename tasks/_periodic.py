@@ -33,7 +33,6 @@ def periodic(
         also: errors beside `Unreachable` that the next run makes good.
         failed: counts such a run, and returns what its result has beside the error.
     """
-
     passing: tuple[type[Exception], ...] = (Unreachable, *also)
 
     def decorate(run: Callable[[], Summary]) -> Task[[], Summary]:

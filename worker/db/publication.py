@@ -19,9 +19,9 @@ from worker.db.plain_accounts import accounts_with, read_with
 #: A planned account that was dropped is planned again after this long, and not when its message would end.
 LOOK_AGAIN_S: Final = 2.0
 
-#: What `published_generation` says where Redis has the token, and was not told what became of the account since.
+#: `published_generation` where Redis has the token, and lacks the account's state since.
 STATE_UNPUBLISHED: Final = -2
-#: The SQL that says so beside a new state. Where the token is not there, that goes on.
+#: The SQL that writes it beside a new state. Where Redis lacks the token, that stays so.
 MARK_STATE_UNPUBLISHED: Final = (
     "published_generation = CASE WHEN account.published_generation >= account.generation "
     f"OR account.published_generation = {STATE_UNPUBLISHED} THEN {STATE_UNPUBLISHED} ELSE -1 END"
@@ -32,7 +32,7 @@ _PAIR: Final = {"id": "text", "generation": "bigint"}
 
 @dataclass(frozen=True, slots=True)
 class PublicationUpdates:
-    """What is to be noted beside the next commit: what Redis has and lacks, and whom a plan has to see again."""
+    """What is noted beside the next commit: what Redis has and lacks, and accounts that a plan has to see again."""
 
     published: Sequence[tuple[str, int]] = ()
     unpublished: Sequence[str] = ()
@@ -45,7 +45,7 @@ NO_UPDATES: Final = PublicationUpdates()
 
 
 def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> None:
-    """Write what a commit notes beside its own rows.
+    """Write the updates beside a commit's own rows.
 
     Args:
         connection: an open transaction.
@@ -141,7 +141,7 @@ class PublicationStore:
         return row[0], bool(row[1])
 
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
-        """Note which generations Redis has."""
+        """Write which generations Redis has."""
         with writing(self._engine) as connection:
             execute(
                 connection,

@@ -136,7 +136,7 @@ class Schedule:
         return [due_account(row) for row in rows]
 
     def give_back(self, ids: Sequence[str]) -> None:
-        """End the planner's claims at once, for accounts that could not be dispatched."""
+        """End the planner's claims of accounts that could not be dispatched."""
         with writing(self._engine) as connection:
             execute(
                 connection,
@@ -149,7 +149,7 @@ class Schedule:
             )
 
     def postpone(self, turns: Sequence[tuple[str, float]]) -> None:
-        """Have claimed accounts planned again after so many seconds: (id, seconds) each."""
+        """Write when claimed accounts are planned again: (id, seconds from now) each."""
         with writing(self._engine) as connection:
             execute(
                 connection,
@@ -185,7 +185,7 @@ class Schedule:
         return Outlook(row[0], float(row[1]), bool(row[2]))
 
     def close_abandoned(self) -> int:
-        """Close attempts that outlived their claim on accounts that no plan will look at; returns their number."""
+        """Close attempts that outlived their claim on accounts that no plan looks at; return their number."""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(

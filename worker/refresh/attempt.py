@@ -17,7 +17,7 @@ from worker.redis.pending_answers import PendingAnswer
 
 #: A call ends this long before its claim, at the latest: a busy event loop notices an end late.
 CLAIM_GUARD_S = 5.0
-#: Outcomes that nobody wonders about where a plan met another.
+#: Outcomes that need no entry where a plan met another.
 _QUIET = frozenset({Outcome.SUPERSEDED, Outcome.NOT_DUE, Outcome.BUSY})
 
 
@@ -60,7 +60,7 @@ class Result:
 
 @dataclass(slots=True)
 class OpenAttempt:
-    """An account on its way through the call."""
+    """An account whose attempt is open, or about to be."""
 
     account: Account
     attempt: AttemptEntry
@@ -74,7 +74,7 @@ class OpenAttempt:
     deadline: float = 0.0
     #: When the request was sent, epoch seconds.
     sent_at: float | None = field(default=None)
-    #: Why there is no request: its reason, and words for a person.
+    #: Why there is no request: its reason, and a message for a person.
     impossible: tuple[str, str] | None = None
     #: The gates that the call has to pass; set when it asks to be admitted.
     lane: Lane | None = None
@@ -82,7 +82,7 @@ class OpenAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The closed gate that an account waits for after its call failed."""
+    """The closed gate that an account waits at after its call failed."""
 
     gate: str
     cause: WaitReason
@@ -116,7 +116,7 @@ def new_attempt(attempt_id: str, account: Account, origin: Origin, *, now: float
 
 
 def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
-    """Note in an attempt what came back."""
+    """Write into an attempt what came back."""
     attempt.latency_ms = latency_ms
     attempt.http_status = answer.status
     attempt.error = answer.error or (answer.fault.value if answer.fault else None)
@@ -127,7 +127,7 @@ def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
 
 
 def log_attempt(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:
-    """Log an attempt that ended: its whole story in one line."""
+    """Write one log line about an attempt that ended, with its whole story."""
     account, attempt = one.account, one.attempt
     log.info(
         "attempt",

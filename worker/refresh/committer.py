@@ -1,4 +1,4 @@
-"""Steps 7 and 8 of a refresh: store what came back, then publish it. Nothing that arrived is dropped.
+"""Steps 7 and 8 of a refresh: store what came back, then publish it. No answer that arrived is dropped.
 
 Answers of all groups of this process meet here. While one commit runs the next ones gather, and are committed
 together; nothing waits for a call that is still under way. While the database is away, answers stay in memory
@@ -31,11 +31,11 @@ from worker.redis.published_tokens import PublishedTokens
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
-#: While a process ends it looks this often whether what it holds is safe.
+#: A process that ends checks this often whether its answers are safe.
 DRAIN_LOOK_S: Final = 0.2
 #: So many tasks are named in a line about the answers of many.
 TASKS_NAMED_MAX: Final = 20
-#: One commit takes no more than this many answers: it stays short, and the first of them are not kept waiting.
+#: Answers in one commit: it stays short, and the first of them do not wait long.
 BATCH_MAX: Final = 500
 
 
@@ -47,7 +47,7 @@ class Completed:
     #: What to publish once it is stored.
     publication: Publication
     events: tuple[Event, ...] = ()
-    #: A stash lies in Redis and is to be cleared once this is stored.
+    #: The answer is parked in Redis, and is deleted there once it is stored.
     stashed: bool = False
 
 
@@ -59,7 +59,7 @@ class _Waiting:
 
 
 class Committer:
-    """Commits, publishes, and gives leases back, in batches."""
+    """Commits, publishes, and releases leases, in batches."""
 
     def __init__(
         self,
@@ -88,8 +88,8 @@ class Committer:
     async def commit(self, completed: Completed) -> Stored | None:
         """Store and publish one attempt.
 
-        Returns None where the database is away and the answer is safe in Redis for now: it will be stored by
-        this process when the database is back, or by whoever loads the account next.
+        Return None where the database is away and the answer is parked in Redis: this process stores it when the
+        database is back, or the worker that loads the account next does.
         """
         waiting = _Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
         self._waiting.append(waiting)
@@ -97,9 +97,9 @@ class Committer:
         return await waiting.done
 
     async def put_aside(self, account_id: str, sealed: str) -> None:
-        """Put a token set where the account's next refresh finds it: in Redis, or else beside the row.
+        """Park a token set where the account's next refresh finds it: in Redis, or else beside the row.
 
-        Ends when it is safe. While both are away it is tried again, as with every answer.
+        Return when it is safe. While both stores are away it is tried again, as every answer is.
         """
         putting = asyncio.create_task(self._put_aside(account_id, sealed), context=Context())
         self._asides.add(putting)
@@ -107,7 +107,7 @@ class Committer:
         await asyncio.shield(putting)
 
     def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
-        """Have planned accounts, at the generation seen, planned again soon: as soon as the database is there."""
+        """Have accounts of a plan, each at the generation seen, planned again as soon as the database takes it."""
         if accounts:
             self._dropped += accounts
             self._wake()
@@ -168,7 +168,7 @@ class Committer:
         self._dropped = [*updates.dropped, *self._dropped]
 
     def _next_batch(self) -> list[_Waiting]:
-        """The first answers, one an account: two of one account are stored in their order."""
+        """Return the first answers, one an account: two of one account are stored in their order."""
         batch: dict[str, _Waiting] = {}
         for waiting in self._waiting:
             batch.setdefault(waiting.completed.completion.account.id, waiting)
@@ -181,10 +181,10 @@ class Committer:
         self._waiting = [waiting for waiting in self._waiting if id(waiting) not in gone]
 
     async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
-        """The database refuses what it was given: find the one that it refuses, and let no other wait for it."""
+        """Find the answer that the database refuses, so that no other waits for it."""
         log.error("commit_refused", answers=len(batch), error=repr(error))
         if batch and self._batch_max > 1:
-            self._batch_max = 1  # each alone, and without marks
+            self._batch_max = 1  # each alone, and without updates of what Redis has
             return
         for waiting in batch:
             completion = waiting.completed.completion
@@ -193,7 +193,7 @@ class Committer:
                     await self._tokens.park({completion.account.id: completion.sealed_answer})
                 except (RedisError, OSError) as redis_error:
                     log.error("pending_answers_in_memory", answers=1, error=str(redis_error))
-                    # Its turn comes again, after everybody else's; two of one account stay in their order.
+                    # It is tried again behind all others; two of one account stay in their order.
                     self._waiting.sort(
                         key=lambda one: one.completed.completion.account.id == completion.account.id
                     )
@@ -219,7 +219,7 @@ class Committer:
                 for p in publications
                 if p.token is not None and p.account not in edited
             ]
-        except Exception as error:  # noqa: BLE001  (it is stored: whoever waits for that must not wait for ever)
+        except Exception as error:  # noqa: BLE001  (it is stored: no caller may wait for ever)
             # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
             self._unpublished += [publication.account for publication in publications]
             log.warning(
@@ -240,9 +240,9 @@ class Committer:
     async def _put_above(
         self, publications: Sequence[Publication], newer: Mapping[str, int]
     ) -> list[Publication]:
-        """Publish above what Redis has seen, which is newer than the database: a backup was restored, and nobody said so.
+        """Publish above what Redis has seen, which is newer than the database: a backup was restored without a word.
 
-        What was stored just now is the latest all the same, and readers wait for it. Returns what Redis has now.
+        What was stored just now is the latest all the same, and readers wait for it. Return what Redis has now.
         """
         refused = [
             (p.account, p.state.generation, newer[p.account]) for p in publications if p.account in newer
@@ -261,7 +261,7 @@ class Committer:
         return [p for p in publications if p.account not in newer] + above
 
     async def _reschedule(self, account_ids: list[str]) -> None:
-        """The policy was edited while a call was under way: what was stored followed the old one."""
+        """Compute due times anew, of accounts whose policy was edited during the call: the row followed the old one."""
         try:
             found = await self._store.load(account_ids)
             for account in found.values():
@@ -294,7 +294,7 @@ class Committer:
             await asyncio.sleep(DATABASE_RETRY_S)
 
     async def _set_aside(self, error: DatabaseUnreachable) -> None:
-        """The database is away: put sealed answers where every worker finds them, and tell who waits."""
+        """Park sealed answers in Redis while the database is away, and end the wait of their callers."""
         self._database_away = True
         self._metrics.waiting(len(self._waiting))
         fresh = {
@@ -321,6 +321,6 @@ class Committer:
 
 
 def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
-    """Name the tasks whose answers these are; not more than a line can hold."""
+    """Return the ids of the tasks of these answers, at most as many as a log line can hold."""
     found = dict.fromkeys(one.completed.completion.attempt.task_id or "" for one in waiting)
     return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]

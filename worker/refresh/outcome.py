@@ -32,7 +32,7 @@ TESTED_NOT_STORED = "tested_not_stored"
 #: The answer held a new refresh token and no usable access token.
 REFRESH_TOKEN_ALONE = "refresh_token_alone"
 
-#: An account whose attempt could not be sent is looked at again after this long.
+#: An account whose attempt could not be sent is planned again after this long.
 NOT_SENT_RETRY_S = 5.0
 #: A plan marks accounts whose token has ended, each second: after this long it has, whatever the attempt had loaded.
 ENDED_TOLD_AFTER_S = 1.5
@@ -52,7 +52,7 @@ class OutcomeBuilder:
     def answered(
         self, one: OpenAttempt, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
     ) -> Completed:
-        """Close an attempt whose call ended, by what its answer means.
+        """Return how an attempt ends whose call ended, by what its answer means.
 
         Args:
             one: the account and its attempt.
@@ -75,9 +75,9 @@ class OutcomeBuilder:
         return self._failed(one, judgement, hold)
 
     def tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
-        """Close a test: the attempt says what would have followed, the account stays as it is.
+        """Return how a test ends: the attempt has what would have followed, the account stays as it is.
 
-        Returns beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
+        Beside it, what has to be parked, sealed: a token set whose refresh token replaced the account's.
         """
         account, attempt, now = one.account, one.attempt, self._clock.now()
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
@@ -102,16 +102,16 @@ class OutcomeBuilder:
         ), aside
 
     def adopted(self, one: OpenAttempt, stashed: PendingAnswer) -> Completed:
-        """Close an attempt with the answer that waited in the stash; no call is made."""
+        """Return how an attempt ends that adopts the parked answer; no call is made."""
         _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
 
     def broke_off(
         self, one: OpenAttempt, account: Account, error: Exception
     ) -> tuple[OpenAttempt, Completed]:
-        """Close an attempt that broke off as a failure of the row as it is.
+        """Return how an attempt ends that broke off: as a failure of the row as it is.
 
-        Nothing of what was to be stored is in it: that may be what the database refuses.
+        It holds nothing of what was to be stored: that may be what the database refuses.
         """
         was = one.attempt
         attempt = AttemptEntry(
@@ -179,7 +179,7 @@ class OutcomeBuilder:
     def _refresh_token_alone(
         self, one: OpenAttempt, refresh_token: Secret, request: RefreshRequest
     ) -> Completed:
-        """Close an attempt whose answer brought a new refresh token and no usable access token.
+        """Return how an attempt ends whose answer brought a new refresh token and no usable access token.
 
         It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
         is and is not published again; the account is asked once more with the new refresh token, later each time.
@@ -234,7 +234,7 @@ class OutcomeBuilder:
         if not account.refresh_enabled:
             status = Status.DISABLED
         elif account.is_troubled and (status is Status.ACTIVE or _needs_a_person_still(account, judgement)):
-            # A failure of another kind ends nothing: what was told of the account holds until a token comes.
+            # A failure of another kind ends nothing: the account's status holds until a token comes.
             status, reason = Status(account.status), account.reason or reason
         account.failed(
             status=status,
@@ -248,7 +248,7 @@ class OutcomeBuilder:
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
         attempt.next_refresh_at = account.next_refresh_at
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
-        # Told once for the client, not once for each of its accounts.
+        # One event for the client, not one for each of its accounts.
         folded = hold is not None and hold.cause is WaitReason.REFUSED
         changed = account.status != was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
         if changed and account.status in set(EventType) and not folded:
@@ -282,13 +282,13 @@ def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:
 
 
 def _end_was_told(account: Account, now: float) -> bool:
-    """Return whether a plan has marked the account degraded while it was called: the row as loaded does not say so."""
+    """Return whether a plan marked the account degraded during its call: the row as loaded does not have that."""
     ended = account.expires_at is not None and account.expires_at <= now - ENDED_TOLD_AFTER_S
     return ended and account.status == Status.ACTIVE and account.next_refresh_at is not None
 
 
 def _compare(one: OpenAttempt) -> None:
-    """Note what only the row as it was loaded tells: when it was due, and whether an attempt was left open."""
+    """Write into an attempt what only the row as loaded has: when it was due, and whether an attempt was left open."""
     due_at = one.account.next_refresh_at
     if one.sent_at is not None and due_at is not None:
         one.attempt.lag_s = one.sent_at - due_at

@@ -1,4 +1,4 @@
-"""Answers that wait: what a refresh adopts before it asks for another, for the row's refresh token may be spent."""
+"""Answers that wait: a refresh adopts one before it asks for another, for the row's refresh token may be spent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
 
 class AnswerRecovery:
-    """Finds the answer that follows an account's row: in the stash, or kept beside the row."""
+    """Finds the answer that follows an account's row: parked in Redis, or kept beside the row."""
 
     def __init__(self, *, pending: PendingAnswers, store: AsyncRefreshStore) -> None:
         self._pending = pending
@@ -20,23 +20,23 @@ class AnswerRecovery:
 
         Args:
             account: the row as it was loaded.
-            sealed: its stash, if it has one.
+            sealed: its parked answer in Redis, if it has one.
 
         Raises:
-            CipherError: the stash can't be read, so that nobody knows whether the refresh token is spent.
+            CipherError: the parked answer does not open, so that the row's refresh token may be spent.
         """
         if not (sealed or account.kept_sealed):
             return None
         stashed = await self._stashed(account, sealed) if sealed else None
         if stashed is not None:
             return stashed
-        # What follows the row is a test's that no Redis took. What lost a race follows an older row, and waits until
-        # the row's refresh token is refused.
+        # An answer that follows the row is a test's that Redis did not take. One that lost a race follows an older row,
+        # and waits until the row's refresh token is refused.
         kept = self._pending.kept(account)
         return kept if kept is not None and kept.generation >= account.generation else None
 
     async def _stashed(self, account: Account, sealed: str) -> PendingAnswer | None:
-        """Open a stash; one whose generation is over is kept beside the row, unless the row came from it."""
+        """Open a parked answer; where its generation is over, keep it beside the row, unless the row came from it."""
         stashed = self._pending.open(account.id, sealed)
         if stashed.generation >= account.generation:
             return stashed

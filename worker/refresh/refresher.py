@@ -51,11 +51,11 @@ DATABASE_UNREACHABLE = "database_unreachable"
 CALL_UNDER_WAY = "call_under_way"
 ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
-#: Reasons that say nothing of an account: a plan has to see it again.
+#: Reasons that are not the account's own: a plan has to see it again.
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
 #: A planned group is done after this long, seconds; calls that are slower go on without it, and hold no thread.
 SLOW_CALL_S = 3.0
-#: So many calls are under way in one process before it takes another planned group.
+#: While more calls are under way in one process, it takes no further planned group.
 CALLS_MAX = 1_000
 #: Entries of an account's history that a report is judged by.
 REPORTS_LOOKED_AT = 20
@@ -86,7 +86,7 @@ class AttemptOpener:
         self._deadlines = deadlines
 
     async def open(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> Opened:
-        """Open attempts on accounts, each at the generation that whoever asked had seen.
+        """Open attempts on accounts, each at the generation that the caller had seen.
 
         The lease of each account that is not called is released.
         """
@@ -118,7 +118,7 @@ class AttemptOpener:
         await self._leases.release([one.account.id])
 
     async def note_refused(self, results: Mapping[str, Result], origin: Origin) -> None:
-        """Write down each refusal that a person could wonder about; a plan that met another is none."""
+        """Write the history of accounts that are not refreshed; a plan that met another leaves no entry."""
         passed_on = {i for i, r in results.items() if r.reason == METHOD_NOT_RUN_HERE}
         entries = refused_entries(results, origin, but=passed_on, now=self._clock.now())
         if not entries or any(r.reason == DATABASE_UNREACHABLE for r in results.values()):
@@ -136,7 +136,7 @@ class AttemptOpener:
         began: float,
         results: dict[str, Result],
     ) -> list[OpenAttempt]:
-        """Load accounts, and make an attempt of each that is to be refreshed; the others have their result."""
+        """Load accounts, and prepare an attempt of each that is to be refreshed; write the results of the others."""
         found, paused = await self._store.load_for_refresh(list(taken))
         ready: list[OpenAttempt] = []
         ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
@@ -224,7 +224,7 @@ class Refresher:
         self._calls: set[asyncio.Task[Result]] = set()
 
     async def refresh(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> dict[str, Result]:
-        """Refresh a group of accounts, each at the generation that whoever asked had seen.
+        """Refresh a group of accounts, each at the generation that the caller had seen.
 
         Never raises for what a provider, a store or an account does: each account has its result.
         """
@@ -250,7 +250,7 @@ class Refresher:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
 
     def _begin(self, opened: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, asyncio.Task[Result]]]:
-        """Have each account go on in a task of its own: a group that is cancelled drops no answer."""
+        """Start a task for each account: a group that is cancelled drops no answer."""
         calls = [(one, asyncio.create_task(self._finish(one))) for one in opened]
         for _, call in calls:
             self._calls.add(call)
@@ -325,7 +325,7 @@ class Refresher:
             return None
 
     async def _tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Result:
-        """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
+        """Close a test: nothing is stored. A refresh token that replaced ours is parked for the next refresh."""
         completed, aside = self._outcomes.tested(one, answer, judgement)
         if aside is not None:
             await self._committer.put_aside(one.account.id, aside)

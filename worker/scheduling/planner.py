@@ -31,23 +31,23 @@ LOCK_S: Final = 5.0
 HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 #: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.
 TAKEN_HOLD_S: Final = 20.0
-#: One plan looks at no more due accounts of a queue than this: it stays short, and the next one is a second away.
+#: Due accounts of a queue that one plan looks at: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
 
 #: The due reason of accounts that were begun early.
 EARLY_REFRESH: Final = "ahead_of_a_crowd"
 ANOTHER_PLAN: Final = "another_plan_is_running"
 QUEUES_FULL: Final = "queues_are_full"
-#: Who ends a pause whose time is over.
+#: The actor that ends a pause whose time is over.
 BY_ITSELF: Final = "refreshd"
 
 
 class Undeliverable(Exception):
-    """The broker did not take a message; the next plan tries again."""
+    """The broker took no message; the next plan tries again."""
 
 
 class Dispatch(Protocol):
-    """Sends one refresh message. The composition root hands it in: only `worker.app` knows Celery."""
+    """Sends one refresh message. The composition root passes it: only `worker.app` knows Celery."""
 
     def __call__(self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
         """Send a group.
@@ -221,7 +221,7 @@ class Planner:
         return early
 
     def _paced(self, due: Sequence[DueAccount]) -> tuple[list[DueAccount], list[tuple[str, float]]]:
-        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn.
+        """Return what each provider takes until the next plan, soonest to end first, and when the others are planned again.
 
         Accounts of a token URL of their own are not paced by their provider's name: workers know the host, and its budget.
         """
@@ -241,7 +241,7 @@ class Planner:
 
 
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
-    """Group accounts by provider, the most urgent group first; returns (accounts, callback).
+    """Return accounts in groups of one provider, the most urgent group first: (accounts, callback) each.
 
     One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
     runs into its time-out holds its whole message.

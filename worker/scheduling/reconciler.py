@@ -1,4 +1,4 @@
-"""Reconcile: fill Redis again from SQL, soonest needed first, and close what nobody will come back to."""
+"""Reconcile: fill Redis again from SQL, soonest needed first, and close attempts that were abandoned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOCK: Final = RECONCILE
 LOCK_S: Final = 30.0
 #: ... after the first batch that ends when this share of the time has passed: each renewal is a commit.
 RENEW_SHARE: Final = 1 / 6
-#: What the mark says while a pass is under way.
+#: The mark while a pass is under way.
 _FILLING: Final = "filling"
 #: All tokens that have ended are looked through no more often: where many accounts are dead, that reads each of them.
 ENDS_EVERY_S: Final = 50.0
@@ -88,7 +88,7 @@ class Reconciler:
         """Return whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
 
         Raises:
-            RedisUnreachable, DatabaseUnreachable: nothing can be told.
+            RedisUnreachable, DatabaseUnreachable: a store is away.
         """
         mark = await self._mark()
         if mark is None:
@@ -97,7 +97,7 @@ class Reconciler:
         return mark != note or behind
 
     async def reconcile(self) -> Reconciled | None:
-        """Publish everything that Redis lacks; None where another process is at it.
+        """Publish everything that Redis lacks; None where another process does so.
 
         Raises:
             RedisUnreachable, DatabaseUnreachable: it went away meanwhile; the next pass begins again.
