@@ -20,7 +20,7 @@ from refreshd_reader.contract import AccountState, Token
 from worker.crypto.cipher import generate_key
 from worker.db.engine import database_now, writing
 from worker.providers.client import ProviderClient
-from worker.refresh.refresher import Result
+from worker.refresh.attempt import Origin, Result
 from worker.runtime import Runtime
 from worker.settings import Settings
 
@@ -86,7 +86,7 @@ class Bench:
         self, *ids: str, seen: int = 1, trigger: Trigger = Trigger.PLANNED
     ) -> Future[dict[str, Result]]:
         pairs = [(i, seen) for i in ids or ("acct",)]
-        refreshing = self.runtime.refresher.refresh(pairs, trigger=trigger, task_id="task")
+        refreshing = self.runtime.refresher.refresh(pairs, Origin(trigger, task_id="task"))
         return asyncio.run_coroutine_threadsafe(refreshing, self.runtime.loop)
 
     def account(self, account_id: str = "acct") -> Account:

@@ -16,19 +16,19 @@ from typing import Any, Final
 
 from models.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
-from worker.db.executor import Offload
+from worker.db.executor import DatabaseExecutor
+from worker.db.fleet_locks import AsyncFleetLock
 from worker.db.outbox import DeliveryOutcome, Outbox, Topic, new_id
-from worker.db.schedule import Schedule
 from worker.log import log
 from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
 from worker.policy.verdicts.messages import words_of
 from worker.policy.webhook_batching import FOLD_WINDOW_S, Batching, gather, is_given_up, retry_after_s
 
-DUTY: Final = "webhooks"
+LOCK: Final = "webhooks"
 #: One run delivers for so long; what is left comes with the next.
 RUN_S: Final = 20.0
 #: A holder that is silent for longer is gone: a run, and its last deliveries.
-DUTY_S: Final = RUN_S + DELIVERY_TIMEOUT_S + 5.0
+LOCK_S: Final = RUN_S + DELIVERY_TIMEOUT_S + 5.0
 #: Deliveries to one endpoint at a time. A receiver is a small thing, and nothing here is in a hurry.
 AT_ONCE: Final = 8
 #: So many accounts of a folded message are named.
@@ -53,20 +53,18 @@ class WebhookSender:
         self,
         *,
         outbox: Outbox,
-        schedule: Schedule,
         endpoints: Sequence[Endpoint],
         client: WebhookClient | None,
         clock: Clock,
-        offload: Offload,
-        holder: str,
+        executor: DatabaseExecutor,
+        lock: AsyncFleetLock,
     ) -> None:
         self._outbox = outbox
-        self._schedule = schedule
         self._endpoints = endpoints
         self._client = client
         self._clock = clock
-        self._sql = offload
-        self._holder = holder
+        self._sql = executor
+        self._lock = lock
 
     async def tell(self) -> RunSummary | None:
         """Make and deliver what is due; None where another process is at it.
@@ -74,18 +72,15 @@ class WebhookSender:
         Raises:
             DatabaseUnreachable: it went away; what was sent and not noted is sent again, with the same id.
         """
-        if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
-            return None
-        told = RunSummary()
-        try:
-            told.made = await self._sql(self._make)
+        async with self._lock.hold() as held:
+            if held is None:
+                return None
+            told = RunSummary(made=await self._sql(self._make))
             client = self._client
             if client is not None:
                 ends = asyncio.get_running_loop().time() + RUN_S
                 await asyncio.gather(*(self._deliver(client, one, told, ends) for one in self._endpoints))
-        finally:
-            await self._sql(self._schedule.end_duty, DUTY, holder=self._holder)
-        return told
+            return told
 
     def _make(self) -> int:
         made = 0

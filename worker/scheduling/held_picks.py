@@ -1,4 +1,4 @@
-"""Whom a plan sends through closed gates, and whom it brings back from open ones."""
+"""Accounts that a plan sends through closed gates, or brings back from open ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GATES_MAX: Final = 200
 
 
 class HeldPicks:
-    """Picks held accounts: one place that sees everybody whom a gate holds keeps the order of need.
+    """Picks held accounts: one place that sees all accounts of a gate keeps the order of need.
 
     Args:
         accounts: the SQL of held accounts.
@@ -37,10 +37,10 @@ class HeldPicks:
         self._interval_s = interval_s
 
     def pick(self, *, hold_s: float) -> list[DueAccount]:
-        """Claim whom closed gates let through next; bring accounts of open gates back, soonest to end first.
+        """Claim the accounts that closed gates let through next; release accounts of open gates, soonest to end first.
 
         Raises:
-            DatabaseUnreachable, RedisUnreachable: nobody is picked.
+            DatabaseUnreachable, RedisUnreachable: no account is picked.
         """
         names = self._accounts.gates()
         if not names:

@@ -26,7 +26,7 @@ def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published
     assert raise_generations(bench.runtime.engine, redis, keys) == 0
 
     assert (bench.account("behind").generation, bench.account("level").generation) == (10, 5)
-    believe_filled(bench.runtime.schedule, redis, keys)
+    believe_filled(bench.runtime.engine, redis, keys)
     bench.runtime.run(bench.runtime.reconciler.reconcile())
     bench.answer = granted
     before = bench.token("behind")
@@ -118,7 +118,7 @@ def test_a_failure_after_it_is_told_to_readers_and_the_token_before_stays(bench:
     redis_is_ahead(bench)
     bench.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
 
-    believe_filled(bench.runtime.schedule, bench.runtime.redis, bench.runtime.keys)
+    believe_filled(bench.runtime.engine, bench.runtime.redis, bench.runtime.keys)
     bench.refresh(seen=3)
     bench.runtime.run(bench.runtime.reconciler.reconcile())
 

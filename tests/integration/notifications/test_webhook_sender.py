@@ -7,6 +7,8 @@ import pytest
 
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted
+from worker.db.async_stores import AsyncRefreshStore
+from worker.db.fleet_locks import FleetLock
 from worker.policy.webhook_batching import SINGLY_MAX
 
 
@@ -45,9 +47,9 @@ def test_an_ordinary_refresh_writes_nothing_to_the_outbox(post: Post) -> None:
     assert (post.tell().made, post.taken) == (0, [])
 
 
-def test_without_a_webhook_nothing_is_written(post: Post) -> None:
-    refresh_store = post.runtime.refresher._refresh_store
-    refresh_store._event_types = frozenset()
+def test_without_a_webhook_nothing_is_written(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = AsyncRefreshStore(post.runtime.engine, post.runtime.executor, post.runtime.clock, frozenset())
+    monkeypatch.setattr(post.runtime.committer, "_store", without)
     post.add("acme-1")
     post.answer = revoked
     post.refresh("acme-1")
@@ -232,7 +234,7 @@ def test_delivered_messages_are_pruned_and_waiting_ones_are_not(post: Post) -> N
 
 
 def test_two_that_deliver_at_once_do_no_harm(post: Post) -> None:
-    assert post.runtime.schedule.take_duty("webhooks", holder="other", for_s=60)
+    assert FleetLock(post.runtime.engine, "webhooks", holder="other", ttl_s=60).take()
 
     assert post.runtime.run(post.runtime.webhook_sender.tell()) is None
 

@@ -17,7 +17,7 @@ from worker.db.engine import writing
 from worker.diagnostics.explain.gather import gather
 from worker.errors import KnobsUnfit
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
-from worker.refresh.refresher import KNOBS_UNFIT
+from worker.refresh.requests import KNOBS_UNFIT
 
 #: Only a JSON body can hold it, and the provider takes a form now.
 NESTED = '{"params": {"a": {"b": "secret-value"}}}'

@@ -100,7 +100,7 @@ def _plan(runtime: Runtime, *, limits: Callable[[str], Limits] | None = None) ->
     if limits is not None:
         planner._limits = limits
     runtime.run(runtime.reconciler.needed())
-    runtime.schedule.lacks("reconcile")  # asked by `needed` where Redis was not emptied
+    runtime.publication_store.lacks("reconcile")  # asked by `needed` where Redis was not emptied
     planner.plan()
 
 

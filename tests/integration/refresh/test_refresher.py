@@ -14,7 +14,7 @@ from tests.integration.conftest import Bench
 from worker.db.refresh_store import RefreshStore
 from worker.policy.eligibility import ATTEMPT_OPEN
 from worker.refresh.admission import Admitted
-from worker.refresh.outcome import OpenAttempt
+from worker.refresh.attempt import OpenAttempt
 
 
 def granted(_: httpx.Request) -> httpx.Response:

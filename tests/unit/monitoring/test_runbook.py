@@ -24,6 +24,7 @@ from worker.policy.verdicts.table import TABLE
 SOURCES: Final = (
     "worker/policy",
     "worker/refresh/refresher.py",
+    "worker/refresh/requests.py",
     "worker/refresh/outcome.py",
     "worker/refresh/admission.py",
     "worker/scheduling/planner.py",
