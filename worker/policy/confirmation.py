@@ -14,11 +14,8 @@ from models.answer import Judgement, Verdict
 from models.attempt import Trigger
 from models.providers import GrantType, Provider
 from worker.policy.backoff import Consequence
-
-#: The reason of an account whose grant was refused once, and is asked about once more.
-TO_BE_CONFIRMED: Final = "refusal_to_be_confirmed"
-#: The reason of an account whose grant is refused behind a failure, again and again.
-PROBABLY_DEAD: Final = "grant_probably_dead"
+from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.reasons.passing import REFUSED_BEHIND_A_FAILURE, SERVER_ERROR
 
 #: Long enough to outlive a server's hiccup or a replica that lags, short beside the time that a person takes to log in.
 CONFIRM_AFTER_S: Final = 60.0
@@ -27,11 +24,9 @@ _SOONEST_SHARE: Final = 0.5
 #: A replay that is free for a time is tried within this share of it.
 _GRACE_SHARE: Final = 0.5
 
-#: A 5xx with an error code of its own.
-_BY_CODE: Final = "server_error"
 #: Reason -> so many failures in a row make a dead grant probable. Words of a refusal behind the 5xx: about half a
 #: minute of backoff; a code alone may be an outage of this account's part of the provider: a quarter of an hour.
-_TRIES: Final = {"refused_behind_a_failure": 5, _BY_CODE: 10}
+_TRIES: Final[dict[str, int]] = {REFUSED_BEHIND_A_FAILURE: 5, SERVER_ERROR: 10}
 _PASSING: Final = frozenset({Verdict.RETRY, Verdict.RATE_LIMITED})
 
 #: Grants that send no refresh token, and no password that is locked after some tries.
@@ -117,7 +112,7 @@ def _is_probably_dead(refused: Refusal, after: Consequence, account: Account) ->
     A 5xx without an error code (a gateway's page), and no answer at all, are outages however long they last.
     """
     reason = refused.judgement.reason
-    if refused.http_status is None or (reason == _BY_CODE and refused.error is None):
+    if refused.http_status is None or (reason == SERVER_ERROR and refused.error is None):
         return False
     if not after.counts or (account.expires_at is not None and after.status is not Status.DEGRADED):
         return False

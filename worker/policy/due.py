@@ -13,21 +13,17 @@ from typing import Final
 from models.account import Account, SessionManagement
 from models.providers import Provider
 from models.token import TokenResponse
-
-# --- reasons -----------------------------------------------------------------------------------------
-
-REFRESH_DISABLED: Final = "refresh_disabled"
-SESSION_NONE: Final = "session_none"
-SESSION_TIMEOUT: Final = "session_timeout"
-BEFORE_EXPIRY: Final = "before_expiry"
-SESSION_TIMEOUT_STANDS_IN: Final = "session_timeout_stands_in_for_expires_in"
-IN_REFRESH_WINDOW: Final = "in_the_providers_refresh_window"
-NO_TOKEN_YET: Final = "no_access_token_yet"
-ISSUE_TIME_UNKNOWN: Final = "issue_time_unknown"
-REFRESH_TOKEN_IDLE: Final = "before_the_refresh_token_ends_by_idling"
-REFRESH_TOKEN_ENDS: Final = "before_the_refresh_token_ends"
-
-# --- amounts -----------------------------------------------------------------------------------------
+from worker.policy.reasons.due import (
+    BEFORE_EXPIRY,
+    IN_REFRESH_WINDOW,
+    ISSUE_TIME_UNKNOWN,
+    NO_TOKEN_YET,
+    REFRESH_TOKEN_ENDS,
+    REFRESH_TOKEN_IDLE,
+    SESSION_TIMEOUT,
+    SESSION_TIMEOUT_STANDS_IN,
+)
+from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
 
 #: A tenth of the lifetime is early enough for several tries and late enough to waste little of a token.
 MARGIN_SHARE: Final = 0.1

@@ -7,16 +7,16 @@ from typing import Final
 
 from models.account import Account, SessionManagement, Status
 from models.attempt import Outcome, Trigger
-from models.pause import PAUSED
-
-GENERATION_MOVED: Final = "generation_moved"
-UNKNOWN_ACCOUNT: Final = "unknown_account"
-LEASE_HELD: Final = "lease_held"
-ATTEMPT_OPEN: Final = "attempt_open"
-REFRESH_DISABLED: Final = "refresh_disabled"
-SESSION_NONE: Final = "session_none"
-NOT_DUE_YET: Final = "not_due_yet"
-NEEDS_REAUTHORIZATION: Final = "needs_reauthorization"
+from worker.policy.reasons.login import NEEDS_REAUTHORIZATION
+from worker.policy.reasons.skipped import (
+    ATTEMPT_OPEN,
+    GENERATION_MOVED,
+    NOT_DUE_YET,
+    PAUSED,
+    REFRESH_DISABLED,
+    SESSION_NONE,
+    UNKNOWN_ACCOUNT,
+)
 
 #: A plan and a worker may differ by a rounding of the clock; that much too early is not too early.
 DUE_TOLERANCE_S: Final = 0.5

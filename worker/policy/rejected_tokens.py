@@ -12,9 +12,7 @@ from typing import Final
 
 from models.attempt import Attempt, Outcome, Trigger
 from worker.policy.eligibility import Skip
-
-REPORTED_TOO_SOON: Final = "reported_too_soon_after_the_last_report"
-FRESH_TOKENS_REJECTED: Final = "the_api_rejects_fresh_tokens"
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
 
 #: Between two refreshes of one account that reports asked for.
 REPORTED_MIN_INTERVAL_S: Final = 10.0

@@ -24,7 +24,23 @@ from worker.db.history import History
 from worker.db.refresh_store import RefreshStore
 from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
 from worker.log import log
-from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Skip, skip_reason
+from worker.policy.eligibility import Skip, skip_reason
+from worker.policy.reasons.correction import (
+    KEY_MISSING,
+    PROVIDER_KNOBS_UNFIT,
+    PROVIDER_UNKNOWN,
+    SEAL_BROKEN,
+    STASH_UNREADABLE,
+)
+from worker.policy.reasons.passing import INTERNAL_ERROR
+from worker.policy.reasons.skipped import (
+    ATTEMPT_OPEN,
+    CALL_UNDER_WAY,
+    GENERATION_MOVED,
+    LEASE_HELD,
+    METHOD_NOT_RUN_HERE,
+)
+from worker.policy.reasons.waiting import ANSWER_STASHED, DATABASE_UNREACHABLE, REDIS_UNREACHABLE
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
 from worker.redis.leases import Leases
@@ -34,18 +50,6 @@ from worker.refresh.caller import Caller, call_provider
 from worker.refresh.committer import Committer, Completed
 from worker.refresh.outcome import Hold, OpenAttempt, OutcomeBuilder, describe, log_attempt, refused_entry
 from worker.refresh.recovery import AnswerRecovery
-
-KEY_MISSING = "key_missing"
-SEAL_BROKEN = "seal_broken"
-STASH_UNREADABLE = "stash_unreadable"
-METHOD_NOT_RUN_HERE = "refresh_method_not_run_by_this_worker"
-PROVIDER_UNKNOWN = "provider_unknown"
-KNOBS_UNFIT = "provider_knobs_unfit"
-REDIS_UNREACHABLE = "redis_unreachable"
-INTERNAL_ERROR = "internal_error"
-DATABASE_UNREACHABLE = "database_unreachable"
-CALL_UNDER_WAY = "call_under_way"
-ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
 #: Reasons that say nothing of an account: a plan has to see it again.
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
@@ -347,7 +351,7 @@ class Refresher:
         try:
             provider = self._providers(account)
         except KnobsUnfit as error:
-            provider, impossible = error.provider, (KNOBS_UNFIT, str(error))
+            provider, impossible = error.provider, (PROVIDER_KNOBS_UNFIT, str(error))
         one = OpenAttempt(account, attempt, provider, None, stashed, account.status, impossible=impossible)
         if one.provider is not None and impossible is None:
             try:

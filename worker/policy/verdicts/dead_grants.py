@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from models.answer import Verdict
+from worker.policy.reasons.login import REFRESH_TOKEN_INVALID
 from worker.policy.verdicts.phrases import dead
 from worker.policy.verdicts.row import DESCRIPTION, REFUSALS, Example, Phrase, Row
 
@@ -15,7 +16,7 @@ _TS_OAUTH2_SERVER: Final = "jasonraimondi/ts-oauth2-server src/grants/refresh_to
 DEAD_BY_WORDS: Final = (
     Row(
         verdict=Verdict.REAUTHORIZE,
-        reason="refresh_token_invalid",
+        reason=REFRESH_TOKEN_INVALID,
         statuses=REFUSALS,
         phrases=(
             dead(

@@ -9,6 +9,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from models.answer import Verdict
+from worker.policy.reasons.correction import ACCESS_RESTRICTED
+from worker.policy.reasons.passing import (
+    ALREADY_BEING_PROCESSED,
+    RATE_LIMITED,
+    REFUSED_BEHIND_A_FAILURE,
+    RETRY_ASKED,
+    TOO_EARLY,
+)
 from worker.policy.verdicts.row import (
     DESCRIPTION,
     ERROR,
@@ -42,7 +50,7 @@ def dead(words: str, source: str, status: int, /, **body: Any) -> Phrase:
 BY_WORDS: Final = (
     Row(
         verdict=Verdict.RETRY,
-        reason="already_being_processed",
+        reason=ALREADY_BEING_PROCESSED,
         errors=codes("invalid_grant"),
         phrases=(
             _phrase(
@@ -57,7 +65,7 @@ BY_WORDS: Final = (
     ),
     Row(
         verdict=Verdict.RATE_LIMITED,
-        reason="too_early",
+        reason=TOO_EARLY,
         phrases=(
             _phrase(
                 "access token not expired",
@@ -71,7 +79,7 @@ BY_WORDS: Final = (
     ),
     Row(
         verdict=Verdict.RATE_LIMITED,
-        reason="rate_limited",
+        reason=RATE_LIMITED,
         phrases=(
             _phrase(
                 "too many requests",
@@ -112,7 +120,7 @@ BY_WORDS: Final = (
     ),
     Row(
         verdict=Verdict.MISCONFIGURED,
-        reason="access_restricted",
+        reason=ACCESS_RESTRICTED,
         errors=codes("invalid_grant", "access_denied"),
         phrases=(
             _phrase(
@@ -130,11 +138,10 @@ BY_WORDS: Final = (
                 error_description="IP restricted or invalid login hours",
             ),
         ),
-        words="The provider takes no login from this network, or at this hour; the grant may be alive.",
     ),
     Row(
         verdict=Verdict.RETRY,
-        reason="retry_asked",
+        reason=RETRY_ASKED,
         statuses=REFUSALS,
         phrases=(
             _phrase(
@@ -145,11 +152,10 @@ BY_WORDS: Final = (
                 error_description="retry your request",
             ),
         ),
-        words="The provider asks for another try.",
     ),
     Row(
         verdict=Verdict.RETRY,
-        reason="refused_behind_a_failure",
+        reason=REFUSED_BEHIND_A_FAILURE,
         statuses=SERVER_ERRORS,
         phrases=(
             _phrase(
@@ -173,6 +179,5 @@ BY_WORDS: Final = (
                 message="Invalid refresh token",
             ),
         ),
-        words="A 5xx whose words say that somebody behind it refused the grant. Where it lasts, the grant is probably dead.",
     ),
 )

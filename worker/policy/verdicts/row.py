@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.answer import BodyKind, Fault, Verdict
+from worker.policy.reasons.reason import Reason
 
 ANY: Final[frozenset[str]] = frozenset()
 SERVER_ERRORS: Final = frozenset(range(500, 600))
@@ -68,8 +69,9 @@ class Row:
     """One line of the table. Every condition that is given must hold; none given: it always holds."""
 
     verdict: Verdict
-    reason: str
-    words: str
+    reason: Reason
+    #: What is narrower than the reason's own sentence.
+    words: str = ""
     fault: Fault | None = None
     #: The error code, as `code_of` gives it.
     errors: frozenset[str] = ANY
@@ -84,6 +86,11 @@ class Row:
     body_kinds: frozenset[BodyKind] = frozenset()
     #: The account's configuration is that of an earlier success.
     refreshed_before: bool = False
+
+    @property
+    def message(self) -> str:
+        """Return what such an answer means, in a sentence."""
+        return self.words or self.reason.message
 
 
 def codes(*names: str) -> frozenset[str]:

@@ -11,10 +11,11 @@ from models.account import RECONFIGURED, Account
 from models.answer import Answer, Judgement, Verdict
 from models.json_path import lookup_path
 from models.providers.error_rule import ErrorRule
+from worker.policy.reasons import done
 from worker.policy.verdicts.row import DESCRIPTION, ERROR, Phrase, Row, words_of_sentence
 from worker.policy.verdicts.table import TABLE
 
-REFRESHED: Final = Judgement(verdict=Verdict.REFRESHED, reason="refreshed")
+REFRESHED: Final = Judgement(verdict=Verdict.REFRESHED, reason=done.REFRESHED)
 
 #: Verdicts that heed the provider's wish to be left alone.
 _WAITING: Final = frozenset({Verdict.RETRY, Verdict.RATE_LIMITED})

@@ -21,7 +21,6 @@ from worker.diagnostics.explain.rules.gate import held_by_a_gate
 from worker.diagnostics.explain.rules.pause import paused
 from worker.diagnostics.explain.rules.provider import (
     EDIT_URL,
-    KNOBS_UNFIT,
     NOT_OPENED,
     last_call,
     provider_says,
@@ -30,6 +29,7 @@ from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, pu
 from worker.diagnostics.explain.rules.token import implausible_life, no_token, shortest_life_s, since_when
 from worker.diagnostics.explain.rules.twins import twins
 from worker.durations import duration
+from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
@@ -39,7 +39,6 @@ OVERDUE_S: Final = 15.0
 STANDBY: Final = "read-only transaction"
 #: Fewer messages are between a plan and a worker; more are a backlog, of which a queue holds ten seconds of work.
 WAITING: Final = 3
-REQUEST_IMPOSSIBLE: Final = "request_impossible"
 #: A hard end of the refresh token is told so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
 
@@ -221,7 +220,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
         )
     elif facts.knobs_error:
         yield Finding(
-            KNOBS_UNFIT,
+            PROVIDER_KNOBS_UNFIT,
             f"Nothing can be sent: {facts.knobs_error}.",
             f"`refreshd accounts edit {account.id} KNOB=VALUE`, or mend the entry of {account.provider!r} in "
             "REFRESHD_PROVIDERS_FILE and restart the workers.",

@@ -14,14 +14,16 @@ from worker.broker.queues import CALLBACK
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.durations import duration
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
+from worker.policy.reasons.correction import CALLBACK_UNKNOWN
+from worker.policy.reasons.passing import CALLBACK_FAILED, TIMED_OUT
 
 #: Of what the workers know, and of what they could not use, so much is named.
 _LISTED_MAX: Final = 20
 _BROKEN_MAX: Final = 2
 #: The line of a run's output that says so.
 _SAME: Final = f"\n{OWN_LINE}{SAME_ACCESS_TOKEN}"
-_FAILED: Final = {"callback_failed": "callback_failing", "timed_out": "callback_hanging"}
+_FAILED: Final[dict[str, str]] = {CALLBACK_FAILED: "callback_failing", TIMED_OUT: "callback_hanging"}
 
 
 def callback_says(facts: Facts) -> Iterator[Finding]:
@@ -139,7 +141,7 @@ def _not_registered(facts: Facts, name: str) -> Finding:
 def _runs(facts: Facts) -> str:
     """Return whether it ever ran: a worker that did run it may have been killed a moment ago."""
     last = last_call(facts.attempts)
-    if last is None or last.reason == "callback_unknown":
+    if last is None or last.reason == CALLBACK_UNKNOWN:
         return "never runs"
     answers = last.worker in (facts.workers or {})
     by = (
@@ -163,8 +165,8 @@ def _broken(facts: Facts, name: str) -> str:
 
 def _failing(facts: Facts, last: Attempt, name: str) -> Finding:
     times = f" {facts.account.failures} times in a row" if facts.account.failures > 1 else ""
-    detail = last.error_description or words_of(last.reason or "")
-    hangs = last.reason == "timed_out"
+    detail = last.error_description or message_of(last.reason or "")
+    hangs = last.reason == TIMED_OUT
     return Finding(
         _FAILED[last.reason or ""],
         f"The callback {name!r} {'does not come to an end' if hangs else 'ran and failed'}{times}: {detail}",

@@ -13,7 +13,8 @@ from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
-from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED, WORKED_S
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
+from worker.policy.rejected_tokens import WORKED_S
 
 #: So many refreshes that connectors asked for tell something.
 _REPORTS_TELLING: Final = 2

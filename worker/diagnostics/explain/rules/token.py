@@ -10,7 +10,7 @@ from models.attempt import Attempt, Outcome, Trigger
 from models.callback import OWN_LINE
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 
 #: Lives that providers give their tokens, seconds. A thousand times one of them is no life, but milliseconds.
 _USUAL_LIVES_S: Final = (
@@ -75,7 +75,7 @@ def _met(facts: Facts) -> str:
         return "No refresh was tried yet."
     ago = duration(facts.now - (last.closed_at or last.opened_at))
     what = str(last.outcome).replace("_", " ")
-    return f"The last try, {ago} ago, ended as `{what}`: {words_of(last.reason or '')}"
+    return f"The last try, {ago} ago, ended as `{what}`: {message_of(last.reason or '')}"
 
 
 def _last_try(facts: Facts) -> Attempt | None:
