@@ -1,4 +1,4 @@
-"""What one more try tells of a refusal: that it was a hiccup, or that the grant is dead. Pure.
+"""Decide whether a refusal was a hiccup or the grant is dead, by one more try. Pure.
 
 A single `invalid_grant` amid good answers was seen at healthy grants; the reverse, a dead grant behind a 5xx for hours,
 at proxies. The first is asked again where that can cost nothing, the second is reported as what it probably is.
@@ -21,7 +21,7 @@ from worker.policy.reasons.passing import REFUSED_BEHIND_A_FAILURE, SERVER_ERROR
 CONFIRM_AFTER_S: Final = 60.0
 #: Another attempt may come sooner (a connector's report); this share of the time has to be over for it to count.
 _SOONEST_SHARE: Final = 0.5
-#: A replay that is free for a time is tried within this share of it.
+#: The second try comes within this share of a provider's replay grace.
 _GRACE_SHARE: Final = 0.5
 
 #: Reason -> so many failures in a row make a dead grant probable. Words of a refusal behind the 5xx: about half a
@@ -35,11 +35,11 @@ _FREE_GRANTS: Final = frozenset({GrantType.CLIENT_CREDENTIALS, GrantType.JWT_BEA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A refresh that brought no token, as far as it matters here."""
+    """A refresh that brought no token: its verdict and what the provider answered."""
 
     judgement: Judgement
     trigger: str
-    #: What the provider's answer had as its error code; None: it had none, or there was no answer.
+    #: The answer's error code; None: it had none, or there was no answer.
     error: str | None
     http_status: int | None
 
@@ -54,7 +54,7 @@ def second_try_is_free(provider: Provider) -> bool:
 def reconsidered(
     refused: Refusal, after: Consequence, account: Account, provider: Provider | None, *, now: float
 ) -> tuple[Consequence, str]:
-    """Return what follows from a refusal, and its reason, in the light of what came before it.
+    """Return the consequence of a refusal and its reason, given the refusals before it.
 
     Args:
         refused: the refresh, and its verdict.

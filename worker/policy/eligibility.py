@@ -1,4 +1,4 @@
-"""May this account be refreshed now? The gate before an attempt is opened. Pure."""
+"""Whether an account may be refreshed now: the check before an attempt is opened. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from worker.policy.reasons.skipped import (
     UNKNOWN_ACCOUNT,
 )
 
-#: A plan and a worker may differ by a rounding of the clock; that much too early is not too early.
+#: Rounding between the clocks of a plan and a worker: an account this much too early counts as due.
 DUE_TOLERANCE_S: Final = 0.5
 
-#: Triggers of a person: they go ahead where a plan would not.
+#: Triggers of a person: they refresh where a plan would not.
 _BY_HAND: Final = frozenset({Trigger.FORCED, Trigger.TEST})
 
 
@@ -39,9 +39,9 @@ def skip_reason(
     """Return the reason not to refresh, None where there is none.
 
     Args:
-        account: the row, read under the lease; None where it is gone.
-        seen: the generation that whoever asked had seen.
-        trigger: who asked.
+        account: the row, read under the lease; None where it was removed.
+        seen: the generation in the message.
+        trigger: what asked for the refresh.
         now: epoch seconds.
         paused: the account, its provider or everything is paused.
     """

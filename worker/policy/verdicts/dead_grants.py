@@ -1,4 +1,4 @@
-"""Lines of the verdict table by which a provider's words end a grant, where no code that is clear stands beside them."""
+"""Rows of the verdict table for a dead grant that only the provider's words name, without a clear code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.policy.reasons.login import REFRESH_TOKEN_INVALID
 from worker.policy.verdicts.phrases import dead
 from worker.policy.verdicts.row import DESCRIPTION, REFUSALS, Example, Phrase, Row
 
-#: The same statement in other words: servers vary what one of them was seen to say.
+#: The same statement in other words: a variant of a phrase that was seen.
 _KIN: Final = "of the same kind as its neighbours"
 _TS_OAUTH2_SERVER: Final = "jasonraimondi/ts-oauth2-server src/grants/refresh_token.grant.ts"
 

@@ -1,4 +1,4 @@
-"""Lines of the verdict table about calls that brought no answer."""
+"""Rows of the verdict table for calls without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of the verdict table that go by a provider's words. Each phrase has its source, and an answer as its test.
+"""Rows of the verdict table that compare a provider's words. Each phrase has its source, and an answer as its test.
 
 A vendor says never to branch on texts where a code exists; these are the providers that have none for what they say,
 or that use one code for two things. Sources `OWNER/REPOSITORY#N` are public reports.
@@ -28,9 +28,9 @@ from worker.policy.verdicts.row import (
     codes,
 )
 
-#: Beside these words a phrase about the refresh token speaks of the request: it was absent, or not well formed.
+#: Beside these words a phrase about the refresh token means the request: it was absent, or malformed.
 _OF_THE_REQUEST: Final = codes("missing", "required", "parameter", "must", "empty")
-#: A bare "token" may be another one; its end is not that of the grant.
+#: A bare "token" may be another token, whose end is not that of the grant.
 _OF_ANOTHER_TOKEN: Final = _OF_THE_REQUEST | codes(
     "access", "assertion", "jwt", "client", "id", "csrf", "state", "bearer", "code"
 )
@@ -41,12 +41,12 @@ def _phrase(words: str, source: str, status: int, /, **body: Any) -> Phrase:
 
 
 def dead(words: str, source: str, status: int, /, **body: Any) -> Phrase:
-    """Return a phrase that says that the refresh token, or a token, is dead."""
+    """Return a phrase of a dead refresh token."""
     without = _OF_THE_REQUEST if "refresh" in words else _OF_ANOTHER_TOKEN
     return Phrase(words=words, source=source, example=Example(status, body), without=without)
 
 
-#: Words that count whatever the code is.
+#: Words that count with any code.
 BY_WORDS: Final = (
     Row(
         verdict=Verdict.RETRY,

@@ -1,7 +1,7 @@
-"""The table: every answer and error, what it means, and the word for it. Read from top to bottom.
+"""The verdict table: every answer and error with its verdict and reason. Rows are compared from top to bottom.
 
 Sources: RFC 6749 section 5.2, RFC 6585, RFC 9449, OpenID Connect Core 3.1.2.6, and the providers' own pages
-where a row names one. Words are compared only where a code does not say it; they are in `verdict_phrases.py`.
+where a row names one. Words are compared only where no code is clear; they are in `phrases.py`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MISCONFIGURED: Final = Verdict.MISCONFIGURED
 _RETRY: Final = Verdict.RETRY
 _RATE_LIMITED: Final = Verdict.RATE_LIMITED
 
-#: Where the same code means two things: words, or a finer code, tell them apart.
+#: Codes that mean two things: words, or a finer code, distinguish them.
 EXCEPTIONS: Final = (
     *BY_WORDS,
     Row(
@@ -159,7 +159,7 @@ CODES: Final = (
     ),
 )
 
-#: Codes that providers also use for a refresh token that is dead: what they say in words counts before.
+#: Codes that providers also use for a dead refresh token; their words are compared before.
 VAGUE_CODES: Final = (
     Row(
         verdict=_REAUTHORIZE,
