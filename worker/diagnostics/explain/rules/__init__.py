@@ -39,7 +39,7 @@ OVERDUE_S: Final = 15.0
 STANDBY: Final = "read-only transaction"
 #: Fewer messages are between a plan and a worker; more are a backlog, of which a queue holds ten seconds of work.
 WAITING: Final = 3
-#: A hard end of the refresh token is told so long before.
+#: A hard end of the refresh token is a finding so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
 
 
@@ -47,7 +47,7 @@ def diagnose(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, most likely first, then what is worth knowing."""
     found = [finding for rule in _RULES for finding in rule(facts)]
     wrong = [one for one in found if one.wrong]
-    # That it waits is news where nothing is wrong that says what for.
+    # That it waits is a finding only where no other one says what for.
     return [*wrong, *(one for one in found if not one.wrong), *(() if wrong else _waiting(facts))]
 
 
@@ -102,7 +102,7 @@ def _beat(facts: Facts) -> Iterator[Finding]:
     if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
         ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"
         yield Finding(
-            "beat_down", f"Nothing is planned: {ago}. {_nobody_plans(facts)}", _have_it_planned(facts)
+            "beat_down", f"Nothing is planned: {ago}. {_why_nothing_plans(facts)}", _have_it_planned(facts)
         )
 
 
@@ -110,7 +110,7 @@ def _planners(facts: Facts) -> list[str]:
     return [worker for worker, queues in (facts.workers or {}).items() if CONTROL in queues]
 
 
-def _nobody_plans(facts: Facts) -> str:
+def _why_nothing_plans(facts: Facts) -> str:
     if planners := _planners(facts):
         return (
             f"Yet {', '.join(planners)} takes from `control`: so beat is down, or what it sends is refused, or they work on "

@@ -16,7 +16,7 @@ from worker.policy.reasons.correction import (
 )
 from worker.policy.verdicts.causes import Cause, cause_of
 
-#: Reasons that speak of the client.
+#: Reasons that concern the client.
 OF_THE_CLIENT: Final = frozenset(
     {INVALID_CLIENT, CLIENT_REFUSED, UNAUTHORIZED_CLIENT, CLIENT_CERTIFICATE_REFUSED}
 )

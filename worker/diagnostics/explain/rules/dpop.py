@@ -1,4 +1,4 @@
-"""What keeps an account whose provider wants proof of possession (DPoP, RFC 9449) from its token. Pure."""
+"""Findings about proof of possession (DPoP, RFC 9449). Pure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def possession(facts: Facts) -> Iterator[Finding]:
 
 
 def key_error(facts: Facts) -> str | None:
-    """Return why no proof can be made with the account as it is, None where one can be, or nobody knows."""
+    """Return why no proof can be made with the account as it is, None where one can be, or where that is unknown."""
     error = facts.url_error or ""
     return f"{error}." if error.startswith(f"custom_fields.{KEY_FIELD}: ") else None
 
@@ -91,7 +91,7 @@ def _mismatch(facts: Facts) -> str | None:
 
 
 def _key_replaced(facts: Facts, last: Attempt | None, give_key: str) -> Iterator[Finding]:
-    """A public client's refresh token is bound to its key, and a server says no more of it than `invalid_grant`."""
+    """Return advice for a public client: its refresh token is bound to its key, and a server answers a mere `invalid_grant`."""
     if facts.account.status != Status.REAUTHORIZE or last is None:
         return
     worked = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)

@@ -1,4 +1,4 @@
-"""What a closed gate means for an account. Pure."""
+"""Findings about a closed gate. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings about a grant that was refused: why, as far as it is known, and what helps. Pure."""
+"""Findings about a refused grant: the cause, as far as it is known, and what helps. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a provider's answers say about an account. Pure; `diagnosis.py` puts it in its place."""
+"""Findings about a provider's answers. Pure; `rules/__init__.py` orders them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from worker.policy.reasons.passing import (
 _CALLED: Final = frozenset(
     {Outcome.REFRESHED, Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.REAUTHORIZE, Outcome.MISCONFIGURED}
 )
-#: Why a worker could not open a secret; the rules' own module explains it.
+#: Why a worker could not open a secret; `rules/__init__.py` explains it.
 NOT_OPENED: Final = frozenset({KEY_MISSING, SEAL_BROKEN})
 #: How a callback fails; the rules of callbacks explain it.
 _OF_THE_CALLBACK: Final = frozenset({CALLBACK_FAILED, TIMED_OUT})
@@ -51,7 +51,7 @@ EDIT_URL: Final = "Compare the token URL with the provider's documentation: `ref
 def provider_says(facts: Facts) -> Iterator[Finding]:
     """Return what the last answers mean for the account."""
     account = facts.account
-    # A test is no refresh: it left the account's status as it was, and is told beside the history.
+    # A test is no refresh: it left the account's status as it was, and stands beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
     said = _said(account, last)
     if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
@@ -103,7 +103,7 @@ def _meanwhile(facts: Facts) -> str:
 def _refused(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
     account = facts.account
     if account.status == Status.REAUTHORIZE:
-        # `diagnosis_twins` says who spent a refresh token that two accounts have.
+        # `twins.py` names which account spent a refresh token that two accounts have.
         return None if facts.twins else refused(facts, said)
     if account.reason == TO_BE_CONFIRMED:
         return to_be_confirmed(facts, said)
@@ -135,7 +135,7 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
         )
     if reason == CALLBACK_UNKNOWN:
         if not any(account.callback in names for names in facts.callbacks.values()):
-            return None  # `diagnosis_callback` says it
+            return None  # the rules of callbacks explain it
         of = f" ({last.worker})" if last and last.worker else ""
         return Finding(
             "callback_was_unknown",

@@ -1,4 +1,4 @@
-"""What is to be said of the token itself: that there is none, or that what was imported may be wrong. Pure."""
+"""Findings about the token itself: there is none, or the imported one may be wrong. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MILLI: Final = 1000.0
 _RETURNED_LIFE: Final = re.compile(
     rf"^{re.escape(OWN_LINE)}returned .*\bexpires_in ([0-9.]+)(?:,|$)", re.MULTILINE
 )
-#: Times that were stored are off by no more.
+#: Stored times are off by no more than this.
 _SAME_S: Final = 1.0
 
 
@@ -59,7 +59,7 @@ def no_token(facts: Facts) -> Finding:
 
 
 def next_try(facts: Facts) -> str:
-    """Return when it is tried again."""
+    """Return when the next try is due."""
     due_at = facts.account.next_refresh_at
     if due_at is None:
         return "No refresh is planned."
@@ -69,7 +69,7 @@ def next_try(facts: Facts) -> str:
 
 
 def _met(facts: Facts) -> str:
-    """Return what the last try met: also one that did not come as far as a call."""
+    """Return how the last try ended, also one that made no call."""
     last = _last_try(facts)
     if last is None:
         return "No refresh was tried yet."
