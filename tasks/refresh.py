@@ -19,8 +19,10 @@ from worker.celery.dispatch import dispatch_with
 from worker.errors import Unreachable
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
+from worker.policy.reasons.correction import STASH_UNREADABLE
+from worker.policy.reasons.skipped import METHOD_NOT_RUN_HERE
+from worker.policy.reasons.waiting import DATABASE_UNREACHABLE
 from worker.refresh.attempt import Origin, Result
-from worker.refresh.refresher import DATABASE_UNREACHABLE, METHOD_NOT_RUN_HERE, STASH_UNREADABLE
 from worker.runtime import runtime
 from worker.scheduling.planner import Dispatch, Undeliverable
 

@@ -13,9 +13,9 @@ from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.errors import RedisUnreachable
 from worker.log import log
-from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.gates import Gate
-from worker.policy.verdicts.messages import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
+from worker.policy.reasons.done import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
+from worker.policy.reasons.due import REFRESH_TOKEN_ENDS
 from worker.redis.publisher import TokenPublisher
 
 

@@ -21,7 +21,7 @@ from worker.db.fleet_locks import AsyncFleetLock
 from worker.db.outbox import DeliveryOutcome, Outbox, Topic, new_id
 from worker.log import log
 from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 from worker.policy.webhook_batching import FOLD_WINDOW_S, Batching, gather, is_given_up, retry_after_s
 
 LOCK: Final = "webhooks"
@@ -183,7 +183,7 @@ def _single(one: OutboxEvent) -> dict[str, Any]:
         "client": one.client or None,
         "generation": one.generation,
         "reason": one.reason,
-        "words": words_of(one.reason),
+        "words": message_of(one.reason),
         "expires_at": one.ends_at,
     }
     return {name: value for name, value in known.items() if value is not None}
@@ -199,7 +199,7 @@ def _folded(topic: Topic, group: Sequence[OutboxEvent]) -> dict[str, Any]:
         "count": len(accounts),
         "accounts": accounts[:NAMED_MAX],
         "reason": common,
-        "words": words_of(common),
+        "words": message_of(common),
         "reasons": dict(reasons.most_common()),
         "expires_at": min((one.ends_at for one in group if one.ends_at is not None), default=None),
     }

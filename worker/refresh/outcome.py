@@ -18,19 +18,20 @@ from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import AccountSealer
 from worker.db.refresh_store import Completion
 from worker.policy.backoff import consequence
-from worker.policy.confirmation import PROBABLY_DEAD, Refusal, reconsidered
+from worker.policy.confirmation import Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
+from worker.policy.reasons.done import (
+    KEPT_ANSWER_ADOPTED,
+    REFRESH_TOKEN_ALONE,
+    STASH_ADOPTED,
+    TESTED_NOT_STORED,
+)
+from worker.policy.reasons.login import PROBABLY_DEAD
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 from worker.refresh.attempt import Hold, OpenAttempt, describe
 from worker.refresh.committer import Completed
-
-STASH_ADOPTED = "stash_adopted"
-KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
-TESTED_NOT_STORED = "tested_not_stored"
-#: The answer held a new refresh token and no usable access token.
-REFRESH_TOKEN_ALONE = "refresh_token_alone"
 
 #: An account whose attempt could not be sent is planned again after this long.
 NOT_SENT_RETRY_S = 5.0

@@ -19,7 +19,20 @@ from worker.clock import Clock
 from worker.db.async_stores import AsyncRefreshStore
 from worker.errors import CipherError, DatabaseUnreachable
 from worker.log import log
-from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Skip, skip_reason
+from worker.policy.eligibility import Skip, skip_reason
+from worker.policy.reasons.correction import (
+    PROVIDER_UNKNOWN,
+    STASH_UNREADABLE,
+)
+from worker.policy.reasons.passing import INTERNAL_ERROR
+from worker.policy.reasons.skipped import (
+    ATTEMPT_OPEN,
+    CALL_UNDER_WAY,
+    GENERATION_MOVED,
+    LEASE_HELD,
+    METHOD_NOT_RUN_HERE,
+)
+from worker.policy.reasons.waiting import ANSWER_STASHED, DATABASE_UNREACHABLE, REDIS_UNREACHABLE
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
 from worker.redis.leases import Leases
@@ -41,15 +54,6 @@ from worker.refresh.committer import Committer, Completed
 from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import AnswerRecovery
 from worker.refresh.requests import RequestBuilder
-
-STASH_UNREADABLE = "stash_unreadable"
-METHOD_NOT_RUN_HERE = "refresh_method_not_run_by_this_worker"
-PROVIDER_UNKNOWN = "provider_unknown"
-REDIS_UNREACHABLE = "redis_unreachable"
-INTERNAL_ERROR = "internal_error"
-DATABASE_UNREACHABLE = "database_unreachable"
-CALL_UNDER_WAY = "call_under_way"
-ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
 
 #: Reasons that are not the account's own: a plan has to see it again.
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})

@@ -9,12 +9,9 @@ from models.attempt import AttemptEntry, Trigger
 from models.providers import Provider
 from worker.crypto.sealer import AccountSealer
 from worker.errors import CipherError, KeyMissing, KnobsUnfit
+from worker.policy.reasons.correction import KEY_MISSING, PROVIDER_KNOBS_UNFIT, SEAL_BROKEN
 from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.attempt import OpenAttempt
-
-KEY_MISSING = "key_missing"
-SEAL_BROKEN = "seal_broken"
-KNOBS_UNFIT = "provider_knobs_unfit"
 
 
 class RequestBuilder:
@@ -34,7 +31,7 @@ class RequestBuilder:
         try:
             provider = self._providers(account)
         except KnobsUnfit as error:
-            unfit = (KNOBS_UNFIT, str(error))
+            unfit = (PROVIDER_KNOBS_UNFIT, str(error))
             return OpenAttempt(
                 account, attempt, error.provider, None, stashed, account.status, impossible=unfit
             )

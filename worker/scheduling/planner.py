@@ -20,6 +20,8 @@ from worker.db.schedule import Schedule
 from worker.log import log
 from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
 from worker.policy.rate_limits import early_count, slots, within
+from worker.policy.reasons.due import EARLY_REFRESH
+from worker.policy.reasons.waiting import ANOTHER_PLAN, QUEUES_FULL
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.load_smoothing import LoadSmoothing
 
@@ -34,10 +36,6 @@ TAKEN_HOLD_S: Final = 20.0
 #: Due accounts of a queue that one plan looks at: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
 
-#: The due reason of accounts that were begun early.
-EARLY_REFRESH: Final = "ahead_of_a_crowd"
-ANOTHER_PLAN: Final = "another_plan_is_running"
-QUEUES_FULL: Final = "queues_are_full"
 #: The actor that ends a pause whose time is over.
 BY_ITSELF: Final = "refreshd"
 

@@ -11,7 +11,7 @@ from tests.integration.refresh.test_late_answers import refused, sealed_answer
 from tests.integration.refresh.test_refresher import granted
 from worker.db.accounts import Accounts
 from worker.db.restore import believe_filled, raise_above, raise_generations
-from worker.refresh.outcome import STASH_ADOPTED
+from worker.policy.reasons.done import STASH_ADOPTED
 
 
 def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from tests.integration.diagnostics.test_doctor import ALL, checked, execute
 from worker.crypto.cipher import generate_key
 from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
 from worker.redis.counts import LiveWorkers
 from worker.settings import Settings
@@ -54,7 +54,7 @@ def test_accounts_without_a_good_token_are_counted_by_reason(bench: Bench, setti
         "2 accounts without a good token (degraded: rate_limited): The provider says that it is asked too often",
         "1 account without a good token (active, ended a moment ago)",
         "1 account without a good token (reauthorize: invalid_grant): "
-        + words_of("invalid_grant").rstrip("."),
+        + message_of("invalid_grant").rstrip("."),
     ]
 
 

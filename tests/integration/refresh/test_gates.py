@@ -18,8 +18,8 @@ from worker.db.held_accounts import HeldAccounts
 from worker.monitoring.gate_status import GateStatus, look_at_gates
 from worker.policy.backoff import RETRY_AFTER_MAX_S
 from worker.policy.gates import EVIDENCE, Gate
+from worker.policy.reasons.done import STASH_ADOPTED
 from worker.redis.gates import gate_key, read_gates
-from worker.refresh.outcome import STASH_ADOPTED
 
 #: What is decided before the database is asked needs one database only.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -16,7 +16,7 @@ from models.refresh_request import RefreshRequest
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
-from worker.refresh.outcome import STASH_ADOPTED
+from worker.policy.reasons.done import STASH_ADOPTED
 
 
 class Broken:

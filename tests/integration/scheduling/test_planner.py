@@ -20,15 +20,14 @@ from worker.db.claims import DueAccount
 from worker.db.fleet_locks import FleetLock
 from worker.db.held_accounts import HeldAccounts
 from worker.policy.backlog import COLD_START
+from worker.policy.reasons.due import EARLY_REFRESH
+from worker.policy.reasons.waiting import ANOTHER_PLAN, QUEUES_FULL
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.load_smoothing import LoadSmoothing
 from worker.scheduling.planner import (
-    ANOTHER_PLAN,
-    EARLY_REFRESH,
     HOLD_S,
     LOCK,
     LOCK_S,
-    QUEUES_FULL,
     TAKEN_HOLD_S,
     Planned,
     Planner,

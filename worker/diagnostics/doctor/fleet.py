@@ -18,7 +18,7 @@ from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
 from worker.errors import RefreshdError
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 from worker.redis.counts import LiveWorkers
 
 PLAN_LATE_S: Final = 15.0
@@ -133,7 +133,7 @@ def check_proofs(here: AppContext) -> Iterator[CheckResult]:
         yield CheckResult(
             "proofs of possession",
             Level.WARNING,
-            f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words_of(reason)}",
+            f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {message_of(reason)}",
             f"`refreshd accounts list --status misconfigured --provider {provider}`, then `refreshd explain ACCOUNT`"
             if reason != "dpop_nonce_required"
             else "`refreshd explain ACCOUNT`; does something in between take the header DPoP-Nonce away?",

@@ -14,7 +14,7 @@ from worker.db.fleet.overview import OVERDUE_AFTER_S, overdue, without_token
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, loses_messages, off, words_of
 from worker.durations import duration
-from worker.policy.verdicts.messages import words_of as reason_words
+from worker.policy.reasons import message_of
 from worker.redis.clock_offsets import ClockOffsets
 
 #: Groups of accounts that are named one by one.
@@ -79,4 +79,4 @@ def _accounts(number: int) -> str:
 
 
 def _in_words(reason: str) -> str:
-    return f": {reason_words(reason).rstrip('.')}" if reason else ""
+    return f": {message_of(reason).rstrip('.')}" if reason else ""
