@@ -145,7 +145,7 @@ def _status(runtime: Runtime) -> None:
 
 
 def _exporter(runtime: Runtime) -> None:
-    list(FleetCollector(runtime, queues=QUEUES, staff=lambda: LiveWorkers({}, beats=1)).collect())
+    FleetCollector(runtime, queues=QUEUES, staff=lambda: LiveWorkers({}, beats=1)).poll()
 
 
 @pytest.mark.parametrize(
