@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -159,7 +159,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
             {"callback": m.use.name, "accounts": m.use.accounts, "example": m.use.example, "reason": m.words}
             for m in seen.missing
         ],
-        "webhooks": [asdict(one) for one in seen.webhooks],
+        "webhooks": [one.as_json() for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
     } | held_json(seen.pauses, fleet, seen.gates)
@@ -235,12 +235,12 @@ def _webhooks(seen: _Seen) -> list[Text]:
     """Name the webhooks that do not take what they are sent."""
     return [
         Text(
-            f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+            f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
             + (f"; last: {one.last_error}" if one.last_error else ""),
-            style="red" if one.put_aside else "yellow",
+            style="red" if one.dead_lettered else "yellow",
         )
         for one in seen.webhooks
-        if one.put_aside or one.last_error
+        if one.dead_lettered or one.last_error
     ]
 
 
