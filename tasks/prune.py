@@ -27,7 +27,7 @@ def prune() -> dict[str, Any]:
         keep_per_account=settings.history_per_account,
         busy_within_s=BUSY_WITHIN_S,
     )
-    webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, put_aside_s=settings.history_days * 86400)
+    webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, dead_lettered_s=settings.history_days * 86400)
     audited = here.audit.prune(older_than_s=settings.audit_days * 86400)
     stray = here.pauses.bring_back_stray(CLAIM_MAX)
     return {"deleted": deleted, "webhooks": webhooks, "audit": audited, "brought_back": stray}

@@ -1,4 +1,4 @@
-"""Batching, retries and dead letters of webhooks. Pure."""
+"""Rules of webhooks: which events share a message, when a delivery is retried, when it is dead-lettered. Pure."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def retry_after_s(attempts: int, *, jitter: float, asked_s: float | None = None)
 
 
 def is_given_up(age_s: float, http_status: int | None) -> bool:
-    """Return whether an undelivered message is dead-lettered: after days, or because the endpoint is gone (410)."""
+    """Return whether a message that was not taken is dead-lettered: after days, or because the endpoint is gone (410)."""
     return age_s >= GIVE_UP_AFTER_S or http_status == _GONE

@@ -44,7 +44,9 @@ async def mismatches_of(preset: Provider, facts: Facts | None) -> Mismatches:
             of_entry(preset, mismatches)
         except Exception as error:  # noqa: BLE001 a line of the report, beside the others
             mismatches.failed(of_entry.__name__, error)
-    for check in OF_THE_FACTS if facts is not None else ():
+    if facts is None:
+        return mismatches
+    for check in OF_THE_FACTS:
         try:
             waiting = check(preset, facts, mismatches)
             if waiting is not None:

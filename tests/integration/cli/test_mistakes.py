@@ -123,7 +123,7 @@ def test_doctor_goes_on_where_keys_can_t_be_read(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("REFRESHD_KEYS", "k1:xx")
     found = {one.check: one for one in run_checks(AppContext(load_settings()), lambda: None)}
     assert found["keys"].level == "failed"
-    assert "k1" in found["keys"].words
+    assert "k1" in found["keys"].message
     assert {"beat", "workers"} <= set(found)
 
 

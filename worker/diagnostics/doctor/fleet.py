@@ -84,18 +84,18 @@ def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
         return
     backlogs = here.outbox.backlog()
     for one in backlogs:
-        if one.put_aside or one.last_error:
+        if one.dead_lettered or one.last_error:
             yield CheckResult(
                 "webhooks",
                 Level.WARNING,
-                f"{one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+                f"{one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
                 + (f"; the last attempt got: {one.last_error}" if one.last_error else ""),
                 "`refreshd webhooks test` shows whether it takes one now, `refreshd webhooks retry` sends again what was "
-                "put aside"
+                "dead-lettered"
                 if one.endpoint in configured
-                else "REFRESHD_WEBHOOK_URL names it no more: what waits is put aside in time",
+                else "REFRESHD_WEBHOOK_URL names it no more: what waits is dead-lettered in time",
             )
-    if configured and not any(one.put_aside or one.last_error for one in backlogs):
+    if configured and not any(one.dead_lettered or one.last_error for one in backlogs):
         yield CheckResult("webhooks", Level.OK, ", ".join(sorted(configured)))
 
 

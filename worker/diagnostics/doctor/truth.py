@@ -10,7 +10,7 @@ from sqlalchemy import text
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import reading
-from worker.db.fleet.overview import OVERDUE_AFTER_S, overdue, without_token
+from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, loses_messages, off, words_of
 from worker.durations import duration
