@@ -56,11 +56,11 @@ def up(
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower's web pages.")] = True,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Of the logs.")] = LogLevel.INFO,
 ) -> None:
-    """Run everything on this machine, on your own accounts, until Ctrl-C.
+    """Starts Redis, the database, workers, beat and Flower.
 
-    That is Redis (an embedded one, unless REFRESHD_REDIS_URL is set), the database (SQLite, unless
-    REFRESHD_DATABASE_URL is set), workers, beat and Flower. Processes that end are started again; their logs are
-    in the data folder. Ctrl-C finishes and stores what is under way, then stops all of it; a second one does not wait.
+    Redis is an embedded one unless REFRESHD_REDIS_URL is set, the database SQLite unless REFRESHD_DATABASE_URL is
+    set. Processes that end are restarted; their logs are in the data folder. Ctrl-C finishes and stores refreshes
+    under way, then stops everything; a second Ctrl-C does not wait.
     """
     with Interrupts() as interrupts, Stack(load_settings(), log_level=log_level.upper()) as stack:
         interrupts.hurry = stack.supervisor.hurry
