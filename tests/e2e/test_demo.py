@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -106,6 +107,12 @@ def test_up_from_an_empty_folder_to_its_end(tmp_path: Path) -> None:
         with refreshd(tmp_path, "up", REFRESHD_FLOWER_PORT=str(port)) as up:
             up.wait_for("No accounts yet")
             up.wait_for("refreshd accounts import FILE")
+            data = tmp_path / ".refreshd"
+            exports = [line.strip() for line in up.output.splitlines() if line.startswith("  export ")]
+            shell = "\n".join([*exports, 'printf "%s %s" "$REFRESHD_DATA_DIR" "$REFRESHD_REDIS_URL"'])
+            ran = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=True)
+            assert ran.stdout == f"{data} {(data / 'redis.url').read_text().strip()}"
+            assert ", embedded, 127.0.0.1:" in up.output
             assert f"http://{LOOPBACK}:{port}" not in up.output, "Flower takes the next free port"
 
             with refreshd(tmp_path, "up") as second:

@@ -144,7 +144,9 @@ class Stack:
             version = _version_of(self.redis_url)
         if self.embedded is None:
             return Step("Redis", f"{version}, {self.redis_url.rpartition('@')[2]} (REFRESHD_REDIS_URL)")
-        return Step("Redis", f"{version}, {LOOPBACK}:{self.embedded.port} (address in redis.url)")
+        return Step(
+            "Redis", f"{version}, embedded, {LOOPBACK}:{self.embedded.port} (URL with password in redis.url)"
+        )
 
     def find_keys(self) -> Step:
         """Read the keys; make one where there is none."""

@@ -17,10 +17,13 @@ keys_app = typer.Typer(no_args_is_help=True)
 @keys_app.command("generate")
 def generate(
     key_id: Annotated[
-        str, typer.Argument(help="The new key's id: letters, digits, - and _.", metavar="ID")
-    ] = "k1",
+        str | None,
+        typer.Argument(
+            help="The new key's id: letters, digits, - and _. Made from the date by default.", metavar="ID"
+        ),
+    ] = None,
 ) -> None:
-    """Make a new key, ready for REFRESHD_KEYS. It is printed once and kept nowhere."""
+    """Make a new key, ready for REFRESHD_KEYS. It is printed once and not stored."""
     key = generate_key(key_id)
     parse_keys(key)
     out.print(key, markup=False, soft_wrap=True)
