@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from worker.local.process import Child
+from worker.local.leftovers import start_child
 from worker.local.supervisor import Service
 from worker.settings import Settings
 
@@ -25,6 +25,8 @@ GRACE_BEYOND_CALL_S: Final = 10.0
 #: Beat and Flower have nothing to finish.
 AROUND_GRACE_S: Final = 5.0
 THREADS: Final = 8
+#: The folder within the data folder that holds a lock of each process.
+LOCKS: Final = "run"
 CALLBACK_PROCESSES: Final = 2
 
 _OFF_SECRETS: Final = (
@@ -48,6 +50,11 @@ def environment(settings: Settings) -> dict[str, str]:
     resolved = settings.model_copy(update={"database_url": SecretStr(settings.database)})
     mine = {f"REFRESHD_{name.upper()}": _text(value) for name, value in resolved}
     return {**os.environ, **mine}
+
+
+def worker_grace_s(settings: Settings) -> float:
+    """Return how long a worker gets to end: it finishes the calls under way and stores their results."""
+    return settings.call_timeout_s + GRACE_BEYOND_CALL_S
 
 
 def _text(value: object) -> str:
@@ -112,7 +119,7 @@ class Services:
             *("worker", f"--hostname={node}@%h", *arguments, "--task-events"),
             *("--without-gossip", "--without-mingle", f"--loglevel={self.log_level}"),
         ]
-        grace_s = self.settings.call_timeout_s + GRACE_BEYOND_CALL_S
+        grace_s = worker_grace_s(self.settings)
         given = environment(self.settings)
         if self.settings.metrics_port is not None:  # one port a worker, from the one that is set on
             given["REFRESHD_METRICS_PORT"] = str(self.settings.metrics_port + nth)
@@ -134,4 +141,7 @@ class Services:
         self, name: str, command: Sequence[str], given: Mapping[str, str], phase: int, grace_s: float
     ) -> Service:
         log = self.settings.data_dir / "logs" / f"{name}.log"
-        return Service(name, lambda: Child(command, log=log, environment=given), phase, grace_s)
+        lock = self.settings.data_dir / LOCKS / f"{name}.lock"
+        return Service(
+            name, lambda: start_child(command, log=log, environment=given, lock=lock), phase, grace_s
+        )
