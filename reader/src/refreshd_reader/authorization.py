@@ -33,6 +33,11 @@ REJECTED_BY_DEFAULT: Final = (401,)
 #: take well below this, and a person waits no longer.
 WAIT_S: Final = 10.0
 
+WRONG_CLIENT: Final = (
+    "the wrong kind of httpx client: httpx.Client needs TokenAuth with a Reader, "
+    "httpx.AsyncClient needs AsyncTokenAuth with an AsyncReader"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests.auth import AuthBase
 
+from refreshd_reader._sync.reader import Reader
 from refreshd_reader.authorization import REJECTED_BY_DEFAULT, WAIT_S, Policy
 from refreshd_reader.contract import Token
-from refreshd_reader.reader import Reader
 
 if TYPE_CHECKING:
     from refreshd_reader.dpop import ProofKey

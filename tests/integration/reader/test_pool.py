@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from refreshd_reader import AsyncReader, RedisUnreachable
-from refreshd_reader.reader import Reader
+from refreshd_reader import AsyncReader, Reader, RedisUnreachable
 from tests.integration.reader.publisher import Face, MakeFace, Publisher
 
 

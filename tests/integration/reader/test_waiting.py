@@ -34,8 +34,8 @@ async def test_a_wait_ends_with_the_announcement(
     make_face: MakeFace, publisher: Publisher, cache_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not with the next look: those are made so rare here that the wait would fail."""
-    monkeypatch.setattr("refreshd_reader.reader.LOOK_AGAIN_S", 60)
-    monkeypatch.setattr("refreshd_reader.async_reader.LOOK_AGAIN_S", 60)
+    monkeypatch.setattr("refreshd_reader._sync.reader.LOOK_AGAIN_S", 60)
+    monkeypatch.setattr("refreshd_reader._async.reader.LOOK_AGAIN_S", 60)
     face = make_face(cache_size=cache_size)
     publisher.publish("acct-1", 7)
     await face.get("acct-1")
@@ -135,8 +135,8 @@ async def test_reports_that_nobody_reads_are_bounded(
 ) -> None:
     """Approximately: Redis trims whole nodes of its tree (100 entries by default)."""
     assert REJECTED_MAXLEN == 100_000
-    monkeypatch.setattr("refreshd_reader.reader.REJECTED_MAXLEN", 50)
-    monkeypatch.setattr("refreshd_reader.async_reader.REJECTED_MAXLEN", 50)
+    monkeypatch.setattr("refreshd_reader._sync.reader.REJECTED_MAXLEN", 50)
+    monkeypatch.setattr("refreshd_reader._async.reader.REJECTED_MAXLEN", 50)
     for _ in range(400):
         await face.report_rejected("acct-1", 7, 401)
     assert 50 <= publisher.client.xlen(publisher.keys.rejected) <= 150

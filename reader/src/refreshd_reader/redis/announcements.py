@@ -19,6 +19,12 @@ HEARTBEAT_S = 1.0
 #: Seconds that a subscription is kept after the last wait, where there is no cache to keep honest.
 LINGER_S = 30.0
 
+#: Longest silent read, seconds: how soon a listener notices that it was closed or a heartbeat is due.
+TICK_S = 0.2
+
+#: Seconds between two tries to subscribe while Redis is away.
+RETRY_S = 0.5
+
 
 class Event(Protocol):
     """What `threading.Event` and `asyncio.Event` have in common."""

@@ -1,20 +1,19 @@
-"""Reading tokens, the asyncio face. `reader.py` is the same without `await`."""
+"""Reads tokens: an account's, many accounts', the next one; reports the refused ones."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from time import monotonic
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import redis.asyncio
-from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
-from refreshd_reader.async_subscription import AsyncSubscription
+from refreshd_reader._async.subscription import AsyncClient, AsyncSubscription
+from refreshd_reader._async.token_source import AsyncTokenSource
 from refreshd_reader.cache import TokenCache
+from refreshd_reader.concurrency import AsyncSignal
 from refreshd_reader.contract import DEFAULT_PREFIX, REJECTED_MAXLEN, Keys, Rejection, Token
 from refreshd_reader.errors import (
     NoUsableToken,
@@ -37,9 +36,6 @@ from refreshd_reader.redis.wire import (
 )
 from refreshd_reader.sealing import TokenSeal
 from refreshd_reader.state import Look
-from refreshd_reader.token_source import AsyncTokenSource
-
-AsyncClient: TypeAlias = redis.asyncio.Redis | RedisCluster
 
 
 class AsyncReader:
@@ -65,7 +61,7 @@ class AsyncReader:
         self._client = client
         self._keys = Keys(prefix)
         self._cache = TokenCache(cache_size) if cache_size > 0 else None
-        self._hub: Hub[asyncio.Event] = Hub(self._cache)
+        self._hub: Hub[AsyncSignal] = Hub(self._cache)
         self._subscription = AsyncSubscription(client, self._keys.announce, self._hub)
         self._seal = TokenSeal.of(keys) if keys else None
         self._owns_client = False
@@ -164,7 +160,7 @@ class AsyncReader:
             RedisUnreachable: Redis did not answer at the end of the wait.
         """
         ends_at = monotonic() + timeout_s
-        with self._hub.waiting(account, asyncio.Event()) as changed:
+        with self._hub.waiting(account, AsyncSignal()) as changed:
             while True:
                 self._subscription.ensure()
                 changed.clear()
@@ -183,8 +179,7 @@ class AsyncReader:
                 left_s = ends_at - monotonic()
                 if found or left_s <= 0:
                     raise found or away or waited_in_vain(account, newer_than, timeout_s, seen)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), min(left_s, LOOK_AGAIN_S))
+                await changed.wait_for(min(left_s, LOOK_AGAIN_S))
 
     async def report_rejected(self, account: str, generation: int, http_status: int) -> None:
         """Tell the workers that an API refused this generation of the account's token.
