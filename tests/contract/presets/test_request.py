@@ -12,8 +12,8 @@ import httpx
 import pytest
 from joserfc import jws
 
+from models.provider_requirements import check, needed
 from models.providers.presets import load_presets
-from models.providers.requirements import check, needed
 from tests.contract.presets.accounts import CLIENT_ID, CLIENT_SECRET, account_at
 from tests.contract.presets.facts import Facts, known
 from tests.support.providers.provider_double import NOW, Wire, form, json_body, query

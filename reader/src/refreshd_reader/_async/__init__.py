@@ -1,1 +1,1 @@
-"""The asyncio half of the reader. `hatch_build.py` writes the synchronous half, `_sync`, from it."""
+"""One of the two halves of the reader: `hatch_build.py` writes the synchronous one from the asyncio one."""
