@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 
 import refreshd_reader
 from refreshd_reader import AccountState, Keys, ReaderError, Rejection
+from refreshd_reader.errors import SETTLED, no_token
 from tests.integration.reader.acl_server import USERS, AclRedisServer, refusals
 from tests.integration.reader.api import Api
 from tests.integration.reader.publisher import Publisher
@@ -137,6 +138,7 @@ def _typed(script: str, checkout: Path) -> str:
     return ran.stdout
 
 
+@pytest.mark.integration
 def test_the_first_pages_examples_find_the_redis_of_refreshd_up(checkout: Path) -> None:
     page = FRONT.partition("## Read a token")[2].partition("\n## ")[0]
     [shell], [python], [node] = (_blocks(page, language) for language in ("sh", "python", "js"))
@@ -146,10 +148,20 @@ def test_the_first_pages_examples_find_the_redis_of_refreshd_up(checkout: Path) 
     assert "process.env.REDIS_URL" in node
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on PATH")
 def test_the_contracts_first_example_finds_the_redis_of_refreshd_up(checkout: Path) -> None:
     [shell] = _blocks(REDIS, "sh")
     assert _typed(shell, checkout) == "access-acct-1-7\n"
+
+
+def test_each_status_and_its_exception_are_described_once() -> None:
+    table = REDIS.partition("## Why there is no token")[2].partition("\n## ")[0]
+    for state in (*SETTLED, "active", "degraded"):
+        assert len(re.findall(rf"^\| `{state}` \|", table, re.MULTILINE)) == 1
+        error = no_token("acct-1", AccountState(state, 1))
+        assert re.search(rf"^\| `{state}` \|.*\| `{type(error).__name__}` \|$", table, re.MULTILINE)
+        assert f"| `{state}` |" not in README
 
 
 def test_the_readme_has_every_exception() -> None:
