@@ -24,7 +24,7 @@ from tests.integration.reader.publisher import Face, MakeFace, Publisher, until
 from tests.support.services import RedisServer, free_port
 
 
-async def test_a_newer_token_that_is_there_is_given_at_once(face: Face, publisher: Publisher) -> None:
+async def test_an_existing_newer_token_is_returned_at_once(face: Face, publisher: Publisher) -> None:
     publisher.publish("acct-1", 8)
     assert (await face.wait_for("acct-1", newer_than=7, timeout_s=0)).generation == 8
 
@@ -55,7 +55,7 @@ async def test_a_lost_announcement_costs_half_a_second(face: Face, publisher: Pu
     assert (await wait).generation == 8
 
 
-async def test_a_wait_that_ends_says_so(face: Face, publisher: Publisher) -> None:
+async def test_a_wait_that_times_out_raises(face: Face, publisher: Publisher) -> None:
     publisher.publish("acct-1", 7)
     with pytest.raises(
         WaitTimedOut, match=r"acct-1: no token newer than generation 7 within 0\.1 s"
@@ -75,7 +75,7 @@ async def test_a_first_token_can_be_waited_for(face: Face, publisher: Publisher)
     ("status", "error"),
     [("reauthorize", Reauthorize), ("misconfigured", Misconfigured), ("disabled", Disabled)],
 )
-async def test_nobody_waits_for_what_only_a_person_can_mend(
+async def test_a_wait_ends_at_once_for_a_status_that_only_a_person_can_change(
     face: Face, publisher: Publisher, status: str, error: type[NoUsableToken]
 ) -> None:
     publisher.publish("acct-1", 7)
@@ -103,13 +103,13 @@ async def test_a_wait_outlasts_an_absent_redis(
     assert (await wait).generation == 8
 
 
-async def test_a_wait_without_redis_ends_with_that(make_face: MakeFace) -> None:
+async def test_a_wait_without_redis_raises_redis_unreachable(make_face: MakeFace) -> None:
     face = make_face(url=f"redis://127.0.0.1:{free_port()}/0", timeout_s=0.2)
     with pytest.raises(RedisUnreachable):
         await face.wait_for("acct-1", newer_than=7, timeout_s=0.3)
 
 
-async def test_the_subscription_ends_when_nobody_needs_it(
+async def test_an_unused_subscription_ends(
     face: Face, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is there again for the next who waits."""

@@ -19,14 +19,14 @@ class AsyncTokenAuth(httpx.Auth):
     """For `httpx.AsyncClient`.
 
     Args:
-        reader: where tokens are read.
-        account: whose token.
-        rejected_statuses: statuses that refuse a token. Add 403 for an API that answers it to an ended token.
+        reader: the source of tokens.
+        account: the account's id.
+        rejected_statuses: statuses that refuse a token. Add 403 for an API that answers 403 to an expired token.
         wait_s: how long a refused request may wait for a newer token.
         min_lifetime_s: how long a token must still last when a request starts.
-        scheme: for an API that wants another word than the token's type, such as `Zoho-oauthtoken`.
+        scheme: for an API that expects another scheme than the token's type, such as `Zoho-oauthtoken`.
         buffer_body: read a streamed body into memory, so that it can be sent twice.
-        dpop_key: what the account's tokens are bound to, where they are (`token_type` `DPoP`).
+        dpop_key: the key that the account's tokens are bound to (`token_type` `DPoP`).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AsyncTokenAuth(httpx.Auth):
             _wants_nonce(self._policy, (yield request))
 
     def sync_auth_flow(self, request: httpx.Request) -> NoReturn:  # noqa: ARG002
-        """Refuse the other kind of client: it would stop an event loop, or has none."""
+        """Raise TypeError: this class fits the other kind of httpx client."""
         raise TypeError(WRONG_CLIENT)
 
 
