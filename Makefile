@@ -162,5 +162,5 @@ lock:  ## Write the lock files anew from pyproject.toml
 
 .PHONY: clean
 clean:  ## Remove what was built and installed; data (.refreshd) and .env stay
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache reader/src/refreshd_reader/_sync
 	find . -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,10 +8,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from models.answer import BodyKind
+from models.provider_requirements import needed
 from models.providers import WITH_CONSENT, ClientAuth, GrantType, OldAccessToken, ParamsIn, Provider
 from models.providers.error_rule import Contains, ErrorRule, Scalar
 from models.providers.presets import load_presets
-from models.providers.requirements import needed
 from models.providers.response_shape import ResponseShape
 
 _HEAD: Final = """\

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from models.account import Account, RefreshMethod
+from models.provider_requirements import check
 from models.providers import WITH_CONSENT
-from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import GENERIC, configure

@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 
 from models.account import Account, RefreshMethod, SessionManagement
 from models.dpop import KEY_FIELD
+from models.provider_requirements import check
 from models.providers import Provider
-from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, RowRefused

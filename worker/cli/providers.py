@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 import typer
 import yaml
 
+from models.provider_requirements import needed
 from models.providers import ClientAuth, GrantType, Provider
 from models.providers.presets import PresetError, load_presets, load_providers
-from models.providers.requirements import needed
 from models.providers.schema import providers_schema
 from worker.cli.terminal.console import out, print_json
 from worker.cli.terminal.context import stores

@@ -22,8 +22,9 @@ from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.transport import open_transport
 from worker.providers.request import RequestBuilder
+from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
-from worker.providers.transport import SENDING, AnnouncedTransport, Sending, fault_of, until
+from worker.providers.transport import AnnouncedTransport, fault_of, until
 
 #: Standard Webhooks recommends 15 to 30 s; an endpoint that needs longer should answer first and work then.
 DELIVERY_TIMEOUT_S: Final = 15.0

@@ -25,16 +25,9 @@ from worker.providers.http1.transport import open_transport
 from worker.providers.redaction import Redaction, beginning
 from worker.providers.request import RequestBuilder, WireRequest, sign_locally
 from worker.providers.response import read_answer
+from worker.providers.sending import SENDING, NotSent, Sending, SentAlready
 from worker.providers.tls import TLSContexts
-from worker.providers.transport import (
-    SENDING,
-    AnnouncedTransport,
-    NotSent,
-    Sending,
-    SentAlready,
-    fault_of,
-    until,
-)
+from worker.providers.transport import AnnouncedTransport, fault_of, until
 
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
 CONNECT_TIMEOUT_S: Final = 10.0

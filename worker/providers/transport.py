@@ -1,13 +1,10 @@
-"""One call on the wire: the moment before its first byte, its deadline, and what a transport's errors mean."""
+"""One call on the wire: its deadline, and what a transport's errors mean."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
@@ -15,9 +12,10 @@ import httpx
 
 from models.answer import Fault
 from worker.providers.content import Oversized
-from worker.providers.egress import DIRECT, Route, refused
+from worker.providers.egress import refused
 from worker.providers.http1.connection import ProxyRefused
 from worker.providers.http1.parser import BrokeHTTP, CutShort
+from worker.providers.sending import SENDING, NotSent, Sending
 
 #: An event loop that notices a deadline later than this was not running.
 _PUNCTUAL_S: Final = 0.1
@@ -26,52 +24,6 @@ _READ_WHAT_CAME_S: Final = 1.0
 
 #: In OpenSSL's names of the alerts by which a server refuses a client's certificate (RFC 8446 section 6.2).
 _REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
-
-
-class NotSent(Exception):
-    """The deadline was over when the connection stood ready: nothing was sent."""
-
-
-class SentAlready(Exception):
-    """A request is not sent twice: its refresh token may be spent."""
-
-
-@dataclass(slots=True)
-class Sending:
-    """The moment before the first byte: the last look at the deadline, and the note that it was passed."""
-
-    deadline: float
-    clock: Callable[[], float]
-    on_send: Callable[[], None] | None = None
-    #: The client's certificate, where the provider wants one.
-    tls: ssl.SSLContext | None = None
-    route: Route = DIRECT
-    #: A private address that this call was kept from.
-    refused: str | None = None
-    sent: bool = False
-
-    @property
-    def over(self) -> bool:
-        return self.clock() >= self.deadline
-
-    def begin(self) -> None:
-        """Pass, once, or raise.
-
-        Raises:
-            NotSent: the deadline is over.
-            SentAlready: this request passed before.
-        """
-        if self.sent:
-            raise SentAlready
-        if self.over:
-            raise NotSent
-        if self.on_send is not None:
-            self.on_send()
-        self.sent = True
-
-
-#: The call that the running task is making.
-SENDING: Final[ContextVar[Sending]] = ContextVar("refreshd_sending")
 
 
 class AnnouncedTransport(httpx.AsyncBaseTransport):

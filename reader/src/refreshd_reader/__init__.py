@@ -1,4 +1,4 @@
-"""Reads the OAuth 2.0 access tokens that refreshd keeps fresh in Redis.
+"""Read the OAuth 2.0 access tokens that refreshd keeps fresh in Redis.
 
     from refreshd_reader import Reader
 
@@ -8,8 +8,8 @@
 `AsyncReader` is the same for asyncio. `refreshd_reader.httpx` and `refreshd_reader.requests` attach the token to
 every request and replace it when an API refuses it.
 
-The readers are imported when they are first used: who wants `refreshd_reader.contract` alone, as the workers do,
-need not load redis-py for it.
+The readers are imported when they are first used: `refreshd_reader.contract` alone, which the workers import, does
+not load redis-py.
 """
 
 from importlib import import_module
@@ -35,9 +35,11 @@ from refreshd_reader.errors import (
 )
 
 if TYPE_CHECKING:
-    from refreshd_reader.async_reader import AsyncReader
-    from refreshd_reader.reader import Reader
-    from refreshd_reader.token_source import AccessToken, AsyncTokenSource, TokenSource
+    from refreshd_reader._async.reader import AsyncReader
+    from refreshd_reader._async.token_source import AsyncTokenSource
+    from refreshd_reader._sync.reader import Reader
+    from refreshd_reader._sync.token_source import TokenSource
+    from refreshd_reader.token_source import AccessToken
 
 __all__ = [
     "AccessToken",
@@ -67,21 +69,21 @@ __all__ = [
     "WaitTimedOut",
 ]
 
-_LATE: Final = {
+_LAZY: Final = {
     "AccessToken": "refreshd_reader.token_source",
-    "AsyncReader": "refreshd_reader.async_reader",
-    "AsyncTokenSource": "refreshd_reader.token_source",
-    "Reader": "refreshd_reader.reader",
-    "TokenSource": "refreshd_reader.token_source",
+    "AsyncReader": "refreshd_reader._async.reader",
+    "AsyncTokenSource": "refreshd_reader._async.token_source",
+    "Reader": "refreshd_reader._sync.reader",
+    "TokenSource": "refreshd_reader._sync.token_source",
 }
 
 
 if not TYPE_CHECKING:  # a type checker must still find a misspelt name
 
     def __getattr__(name: str) -> object:
-        if name not in _LATE:
+        if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_LATE[name]), name)
+        return getattr(import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

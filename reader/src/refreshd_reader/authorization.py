@@ -1,4 +1,4 @@
-"""What the httpx and requests faces share: the header, and which answers mean that the token was refused."""
+"""The part that the auths of httpx and requests share: the header, and which responses refuse the token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER: Final = "Authorization"
 PROOF_HEADER: Final = "DPoP"
 NONCE_HEADER: Final = "DPoP-Nonce"
 
-#: RFC 9449 sections 7.1 and 9: what a 401 says of the proof, and not of the token.
+#: RFC 9449 sections 7.1 and 9: a 401 that refuses the proof, not the token.
 _OF_THE_PROOF: Final = re.compile(
     r"\bDPoP\b.*\berror=\"?(?:use_dpop_nonce|invalid_dpop_proof)\b", re.IGNORECASE
 )
@@ -33,17 +33,22 @@ REJECTED_BY_DEFAULT: Final = (401,)
 #: take well below this, and a person waits no longer.
 WAIT_S: Final = 10.0
 
+WRONG_CLIENT: Final = (
+    "the wrong kind of httpx client: httpx.Client needs TokenAuth with a Reader, "
+    "httpx.AsyncClient needs AsyncTokenAuth with an AsyncReader"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a token is attached, when a response is taken as a refusal of it, and what then.
+    """How a token is attached, which responses refuse it, and how long to wait for the next.
 
     Attributes:
-        scheme: written in place of the token's own type.
+        scheme: replaces the token's own type.
         rejected_statuses: HTTP statuses that refuse a token.
         wait_s: how long a refused request may wait for a newer token.
         min_lifetime_s: how long a token must still last when a request starts.
-        key: what tokens of the type `DPoP` are bound to.
+        key: the key that tokens of the type `DPoP` are bound to.
     """
 
     scheme: str | None
@@ -53,7 +58,7 @@ class Policy:
     key: ProofKey | None = None
 
     def attach(self, headers: MutableMapping[str, str], token: Token, *, method: str, url: str) -> None:
-        """Put the token on a request, and the proof of its key beside one that is bound to it."""
+        """Put the token on a request, and the proof beside one that is bound to a key."""
         headers[HEADER] = self._header(token)
         if self.key is not None and token.token_type.lower() == "dpop":
             headers[PROOF_HEADER] = self.key.proof(method, url, token.access_token)
@@ -61,7 +66,7 @@ class Policy:
             headers.pop(PROOF_HEADER, None)
 
     def wants_nonce(self, status: int, headers: Mapping[str, str], *, url: str) -> bool:
-        """Whether a response refuses nothing but the proof's nonce, and brings the one it wants (RFC 9449 section 9).
+        """Return whether a response refuses only the proof's nonce, and brings a new one (RFC 9449 section 9).
 
         The nonce of any other response is kept for the next request.
         """
@@ -75,10 +80,10 @@ class Policy:
     def refused(
         self, status: int, headers: Mapping[str, str], sent_headers: Mapping[str, str], token: Token
     ) -> bool:
-        """Whether a response refuses this token.
+        """Return whether a response refuses this token.
 
-        It does not if the request behind it went out without the token: after a redirect to another host both
-        libraries take the header off. Nor if it says that the proof was refused: another token would not help.
+        It does not if its request was sent without the token: after a redirect to another host both libraries
+        remove the header. Nor if the proof was refused: another token would not help.
         """
         return (
             status in self.rejected_statuses
@@ -89,7 +94,7 @@ class Policy:
     def _header(self, token: Token) -> str:
         """Return the header's value (RFC 6750 section 2.1).
 
-        `bearer` is written `Bearer`: case means nothing here (RFC 9110 section 11.1), and to many an API it does.
+        `bearer` is written `Bearer`: the scheme is case-insensitive (RFC 9110 section 11.1), but many APIs compare it exactly.
         """
         scheme = self.scheme or token.token_type
         return f"{_AS_REGISTERED.get(scheme.lower(), scheme)} {token.access_token}"

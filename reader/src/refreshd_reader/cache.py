@@ -1,4 +1,4 @@
-"""Tokens kept in the process, for as long as they are certainly the ones in Redis."""
+"""Tokens cached in the process while they are certainly the ones in Redis."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from refreshd_reader.contract import Announcement, Token
 from refreshd_reader.errors import NoUsableToken
 from refreshd_reader.state import Look
 
-#: A heartbeat on the subscription vouches this long for what is kept, seconds after it was sent. A connection
-#: that dies without a word (no FIN, no RST) can hide a new generation no longer than this.
+#: A heartbeat on the subscription keeps the cache valid this long, seconds after it was sent. A connection
+#: that dies silently (no FIN, no RST) can hide a new generation no longer than this.
 VOUCH_S = 3.0
 
 
 class TokenCache:
-    """Tokens by account, served only while a live subscription vouches that none was replaced.
+    """Tokens by account, served only while a live subscription proves that none was replaced.
 
     An entry ends with its token (counted on the monotonic clock from what Redis said of the key's life, so
     a wrong wall clock changes nothing) and is dropped when a newer generation is announced.
@@ -41,19 +41,19 @@ class TokenCache:
         return None
 
     def begin(self, account: str) -> object:
-        """Return that a read of this account is about to be sent."""
+        """Note that a read of this account is about to be sent; return its mark for `keep`."""
         read = object()
         with self._lock:
             self._reads[account] = read
         return read
 
     def keep(self, account: str, read: object, seen: Look | NoUsableToken | None, sent_at: float) -> None:
-        """End a read, and keep its token unless something was announced since `begin`.
+        """Store the token of a read unless something was announced since `begin`.
 
         Args:
-            account: whose token was read.
-            read: what `begin` gave.
-            seen: what the read showed; None if it failed.
+            account: the account that was read.
+            read: what `begin` returned.
+            seen: the result of the read; None if it failed.
             sent_at: when the read was sent, on the monotonic clock: the token's life counts from there.
         """
         with self._lock:
@@ -68,7 +68,7 @@ class TokenCache:
             self._entries[account] = (seen.token, sent_at + seen.lifetime_s)
 
     def announced(self, announcement: Announcement) -> None:
-        """Forget an account unless it is the generation that is kept which was announced (once more)."""
+        """Drop an account unless the announced generation is the cached one."""
         with self._lock:
             self._reads.pop(announcement.account, None)
             entry = self._entries.get(announcement.account)
@@ -76,20 +76,20 @@ class TokenCache:
                 del self._entries[announcement.account]
 
     def drop(self, account: str) -> None:
-        """Forget one account: something newer is in Redis."""
+        """Drop one account: something newer is in Redis."""
         with self._lock:
             self._reads.pop(account, None)
             self._entries.pop(account, None)
 
     def clear(self) -> None:
-        """Forget everything, and serve nothing until somebody vouches: announcements may have been missed."""
+        """Drop everything, and serve nothing until the next heartbeat: announcements may have been missed."""
         with self._lock:
             self._vouched_until = 0.0
             self._reads.clear()
             self._entries.clear()
 
     def vouch(self, heartbeat_sent_at: float) -> None:
-        """Serve what is kept: up to the moment this heartbeat was sent, nothing was missed."""
+        """Serve cached tokens: until this heartbeat was sent, no announcement was missed."""
         self._vouched_until = heartbeat_sent_at + VOUCH_S
 
     def after_fork(self) -> None:

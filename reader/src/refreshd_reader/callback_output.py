@@ -1,6 +1,6 @@
-"""What a callback returned, as JSON: field by field, so that a value that JSON can't hold costs nothing but itself.
+"""The return value of a callback as JSON, field by field: a value that JSON can't hold loses no other field.
 
-Beside it may stand the only copy of a rotated refresh token.
+Another field may hold the only copy of a rotated refresh token.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, Final
 
-#: The one name of an object that stands where a value can't be written; it says what kind of value that was.
+#: The only name in the object that replaces a value that can't be written; its value is that value's type.
 LEFT_OUT: Final = "refreshd.left_out"
 
 
 def as_it_is(value: object) -> object:
-    """Know no types but Python's own."""
+    """Return the object itself."""
     return value
 
 
 def as_json(value: object, plain: Callable[[object], object] = as_it_is) -> Any:
-    """Return what a callback returned as JSON has it. Of a mapping, what can't be written is replaced by its kind.
+    """Return a callback's return value as JSON. In a mapping, a value that can't be written is replaced by its type.
 
     Args:
-        value: what it returned.
-        plain: gives an object of the caller's own types as a mapping, everything else as it is.
+        value: the return value.
+        plain: returns an object of the caller's own types as a mapping, everything else unchanged.
 
     Raises:
-        TypeError, ValueError, RecursionError: it is no mapping, and no JSON.
+        TypeError, ValueError, RecursionError: the value is neither a mapping nor JSON.
     """
 
     def known(item: object) -> object:
@@ -47,12 +47,12 @@ def as_json(value: object, plain: Callable[[object], object] = as_it_is) -> Any:
 def _written(item: object, known: Callable[[object], object]) -> Any:
     try:
         return json.loads(json.dumps(item, default=known))
-    except Exception:  # noqa: BLE001  (other people's objects; what is wrong with one is no reason to lose the rest)
+    except Exception:  # noqa: BLE001  (objects of the callback: an error in one must not lose the others)
         return _left_out(item)
 
 
 def _of_another_type(item: object) -> object:
-    """Return what is a text, a number, an object or a list all the same; name the kind of everything else."""
+    """Return an equivalent text, number, object or list; the name of the type if there is none."""
     item = _fields(item)
     if isinstance(item, Mapping):
         return dict(item)

@@ -1,4 +1,4 @@
-"""Answer refreshd's callbacks from a Celery task of your own, in an environment of your own.
+"""Answer refreshd's callbacks from your own Celery task, in its own environment.
 
     from refreshd_reader.callback_task import CallbackTask
 
@@ -36,9 +36,9 @@ from refreshd_reader.callback_output import as_json
 from refreshd_reader.contract import DEFAULT_PREFIX
 from refreshd_reader.redis.url import pool_of
 
-#: An answer that nobody takes is forgotten after this many seconds.
+#: An answer that is not taken expires after this many seconds.
 ANSWER_KEPT_S: Final = 60
-#: Before an answer is sent again, where Redis was away.
+#: Seconds before an answer is sent again after Redis was unreachable.
 _PAUSE_S: Final = 0.2
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
@@ -47,15 +47,15 @@ Function = Callable[[dict[str, Any]], Any]
 
 
 class EnvelopeGone(Exception):
-    """There is no such envelope: it was taken before, or its time is over. Nothing was called."""
+    """The envelope does not exist: it was taken before, or has expired. The function was not called."""
 
 
 class EnvelopeBroken(Exception):
-    """The envelope does not open: refreshd and this task have different secrets, or it was changed."""
+    """The envelope can't be decrypted: refreshd and this task have different secrets, or it was changed."""
 
 
 class CallbackFailed(Exception):
-    """The callback raised; what, stands in the account's history, and nowhere else."""
+    """The callback raised; the error is in the account's history, and nowhere else."""
 
 
 class Envelopes:
@@ -66,7 +66,7 @@ class Envelopes:
         prefix: refreshd's prefix of Redis keys.
 
     Raises:
-        ValueError: the secret is none.
+        ValueError: not a secret.
     """
 
     def __init__(self, secret: str, prefix: str = DEFAULT_PREFIX) -> None:
@@ -75,7 +75,7 @@ class Envelopes:
         except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
-            raise ValueError(f"a callback task's secret is base64 of {KEY_BYTES} bytes")
+            raise ValueError(f"not a secret of a callback task; expected base64 of {KEY_BYTES} bytes")
         self._cipher = AESGCM(key)
         self._prefix = prefix
 
@@ -86,16 +86,16 @@ class Envelopes:
         return f"{self._prefix}envelope:{{{envelope}}}:answer"
 
     def seal(self, envelope: str, what: str, content: Any) -> str:
-        """Seal something that is JSON, bound to its envelope and to what it is: `inputs` or `answer`."""
+        """Return JSON content sealed and bound to its envelope and kind: `inputs` or `answer`."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, json.dumps(content).encode(), f"{envelope}\0{what}".encode())
         return base64.b64encode(nonce + sealed).decode()
 
     def open(self, envelope: str, what: str, sealed: str | bytes) -> Any:
-        """Open what was sealed.
+        """Return the sealed content.
 
         Raises:
-            EnvelopeBroken: it does not open.
+            EnvelopeBroken: it can't be decrypted.
         """
         try:
             raw = base64.b64decode(sealed, validate=True)
@@ -105,12 +105,12 @@ class Envelopes:
             return json.loads(plain)
         except (InvalidTag, binascii.Error, ValueError):
             raise EnvelopeBroken(
-                "the envelope does not open: is the secret the one that REFRESHD_CALLBACKS_FILE names?"
+                "the envelope can't be decrypted: is the secret the one that REFRESHD_CALLBACKS_FILE names?"
             ) from None
 
 
 class CallbackTask:
-    """The task's side: takes the inputs, calls a function, gives its answer back."""
+    """The task's side: takes the inputs, calls a function, sends its answer."""
 
     def __init__(self, redis: Redis, secret: str, prefix: str = DEFAULT_PREFIX) -> None:
         self._redis = redis
@@ -118,15 +118,15 @@ class CallbackTask:
 
     @classmethod
     def from_url(cls, url: str, *, secret: str, prefix: str = DEFAULT_PREFIX) -> CallbackTask:
-        """Connect to refreshd's Redis. Nothing is asked before the first call.
+        """Return a task that answers through this Redis. It connects at the first call.
 
         Raises:
-            UnusableUrl: it is no URL of a Redis, or has options that redis-py does not know.
+            UnusableUrl: not a Redis URL, or it has options that redis-py does not know.
         """
         return cls(Redis.from_pool(pool_of(ConnectionPool, url)), secret, prefix)
 
     def answer(self, envelope: str, function: Function) -> None:
-        """Call the function with what is in the envelope, and send back what it returns.
+        """Call the function with the envelope's content and send its return value.
 
         Args:
             envelope: the task's only argument.
@@ -134,20 +134,20 @@ class CallbackTask:
 
         Raises:
             EnvelopeGone, EnvelopeBroken: the function was not called.
-            CallbackFailed: it raised; refreshd has been told.
+            CallbackFailed: it raised; the error was sent to refreshd.
         """
         sealed: Any = self._redis.getdel(self._envelopes.inputs_key(envelope))
         if sealed is None:
-            raise EnvelopeGone("no such envelope: it was taken before, or its time is over")
+            raise EnvelopeGone("no such envelope: it was taken before, or has expired")
         inputs = self._envelopes.open(envelope, "inputs", sealed)
         try:
             answer = {"returned": as_json(function(inputs))}
-        except Exception as error:  # noqa: BLE001  (Celery would store it with everything that it says)
+        except Exception as error:  # noqa: BLE001  (Celery would store its message)
             self._send(envelope, {"raised": {"type": type(error).__name__, "words": str(error)}})
         else:
             self._send(envelope, answer)
             return
-        raise CallbackFailed("the callback raised: `refreshd history ACCOUNT` says what")
+        raise CallbackFailed("the callback raised: `refreshd history ACCOUNT` shows the error")
 
     def _send(self, envelope: str, answer: Mapping[str, Any]) -> None:
         key, sealed = self._envelopes.answer_key(envelope), self._envelopes.seal(envelope, "answer", answer)
@@ -159,7 +159,7 @@ class CallbackTask:
                     pipeline.expire(key, ANSWER_KEPT_S)
                     pipeline.execute()
             except (RedisConnectionError, RedisTimeoutError, OSError):
-                # Redis is away for a moment, and this may be the only copy of a rotated token. Sent twice, it is taken once.
+                # This may be the only copy of a rotated token: retry while Redis is unreachable. Sent twice, it is taken once.
                 if time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE_S)

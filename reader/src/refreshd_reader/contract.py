@@ -1,4 +1,4 @@
-"""The Redis contract: key names and payloads, written down once for the worker and every reader.
+"""The Redis contract: key names and payloads, defined once for the worker and every reader.
 
 `docs/redis.md` describes the same for people who write a reader in another language.
 """
@@ -20,7 +20,7 @@ DEFAULT_PREFIX: Final = "refreshd:"
 #: Holds the access token where workers and readers share a key (`sealing.py`); there is no `access_token` then.
 SEALED_FIELD: Final = "sealed_access_token"
 
-#: The reason of an account that a person paused: nothing refreshes it until the pause is over.
+#: The reason of an account that an operator paused: it is not refreshed until the pause is over.
 PAUSED: Final = "paused"
 
 #: The payload's own fields; every other field of the hash is an extra that the provider returned for use.
@@ -100,7 +100,7 @@ class Token:
 
         Raises:
             KeyError: `access_token` or `generation` is missing.
-            ValueError: a number is none.
+            ValueError: a number can't be read.
         """
         rest: dict[str, Any] = dict(payload)  # what is taken out here is ours, what stays is the provider's
         return cls(
@@ -144,7 +144,7 @@ class AccountState:
 
         Raises:
             KeyError: `status` or `generation` is missing.
-            ValueError: a number is none.
+            ValueError: a number can't be read.
         """
         return cls(
             status=payload["status"],
@@ -173,7 +173,7 @@ class Announcement:
         """Read a message.
 
         Raises:
-            ValueError: it is no `ACCOUNT GENERATION`.
+            ValueError: the message is not `ACCOUNT GENERATION`.
         """
         account, generation = text.split(" ")
         return cls(account, int(generation))
@@ -201,16 +201,16 @@ class Rejection:
 
         Raises:
             KeyError: a field is missing.
-            ValueError: a number is none, or the account is no account id.
+            ValueError: a number can't be read, or `account` is not an account id.
         """
         account = fields["account"]
         if not ACCOUNT_ID.fullmatch(account):
-            raise ValueError(f"no account id: {account[:200]!r}")
+            raise ValueError(f"not an account id: {account[:200]!r}")
         return cls(account, int(fields["generation"]), int(fields["http_status"]))
 
 
 def seconds_text(at: float) -> str:
-    """Epoch seconds as the contract writes them: whole where whole, else with milliseconds."""
+    """Return epoch seconds as text: whole if whole, else with milliseconds."""
     return str(int(at)) if at == int(at) else f"{at:.3f}"
 
 
@@ -219,5 +219,5 @@ def _seconds(text: str | None) -> float | None:
         return None
     at = float(text)
     if not math.isfinite(at):
-        raise ValueError(f"no point in time: {text!r}")
+        raise ValueError(f"not a point in time: {text!r}")
     return at

@@ -38,7 +38,7 @@ _KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
 _PUBLIC: Final = ("kty", "crv", "x", "y", "n", "e")
 #: RFC 9449 section 8.1.
 _NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
-#: So many servers' nonces are kept; who talks to more begins anew.
+#: The nonces of so many servers are kept; one more clears them.
 _SERVERS: Final = 1024
 #: RFC 9449 section 4.2: 96 bits and more.
 _ID_BYTES: Final = 16
@@ -49,10 +49,10 @@ class ProofKey:
 
     Args:
         text: the private key, a PEM or a JWK.
-        algorithm: what it signs with, as the provider's data says it (`dpop`).
+        algorithm: the signature algorithm, as in the provider's data (`dpop`).
 
     Raises:
-        ValueError: it is no private key for this algorithm; the message does not hold it.
+        ValueError: not a private key for this algorithm; the message does not hold it.
     """
 
     def __init__(self, text: str, algorithm: str = "ES256") -> None:
@@ -70,7 +70,7 @@ class ProofKey:
         except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
             fits = False
         if not fits:
-            raise ValueError(f"no private key for {algorithm}: a PEM or a JWK is expected")
+            raise ValueError(f"not a private key for {algorithm}; expected a PEM or a JWK")
         self._nonces: dict[str, str] = {}
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class ProofKey:
         return self._key.thumbprint()
 
     def proof(self, method: str, url: str, access_token: str) -> str:
-        """Make the value of the header `DPoP` for one request (RFC 9449 sections 4.2 and 7)."""
+        """Return the value of the header `DPoP` for one request (RFC 9449 sections 4.2 and 7)."""
         digest = hashlib.sha256(access_token.encode()).digest()
         claims = {
             "jti": secrets.token_urlsafe(_ID_BYTES),
@@ -97,7 +97,7 @@ class ProofKey:
         return self._signed(claims)
 
     def heard(self, url: str, nonce: str | None) -> bool:
-        """Keep the nonce of a response's header `DPoP-Nonce` for the next proof; returns whether there is one."""
+        """Keep the nonce of a response's header `DPoP-Nonce` for the next proof; return whether there is one."""
         if nonce is None or not _NONCE.fullmatch(nonce):
             return False
         if len(self._nonces) >= _SERVERS:

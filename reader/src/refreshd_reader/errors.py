@@ -1,12 +1,12 @@
 """Every error that the reader raises on purpose.
 
     ReaderError
-    ├── UnusableUrl              `from_url` was given no URL of a Redis, or options that redis-py does not know
+    ├── UnusableUrl              not a Redis URL, or one with options that redis-py does not know
     ├── RedisUnreachable         no answer in time, or none with data in it
-    │   └── RedisRefused         it answers and refuses: login, or a right that the Redis user lacks
+    │   └── RedisRefused         it answers and refuses: wrong login, or a right that the Redis user lacks
     └── NoUsableToken            Redis answers, and there is no token to use; says why
-        ├── PayloadUnreadable    what is there is not what `docs/redis.md` describes
-        ├── KeyMissing           it is sealed, with a key that this reader was not given
+        ├── PayloadUnreadable    the key's content is not what `docs/redis.md` describes
+        ├── KeyMissing           it is sealed with a key that this reader does not have
         ├── UnknownAccount       nothing was ever published for this id
         ├── RefreshUnderWay      the account is in order, its next token is not there yet
         ├── TokenTooShort        there is a token, and it ends before `min_lifetime_s`
@@ -31,11 +31,11 @@ class ReaderError(Exception):
 
 
 class UnusableUrl(ReaderError, ValueError):
-    """What `from_url` was given is no URL of a Redis, or has options that redis-py does not know."""
+    """The argument of `from_url` is not a Redis URL, or has options that redis-py does not know."""
 
 
 class RedisUnreachable(ReaderError):
-    """Redis does not answer in time, or not with data."""
+    """Redis does not answer in time, or its answer holds no data."""
 
 
 class RedisRefused(RedisUnreachable):
@@ -47,7 +47,7 @@ class NoUsableToken(ReaderError):
 
     Attributes:
         account: the id that was asked for.
-        state: what `refreshd:account:{ACCOUNT}` says, None where it says nothing.
+        state: the content of `refreshd:account:{ACCOUNT}`, None where that is absent.
     """
 
     def __init__(self, account: str, state: AccountState | None, problem: str) -> None:
@@ -74,7 +74,7 @@ class PayloadUnreadable(NoUsableToken):
 
 
 class KeyMissing(NoUsableToken):
-    """The token is sealed with a key that this reader was not given."""
+    """The token is sealed with a key that this reader does not have."""
 
     def __init__(self, account: str, key_id: str) -> None:
         super().__init__(
@@ -96,7 +96,7 @@ class TokenTooShort(NoUsableToken):
 
     def __init__(self, account: str, state: AccountState | None, problem: str, lifetime_s: float) -> None:
         super().__init__(account, state, problem)
-        #: What is left of the token that is there, seconds.
+        #: Remaining lifetime of the token that exists, seconds.
         self.lifetime_s = lifetime_s
 
 
@@ -120,7 +120,7 @@ class WaitTimedOut(NoUsableToken):
     """`wait_for` ended before a newer token came."""
 
 
-#: What a missing token means, by the account's status. None of them ends by waiting a few seconds.
+#: The error of a missing token, by the account's status. None of these ends by waiting a few seconds.
 SETTLED: dict[str, type[NoUsableToken]] = {
     "reauthorize": Reauthorize,
     "misconfigured": Misconfigured,
@@ -129,19 +129,19 @@ SETTLED: dict[str, type[NoUsableToken]] = {
 
 
 def settled(state: AccountState | None) -> type[NoUsableToken] | None:
-    """Return what a missing token means where waiting a few seconds does not end it, None where it may."""
+    """Return the error of a missing token if waiting a few seconds does not help, None if it may."""
     if state is None:
         return None
     return Paused if state.reason == PAUSED else SETTLED.get(state.status)
 
 
 def no_token(account: str, state: AccountState | None) -> NoUsableToken:
-    """Return why there is no token, in the type and the words of the account's status."""
+    """Return the error that describes why there is no token, by the account's status."""
     if state is None:
         return UnknownAccount(
             account,
             None,
-            "unknown account: this Redis holds nothing of it. Ids are case-sensitive; or it is another Redis, database or "
+            "unknown account: nothing is published for it. Ids are case-sensitive; or this is another Redis, database or "
             "prefix than the one that refreshd publishes to",
         )
     meaning = settled(state)

@@ -4,8 +4,8 @@
     session.auth = TokenAuth(reader, "acct-1")
 
 On a refusal (401 by default) it reports the token's generation, waits for a newer one for a bounded time, and
-sends the request once more. If no newer token comes, or the body can't be sent twice, the API's response is handed
-back untouched. A body can be sent twice if it is in memory, or a file that can be wound back; a generator can't.
+sends the request once more. If no newer token comes, or the body can't be sent twice, the API's response is returned
+unchanged. A body can be sent twice if it is in memory, or a seekable file; a generator can't.
 If there is no token to begin with, a request raises the `ReaderError` that says why.
 """
 
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests.auth import AuthBase
 
+from refreshd_reader._sync.reader import Reader
 from refreshd_reader.authorization import REJECTED_BY_DEFAULT, WAIT_S, Policy
 from refreshd_reader.contract import Token
-from refreshd_reader.reader import Reader
 
 if TYPE_CHECKING:
     from refreshd_reader.dpop import ProofKey
@@ -33,13 +33,13 @@ class TokenAuth(AuthBase):
     """For `requests`, one request or a session.
 
     Args:
-        reader: where tokens are read.
-        account: whose token.
-        rejected_statuses: statuses that refuse a token. Add 403 for an API that answers it to an ended token.
+        reader: the source of tokens.
+        account: the account's id.
+        rejected_statuses: statuses that refuse a token. Add 403 for an API that answers 403 to an expired token.
         wait_s: how long a refused request may wait for a newer token.
         min_lifetime_s: how long a token must still last when a request starts.
-        scheme: for an API that wants another word than the token's type, such as `Zoho-oauthtoken`.
-        dpop_key: what the account's tokens are bound to, where they are (`token_type` `DPoP`).
+        scheme: for an API that expects another scheme than the token's type, such as `Zoho-oauthtoken`.
+        dpop_key: the key that the account's tokens are bound to (`token_type` `DPoP`).
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TokenAuth(AuthBase):
         self._policy = Policy(scheme, frozenset(rejected_statuses), wait_s, min_lifetime_s, dpop_key)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Attach the token, and have the response looked at."""
+        """Attach the token and register a hook that checks the response."""
         token = self._reader.get(self._account, self._policy.min_lifetime_s)
         self._attach(request, token)
         hook = partial(self._answered, token, _position(request.body))
@@ -108,7 +108,7 @@ class TokenAuth(AuthBase):
 
 
 def _position(body: object) -> int | None:
-    """Say from where a body can be sent again; None if it can't."""
+    """Return the position from which a body can be sent again, None if it can't."""
     if body is None or isinstance(body, bytes | str):
         return 0
     if isinstance(body, io.IOBase) and body.seekable():

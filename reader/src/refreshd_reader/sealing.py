@@ -1,4 +1,4 @@
-"""Published tokens that only key holders can read: AES-256-GCM, for a Redis that others can look into.
+"""Published tokens that only key holders can read: AES-256-GCM, for a Redis that others can read.
 
 In place of `access_token`, the token's hash has `sealed_access_token`: `KEY_ID:BASE64`, the base64 (RFC 4648 section
 4) of a 12-byte nonce, the ciphertext and its 16-byte tag. Associated data are account and generation, so that a
@@ -33,12 +33,12 @@ class TokenSeal:
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        # Late: who has no sealed tokens needs no cryptography (the extra `sealed`).
+        # Imported here: without sealed tokens cryptography (the extra `sealed`) is not needed.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         for key_id, key in keys.items():
             if not key_id or ":" in key_id or len(key) != KEY_BYTES:
-                raise ValueError(f"key {key_id!r}: an id without a colon and {KEY_BYTES} bytes are needed")
+                raise ValueError(f"key {key_id!r}: expected an id without a colon and {KEY_BYTES} bytes")
         if not keys:
             raise ValueError("no key")
         self._writes_with = next(iter(keys))
@@ -46,10 +46,10 @@ class TokenSeal:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Read keys as settings have them: `ID:BASE64`, comma separated.
+        """Read keys as written in settings: `ID:BASE64`, comma separated.
 
         Raises:
-            ValueError: says which part is none; it never shows a key.
+            ValueError: a part is not a key; the message has its number and never a key.
         """
         keys = {}
         for number, part in enumerate(text.split(","), 1):
@@ -57,9 +57,9 @@ class TokenSeal:
             try:
                 keys[key_id] = base64.b64decode(encoded, validate=True)
             except ValueError:
-                raise ValueError(f"key number {number} is no ID:BASE64") from None
+                raise ValueError(f"key number {number}: expected ID:BASE64") from None
             if not colon:
-                raise ValueError(f"key number {number} is no ID:BASE64")
+                raise ValueError(f"key number {number}: expected ID:BASE64")
         return cls(keys)
 
     def to_hash(self, account: str, token: Token) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One look at an account: what Redis holds of it, and what that means for who asked. Pure: no clock, no I/O."""
+"""One look at an account: what Redis holds of it, and the token or error that follows. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RawHash = Mapping[bytes | str, bytes | str]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one round trip showed. `lifetime_s`: what is left of the token (infinite without a known end)."""
+    """The result of one round trip. `lifetime_s`: remaining lifetime of the token (infinite without a known end)."""
 
     account: str
     token: Token | None
@@ -36,7 +36,7 @@ class Look:
     lifetime_s: float
 
     def usable(self, min_lifetime_s: float) -> Token | NoUsableToken:
-        """Return the token, or why there is none that lasts `min_lifetime_s`."""
+        """Return the token, or the error if there is none that lasts `min_lifetime_s`."""
         token = self.token
         if token is None or self.lifetime_s <= 0:
             if token is not None and self.state is None:
@@ -53,7 +53,7 @@ class Look:
         return token
 
     def newer(self, than: int) -> Token | NoUsableToken | None:
-        """Return a token newer than that generation, why none will come soon, or None: worth waiting for."""
+        """Return a token newer than that generation, the error if none will come soon, or None: waiting may help."""
         if self.token is not None and self.token.generation > than and self.lifetime_s > 0:
             return self.token
         if settled(self.state) is not None:
@@ -62,16 +62,16 @@ class Look:
 
 
 def look(account: str, token: Token | None, state: AccountState | None, pttl_ms: int, now: float) -> Look:
-    """Put one round trip's answers together.
+    """Return the look that one round trip's answers make.
 
     Args:
-        account: whose they are.
-        token: what its key held.
-        state: what its account's key held.
-        pttl_ms: what PTTL said of the token's key, asked before the hash itself: should a newer token be
-            published in between, its life is taken for shorter, never for longer, than it is. The key ends with
+        account: the account's id.
+        token: the content of its token key.
+        state: the content of its account key.
+        pttl_ms: the answer to PTTL of the token's key, asked before the hash itself: if a newer token is
+            published in between, its lifetime is taken for shorter, never for longer, than it is. The key ends with
             the token, so this is the token's life by Redis' own clock, whatever this machine's clock says.
-        now: epoch seconds by this machine's clock; only asked where a token has an end and its key had none.
+        now: epoch seconds by this machine's clock; only used if a token has an end and its key has no expiry.
     """
     if token is None:
         lifetime_s = 0.0
@@ -86,7 +86,7 @@ def token_of(account: str, raw: RawHash, seal: TokenSeal | None) -> Token | None
     """Read a token's hash; None where there is none.
 
     Raises:
-        PayloadUnreadable: it holds something else.
+        PayloadUnreadable: the hash holds something else.
         KeyMissing: it is sealed with a key that is not among `seal`'s.
     """
     if not raw:
@@ -117,7 +117,7 @@ def _unreadable(account: str, hash_name: str, error: Exception) -> PayloadUnread
         return PayloadUnreadable(account, f"its {hash_name} hash in Redis has no field {error}")
     # The error's own text may quote the payload, and the payload holds a token.
     return PayloadUnreadable(
-        account, f"its {hash_name} hash in Redis has a number that is none, or is no UTF-8 text"
+        account, f"its {hash_name} hash in Redis has a number that can't be read, or is not UTF-8 text"
     )
 
 

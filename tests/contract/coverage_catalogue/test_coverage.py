@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from models.provider_requirements import check
 from models.providers import GrantType, Provider
-from models.providers.requirements import check
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from tests.contract.coverage_catalogue.entry import Entry, load_entries

@@ -50,17 +50,19 @@ async def test_a_connector_reads_waits_and_reports(
     assert refusals(administrator) == []
 
 
-async def test_the_reader_says_what_it_may_not_do(acl_server: AclRedisServer, make_face: MakeFace) -> None:
+async def test_the_reader_names_the_missing_right(acl_server: AclRedisServer, make_face: MakeFace) -> None:
     face = make_face(url=acl_server.url_as("watcher"), prefix=Keys().prefix)
     for call in (
         face.get("acct-1"),
         face.get("acct-1", 60),
         face.wait_for("acct-1", newer_than=1, timeout_s=30),
     ):
-        with pytest.raises(RedisRefused, match=r"refuses: .*the prefix what the operators set\?"):
+        with pytest.raises(RedisRefused, match=r"refuses: .*the prefix the one of the workers\?"):
             await call
     nobody = make_face(url=f"redis://127.0.0.1:{acl_server.port}/0", prefix=Keys().prefix)
-    with pytest.raises(RedisRefused, match="refuses: it wants a login, redis://USER:PASSWORD@HOST"):
+    with pytest.raises(
+        RedisRefused, match="refuses: it requires a login; expected redis://USER:PASSWORD@HOST"
+    ):
         await nobody.get("acct-1")
 
 
@@ -151,7 +153,7 @@ def test_nothing_else(acl_server: AclRedisServer, user: str, command: str) -> No
         client.execute_command(*words)
 
 
-def test_nobody_comes_in_without_a_login(acl_server: AclRedisServer) -> None:
+def test_a_login_is_required(acl_server: AclRedisServer) -> None:
     with (
         redis.Redis(port=acl_server.port, protocol=2, retry=Retry(NoBackoff(), 0)) as client,
         pytest.raises(redis.AuthenticationError, match="Authentication required"),

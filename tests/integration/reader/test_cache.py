@@ -47,7 +47,7 @@ async def _reaches_redis(face: Face, publisher: Publisher, account: str) -> bool
     return (await face.get(account)).scope == mark
 
 
-async def test_a_kept_token_is_served_without_redis(cached: Face, publisher: Publisher) -> None:
+async def test_a_cached_token_is_served_without_redis(cached: Face, publisher: Publisher) -> None:
     publisher.publish("acct-1", 1)
     await warm(cached, publisher)
     assert not await _reaches_redis(cached, publisher, "acct-1")
@@ -81,7 +81,7 @@ async def test_a_removed_account_is_not_served(
         await _read_for(cached, 10)
 
 
-async def test_the_kept_generation_announced_once_more_is_kept(cached: Face, publisher: Publisher) -> None:
+async def test_the_cached_generation_announced_again_stays_cached(cached: Face, publisher: Publisher) -> None:
     """As after a Redis that was filled again."""
     publisher.publish("acct-1", 1)
     publisher.publish("acct-2", 1)
@@ -107,7 +107,9 @@ async def test_an_ended_token_is_not_served(cached: Face, publisher: Publisher) 
         await cached.get("acct-2")
 
 
-async def test_a_kept_token_too_short_is_looked_up(cached: Face, publisher: Publisher) -> None:
+async def test_a_cached_token_that_ends_too_soon_is_read_from_redis(
+    cached: Face, publisher: Publisher
+) -> None:
     publisher.publish("acct-1", 1, lifetime_s=30)
     await warm(cached, publisher)
     publisher.publish("acct-1", 2, announce=False)
@@ -164,7 +166,7 @@ async def _read_for(face: Face, duration_s: float) -> None:
         await face.get("acct-1")
 
 
-async def test_a_connection_that_dies_without_a_word_is_noticed(
+async def test_a_connection_that_dies_silently_is_noticed(
     make_face: MakeFace, publisher: Publisher, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No FIN, no RST: a firewall forgot the connection. The heartbeat's answer is what is missed."""
@@ -202,7 +204,7 @@ def test_a_forked_child_starts_with_an_empty_cache(server: RedisServer, publishe
         assert reader.get("acct-1").generation == 1
 
 
-def test_what_was_announced_during_a_read_is_not_kept() -> None:
+def test_a_token_announced_during_its_read_is_not_cached() -> None:
     """Given a read that was answered before, and handled after, the announcement of a newer token."""
     tokens = cache.TokenCache(10)
     tokens.vouch(time.monotonic())
@@ -216,7 +218,7 @@ def test_what_was_announced_during_a_read_is_not_kept() -> None:
     assert tokens.get("a", 0) == seen.token
 
 
-def test_a_reader_that_nobody_closed_does_not_keep_a_program_from_ending(
+def test_a_reader_that_is_not_closed_does_not_keep_a_program_from_ending(
     server: RedisServer, publisher: Publisher
 ) -> None:
     """Whatever the subscription is in the middle of when `asyncio.run` cancels its task."""

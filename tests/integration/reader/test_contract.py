@@ -118,7 +118,7 @@ def test_the_version_before_is_read() -> None:
     )
 
 
-def test_what_a_later_version_adds_breaks_nothing() -> None:
+def test_fields_of_a_later_version_are_ignored() -> None:
     token = Token.from_hash(_golden("token-unknown-fields")["fields"])
     assert (token.generation, dict(token.extra)) == (7, {"of_a_later_version": "1"})
     assert AccountState.from_hash(_golden("account-unknown-fields")["fields"]).reason == "too_new"
@@ -165,7 +165,7 @@ MILLISECONDS = st.integers(0, 10**13).map(lambda ms: ms / 1000)
         extra=st.dictionaries(TEXT.filter(lambda name: name not in TOKEN_FIELDS), TEXT, max_size=3),
     )
 )
-def test_what_is_written_is_read_back(token: Token) -> None:
+def test_a_written_token_is_read_back(token: Token) -> None:
     assert Token.from_hash(token.to_hash()) == token
 
 
@@ -177,7 +177,7 @@ def test_reports_and_announcements_are_read_back(account: str, generation: int, 
 
 
 @pytest.mark.parametrize("text", ["", "acct-1", "acct-1 x", "a b 7", "acct-1 7 "])
-def test_what_is_no_announcement_is_refused(text: str) -> None:
+def test_an_unreadable_announcement_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Announcement.from_text(text)
 
@@ -198,7 +198,7 @@ def test_a_forged_report_is_refused(fields: dict[str, str]) -> None:
         Rejection.from_entry(fields)
 
 
-def test_a_providers_field_never_replaces_one_of_ours() -> None:
+def test_a_field_of_the_provider_never_replaces_a_field_of_the_contract() -> None:
     token = Token("ours", 7, extra={"access_token": "theirs", "generation": "8", "id": "x"})
     assert token.to_hash() == {"access_token": "ours", "token_type": "Bearer", "generation": "7", "id": "x"}
 

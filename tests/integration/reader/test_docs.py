@@ -1,9 +1,11 @@
-"""docs/redis.md and the reader's README: what they show works as it stands."""
+"""docs/redis.md and both READMEs: what they show works as it stands."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +18,17 @@ from joserfc.jwk import ECKey
 
 import refreshd_reader
 from refreshd_reader import AccountState, Keys, ReaderError, Rejection
+from refreshd_reader.errors import SETTLED, no_token
 from tests.integration.reader.acl_server import USERS, AclRedisServer, refusals
 from tests.integration.reader.api import Api
 from tests.integration.reader.publisher import Publisher
+from worker.local.redis_server import EmbeddedServer
 
 ROOT = Path(__file__).parents[3]
 REDIS = (ROOT / "docs/redis.md").read_text()
 README = (ROOT / "reader/README.md").read_text()
-#: Stand in the README where a reader of it writes his own.
+FRONT = (ROOT / "README.md").read_text()
+#: Stand in the README where a connector has its own.
 ADDRESS = "redis://refreshd-connector:PASSWORD@redis:6379/0"
 API = "https://api.example.com"
 
@@ -97,6 +102,66 @@ def test_the_readme_runs(
     for said in re.findall(r"# (acct-9: .*)", block):
         assert said in ran.stdout
     assert not block.count(API) or "200" in ran.stdout
+
+
+#: Takes the options of redis-cli that the README uses; most machines that run tests have no redis-cli.
+REDIS_CLI = """#!/bin/sh
+exec "{python}" -c '
+import sys, redis
+assert sys.argv[1] == "-u"
+print(redis.Redis.from_url(sys.argv[2]).execute_command(*sys.argv[3:]))' "$@"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in which the Redis of `refreshd up` runs and holds a token of acct-1."""
+    server = EmbeddedServer(tmp_path / ".refreshd")
+    server.start()
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        Publisher(client, Keys().prefix).publish("acct-1", 7)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    cli = tmp_path / "redis-cli"
+    cli.write_text(REDIS_CLI.format(python=sys.executable))
+    cli.chmod(0o755)
+    yield tmp_path
+    server.kill()
+
+
+def _typed(script: str, checkout: Path) -> str:
+    environment = {**os.environ, "PATH": f"{checkout}:{os.environ['PATH']}"}
+    command = ["sh", "-euc", script]
+    ran = subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+@pytest.mark.integration
+def test_the_first_pages_examples_find_the_redis_of_refreshd_up(checkout: Path) -> None:
+    page = FRONT.partition("## Read a token")[2].partition("\n## ")[0]
+    [shell], [python], [node] = (_blocks(page, language) for language in ("sh", "python", "js"))
+    (checkout / "copied.py").write_text(python)
+    shown = _typed(f"{shell}\n'{sys.executable}' copied.py", checkout)
+    assert shown.count("access-acct-1-7") == 2
+    assert "process.env.REDIS_URL" in node
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on PATH")
+def test_the_contracts_first_example_finds_the_redis_of_refreshd_up(checkout: Path) -> None:
+    [shell] = _blocks(REDIS, "sh")
+    assert _typed(shell, checkout) == "access-acct-1-7\n"
+
+
+def test_each_status_and_its_exception_are_described_once() -> None:
+    table = REDIS.partition("## Why there is no token")[2].partition("\n## ")[0]
+    for state in (*SETTLED, "active", "degraded"):
+        assert len(re.findall(rf"^\| `{state}` \|", table, re.MULTILINE)) == 1
+        error = no_token("acct-1", AccountState(state, 1))
+        assert re.search(rf"^\| `{state}` \|.*\| `{type(error).__name__}` \|$", table, re.MULTILINE)
+        assert f"| `{state}` |" not in README
 
 
 def test_the_readme_has_every_exception() -> None:

@@ -119,7 +119,7 @@ async def test_each_request_proves_the_key(face: Face, bound: Publisher) -> None
     assert bound.reports() == []
 
 
-async def test_a_nonce_is_fetched_kept_and_no_reason_to_report_the_token(
+async def test_a_nonce_is_fetched_and_kept_and_the_token_is_not_reported(
     face: Face, bound: Publisher
 ) -> None:
     api, key = Api("n-1"), ProofKey(PEM)
@@ -181,7 +181,7 @@ def test_requests_proves_and_fetches_a_nonce_as_well(reader: Reader, bound: Publ
     ],
 )
 def test_a_key_that_does_not_fit_is_refused_and_not_shown(key: str, algorithm: str) -> None:
-    with pytest.raises(ValueError, match="no private key for") as error:
+    with pytest.raises(ValueError, match="not a private key for") as error:
         ProofKey(key, algorithm)
     assert key not in str(error.value)
 

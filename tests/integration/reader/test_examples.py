@@ -116,7 +116,7 @@ def test_it_has_a_refused_token_replaced(
 
 
 @pytest.mark.parametrize("command", CALLERS)
-def test_it_says_why_there_is_no_token(
+def test_it_prints_why_there_is_no_token(
     command: list[str], connector: Connector, api: Api, publisher: Publisher
 ) -> None:
     publisher.state("acct-1", AccountState("reauthorize", 1, "invalid_grant"))
@@ -155,7 +155,7 @@ def test_the_shell_reads_reports_and_waits(connector: Connector, publisher: Publ
         (["frobnicate"], 2, "usage: token.sh"),
     ],
 )
-def test_the_shell_says_what_is_wrong(
+def test_the_shell_prints_the_error(
     connector: Connector, publisher: Publisher, words: list[str], code: int, said: str
 ) -> None:
     publisher.state("acct-1", AccountState("reauthorize", 1, "invalid_grant"))
@@ -179,7 +179,7 @@ def test_the_script_ends_where_redis_is_absent_or_refuses(
 
 
 @needs_bash
-def test_the_shell_says_that_redis_is_absent_or_refuses(
+def test_the_shell_reports_an_absent_or_refusing_redis(
     connector: Connector, acl_server: AclRedisServer, publisher: Publisher
 ) -> None:
     publisher.publish("acct-1", 1)

@@ -107,7 +107,7 @@ async def test_a_refused_token_is_reported_awaited_and_the_request_sent_once_mor
     assert (report.account, report.generation, report.http_status) == ("acct-1", 1, 401)
 
 
-async def test_a_second_refusal_is_handed_back(face: Face, publisher: Publisher) -> None:
+async def test_a_second_refusal_is_returned(face: Face, publisher: Publisher) -> None:
     publisher.publish("acct-1", 1)
     api = Api(set())
     request = asyncio.create_task(Caller(face, api).request())
@@ -119,7 +119,7 @@ async def test_a_second_refusal_is_handed_back(face: Face, publisher: Publisher)
     assert len(publisher.reports()) == 1
 
 
-async def test_without_a_newer_token_the_answer_is_handed_back_untouched(
+async def test_without_a_newer_token_the_response_is_returned_unchanged(
     face: Face, publisher: Publisher
 ) -> None:
     publisher.publish("acct-1", 1)
@@ -184,7 +184,7 @@ def _stream(kind: Kind) -> Iterator[bytes] | AsyncIterator[bytes]:
     return chunks() if kind == "sync" else async_chunks()
 
 
-async def test_a_refusal_by_another_host_says_nothing_of_the_token(face: Face, publisher: Publisher) -> None:
+async def test_a_refusal_by_another_host_is_not_reported(face: Face, publisher: Publisher) -> None:
     """Httpx takes the token off when it follows a redirect to another host, which then answers 401."""
     publisher.publish("acct-1", 1)
     api = Api(set())

@@ -1,4 +1,4 @@
-"""A bounded number of connections serves any number of readers at once; who waits in vain is told."""
+"""A bounded number of connections serves any number of readers at once; without a free one in time the error is raised."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from refreshd_reader import AsyncReader, RedisUnreachable
-from refreshd_reader.reader import Reader
+from refreshd_reader import AsyncReader, Reader, RedisUnreachable
 from tests.integration.reader.publisher import Face, MakeFace, Publisher
 
 
@@ -30,7 +29,7 @@ def _connections(face: Face) -> int:
     return len(pool._available_connections) + len(pool._in_use_connections)
 
 
-async def test_who_finds_none_free_in_time_is_told(make_face: MakeFace, publisher: Publisher) -> None:
+async def test_no_free_connection_in_time_is_an_error(make_face: MakeFace, publisher: Publisher) -> None:
     face = make_face(max_connections=1, timeout_s=0.1)
     publisher.publish("acct-1", 1)
     pool = _pool(face)

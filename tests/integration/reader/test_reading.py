@@ -41,9 +41,7 @@ async def test_a_published_token_comes_back_as_it_was_published(face: Face, publ
 
 
 @pytest.mark.parametrize("status", ["degraded", "reauthorize", "misconfigured", "disabled"])
-async def test_a_token_that_is_there_is_one_to_use_whatever_the_status(
-    face: Face, publisher: Publisher, status: str
-) -> None:
+async def test_a_token_is_returned_whatever_the_status(face: Face, publisher: Publisher, status: str) -> None:
     publisher.publish("acct-1", 7, status=status)
     assert (await face.get("acct-1")).generation == 7
 
@@ -69,7 +67,7 @@ async def test_a_token_that_is_there_is_one_to_use_whatever_the_status(
         (AccountState("resting", 7, "of a later version"), NoUsableToken, "resting: of a later version"),
     ],
 )
-async def test_no_token_says_why_in_a_type_of_its_own(
+async def test_each_status_without_a_token_has_its_exception(
     face: Face, publisher: Publisher, state: AccountState | None, error: type[NoUsableToken], words: str
 ) -> None:
     if state is not None:
@@ -92,7 +90,7 @@ async def test_ids_are_case_sensitive(face: Face, publisher: Publisher) -> None:
     ("lifetime_s", "min_lifetime_s", "enough"),
     [(600, 0, True), (600, 60, True), (30, 60, False), (None, 1e9, True)],
 )
-async def test_a_token_lasts_as_long_as_was_asked_for(
+async def test_min_lifetime_s_is_respected(
     face: Face, publisher: Publisher, lifetime_s: float | None, min_lifetime_s: float, *, enough: bool
 ) -> None:
     publisher.publish("acct-1", 1, lifetime_s=lifetime_s)
@@ -163,7 +161,7 @@ def _reads_processed(publisher: Publisher) -> int:
         {"access_token": b"\xff", "generation": "1"},
     ],
 )
-async def test_what_is_no_payload_is_named_and_not_quoted(
+async def test_an_unreadable_payload_is_named_and_not_quoted(
     face: Face, publisher: Publisher, fields: dict[Any, Any]
 ) -> None:
     publisher.client.hset(publisher.keys.token("acct-1"), mapping=fields)
@@ -175,7 +173,7 @@ async def test_what_is_no_payload_is_named_and_not_quoted(
 async def test_a_key_of_another_type_is_named(face: Face, publisher: Publisher) -> None:
     publisher.client.set(publisher.keys.token("acct-1"), "x")
     for min_lifetime_s in (0, 60):
-        with pytest.raises(PayloadUnreadable, match="no hash"):
+        with pytest.raises(PayloadUnreadable, match="not a hash"):
             await face.get("acct-1", min_lifetime_s)
 
 
@@ -195,7 +193,7 @@ async def test_a_wrong_login_is_refused_and_not_shown(make_face: MakeFace, serve
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("decode", [False, True])
-async def test_any_redis_client_will_do(
+async def test_any_redis_client_is_accepted(
     kind: Kind, server: RedisServer, publisher: Publisher, protocol: int, *, decode: bool
 ) -> None:
     """And it stays open when the reader is closed: it is its owner's."""

@@ -63,7 +63,7 @@ def test_a_refused_token_is_reported_awaited_and_the_request_sent_once_more(
     assert len(publisher.reports()) == 1
 
 
-def test_a_second_refusal_is_handed_back(api: Api, session: requests.Session, publisher: Publisher) -> None:
+def test_a_second_refusal_is_returned(api: Api, session: requests.Session, publisher: Publisher) -> None:
     publisher.publish("acct-1", 1)
     with rotating(publisher, 2):
         response = session.get(api.url)
@@ -72,7 +72,7 @@ def test_a_second_refusal_is_handed_back(api: Api, session: requests.Session, pu
     assert len(publisher.reports()) == 1
 
 
-def test_without_a_newer_token_the_answer_is_handed_back_untouched(
+def test_without_a_newer_token_the_response_is_returned_unchanged(
     api: Api, reader: Reader, publisher: Publisher
 ) -> None:
     publisher.publish("acct-1", 1)
@@ -112,7 +112,7 @@ def test_no_token_to_begin_with_is_the_readers_error(
     assert api.requests == []
 
 
-def test_a_refusal_by_another_host_says_nothing_of_the_token(
+def test_a_refusal_by_another_host_is_not_reported(
     api: Api, session: requests.Session, publisher: Publisher
 ) -> None:
     publisher.publish("acct-1", 1)

@@ -87,7 +87,7 @@ def _changed(fields: dict[str, str]) -> dict[str, str]:
         ("acct-1", lambda fields: {**fields, "sealed_access_token": fields["sealed_access_token"][:-8]}),
     ],
 )
-async def test_changed_or_moved_it_does_not_open(
+async def test_a_changed_or_moved_token_is_not_opened(
     make_face: MakeFace, publisher: Publisher, account: str, change: Any
 ) -> None:
     """Whoever can write to Redis must not be able to hand one account's token to another's connector."""

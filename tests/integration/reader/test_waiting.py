@@ -24,7 +24,7 @@ from tests.integration.reader.publisher import Face, MakeFace, Publisher, until
 from tests.support.services import RedisServer, free_port
 
 
-async def test_a_newer_token_that_is_there_is_given_at_once(face: Face, publisher: Publisher) -> None:
+async def test_an_existing_newer_token_is_returned_at_once(face: Face, publisher: Publisher) -> None:
     publisher.publish("acct-1", 8)
     assert (await face.wait_for("acct-1", newer_than=7, timeout_s=0)).generation == 8
 
@@ -34,8 +34,8 @@ async def test_a_wait_ends_with_the_announcement(
     make_face: MakeFace, publisher: Publisher, cache_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not with the next look: those are made so rare here that the wait would fail."""
-    monkeypatch.setattr("refreshd_reader.reader.LOOK_AGAIN_S", 60)
-    monkeypatch.setattr("refreshd_reader.async_reader.LOOK_AGAIN_S", 60)
+    monkeypatch.setattr("refreshd_reader._sync.reader.LOOK_AGAIN_S", 60)
+    monkeypatch.setattr("refreshd_reader._async.reader.LOOK_AGAIN_S", 60)
     face = make_face(cache_size=cache_size)
     publisher.publish("acct-1", 7)
     await face.get("acct-1")
@@ -55,7 +55,7 @@ async def test_a_lost_announcement_costs_half_a_second(face: Face, publisher: Pu
     assert (await wait).generation == 8
 
 
-async def test_a_wait_that_ends_says_so(face: Face, publisher: Publisher) -> None:
+async def test_a_wait_that_times_out_raises(face: Face, publisher: Publisher) -> None:
     publisher.publish("acct-1", 7)
     with pytest.raises(
         WaitTimedOut, match=r"acct-1: no token newer than generation 7 within 0\.1 s"
@@ -75,7 +75,7 @@ async def test_a_first_token_can_be_waited_for(face: Face, publisher: Publisher)
     ("status", "error"),
     [("reauthorize", Reauthorize), ("misconfigured", Misconfigured), ("disabled", Disabled)],
 )
-async def test_nobody_waits_for_what_only_a_person_can_mend(
+async def test_a_wait_ends_at_once_for_a_status_that_only_a_person_can_change(
     face: Face, publisher: Publisher, status: str, error: type[NoUsableToken]
 ) -> None:
     publisher.publish("acct-1", 7)
@@ -103,13 +103,13 @@ async def test_a_wait_outlasts_an_absent_redis(
     assert (await wait).generation == 8
 
 
-async def test_a_wait_without_redis_ends_with_that(make_face: MakeFace) -> None:
+async def test_a_wait_without_redis_raises_redis_unreachable(make_face: MakeFace) -> None:
     face = make_face(url=f"redis://127.0.0.1:{free_port()}/0", timeout_s=0.2)
     with pytest.raises(RedisUnreachable):
         await face.wait_for("acct-1", newer_than=7, timeout_s=0.3)
 
 
-async def test_the_subscription_ends_when_nobody_needs_it(
+async def test_an_unused_subscription_ends(
     face: Face, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is there again for the next who waits."""
@@ -135,8 +135,8 @@ async def test_reports_that_nobody_reads_are_bounded(
 ) -> None:
     """Approximately: Redis trims whole nodes of its tree (100 entries by default)."""
     assert REJECTED_MAXLEN == 100_000
-    monkeypatch.setattr("refreshd_reader.reader.REJECTED_MAXLEN", 50)
-    monkeypatch.setattr("refreshd_reader.async_reader.REJECTED_MAXLEN", 50)
+    monkeypatch.setattr("refreshd_reader._sync.reader.REJECTED_MAXLEN", 50)
+    monkeypatch.setattr("refreshd_reader._async.reader.REJECTED_MAXLEN", 50)
     for _ in range(400):
         await face.report_rejected("acct-1", 7, 401)
     assert 50 <= publisher.client.xlen(publisher.keys.rejected) <= 150

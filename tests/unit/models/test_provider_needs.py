@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.account import RefreshMethod
+from models.provider_requirements import check, needed
 from models.providers import ClientAuth, Provider
-from models.providers.requirements import check, needed
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 

@@ -1,4 +1,4 @@
-"""What connectors rely on: the public names, and two faces that are alike in everything."""
+"""The public names of the reader, and both halves with the same methods and parameters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_public_names() -> None:
     ("sync", "asynchronous"),
     [(Reader, AsyncReader), (TokenSource, AsyncTokenSource), (TokenAuth, AsyncTokenAuth)],
 )
-def test_both_faces_are_alike(sync: type, asynchronous: type) -> None:
+def test_both_halves_have_the_same_methods(sync: type, asynchronous: type) -> None:
     assert _methods(sync) == _methods(asynchronous)
 
 
@@ -78,23 +78,23 @@ def test_reading_needs_neither_httpx_nor_requests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
-        ("redis://u:hush@h/0?foo=1", "has an option 'foo' that redis-py does not know"),
-        ("redis://u:hush@h/0?db=x", "has an option 'db' whose value can't be read"),
-        ("rediss://u:hush@h/0?ssl_cert_reqs=sometimes", "has options that can't be read"),
-        ("redis://u:hu/sh@h/0", "is no URL of a Redis"),
-        ("redis://u:1?hu=sh@h/0", "is no URL of a Redis"),
-        ("http://h", "is no URL of a Redis"),
+        ("redis://u:hush@h/0?foo=1", "unknown option 'foo' in the Redis URL"),
+        ("redis://u:hush@h/0?db=x", "invalid value of the option 'db' in the Redis URL"),
+        ("rediss://u:hush@h/0?ssl_cert_reqs=sometimes", "invalid options in the Redis URL"),
+        ("redis://u:hu/sh@h/0", "not a Redis URL; expected redis://"),
+        ("redis://u:1?hu=sh@h/0", "not a Redis URL; expected redis://"),
+        ("http://h", "not a Redis URL; expected redis://"),
     ],
 )
-def test_a_url_that_redis_py_would_fail_on_is_refused_and_its_password_not_shown(url: str, says: str) -> None:
+def test_an_unusable_url_is_refused_without_showing_its_password(url: str, message: str) -> None:
     for made in (
         Reader.from_url,
         AsyncReader.from_url,
         partial(CallbackTask.from_url, secret=base64.b64encode(bytes(32)).decode()),
     ):
-        with pytest.raises(UnusableUrl, match=says) as refused:
+        with pytest.raises(UnusableUrl, match=message) as refused:
             made(url)
         assert not re.search("hu|sh@", str(refused.value))
         assert refused.value.__cause__ is None

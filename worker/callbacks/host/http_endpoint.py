@@ -25,8 +25,9 @@ from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.transport import open_transport
 from worker.providers.request import RequestBuilder
+from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
-from worker.providers.transport import SENDING, AnnouncedTransport, Sending, fault_of, until
+from worker.providers.transport import AnnouncedTransport, fault_of, until
 
 #: Faults of the connection to the endpoint. They say nothing of the provider, whose breaker stays as it is.
 _TIMES: Final = frozenset({Fault.TIMEOUT, Fault.NOT_SENT})

@@ -10,8 +10,8 @@ from typing import Annotated, Final
 import typer
 
 from models.account import RefreshMethod, SessionManagement
+from models.provider_requirements import needed
 from models.providers import ClientAuth
-from models.providers.requirements import needed
 from worker.accounts.columns import SECRETS, ColumnKind, column_of
 from worker.accounts.entry import RowRefused, read_entry
 from worker.cli.accounts._fields import fields_of, value_of, variable_of

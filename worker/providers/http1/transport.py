@@ -21,7 +21,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from worker.providers.egress import PrivateAddress, public_socket
 from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization
-from worker.providers.transport import SENDING, Sending
+from worker.providers.sending import SENDING, Sending
 
 #: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
 POOL_SIZE: Final = 1024

@@ -1,4 +1,4 @@
-"""What the announcements mean: shared by the thread of `Reader` and the task of `AsyncReader`. No I/O."""
+"""Handling of announcements, shared by the thread of `Reader` and the task of `AsyncReader`. No I/O."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from refreshd_reader.contract import Announcement
 #: Seconds between two heartbeats on the subscription: three chances within `cache.VOUCH_S`.
 HEARTBEAT_S = 1.0
 
-#: Seconds that a subscription is kept after the last wait, where there is no cache to keep honest.
+#: Seconds that a subscription is kept after the last wait, without a cache that needs it.
 LINGER_S = 30.0
+
+#: Longest silent read, seconds: how soon a listener notices that it was closed or a heartbeat is due.
+TICK_S = 0.2
+
+#: Seconds between two tries to subscribe while Redis is away.
+RETRY_S = 0.5
 
 
 class Event(Protocol):
-    """What `threading.Event` and `asyncio.Event` have in common."""
+    """The part of `threading.Event` and `asyncio.Event` that the hub uses."""
 
     def set(self) -> None: ...
 
@@ -30,7 +36,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Hub(Generic[E]):
-    """Passes what a subscription hears on to the cache and to those who wait for an account.
+    """Passes announcements on to the cache and to the waits for an account.
 
     One subscription's life: `opened`, then `hear` each response, `heartbeat` before each read, `lost` at its end.
     """
@@ -46,7 +52,7 @@ class Hub(Generic[E]):
 
     @contextmanager
     def waiting(self, account: str, event: E) -> Iterator[E]:
-        """Have `event` set whenever it is worth while to look at the account again."""
+        """Set `event`, while the block runs, whenever the account should be looked at again."""
         with self._lock:
             self._waiting.setdefault(account, set()).add(event)
         try:
@@ -61,11 +67,11 @@ class Hub(Generic[E]):
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody needs the subscription."""
+        """Whether the cache or a wait needs the subscription."""
         return self._cache is not None or bool(self._waiting) or monotonic() < self._wanted_until
 
     def opened(self) -> None:
-        """Begin with a new subscription: nothing is vouched for until its first heartbeat comes back."""
+        """Start with a new subscription: the cache is not valid until its first heartbeat is answered."""
         self._ping_sent_at = None
         self._ping_due_at = 0.0
 
@@ -73,7 +79,7 @@ class Hub(Generic[E]):
         """Return whether to send a PING now.
 
         Raises:
-            TimeoutError: the last one was not answered; the connection is dead, whatever TCP believes.
+            TimeoutError: the last one was not answered; the connection is dead, whatever TCP reports.
         """
         now = monotonic()
         if self._ping_sent_at is not None:
@@ -87,7 +93,7 @@ class Hub(Generic[E]):
         return True
 
     def hear(self, response: object) -> None:
-        """Act on one response: a list of kind, channel and data, or the bare answer to PING (RESP3)."""
+        """Handle one response: a list of kind, channel and data, or the bare answer to PING (RESP3)."""
         kind, data = _kind_and_data(response)
         if kind == "pong":
             if self._cache is not None and self._ping_sent_at is not None:
@@ -95,11 +101,11 @@ class Hub(Generic[E]):
             self._ping_sent_at = None
         elif kind == "message":
             self._announced(data)
-        else:  # subscribed: whatever was announced before was missed
+        else:  # subscribed: earlier announcements were missed
             self.lost()
 
     def lost(self) -> None:
-        """Trust nothing that is kept, and have everybody who waits look for himself."""
+        """Clear the cache and wake every wait: announcements may have been missed."""
         if self._cache is not None:
             self._cache.clear()
         with self._lock:
@@ -118,7 +124,7 @@ class Hub(Generic[E]):
         try:
             announced = Announcement.from_text(data)
         except ValueError:
-            self.lost()  # it announced something, and what is unknown
+            self.lost()  # an announcement of something unknown
             return
         if self._cache is not None:
             self._cache.announced(announced)

@@ -1,7 +1,7 @@
-"""Bounded pools of connections: whoever finds none free waits for his turn.
+"""Bounded pools of connections: a command that finds none free waits for one.
 
-redis-py has such pools, `BlockingConnectionPool`, and they take locks for each command: the asyncio one made a read
-slower by a sixth. Here only those pay who have to wait.
+redis-py's own `BlockingConnectionPool` takes locks for each command: the asyncio one made a read slower by a sixth.
+Here only commands that have to wait pay.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-#: What redis-py says of a full pool; its asyncio pool had no exception of its own for it before 7.0.
+#: redis-py's message of a full pool; its asyncio pool had no exception of its own for it before 7.0.
 _FULL: Final = "Too many connections"
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the URL of a Redis, said before the first command, and without a piece of its password."""
+"""Checks a Redis URL before the first command; its errors never hold a piece of the password."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ Pool = TypeVar("Pool")
 
 _UNKNOWN: Final = re.compile(r"unexpected keyword argument '(\w+)'")
 _UNREADABLE: Final = re.compile(r"Invalid value for '(\w+)'")
-_NO_URL: Final = "is no URL of a Redis: redis://, rediss:// or unix:// is right, a password's / ? # [ written as %2F %3F %23 %5B"
+_NO_URL: Final = "not a Redis URL; expected redis://, rediss:// or unix://, with / ? # [ in a password written as %2F %3F %23 %5B"
 
 
 def pool_of(kind: type[Pool], url: str, **options: Any) -> Pool:
-    """Make a pool of connections to a URL.
+    """Return a pool of connections to a URL.
 
     Raises:
-        UnusableUrl: redis-py would fail on it, mostly at its first command.
+        UnusableUrl: redis-py would fail on it, usually at its first command.
     """
     made: Any = kind
     try:
         pool: Any = made.from_url(url, **options)
         pool.connection_class(**pool.connection_kwargs)  # nothing is connected yet
     except (TypeError, ValueError, AttributeError, RedisError) as error:
-        raise UnusableUrl(f"what was given {_in_words(url, str(error))}") from None
+        raise UnusableUrl(_problem(url, str(error))) from None
     found: Pool = pool
     return found
 
 
-def _in_words(url: str, said: str) -> str:
+def _problem(url: str, message: str) -> str:
     options = url.partition("?")[2]
-    if "@" in options:  # what passes for an option may be a piece of the password
+    if "@" in options:  # the apparent options may be a piece of the password
         return _NO_URL
-    if unknown := _UNKNOWN.search(said):
-        return f"has an option {unknown[1]!r} that redis-py does not know: correct what stands behind its ?"
-    if unreadable := _UNREADABLE.search(said):
-        return f"has an option {unreadable[1]!r} whose value can't be read: correct what stands behind its ?"
-    return f"has options that can't be read, or {_NO_URL}" if options else _NO_URL
+    if unknown := _UNKNOWN.search(message):
+        return f"unknown option {unknown[1]!r} in the Redis URL: correct the part after its ?"
+    if unreadable := _UNREADABLE.search(message):
+        return f"invalid value of the option {unreadable[1]!r} in the Redis URL: correct the part after its ?"
+    return f"invalid options in the Redis URL, or {_NO_URL}" if options else _NO_URL

@@ -1,4 +1,4 @@
-"""What both faces say to Redis and how its answers read: the commands of one look, and redis-py's errors."""
+"""The commands that both readers send, and how answers and redis-py's errors are read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Everything that redis-py raises when Redis does not answer as it should.
 WIRE_ERRORS: Final = (redis.RedisError, RedisClusterException, OSError)
 
-NO_HASH: Final = "a key in Redis is no hash"
+NO_HASH: Final = "a key in Redis is not a hash"
 
 #: Commands that `ask` adds to a pipeline.
 ANSWERS_PER_LOOK: Final = 3
@@ -51,7 +51,7 @@ def ask(pipeline: Any, keys: Keys, account: str) -> None:
 def gather(
     accounts: list[str], answers: list[Any], seal: TokenSeal | None
 ) -> dict[str, Look | NoUsableToken]:
-    """Read what a pipeline (`raise_on_error=False`) answered to one `ask` for each account.
+    """Read the answers of a pipeline (`raise_on_error=False`) to one `ask` for each account.
 
     Raises:
         redis.ResponseError: Redis refused a command.
@@ -64,10 +64,10 @@ def gather(
 
 
 def bare_token(account: str, raw: RawHash, seal: TokenSeal | None) -> Token | None:
-    """Read the answer to HGETALL alone; None where it takes a closer look to know.
+    """Read the answer to HGETALL alone; None if only a full look can decide.
 
-    A token that is there is one to use: its key ends with it. By this machine's clock one may look ended that
-    is not, so that is for the closer look to say, which asks Redis' clock.
+    A token that exists is to be used: its key expires with it. By this machine's clock a token may seem ended that
+    is not: the full look decides, by Redis' clock.
     """
     token = token_of(account, raw, seal)
     if token is not None and token.expires_at is not None and token.expires_at <= wall_clock():
@@ -81,7 +81,7 @@ def wall_clock() -> float:
 
 
 def in_reader_terms(account: str | None, error: Exception) -> NoUsableToken | RedisUnreachable:
-    """Return redis-py's error in the reader's terms. Neither holds a token: no command that is sent has one."""
+    """Return redis-py's error in the reader's terms. Neither holds a token: no command contains one."""
     if account is not None and _wrong_type(error):
         return PayloadUnreadable(account, NO_HASH)
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
@@ -92,14 +92,14 @@ def in_reader_terms(account: str | None, error: Exception) -> NoUsableToken | Re
 def _refusal(error: Exception) -> str:
     words = str(error)
     if isinstance(error, NoPermissionError):
-        return f"{words}: has its user that right, and is the prefix what the operators set?"
+        return f"{words}: does its user have that right, and is the prefix the one of the workers?"
     if words.startswith(("HELLO must be", "Authentication required")):  # to RESP3, to RESP2
-        return "it wants a login, redis://USER:PASSWORD@HOST:PORT/0"
+        return "it requires a login; expected redis://USER:PASSWORD@HOST:PORT/0"
     return words
 
 
 def waited_in_vain(account: str, newer_than: int, timeout_s: float, seen: Look | None) -> WaitTimedOut:
-    """Return what a wait ended with."""
+    """Return the error of a wait that ended without a newer token."""
     state = seen.state if seen else None
     return WaitTimedOut(account, state, f"no token newer than generation {newer_than} within {timeout_s:g} s")
 

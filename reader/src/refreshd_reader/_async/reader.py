@@ -1,20 +1,19 @@
-"""Reading tokens, the asyncio face. `reader.py` is the same without `await`."""
+"""The reader: returns tokens, waits for newer ones, reports rejected ones."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from time import monotonic
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import redis.asyncio
-from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
-from refreshd_reader.async_subscription import AsyncSubscription
+from refreshd_reader._async.subscription import AsyncClient, AsyncSubscription
+from refreshd_reader._async.token_source import AsyncTokenSource
 from refreshd_reader.cache import TokenCache
+from refreshd_reader.concurrency import AsyncSignal
 from refreshd_reader.contract import DEFAULT_PREFIX, REJECTED_MAXLEN, Keys, Rejection, Token
 from refreshd_reader.errors import (
     NoUsableToken,
@@ -37,9 +36,6 @@ from refreshd_reader.redis.wire import (
 )
 from refreshd_reader.sealing import TokenSeal
 from refreshd_reader.state import Look
-from refreshd_reader.token_source import AsyncTokenSource
-
-AsyncClient: TypeAlias = redis.asyncio.Redis | RedisCluster
 
 
 class AsyncReader:
@@ -47,11 +43,11 @@ class AsyncReader:
 
     Args:
         client: a redis-py client, of a single server, a Sentinel's primary or a Cluster. It stays yours to close.
-        prefix: what the operators set as `REFRESHD_REDIS_PREFIX`.
-        cache_size: how many tokens to keep in this process; 0: every read is a round trip to Redis. A kept token
+        prefix: the value of `REFRESHD_REDIS_PREFIX` on the workers.
+        cache_size: how many tokens to keep in this process; 0: every read is a round trip to Redis. A cached token
             is served in about a microsecond, never beyond its end, and dropped when a newer one is announced.
-            While the subscription that tells of newer ones is down, every read goes to Redis.
-        keys: open sealed tokens (docs/redis.md): `ID:BASE64`, comma separated. Needs the extra `sealed`.
+            While the subscription to announcements is down, every read goes to Redis.
+        keys: keys of sealed tokens (docs/redis.md), `ID:BASE64`, comma separated. Needs the extra `sealed`.
     """
 
     def __init__(
@@ -65,7 +61,7 @@ class AsyncReader:
         self._client = client
         self._keys = Keys(prefix)
         self._cache = TokenCache(cache_size) if cache_size > 0 else None
-        self._hub: Hub[asyncio.Event] = Hub(self._cache)
+        self._hub: Hub[AsyncSignal] = Hub(self._cache)
         self._subscription = AsyncSubscription(client, self._keys.announce, self._hub)
         self._seal = TokenSeal.of(keys) if keys else None
         self._owns_client = False
@@ -81,18 +77,18 @@ class AsyncReader:
         timeout_s: float = 2.0,
         max_connections: int = 50,
     ) -> Self:
-        """Make a reader with a client of its own.
+        """Return a reader with a client of its own.
 
         Args:
             url: `redis://`, `rediss://` (TLS) or `unix://`, with the connector's user and password.
             prefix: see the class.
             cache_size: see the class.
             keys: see the class.
-            timeout_s: for connecting, for an answer, and for a free connection; each is tried three times.
-            max_connections: who needs one more waits for up to `timeout_s`.
+            timeout_s: for connecting, for an answer, and for a free connection. Connecting and commands are tried three times.
+            max_connections: a command that needs one more waits for up to `timeout_s`.
 
         Raises:
-            UnusableUrl: it is no URL of a Redis, or has options that redis-py does not know.
+            UnusableUrl: not a Redis URL, or it has options that redis-py does not know.
         """
         pool = pool_of(
             AsyncWaitingPool,
@@ -115,7 +111,7 @@ class AsyncReader:
             min_lifetime_s: how long the token must still last, by Redis' clock.
 
         Raises:
-            NoUsableToken: there is none; the subclass says why.
+            NoUsableToken: there is none; the subclass is the reason.
             RedisUnreachable: Redis does not answer.
         """
         if self._cache is not None:
@@ -127,7 +123,7 @@ class AsyncReader:
             if token is not None:
                 return token
         found = (await self._look(account)).usable(min_lifetime_s)
-        # A newer token may have been published in the middle of the look.
+        # A newer token may have been published between the commands of the look.
         if isinstance(found, TokenTooShort):
             found = (await self._look(account)).usable(min_lifetime_s)
         if isinstance(found, NoUsableToken):
@@ -156,7 +152,7 @@ class AsyncReader:
         return given
 
     async def wait_for(self, account: str, *, newer_than: int, timeout_s: float = 10.0) -> Token:
-        """Wait for a token of a later generation and give it the moment it is published.
+        """Return a token of a later generation as soon as it is published.
 
         Raises:
             WaitTimedOut: none came within `timeout_s`.
@@ -164,7 +160,7 @@ class AsyncReader:
             RedisUnreachable: Redis did not answer at the end of the wait.
         """
         ends_at = monotonic() + timeout_s
-        with self._hub.waiting(account, asyncio.Event()) as changed:
+        with self._hub.waiting(account, AsyncSignal()) as changed:
             while True:
                 self._subscription.ensure()
                 changed.clear()
@@ -183,13 +179,12 @@ class AsyncReader:
                 left_s = ends_at - monotonic()
                 if found or left_s <= 0:
                     raise found or away or waited_in_vain(account, newer_than, timeout_s, seen)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), min(left_s, LOOK_AGAIN_S))
+                await changed.wait_for(min(left_s, LOOK_AGAIN_S))
 
     async def report_rejected(self, account: str, generation: int, http_status: int) -> None:
-        """Tell the workers that an API refused this generation of the account's token.
+        """Report to the workers that an API refused this generation of the account's token.
 
-        They refresh at once, and once, however many connectors report it. A report of an older generation
+        They refresh at once, and only once however many connectors report it. A report of an older generation
         changes nothing.
 
         Raises:
@@ -205,14 +200,14 @@ class AsyncReader:
     async def replacement(
         self, account: str, generation: int, http_status: int, timeout_s: float = 10.0
     ) -> Token | None:
-        """After an API refused a token: report it and give a newer one, or None if none comes in time.
+        """Report a token that an API refused and return a newer one, or None if none comes in time.
 
-        Never raises a `ReaderError`: who asks holds an API's response, and that is the better answer then.
+        Never raises a `ReaderError`: the caller has the API's response, and that is the better answer then.
         """
         try:
             self._subscription.ensure()
             newer = (await self._look(account)).newer(generation)
-            if isinstance(newer, Token):  # somebody was quicker
+            if isinstance(newer, Token):  # another connector reported it before
                 self._forget(account)
                 return newer
             await self.report_rejected(account, generation, http_status)
@@ -225,7 +220,7 @@ class AsyncReader:
         return AsyncTokenSource(self, account, min_lifetime_s)
 
     async def close(self) -> None:
-        """End the subscription, and the client if `from_url` made it."""
+        """Close the subscription, and the client if `from_url` made it."""
         await self._subscription.close()
         if self._owns_client:
             await self._client.aclose()

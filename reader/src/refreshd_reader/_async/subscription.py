@@ -1,26 +1,26 @@
-"""The subscription to `refreshd:announce` of an `AsyncReader`: one task, run only while it is needed."""
+"""The subscription of an `AsyncReader` to `refreshd:announce`: one background loop, run only while it is needed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import redis.asyncio
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from refreshd_reader.redis.announcements import Hub
+from refreshd_reader.concurrency import AsyncBackground, AsyncSignal
+from refreshd_reader.redis.announcements import RETRY_S, TICK_S, Hub
 from refreshd_reader.redis.wire import WIRE_ERRORS
-from refreshd_reader.subscription import RETRY_S, TICK_S
 
-if TYPE_CHECKING:
-    from refreshd_reader.async_reader import AsyncClient
+AsyncClient: TypeAlias = redis.asyncio.Redis | RedisCluster
 
 T = TypeVar("T")
 
 
 class NeverReconnect(Retry):
-    """See `subscription.NeverReconnect`."""
+    """Never retries: a redis-py connection that reconnects by itself would hide that announcements were missed."""
 
     def __init__(self) -> None:
         super().__init__(NoBackoff(), 0)
@@ -30,36 +30,28 @@ class NeverReconnect(Retry):
 
 
 class AsyncSubscription:
-    """Listens for announcements in a task and hands them to the hub."""
+    """Listens for announcements in the background and passes them to the hub."""
 
-    def __init__(self, client: AsyncClient, channel: str, hub: Hub[asyncio.Event]) -> None:
-        self._client = client
+    def __init__(self, client: AsyncClient, channel: str, hub: Hub[AsyncSignal]) -> None:
+        self._client: Any = client  # redis-py's `pubsub` has no types
         self._channel = channel
         self._hub = hub
-        self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._background = AsyncBackground(self._run)
         # The asyncio Cluster client of older redis-py: waits then end with the next look, and no token is kept.
         self._deaf = not hasattr(client, "pubsub")
 
     def ensure(self) -> None:
-        """Start listening, if no task does (not yet, no longer, or not in this event loop)."""
-        if self._closed or self._deaf:
-            return
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="refreshd-announce")
+        """Start listening, unless the background loop runs."""
+        if not self._deaf:
+            self._background.ensure()
 
     async def close(self) -> None:
-        """Stop listening, and wait until the task has ended."""
-        self._closed = True
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        """Stop listening and wait until the background loop has ended."""
+        await self._background.close()
 
     @property
     def _wanted(self) -> bool:
-        # redis-py may swallow a cancellation while it connects: the task still knows that it was asked to end.
-        task = asyncio.current_task()
-        return self._hub.wanted and not (task is not None and task.cancelling())
+        return self._hub.wanted and not self._background.stopping
 
     async def _run(self) -> None:
         try:
@@ -68,13 +60,16 @@ class AsyncSubscription:
                     await self._listen()
                 except WIRE_ERRORS:
                     self._hub.lost()
-                    await asyncio.sleep(RETRY_S)
+                    await self._background.pause(RETRY_S)
         finally:
             self._hub.lost()
 
     async def _listen(self) -> None:
-        await self._client.initialize()  # an asyncio Cluster client learns its slots with its first command
-        pubsub: Any = self._client.pubsub()
+        if hasattr(
+            self._client, "initialize"
+        ):  # an asyncio Cluster client learns its slots with its first command
+            await self._client.initialize()
+        pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(self._channel)
             retry, pubsub.connection.retry = pubsub.connection.retry, NeverReconnect()
