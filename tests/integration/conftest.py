@@ -31,7 +31,7 @@ class Bench:
     """A runtime whose provider is a function, and what a test looks at."""
 
     def __init__(self, settings: Settings, *, runs_callbacks: bool = False) -> None:
-        self.runtime = Runtime(settings, worker="test", runs_callbacks=runs_callbacks)
+        self.runtime = Runtime(settings, worker="test", callback_runs=int(runs_callbacks))
         self.requests: list[httpx.Request] = []
         self.answer: Handler = lambda _: httpx.Response(500)
         client = ProviderClient(transport=httpx.MockTransport(self._handle))
