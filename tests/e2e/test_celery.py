@@ -125,7 +125,7 @@ def test_a_worker_takes_no_callbacks_unless_its_queues_name_them(
     assert world.stores.redis.llen("callback") == 1
 
     arguments = [
-        *("worker", "--pool", "threads", "--queues", "callback,refresh"),
+        *("worker", "--pool", "threads", "--queues", "callback,urgent,refresh"),
         *("--hostname", "both@acceptance", "--loglevel", "INFO"),
     ]
     fleet.members[pool].kill()
