@@ -27,7 +27,8 @@ AROUND_GRACE_S: Final = 5.0
 THREADS: Final = 8
 #: The folder within the data folder that holds a lock of each process.
 LOCKS: Final = "run"
-CALLBACK_PROCESSES: Final = 2
+#: Callbacks that run at once.
+CALLBACK_RUNS: Final = 2
 
 _OFF_SECRETS: Final = (
     "REFRESHD_KEYS",
@@ -79,22 +80,22 @@ class Services:
     log_level: str = "INFO"
 
     def worker(self, number: int) -> Service:
-        """A standard worker: threads, one event loop, everything but callbacks."""
+        """Return a standard worker: threads, one event loop, everything but callbacks."""
         arguments = ["--pool=threads", f"--concurrency={THREADS}", "--queues=urgent,control,refresh"]
         return self._worker(f"worker-{number}", f"standard{number}", arguments, number)
 
     def callback_worker(self) -> Service:
-        """The worker for callbacks: other people's code, in processes with hard time limits."""
-        arguments = ["--pool=prefork", f"--concurrency={CALLBACK_PROCESSES}", "--queues=callback"]
+        """Return the worker for callbacks: other people's code, each run in a process with hard limits of its own."""
+        arguments = ["--pool=threads", f"--concurrency={CALLBACK_RUNS}", "--queues=callback"]
         return self._worker("callback", "callback", arguments, 0)
 
     def beat(self) -> Service:
-        """Says every second that it is time to plan."""
+        """Return beat, which sends a plan every second."""
         arguments = ["beat", f"--loglevel={self.log_level}"]
         return self._celery("beat", arguments, environment=self.environment_of_beat())
 
     def flower(self, port: int) -> Service:
-        """Celery's own web pages, at the address that is set: by default for this machine alone."""
+        """Return Flower, Celery's own web pages, at the address that is set: by default for this machine alone."""
         return self._celery(
             "flower", self.arguments_of_flower(port), environment=self.environment_of_flower()
         )
@@ -103,15 +104,15 @@ class Services:
         return ["flower", f"--address={self.settings.flower_address}", f"--port={port}"]
 
     def environment_of_beat(self) -> dict[str, str]:
-        """Beat never sees a secret of an account (an empty variable also hides one of `.env`)."""
+        """Return an environment without secrets of accounts (an empty variable also hides one of `.env`)."""
         return environment(self.settings) | dict.fromkeys(_OFF_SECRETS, "")
 
     def environment_of_flower(self) -> dict[str, str]:
-        """Nor does Flower; and it sends no task."""
+        """Return an environment without secrets of accounts or keys of messages: Flower sends no task."""
         return self.environment_of_beat() | dict.fromkeys(_OFF_FLOWER, "")
 
     def command(self, name: str, command: Sequence[str], given: Mapping[str, str], grace_s: float) -> Service:
-        """Any other process that stands around the workers."""
+        """Return any other process beside the workers."""
         return self._service(name, command, given, AROUND, grace_s)
 
     def _worker(self, name: str, node: str, arguments: Sequence[str], nth: int) -> Service:
