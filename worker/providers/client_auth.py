@@ -15,7 +15,7 @@ def authenticate(draft: RequestDraft, method: ClientAuth) -> None:
     """Add what proves the client to the draft's parameters or headers.
 
     Raises:
-        Unbuildable: a credential that this method needs is missing.
+        InvalidRequest: a credential that this method needs is missing.
     """
     request, params = draft.request, draft.params
     if method is ClientAuth.BASIC or method is ClientAuth.BASIC_RAW:

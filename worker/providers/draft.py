@@ -65,7 +65,7 @@ class RequestDraft:
         """Fill in a template.
 
         Raises:
-            Unbuildable: a variable has no value.
+            InvalidRequest: a variable has no value.
         """
         try:
             return parse(template).text(self.lookup)

@@ -84,7 +84,7 @@ class Egress:
         Raises:
             AddressRefused: through a proxy, to an address that is private as it stands there. (A name is resolved
                 by the proxy, and refused by it or not at all.)
-            Unbuildable: the proxy is of a kind that can't be used.
+            InvalidRequest: the proxy is of a kind that can't be used.
         """
         if not self.proxies and not self.block_private_networks:
             return DIRECT

@@ -18,6 +18,8 @@ _DEEPEST: Final = 8
 _HEX: Final = re.compile(r"[0-9a-f-]{1,100}")
 #: As much of an answer that nothing can read as its attempt keeps.
 _BEGINNING_MAX: Final = 1024
+#: Refusals in plain text are a line; what is longer is a page or a dump.
+_PLAIN_MAX: Final = 300
 #: What stands behind such a name is nobody's to read.
 _NAMED: Final = re.compile(
     r"""([a-z0-9_.-]{0,40}(?:token|secret|password|assertion|cookie|authorization|key|code|session)[a-z0-9_-]{0,40}"""
@@ -96,7 +98,15 @@ def beginning(raw: bytes, request: RefreshRequest) -> str:
 
     Redacted before it is cut: half a secret would not be found.
     """
-    text = Redaction.of(request).text(raw.decode("latin-1"))
-    text = _NAMED.sub(rf"\1{_MASK}", text)
-    text = _RUN.sub(_MASK, text)[:_BEGINNING_MAX]
+    return _quoted(raw.decode("latin-1"), request, _BEGINNING_MAX)
+
+
+def plain_words(text: str, request: RefreshRequest) -> str:
+    """Return how a refusal in plain text begins, redacted alike: it may quote a credential under any name, or a new one."""
+    return _quoted(text, request, _PLAIN_MAX).replace("\n", " ").strip()
+
+
+def _quoted(text: str, request: RefreshRequest, longest: int) -> str:
+    text = _NAMED.sub(rf"\1{_MASK}", Redaction.of(request).text(text))
+    text = _RUN.sub(_MASK, text)[:longest]
     return _SHOWN.sub("\ufffd", text.replace("\r\n", "\n"))

@@ -56,7 +56,7 @@ class RequestBuilder:
         """Return the request. `now` is epoch seconds.
 
         Raises:
-            Unbuildable: something that the provider needs is missing or unfit; the message holds no value.
+            InvalidRequest: something that the provider needs is missing or unfit; the message holds no value.
         """
         check_key(request)
         draft = _draft(request, now)
@@ -108,7 +108,7 @@ class RequestBuilder:
         """Return a URL that this provider's credentials may go to.
 
         Raises:
-            Unbuildable: it is none.
+            InvalidRequest: it is none.
         """
         url = self.check(text)
         self._admit(url, provider)
@@ -132,7 +132,7 @@ class RequestBuilder:
             field: whose it is, for the message.
 
         Raises:
-            Unbuildable: it is none.
+            InvalidRequest: it is none.
         """
         try:
             url = httpx.URL(text)
@@ -157,7 +157,7 @@ def sign_locally(request: RefreshRequest, *, now: float) -> TokenResponse:
     """Make the access token of a provider that takes what the account's own key signs: nothing is sent.
 
     Raises:
-        Unbuildable: a variable has no value, or the key does not fit.
+        InvalidRequest: a variable has no value, or the key does not fit.
     """
     assertion = request.provider.grant_assertion
     draft = RequestDraft(request=request, now=now, headers={})

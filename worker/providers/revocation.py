@@ -48,7 +48,7 @@ def revocation_request(
         own_url: the account names its `revocation_url` itself.
 
     Raises:
-        Unbuildable: a variable of the URL has no value.
+        InvalidRequest: a variable of the URL has no value.
     """
     provider = request.provider
     if provider.revocation_url is None:

@@ -35,7 +35,7 @@ class TLSContexts:
         """Return a context that shows a client's certificate.
 
         Raises:
-            Unbuildable: certificate and key can't be read, or do not belong together.
+            InvalidRequest: certificate and key can't be read, or do not belong together.
         """
         context = self._of_clients.get(shown)
         if context is None:

@@ -30,14 +30,14 @@ BODY = b'{"access_token": "AT-2"}'
 AT_A_TERMINAL = """
 import fcntl, json, sys, termios
 from models.token import Secret
-from worker.providers.draft import ClientCertificate, Unbuildable
-from worker.providers.tls import Trust
+from worker.providers.draft import ClientCertificate, InvalidRequest
+from worker.providers.tls import TLSContexts
 
 shown = json.load(sys.stdin)
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 try:
-    Trust(None).client(ClientCertificate(*map(Secret, shown)))
-except Unbuildable as error:
+    TLSContexts(None).client(ClientCertificate(*map(Secret, shown)))
+except InvalidRequest as error:
     print(error)
 """
 

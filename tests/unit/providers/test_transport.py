@@ -212,7 +212,7 @@ async def test_a_kept_connection_that_ended_carries_no_request(client: ProviderC
 
 
 async def test_framing_is_the_transports_whatever_a_header_says(client: ProviderClient) -> None:
-    of = provider(headers={"content-length": "3", "transfer-encoding": "chunked"})
+    of = provider().model_copy(update={"headers": {"content-length": "3", "transfer-encoding": "chunked"}})
     async with serving(answering(response(BODY))) as server:
         assert token(await call(client, at(server.url, of))) == "AT-2"
         head = server.requests[0].partition(b"\r\n\r\n")[0].lower()

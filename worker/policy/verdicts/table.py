@@ -45,6 +45,12 @@ EXCEPTIONS: Final = (
 
 CODES: Final = (
     Row(
+        verdict=_RATE_LIMITED,
+        reason="rate_limited",
+        statuses=frozenset({429}),
+        words="Too Many Requests (RFC 6585), whatever code stands beside it.",
+    ),
+    Row(
         verdict=_REAUTHORIZE,
         reason="invalid_grant",
         errors=_codes("invalid_grant"),
@@ -168,7 +174,6 @@ VAGUE_CODES: Final = (
 )
 
 STATUSES: Final = (
-    Row(verdict=_RATE_LIMITED, reason="rate_limited", statuses=frozenset({429}), words="Too Many Requests."),
     Row(
         verdict=_RATE_LIMITED,
         reason="rate_limited",

@@ -97,7 +97,7 @@ def consent_url(
         now: epoch seconds, for templates.
 
     Raises:
-        Unbuildable: a variable has no value, or the URL is none.
+        InvalidRequest: a variable has no value, or the URL is none.
     """
     provider = request.provider
     draft = RequestDraft(request=request, now=now, headers={})
@@ -132,7 +132,7 @@ def device_request(request: RefreshRequest, *, now: float) -> RefreshRequest:
     """Return the request for a device code (RFC 8628 section 3.1). In its answer the device code stands as the token.
 
     Raises:
-        Unbuildable: a variable has no value.
+        InvalidRequest: a variable has no value.
     """
     scope = scope_of(request)
     url = _url(request.provider.device_url, "device_url", RequestDraft(request=request, now=now, headers={}))
