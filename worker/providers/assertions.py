@@ -30,7 +30,7 @@ _KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
 
 
 def sign(draft: RequestDraft, assertion: Assertion, default: SigningAlgorithm) -> str:
-    """Make the JWT that `assertion` describes, issued now.
+    """Return the JWT that `assertion` describes, issued now.
 
     Raises:
         InvalidRequest: a variable has no value, or the key does not fit the algorithm.

@@ -62,7 +62,7 @@ class RequestDraft:
         return self.request.variable(name)
 
     def text(self, template: str) -> str:
-        """Fill in a template.
+        """Return a template, filled in.
 
         Raises:
             InvalidRequest: a variable has no value.
@@ -73,7 +73,7 @@ class RequestDraft:
             raise InvalidRequest(str(error)) from None
 
     def filled(self, value: object) -> object:
-        """Fill in every template of a (nested) parameter value."""
+        """Return a (nested) parameter value with every template filled in."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):

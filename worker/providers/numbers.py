@@ -24,7 +24,7 @@ _UNITS_S: Final = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
-#: ISO 8601's duration, without years and months: nobody knows how long those are.
+#: ISO 8601's duration, without years and months: their length varies.
 _ISO_DURATION: Final = re.compile(
     r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,10}(?:\.\d{1,9})?)S)?)?",
     re.ASCII,

@@ -146,7 +146,7 @@ def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
 def _holder(
     body: Body, request: RefreshRequest, finder: Finder, *, success: bool
 ) -> tuple[Mapping[str, object], int]:
-    """Return the object that holds the tokens: the body, or the one inside it, where it is a success and says of no error.
+    """Return the object that holds the tokens: the body, or the one inside it, where it is a success and names no error.
 
     Returns beside it how many different tokens there are to choose from, where that is more than one.
     """
@@ -233,7 +233,7 @@ def unread_times(fields: Mapping[str, object], request: RefreshRequest, *, now: 
 
 
 def as_secret(value: object) -> Secret | None:
-    """Take a token: any text that is not blank and can be encoded, or a whole number.
+    """Return a token: any text that is not blank and can be encoded, or a whole number.
 
     Blanks around it (a line's end, mostly) are none of it: they can't be sent in a header.
     """

@@ -28,7 +28,7 @@ class TLSContexts:
 
     @cached_property
     def context(self) -> ssl.SSLContext:
-        """The context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
+        """Return the context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
         return self._new()
 
     def client(self, shown: ClientCertificate) -> ssl.SSLContext:
