@@ -38,6 +38,8 @@ class PublicationUpdates:
     unpublished: Sequence[str] = ()
     #: Planned accounts, and the generation seen, that met a lease or a store that was away: not refreshed.
     dropped: Sequence[tuple[str, int]] = ()
+    #: Accounts of which a connector read an older token from Redis than SQL has.
+    outdated: Sequence[str] = ()
 
 
 #: Nothing to note.
@@ -77,6 +79,12 @@ def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> No
         """,
         _pairs(updates.dropped),
         after_s=LOOK_AGAIN_S,
+    )
+    execute(
+        connection,
+        {"id": "text"},
+        "UPDATE account SET published_generation = -1 FROM r WHERE account.id = r.id",
+        [{"id": account} for account in updates.outdated],
     )
 
 

@@ -256,14 +256,14 @@ class RefreshStore:
     def _store_failures(self, connection: Connection, completions: list[Completion]) -> set[str]:
         """Store failures, but no `reauthorize` where an answer was kept beside the row since it was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
-        event_types = MARK_STATE_UNPUBLISHED.replace(
+        marked = MARK_STATE_UNPUBLISHED.replace(
             "CASE", "CASE WHEN account.status = r.status THEN account.published_generation"
         )
         rows = execute(
             connection,
             KEY | STATE | {"kept": "text"},
             f"""
-            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {event_types}
+            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {marked}
             FROM r WHERE account.id = r.id AND account.generation = r.seen
              AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
              AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))

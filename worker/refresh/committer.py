@@ -79,6 +79,7 @@ class Committer:
         self._published: list[tuple[str, int]] = []
         self._unpublished: list[str] = []
         self._dropped: list[tuple[str, int]] = []
+        self._outdated: list[str] = []
         self._batch_max = BATCH_MAX
         self._database_away = False
         self._asides: set[asyncio.Task[None]] = set()
@@ -106,6 +107,12 @@ class Committer:
         putting.add_done_callback(self._asides.discard)
         await asyncio.shield(putting)
 
+    def republish(self, account_ids: Sequence[str]) -> None:
+        """Have the stored tokens of accounts published again: a connector read an older one from Redis than SQL has."""
+        if account_ids:
+            self._outdated += account_ids
+            self._wake()
+
     def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
         """Have accounts of a plan, each at the generation seen, planned again as soon as the database takes it."""
         if accounts:
@@ -132,7 +139,7 @@ class Committer:
             )  # of no group alone
 
     async def _commit_all(self) -> None:
-        while self._waiting or self._published or self._unpublished or self._dropped:
+        while self._waiting or self._published or self._unpublished or self._dropped or self._outdated:
             batch = self._next_batch()
             updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
             completions = [waiting.completed.completion for waiting in batch]
@@ -158,14 +165,15 @@ class Committer:
                 publisher.add_done_callback(self._publishers.discard)
 
     def _take_updates(self) -> PublicationUpdates:
-        updates = PublicationUpdates(self._published, self._unpublished, self._dropped)
-        self._published, self._unpublished, self._dropped = [], [], []
+        updates = PublicationUpdates(self._published, self._unpublished, self._dropped, self._outdated)
+        self._published, self._unpublished, self._dropped, self._outdated = [], [], [], []
         return updates
 
     def _take_back(self, updates: PublicationUpdates) -> None:
         self._published = [*updates.published, *self._published]
         self._unpublished = [*updates.unpublished, *self._unpublished]
         self._dropped = [*updates.dropped, *self._dropped]
+        self._outdated = [*updates.outdated, *self._outdated]
 
     def _next_batch(self) -> list[_Waiting]:
         """Return the first answers, one an account: two of one account are stored in their order."""

@@ -240,6 +240,8 @@ class Refresher:
             # The planner waits as long as a message may live for those it sent; these need not wait.
             dropped = [(i, r.generation) for i, r in opened.results.items() if r.reason in _DROPPED]
             self._committer.dropped(dropped)
+        elif origin.trigger is Trigger.REPORTED:
+            self._committer.republish([i for i, r in opened.results.items() if r.reason == GENERATION_MOVED])
         calls = self._begin(opened.attempts)
         await self._opener.note_refused(opened.results, origin)
         return opened.results | await self._ended(calls, patience_s)

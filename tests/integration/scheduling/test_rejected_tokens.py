@@ -47,6 +47,27 @@ def test_a_report_of_an_older_generation_does_nothing_and_the_history_says_so(be
     assert (entry.outcome, entry.reason, entry.repeats) == (Outcome.SUPERSEDED, GENERATION_MOVED, 2)
 
 
+def test_a_report_of_an_older_generation_has_the_newer_token_published_where_redis_lost_it(
+    bench: Bench,
+) -> None:
+    bench.add()
+    bench.answer = granted
+    bench.refresh()
+    lost = bench.token()
+    bench.runtime.redis.delete(
+        bench.runtime.keys.token("acct")
+    )  # as a failover to a replica that lagged does
+
+    bench.refresh(seen=1, trigger=Trigger.REPORTED)
+    bench.runtime.run(bench.runtime.committer.drain())
+    assert bench.runtime.run(bench.runtime.reconciler.needed())
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+
+    assert lost is not None
+    assert bench.token() == lost
+    assert len(bench.requests) == 1
+
+
 def test_a_second_report_at_once_is_too_soon(bench: Bench) -> None:
     bench.add()
     bench.answer = granted
