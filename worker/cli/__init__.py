@@ -66,7 +66,7 @@ add_lazy_command(
     app,
     "exporter",
     "worker.cli.run.exporter:exporter",
-    "Serve the fleet's metrics for Prometheus, until Ctrl-C: what SQL, Redis and the workers tell.",
+    "Serve the fleet's metrics for Prometheus, from SQL, Redis and the workers, until Ctrl-C.",
     panel="Run",
 )
 add_lazy_command(
