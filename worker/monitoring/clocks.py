@@ -1,4 +1,4 @@
-"""Workers and beats look at their clocks, say in Redis how far they are off, and in their log where that is too much."""
+"""Workers and beats measure how far their clocks are off, write it to Redis, and log it if it is too much."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from worker.redis.client import connect
 from worker.redis.clock_offsets import LOOKED_EVERY_S, ClockOffsets
 from worker.settings import load_settings
 
-#: A stop waits so long for a look that is under way.
+#: A stop waits so long for a measurement under way.
 _STOP_S: Final = 1.0
 
 
 class ClockWatch:
-    """A thread of one process that says how far its clock is off, as long as it runs."""
+    """A thread that measures how far its process' clock is off, as long as it runs."""
 
     def __init__(self, process: str, offsets: ClockOffsets) -> None:
         self._process = process
@@ -33,18 +33,18 @@ class ClockWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say no more, and that the process ends."""
+        """End the thread, and withdraw the process' offset."""
         self._stopping.set()
         self._thread.join(_STOP_S)
         with suppress(RedisError, OSError):
             self._offsets.withdraw(self._process)
 
     def look(self) -> None:
-        """Look once; a clock that is off is logged when it is found so, not at each look."""
+        """Measure once. A clock that is off is logged when it becomes so, not each time."""
         try:
             ahead_s = self._offsets.note(self._process)
         except (RedisError, OSError):
-            return  # what is wrong with Redis is said by whoever needs it
+            return  # others report what is wrong with Redis
         is_off = abs(ahead_s) > TOLERATED_SKEW_S
         if is_off and not self._is_off:
             log.warning(
@@ -62,7 +62,7 @@ class ClockWatch:
 
 
 def watch_clock(process: str) -> ClockWatch:
-    """Begin to say how far this process' clock is off; returns what ends that."""
+    """Start to measure this process' clock, and return the thread to stop."""
     settings = load_settings()
     watch = ClockWatch(process, ClockOffsets(connect(settings.redis), settings.redis_prefix))
     watch.start()
@@ -70,7 +70,7 @@ def watch_clock(process: str) -> ClockWatch:
 
 
 class Clocks(bootsteps.StartStopStep):
-    """Says how far a worker's clock is off."""
+    """Measures how far a worker's clock is off."""
 
     requires = ("celery.worker.components:Pool",)  # whose processes are forked before a thread begins
 

@@ -1,7 +1,7 @@
 """Flower as refreshd's monitor: behind a login whoever starts it, on loopback, for reading.
 
 `celery -A worker.app flower` reads its options from FLOWER_* and from its command line. What is set here are
-defaults; docs/monitoring.md tells how to choose otherwise. There is no way to go without a login.
+defaults; docs/monitoring.md has how to choose otherwise. Flower never runs without a login.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from worker.crypto.private_file import read_or_make
 from worker.monitoring.flower_format import in_words
 from worker.settings import Settings
 
-#: In the data folder: the login that was made because nobody chose one.
+#: In the data folder: the login that is made if none is set.
 LOGIN_FILE: Final = "flower.login"
 #: 20 characters: address, user and password fit a line of 80 columns, where a person copies them from.
 _PASSWORD_BYTES: Final = 15
-#: Which accounts, how each one ended and why, without opening every task.
+#: The list shows accounts, outcomes and reasons, without opening every task.
 COLUMNS: Final = "name,state,kwargs,result,runtime,received,worker"
 
 
 def made_login(data_dir: Path) -> str:
-    """Return the login of a data folder, `user:password`; it is made the first time.
+    """Return the login of a data folder, `user:password`, and make it the first time.
 
     Raises:
         OSError: the folder can't be written to.
@@ -38,16 +38,16 @@ def made_login(data_dir: Path) -> str:
 
 
 def watch_safely(settings: Settings) -> None:
-    """Where this process is to become Flower, set what it starts with; elsewhere do nothing."""
+    """Set the options that Flower starts with; do nothing in other programs."""
     if program() != "flower":
         return
     defaults = {
         "FLOWER_PORT": str(settings.flower_port),
         "FLOWER_ADDRESS": settings.flower_address,
         "FLOWER_TASKS_COLUMNS": COLUMNS,
-        # Nobody who reads the pages sends tasks or stops workers through them.
+        # The pages are for reading: they send no tasks and stop no workers.
         "FLOWER_READ_ONLY": "true",
-        # Kept only on request (FLOWER_PERSISTENT), and a pickle: whoever writes to it has the process.
+        # Kept only on request (FLOWER_PERSISTENT), and a pickle: who can write to it can run code here.
         "FLOWER_DB": str(settings.data_dir.absolute() / "flower"),
     }
     if settings.flower_basic_auth is not None:
@@ -68,7 +68,7 @@ def watch_safely(settings: Settings) -> None:
 
 
 def require_login(data_dir: Path) -> None:
-    """Make a login where neither a password nor OAuth is asked for."""
+    """Make a login if neither a password nor OAuth is configured."""
     from tornado.options import options
 
     if options.auth or any(options.basic_auth or ()):

@@ -1,4 +1,4 @@
-"""A refresh in Flower's list and on its page: arguments and result in words instead of Python's."""
+"""The format of a refresh in Flower: arguments and result as sentences instead of Python literals."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import ast
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: So many accounts are named; the page of the task would be all names.
+#: Accounts named on a page; more would fill it.
 NAMED_MAX: Final = 20
 _GOOD: Final = "refreshed"
-#: The list shows the first forty characters of a result: what needs a person stands there, what went well does not.
+#: The list shows the first forty characters of a result: outcomes that need a person come first.
 _WORST_FIRST: Final = ("reauthorize", "misconfigured", "retry", "rate_limited", "not_sent")
 
 
 def in_words(task: Any) -> Any:
-    """Return a task as Flower shows it. What can't be read, because Celery cut it short, stays as it is.
+    """Return a task as Flower shows it. A text that Celery cut short can't be read and stays as it is.
 
     The API (`/api/tasks`) has the arguments and the result as they were sent.
     """
@@ -50,12 +50,12 @@ def _rank(outcome: str) -> int:
 
 def _counted(outcome: str, number: object, accounts: Mapping[str, Mapping[str, object]]) -> str:
     words = f"{number} {outcome.replace('_', ' ')}"
-    told = [
+    reasons = [
         f"{account}: {one.get('reason')}"
         for account, one in accounts.items()
         if one.get("outcome") == outcome
     ]
-    return words if outcome == _GOOD or not told else f"{words} ({_named(told, len(told))})"
+    return words if outcome == _GOOD or not reasons else f"{words} ({_named(reasons, len(reasons))})"
 
 
 def _named(names: list[str], number: int) -> str:

@@ -1,4 +1,4 @@
-"""Gates that hold accounts now, as `status`, `doctor`, `explain` and the exporter tell them."""
+"""Gates that hold accounts now, for `status`, `doctor` and `explain`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.policy.gates import Gate
 from worker.policy.lane import is_clients, origin_of_gate
 from worker.redis.gates import read_gates
 
-#: So many gates are looked at closely; a fleet with more has them counted.
+#: Gates whose accounts are counted one by one; the exporter counts them all.
 GATES_MAX: Final = 20
 
 _WHY: Final = {
@@ -28,18 +28,18 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateStatus:
-    """One closed gate, and whom it holds."""
+    """A closed gate, and the accounts that it holds."""
 
     name: str
     gate: Gate
     held: Held
-    #: The healthy account that is called next, and the one that probes next.
+    #: The healthy account that is called next, and the account that probes next.
     next_call: str | None = None
     next_probe: str | None = None
 
     @property
     def where(self) -> str:
-        """Whose gate it is, for people."""
+        """The origin or client behind the gate, for people."""
         origin = origin_of_gate(self.name)
         return (
             f"client {self.gate.client_id or 'without an id'} at {origin}"
@@ -48,14 +48,14 @@ class GateStatus:
         )
 
     def sentence(self, now: float) -> str:
-        """Return what the gate does, since when, and why."""
+        """Return why the gate is closed, and since when."""
         gate = self.gate
         why = _WHY[gate.cause or WaitReason.DOWN]
         ends = f" until {duration(gate.until - now)} from now" if gate.cause is WaitReason.THROTTLED else ""
         return f"{self.where}: {why} ({gate.reason}) {duration(now - gate.since)} ago, {gate.by} last of them{ends}"
 
     def next_words(self, now: float) -> str:
-        """Return who is asked next and when."""
+        """Return which account is called next and when."""
         gate, words = self.gate, []
         if self.next_call is not None and self.held.healthy:
             words.append(f"{self.next_call} is called within a second or two, as its token ends soonest")
@@ -67,7 +67,7 @@ class GateStatus:
         return "; ".join(words)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same for scripts. Times are epoch seconds."""
+        """Return the gate for scripts. Times are epoch seconds."""
         gate = self.gate
         return {
             "gate": self.name,
@@ -92,14 +92,14 @@ class GateStatus:
 def look_at_gates(
     engine: Engine, redis: Redis, prefix: str, *, now: float, names: Sequence[str] | None = None
 ) -> list[GateStatus]:
-    """Return the closed gates that hold accounts, those first that hold most.
+    """Return the closed gates that hold accounts, most accounts first.
 
     Args:
         engine: the database.
         redis: where gates are kept.
         prefix: of all keys.
         now: epoch seconds of the database's clock.
-        names: look at these alone, whether or not they hold anybody.
+        names: read only these, whether or not they hold accounts.
 
     Raises:
         RedisError: Redis is away.

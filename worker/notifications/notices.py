@@ -1,4 +1,4 @@
-"""What nobody's refresh tells: that a provider or client answers again, and that a refresh token comes to its end."""
+"""Events that no refresh emits: a provider or client recovered, a refresh token is about to expire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.redis.publisher import TokenPublisher
 
 
 class Notices:
-    """Looks at what was told and at what comes; each is told once, whoever looks."""
+    """Announces recoveries and ends of refresh tokens, each once in the fleet."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class Notices:
         self._sql = executor
 
     async def recovered(self) -> int:
-        """Tell of each outage whose gate is open by now; returns their number.
+        """Announce the end of each outage whose gate is open again, and return their number.
 
         Raises:
-            RedisUnreachable: nobody knows.
+            RedisUnreachable: the gates are unknown.
         """
         ongoing = await self._sql(self._outages.ongoing)
         if not ongoing:
@@ -68,7 +68,7 @@ class Notices:
         return len(events)
 
     async def expiring(self, days: Sequence[float]) -> int:
-        """Announce refresh tokens that come to a fixed end within so many days; returns their number."""
+        """Announce refresh tokens with a fixed end within so many days, and return their number."""
         announced = 0
         while events := await self._sql(
             self._ends.announce, days, kind=EventType.EXPIRING.value, reason=REFRESH_TOKEN_ENDS

@@ -1,4 +1,4 @@
-"""One message to one webhook: signed as Standard Webhooks, sent once, only its status read.
+"""The HTTP client of webhooks: a message is signed as Standard Webhooks and sent once; only the status is read.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -34,7 +34,7 @@ URL_SETTING: Final = "REFRESHD_WEBHOOK_URL"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where messages go. `name` is shown and stored: the URL may hold a secret."""
+    """The receiver of messages. `name` is shown and stored: the URL may hold a secret."""
 
     name: str
     url: httpx.URL
@@ -42,20 +42,20 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What an endpoint said to a message: its status, or what kept it from one."""
+    """The status that an endpoint returned, or the error without one."""
 
     http_status: int | None
-    #: None: it took the message.
+    #: None: the message was accepted.
     error: str | None
     #: How long the endpoint asks to be left alone, seconds: `Retry-After` and its relatives, in any form.
     asked_s: float | None = None
 
 
 def read_endpoints(urls: Sequence[str], allow_http_hosts: Collection[str]) -> list[Endpoint]:
-    """Return the endpoints of a setting, each once.
+    """Return the endpoints in a setting, without duplicates.
 
     Raises:
-        SettingsError: one can't be used, by the rule that holds for token URLs.
+        SettingsError: a URL breaks the rules of token URLs.
     """
     builder = RequestBuilder(allow_http_hosts)
     endpoints: dict[str, Endpoint] = {}
@@ -71,14 +71,14 @@ def read_endpoints(urls: Sequence[str], allow_http_hosts: Collection[str]) -> li
 
 
 class WebhookClient:
-    """Sends messages. One per event loop: it keeps connections.
+    """Sends messages. One per event loop, because it keeps connections.
 
     Args:
         signing_secrets: `whsec_BASE64` each; a message is signed with all of them, so that one can be replaced.
         ca_file: certificates (PEM) to trust beside the public ones.
         now: epoch seconds, for the signature.
         timeout_s: for one whole delivery.
-        egress: which addresses are refused, and what goes through a proxy.
+        egress: refused addresses, and the proxy.
         transport: another wire, for tests.
     """
 
@@ -115,7 +115,7 @@ class WebhookClient:
         try:
             async with until(sending.deadline):
                 response = await self._transport.handle_async_request(request)
-                await response.aclose()  # its body says nothing to us, however long it is
+                await response.aclose()  # its body is not read, however long it is
         except WIRE_ERRORS as error:
             _, words = fault_of(error, sending)
             return DeliveryResult(None, words.replace("token_url", URL_SETTING))

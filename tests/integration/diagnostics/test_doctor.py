@@ -120,16 +120,16 @@ def test_proofs_of_possession_that_fail_are_counted(bench: Bench, settings: Sett
 
 
 def test_a_queue_that_nobody_takes_from_is_named(settings: Settings) -> None:
-    assert failed(settings, {"w": ["refresh"]})["workers"] == "nobody takes from urgent, control"
+    assert failed(settings, {"w": ["refresh"]})["workers"] == "no worker takes from urgent, control"
 
 
 def test_no_worker_at_all(settings: Settings) -> None:
-    assert failed(settings, None)["workers"] == "nobody takes from urgent, control, refresh"
+    assert failed(settings, None)["workers"] == "no worker takes from urgent, control, refresh"
 
 
 def test_a_callback_account_needs_a_callback_worker(bench: Bench, settings: Settings) -> None:
     bench.add(refresh_method="callback", callback="acme")
-    assert failed(settings)["workers"] == "nobody takes from callback"
+    assert failed(settings)["workers"] == "no worker takes from callback"
 
 
 def test_machines_that_do_not_share_their_sqlite_file_are_named(settings: Settings) -> None:

@@ -251,3 +251,18 @@ def test_once_prints_the_metrics_and_exits_with_4_if_a_store_is_down(
     assert result.exit_code == 4
     assert 'refreshd_up{store="database"} 1.0' in result.stdout
     assert 'refreshd_up{store="redis"} 0.0' in result.stdout
+
+
+def test_a_scrape_right_after_the_start_finds_the_gates_that_hold_accounts(here: AppContext) -> None:
+    origin = "https://acme.example"
+    add(here, {"held_by": origin})
+    here.redis.set(gate_key("refreshd:", origin), Gate(cause=WaitReason.DOWN, provider="acme").dump())
+    registry = CollectorRegistry()
+    collector = FleetCollector(here, queues=QUEUES, staff=lambda: LiveWorkers(workers={}, beats=1))
+    registry.register(collector)
+    assert registry.get_sample_value("refreshd_up", {"store": "database"}) == 0
+    collector.start()
+    assert registry.get_sample_value("refreshd_up", {"store": "database"}) == 1
+    assert registry.get_sample_value("refreshd_gates_closed", {"cause": WaitReason.DOWN}) == 1
+    assert registry.get_sample_value("refreshd_beats") == 1
+    collector.stop()

@@ -25,7 +25,7 @@ from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.fleet.counts import Fleet, look
+from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
 from worker.db.outbox import Backlog
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError
@@ -40,13 +40,11 @@ _STYLES = {
     Status.DISABLED: "dim",
 }
 _WATCH_S = 2.0
-#: Beat plans every second; a plan that is older than this was not made.
-PLAN_LATE_S = 15.0
 
 
 def status(
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -65,20 +63,20 @@ def status(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """One look: the fleet in SQL, the queues in Redis, the workers that answer."""
+    """The fleet in SQL, the queues in Redis and the workers that answer, at one moment."""
 
     fleet: Fleet
     queues: dict[str, int] | None
-    #: Why Redis could not be asked; empty where it could.
+    #: The error of Redis; empty if it answers.
     trouble: str
     workers: dict[str, list[str]] | None
-    #: Provider, how many of its accounts are overdue, and when that ends at its rate (None: nobody knows).
+    #: Provider, its overdue accounts, and when they are done at its rate (None: it has no rate).
     behind: list[tuple[str, int, float | None]]
-    #: Callbacks that accounts name and no running worker knows; None where nobody could be asked.
+    #: Callbacks that accounts name and no running worker knows; None if Redis does not answer.
     missing: list[Lacking] | None
     webhooks: list[Backlog]
     pauses: list[Pause]
-    #: Closed gates that hold accounts; None where Redis did not answer.
+    #: Closed gates that hold accounts; None if Redis does not answer.
     gates: list[GateStatus] | None
 
 
@@ -231,7 +229,7 @@ def _work(seen: _Seen) -> list[Text]:
 
 
 def _webhooks(seen: _Seen) -> list[Text]:
-    """Name the webhooks that do not take what they are sent."""
+    """Return the webhooks that do not accept their messages."""
     return [
         Text(
             f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
@@ -252,7 +250,7 @@ def _machinery(seen: _Seen) -> list[Text]:
     if late:
         lines.append(
             Text(
-                "  nothing is planned: `refreshd doctor` says whether beat or a worker is missing, or a clock is wrong",
+                "  nothing is planned: `refreshd doctor` shows whether beat or a worker is missing, or a clock is wrong",
                 style="red",
             )
         )

@@ -1,4 +1,4 @@
-"""The SQL of refresh tokens that come to an end which no refresh moves: found by an index, each told once a threshold."""
+"""The SQL of refresh tokens with a fixed end: found by an index, each announced once a threshold."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _END: Final = {"account": "text", "ends_at": "double precision", "days": "double
 
 
 class Ends:
-    """Ends of refresh tokens, and which of them were announced.
+    """Fixed ends of refresh tokens, and which of them were announced.
 
     Args:
         engine: the database.
-        told: types of events that go to the outbox, in the same commit.
+        event_types: types of events that go to the outbox, in the same commit.
     """
 
     def __init__(self, engine: Engine, event_types: Collection[str]) -> None:
@@ -33,11 +33,11 @@ class Ends:
         self._now = now_sql(engine)
 
     def announce(self, days: Sequence[float], *, kind: str, reason: str, batch: int = BATCH) -> list[Event]:
-        """Note the next accounts whose end is near, and give an event for each; none: all are noted.
+        """Note the next accounts whose end is near, and return an event for each; none if all are noted.
 
         Args:
-            days: thresholds before the end, smallest first. An account that has passed several is told of the
-                nearest.
+            days: thresholds before the end, smallest first. An account that has passed several is
+                announced for the nearest.
             kind: the type of the events.
             reason: their reason.
             batch: accounts at the most.
@@ -58,7 +58,7 @@ class Ends:
     def _near(
         self, connection: Connection, nearer: float, within: float, batch: int
     ) -> dict[str, tuple[int, float, float]]:
-        """Return accounts between two thresholds that were not told: id -> generation, end, now."""
+        """Return accounts between two thresholds that were not announced: id -> generation, end, now."""
         rows = connection.execute(
             text(
                 f"""
@@ -90,7 +90,7 @@ class Ends:
         kind: str,
         reason: str,
     ) -> list[Event]:
-        # Who comes second finds it noted: two passes at once tell it once.
+        # The second of two passes at once finds it noted: it is announced once.
         noted = execute(
             connection,
             _END,

@@ -1,4 +1,4 @@
-"""The SQL of outages: which provider or client was told to be down, so that each is told once, and its end too."""
+"""The SQL of outages that were announced: each provider or client once, and once its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.outbox import ToldOutage
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
 
-#: An outage that lasts is told again after this long: once a day is a reminder, more often is noise.
+#: An outage that lasts is announced again after this long: once a day is a reminder, more often is noise.
 TELL_AGAIN_S: Final = 86400.0
 
 
@@ -22,7 +22,7 @@ class Outages:
 
     Args:
         engine: the database.
-        told: types of events that go to the outbox, in the same commit.
+        event_types: types of events that go to the outbox, in the same commit.
     """
 
     def __init__(self, engine: Engine, event_types: Collection[str]) -> None:
@@ -31,9 +31,9 @@ class Outages:
         self._now = now_sql(engine)
 
     def began(self, breaker: str, event: Event) -> bool:
-        """Note that a breaker opened; False where that was told already."""
+        """Note that a breaker opened, and return whether that is new."""
         with writing(self._engine) as connection:
-            event_types = connection.execute(
+            noted = connection.execute(
                 text(
                     f"""
                     INSERT INTO outage (breaker, provider, client, reason, since, told_at)
@@ -50,18 +50,18 @@ class Outages:
                     "again_s": TELL_AGAIN_S,
                 },
             ).first()
-            if event_types is not None and event.type in self._event_types:
+            if noted is not None and event.type in self._event_types:
                 put(connection, [event])
-        return event_types is not None
+        return noted is not None
 
     def ongoing(self) -> list[ToldOutage]:
-        """Return the outages whose end was not told."""
+        """Return the outages whose end was not announced."""
         statement = select(ToldOutage).order_by(col(ToldOutage.since))
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement))
 
     def ended(self, breaker: str, event: Event) -> bool:
-        """Note that an outage is over; False where that was told already."""
+        """Note that an outage is over, and return whether that is new."""
         with writing(self._engine) as connection:
             gone = connection.execute(
                 text("DELETE FROM outage WHERE breaker = :breaker RETURNING breaker"), {"breaker": breaker}

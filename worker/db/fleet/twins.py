@@ -14,13 +14,13 @@ from worker.db.engine import is_sqlite, reading
 
 #: Names the lock under which commands store refresh tokens, one commit after the other.
 _LOCK: Final = 0x7265667265736866
-#: Shared fingerprints that one look reads: more than a person names one by one.
+#: Shared fingerprints that one query reads: more than a person looks at one by one.
 _SHARED_MAX: Final = 200
-#: Accounts that one look reads for them.
+#: Accounts that one query reads for them.
 _HOLDERS_MAX: Final = 1_000
 
 _T: Final = Account.__table__  # type: ignore[attr-defined]
-#: What tells whose grant a refresh token is, and for whom.
+#: Columns that identify the grant of a refresh token.
 _IDENTITY: Final = ("client_id", "provider", "token_url", "server_url", "refresh_method", "callback", "knobs")
 _KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", *_IDENTITY)
 #: The stored token's fingerprint, and that of the token which the account was given last.
@@ -39,14 +39,14 @@ def one_after_the_other(connection: Connection) -> None:
 def holders(
     connection: Connection, fingerprints: Sequence[str], *, but: Sequence[str]
 ) -> Iterator[tuple[str, Account]]:
-    """Read who holds one of these refresh tokens, or was given it last: (fingerprint, account) pairs.
+    """Yield the accounts that hold one of these refresh tokens, or were given it last, with its fingerprint.
 
-    Of many accounts that differ in nothing but their id, one is read. The accounts hold what tells whose grant it is.
+    Of accounts that differ only in their id, one is read. They have the columns that identify a grant.
 
     Args:
         connection: an open transaction.
         fingerprints: of refresh tokens.
-        but: ids of accounts that are not asked for.
+        but: ids of accounts to leave out.
     """
     engine = connection.engine
 
@@ -63,7 +63,7 @@ def holders(
 
 
 def holding(engine: Engine, account: Account, *, limit: int) -> list[Account]:
-    """Read other accounts of the same client id that hold an account's refresh token, or were given it last."""
+    """Return the other accounts of the same client id that hold an account's refresh token, or were given it last."""
     mine = [one for one in (account.refresh_fp, account.source_fp) if one is not None]
     if account.refresh_fp is None:
         return []
@@ -81,9 +81,9 @@ def holding(engine: Engine, account: Account, *, limit: int) -> list[Account]:
 
 
 def shared(engine: Engine) -> dict[str, list[Account]]:
-    """Read the accounts of each refresh token that several hold, or were given last: fingerprint -> accounts.
+    """Return the accounts of each refresh token that several hold, or were given last: fingerprint -> accounts.
 
-    The indexes alone answer which fingerprints these are; accounts are read of the first of them.
+    Indexes alone find the fingerprints; accounts are read for the first of them.
     """
     found: dict[str, list[Account]] = {}
     with reading(engine) as connection:

@@ -1,7 +1,4 @@
-"""Checks of the installation: what stands on what, and what to do where something does not hold.
-
-Each check asks one thing of one outside part and gives findings. `refreshd doctor` prints them all.
-"""
+"""Checks of the installation for `refreshd doctor`. Each asks one thing of one outside part and yields findings."""
 
 from __future__ import annotations
 
@@ -31,11 +28,11 @@ __all__ = ["CheckResult", "Level", "run_checks"]
 
 
 def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Iterator[CheckResult]:
-    """Run every check; what can't be asked because of an earlier failure is left out.
+    """Yield the findings of every check, without checks of a store that does not answer.
 
     Args:
         here: the stores.
-        staff: asks which workers and beats are there; None where nobody can be asked.
+        staff: returns the live workers and beats; None if they can't be asked.
     """
     yield check_versions()
     yield from check_settings(here)
@@ -63,10 +60,8 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
 
 
 def _guarded(name: str, check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
-    """Run a check; what keeps it from being made is its finding, and the others are made all the same."""
+    """Yield the findings of a check. An error that prevents it is its finding; the other checks run all the same."""
     try:
         yield from check()
     except (RefreshdError, RedisError, OSError) as error:
-        yield CheckResult(
-            name, Level.FAILED, f"can't be looked at: {error}", "mend that, and run doctor again"
-        )
+        yield CheckResult(name, Level.FAILED, f"the check failed: {error}", "mend that, and run doctor again")

@@ -1,4 +1,4 @@
-"""Checks of who works: beats, workers, the callbacks that they know, and what people have paused."""
+"""Checks of beats, workers, the callbacks that they know, webhooks and pauses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.accounts import uses_callbacks
 from worker.db.engine import is_sqlite, reading
+from worker.db.fleet.counts import PLAN_LATE_S
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
@@ -21,14 +22,13 @@ from worker.errors import RefreshdError
 from worker.policy.reasons import message_of
 from worker.redis.counts import LiveWorkers
 
-PLAN_LATE_S: Final = 15.0
-#: Pauses that are named one by one.
+#: Pauses listed one by one.
 PAUSES_NAMED_MAX: Final = 10
 NEEDED_QUEUES: Final = (URGENT, CONTROL, REFRESH)
 
 
 def check_beat(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckResult]:
-    """Check that plans are made, and by whom."""
+    """Check that plans are made."""
     with reading(here.engine) as connection:
         finished = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     late_s = None if finished is None else here.clock.now() - float(finished)
@@ -76,7 +76,7 @@ def _beats(beats: int) -> str:
 
 
 def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
-    """Check that endpoints take what they are sent."""
+    """Check that endpoints accept their messages."""
     try:
         configured = {one.name for one in here.endpoints}
     except RefreshdError as error:
@@ -90,17 +90,17 @@ def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
                 Level.WARNING,
                 f"{one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
                 + (f"; the last attempt got: {one.last_error}" if one.last_error else ""),
-                "`refreshd webhooks test` shows whether it takes one now, `refreshd webhooks retry` sends again what was "
-                "dead-lettered"
+                "`refreshd webhooks test` shows whether it accepts one now, `refreshd webhooks retry` sends dead-lettered "
+                "messages again"
                 if one.endpoint in configured
-                else "REFRESHD_WEBHOOK_URL names it no more: what waits is dead-lettered in time",
+                else "REFRESHD_WEBHOOK_URL names it no more: its messages are dead-lettered in time",
             )
     if configured and not any(one.dead_lettered or one.last_error for one in backlogs):
         yield CheckResult("webhooks", Level.OK, ", ".join(sorted(configured)))
 
 
 def check_pauses(here: AppContext) -> Iterator[CheckResult]:
-    """Name what people have paused."""
+    """List the pauses in force."""
     found, now = here.pauses.all(), here.clock.now()
     for one in found[:PAUSES_NAMED_MAX]:
         why = f": {one.reason}" if one.reason else ""
@@ -141,7 +141,7 @@ def check_proofs(here: AppContext) -> Iterator[CheckResult]:
 
 
 def check_workers(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckResult]:
-    """Check that every queue has somebody who takes from it."""
+    """Check that a worker takes from every queue."""
     workers = staff.workers if staff else {}
     taken = {queue for queues in workers.values() for queue in queues}
     lacking = [queue for queue in NEEDED_QUEUES if queue not in taken]
@@ -151,7 +151,7 @@ def check_workers(here: AppContext, staff: LiveWorkers | None) -> Iterator[Check
         yield CheckResult(
             "workers",
             Level.FAILED,
-            f"nobody takes from {', '.join(lacking)}",
+            f"no worker takes from {', '.join(lacking)}",
             f"start `{STANDARD_WORKER}`" + (f" and `{CALLBACK_WORKER}`" if CALLBACK in lacking else ""),
         )
     if workers:
@@ -175,7 +175,7 @@ def check_workers(here: AppContext, staff: LiveWorkers | None) -> Iterator[Check
 
 
 def check_callbacks(here: AppContext) -> Iterator[CheckResult]:
-    """Check that every callback that accounts name is known to a running worker, and to all that may get it."""
+    """Check that every callback that accounts name is known to every callback worker."""
     offers = CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     used = uses(here.engine)
     missing = lacking(used, offers)

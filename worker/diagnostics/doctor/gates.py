@@ -1,4 +1,4 @@
-"""Check of closed gates: whom they hold, and whether arithmetic lets each of them be called in time."""
+"""Check of closed gates: the accounts that they hold, and whether each can be called in time."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def check_gates(here: AppContext) -> Iterator[CheckResult]:
             "gates",
             Level.FAILED if one.held.ended or one.held.too_many else Level.WARNING,
             f"{one.sentence(now)}; it holds {one.held.accounts:,} accounts{ended}{late}. {one.next_words(now)}".rstrip(),
-            f"`refreshd explain {one.gate.by}` tells what the provider said (docs/gates.md says who is called meanwhile)",
+            f"`refreshd explain {one.gate.by}` shows the provider's answer (docs/gates.md: which accounts are called meanwhile)",
         )

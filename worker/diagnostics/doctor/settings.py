@@ -1,4 +1,4 @@
-"""Checks of versions and settings: what this shell has, and what contradicts what."""
+"""Checks of versions, and of settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.errors import RefreshdError
 from worker.settings import Settings
 
-#: What a group takes beside its calls.
+#: Time that a group takes beside its calls.
 TASK_BESIDE_CALLS_S: Final = 60.0
 
 
 def check_versions() -> CheckResult:
-    """Name what a report of a fault has to name."""
+    """Return the versions that a bug report needs."""
     names = ("refreshd", "celery", "kombu", "redis", "flower", "sqlalchemy", "httpx")
     return CheckResult(
         "versions",
@@ -33,7 +33,7 @@ def check_versions() -> CheckResult:
 
 
 def check_settings(here: AppContext) -> Iterator[CheckResult]:
-    """Check that what the settings name is there, and that they fit together."""
+    """Check that the settings can be used, and that they fit together."""
     settings = here.settings
     try:
         here.providers  # noqa: B018
@@ -109,7 +109,7 @@ def _exposed(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult(
             "settings",
             Level.FAILED,
-            f"REFRESHD_PUBLISH_KEYS: {', '.join(shared)} is a key of REFRESHD_KEYS, too: whoever reads tokens could open "
+            f"REFRESHD_PUBLISH_KEYS: {', '.join(shared)} is a key of REFRESHD_KEYS, too: readers of tokens could open "
             "refresh tokens and client secrets",
             "make another with `refreshd keys generate`, for connectors alone",
         )

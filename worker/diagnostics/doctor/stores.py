@@ -1,4 +1,4 @@
-"""Checks of the two stores, and of the keys that open what lies in them."""
+"""Checks of the two stores, and of the keys of the values in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEARLY_FULL: Final = 0.9
 
 
 def check_database(here: AppContext) -> Iterator[CheckResult]:
-    """Check version, schema, that it takes writes, and its clock."""
+    """Check version, schema, write access and clock."""
     try:
         engine = here.engine
         with reading(engine) as connection:
@@ -153,7 +153,7 @@ def _redis_memory(info: Mapping[str, Any]) -> Iterator[CheckResult]:
 
 
 def check_keys(here: AppContext) -> Iterator[CheckResult]:
-    """Check that every key that sealed something is there, and that it opens what it sealed: samples, on a large fleet."""
+    """Check that every key in use is configured and opens its values; a sample of them, on a large fleet."""
     known = set(here.cipher.key_ids)
     used = sealed_sample(here.engine)
     missing = {key: count for key, count in used.keys.items() if key not in known}

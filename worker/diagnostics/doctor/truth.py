@@ -1,4 +1,4 @@
-"""Checks of what readers get and of the clocks behind it: accounts without a token, what waits for long, who is off."""
+"""Checks of tokens and clocks: accounts without a token, accounts overdue, clocks that are off."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from worker.durations import duration
 from worker.policy.reasons import message_of
 from worker.redis.clock_offsets import ClockOffsets
 
-#: Groups of accounts that are named one by one.
+#: Groups of accounts listed one by one.
 GROUPS_MAX: Final = 10
 
 
 def check_tokens(here: AppContext) -> Iterator[CheckResult]:
-    """Count the accounts whose readers have no token, by status and reason, and those that wait for long."""
+    """Count the accounts without a good token, by status and reason, and the overdue ones."""
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
         of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
@@ -30,7 +30,7 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
             "tokens",
             Level.WARNING,
             f"{_accounts(accounts)} without a good token ({of}){_in_words(reason)}",
-            f"`refreshd accounts list --status {status}` names them, `refreshd explain ACCOUNT` says what each waits for",
+            f"`refreshd accounts list --status {status}` names them, `refreshd explain ACCOUNT` shows what each waits for",
         )
     if left := sum(accounts for *_, accounts in lacking[GROUPS_MAX:]):
         yield CheckResult(
@@ -50,7 +50,7 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
 
 
 def check_clocks(here: AppContext) -> Iterator[CheckResult]:
-    """Check the clocks of workers and beats, as each of them said itself."""
+    """Check the clocks of workers and beats, as each has reported its own."""
     for process, ahead_s in off(ClockOffsets(here.redis, here.settings.redis_prefix).all()).items():
         yield CheckResult(
             "clock",
@@ -61,7 +61,7 @@ def check_clocks(here: AppContext) -> Iterator[CheckResult]:
 
 
 def check_set_back(here: AppContext) -> Iterator[CheckResult]:
-    """Check that the database's clock has not been set back: what it wrote before lies in its future."""
+    """Check that the database's clock has not been set back: rows written before lie in its future."""
     with reading(here.engine) as connection:
         latest = connection.execute(text("SELECT max(opened_at) FROM attempt")).scalar()
     future_s = (latest or 0.0) - here.clock.now()

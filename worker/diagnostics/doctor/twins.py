@@ -11,13 +11,13 @@ from worker.context import AppContext
 from worker.db.fleet.twins import shared
 from worker.diagnostics.doctor.result import CheckResult, Level
 
-#: Shared grants that are named one by one, and accounts of each.
+#: Shared grants listed one by one, and accounts of each.
 _GRANTS_NAMED_MAX: Final = 10
 _ACCOUNTS_NAMED_MAX: Final = 5
 
 
 def check_twins(here: AppContext) -> Iterator[CheckResult]:
-    """Name accounts that have the same grant: the first refresh of one can end it for all."""
+    """List accounts that have the same grant: the first refresh of one can end it for all."""
     same = SameGrant(here.providers)
     grants = {
         tuple(one.id for one in twins): twins
