@@ -46,9 +46,10 @@ else
 LEFT_OUT := @echo "LEFT OUT: tests/oidc, the tests against oidc-provider: they need Node.js 20 or later with npm"
 endif
 
-# A file a core and one more, for many wait; in the order of their names: the slow ones, which start processes, come first.
+# A process a core and one more, for many tests wait. Neighbours stay together, for they share servers, until a process
+# has nothing left to do and takes over half of another's.
 AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-IN_PARALLEL := --numprocesses=$(AT_ONCE) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+IN_PARALLEL := --numprocesses=$(AT_ONCE) --maxprocesses=4 --dist=worksteal
 
 define STYLE
 	$(DEV)
@@ -60,7 +61,7 @@ endef
 .PHONY: unit
 unit:  ## Tests that need no server: under a minute
 	$(DEV)
-	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not integration and not e2e"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not integration and not e2e" --hypothesis-profile=small
 
 .PHONY: integration
 integration:  ## Tests that need a Redis or PostgreSQL, which they start

@@ -31,12 +31,14 @@ from tests.support.query_plans import recorded
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 from tests.support.services import postgres_server
 from worker.db.engine import database_now, is_sqlite, make_engine, writing
+from worker.db.fleet_locks import FleetLock
 from worker.db.held_accounts import HeldAccounts
 from worker.db.migrate import upgrade
 from worker.db.pauses import Pauses
+from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule
 from worker.scheduling.held_picks import HeldPicks
-from worker.scheduling.planner import CLAIM_MAX, Planner
+from worker.scheduling.planner import CLAIM_MAX, LOCK, LOCK_S, Planner, PlanSettings
 
 PLANS: Final = 50
 #: A plan a second is to be nothing that anybody notices.
@@ -79,7 +81,7 @@ def _measure(name: str, url: str, accounts: int, most_ms: float) -> bool:
 
     def plan(*, rates: bool) -> None:
         # What `refreshd.plan` asks of the database: whether Redis lacks anything, and what is due.
-        schedule.lacks("reconcile")
+        PublicationStore(engine).lacks("reconcile")
         _planner(engine, rates=rates).plan()
 
     with recorded() as statements:
@@ -109,11 +111,8 @@ def _planner(engine: Engine, *, rates: bool) -> Planner:
         dispatch=dispatch,
         queue_length=lambda _: 0,
         limits=lambda _: Limits(50.0 if rates else None, 1_000),
-        rates_matter=rates,
-        interval_s=1.0,
-        queue_limit=200,
-        group_size=50,
-        holder="benchmark",
+        settings=PlanSettings(interval_s=1.0, queue_limit=200, group_size=50, rates_matter=rates),
+        lock=FleetLock(engine, LOCK, holder="benchmark", ttl_s=LOCK_S),
     )
 
 

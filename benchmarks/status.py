@@ -27,7 +27,7 @@ from tests.support.large_fleet import analyze, fill, pause_one_provider
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 from tests.support.services import postgres_server
 from worker.db.engine import is_sqlite, make_engine
-from worker.db.fleet.overview import look
+from worker.db.fleet.counts import look
 from worker.db.migrate import upgrade
 from worker.db.pauses import Pauses
 from worker.db.schedule import Schedule

@@ -33,7 +33,7 @@ class RefreshMethod(StrEnum):
 
 
 class SessionManagement(StrEnum):
-    """Who decides when a token is due: nobody, the operator's clock, or the provider's `expires_in`."""
+    """What decides when a token is due: nothing, the operator's clock, or the provider's `expires_in`."""
 
     NONE = "none"
     FIXED = "fixed"
@@ -41,7 +41,7 @@ class SessionManagement(StrEnum):
 
 
 class Status(StrEnum):
-    """What an account's owner needs to know; published in Redis beside the token."""
+    """The status of an account, published in Redis beside the token."""
 
     ACTIVE = "active"
     DEGRADED = "degraded"
@@ -50,7 +50,7 @@ class Status(StrEnum):
     DISABLED = "disabled"
 
 
-#: An account in one of these is told to be well again when it is.
+#: Statuses whose end is an event (`recovered`).
 TROUBLED: Final = frozenset({Status.DEGRADED, Status.REAUTHORIZE, Status.MISCONFIGURED})
 
 
@@ -69,7 +69,7 @@ class SealedTokens:
     extra: str
 
 
-#: An account that a gate holds is looked at again after this long, should nobody have told that the gate opened.
+#: An account that a gate holds comes due after this long, should the gate's opening have been missed.
 HELD_LOOK_S: Final = 600.0
 
 
@@ -117,7 +117,7 @@ class Account(SQLModel, table=True):
             postgresql_where=text(_FAILING),
         ),
         Index("ix_account_expires_at", "expires_at"),
-        # What a pause has set aside: no plan looks at it, and it is due some time. Empty where nothing is paused.
+        # Accounts that a pause has set aside: no plan reads them, and they have a due time. Empty where nothing is paused.
         Index(
             "ix_account_aside",
             "provider",
@@ -140,7 +140,7 @@ class Account(SQLModel, table=True):
             sqlite_where=text("published_generation < generation"),
             postgresql_where=text("published_generation < generation"),
         ),
-        # Whom a gate holds (`worker/policy/gates.py`), soonest to end first, and those of them whose last call succeeded.
+        # Accounts that a gate holds (`worker/policy/gates.py`), soonest to end first, and those of them whose last call succeeded.
         Index(
             "ix_account_held",
             "held_by",
@@ -155,7 +155,7 @@ class Account(SQLModel, table=True):
             sqlite_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
             postgresql_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
         ),
-        # Who else holds a refresh token, or was given it last.
+        # Accounts that hold the same refresh token, or were given it last.
         *(
             Index(
                 f"ix_account_{column}",
@@ -187,7 +187,7 @@ class Account(SQLModel, table=True):
     session_timeout_s: float = Field(default=DEFAULT_SESSION_TIMEOUT_S, sa_type=Float)
     #: JSON object name -> value, sealed as a whole: any of them may be a secret.
     custom_fields_sealed: str | None = None
-    #: JSON object: the provider's knobs that this account sets otherwise.
+    #: JSON object: provider options that this account overrides.
     knobs: str = Field(default="{}", sa_type=Text)
 
     access_token_sealed: str | None = None
@@ -219,7 +219,7 @@ class Account(SQLModel, table=True):
     failures: int = 0
     #: When its last call failed; None: it succeeded, or there was none under this configuration.
     failed_at: float | None = Field(default=None, sa_type=Float)
-    #: When a call of its last succeeded; None: none has yet, under this configuration.
+    #: When its last successful call was; None: none yet, under this configuration.
     succeeded_at: float | None = Field(default=None, sa_type=Float)
     #: The gate that holds its next call: the name of an origin, or of a client at one.
     held_by: str | None = None
@@ -242,7 +242,7 @@ class Account(SQLModel, table=True):
         jitter: float,
         now: float,
     ) -> None:
-        """Take a new token set: one generation on, and everything that was wrong is over."""
+        """Store a new token set: the generation grows by one, failures end."""
         was, end = self.refresh_token_expires_at, tokens.refresh_token_expires_at
         self._set(
             **{name: getattr(tokens, name) for name in SealedTokens.__slots__},
@@ -259,7 +259,7 @@ class Account(SQLModel, table=True):
         self._release()
 
     def refresh_token_replaced(self, tokens: SealedTokens) -> None:
-        """Take a new refresh token that came without an access token: one generation on, and all else as it was."""
+        """Store a new refresh token that came without an access token: the generation grows by one, all else stays."""
         self._set(
             **{name: getattr(tokens, name) for name in SealedTokens.__slots__}, generation=self.generation + 1
         )
@@ -274,7 +274,7 @@ class Account(SQLModel, table=True):
         now: float,
         held_by: str | None = None,
     ) -> None:
-        """Note a failed refresh: every credential stays, the next try is `retry_at` (None: not planned).
+        """Record a failed refresh: every credential stays, the next try is `retry_at` (None: not planned).
 
         With `held_by` it waits for that gate to open, and is looked at again after `HELD_LOOK_S` in any case.
         """
@@ -287,7 +287,7 @@ class Account(SQLModel, table=True):
         self._release()
 
     def given_back(self, *, retry_at: float | None) -> None:
-        """End an attempt that sent nothing: nothing is learnt, the account is looked at again at `retry_at`.
+        """End an attempt that sent nothing: the status stays, the account is due again at `retry_at`.
 
         Not before it is due: a plan would send it for nothing, and have it wait for a message's time.
         """
@@ -296,7 +296,7 @@ class Account(SQLModel, table=True):
         self._release()
 
     def degraded(self, reason: str, *, now: float) -> None:
-        """Note that the token ended while the account had to wait."""
+        """Record that the token ended while the account had to wait."""
         self._become(Status.DEGRADED, reason, now)
 
     def kept(self, sealed_answer: str) -> None:
@@ -304,11 +304,11 @@ class Account(SQLModel, table=True):
         self._set(kept_sealed=sealed_answer)
 
     def rescheduled(self, next_refresh_at: float | None, due_reason: str) -> None:
-        """Take what the policy says."""
+        """Set the due time and its reason."""
         self._set(next_refresh_at=next_refresh_at, plan_at=next_refresh_at, due_reason=due_reason)
 
     def reconfigured(self, *, now: float) -> None:
-        """Note an edit that a refresh depends on: what failed under the old configuration counts no more."""
+        """Record an edit that a refresh depends on: failures under the old configuration count no more."""
         self._set(config_version=self.config_version + 1, failures=0, failed_at=None, succeeded_at=None)
         if self.held_by is not None:
             self._set(held_by=None, plan_at=self.next_refresh_at)
@@ -329,7 +329,7 @@ class Account(SQLModel, table=True):
 
     @property
     def is_troubled(self) -> bool:
-        """Whether it was told that something is wrong, and no token has come since."""
+        """Return whether a failure was announced and no token has come since."""
         return self.status in TROUBLED or self.reason == RECONFIGURED
 
     def _become(self, status: Status, reason: str | None, now: float) -> None:
@@ -349,7 +349,7 @@ class Account(SQLModel, table=True):
 
 
 class RetiredAccount(SQLModel, table=True):
-    """A generation that an account which was removed never had, so that the same id goes on from there."""
+    """The highest generation of a removed account: the same id, added again, continues from there."""
 
     __tablename__ = "retired_account"
 
@@ -358,7 +358,7 @@ class RetiredAccount(SQLModel, table=True):
 
 
 class Duty(SQLModel, table=True):
-    """A fleet-wide duty (`plan`, `reconcile`, `prune`): who does it now, until when, and when it last ended."""
+    """A fleet-wide job (`plan`, `reconcile`, `prune`): its holder, until when, and when it last ended."""
 
     __tablename__ = "duty"
 
@@ -366,11 +366,11 @@ class Duty(SQLModel, table=True):
     holder: str | None = None
     until: float = Field(default=0.0, sa_type=Float)
     finished_at: float | None = Field(default=None, sa_type=Float)
-    #: What this duty remembers between two runs.
+    #: What the job keeps between two runs.
     note: str | None = None
 
 
-#: What most accounts have of `extra`: nothing. Neither reading nor writing that is worth a JSON parser's time.
+#: `extra` of most accounts; no JSON parser reads or writes it.
 _NO_EXTRA: Final = "{}"
 
 

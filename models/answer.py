@@ -1,4 +1,4 @@
-"""What came back from one refresh call, read but not judged: the input of the verdict table."""
+"""The answer to one refresh call, read and not yet judged: the input of the verdict table."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from models.answer import Verdict
 
 
 class Trigger(StrEnum):
-    """Why a refresh was asked for: the `reason` of a refresh message."""
+    """What asked for a refresh: the `reason` of a refresh message."""
 
     PLANNED = "planned"
     FORCED = "forced"
@@ -81,13 +81,13 @@ class Attempt(SQLModel, table=True):
     lock_wait_ms: float | None = Field(default=None, sa_type=Float)
     latency_ms: float | None = Field(default=None, sa_type=Float)
     next_refresh_at: float | None = Field(default=None, sa_type=Float)
-    #: How often the same thing happened, folded into this entry.
+    #: How many equal entries are folded into this one.
     repeats: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
 class AttemptEntry:
-    """An attempt under way: what the path writes into `attempt`. Plain, because each refresh makes one."""
+    """An attempt under way: the values of a row of `attempt`. A plain class, because each refresh makes one."""
 
     id: str
     account_id: str
@@ -114,18 +114,18 @@ class AttemptEntry:
     latency_ms: float | None = None
     next_refresh_at: float | None = None
     # --- for the metrics, and in no column ---
-    #: From when it was due to when the request was sent, seconds.
+    #: Seconds from its due time to the request.
     lag_s: float | None = None
-    #: It found another one open after its end.
+    #: Another attempt was found open after its end.
     after_interruption: bool = False
 
 
 def new_attempt_ids(opened_at: float, count: int) -> list[str]:
-    """Make ids that sort by time: 12 hex digits of milliseconds, 12 of chance, which is drawn for all at once."""
+    """Return ids that sort by time: 12 hex digits of milliseconds, 12 of chance, drawn for all at once."""
     time, chance = f"{int(opened_at * 1000) & 0xFFFFFFFFFFFF:012x}", secrets.token_hex(6 * count)
     return [time + chance[12 * nth : 12 * nth + 12] for nth in range(count)]
 
 
 def new_attempt_id(opened_at: float) -> str:
-    """Make one id, as `new_attempt_ids` does."""
+    """Return one id, as `new_attempt_ids` does."""
     return new_attempt_ids(opened_at, 1)[0]

@@ -11,7 +11,7 @@ from sqlmodel import Field, SQLModel
 
 
 class Action(StrEnum):
-    """What somebody did."""
+    """The action of an entry."""
 
     ADD = "add"
     EDIT = "edit"
@@ -19,7 +19,7 @@ class Action(StrEnum):
     DISABLE = "disable"
     AUTHORIZE = "authorize"
     REMOVE = "remove"
-    #: A grant was to be revoked, nobody knows that it has ended, and its account stays.
+    #: A grant was to be revoked; whether it has ended is unknown, and its account stays.
     REVOKE = "revoke"
     IMPORT = "import"
     EXPORT = "export"
@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something, and on which machine."""
+    """The person of an entry, and the machine."""
 
     name: str
     host: str
@@ -42,7 +42,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing that somebody does. `detail` names fields and counts, never the value of a secret."""
+    """An entry to be written. `detail` names fields and counts, never the value of a secret."""
 
     action: Action
     account: str | None = None

@@ -18,11 +18,11 @@ from pydantic import (
     WrapValidator,
 )
 
-#: What a callback may be called.
+#: Names of callbacks.
 CALLBACK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-#: How our own lines begin among what a run printed; a line of the callback's never begins so.
+#: Prefix of refreshd's own lines in a run's output; a callback's lines never begin so.
 OWN_LINE: Final = "[refreshd] "
-#: How the line begins that says that a run brought nothing new.
+#: Prefix of the line of a run that returned nothing new.
 SAME_ACCESS_TOKEN: Final = "access_token is the one that the account already had"
 
 
@@ -48,7 +48,7 @@ class CallbackInput(BaseModel):
 
 
 def _as_it_is(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Take what fits, and keep what does not: the reader of the output says what it left out, and why.
+    """Accept any value: the reader of the output reports what it ignored, and why.
 
     A callback that ends in a ValidationError has thrown away the only copy of a rotated refresh token.
     """

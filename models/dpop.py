@@ -1,4 +1,4 @@
-"""DPoP (RFC 9449): what a provider's data says of it, and where an account keeps its key."""
+"""DPoP (RFC 9449): a provider's algorithm, and the field of an account's key."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.assertion import SigningAlgorithm
 
 #: The account's custom field that holds the private key, a PEM or a JWK.
 KEY_FIELD: Final = "dpop_key"
-#: How the refusal of a key begins that is not the one which the access token is bound to.
+#: Beginning of the error for a key that the access token is not bound to.
 NOT_OF_THE_GRANT: Final = "not the key of the grant"
-#: What `token_type` says of an access token that is bound to the key (RFC 9449 section 5).
+#: `token_type` of an access token that is bound to the key (RFC 9449 section 5).
 TOKEN_TYPE: Final = "DPoP"
 
 

@@ -32,7 +32,7 @@ class Event:
     generation: int | None = None
     provider: str | None = None
     client: str | None = None
-    #: End of the refresh token, where that is what it tells.
+    #: End of the refresh token (`expiring`).
     expires_at: float | None = None
 
     def to_fields(self) -> dict[str, str]:

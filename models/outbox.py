@@ -73,10 +73,10 @@ class Message(SQLModel, table=True):
     happenings: int = 1
     created_at: float = Field(default=0.0, sa_type=Float)
     attempts: int = 0
-    #: When it is sent (again). None: delivered, or put aside.
+    #: When it is sent (again). None: delivered, or dead-lettered.
     next_at: float | None = Field(default=None, sa_type=Float)
     delivered_at: float | None = Field(default=None, sa_type=Float)
-    #: When it was put aside.
+    #: When it was dead-lettered.
     failed_at: float | None = Field(default=None, sa_type=Float)
     #: What the last attempt got.
     http_status: int | None = None

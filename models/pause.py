@@ -1,4 +1,4 @@
-"""A pause: planned refreshes of everything, of a provider or of an account stop, because a person said so."""
+"""A pause: a person stopped planned refreshes of everything, of a provider or of an account."""
 
 from __future__ import annotations
 

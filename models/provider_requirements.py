@@ -1,4 +1,4 @@
-"""What a provider needs of an account, and whether an account has it: asked at import, not at the first call."""
+"""The fields that a provider needs of an account; checked at import, not at the first call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.providers import ClientAuth, GrantType, Provider
 from models.refresh_request import OWN_FIELDS, RefreshRequest
 from models.template import Template, TemplateError, parse
 
-#: Variables that every call has by itself; any text does here.
+#: Variables that every call has by itself; any text stands in for them here.
 _OF_THE_CALL: Final = frozenset({"random", "now", "now:ms", "now:iso"})
 _KEY: Final = f"custom_fields.{KEY_FIELD}"
 _KEY_WANTED: Final = "`dpop` needs the private key that the grant is bound to, PEM or JWK"
@@ -25,7 +25,7 @@ _WITH_ID: Final = _WITH_SECRET | {ClientAuth.NONE, ClientAuth.PRIVATE_KEY_JWT, C
 
 
 def needed(provider: Provider, client_auth: ClientAuth | None = None) -> tuple[str, ...]:
-    """Name the account's fields that a refresh at this provider needs, such as `custom_fields.subdomain`.
+    """Return the account's fields that a refresh at this provider needs, such as `custom_fields.subdomain`.
 
     Where a template has alternatives, the one that asks for the least counts. `client_auth` is the account's
     own choice, if it has one.
@@ -63,7 +63,7 @@ def check(provider: Provider, request: RefreshRequest) -> list[str]:
 
 
 def field_of(variable: str) -> str:
-    """Name the account's field that a template's variable stands for."""
+    """Return the account's field that a template's variable names."""
     space, _, name = variable.partition(".")
     return name if space == "account" and name in OWN_FIELDS else f"custom_fields.{name}"
 

@@ -1,4 +1,4 @@
-"""What Redis holds of an account: its token and its state."""
+"""The publication of an account in Redis: its token and its status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.account import Account, read_extra
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
 
-#: The columns of an account that its publication is made of, and what Redis is known to have.
+#: The columns of an account that a publication needs, and the generation that Redis has.
 PUBLISHED_COLUMNS: Final = (
     "id",
     "generation",
@@ -29,7 +29,7 @@ PUBLISHED_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is put on the shelf for one account."""
+    """The token and the status to publish for one account."""
 
     account: str
     state: AccountState
@@ -37,13 +37,13 @@ class Publication:
     token: Token | None = None
 
     def at(self, generation: int) -> Publication:
-        """Return the same as of another generation."""
+        """Return a copy with another generation."""
         token = self.token and replace(self.token, generation=generation)
         return Publication(self.account, replace(self.state, generation=generation), token)
 
 
 def publication(account: Account, access_token: Secret | None, *, now: float) -> Publication:
-    """Return what to publish of a row; a token that has ended is none."""
+    """Return the publication of a row; a token that has ended is left out."""
     state = AccountState(
         account.status,
         account.generation,

@@ -1,4 +1,4 @@
-"""What a provider takes, and why a call has to wait."""
+"""Rate limits of a provider, and why a call has to wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one provider takes at one origin. None: no known rate."""
+    """Rate limits of one provider at one origin. None: no known rate."""
 
     requests_per_s: float | None
     max_in_flight: int

@@ -1,4 +1,4 @@
-"""Everything that one refresh needs, resolved: what the worker hands to the provider or to the callback."""
+"""The resolved input of one refresh, for the provider or the callback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.account import RefreshMethod
 from models.providers import Provider
 from models.token import Secret
 
-#: What a template's `account.` reaches beside custom fields.
+#: Fields that a template's `account.` names beside custom fields.
 OWN_FIELDS: Final = frozenset(
     {"id", "client_id", "client_secret", "access_token", "refresh_token", "token_url", "server_url", "scope"}
 )

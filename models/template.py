@@ -29,14 +29,14 @@ Lookup = Callable[[str], str | None]
 _TOKEN: Final = re.compile(r"\$\{base64\(((?:[^${}()]|\$\{[^{}]*\})*)\)\}|\$\{([^{}]*)\}")
 _VARIABLE: Final = re.compile(r"(?:account|custom)\.[A-Za-z0-9_.-]{1,64}|random|now(?::ms|:iso)?")
 _ALTERNATIVE: Final = " || "
-#: What a host, with or without a port, may consist of: nothing that could end the host and begin a path.
+#: Characters of a host, with or without a port: none that could end the host and begin a path.
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(?::\d{1,5})?")
 #: RFC 1035 section 2.3.4; and what stands in no host.
 _HOST_MAX: Final = 253
 _NO_HOST: Final = re.compile(r"[{}@\s]")
 #: The end of a host behind a variable that keeps it in one place: at least two labels.
 _FIXED_END: Final = re.compile(r"(\.[a-z0-9-]+){2,}")
-#: What may stand for the scheme and host of a URL, and the beginning of its path.
+#: A value for the scheme and host of a URL, and the beginning of its path.
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 
 
@@ -73,7 +73,7 @@ _Part = _Text | _Variable | _Base64
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template. Parse with `parse`, which remembers."""
+    """A parsed template. `parse` returns cached ones."""
 
     source: str
     alternatives: tuple[tuple[_Part, ...], ...]
@@ -87,11 +87,11 @@ class Template:
         return first[0].text if len(first) == 1 and isinstance(first[0], _Text) else None
 
     def variables(self) -> tuple[frozenset[str], ...]:
-        """Name the variables of each alternative."""
+        """Return the variables of each alternative."""
         return tuple(frozenset(_variables(parts)) for parts in self.alternatives)
 
     def hosts(self) -> Iterator[str]:
-        """Name the hosts that this URL can lead to: `a.example.com`, `*.example.com`, or `*` for any."""
+        """Return the hosts that this URL can lead to: `a.example.com`, `*.example.com`, or `*` for any."""
         for parts in self.alternatives:
             text = "".join(part.text if isinstance(part, _Text) else "\0" for part in parts)
             authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
@@ -102,7 +102,7 @@ class Template:
                 yield f"*{fixed}" if variable else before + fixed
 
     def unresolved(self, lookup: Lookup) -> list[str]:
-        """Name the variables without a value: none where one alternative can be filled in, else the last's."""
+        """Return the variables without a value: none if one alternative can be filled in, else those of the last."""
         missing: list[str] = []
         for parts in self.alternatives:
             missing = [name for name in _variables(parts) if not lookup(name)]
@@ -111,7 +111,7 @@ class Template:
         return sorted(set(missing))
 
     def text(self, lookup: Lookup) -> str:
-        """Fill in the values as they are.
+        """Return the text with its values as they are.
 
         Raises:
             TemplateError: a variable has no value.
@@ -119,7 +119,7 @@ class Template:
         return "".join(_render(part, lookup) for part in self._chosen(lookup))
 
     def url(self, lookup: Lookup) -> str:
-        """Fill in the values for a URL: percent-encoded, or checked where they stand for (a part of) its host.
+        """Return the URL with its values: percent-encoded, or checked where they stand for (a part of) its host.
 
         Raises:
             TemplateError: a variable has no value, or one that would change what the URL points at.
@@ -137,7 +137,7 @@ class Template:
 
 @lru_cache(maxsize=4096)
 def host_of(url: str) -> str | None:
-    """Return a URL's host, without port and in small letters; None where there is none to speak of."""
+    """Return a URL's host, without port and in small letters; None where it has none."""
     try:
         host = urlsplit(url).hostname
     except ValueError:

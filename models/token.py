@@ -1,4 +1,4 @@
-"""Tokens: what a provider answers, what is kept of it, and a string that shows itself to nobody."""
+"""Tokens: the response of a provider, the stored token set, and a string that is never shown."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class TokenResponse:
-    """What a provider answered to one refresh, read but not judged (RFC 6749 section 5.1).
+    """A provider's token response to one refresh, read and not yet judged (RFC 6749 section 5.1).
 
     `expires_in_s` is the lifetime in seconds that the provider returned, `expires_at` the point in time
     (epoch seconds) where it returned one instead; both None where it said nothing usable. `extra` holds

@@ -1,4 +1,4 @@
-"""What Celery may ask for. Each task is thin: it asks the runtime, and says how it went in Celery's words."""
+"""Celery's tasks. Each is thin: it calls the runtime, and ends in the state that Celery and Flower show."""
 
 from worker.broker.gc_freeze import kept
 

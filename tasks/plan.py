@@ -7,29 +7,35 @@ from typing import Any
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks._request import TaskRequest, retried
+from tasks._periodic import periodic
 from worker.app import app
 from worker.broker.queues import MESSAGE_EXPIRES_S
 from worker.celery.dispatch import dispatch_with
-from worker.errors import Unreachable
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
 from worker.runtime import runtime
 
 
-@app.task(name="refreshd.plan", Request=TaskRequest)
+def count_failure() -> dict[str, Any]:
+    """Count a plan that was not made; return what its result has."""
+    worker_metrics().planned("failed", 0)
+    return {"planned": 0}
+
+
+@periodic(
+    "refreshd.plan",
+    event="not_planned",
+    words="not planned",
+    also=(OperationalError, RedisError),
+    failed=count_failure,
+)
 def plan() -> dict[str, Any]:
-    """Claim due accounts and dispatch them; say whose token has ended; have Redis filled where it lacks anything."""
-    try:
-        here = runtime()
-        if here.run(here.reconciler.needed()):
-            app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
-        done = here.planner(dispatch_with(app)).plan()
-        ended = here.run(here.token_ends.sweep())
-    except (Unreachable, OperationalError, RedisError) as error:
-        log.error("not_planned", error=str(error))
-        worker_metrics().planned("failed", 0)
-        retried(f"not planned: {error}", {"planned": 0, "error": str(error)})
+    """Dispatch due accounts; mark accounts whose token has ended; have Redis filled where it lacks anything."""
+    here = runtime()
+    if here.run(here.reconciler.needed()):
+        app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
+    done = here.planner(dispatch_with(app)).plan()
+    ended = here.run(here.token_ends.sweep())
     worker_metrics().planned(done.held_back or "planned", done.accounts)
     summary: dict[str, Any] = {"planned": done.accounts, "messages": done.messages}
     if done.held_back:

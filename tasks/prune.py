@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tasks._request import TaskRequest, retried
-from worker.app import PRUNE_INTERVAL_S, app, settings
-from worker.errors import Unreachable
-from worker.log import log
+from tasks._periodic import periodic
+from worker.app import PRUNE_INTERVAL_S, settings
 from worker.runtime import runtime
 from worker.scheduling.planner import CLAIM_MAX
 
@@ -17,23 +15,19 @@ DELIVERED_KEPT_S: Final = 86400.0
 BUSY_WITHIN_S: Final = 3 * PRUNE_INTERVAL_S
 
 
-@app.task(name="refreshd.prune", Request=TaskRequest)
+@periodic("refreshd.prune", event="not_pruned", words="not pruned")
 def prune() -> dict[str, Any]:
     """Delete attempts that are too old, or too many of one account, old entries of the audit trail, and done webhooks.
 
     It also has accounts planned again that a pause set aside in the moment in which it ended.
     """
-    try:
-        here = runtime()
-        deleted = here.history.prune(
-            older_than_s=settings.history_days * 86400,
-            keep_per_account=settings.history_per_account,
-            busy_within_s=BUSY_WITHIN_S,
-        )
-        webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, put_aside_s=settings.history_days * 86400)
-        audited = here.audit.prune(older_than_s=settings.audit_days * 86400)
-        stray = here.pauses.bring_back_stray(CLAIM_MAX)
-    except Unreachable as error:
-        log.error("not_pruned", error=str(error))
-        retried(f"not pruned: {error}", {"error": str(error)})
+    here = runtime()
+    deleted = here.history.prune(
+        older_than_s=settings.history_days * 86400,
+        keep_per_account=settings.history_per_account,
+        busy_within_s=BUSY_WITHIN_S,
+    )
+    webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, dead_lettered_s=settings.history_days * 86400)
+    audited = here.audit.prune(older_than_s=settings.audit_days * 86400)
+    stray = here.pauses.bring_back_stray(CLAIM_MAX)
     return {"deleted": deleted, "webhooks": webhooks, "audit": audited, "brought_back": stray}

@@ -19,7 +19,10 @@ from worker.celery.dispatch import dispatch_with
 from worker.errors import Unreachable
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
-from worker.refresh.refresher import DATABASE_UNREACHABLE, METHOD_NOT_RUN_HERE, STASH_UNREADABLE, Result
+from worker.policy.reasons.correction import STASH_UNREADABLE
+from worker.policy.reasons.skipped import METHOD_NOT_RUN_HERE
+from worker.policy.reasons.waiting import DATABASE_UNREACHABLE
+from worker.refresh.attempt import Origin, Result
 from worker.runtime import runtime
 from worker.scheduling.planner import Dispatch, Undeliverable
 
@@ -60,14 +63,9 @@ def refresh(
         log.error("not_refreshed", accounts=len(pairs), error=str(error))
         results = {i: Result(Outcome.NOT_SENT, DATABASE_UNREACHABLE, generation) for i, generation in pairs}
     else:
-        results = here.run(
-            here.refresher.refresh(
-                pairs,
-                trigger=trigger,
-                worker=str(self.request.hostname or here.worker),
-                task_id=str(self.request.id or ""),
-            )
-        )
+        worker = str(self.request.hostname or here.worker)
+        origin = Origin(trigger, worker, task_id=str(self.request.id or ""))
+        results = here.run(here.refresher.refresh(pairs, origin))
     worker_metrics().results(Counter((one.outcome, one.reason) for one in results.values()), trigger)
     pass_on(results, trigger, dispatch_with(app))
     return ended(results, time.monotonic() - began)

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 import redis
 
+from tests.support.examples import register_profiles
 from tests.support.providers.certificates import Authority
 from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
 from worker.db.engine import make_engine
@@ -19,6 +20,9 @@ from worker.db.migrate import upgrade
 # A shell that starts this in the background, or nohup, has these ignored, and so would every process that tests signal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# `--hypothesis-profile` chooses another one, before any test is imported.
+register_profiles()
 
 _numbers = itertools.count()
 _REDIS_DATABASES = 16
@@ -107,6 +111,8 @@ _SERVERS: Final = frozenset(
         *("server", "own_server", "acl_server", "cluster"),
     }
 )
+#: Parameters by which a test takes PostgreSQL.
+_ON_POSTGRESQL: Final = frozenset({"postgresql", "postgres_fleet", "postgres_url"})
 #: Fixtures that start processes of refreshd: Celery workers, beat, Flower.
 _PROCESSES: Final = frozenset({"world", "make_world", "sqlite_fleet", "sqlite_world", "operators_worker"})
 #: Tests that start processes, or build and install, without a fixture that says so.
@@ -130,5 +136,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         where = item.path.relative_to(config.rootpath).as_posix()
         if fixtures & _PROCESSES or where.startswith(_OF_PROCESSES):
             item.add_marker(pytest.mark.e2e)
-        elif fixtures & _SERVERS or "postgresql" in {v for v in parameters.values() if isinstance(v, str)}:
+        elif fixtures & _SERVERS or _ON_POSTGRESQL & {v for v in parameters.values() if isinstance(v, str)}:
             item.add_marker(pytest.mark.integration)

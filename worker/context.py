@@ -25,6 +25,7 @@ from worker.db.engine import check_schema, database_now, make_engine, reading
 from worker.db.history import History
 from worker.db.outbox import Outbox
 from worker.db.pauses import Pauses
+from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule
 from worker.policy.rate_limits import limits
 from worker.providers.registry import GENERIC, Providers
@@ -107,6 +108,10 @@ class AppContext:
     @cached_property
     def schedule(self) -> Schedule:
         return Schedule(self.engine)
+
+    @cached_property
+    def publication_store(self) -> PublicationStore:
+        return PublicationStore(self.engine)
 
     @cached_property
     def outbox(self) -> Outbox:

@@ -17,16 +17,16 @@ from models.account import RefreshMethod
 from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.ended_tokens import EndedTokens
+from worker.db.async_stores import AsyncPublicationStore, AsyncRefreshStore
 from worker.db.engine import is_sqlite
-from worker.db.executor import Offload
+from worker.db.executor import DatabaseExecutor
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
+from worker.db.fleet_locks import AsyncFleetLock, FleetLock
 from worker.db.held_accounts import HeldAccounts
-from worker.db.refresh_store import RefreshStore
-from worker.db.restore import raise_above
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
+from worker.notifications import webhook_sender
 from worker.notifications.notices import Notices
 from worker.notifications.webhook_client import WebhookClient
 from worker.notifications.webhook_sender import WebhookSender
@@ -37,15 +37,19 @@ from worker.redis.client import connect_async, in_words
 from worker.redis.gates import Gates, read_gates, read_gates_async
 from worker.redis.leases import Leases
 from worker.redis.pending_answers import PendingAnswers
+from worker.redis.published_tokens import PublishedTokens
 from worker.redis.publisher import TokenPublisher
 from worker.refresh.admission import Admission
+from worker.refresh.attempt import Deadlines
 from worker.refresh.caller import Caller
 from worker.refresh.committer import Committer
 from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import AnswerRecovery
-from worker.refresh.refresher import SLOW_CALL_S, Refresher
+from worker.refresh.refresher import SLOW_CALL_S, AttemptOpener, Refresher
+from worker.refresh.requests import RequestBuilder
+from worker.scheduling import planner, reconciler
 from worker.scheduling.held_picks import HeldPicks
-from worker.scheduling.planner import Dispatch, Planner
+from worker.scheduling.planner import Dispatch, Planner, PlanSettings
 from worker.scheduling.reconciler import Reconciler
 from worker.scheduling.token_ends import TokenEnds
 from worker.settings import Settings, load_settings
@@ -68,7 +72,7 @@ class Runtime(AppContext):
         self._runs_callbacks = runs_callbacks
         self.worker = worker or f"{socket.gethostname()}/{os.getpid()}"
         # The database first: while it is away each task of this process tries again, and must leave nothing behind.
-        self.offload = Offload(1 if is_sqlite(self.engine) else SQL_THREADS)
+        self.executor = DatabaseExecutor(1 if is_sqlite(self.engine) else SQL_THREADS)
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="refreshd-loop", daemon=True)
         self._thread.start()
@@ -97,12 +101,17 @@ class Runtime(AppContext):
             dispatch=dispatch,
             queue_length=self._messages_in,
             limits=self.pace,
-            rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
-            interval_s=self.settings.plan_interval_s,
-            queue_limit=self.settings.queue_limit,
-            group_size=self.settings.group_size,
-            holder=self.worker,
+            settings=PlanSettings(
+                interval_s=self.settings.plan_interval_s,
+                queue_limit=self.settings.queue_limit,
+                group_size=self.settings.group_size,
+                rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
+            ),
+            lock=self._lock(planner.LOCK, planner.LOCK_S),
         )
+
+    def _lock(self, name: str, ttl_s: float) -> FleetLock:
+        return FleetLock(self.engine, name, holder=self.worker, ttl_s=ttl_s)
 
     def _messages_in(self, queue: str) -> int:
         with in_words(self.settings.redis):
@@ -121,35 +130,41 @@ class Runtime(AppContext):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-        self.offload.close()
+        self.executor.close()
         super().close()
 
     async def _compose(self) -> None:
-        settings = self.settings
+        """Compose the path of a refresh, then what keeps Redis filled and sends webhooks."""
+        settings, event_types = self.settings, self.settings.webhook_event_types
         self.async_redis = connect_async(settings.redis)
-        refresh_store = RefreshStore(self.engine, self.clock, event_types=settings.webhook_event_types)
-        outages = Outages(self.engine, settings.webhook_event_types)
         self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
-        stash = PendingAnswers(self.async_redis, self.keys, self.cipher)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
-        self.committer = Committer(
-            refresh_store=refresh_store,
+        self.gates = Gates(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
+        self.store = AsyncRefreshStore(self.engine, self.executor, self.clock, event_types)
+        self._compose_callers()
+        self._compose_refresher()
+        self._compose_webhooks()
+        publications = AsyncPublicationStore(self.engine, self.executor, event_types)
+        self.token_ends = TokenEnds(store=publications, publisher=self.publisher, clock=self.clock)
+        self.reconciler = Reconciler(
+            redis=self.async_redis,
+            keys=self.keys,
+            store=publications,
+            ends=self.token_ends,
             publisher=self.publisher,
-            stash=stash,
-            leases=self.leases,
-            offload=self.offload,
+            sealer=self.sealer,
             clock=self.clock,
-            providers=self.providers.for_schedule,
-            raise_above=partial(raise_above, self.engine),
-            metrics=worker_metrics(),
+            lock=AsyncFleetLock(self._lock(reconciler.LOCK, reconciler.LOCK_S), self.executor),
         )
+
+    def _compose_callers(self) -> None:
+        settings = self.settings
         self.provider_client = ProviderClient(
             ca_file=settings.ca_file,
             allow_http_hosts=settings.allow_http_hosts,
             egress=Egress.of(settings),
             now=self.clock.now,
         )
-        self.gates = Gates(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
         self.callers: dict[RefreshMethod, Caller] = {
             RefreshMethod.BODY: self.provider_client,
             RefreshMethod.URL_QUERY: self.provider_client,
@@ -158,35 +173,49 @@ class Runtime(AppContext):
         if self._runs_callbacks:
             self.callback_runner = make_callback_runner(settings, self.async_redis, now=self.clock.now)
             self.callers[RefreshMethod.CALLBACK] = self.callback_runner
-        self.admission = Admission(
-            outages=outages,
-            gates=self.gates,
-            publisher=self.publisher,
-            refresh_store=refresh_store,
+
+    def _compose_refresher(self) -> None:
+        settings = self.settings
+        pending = PendingAnswers(self.async_redis, self.keys, self.cipher)
+        self.committer = Committer(
+            store=self.store,
+            tokens=PublishedTokens(self.publisher, pending, self.leases),
             clock=self.clock,
-            offload=self.offload,
+            providers=self.providers.for_schedule,
+            metrics=worker_metrics(),
+        )
+        self.admission = Admission(
+            gates=self.gates,
+            store=self.store,
+            publisher=self.publisher,
+            clock=self.clock,
             limits=self.limits,
             call_s=settings.claim_seconds,
         )
-        self.refresher = Refresher(
+        self.opener = AttemptOpener(
             leases=self.leases,
-            refresh_store=refresh_store,
-            history=self.history,
+            store=self.store,
+            recovery=AnswerRecovery(pending=pending, store=self.store),
+            requests=RequestBuilder(self.sealer, self.providers.of),
+            admission=self.admission,
+            methods=self.callers,
+            clock=self.clock,
+            deadlines=Deadlines(settings.call_timeout_s, settings.claim_seconds),
+        )
+        self.refresher = Refresher(
+            opener=self.opener,
+            callers=self.callers,
             outcomes=OutcomeBuilder(
-                sealer=self.sealer, stash=stash, clock=self.clock, backoff_max_s=settings.backoff_max_s
+                sealer=self.sealer, pending=pending, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
             committer=self.committer,
-            recovery=AnswerRecovery(stash=stash, refresh_store=refresh_store, offload=self.offload),
-            sealer=self.sealer,
-            callers=self.callers,
-            providers=self.providers.of,
-            clock=self.clock,
-            offload=self.offload,
             admission=self.admission,
-            call_timeout_s=settings.call_timeout_s,
-            claim_s=settings.claim_seconds,
+            clock=self.clock,
             slow_call_s=None if self._runs_callbacks else SLOW_CALL_S,
         )
+
+    def _compose_webhooks(self) -> None:
+        settings, event_types = self.settings, self.settings.webhook_event_types
         self.webhook_client = (
             WebhookClient(
                 settings.webhook_secrets,
@@ -198,39 +227,20 @@ class Runtime(AppContext):
             else None
         )
         self.watch = Notices(
-            outages=outages,
-            ends=Ends(self.engine, settings.webhook_event_types),
+            outages=Outages(self.engine, event_types),
+            ends=Ends(self.engine, event_types),
             gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
             publisher=self.publisher,
             clock=self.clock,
-            offload=self.offload,
+            executor=self.executor,
         )
         self.webhook_sender = WebhookSender(
             outbox=self.outbox,
-            schedule=self.schedule,
             endpoints=self.endpoints,
             client=self.webhook_client,
             clock=self.clock,
-            offload=self.offload,
-            holder=self.worker,
-        )
-        self.token_ends = TokenEnds(
-            tokens=EndedTokens(self.engine, event_types=settings.webhook_event_types),
-            schedule=self.schedule,
-            publisher=self.publisher,
-            clock=self.clock,
-            offload=self.offload,
-        )
-        self.reconciler = Reconciler(
-            redis=self.async_redis,
-            keys=self.keys,
-            schedule=self.schedule,
-            ends=self.token_ends,
-            publisher=self.publisher,
-            sealer=self.sealer,
-            clock=self.clock,
-            offload=self.offload,
-            holder=self.worker,
+            executor=self.executor,
+            lock=AsyncFleetLock(self._lock(webhook_sender.LOCK, webhook_sender.LOCK_S), self.executor),
         )
 
     async def _finish(self) -> None:

@@ -51,12 +51,11 @@ editors: with `# yaml-language-server: $schema=providers.schema.json` on top the
 
 `${{account.NAME}}` is a field of the account, or else one of its custom fields. Such templates are looked up, never
 evaluated; a variable without a value is an error at import. Of a list of URLs the first counts whose variables all have
-a value. An account may set any knob otherwise for itself.
+a value. An account may override any option for itself.
 
 ## Proof of possession (DPoP)
 
-Some providers bind tokens to a key pair: whoever uses one has to prove with each request that he holds the key (RFC
-9449). `dpop: true`, at the provider or at one account, has refreshd prove it at the token endpoint (ES256; or `dpop:
+Some providers bind tokens to a key pair: each request has to prove that its sender holds the key (RFC 9449). `dpop: true`, at the provider or at one account, has refreshd prove it at the token endpoint (ES256; or `dpop:
 Ed25519`, `PS256` ... as the provider takes them). The private key is the account's custom field `dpop_key`, PEM or JWK,
 sealed like every secret:
 
@@ -74,7 +73,7 @@ change its key, with `dpop_key_may_change: true` at the account or provider; the
 
 - A provider that wants its own nonce in the proof (section 8) says so before it looks at the grant. This one request is
   then sent once more, with the nonce, in the same attempt and before the same deadline. The nonce is kept for that server.
-- An answer with another `token_type` is stored and published as it is, and told: such a token works without the key.
+- An answer with another `token_type` is stored and published as it is: such a token works without the key.
   The log says `dpop_not_bound`, and so do `refreshd history` and `refreshd explain`.
 - `refreshd history ACCOUNT --full` names the key that signed each request by its thumbprint (RFC 7638), to compare.
 - `accounts authorize` binds the code to the key, too (`dpop_jkt`). Callbacks sign for themselves: `dpop_key` is among
@@ -83,8 +82,8 @@ change its key, with `dpop_key_may_change: true` at the account or provider; the
 ## All providers
 
 A standard request is a form by POST with `client_id` and `client_secret` in it (RFC 6749 section 6); what differs is
-named by its knob. Where the response names a lifetime, that counts, and the one here stands in for it otherwise. A
-refresh token that `rotates` is replaced by each refresh; "unused" is how long it lives if nobody uses it, "at most" how
+named by its option. Where the response names a lifetime, that counts, and the one here stands in for it otherwise. A
+refresh token that `rotates` is replaced by each refresh; "unused" is how long it lives without use, "at most" how
 long after the consent, used or not. Where `accounts authorize` is named, it obtains the first grant by itself
 (`refreshd accounts authorize --help`); elsewhere it does so once the account is given an `authorize_url` or a
 `device_url`. What an account needs is given beside its `client_id`, `client_secret` and
@@ -104,10 +103,10 @@ callback. | Avanan, AWS STS, Braintree, COROS, Sage Intacct (XML), SAP Business 
 SHOPLINE |
 """
 
-_KNOBS: Final = """
-## Knobs
+_OPTIONS: Final = """
+## Options
 
-| knob | default | what it says |
+| option | default | meaning |
 |---|---|---|
 """
 
@@ -141,15 +140,15 @@ def page() -> str:
         + "|---|---|---|---|---|---|---|\n"
         + "".join(f"| {' | '.join(_cells(alike))} |\n" for alike in _groups(presets.values()))
         + _LEFT_OUT
-        + _KNOBS
-        + "".join(_knob_lines())
+        + _OPTIONS
+        + "".join(_option_lines())
         + _RESPONSE
         + "".join(_path_lines())
     )
 
 
 def _groups(presets: Iterable[Provider]) -> list[list[Provider]]:
-    """Gather those that differ in nothing but their names; those that are for any provider come first."""
+    """Return presets grouped by what they hold beside their names, those for any provider first."""
     alike: dict[str, list[Provider]] = {}
     for preset in presets:
         alike.setdefault(preset.model_dump_json(exclude={"name", "title"}), []).append(preset)
@@ -249,7 +248,7 @@ def _source(source: str) -> str:
     return f"[{address.netloc.removeprefix('www.')}]({source})" if address.scheme else _text(source)
 
 
-def _knob_lines() -> Iterator[str]:
+def _option_lines() -> Iterator[str]:
     for name, field in Provider.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         shown = _code(default) if isinstance(default, str) else ""
@@ -263,7 +262,7 @@ def _path_lines() -> Iterator[str]:
 
 
 def duration(seconds: float) -> str:
-    """Say a duration in the largest unit that fits: `1 hour`, `60 days`, `18 months` as 547.5 days."""
+    """Return a duration in the largest unit that fits: `1 hour`, `60 days`, `18 months` as 547.5 days."""
     size, unit = next(
         ((size, unit) for size, unit in _UNITS if seconds >= size and seconds % size == 0), (1, "second")
     )
@@ -276,7 +275,7 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A cell's text: a bar would end the cell."""
+    """Return a text for a cell of a table: a bar would end it."""
     return " ".join(text.split()).replace("|", r"\|")
 
 

@@ -92,12 +92,14 @@ def page() -> str:
         + "".join(f"\n## {title}\n\n{_table(rows)}" for title, rows in _SECTIONS)
         + _PHRASES
         + _phrases()
+        + _CAUSES
+        + _causes()
     )
 
 
 def _table(rows: tuple[Row, ...]) -> str:
     lines = ["| answer | verdict | reason | in words |", "|---|---|---|---|"]
-    lines += [f"| {_signs(row)} | `{row.verdict}` | `{row.reason}` | {row.words} |" for row in rows]
+    lines += [f"| {_signs(row)} | `{row.verdict}` | `{row.reason}` | {row.message} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

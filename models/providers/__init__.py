@@ -30,10 +30,10 @@ from models.providers.limits import check_headers, check_published
 from models.providers.response_shape import ResponseShape
 from models.template import Template, TemplateError, parse
 
-#: Knobs of this many different overrides are remembered per provider.
+#: So many different overrides are cached per provider.
 _OVERRIDES_REMEMBERED: Final = 2048
 
-#: Knobs that hold names and values: an override adds to them instead of replacing the whole.
+#: Options that hold names and values: an override adds to them instead of replacing the whole.
 _MERGED: Final = (
     "params",
     "query",
@@ -56,7 +56,7 @@ class GrantType(StrEnum):
     SELF_SIGNED = "self_signed"  # no call: a JWT that the account's own key signs is the access token
 
 
-#: Grants that begin with somebody's consent.
+#: Grants that begin with the owner's consent.
 WITH_CONSENT: Final = frozenset({GrantType.REFRESH_TOKEN, GrantType.ACCESS_TOKEN})
 
 
@@ -242,7 +242,7 @@ class Provider(BaseModel):
         return self
 
     def templates(self) -> list[tuple[str, str]]:
-        """Return every template with the knob that it stands in."""
+        """Return every template with its option."""
         singles = {"token_url": self.token_url, "refresh_url": self.refresh_url}
         if self.client_auth is ClientAuth.HEADER:
             singles["authorization"] = self.authorization
@@ -252,7 +252,7 @@ class Provider(BaseModel):
         return found
 
     def _consent_templates(self) -> list[tuple[str, str]]:
-        """Return the templates that the first grant alone needs: no refresh waits for what they name."""
+        """Return the templates that only the first grant needs; a refresh needs none of their variables."""
         urls = {
             "authorize_url": self.authorize_url,
             "device_url": self.device_url,
@@ -263,7 +263,7 @@ class Provider(BaseModel):
 
     @property
     def replayable(self) -> bool:
-        """Whether a spent refresh token may be used again, for a time or until the new tokens are used."""
+        """Return whether a spent refresh token may be used again, for a time or until the new tokens are used."""
         return self.replay_grace_s is not None or self.replay_until_used
 
     @cached_property
@@ -289,7 +289,7 @@ class Provider(BaseModel):
         return Hosts(tuple(dict.fromkeys(found)) or ("*",))
 
     def for_account(self, knobs: Mapping[str, object]) -> Provider:
-        """Return this provider with an account's own knobs. They move no credentials to other hosts.
+        """Return this provider with an account's overrides. They send no credentials to other hosts.
 
         Raises:
             pydantic.ValidationError: as of `overridden`.
@@ -301,9 +301,9 @@ class Provider(BaseModel):
         return found
 
     def overridden(self, knobs: Mapping[str, object]) -> Provider:
-        """Return this provider with some knobs set otherwise, as an account may do.
+        """Return this provider with some options overridden, as an account may do.
 
-        Knobs that hold names and values (`params`, `headers`, `response` ...) are added to; others replaced.
+        Options that hold names and values (`params`, `headers`, `response` ...) are added to; others replaced.
 
         Raises:
             pydantic.ValidationError: a knob that does not exist, or a value that it can't have.

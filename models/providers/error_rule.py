@@ -51,7 +51,7 @@ class ErrorRule(BaseModel):
                 "a rule needs `match`, `status` or both: this one would match far too many answers"
             )
         if self.verdict is Verdict.REFRESHED:
-            raise ValueError("a rule can't say `refreshed`: only a token in the body does")
+            raise ValueError("not a verdict of a rule: `refreshed`; only a token in the body is one")
         return self
 
     def applies(self, answer: Answer) -> bool:

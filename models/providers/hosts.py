@@ -40,5 +40,5 @@ def checked_hosts(patterns: tuple[str, ...]) -> tuple[str, ...]:
     found = tuple(one.casefold().strip("[]").removesuffix(".") for one in patterns)
     for one in found:
         if not _PATTERN.fullmatch(one):
-            raise ValueError(f"{one!r} is no host: login.example.com, *.example.com or * is expected")
+            raise ValueError(f"{one!r} is not a host; expected login.example.com, *.example.com or *")
     return found

@@ -1,4 +1,4 @@
-"""What no provider's data and no account may ask for: secrets among what is published, and headers that frame a request."""
+"""Limits on provider data and accounts: no secret is published, and no header that frames a request is set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-#: The end of a name whose value only refreshd may hold. `refresh_token_expires_in` is none.
+#: Endings of the names of secrets. `refresh_token_expires_in` is none.
 _SECRET: Final = re.compile(
     r"(refresh[_-]?token|secret|passw(or)?d|private[_-]?key|credentials?|api[_-]?key|assertion)$",
     re.IGNORECASE,

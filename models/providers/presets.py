@@ -17,9 +17,9 @@ from models.providers import Provider
 
 BUILT_IN: Final = Path(__file__).with_name("presets.yaml")
 
-#: Where a person finds the knobs that exist.
+#: The page with all options.
 _EXTENDS: Final = "extends"
-#: No knob is nested deeper than some levels.
+#: Deepest nesting that is read; no option is nested deeper than a few levels.
 _DEPTH_MAX: Final = 100
 
 
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
 
 
 def _check_depth(stream: BinaryIO) -> None:
-    """Refuse what is nested beyond all measure: libyaml composes by recursion in C, and ends the process.
+    """Raise for a document that is nested too deep: libyaml composes by recursion in C, and ends the process.
 
     Raises:
         yaml.YAMLError: it is, or can't be read.
@@ -124,7 +124,7 @@ def _resolved(
 
 
 def _start(name: str, knobs: Mapping[str, object]) -> str | None:
-    """Name the entry that this one extends; None for none (or for the built-in of its own name)."""
+    """Return the name of the entry that this one extends; None for none (or for the built-in of its own name)."""
     start = knobs.get(_EXTENDS)
     return None if start is None or start == name else str(start)
 

@@ -10,7 +10,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"  # what pydanti
 
 
 def providers_schema() -> dict[str, Any]:
-    """Describe a file as `models/providers/presets.py` reads it: names to knobs, and `extends` among the knobs.
+    """Return the schema of a file that `models/providers/presets.py` reads: names to options, and `extends` among the options.
 
     What depends on another entry (a name that `extends` gives) or on a template's grammar is left to
     `refreshd providers check`.

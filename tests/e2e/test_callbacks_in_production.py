@@ -146,10 +146,10 @@ def test_doctor_status_and_explain_find_a_missing_callback_before_it_is_needed(
 
     checks = [line for line in lines(run(fleet, "doctor", "--json")[1]) if line["check"] == "callbacks"]
     assert [one["level"] for one in checks] == ["failed", "warning"]
-    assert checks[0]["words"].startswith(
+    assert checks[0]["message"].startswith(
         "no running worker knows it: account acct: no callback 'rotate'; did"
     )
-    assert "not_there: there is no module" in checks[1]["words"]
+    assert "not_there: there is no module" in checks[1]["message"]
     (missing,) = json.loads(run(fleet, "status", "--json")[1])["callbacks_missing"]
     assert (missing["callback"], missing["accounts"], missing["example"]) == ("rotate", 1, "acct")
     assert "callback 'rotate'" in run(fleet, "status")[1]
@@ -180,7 +180,9 @@ def template_of(member: Member) -> psutil.Process:
     def look() -> bool:
         family = psutil.Process(member.pid).children(recursive=True)
         found[:] = [
-            one for one in family if "callbacks.template" in " ".join(one.cmdline()) and one.children()
+            one
+            for one in family
+            if "callbacks.sandbox.fork_server" in " ".join(one.cmdline()) and one.children()
         ]
         return bool(found)
 

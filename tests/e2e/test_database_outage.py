@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.db.engine import reading
 from worker.db.migrate import upgrade
-from worker.refresh.outcome import STASH_ADOPTED
+from worker.policy.reasons.done import STASH_ADOPTED
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
 

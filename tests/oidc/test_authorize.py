@@ -19,6 +19,7 @@ from worker.crypto.keyring import load_cipher
 from worker.crypto.sealer import AccountSealer
 from worker.db.audit import AuditTrail
 from worker.db.engine import make_engine
+from worker.refresh.attempt import Origin
 from worker.runtime import Runtime
 
 _OFFLINE = 'authorize_params={"prompt": "consent"}'
@@ -49,7 +50,7 @@ def refreshed(deployment: Deployment, account: str) -> str:
     runtime = Runtime(deployment.settings, worker="test")
     try:
         pairs = [(account, _generation(deployment, account))]
-        found = runtime.run(runtime.refresher.refresh(pairs, trigger=Trigger.FORCED))
+        found = runtime.run(runtime.refresher.refresh(pairs, Origin(Trigger.FORCED)))
     finally:
         runtime.close()
     return found[account].outcome.value

@@ -25,6 +25,7 @@ from tests.oidc.granted import ask, granted
 from tests.oidc.server import AuthorizationServer
 from worker.policy.verdicts.verdict import judge
 from worker.providers.client import ProviderClient
+from worker.refresh.attempt import Origin
 from worker.runtime import Runtime
 
 KEY = ECKey.generate_key("P-256")
@@ -176,7 +177,7 @@ def test_an_account_is_authorized_refreshed_and_used_by_a_connector_that_holds_i
 
     runtime = Runtime(deployment.settings, worker="test")
     try:
-        found = runtime.run(runtime.refresher.refresh([("acct", 1)], trigger=Trigger.FORCED))
+        found = runtime.run(runtime.refresher.refresh([("acct", 1)], Origin(Trigger.FORCED)))
     finally:
         runtime.close()
     assert found["acct"].outcome.value == "refreshed"

@@ -10,8 +10,8 @@ from prometheus_client.metrics_core import Metric
 
 from models.attempt import AttemptEntry, Outcome, Trigger
 from models.rate_limit import WaitReason
-from worker.db.fleet.counts import FleetCounts, Overdue, Webhooks
-from worker.monitoring.exporter import of_census, of_staff, of_stores, of_traffic
+from worker.db.fleet.counts import ExportedCounts, Overdue, PausedDue, Webhooks
+from worker.monitoring.fleet_gauges import DEPRECATED, StoreState, of_counts, of_redis, of_stores, of_workers
 from worker.monitoring.metrics import WorkerMetrics
 from worker.monitoring.metrics_server import BuildInfo
 from worker.policy.gates import Gate
@@ -25,6 +25,8 @@ class Exported:
     name: str
     kind: str
     labels: frozenset[str]
+    #: The name that replaces it; empty: it stays.
+    deprecated: str = ""
 
 
 def of_worker() -> dict[str, Exported]:
@@ -48,32 +50,43 @@ def of_worker() -> dict[str, Exported]:
     return dict(_read(metrics.registry.collect()))
 
 
-def small_census() -> FleetCounts:
-    """Return a census that has one of everything."""
-    return FleetCounts(
-        accounts={("acme", "active"): 1},
+def small_counts() -> ExportedCounts:
+    """Return counts that have one of everything."""
+    return ExportedCounts(
+        now=100.0,
+        by_status={("acme", "active"): 1},
         failing={("acme", "degraded", "server_error"): 1},
-        overdue={"acme": Overdue(1, 1.0)},
-        expired={"acme": Overdue(1, 1.0)},
-        ending={60: 1},
-        hard_ending={60: 1},
+        late={"acme": Overdue(1, 1.0)},
+        set_aside={"acme": PausedDue(1, 1)},
+        expired={("acme",): 1},
+        expiring={("60",): 1},
+        refresh_tokens_expiring={("60",): 1},
         unpublished=0,
-        duty_age_s={"plan": 1.0},
-        callbacks={"mine": 1},
-        pauses={"all": 1},
+        job_ended_at={"plan": 99.0},
+        callbacks={("mine",): 1},
+        pauses={("all",): 1},
         webhooks=Webhooks(1, 1.0, 1),
     )
 
 
 def of_exporter() -> dict[str, Exported]:
-    """Return what the exporter tells."""
-    census = small_census()
-    traffic = RedisCounts(
+    """Return what the exporter serves, without the names of the release before."""
+    return {one.name: one for one in _of_exporter().values() if not one.deprecated}
+
+
+def renamed() -> dict[str, str]:
+    """Return the names of the release before that the exporter still serves: old -> new."""
+    return {one.name: one.deprecated for one in _of_exporter().values() if one.deprecated}
+
+
+def _of_exporter() -> dict[str, Exported]:
+    counts = small_counts()
+    found = RedisCounts(
         {"refresh": 1}, {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")}
     )
-    staff = LiveWorkers({"worker": ["refresh"]}, 1)
-    stores = of_stores({"redis": True}, {"redis": 0.1})
-    families = chain(stores, of_census(census), of_traffic(traffic, census), of_staff(staff, ["refresh"]))
+    live = LiveWorkers({"worker": ["refresh"]}, 1)
+    stores = of_stores({"redis": StoreState(up=True, took_s=0.1, age_s=1.0)})
+    families = chain(stores, of_counts(counts), of_redis(found, counts), of_workers(live, ["refresh"]))
     return dict(_read(chain(BuildInfo().collect(), families)))
 
 
@@ -90,4 +103,5 @@ def _read(families: Iterable[Metric]) -> Iterator[tuple[str, Exported]]:
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        yield name, Exported(name, family.type, frozenset(labels))
+        _, _, newer = family.documentation.partition(DEPRECATED)
+        yield name, Exported(name, family.type, frozenset(labels), newer.rstrip("."))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from models.answer import Answer, Judgement, Verdict
 from models.rate_limit import WaitReason
 from models.token import Secret, TokenResponse
-from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
+from worker.policy.gate_signals import Signal, pause_s, record, signal
+from worker.policy.gates import Ask, Failure, Gate, admit
 
 LIFETIME_S = 60.0
 #: Accounts are due this long before their token ends.

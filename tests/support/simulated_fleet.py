@@ -13,11 +13,12 @@ from models.attempt import Trigger
 from models.rate_limit import Limits
 from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S
 from worker.db.engine import writing
+from worker.db.fleet_locks import FleetLock
 from worker.db.held_accounts import HeldAccounts
 from worker.db.pauses import Pauses
 from worker.db.schedule import Schedule
 from worker.scheduling.held_picks import HeldPicks
-from worker.scheduling.planner import Planner
+from worker.scheduling.planner import LOCK, LOCK_S, Planner, PlanSettings
 
 _CLOCK: Final = "simulated"
 _NOW: Final = """(SELECT "until" FROM duty WHERE name = 'simulated')"""
@@ -59,11 +60,10 @@ class SimulatedFleet:
             dispatch=self._dispatch,
             queue_length=lambda queue: 0 if queue == CALLBACK else len(self._queue),
             limits=lambda _: Limits(None, 1_000),
-            rates_matter=False,
-            interval_s=1.0,
-            queue_limit=200,
-            group_size=self.group_size,
-            holder="simulation",
+            settings=PlanSettings(
+                interval_s=1.0, queue_limit=200, group_size=self.group_size, rates_matter=False
+            ),
+            lock=FleetLock(self.engine, LOCK, holder="simulation", ttl_s=LOCK_S, now=_NOW),
         )
         with writing(self.engine) as connection:
             connection.execute(

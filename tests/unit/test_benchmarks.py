@@ -15,6 +15,8 @@ from benchmarks.contestants import Sample
 from benchmarks.processes import Provider
 from benchmarks.report import met
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def provider(tmp_path: Path) -> Iterator[Provider]:

@@ -25,15 +25,8 @@ from worker.accounts.validation import AccountValidator
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
 from worker.db.accounts import blank
-from worker.policy.due import (
-    ISSUE_TIME_UNKNOWN,
-    NO_TOKEN_YET,
-    due,
-    expiry,
-    refresh_token_expiry,
-    session_policy,
-    token_times,
-)
+from worker.policy.due import due, expiry, refresh_token_expiry, session_policy, token_times
+from worker.policy.reasons.due import ISSUE_TIME_UNKNOWN, NO_TOKEN_YET
 
 #: The provider of an account that names none and brings its own address.
 GENERIC: Final = "generic"

@@ -23,6 +23,7 @@ from worker.accounts.values import printable
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Change, Note
 from worker.db.audit import RunningEntry
+from worker.policy.reasons.done import CREDENTIALS_REPLACED
 
 #: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
 BATCH: Final = 1_000
@@ -30,7 +31,6 @@ BATCH: Final = 1_000
 _TRIES: Final = 5
 
 _WRITTEN: Final = frozenset({ImportOutcome.ADDED, ImportOutcome.CHANGED})
-CREDENTIALS_REPLACED: Final = "credentials_replaced"
 
 
 @dataclass(frozen=True, slots=True)

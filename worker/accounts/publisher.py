@@ -14,7 +14,7 @@ from models.event import Event
 from models.publication import Publication
 from refreshd_reader.contract import Keys
 from refreshd_reader.sealing import TokenSeal
-from worker.db.schedule import Schedule
+from worker.db.publication import PublicationStore
 from worker.errors import RedisUnreachable, SettingsError
 from worker.redis.client import answered, connect_async
 from worker.redis.publisher import TokenPublisher
@@ -30,7 +30,7 @@ class CommandPublisher:
     Args:
         redis_url: gives the URL, or raises `SettingsError` where there is none.
         keys: names of Redis' keys.
-        schedule: where it is noted which generations Redis has.
+        store: where it is noted which generations Redis has.
         seal: what access tokens are sealed with; None: they are published in clear.
     """
 
@@ -39,13 +39,13 @@ class CommandPublisher:
         *,
         redis_url: Callable[[], str],
         keys: Keys,
-        schedule: Schedule,
+        store: PublicationStore,
         seal: TokenSeal | None = None,
     ) -> None:
         self._redis_url = redis_url
         self._keys = keys
         self._seal = seal
-        self._schedule = schedule
+        self._store = store
         self._runner = asyncio.Runner()
         self._redis: Redis | None = None
         #: Why something was not published; "" where everything was.
@@ -82,7 +82,7 @@ class CommandPublisher:
             self.unreachable = str(error)
             self.unpublished += len(publications)
             return
-        self._schedule.mark_published([(one.account, one.state.generation) for one in publications])
+        self._store.mark_published([(one.account, one.state.generation) for one in publications])
 
     def require(self) -> None:
         """Check that Redis answers, where there is one.

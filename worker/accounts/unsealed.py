@@ -6,19 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 
-from models.account import Account, RefreshMethod, fingerprint
+from models.account import Account, fingerprint
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
 from worker.accounts.columns import CUSTOM_FIELDS
 from worker.accounts.entry import Problem
 from worker.clock import draw_jitter
-from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
+from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer, request_of
 from worker.errors import CipherError
 
 
 class UnsealedAccount:
-    """Opens each secret when it is first asked for. One that does not open is noted, and may be replaced."""
+    """Opens each secret when it is first read. One that does not open is noted, and may be replaced."""
 
     def __init__(self, account: Account, sealer: AccountSealer) -> None:
         self.account = account
@@ -87,19 +87,4 @@ class UnsealedAccount:
 
     def request(self, provider: Provider) -> RefreshRequest:
         """Return what a refresh of the account would be made of."""
-        account = self.account
-        return RefreshRequest(
-            account_id=account.id,
-            provider=provider,
-            refresh_method=RefreshMethod(account.refresh_method),
-            callback=account.callback,
-            client_id=account.client_id,
-            client_secret=self.get(CLIENT_SECRET),
-            client_auth=account.client_auth,
-            access_token=self.get(ACCESS_TOKEN),
-            refresh_token=self.get(REFRESH_TOKEN),
-            token_url=account.token_url,
-            server_url=account.server_url,
-            scope=account.scope,
-            custom_fields=self.custom_fields,
-        )
+        return request_of(self.account, provider, self.get, self.custom_fields)

@@ -48,7 +48,7 @@ def restored(
     with open_stores() as here:
         with in_words(here.settings.redis):
             raised = raise_generations(here.engine, here.redis, here.keys)
-            believe_filled(here.schedule, here.redis, here.keys)
+            believe_filled(here.engine, here.redis, here.keys)
         here.audit.record(here.actor, Act(Action.DB_RESTORED, detail={"raised": raised}))
     if as_json:
         print_json({"raised": raised})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -21,23 +20,23 @@ def doctor(
 ) -> None:
     """Check the installation: versions, settings, database, Redis, clocks, keys, beat, workers, callbacks.
 
-    Exits with 1 where a check failed, for CI; warnings alone exit with 0.
+    Exits with 1 if a check failed, for CI; with 0 if there are only warnings.
     """
     failed = warned = 0
     for one in run_checks(stores(), staff_or_none):
         failed += one.level is Level.FAILED
         warned += one.level is Level.WARNING
         if as_json:
-            print_json(asdict(one))
+            print_json(one.as_json())
             continue
         mark, style = _MARKS[one.level]
-        out.print(Text.assemble((mark, style), f"  {one.check}: {one.words}"), soft_wrap=True)
-        if one.remedy:
-            out.print(Text(f"      -> {one.remedy}", style="cyan"), soft_wrap=True)
+        out.print(Text.assemble((mark, style), f"  {one.check}: {one.message}"), soft_wrap=True)
+        if one.hint:
+            out.print(Text(f"      -> {one.hint}", style="cyan"), soft_wrap=True)
     if not as_json:
-        said = f"{failed} failed, {warned} to look at" if failed or warned else "Everything holds."
+        summary = f"{failed} failed, {warned} to look at" if failed or warned else "Everything holds."
         out.print(
-            Text(f"\n{said}", style="bold red" if failed else "bold yellow" if warned else "bold green")
+            Text(f"\n{summary}", style="bold red" if failed else "bold yellow" if warned else "bold green")
         )
     if failed:
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ from worker.context import AppContext
 from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
-from worker.policy.eligibility import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
+from worker.policy.reasons.skipped import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
 
 #: What the command says of an account whose message is on its way and was not waited for.
 QUEUED = "queued"

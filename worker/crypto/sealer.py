@@ -1,9 +1,10 @@
-"""An account's secrets, opened for a call and sealed for the row."""
+"""An account's secrets: opened for a call, sealed for the row."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from models.account import Account, RefreshMethod, SealedTokens, fingerprint, write_extra
@@ -32,21 +33,8 @@ class AccountSealer:
         Raises:
             CipherError: a secret does not open; the message says which, and with what key it was sealed.
         """
-        return RefreshRequest(
-            account_id=account.id,
-            provider=provider,
-            refresh_method=method or RefreshMethod(account.refresh_method),
-            callback=account.callback,
-            client_id=account.client_id,
-            client_secret=self.open(account, CLIENT_SECRET),
-            client_auth=account.client_auth,
-            access_token=self.open(account, ACCESS_TOKEN),
-            refresh_token=self.open(account, REFRESH_TOKEN),
-            token_url=account.token_url,
-            server_url=account.server_url,
-            scope=account.scope,
-            custom_fields=self.custom_fields(account),
-        )
+        custom_fields = self.custom_fields(account)
+        return request_of(account, provider, partial(self.open, account), custom_fields, method)
 
     def open(self, account: Account, field: str) -> Secret | None:
         """Open one secret of an account, None where it has none.
@@ -92,3 +80,36 @@ class AccountSealer:
             refresh_token_expires_at=tokens.refresh_token_expires_at,
             extra=write_extra(tokens.extra),
         )
+
+
+def request_of(
+    account: Account,
+    provider: Provider,
+    secret: Callable[[str], Secret | None],
+    custom_fields: Mapping[str, Secret],
+    method: RefreshMethod | None = None,
+) -> RefreshRequest:
+    """Return the request of an account.
+
+    Args:
+        account: the row.
+        provider: its provider.
+        secret: opens one secret by its field's name.
+        custom_fields: the custom fields, opened.
+        method: another refresh method than the account's.
+    """
+    return RefreshRequest(
+        account_id=account.id,
+        provider=provider,
+        refresh_method=method or RefreshMethod(account.refresh_method),
+        callback=account.callback,
+        client_id=account.client_id,
+        client_secret=secret(CLIENT_SECRET),
+        client_auth=account.client_auth,
+        access_token=secret(ACCESS_TOKEN),
+        refresh_token=secret(REFRESH_TOKEN),
+        token_url=account.token_url,
+        server_url=account.server_url,
+        scope=account.scope,
+        custom_fields=custom_fields,
+    )

@@ -1,4 +1,4 @@
-"""What a plan finds and claims."""
+"""Values that a plan finds and claims."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class DueAccount:
 
     @property
     def need(self) -> tuple[bool, float]:
-        """When its token ends: what ends sooner comes first, what has no known end last; what fails by itself behind both."""
+        """Sort key: soonest to end first, no known end last; accounts that fail by themselves behind both."""
         return self.failures > 0, NO_END if self.expires_at is None else self.expires_at
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a plan begins with."""
+    """What a plan reads first."""
 
-    #: What the plan before noted.
+    #: The note of the plan before.
     note: str | None
     now: float
     #: Some account is due.

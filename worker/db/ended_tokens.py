@@ -42,7 +42,7 @@ class EndedTokens:
 
     Args:
         engine: the database.
-        told: the types of events that a webhook wants.
+        event_types: types of events that go to the outbox.
     """
 
     def __init__(self, engine: Engine, *, event_types: AbstractSet[str] = frozenset()) -> None:

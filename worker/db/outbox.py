@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
@@ -79,15 +79,19 @@ class DeliveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many messages of one endpoint wait, and how many were put aside. Times are epoch seconds."""
+    """Numbers of one endpoint's messages. Times are epoch seconds."""
 
     endpoint: str
     waiting: int
     oldest_at: float | None
-    put_aside: int
+    dead_lettered: int
     delivered: int
     #: What the newest failed attempt of a waiting message got.
     last_error: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for scripts; `put_aside` is the name of the release before."""
+        return asdict(self) | {"put_aside": self.dead_lettered}
 
 
 def topic_name(kind: str, provider: str, client: str) -> str:
@@ -267,7 +271,7 @@ class Outbox:
             )
 
     def retry(self, ids: Sequence[str] = ()) -> int:
-        """Send again what was put aside, all of it or these; returns the number of deliveries."""
+        """Queue dead-lettered messages again, all or these, and return the number of deliveries."""
         which = "" if not ids else "AND id IN (SELECT id FROM r)"
         sql = f"""
             UPDATE webhook SET failed_at = NULL, attempts = 0, created_at = {self._now}, next_at = {self._now}
@@ -305,7 +309,7 @@ class Outbox:
             return int(connection.execute(text("SELECT count(*) FROM outbox")).scalar_one())
 
     def messages(self, *, limit: int) -> Iterator[Message]:
-        """Return messages that wait or were put aside, newest first."""
+        """Return the messages that wait or are dead-lettered, newest first."""
         statement = (
             select(Message)
             .where(col(Message.delivered_at).is_(None))
@@ -315,13 +319,13 @@ class Outbox:
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             yield from list(session.exec(statement))
 
-    def prune(self, *, delivered_s: float, put_aside_s: float) -> int:
-        """Delete what was delivered or put aside so long ago, seconds; returns the number of deliveries."""
+    def prune(self, *, delivered_s: float, dead_lettered_s: float) -> int:
+        """Delete messages that were delivered or dead-lettered so many seconds ago, and return the number of deliveries."""
         sql = f"""
             DELETE FROM webhook WHERE next_at IS NULL AND created_at < {self._now} - :delivered_s
-             AND (delivered_at < {self._now} - :delivered_s OR failed_at < {self._now} - :put_aside_s)
+             AND (delivered_at < {self._now} - :delivered_s OR failed_at < {self._now} - :dead_lettered_s)
             """
         with writing(self._engine) as connection:
             return connection.execute(
-                text(sql), {"delivered_s": delivered_s, "put_aside_s": put_aside_s}
+                text(sql), {"delivered_s": delivered_s, "dead_lettered_s": dead_lettered_s}
             ).rowcount

@@ -77,18 +77,18 @@ class Completion:
     success: bool
     #: Seals the token set as a whole.
     seal_answer: Callable[[], str] | None = None
-    #: What webhooks may be told of it, if the row takes it.
+    #: Events for webhooks, if the row takes it.
     events: tuple[Event, ...] = ()
 
     @cached_property
     def sealed_answer(self) -> str | None:
-        """The token set as one sealed text: what is kept or stashed. Made only where that is needed."""
+        """The token set as one sealed text, to be kept or parked. Made only where that is needed."""
         return None if self.seal_answer is None else self.seal_answer()
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of one closing."""
+    """What became of one completion."""
 
     #: The row took it. False: another process was first.
     stored: bool
@@ -123,7 +123,7 @@ class RefreshStore:
         """Open attempts on loaded accounts; returns the ids of the accounts that are now ours.
 
         An attempt that was left open by a process that is gone is closed here, as ambiguous. A planned account is
-        looked at again when the claim ends, in case this process is gone by then.
+        planned again when the claim ends, in case this process is gone by then.
         """
         with writing(self._engine) as connection:
             taken = execute(
@@ -188,12 +188,12 @@ class RefreshStore:
         return [Stored(c.account.id in stored, edited.get(c.account.id, False)) for c in completions]
 
     def postpone(self, turns: Sequence[Postponement]) -> None:
-        """Have accounts planned again later, once they are due; one that a gate holds says so in its row."""
+        """Have accounts planned again later, once they are due; write the gate that holds an account into its row."""
         with writing(self._engine) as connection:
             execute(
                 connection,
                 _POSTPONEMENT,
-                # Whom a person or a connector asked for before its time waits for that: a plan would find it not due.
+                # An account that was asked for before its time waits for that time: a plan would find it not due.
                 """
                 UPDATE account SET held_by = r.held_by,
                  plan_at = CASE WHEN r.plan_at < account.next_refresh_at
@@ -206,7 +206,7 @@ class RefreshStore:
             )
 
     def keep(self, account_id: str, sealed_answer: str) -> None:
-        """Keep a success that lost the race for its generation."""
+        """Write a success that lost the race for its generation beside the row."""
         with writing(self._engine) as connection:
             connection.execute(
                 text("UPDATE account SET kept_sealed = :sealed WHERE id = :id"),
@@ -214,7 +214,7 @@ class RefreshStore:
             )
 
     def reschedule(self, accounts: Sequence[Account]) -> None:
-        """Store what the policy says after an edit, unless the row has moved on since it was loaded."""
+        """Store due times computed after an edit, unless the row has moved on since it was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in SCHEDULE)
         with writing(self._engine) as connection:
             execute(
@@ -254,7 +254,7 @@ class RefreshStore:
         }
 
     def _store_failures(self, connection: Connection, completions: list[Completion]) -> set[str]:
-        """Store failures; none that asks for a person where an answer was kept since the row was loaded."""
+        """Store failures, but no `reauthorize` where an answer was kept beside the row since it was loaded."""
         sets = ", ".join(f"{name} = r.{name}" for name in STATE)
         event_types = MARK_STATE_UNPUBLISHED.replace(
             "CASE", "CASE WHEN account.status = r.status THEN account.published_generation"
@@ -274,10 +274,10 @@ class RefreshStore:
         return {str(row[0]) for row in rows}
 
     def _let_go(self, connection: Connection, lost: list[Completion]) -> None:
-        """Free the claims of closings that were not stored, and keep the successes among them.
+        """Release the claim of every completion that was not stored, and save its token set in `kept_sealed`.
 
-        Not where the attempt is older than the row: its account was removed, and this one may be somebody else's.
-        Nor where the row holds that refresh token: a commit is repeated when nobody knows whether it was done.
+        Skip accounts that were created after the attempt began, and rows that already hold this refresh token (a
+        commit that is tried again because its end is unknown).
         """
         execute(
             connection,

@@ -16,7 +16,6 @@ from models.token import Secret
 from worker.crypto.cipher import Cipher, key_of
 from worker.db.bulk import execute
 from worker.db.engine import is_sqlite, reading, writing
-from worker.db.fleet.overview import _SEALED
 from worker.errors import CipherError
 
 #: Column -> the field that its values are bound to.
@@ -143,7 +142,7 @@ def sealed_with(engine: Engine) -> dict[str, int]:
     key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
     counts: dict[str, int] = {}
     with reading(engine) as connection:
-        for column in _SEALED:
+        for column in SEALED_COLUMNS:
             rows = connection.execute(
                 text(
                     f"SELECT {key.format(column)}, count(*) FROM account WHERE {column} IS NOT NULL GROUP BY 1"

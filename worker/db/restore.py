@@ -19,11 +19,13 @@ from sqlalchemy import Connection, Engine
 from refreshd_reader.contract import ACCOUNT_ID, Keys
 from worker.db.bulk import execute
 from worker.db.engine import writing
-from worker.db.schedule import Schedule
+from worker.db.fleet_locks import FleetLock
 
 BATCH: Final = 1_000
-#: The duty that remembers the mark.
+#: The lock whose note is the mark.
 RECONCILE: Final = "reconcile"
+#: A mark is written in no time; a command that was killed holds the lock no longer.
+_LOCK_S: Final = 60.0
 
 
 def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
@@ -99,7 +101,7 @@ def _retire_unknown(connection: Connection, seen: list[tuple[str, int]]) -> None
     )
 
 
-def believe_filled(schedule: Schedule, redis: Redis, keys: Keys) -> None:
+def believe_filled(engine: Engine, redis: Redis, keys: Keys) -> None:
     """Have the database remember the mark that Redis carries, so that no refill puts the backup's tokens over it.
 
     Raises:
@@ -108,8 +110,9 @@ def believe_filled(schedule: Schedule, redis: Redis, keys: Keys) -> None:
     """
     mark = str(redis.get(filled_mark(keys)) or secrets.token_hex(8))
     redis.set(filled_mark(keys), mark)
-    if schedule.take_duty(RECONCILE, holder="db restored", for_s=60):
-        schedule.end_duty(RECONCILE, holder="db restored", note=mark)
+    with FleetLock(engine, RECONCILE, holder="db restored", ttl_s=_LOCK_S).hold() as held:
+        if held is not None:
+            held.note = mark
 
 
 def filled_mark(keys: Keys) -> str:

@@ -1,4 +1,4 @@
-"""The SQL of the fleet: which accounts are due, who plans now, and what Redis lacks."""
+"""The SQL of the planner: which accounts are due, and which of them a plan has claimed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
-from sqlmodel import col, select
 
-from models.account import Account, RefreshMethod
+from models.account import RefreshMethod
 from models.attempt import INTERRUPTED, Outcome
-from models.publication import PUBLISHED_COLUMNS
-from worker.db.bulk import among, among_sql, execute, many
+from worker.db.bulk import among_sql, execute, many
 from worker.db.claims import CLAIMED, NO_END, Claim, DueAccount, Outlook, due_account
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.history import note_paused
 from worker.db.pauses import is_paused
-from worker.db.plain_accounts import accounts_with, read_with
-
-#: Nobody takes a duty for longer: one that is held until later was taken before the database's clock was set back.
-DUTY_LONGEST_S: Final = 120.0
 
 #: The order of need: the token that ends soonest first. As an expression, so that PostgreSQL does not walk along the ends
 #: of tokens that are not due.
@@ -28,7 +22,7 @@ _CALLBACK: Final[dict[str, Any]] = {"callback": RefreshMethod.CALLBACK.value}
 
 
 class Schedule:
-    """Claims of the planner and of fleet-wide duties.
+    """Claims of the planner.
 
     Args:
         engine: the database.
@@ -142,7 +136,7 @@ class Schedule:
         return [due_account(row) for row in rows]
 
     def give_back(self, ids: Sequence[str]) -> None:
-        """End the planner's claims at once, for accounts that could not be dispatched."""
+        """End the planner's claims of accounts that could not be dispatched."""
         with writing(self._engine) as connection:
             execute(
                 connection,
@@ -155,7 +149,7 @@ class Schedule:
             )
 
     def postpone(self, turns: Sequence[tuple[str, float]]) -> None:
-        """Have claimed accounts planned again after so many seconds: (id, seconds) each."""
+        """Write when claimed accounts are planned again: (id, seconds from now) each."""
         with writing(self._engine) as connection:
             execute(
                 connection,
@@ -180,51 +174,8 @@ class Schedule:
                 )
             )
 
-    def take_duty(self, name: str, *, holder: str, for_s: float) -> bool:
-        """Take a fleet-wide duty; False where another process has it and its time is not over."""
-        with writing(self._engine) as connection:
-            taken = connection.execute(
-                text(
-                    f"""
-                    INSERT INTO duty (name, holder, until) VALUES (:name, :holder, {self._now} + :for_s)
-                    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-                    WHERE duty.until <= {self._now} OR duty.until > {self._now} + :longest_s RETURNING name
-                    """
-                ),
-                {"name": name, "holder": holder, "for_s": for_s, "longest_s": DUTY_LONGEST_S},
-            ).first()
-        return taken is not None
-
-    def keep_duty(self, name: str, *, holder: str, for_s: float) -> None:
-        """Keep a duty for longer; whoever has lost it does not get it back this way."""
-        with writing(self._engine) as connection:
-            connection.execute(
-                text(f"UPDATE duty SET until = {self._now} + :for_s WHERE name = :name AND holder = :holder"),
-                {"name": name, "holder": holder, "for_s": for_s},
-            )
-
-    def end_duty(self, name: str, *, holder: str, note: str | None = None) -> None:
-        """Return a duty back, with what it remembers for the next time."""
-        with writing(self._engine) as connection:
-            connection.execute(
-                text(
-                    f"""
-                    UPDATE duty SET until = 0, finished_at = {self._now}, note = coalesce(:note, note)
-                    WHERE name = :name AND holder = :holder
-                    """
-                ),
-                {"name": name, "holder": holder, "note": note},
-            )
-
-    def duty_note(self, name: str) -> str | None:
-        with reading(self._engine) as connection:
-            found = connection.execute(
-                text("SELECT note FROM duty WHERE name = :name"), {"name": name}
-            ).scalar()
-        return None if found is None else str(found)
-
     def outlook(self, name: str) -> Outlook:
-        """Return what a duty remembers, the time, and whether any account is due: one statement."""
+        """Return what the last holder of a lock noted, the time, and whether any account is due: one statement."""
         # The first of an index: where PostgreSQL believes that much is due, EXISTS looks for it in the table.
         due = f"coalesce((SELECT min(plan_at) FROM account WHERE plan_at > 0) <= {self._now}, false)"
         with reading(self._engine) as connection:
@@ -233,71 +184,8 @@ class Schedule:
             ).one()
         return Outlook(row[0], float(row[1]), bool(row[2]))
 
-    def live_accounts(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
-        """Return what is published of accounts, in the order in which readers need them.
-
-        Soonest to end first, no known end last; each has the columns of `PUBLISHED_COLUMNS`.
-
-        Args:
-            after: (end, id) of the last account given before, None to begin.
-            limit: how many at most.
-        """
-        end, last_id = after or (0.0, "")
-        ends, name = col(Account.expires_at), col(Account.id)
-        # Ids first: what the index leaves to be sorted, accounts of one end, is narrow then.
-        ids = select(name).limit(limit)
-        with reading(self._engine) as connection:
-            order: list[str] = []
-            # Two walks, each along an index: one over both kinds at once would sort all accounts for each batch.
-            if end < NO_END:
-                later = (ends > end) | ((ends == end) & (name > last_id))
-                order = list(connection.scalars(ids.where(ends >= end, later).order_by(ends, name)))
-            if not order:
-                seen = last_id if end >= NO_END else ""
-                order = list(connection.scalars(ids.where(ends.is_(None), name > seen).order_by(name)))
-            statement = accounts_with(PUBLISHED_COLUMNS).where(among(self._engine, name, order))
-            found = {account.id: account for account in read_with(PUBLISHED_COLUMNS, connection, statement)}
-        return [found[account_id] for account_id in order]
-
-    def unpublished(self, limit: int) -> list[Account]:
-        """Return what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`."""
-        behind = text("published_generation < generation")
-        with reading(self._engine) as connection:
-            statement = (
-                accounts_with(PUBLISHED_COLUMNS)
-                .where(behind)
-                .order_by(col(Account.expires_at), col(Account.id))
-                .limit(limit)
-            )
-            return read_with(PUBLISHED_COLUMNS, connection, statement)
-
-    def lacks(self, name: str) -> tuple[str | None, bool]:
-        """Return what a duty remembers, and whether Redis lacks the latest generation of any account: one statement."""
-        first = (
-            "SELECT id FROM account WHERE published_generation < generation ORDER BY expires_at, id LIMIT 1"
-        )
-        with reading(self._engine) as connection:
-            row = connection.execute(
-                text(f"SELECT (SELECT note FROM duty WHERE name = :name), ({first}) IS NOT NULL"),
-                {"name": name},
-            ).one()
-        return row[0], bool(row[1])
-
-    def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
-        """Note which generations Redis has."""
-        with writing(self._engine) as connection:
-            execute(
-                connection,
-                {"id": "text", "generation": "bigint"},
-                """
-                UPDATE account SET published_generation = r.generation
-                FROM r WHERE account.id = r.id AND account.generation = r.generation
-                """,
-                [{"id": account_id, "generation": generation} for account_id, generation in published],
-            )
-
     def close_abandoned(self) -> int:
-        """Close attempts that outlived their claim on accounts that no plan will look at; returns their number."""
+        """Close attempts that outlived their claim on accounts that no plan looks at; return their number."""
         with writing(self._engine) as connection:
             rows = connection.execute(
                 text(

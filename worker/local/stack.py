@@ -21,7 +21,7 @@ from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
 from worker.db.engine import address_of, database_now, reading
-from worker.db.fleet.overview import Fleet, look
+from worker.db.fleet.counts import Fleet, look
 from worker.db.migrate import upgrade
 from worker.errors import RefreshdError
 from worker.local.file_lock import FolderLock

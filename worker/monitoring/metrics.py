@@ -1,12 +1,12 @@
-"""What a worker process counts for Prometheus. docs/monitoring.md says what each name means.
+"""Counters of a worker process for Prometheus. docs/monitoring.md has what each name means.
 
-Labels are bounded: an outcome and a reason are words of ours (or of `error_rules`), a provider is one of the first
-`PROVIDERS_MAX` that the process met. An account never is a label.
+Labels are bounded: outcomes and reasons are refreshd's (or of `error_rules`), a provider is one of the first
+`PROVIDERS_MAX` that the process met. An account is never a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from models.attempt import AttemptEntry, Outcome, Trigger
 
-# The time at which each series began, as a series of its own: twice the series, and nobody asks.
+# prometheus_client exports when each series began as a series of its own: twice the series, for no query of ours.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 #: A provider's name is whatever an account says. Beyond so many, the others share one label.
@@ -26,14 +26,14 @@ CALL_BUCKETS_S: Final = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
 #: A plan is made every second; a message may live for 60 s; beyond that something is down.
 LAG_BUCKETS_S: Final = (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 
-#: How a refresh ends that was asked for and not begun, or closed before anything was sent.
+#: Outcomes of refreshes that were not begun, or ended before a request was sent.
 _REFUSED: Final = frozenset(
     {Outcome.BUSY, Outcome.NOT_DUE, Outcome.SUPERSEDED, Outcome.NOT_SENT, Outcome.DISABLED}
 )
 
 
 class Capped:
-    """Names as they are, up to so many different ones; `other` beyond."""
+    """Returns names unchanged, up to a number of different ones; `other` beyond."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -54,57 +54,34 @@ class WorkerMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._provider = Capped(PROVIDERS_MAX)
-        self._refreshes = Counter(
-            "refreshd_refreshes_total",
-            "Attempts that ended, and how.",
-            ("provider", "outcome", "reason"),
-            registry=self.registry,
+        # name, help, labels (and buckets)
+        self._refreshes = self._counter(
+            "refreshes_total", "Attempts that ended, and how.", "provider", "outcome", "reason"
         )
-        self._refusals = Counter(
-            "refreshd_refusals_total",
-            "Refreshes that were asked for and not sent, and why.",
-            ("outcome", "reason"),
-            registry=self.registry,
+        self._refusals = self._counter(
+            "refusals_total", "Refreshes that were asked for and not sent, and why.", "outcome", "reason"
         )
-        self._calls = Histogram(
-            "refreshd_provider_call_duration_seconds",
-            "Time from the request to a provider (or callback) to its answer.",
-            ("provider",),
-            buckets=CALL_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._lags = Histogram(
-            "refreshd_lag_seconds",
-            "Time from when a planned refresh was due to when its request was sent.",
-            ("provider",),
-            buckets=LAG_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._interrupted = Counter(
-            "refreshd_interrupted_attempts_total",
+        self._interrupted = self._counter(
+            "interrupted_attempts_total",
             "Attempts found open after their end: whether the provider saw the request is unknown.",
-            registry=self.registry,
         )
-        self._reports = Counter(
-            "refreshd_reports_total",
-            "Rejected tokens that connectors reported, and what came of it.",
-            ("outcome",),
-            registry=self.registry,
+        self._reports = self._counter(
+            "reports_total", "Rejected tokens that connectors reported, and the outcome.", "outcome"
         )
-        self._messages_refused = Counter(
-            "refreshd_messages_refused_total",
-            "Task messages that were not acted on, and why.",
-            ("reason",),
-            registry=self.registry,
+        self._messages_refused = self._counter(
+            "messages_refused_total", "Task messages that were not acted on, and why.", "reason"
         )
-        self._plans = Counter(
-            "refreshd_plans_total",
-            "Plans, and how each one ended.",
-            ("result",),
-            registry=self.registry,
+        self._plans = self._counter("plans_total", "Plans, and how each one ended.", "result")
+        self._planned = self._counter("planned_accounts_total", "Accounts that plans sent to workers.")
+        self._calls = self._histogram(
+            "provider_call_duration_seconds",
+            "Time from the request to a provider (or callback) to its answer.",
+            CALL_BUCKETS_S,
         )
-        self._planned = Counter(
-            "refreshd_planned_accounts_total", "Accounts that plans sent to workers.", registry=self.registry
+        self._lags = self._histogram(
+            "lag_seconds",
+            "Time from when a planned refresh was due to when its request was sent.",
+            LAG_BUCKETS_S,
         )
         self._waiting = Gauge(
             "refreshd_answers_waiting",
@@ -114,6 +91,12 @@ class WorkerMetrics:
         # Label children by key: looking one up is a third of what `labels()` costs.
         self._refresh_children: dict[tuple[str, str, str], Counter] = {}
         self._histogram_children: dict[tuple[int, str], Histogram] = {}
+
+    def _counter(self, name: str, words: str, *labels: str) -> Counter:
+        return Counter(f"refreshd_{name}", words, labels, registry=self.registry)
+
+    def _histogram(self, name: str, words: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"refreshd_{name}", words, ("provider",), buckets=buckets, registry=self.registry)
 
     def attempt_ended(self, provider: str, attempt: AttemptEntry, *, stored: bool) -> None:
         """Count an attempt that was closed.
@@ -142,7 +125,7 @@ class WorkerMetrics:
             self._interrupted.inc()
 
     def results(self, outcomes: Mapping[tuple[Outcome, str], int], trigger: Trigger) -> None:
-        """Count the results of a group that were refusals; those of reports, all of them."""
+        """Count the refusals among the results of a group; of reports, all results."""
         for (outcome, reason), number in outcomes.items():
             if outcome in _REFUSED:
                 self._refusals.labels(outcome.value, reason).inc(number)
@@ -150,16 +133,16 @@ class WorkerMetrics:
                 self._reports.labels(outcome.value).inc(number)
 
     def reports_dropped(self, why: str, number: int) -> None:
-        """Count reports that asked for nothing: repeated ones, and unreadable ones."""
+        """Count reports that led to no refresh: repeated and unreadable ones."""
         if number:
             self._reports.labels(why).inc(number)
 
     def message_refused(self, reason: str) -> None:
-        """Count a message that is none of ours; the reason is a word of `worker.broker.messages`."""
+        """Count a message that was not acted on; `worker.broker.messages` has the reasons."""
         self._messages_refused.labels(reason).inc()
 
     def interrupted(self, number: int) -> None:
-        """Count attempts that were closed because nobody will come back to them."""
+        """Count open attempts that were closed because their worker is gone."""
         self._interrupted.inc(number)
 
     def planned(self, result: str, accounts: int) -> None:

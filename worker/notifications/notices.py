@@ -8,14 +8,14 @@ from redis.exceptions import RedisError
 
 from models.event import Event, EventType
 from worker.clock import Clock
-from worker.db.executor import Offload
+from worker.db.executor import DatabaseExecutor
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.errors import RedisUnreachable
 from worker.log import log
-from worker.policy.due import REFRESH_TOKEN_ENDS
 from worker.policy.gates import Gate
-from worker.policy.verdicts.messages import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
+from worker.policy.reasons.done import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
+from worker.policy.reasons.due import REFRESH_TOKEN_ENDS
 from worker.redis.publisher import TokenPublisher
 
 
@@ -30,14 +30,14 @@ class Notices:
         gates: Callable[[Sequence[str]], Awaitable[dict[str, Gate]]],
         publisher: TokenPublisher,
         clock: Clock,
-        offload: Offload,
+        executor: DatabaseExecutor,
     ) -> None:
         self._outages = outages
         self._ends = ends
         self._gates = gates
         self._publisher = publisher
         self._clock = clock
-        self._sql = offload
+        self._sql = executor
 
     async def recovered(self) -> int:
         """Tell of each outage whose gate is open by now; returns their number.

@@ -1,7 +1,7 @@
-"""Webhooks: happenings become messages, folded where many are hit at once, and messages are delivered.
+"""The sender of webhooks: events become messages, one for many where many accounts are hit, and are delivered.
 
-One process of the fleet does it at a time; two at once would do no harm, because a message has the same
-`webhook-id` however often it is sent.
+One process of the fleet sends at a time. Two at once would do no harm: a message has the same `webhook-id` however
+often it is sent.
 """
 
 from __future__ import annotations
@@ -16,76 +16,71 @@ from typing import Any, Final
 
 from models.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
-from worker.db.executor import Offload
+from worker.db.executor import DatabaseExecutor
+from worker.db.fleet_locks import AsyncFleetLock
 from worker.db.outbox import DeliveryOutcome, Outbox, Topic, new_id
-from worker.db.schedule import Schedule
 from worker.log import log
 from worker.notifications.webhook_client import DELIVERY_TIMEOUT_S, DeliveryResult, Endpoint, WebhookClient
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 from worker.policy.webhook_batching import FOLD_WINDOW_S, Batching, gather, is_given_up, retry_after_s
 
-DUTY: Final = "webhooks"
+LOCK: Final = "webhooks"
 #: One run delivers for so long; what is left comes with the next.
 RUN_S: Final = 20.0
 #: A holder that is silent for longer is gone: a run, and its last deliveries.
-DUTY_S: Final = RUN_S + DELIVERY_TIMEOUT_S + 5.0
+LOCK_S: Final = RUN_S + DELIVERY_TIMEOUT_S + 5.0
 #: Deliveries to one endpoint at a time. A receiver is a small thing, and nothing here is in a hurry.
 AT_ONCE: Final = 8
-#: So many accounts of a folded message are named.
+#: Accounts that a folded message names.
 NAMED_MAX: Final = 20
 TEST: Final = "test"
 
 
 @dataclass(slots=True)
 class RunSummary:
-    """What one run did."""
+    """Numbers of one run."""
 
     made: int = 0
     delivered: int = 0
     failed: int = 0
-    put_aside: int = 0
+    dead_lettered: int = 0
 
 
 class WebhookSender:
-    """Makes messages of happenings, and delivers them."""
+    """Turns events into messages, and delivers them."""
 
     def __init__(
         self,
         *,
         outbox: Outbox,
-        schedule: Schedule,
         endpoints: Sequence[Endpoint],
         client: WebhookClient | None,
         clock: Clock,
-        offload: Offload,
-        holder: str,
+        executor: DatabaseExecutor,
+        lock: AsyncFleetLock,
     ) -> None:
         self._outbox = outbox
-        self._schedule = schedule
         self._endpoints = endpoints
         self._client = client
         self._clock = clock
-        self._sql = offload
-        self._holder = holder
+        self._sql = executor
+        self._lock = lock
 
     async def tell(self) -> RunSummary | None:
-        """Make and deliver what is due; None where another process is at it.
+        """Make and deliver the messages that are due; return None if another process is doing it.
 
         Raises:
-            DatabaseUnreachable: it went away; what was sent and not noted is sent again, with the same id.
+            DatabaseUnreachable: it went away; messages that were sent and not noted are sent again, with the same id.
         """
-        if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
-            return None
-        told = RunSummary()
-        try:
-            told.made = await self._sql(self._make)
+        async with self._lock.hold() as held:
+            if held is None:
+                return None
+            done = RunSummary(made=await self._sql(self._make))
             client = self._client
             if client is not None:
                 ends = asyncio.get_running_loop().time() + RUN_S
-                await asyncio.gather(*(self._deliver(client, one, told, ends) for one in self._endpoints))
-        finally:
-            await self._sql(self._schedule.end_duty, DUTY, holder=self._holder)
-        return told
+                await asyncio.gather(*(self._deliver(client, one, done, ends) for one in self._endpoints))
+            return done
 
     def _make(self) -> int:
         made = 0
@@ -122,9 +117,9 @@ class WebhookSender:
         ]
 
     async def _deliver(
-        self, client: WebhookClient, endpoint: Endpoint, told: RunSummary, ends: float
+        self, client: WebhookClient, endpoint: Endpoint, done: RunSummary, ends: float
     ) -> None:
-        """Deliver what is due to one endpoint, until nothing is, time is over, or the endpoint takes nothing."""
+        """Deliver to one endpoint until no message is due, the time is over, or the endpoint takes none."""
         was_away = False
         while asyncio.get_running_loop().time() < ends:
             batch = await self._sql(self._outbox.ready, endpoint.name, AT_ONCE)
@@ -136,7 +131,7 @@ class WebhookSender:
                 for (message, age_s), answer in zip(batch, taken, strict=True)
             ]
             await self._sql(self._outbox.settle, outcomes)
-            self._count(outcomes, told)
+            self._count(outcomes, done)
             delivered = sum(one.error is None for one in taken)
             if not delivered:
                 return
@@ -145,14 +140,14 @@ class WebhookSender:
                 await self._sql(self._outbox.hurry, endpoint.name)
 
     @staticmethod
-    def _count(outcomes: Sequence[DeliveryOutcome], told: RunSummary) -> None:
+    def _count(outcomes: Sequence[DeliveryOutcome], done: RunSummary) -> None:
         for one in outcomes:
-            told.delivered += one.error is None
-            told.failed += one.error is not None
-            told.put_aside += one.given_up
+            done.delivered += one.error is None
+            done.failed += one.error is not None
+            done.dead_lettered += one.given_up
             if one.error is not None:
                 log.warning(
-                    "webhook_put_aside" if one.given_up else "webhook_not_delivered",
+                    "webhook_dead_lettered" if one.given_up else "webhook_not_delivered",
                     webhook=one.id,
                     endpoint=one.endpoint,
                     http_status=one.http_status,
@@ -162,7 +157,7 @@ class WebhookSender:
 
 def test_body(now: float) -> str:
     """Return the body of a test message."""
-    return _body(TEST, now, {"words": "A test of refreshd's webhooks. Nothing happened."})
+    return _body(TEST, now, _messages("A test of refreshd's webhooks. Nothing happened."))
 
 
 def _outcome(message: Message, age_s: float, taken: DeliveryResult) -> DeliveryOutcome:
@@ -181,6 +176,11 @@ def _body(kind: str, at: float, data: dict[str, Any]) -> str:
     return json.dumps({"type": kind, "timestamp": timestamp, "data": data}, ensure_ascii=False)
 
 
+def _messages(text: str) -> dict[str, str]:
+    """Return the field of a sentence, and beside it its name in the release before."""
+    return {"message": text, "words": text}
+
+
 def _single(one: OutboxEvent) -> dict[str, Any]:
     known = {
         "account": one.account,
@@ -188,7 +188,7 @@ def _single(one: OutboxEvent) -> dict[str, Any]:
         "client": one.client or None,
         "generation": one.generation,
         "reason": one.reason,
-        "words": words_of(one.reason),
+        **_messages(message_of(one.reason)),
         "expires_at": one.ends_at,
     }
     return {name: value for name, value in known.items() if value is not None}
@@ -204,13 +204,13 @@ def _folded(topic: Topic, group: Sequence[OutboxEvent]) -> dict[str, Any]:
         "count": len(accounts),
         "accounts": accounts[:NAMED_MAX],
         "reason": common,
-        "words": words_of(common),
+        **_messages(message_of(common)),
         "reasons": dict(reasons.most_common()),
         "expires_at": min((one.ends_at for one in group if one.ends_at is not None), default=None),
     }
     return {name: value for name, value in known.items() if value is not None}
 
 
-def summary(told: RunSummary) -> dict[str, int]:
-    """Return what a run did, as Flower shows it."""
-    return asdict(told)
+def summary(done: RunSummary) -> dict[str, int]:
+    """Return the numbers of a run, as Flower shows them."""
+    return asdict(done)

@@ -16,7 +16,7 @@ TAKEN_WITHIN_S: Final = 10.0
 QUEUED_S: Final = 10.0
 #: A queue is filled up once it is this empty: a plan then sorts what is due every few seconds, not each second.
 FILL_BELOW: Final = 0.5
-#: Nothing is known of the workers yet: the slowest fleet takes so many accounts within a message's life.
+#: Accounts to send while nothing is known of the workers: the slowest fleet takes so many within a message's life.
 COLD_START: Final = 200
 #: ... of those that callbacks refresh, one a process at a time.
 CALLBACK_COLD_START: Final = 40
@@ -24,10 +24,10 @@ CALLBACK_COLD_START: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What workers began within `TAKEN_WITHIN_S`."""
+    """What workers began within `TAKEN_WITHIN_S` seconds."""
 
     accounts: int = 0
-    #: Messages that these came with.
+    #: Messages that carried these accounts.
     messages: int = 0
 
 
@@ -35,17 +35,17 @@ class Begun:
 class Queue:
     """A queue of refresh messages, as a plan finds it."""
 
-    #: Messages in it.
+    #: Messages that wait in the queue.
     waiting: int
-    #: Accounts in one of them, at most.
+    #: Most accounts in one message.
     group_size: int
-    #: More messages never wait.
+    #: Most messages that may wait.
     limit: int
-    #: Accounts that are sent while it is not known how many are taken.
+    #: Accounts to send while the rate of the workers is unknown.
     cold_start: int = COLD_START
 
     def room(self, begun: Begun) -> int:
-        """Return how many accounts may be sent to it."""
+        """Return how many accounts may be sent to the queue."""
         most = max(round(begun.accounts / TAKEN_WITHIN_S * QUEUED_S), self.cold_start)
         most = min(most, self.limit * self.group_size)
         # Many providers, small messages: the queue holds fewer accounts than it could.

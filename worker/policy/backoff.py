@@ -16,9 +16,9 @@ from models.answer import Judgement, Verdict
 RETRY_BASE_S: Final = 1.0
 #: A configuration seldom mends itself: this is the first pause, and later ones grow up to the setting's cap.
 MISCONFIGURED_BASE_S: Final = 300.0
-#: A provider that says "too many" without saying for how long is left alone for this time.
+#: The pause after a 429 without Retry-After.
 RATE_LIMITED_DEFAULT_S: Final = 30.0
-#: Nobody is left alone for longer than a day because a header said so.
+#: The longest pause that a header can ask for.
 RETRY_AFTER_MAX_S: Final = 86400.0
 #: 2 ** this is beyond every cap; a larger exponent would overflow a float after a thousand failures.
 _EXPONENT_MAX: Final = 30
@@ -31,7 +31,7 @@ class Consequence:
     status: Status
     #: Epoch seconds; None: no further try until something changes.
     retry_at: float | None
-    #: The failure is the account's own, and lengthens its next pause.
+    #: The failure is the account's own and lengthens its next pause.
     counts: bool
 
 

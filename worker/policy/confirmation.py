@@ -1,4 +1,4 @@
-"""What one more try tells of a refusal: that it was a hiccup, or that the grant is dead. Pure.
+"""Decide whether a refusal was a hiccup or the grant is dead, by one more try. Pure.
 
 A single `invalid_grant` amid good answers was seen at healthy grants; the reverse, a dead grant behind a 5xx for hours,
 at proxies. The first is asked again where that can cost nothing, the second is reported as what it probably is.
@@ -14,24 +14,19 @@ from models.answer import Judgement, Verdict
 from models.attempt import Trigger
 from models.providers import GrantType, Provider
 from worker.policy.backoff import Consequence
-
-#: The reason of an account whose grant was refused once, and is asked about once more.
-TO_BE_CONFIRMED: Final = "refusal_to_be_confirmed"
-#: The reason of an account whose grant is refused behind a failure, again and again.
-PROBABLY_DEAD: Final = "grant_probably_dead"
+from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.reasons.passing import REFUSED_BEHIND_A_FAILURE, SERVER_ERROR
 
 #: Long enough to outlive a server's hiccup or a replica that lags, short beside the time that a person takes to log in.
 CONFIRM_AFTER_S: Final = 60.0
 #: Another attempt may come sooner (a connector's report); this share of the time has to be over for it to count.
 _SOONEST_SHARE: Final = 0.5
-#: A replay that is free for a time is tried within this share of it.
+#: The second try comes within this share of a provider's replay grace.
 _GRACE_SHARE: Final = 0.5
 
-#: A 5xx with an error code of its own.
-_BY_CODE: Final = "server_error"
 #: Reason -> so many failures in a row make a dead grant probable. Words of a refusal behind the 5xx: about half a
 #: minute of backoff; a code alone may be an outage of this account's part of the provider: a quarter of an hour.
-_TRIES: Final = {"refused_behind_a_failure": 5, _BY_CODE: 10}
+_TRIES: Final[dict[str, int]] = {REFUSED_BEHIND_A_FAILURE: 5, SERVER_ERROR: 10}
 _PASSING: Final = frozenset({Verdict.RETRY, Verdict.RATE_LIMITED})
 
 #: Grants that send no refresh token, and no password that is locked after some tries.
@@ -40,11 +35,11 @@ _FREE_GRANTS: Final = frozenset({GrantType.CLIENT_CREDENTIALS, GrantType.JWT_BEA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A refresh that brought no token, as far as it matters here."""
+    """A refresh that brought no token: its verdict and what the provider answered."""
 
     judgement: Judgement
     trigger: str
-    #: What the provider's answer had as its error code; None: it had none, or there was no answer.
+    #: The answer's error code; None: it had none, or there was no answer.
     error: str | None
     http_status: int | None
 
@@ -59,7 +54,7 @@ def second_try_is_free(provider: Provider) -> bool:
 def reconsidered(
     refused: Refusal, after: Consequence, account: Account, provider: Provider | None, *, now: float
 ) -> tuple[Consequence, str]:
-    """Return what follows from a refusal, and its reason, in the light of what came before it.
+    """Return the consequence of a refusal and its reason, given the refusals before it.
 
     Args:
         refused: the refresh, and its verdict.
@@ -117,7 +112,7 @@ def _is_probably_dead(refused: Refusal, after: Consequence, account: Account) ->
     A 5xx without an error code (a gateway's page), and no answer at all, are outages however long they last.
     """
     reason = refused.judgement.reason
-    if refused.http_status is None or (reason == _BY_CODE and refused.error is None):
+    if refused.http_status is None or (reason == SERVER_ERROR and refused.error is None):
         return False
     if not after.counts or (account.expires_at is not None and after.status is not Status.DEGRADED):
         return False

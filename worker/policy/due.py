@@ -1,7 +1,7 @@
-"""When is a token due? Pure: `now` and `jitter` are arguments, the answer is a time with a reason.
+"""Compute when a token is due. Pure: `now` and `jitter` are arguments, the result is a time with a reason.
 
-The rules are DESIGN section 2's. A due time is computed when a token is stored or the policy is edited, and
-kept; whoever looks later compares times and never draws again.
+A due time is computed when a token is stored or the policy is edited, and kept. Later decisions compare times and
+never draw again.
 """
 
 from __future__ import annotations
@@ -13,21 +13,17 @@ from typing import Final
 from models.account import Account, SessionManagement
 from models.providers import Provider
 from models.token import TokenResponse
-
-# --- reasons -----------------------------------------------------------------------------------------
-
-REFRESH_DISABLED: Final = "refresh_disabled"
-SESSION_NONE: Final = "session_none"
-SESSION_TIMEOUT: Final = "session_timeout"
-BEFORE_EXPIRY: Final = "before_expiry"
-SESSION_TIMEOUT_STANDS_IN: Final = "session_timeout_stands_in_for_expires_in"
-IN_REFRESH_WINDOW: Final = "in_the_providers_refresh_window"
-NO_TOKEN_YET: Final = "no_access_token_yet"
-ISSUE_TIME_UNKNOWN: Final = "issue_time_unknown"
-REFRESH_TOKEN_IDLE: Final = "before_the_refresh_token_ends_by_idling"
-REFRESH_TOKEN_ENDS: Final = "before_the_refresh_token_ends"
-
-# --- amounts -----------------------------------------------------------------------------------------
+from worker.policy.reasons.due import (
+    BEFORE_EXPIRY,
+    IN_REFRESH_WINDOW,
+    ISSUE_TIME_UNKNOWN,
+    NO_TOKEN_YET,
+    REFRESH_TOKEN_ENDS,
+    REFRESH_TOKEN_IDLE,
+    SESSION_TIMEOUT,
+    SESSION_TIMEOUT_STANDS_IN,
+)
+from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
 
 #: A tenth of the lifetime is early enough for several tries and late enough to waste little of a token.
 MARGIN_SHARE: Final = 0.1
@@ -53,7 +49,7 @@ LIFETIME_MAX_S: Final = 10 * 365 * 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPolicy:
-    """What an account and its provider say about when to refresh. Amounts in seconds."""
+    """The session policy of an account at its provider. Amounts in seconds."""
 
     refresh_enabled: bool = True
     session_management: SessionManagement = SessionManagement.AUTO
@@ -61,7 +57,7 @@ class SessionPolicy:
     margin_s: float | None = None
     refresh_window_s: float | None = None
     refresh_token_idle_s: float | None = None
-    #: Over how long accounts of unknown age are spread, so that an import is no stampede.
+    #: Accounts of unknown age are spread over this long, so that an import is no stampede.
     spread_s: float = 0.0
 
 
@@ -88,7 +84,7 @@ _When = tuple[float, str]
 
 
 def session_policy(account: Account, provider: Provider, *, spread_s: float = 0.0) -> SessionPolicy:
-    """Gather what an account and its provider (with the account's overrides) say about when to refresh."""
+    """Return the session policy of an account and its provider (with the account's overrides)."""
     return SessionPolicy(
         refresh_enabled=account.refresh_enabled,
         session_management=SessionManagement(account.session_management),
@@ -101,7 +97,7 @@ def session_policy(account: Account, provider: Provider, *, spread_s: float = 0.
 
 
 def token_times(account: Account) -> TokenTimes:
-    """Gather what is known of the stored token."""
+    """Return what is known of the stored token."""
     return TokenTimes(
         has_access_token=account.access_token_sealed is not None,
         issued_at=account.issued_at,
@@ -117,7 +113,7 @@ def due(policy: SessionPolicy, token: TokenTimes, *, jitter: float, now: float) 
         policy: the account's session policy.
         token: the stored token's times.
         jitter: a fraction in [0, 1), drawn once when the token was stored.
-        now: epoch seconds; a token can't have been issued later than this, whatever a clock said.
+        now: epoch seconds; a token issued later than this counts as issued now.
     """
     if not policy.refresh_enabled:
         return Due(None, REFRESH_DISABLED)
@@ -128,7 +124,7 @@ def due(policy: SessionPolicy, token: TokenTimes, *, jitter: float, now: float) 
 
 
 def margin_s(lifetime_s: float, wanted_s: float | None = None) -> float:
-    """How long before its end a token is refreshed: what was asked for, else about a tenth of its life."""
+    """Return how long before its end a token is refreshed: the wanted margin, else about a tenth of its lifetime."""
     room = lifetime_s * MARGIN_LARGEST_SHARE
     if wanted_s is not None:
         return min(wanted_s, room)
@@ -138,7 +134,7 @@ def margin_s(lifetime_s: float, wanted_s: float | None = None) -> float:
 def expiry(
     response: TokenResponse, *, issued_at: float, default_lifetime_s: float | None = None
 ) -> float | None:
-    """Return when a token just received ends (epoch seconds), None where nobody knows.
+    """Return when a token just received ends (epoch seconds), None where that is unknown.
 
     `expires_in` of 0 or less says nothing usable (Mailchimp's 0 means never), so the provider's default
     stands in for it, if there is one.
@@ -207,7 +203,7 @@ def _before(end: float, start: float, policy: SessionPolicy, jitter: float, reas
 
 
 def _due_by_refresh_token(policy: SessionPolicy, token: TokenTimes, jitter: float, now: float) -> list[_When]:
-    """A refresh token that ends by idling is kept alive by using it; one with a hard end is used before it."""
+    """Return deadlines of the refresh token: use keeps an idle one alive; one with a hard end is used before it."""
     ends: list[_When] = []
     if policy.refresh_token_idle_s is not None and token.issued_at is not None:
         used_at = min(token.issued_at, now)

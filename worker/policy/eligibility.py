@@ -1,4 +1,4 @@
-"""May this account be refreshed now? The gate before an attempt is opened. Pure."""
+"""Whether an account may be refreshed now: the check before an attempt is opened. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 
 from models.account import Account, SessionManagement, Status
 from models.attempt import Outcome, Trigger
-from models.pause import PAUSED
+from worker.policy.reasons.login import NEEDS_REAUTHORIZATION
+from worker.policy.reasons.skipped import (
+    ATTEMPT_OPEN,
+    GENERATION_MOVED,
+    NOT_DUE_YET,
+    PAUSED,
+    REFRESH_DISABLED,
+    SESSION_NONE,
+    UNKNOWN_ACCOUNT,
+)
 
-GENERATION_MOVED: Final = "generation_moved"
-UNKNOWN_ACCOUNT: Final = "unknown_account"
-LEASE_HELD: Final = "lease_held"
-ATTEMPT_OPEN: Final = "attempt_open"
-REFRESH_DISABLED: Final = "refresh_disabled"
-SESSION_NONE: Final = "session_none"
-NOT_DUE_YET: Final = "not_due_yet"
-NEEDS_REAUTHORIZATION: Final = "needs_reauthorization"
-
-#: A plan and a worker may differ by a rounding of the clock; that much too early is not too early.
+#: Rounding between the clocks of a plan and a worker: an account this much too early counts as due.
 DUE_TOLERANCE_S: Final = 0.5
 
-#: Triggers of a person: they go ahead where a plan would not.
+#: Triggers of a person: they refresh where a plan would not.
 _BY_HAND: Final = frozenset({Trigger.FORCED, Trigger.TEST})
 
 
@@ -39,9 +39,9 @@ def skip_reason(
     """Return the reason not to refresh, None where there is none.
 
     Args:
-        account: the row, read under the lease; None where it is gone.
-        seen: the generation that whoever asked had seen.
-        trigger: who asked.
+        account: the row, read under the lease; None where it was removed.
+        seen: the generation in the message.
+        trigger: what asked for the refresh.
         now: epoch seconds.
         paused: the account, its provider or everything is paused.
     """

@@ -19,35 +19,29 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
 from typing import Any, Final
 
-from models.answer import Answer, Fault, Judgement, Verdict
 from models.rate_limit import WaitReason
-from worker.policy.backoff import RATE_LIMITED_DEFAULT_S, RETRY_AFTER_MAX_S
 
 #: So many different accounts that had succeeded before have to fail, with no success between, before a gate closes.
 EVIDENCE: Final = 3
-#: So many different clients have to hear a 429 at one origin before the origin is paused for all of them.
-THROTTLED_CLIENTS: Final = 2
 #: Calls a second that healthy accounts make through a closed gate, where the provider's data name no rate.
 TRICKLE_PER_S: Final = 5.0
 #: A trickle lets a second's worth through at once.
 _BURST_S: Final = 1.0
 #: A healthy account whose token ends within this time does not wait until the planner picks it.
 URGENT_S: Final = 5.0
+#: After a gate had to hold a healthy account, the planner alone says who is next for this long: it sees everybody.
+CONTENDED_S: Final = 5.0
+#: In the last seconds of a pause only accounts are called whose token ends before it does: the others come when it is
+#: over, in the order in which their tokens end.
+PAUSE_ENDS_S: Final = 2.0
 #: First and longest time between probes of accounts whose own last call failed, seconds.
 PROBE_S: Final = {WaitReason.DOWN: (5.0, 60.0), WaitReason.REFUSED: (60.0, 3600.0)}
 #: 2 ** this is beyond every longest time.
 _DOUBLINGS_MAX: Final = 20
 #: Where nobody else is there to probe, the account that failed last may, after this much more time.
 LAST_FAILED_WAIT_S: Final = 60.0
-
-#: Reasons that concern the client and not the account: every account of the client would hear the same.
-CLIENT_REASONS: Final = frozenset({"invalid_client", "client_refused"})
-_DOWN_FAULTS: Final = frozenset({Fault.CONNECT, Fault.DNS, Fault.TLS, Fault.TIMEOUT, Fault.BROKEN})
-_TOO_MANY: Final = 429
-_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +71,8 @@ class Gate:
     #: The trickle's bucket (GCRA): the time at which it is whole again.
     trickle_whole_at: float = 0.0
     calls_per_s: float = TRICKLE_PER_S
+    #: When it last had to hold a healthy account because others were before it.
+    contended_at: float = 0.0
     #: Whose gate it is, for people: the provider's name, and the client's id where the gate is a client's.
     provider: str = ""
     client_id: str = ""
@@ -128,6 +124,18 @@ class Gate:
             return replace(self, evidence=(), doubts=())
         return Gate()
 
+    def released_per_s(self, now: float, most: float) -> float:
+        """Return how many accounts a second come back from an open gate.
+
+        After a pause few at first, and twice as many each second: calls that go out together arrive in any order, and whose
+        token ended first shall be first. The first success forgets the pause.
+        """
+        if self.cause is not WaitReason.THROTTLED:
+            return most
+        # The first plan after a pause comes up to two seconds after its end.
+        doublings = min(max(int(now - self.until) - 1, 0), _DOUBLINGS_MAX)
+        return min(self.calls_per_s * 2.0**doublings, most)
+
     def trickle_left(self, now: float) -> int:
         """Return how many calls of healthy accounts the trickle lets through now."""
         gap = 1 / self.calls_per_s
@@ -142,7 +150,9 @@ class Gate:
         if not self.is_closed(now) or ask.by_hand or (ask.healthy and ask.proven and not self.for_all):
             return self
         if ask.healthy:
-            if not (ask.picked or ask.ends_within(URGENT_S, now)) or not self.trickle_left(now):
+            contended = now - self.contended_at < CONTENDED_S
+            in_turn = ask.picked or ask.ends_within(URGENT_S, now) or not contended
+            if not in_turn or not self.trickle_left(now) or self._waits_for_the_end(ask, now):
                 return None
             return replace(self, trickle_whole_at=max(self.trickle_whole_at, now) + 1 / self.calls_per_s)
         waits_s = LAST_FAILED_WAIT_S if ask.account == self.last_failed else 0.0
@@ -150,8 +160,20 @@ class Gate:
             return None
         return replace(self, until=now + call_s)  # one probe at a time, until it is back or its time is over
 
+    def _waits_for_the_end(self, ask: Ask, now: float) -> bool:
+        if self.cause is not WaitReason.THROTTLED or self.until - now > PAUSE_ENDS_S:
+            return False
+        return ask.ends_at is None or not now < ask.ends_at < self.until
+
+    def held(self, ask: Ask, now: float) -> Gate:
+        """Return the gate after it had to hold an account: a healthy one shows that there are more than it lets through."""
+        if not ask.healthy or not self.is_closed(now) or now - self.contended_at < 1.0:
+            return self
+        return replace(self, contended_at=now)
+
     def closed(self, failure: Failure, until: float) -> Gate:
         """Return the gate as a failure closes it, until then."""
+        calls_per_s = failure.calls_per_s or TRICKLE_PER_S
         return replace(
             self,
             cause=failure.cause,
@@ -161,8 +183,9 @@ class Gate:
             until=until,
             failures=0,
             last_failed=failure.account,
-            trickle_whole_at=failure.now,
-            calls_per_s=failure.calls_per_s or TRICKLE_PER_S,
+            # The calls that were its evidence have used up the first second of the trickle.
+            trickle_whole_at=failure.now + max(_BURST_S, 1 / calls_per_s),
+            calls_per_s=calls_per_s,
             provider=failure.provider,
             client_id=failure.client_id,
         )
@@ -240,83 +263,6 @@ class Ask:
         return self.ends_at is not None and self.ends_at <= now + seconds
 
 
-class Signal(StrEnum):
-    """What an answer says of everybody else at the same origin, or with the same client."""
-
-    DOWN = "down"
-    REFUSED = "refused"
-    THROTTLED = "throttled"
-    #: The origin answered, and the client was accepted.
-    ACCEPTED = "accepted"
-    #: The origin answered; of the client it says nothing.
-    ANSWERED = "answered"
-    SUCCEEDED = "succeeded"
-    NO_UPDATES = "nothing"
-
-
-def signal(answer: Answer, judgement: Judgement) -> Signal:
-    """Return what an answer says beyond its own account."""
-    if answer.token is not None:
-        return Signal.SUCCEEDED
-    if is_throttled(answer, judgement):
-        return Signal.THROTTLED
-    if is_down(answer):
-        return Signal.DOWN
-    if judgement.reason in CLIENT_REASONS:
-        return Signal.REFUSED
-    if answer.status is None:
-        return Signal.NO_UPDATES
-    return Signal.ACCEPTED if judgement.verdict is Verdict.REAUTHORIZE else Signal.ANSWERED
-
-
-def is_down(answer: Answer) -> bool:
-    """Return whether an answer says that the origin is down, whoever asked."""
-    return answer.fault in _DOWN_FAULTS or (answer.status is not None and answer.status >= _SERVER_ERROR)
-
-
-def is_throttled(answer: Answer, judgement: Judgement) -> bool:
-    """Return whether an answer asks to leave the provider alone, and not just for this account."""
-    asks = answer.status == _TOO_MANY or (answer.status is not None and answer.retry_after_s is not None)
-    return judgement.verdict is Verdict.RATE_LIMITED and asks
-
-
-def pause_s(judgement: Judgement) -> float:
-    """Return how long a 429 pauses, seconds: as long as it says, within bounds."""
-    asked_s = RATE_LIMITED_DEFAULT_S if judgement.retry_after_s is None else judgement.retry_after_s
-    return min(max(asked_s, 1.0), RETRY_AFTER_MAX_S)
-
-
-def record(origin: Gate, client: Gate, found: Signal, failure: Failure, seconds: float) -> tuple[Gate, Gate]:
-    """Return both gates after an answer.
-
-    Args:
-        origin: the gate of scheme, host and port.
-        client: the gate of the client at its token endpoint.
-        found: what the answer says.
-        failure: whose answer it was; used where it failed.
-        seconds: how long a 429 asks to be left alone.
-    """
-    match found:
-        case Signal.DOWN:
-            return origin.failed(failure), client
-        case Signal.REFUSED:
-            return origin.answered(), client.failed(failure)
-        case Signal.THROTTLED:
-            until = failure.now + seconds
-            return (
-                origin.answered().paused(failure, until, clients=THROTTLED_CLIENTS),
-                client.paused(failure, until, clients=1),
-            )
-        case Signal.ACCEPTED:
-            return origin.answered(), client.answered()
-        case Signal.ANSWERED:
-            return origin.answered(), client
-        case Signal.SUCCEEDED:
-            return origin.succeeded(failure.now), client.succeeded(failure.now)
-        case Signal.NO_UPDATES:
-            return origin, client
-
-
 def admit(
     gates: Mapping[str, Gate], asks: Sequence[Ask], *, now: float, call_s: float
 ) -> tuple[dict[str, Gate], list[str | None]]:
@@ -334,4 +280,6 @@ def admit(
         held.append(next((name for name, gate in passed.items() if gate is None), None))
         if held[-1] is None:
             left |= {name: gate for name, gate in passed.items() if gate is not None}
+        else:
+            left[held[-1]] = left[held[-1]].held(ask, now)
     return left, held

@@ -1,4 +1,4 @@
-"""Where a refresh goes, as far as others go there too: its origin, its client and its provider. Pure."""
+"""The origin, client and provider of a refresh: what it shares with other refreshes. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLIENT: Final = "|client:"
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One origin, one client at one of its token endpoints, one provider: whoever shares all three passes the same gates."""
+    """One origin, one client at one of its token endpoints, one provider. Accounts that share all three pass the same gates."""
 
     #: `https://host[:port]` (RFC 6454: the default port is left out), `callback:NAME`, or `provider:NAME` where no request can be made.
     origin: str
@@ -29,7 +29,7 @@ class Lane:
 
     @property
     def gates(self) -> tuple[str, str]:
-        """The names of the origin's gate and of the client's."""
+        """Return the names of the origin's gate and of the client's gate."""
         return self.origin, f"{self.origin}{_CLIENT}{self.client}"
 
 
@@ -39,7 +39,7 @@ def origin_of_gate(name: str) -> str:
 
 
 def is_clients(name: str) -> bool:
-    """Return whether a gate is a client's, and not its origin's."""
+    """Return whether a gate is a client's gate; else it is an origin's."""
     return _CLIENT in name
 
 

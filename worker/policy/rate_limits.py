@@ -1,4 +1,4 @@
-"""How many calls a provider takes, and how those who have to wait are spread. Pure."""
+"""How many calls a provider takes, and how accounts that have to wait are spread. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def limits(provider: Provider, *, requests_per_s: float | None, max_in_flight: i
 
 
 def slots(count: int, *, start: float, requests_per_s: float | None, jitter: float) -> list[float]:
-    """Spread accounts that had to wait: times from `start` on at the provider's rate, epoch seconds.
+    """Return times for accounts that had to wait: from `start` on at the provider's rate, epoch seconds.
 
     Without a known rate they come back as if it took `ASSUMED_REQUESTS_PER_S`, so that no pause ends in a
     stampede.
@@ -41,7 +41,7 @@ def slots(count: int, *, start: float, requests_per_s: float | None, jitter: flo
 
 
 def within(items: list[T], requests_per_s: float | None, interval_s: float) -> tuple[list[T], list[T]]:
-    """Split what one plan found of a provider into what it takes until the next plan, and what has to wait."""
+    """Return the items of a provider that it takes until the next plan, and those that have to wait."""
     most = len(items) if requests_per_s is None else max(1, round(requests_per_s * interval_s))
     return items[:most], items[most:]
 

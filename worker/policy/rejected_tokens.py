@@ -1,8 +1,8 @@
-"""Does a connector's report call for a refresh? Pure.
+"""Whether a connector's report leads to a refresh. Pure.
 
-A rejected token is replaced at once, and once. But an API that answers 403 to every fresh token means a missing
-permission, and no refresh mends that: after a few it is left alone, and the history says why. A token that was used for a
-while before it was rejected was a good one that ended early: its report is followed however many came before.
+A rejected token is replaced at once, and once. An API that answers 403 to every fresh token misses a permission, which no
+refresh mends: after a few reports they are ignored, and the history says why. A token that worked for a while before it was
+rejected ended early: its report leads to a refresh however many came before.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import Final
 
 from models.attempt import Attempt, Outcome, Trigger
 from worker.policy.eligibility import Skip
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
 
-REPORTED_TOO_SOON: Final = "reported_too_soon_after_the_last_report"
-FRESH_TOKENS_REJECTED: Final = "the_api_rejects_fresh_tokens"
-
-#: Between two refreshes of one account that reports asked for.
+#: Least time between two refreshes of one account that reports asked for.
 REPORTED_MIN_INTERVAL_S: Final = 10.0
-#: So many generations in a row, each reported and replaced, and the API still says no.
+#: So many generations in a row, each reported and replaced: the API rejects fresh tokens.
 FRESH_REJECTED_MAX: Final = 3
-#: Reports that are further apart than this have nothing to do with each other.
+#: Reports that are further apart than this are unrelated.
 FRESH_REJECTED_WITHIN_S: Final = 3600.0
-#: A token that is older when it is reported had worked for a while. Some APIs end theirs after a minute.
+#: A token that is older when it is reported had worked. Some APIs end theirs after a minute.
 WORKED_S: Final = 45.0
 
 

@@ -1,4 +1,4 @@
-"""From an answer to the next generation: what the provider left out is kept from the generation before.
+"""Merge an answer with the stored token set: what the provider left out is kept.
 
 Pure. RFC 6749 section 6: the server MAY issue a new refresh token, and where it does the client MUST discard
 the old one; an omitted `scope` means the scope is what it was (section 5.1).
@@ -36,7 +36,7 @@ def merge(
     never_expires: bool = False,
     refresh_token_lifetime_s: float | None = None,
 ) -> TokenSet:
-    """Complete a response into the token set to store.
+    """Return the token set to store: the response, completed by the stored token.
 
     Args:
         response: what the provider answered.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,7 +92,7 @@ class PendingAnswers:
             pipeline.set(self._keys.stash(account), text)
         await run(pipeline)
 
-    async def clear(self, accounts: list[str]) -> None:
+    async def clear(self, accounts: Sequence[str]) -> None:
         """Forget answers that the database has taken."""
         pipeline = self._redis.pipeline(transaction=False)
         for account in accounts:

@@ -1,1 +1,6 @@
-"""One refresh, from the message to the commit. Start with `refresher`."""
+"""One refresh, from the message to the commit. Start here, with `refresher`: it has every step in its order.
+
+Then, in the order of the steps: `attempt` (what travels through them), `recovery` (2: an answer that waits),
+`requests` (2: what the call is made of), `admission` (3: gates and rates), `caller` (5: the call), `outcome` (6: what
+the answer means for the row), `committer` (7 and 8: store, then publish).
+"""

@@ -1,4 +1,4 @@
-"""Step 3 of a refresh: who may call now, by gates and rates, before anything is opened; and what calls found."""
+"""Step 3 of a refresh: gates and rates decide which accounts may call now, and learn what calls found."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from models.event import Event, EventType
 from models.providers import Provider
 from models.rate_limit import Limits, WaitReason
 from worker.clock import Clock, draw_jitter
-from worker.db.executor import Offload
-from worker.db.fleet.outages import Outages
-from worker.db.refresh_store import Postponement, RefreshStore
+from worker.db.async_stores import AsyncRefreshStore
+from worker.db.refresh_store import Postponement
 from worker.errors import DatabaseUnreachable
 from worker.log import log
-from worker.policy.gates import Ask, Failure, Gate, Signal, admit, pause_s, record, signal
+from worker.policy.gate_signals import Signal, pause_s, record, signal
+from worker.policy.gates import Ask, Failure, Gate, admit
 from worker.policy.lane import Lane, lane_of
 from worker.policy.rate_limits import slots
 from worker.redis.gates import Decided, Gates, Granted, Pair, Take
 from worker.redis.publisher import TokenPublisher
-from worker.refresh.outcome import Hold, OpenAttempt
+from worker.refresh.attempt import Hold, OpenAttempt
 
-#: Whoever asks by hand passes gates and rates: a person, or a connector whose token was rejected.
+#: Triggers that pass gates and rates: a person asks, or a connector whose token was rejected.
 _BY_HAND = frozenset({Trigger.FORCED, Trigger.REPORTED, Trigger.TEST})
 _CAUSES = {
     Signal.DOWN: WaitReason.DOWN,
     Signal.REFUSED: WaitReason.REFUSED,
     Signal.THROTTLED: WaitReason.THROTTLED,
 }
-#: What is told of a gate that closed for everybody. A pause is no trouble of anybody's.
+#: The event of a gate that closed for all accounts. A pause (429) is no outage.
 _OUTAGES = {WaitReason.DOWN: EventType.DEGRADED, WaitReason.REFUSED: EventType.MISCONFIGURED}
-#: While calls fail, the database is asked this often whether a closed gate has to be told again (once a day).
+#: While calls fail, the database is asked this often whether a closed gate is announced again (once a day).
 TELL_LOOK_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Who may call now, and who has to wait for what."""
+    """Accounts that may call now, and accounts that wait, each with its reason."""
 
     now: tuple[OpenAttempt, ...]
     later: tuple[tuple[OpenAttempt, WaitReason], ...]
@@ -57,37 +57,33 @@ class _Wait:
 
 
 class Admission:
-    """Asks gates and rates for calls, and postpones those who have to wait."""
+    """Asks gates and rates for calls, and postpones accounts that have to wait."""
 
     def __init__(
         self,
         *,
         gates: Gates,
-        refresh_store: RefreshStore,
+        store: AsyncRefreshStore,
         publisher: TokenPublisher,
         clock: Clock,
-        outages: Outages,
-        offload: Offload,
         limits: Callable[[Provider | None], Limits],
         call_s: float,
     ) -> None:
         self._gates = gates
-        self._refresh_store = refresh_store
+        self._store = store
         self._publisher = publisher
-        self._outages = outages
         self._clock = clock
-        self._sql = offload
         self._limits = limits
         self._call_s = call_s
-        #: Gate -> when the database was asked last whether its closing has been told.
+        #: Gate -> when the database was asked last whether its closing was announced.
         self._told_at: dict[str, float] = {}
 
     async def admit(self, ready: Sequence[OpenAttempt]) -> Admitted:
-        """Ask for a call for each account, those first that end soonest. What makes no call is free.
+        """Ask for a call for each account, soonest to end first. An account that makes no call is always admitted.
 
         Raises:
             RedisError: Redis is away.
-            DatabaseUnreachable: nobody could be postponed.
+            DatabaseUnreachable: no account was postponed.
         """
         free: list[OpenAttempt] = []
         lanes: dict[Lane, list[OpenAttempt]] = {}
@@ -113,16 +109,16 @@ class Admission:
         return Admitted(tuple(free), tuple((wait.one, wait.reason) for wait in waiting))
 
     async def close(self) -> None:
-        """Wait until Redis knows of calls that ended, and of successes."""
+        """Wait until Redis has calls that ended, and successes."""
         await self._gates.close()
 
     def ended(self, one: OpenAttempt) -> None:
-        """Return a call back, made or not."""
+        """Give back the room of a call, made or not."""
         if one.lane is not None:
             self._gates.ended(one.lane, one.attempt.id)
 
     async def record(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Hold | None:
-        """Have every worker know what one account learnt of its origin and client; return the gate that holds it now."""
+        """Record what a call found of its origin and client, for every worker; return the gate that holds the account now."""
         found, lane = signal(answer, judgement), one.lane
         if lane is None or found is Signal.NO_UPDATES or one.request is None:
             return None
@@ -149,7 +145,7 @@ class Admission:
         for name, was, now in zip(lane.gates, before, after, strict=True):
             _log(name, was, now)
             if now.cause in _OUTAGES:
-                await self._tell(name, now)
+                await self._announce(name, now)
         return self._hold(lane, after)
 
     def _hold(self, lane: Lane, gates: Pair) -> Hold | None:
@@ -175,7 +171,7 @@ class Admission:
         )
 
     def _split(self, group: Sequence[OpenAttempt], taken: Granted) -> tuple[list[OpenAttempt], list[_Wait]]:
-        """Tell those who go from those whom a gate holds, and from those for whom the rate has no room yet."""
+        """Return the accounts that go, and those that wait: held by a gate, or beyond the rate."""
         by_id = {one.attempt.id: one for one in group}
         going = [by_id[attempt] for attempt in taken.decided.attempts[: taken.granted]]
         crowded = [by_id[attempt] for attempt in taken.decided.attempts[taken.granted :]]
@@ -201,10 +197,10 @@ class Admission:
             )
             for wait in waiting
         ]
-        await self._sql(self._refresh_store.postpone, turns)
+        await self._store.postpone(turns)
 
-    async def _tell(self, name: str, gate: Gate) -> None:
-        """Tell of a gate that is closed: once, and again where it lasts. Where that fails, its next failure tells it."""
+    async def _announce(self, name: str, gate: Gate) -> None:
+        """Announce a closed gate: once, and again where it lasts. Where that fails, the gate's next failure announces it."""
         now = self._clock.now()
         if now - self._told_at.get(name, 0.0) < TELL_LOOK_S or gate.cause is None:
             return
@@ -213,7 +209,7 @@ class Admission:
             type=_OUTAGES[gate.cause].value, provider=gate.provider, client=client, reason=gate.reason, at=now
         )
         try:
-            if await self._sql(self._outages.began, name, event):
+            if await self._store.outage_began(name, event):
                 await self._publisher.put([], [event])
             self._told_at[name] = now
         except (DatabaseUnreachable, RedisError, OSError) as error:
@@ -236,13 +232,13 @@ def _log(name: str, was: Gate, now: Gate) -> None:
 
 
 def _named(one: OpenAttempt, lane: Lane) -> str:
-    """Name the provider for people: `PROVIDER@HOST[:PORT]` where its accounts have origins of their own."""
+    """Return the provider's name for people: `PROVIDER@HOST[:PORT]` where its accounts have origins of their own."""
     shared = one.provider is None or one.provider.host is not None or "://" not in lane.origin
     return lane.provider if shared else f"{lane.provider}@{lane.origin.partition('://')[2]}"
 
 
 def _need(one: OpenAttempt) -> tuple[bool, float]:
-    """Return what accounts are sorted by: soonest to end first, and those that fail by themselves behind the others."""
+    """Return the sort key of accounts: soonest to end first, accounts that fail by themselves behind the others."""
     return one.account.failures > 0, one.account.expires_at or 0.0
 
 

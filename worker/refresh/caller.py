@@ -1,4 +1,4 @@
-"""Step 5 of a refresh: the call. Whatever a caller does, it ends in an answer that can be judged."""
+"""Step 5 of a refresh: the call. It always ends in an answer that can be judged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.answer import Answer, Fault
 from models.refresh_request import RefreshRequest
 from worker.clock import Clock
 from worker.log import log
-from worker.refresh.outcome import OpenAttempt
+from worker.refresh.attempt import OpenAttempt
 
 
 class Caller(Protocol):
@@ -21,7 +21,7 @@ class Caller(Protocol):
 
 
 async def call_provider(caller: Caller, request: RefreshRequest, one: OpenAttempt, clock: Clock) -> Answer:
-    """Make the call of an opened account, once, and note when it was sent.
+    """Make the call of an open attempt, once, and note when it was sent.
 
     Callers raise nothing. One that does so all the same has a bug, which is a failure of this account: it is tried
     again, later each time, and its history says so. Where it was sent, its refresh token may be spent.

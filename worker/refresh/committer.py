@@ -1,4 +1,4 @@
-"""Steps 7 and 8 of a refresh: store what came back, then publish it. Nothing that arrived is dropped.
+"""Steps 7 and 8 of a refresh: store what came back, then publish it. No answer that arrived is dropped.
 
 Answers of all groups of this process meet here. While one commit runs the next ones gather, and are committed
 together; nothing waits for a call that is still under way. While the database is away, answers stay in memory
@@ -20,24 +20,22 @@ from models.event import Event
 from models.providers import Provider
 from models.publication import Publication, publication
 from worker.clock import Clock
-from worker.db.executor import Offload
+from worker.db.async_stores import AsyncRefreshStore
 from worker.db.publication import NO_UPDATES, PublicationUpdates
-from worker.db.refresh_store import Completion, RefreshStore, Stored
+from worker.db.refresh_store import Completion, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
-from worker.redis.leases import Leases
-from worker.redis.pending_answers import PendingAnswers
-from worker.redis.publisher import TokenPublisher
+from worker.redis.published_tokens import PublishedTokens
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
-#: While a process ends it looks this often whether what it holds is safe.
+#: A process that ends checks this often whether its answers are safe.
 DRAIN_LOOK_S: Final = 0.2
 #: So many tasks are named in a line about the answers of many.
 TASKS_NAMED_MAX: Final = 20
-#: One commit takes no more than this many answers: it stays short, and the first of them are not kept waiting.
+#: Answers in one commit: it stays short, and the first of them do not wait long.
 BATCH_MAX: Final = 500
 
 
@@ -49,7 +47,7 @@ class Completed:
     #: What to publish once it is stored.
     publication: Publication
     events: tuple[Event, ...] = ()
-    #: A stash lies in Redis and is to be cleared once this is stored.
+    #: The answer is parked in Redis, and is deleted there once it is stored.
     stashed: bool = False
 
 
@@ -61,30 +59,22 @@ class _Waiting:
 
 
 class Committer:
-    """Commits, publishes, and gives leases back, in batches."""
+    """Commits, publishes, and releases leases, in batches."""
 
     def __init__(
         self,
         *,
-        refresh_store: RefreshStore,
-        publisher: TokenPublisher,
-        stash: PendingAnswers,
-        leases: Leases,
-        offload: Offload,
+        store: AsyncRefreshStore,
+        tokens: PublishedTokens,
         clock: Clock,
         providers: Callable[[Account], Provider | None],
-        raise_above: Callable[[Sequence[tuple[str, int, int]]], dict[str, int]],
         metrics: WorkerMetrics,
     ) -> None:
-        self._refresh_store = refresh_store
-        self._metrics = metrics
-        self._publisher = publisher
-        self._pending = stash
-        self._leases = leases
-        self._sql = offload
+        self._store = store
+        self._tokens = tokens
         self._clock = clock
         self._providers = providers
-        self._raise_above = raise_above
+        self._metrics = metrics
         self._waiting: list[_Waiting] = []
         self._published: list[tuple[str, int]] = []
         self._unpublished: list[str] = []
@@ -98,8 +88,8 @@ class Committer:
     async def commit(self, completed: Completed) -> Stored | None:
         """Store and publish one attempt.
 
-        Returns None where the database is away and the answer is safe in Redis for now: it will be stored by
-        this process when the database is back, or by whoever loads the account next.
+        Return None where the database is away and the answer is parked in Redis: this process stores it when the
+        database is back, or the worker that loads the account next does.
         """
         waiting = _Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
         self._waiting.append(waiting)
@@ -107,9 +97,9 @@ class Committer:
         return await waiting.done
 
     async def put_aside(self, account_id: str, sealed: str) -> None:
-        """Put a token set where the account's next refresh finds it: in Redis, or else beside the row.
+        """Park a token set where the account's next refresh finds it: in Redis, or else beside the row.
 
-        Ends when it is safe. While both are away it is tried again, as with every answer.
+        Return when it is safe. While both stores are away it is tried again, as every answer is.
         """
         putting = asyncio.create_task(self._put_aside(account_id, sealed), context=Context())
         self._asides.add(putting)
@@ -117,7 +107,7 @@ class Committer:
         await asyncio.shield(putting)
 
     def dropped(self, accounts: Sequence[tuple[str, int]]) -> None:
-        """Have planned accounts, at the generation seen, planned again soon: as soon as the database is there."""
+        """Have accounts of a plan, each at the generation seen, planned again as soon as the database takes it."""
         if accounts:
             self._dropped += accounts
             self._wake()
@@ -147,7 +137,7 @@ class Committer:
             updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
             completions = [waiting.completed.completion for waiting in batch]
             try:
-                stored = await self._sql(self._refresh_store.close, completions, updates)
+                stored = await self._store.close(completions, updates)
             except DatabaseUnreachable as error:
                 self._take_back(updates)
                 await self._set_aside(error)
@@ -178,7 +168,7 @@ class Committer:
         self._dropped = [*updates.dropped, *self._dropped]
 
     def _next_batch(self) -> list[_Waiting]:
-        """The first answers, one an account: two of one account are stored in their order."""
+        """Return the first answers, one an account: two of one account are stored in their order."""
         batch: dict[str, _Waiting] = {}
         for waiting in self._waiting:
             batch.setdefault(waiting.completed.completion.account.id, waiting)
@@ -191,19 +181,19 @@ class Committer:
         self._waiting = [waiting for waiting in self._waiting if id(waiting) not in gone]
 
     async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
-        """The database refuses what it was given: find the one that it refuses, and let no other wait for it."""
+        """Find the answer that the database refuses, so that no other waits for it."""
         log.error("commit_refused", answers=len(batch), error=repr(error))
         if batch and self._batch_max > 1:
-            self._batch_max = 1  # each alone, and without marks
+            self._batch_max = 1  # each alone, and without updates of what Redis has
             return
         for waiting in batch:
             completion = waiting.completed.completion
             if not waiting.stashed and completion.sealed_answer is not None:
                 try:
-                    await self._pending.put({completion.account.id: completion.sealed_answer})
+                    await self._tokens.park({completion.account.id: completion.sealed_answer})
                 except (RedisError, OSError) as redis_error:
                     log.error("pending_answers_in_memory", answers=1, error=str(redis_error))
-                    # Its turn comes again, after everybody else's; two of one account stay in their order.
+                    # It is tried again behind all others; two of one account stay in their order.
                     self._waiting.sort(
                         key=lambda one: one.completed.completion.account.id == completion.account.id
                     )
@@ -220,26 +210,22 @@ class Committer:
         cleared = [w.completed.completion.account.id for w in batch if w.stashed]
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
-            leases = {
-                p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None
-            }
-            newer = await self._publisher.put(publications, events, leases=leases)
+            newer = await self._tokens.publish(publications, events)
             if newer:
                 publications = await self._put_above(publications, newer)
-            if cleared:
-                await self._pending.clear(cleared)
+            await self._tokens.clear(cleared)
             self._published += [
                 (p.account, p.state.generation)
                 for p in publications
                 if p.token is not None and p.account not in edited
             ]
-        except Exception as error:  # noqa: BLE001  (it is stored: whoever waits for that must not wait for ever)
+        except Exception as error:  # noqa: BLE001  (it is stored: no caller may wait for ever)
             # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
             self._unpublished += [publication.account for publication in publications]
             log.warning(
                 "not_published", accounts=len(publications), error=str(error), task_ids=_task_ids(kept)
             )
-        await self._leases.release([waiting.completed.completion.account.id for waiting in batch])
+        await self._tokens.release([waiting.completed.completion.account.id for waiting in batch])
         for waiting, result in zip(batch, stored, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(result)
@@ -254,14 +240,14 @@ class Committer:
     async def _put_above(
         self, publications: Sequence[Publication], newer: Mapping[str, int]
     ) -> list[Publication]:
-        """Publish above what Redis has seen, which is newer than the database: a backup was restored, and nobody said so.
+        """Publish above what Redis has seen, which is newer than the database: a backup was restored without a word.
 
-        What was stored just now is the latest all the same, and readers wait for it. Returns what Redis has now.
+        What was stored just now is the latest all the same, and readers wait for it. Return what Redis has now.
         """
         refused = [
             (p.account, p.state.generation, newer[p.account]) for p in publications if p.account in newer
         ]
-        raised = await self._sql(self._raise_above, refused)
+        raised = await self._store.raise_above(refused)
         above = [p.at(raised[p.account]) for p in publications if p.account in raised]
         if above:
             log.error(
@@ -271,13 +257,13 @@ class Committer:
                 redis_generation=newer[above[0].account],
                 remedy="was a backup restored? `refreshd db restored` raises every account above what Redis has seen",
             )
-            await self._publisher.put(above)
+            await self._tokens.publish(above)
         return [p for p in publications if p.account not in newer] + above
 
     async def _reschedule(self, account_ids: list[str]) -> None:
-        """The policy was edited while a call was under way: what was stored followed the old one."""
+        """Compute due times anew, of accounts whose policy was edited during the call: the row followed the old one."""
         try:
-            found = await self._sql(self._refresh_store.load, account_ids)
+            found = await self._store.load(account_ids)
             for account in found.values():
                 provider = self._providers(account)
                 if provider is not None:
@@ -288,8 +274,8 @@ class Committer:
                         now=self._clock.now(),
                     )
                     account.rescheduled(when.at, when.reason)
-            await self._sql(self._refresh_store.reschedule, list(found.values()))
-            await self._publisher.put([publication(a, None, now=self._clock.now()) for a in found.values()])
+            await self._store.reschedule(list(found.values()))
+            await self._tokens.publish([publication(a, None, now=self._clock.now()) for a in found.values()])
             self._published += [(a.id, a.generation) for a in found.values()]
         except (DatabaseUnreachable, RedisError, OSError) as error:
             self._unpublished += account_ids
@@ -298,17 +284,17 @@ class Committer:
     async def _put_aside(self, account_id: str, sealed: str) -> None:
         while True:
             try:
-                return await self._pending.put({account_id: sealed})
+                return await self._tokens.park({account_id: sealed})
             except (RedisError, OSError) as error:
                 away = str(error)
             try:
-                return await self._sql(self._refresh_store.keep, account_id, sealed)
+                return await self._store.keep(account_id, sealed)
             except Exception as error:  # noqa: BLE001  (away, or it refuses: this is the only copy)
                 log.error("pending_answers_in_memory", answers=1, error=f"{away}; {error}")
             await asyncio.sleep(DATABASE_RETRY_S)
 
     async def _set_aside(self, error: DatabaseUnreachable) -> None:
-        """The database is away: put sealed answers where every worker finds them, and tell who waits."""
+        """Park sealed answers in Redis while the database is away, and end the wait of their callers."""
         self._database_away = True
         self._metrics.waiting(len(self._waiting))
         fresh = {
@@ -324,7 +310,7 @@ class Committer:
             task_ids=_task_ids(self._waiting),
         )
         try:
-            await self._pending.put(fresh)
+            await self._tokens.park(fresh)
         except (RedisError, OSError) as redis_error:
             log.error("pending_answers_in_memory", answers=len(fresh), error=str(redis_error))
             return
@@ -335,6 +321,6 @@ class Committer:
 
 
 def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
-    """Name the tasks whose answers these are; not more than a line can hold."""
+    """Return the ids of the tasks of these answers, at most as many as a log line can hold."""
     found = dict.fromkeys(one.completed.completion.attempt.task_id or "" for one in waiting)
     return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.attempt import AttemptEntry, Outcome, Trigger, new_attempt_id
+from models.attempt import AttemptEntry, Outcome, Trigger
 from models.event import Event, EventType
 from models.providers import Provider
 from models.publication import publication
@@ -17,75 +17,43 @@ from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import AccountSealer
 from worker.db.refresh_store import Completion
-from worker.log import log
 from worker.policy.backoff import consequence
-from worker.policy.confirmation import PROBABLY_DEAD, Refusal, reconsidered
+from worker.policy.confirmation import Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
-from worker.policy.lane import Lane
+from worker.policy.reasons.done import (
+    KEPT_ANSWER_ADOPTED,
+    REFRESH_TOKEN_ALONE,
+    STASH_ADOPTED,
+    TESTED_NOT_STORED,
+)
+from worker.policy.reasons.login import PROBABLY_DEAD
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
+from worker.refresh.attempt import Hold, OpenAttempt, describe
 from worker.refresh.committer import Completed
 
-STASH_ADOPTED = "stash_adopted"
-KEPT_ANSWER_ADOPTED = "kept_answer_adopted"
-TESTED_NOT_STORED = "tested_not_stored"
-#: The answer held a new refresh token and no usable access token.
-REFRESH_TOKEN_ALONE = "refresh_token_alone"
-
-#: An account whose attempt could not be sent is looked at again after this long.
+#: An account whose attempt could not be sent is planned again after this long.
 NOT_SENT_RETRY_S = 5.0
 #: A plan marks accounts whose token has ended, each second: after this long it has, whatever the attempt had loaded.
 ENDED_TOLD_AFTER_S = 1.5
 
 
-@dataclass(slots=True)
-class OpenAttempt:
-    """An account on its way through the call."""
-
-    account: Account
-    attempt: AttemptEntry
-    provider: Provider | None
-    #: Everything that the call needs; None where the provider is unknown or a secret does not open.
-    request: RefreshRequest | None
-    stashed: PendingAnswer | None
-    #: The account's status before the refresh.
-    was: str
-    #: The event loop's time by which the call has ended.
-    deadline: float = 0.0
-    #: When the request was sent, epoch seconds.
-    sent_at: float | None = field(default=None)
-    #: Why there is no request: its reason, and words for a person.
-    impossible: tuple[str, str] | None = None
-    #: The gates that the call has to pass; set when it asks to be admitted.
-    lane: Lane | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The closed gate that an account waits for after its call failed."""
-
-    gate: str
-    cause: WaitReason
-    #: When a pause ends, or when the next probe is due, epoch seconds.
-    until: float
-
-
 class OutcomeBuilder:
-    """Makes the closing of each attempt."""
+    """Makes of an answer how its attempt ends."""
 
     def __init__(
-        self, *, sealer: AccountSealer, stash: PendingAnswers, clock: Clock, backoff_max_s: float
+        self, *, sealer: AccountSealer, pending: PendingAnswers, clock: Clock, backoff_max_s: float
     ) -> None:
         self._sealer = sealer
-        self._pending = stash
+        self._pending = pending
         self._clock = clock
         self._backoff_max_s = backoff_max_s
 
     def answered(
         self, one: OpenAttempt, answer: Answer, judgement: Judgement, *, hold: Hold | None = None
     ) -> Completed:
-        """Close an attempt whose call ended, by what its answer means.
+        """Return how an attempt ends whose call ended, by what its answer means.
 
         Args:
             one: the account and its attempt.
@@ -108,9 +76,9 @@ class OutcomeBuilder:
         return self._failed(one, judgement, hold)
 
     def tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
-        """Close a test: the attempt says what would have followed, the account stays as it is.
+        """Return how a test ends: the attempt has what would have followed, the account stays as it is.
 
-        Returns beside it what has to be put aside, sealed: a token set whose refresh token replaced ours.
+        Beside it, what has to be parked, sealed: a token set whose refresh token replaced the account's.
         """
         account, attempt, now = one.account, one.attempt, self._clock.now()
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
@@ -135,16 +103,16 @@ class OutcomeBuilder:
         ), aside
 
     def adopted(self, one: OpenAttempt, stashed: PendingAnswer) -> Completed:
-        """Close an attempt with the answer that waited in the stash; no call is made."""
+        """Return how an attempt ends that adopts the parked answer; no call is made."""
         _compare(one)
         return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
 
     def broke_off(
         self, one: OpenAttempt, account: Account, error: Exception
     ) -> tuple[OpenAttempt, Completed]:
-        """Close an attempt that broke off as a failure of the row as it is.
+        """Return how an attempt ends that broke off: as a failure of the row as it is.
 
-        Nothing of what was to be stored is in it: that may be what the database refuses.
+        It holds nothing of what was to be stored: that may be what the database refuses.
         """
         was = one.attempt
         attempt = AttemptEntry(
@@ -212,7 +180,7 @@ class OutcomeBuilder:
     def _refresh_token_alone(
         self, one: OpenAttempt, refresh_token: Secret, request: RefreshRequest
     ) -> Completed:
-        """Close an attempt whose answer brought a new refresh token and no usable access token.
+        """Return how an attempt ends whose answer brought a new refresh token and no usable access token.
 
         It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
         is and is not published again; the account is asked once more with the new refresh token, later each time.
@@ -267,7 +235,7 @@ class OutcomeBuilder:
         if not account.refresh_enabled:
             status = Status.DISABLED
         elif account.is_troubled and (status is Status.ACTIVE or _needs_a_person_still(account, judgement)):
-            # A failure of another kind ends nothing: what was told of the account holds until a token comes.
+            # A failure of another kind ends nothing: the account's status holds until a token comes.
             status, reason = Status(account.status), account.reason or reason
         account.failed(
             status=status,
@@ -281,7 +249,7 @@ class OutcomeBuilder:
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
         attempt.next_refresh_at = account.next_refresh_at
         events = [_event(EventType.FAILED, account, judgement.reason, now)]
-        # Told once for the client, not once for each of its accounts.
+        # One event for the client, not one for each of its accounts.
         folded = hold is not None and hold.cause is WaitReason.REFUSED
         changed = account.status != was or (reason == PROBABLY_DEAD and was_reason != PROBABLY_DEAD)
         if changed and account.status in set(EventType) and not folded:
@@ -315,75 +283,17 @@ def _needs_a_person_still(account: Account, judgement: Judgement) -> bool:
 
 
 def _end_was_told(account: Account, now: float) -> bool:
-    """Return whether a plan has marked the account degraded while it was called: the row as loaded does not say so."""
+    """Return whether a plan marked the account degraded during its call: the row as loaded does not have that."""
     ended = account.expires_at is not None and account.expires_at <= now - ENDED_TOLD_AFTER_S
     return ended and account.status == Status.ACTIVE and account.next_refresh_at is not None
 
 
 def _compare(one: OpenAttempt) -> None:
-    """Note what only the row as it was loaded tells: when it was due, and whether an attempt was left open."""
+    """Write into an attempt what only the row as loaded has: when it was due, and whether an attempt was left open."""
     due_at = one.account.next_refresh_at
     if one.sent_at is not None and due_at is not None:
         one.attempt.lag_s = one.sent_at - due_at
     one.attempt.after_interruption = one.account.claim_attempt is not None
-
-
-def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
-    """Note in an attempt what came back."""
-    attempt.latency_ms = latency_ms
-    attempt.http_status = answer.status
-    attempt.error = answer.error or (answer.fault.value if answer.fault else None)
-    attempt.error_description = answer.error_description or answer.fault_detail
-    attempt.provider_request_id = answer.provider_request_id
-    attempt.request = answer.request
-    attempt.output = answer.output
-
-
-def log_attempt(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:
-    """Log an attempt that ended: its whole story in one line."""
-    account, attempt = one.account, one.attempt
-    log.info(
-        "attempt",
-        account=account.id,
-        provider=account.provider,
-        trigger=attempt.trigger,
-        outcome=outcome.value,
-        reason=reason,
-        generation=generation,
-        http_status=attempt.http_status,
-        error=attempt.error,
-        latency_ms=round(attempt.latency_ms or 0),
-        next_refresh_at=attempt.next_refresh_at,
-        task_id=attempt.task_id,
-        attempt=attempt.id,
-    )
-
-
-def refused_entry(
-    account_id: str,
-    outcome: Outcome,
-    reason: str,
-    generation: int,
-    *,
-    trigger: Trigger,
-    worker: str,
-    task_id: str,
-    now: float,
-) -> AttemptEntry:
-    """Make the entry of a refresh that was not begun."""
-    return AttemptEntry(
-        id=new_attempt_id(now),
-        account_id=account_id,
-        trigger=trigger,
-        opened_at=now,
-        closed_at=now,
-        worker=worker,
-        task_id=task_id,
-        generation=generation,
-        config_version=0,
-        outcome=outcome,
-        reason=reason,
-    )
 
 
 def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:

@@ -8,185 +8,253 @@ arrived is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 
 from redis.exceptions import RedisError
 
 from models.account import Account, RefreshMethod
 from models.answer import Answer, Judgement, Verdict
-from models.attempt import AttemptEntry, Outcome, Trigger, new_attempt_ids
-from models.providers import Provider
+from models.attempt import Outcome, Trigger, new_attempt_ids
 from worker.clock import Clock
-from worker.crypto.sealer import AccountSealer
-from worker.db.executor import Offload
-from worker.db.history import History
-from worker.db.refresh_store import RefreshStore
-from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
+from worker.db.async_stores import AsyncRefreshStore
+from worker.errors import CipherError, DatabaseUnreachable
 from worker.log import log
-from worker.policy.eligibility import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, Skip, skip_reason
+from worker.policy.eligibility import Skip, skip_reason
+from worker.policy.reasons.correction import (
+    PROVIDER_UNKNOWN,
+    STASH_UNREADABLE,
+)
+from worker.policy.reasons.passing import INTERNAL_ERROR
+from worker.policy.reasons.skipped import (
+    ATTEMPT_OPEN,
+    CALL_UNDER_WAY,
+    GENERATION_MOVED,
+    LEASE_HELD,
+    METHOD_NOT_RUN_HERE,
+)
+from worker.policy.reasons.waiting import ANSWER_STASHED, DATABASE_UNREACHABLE, REDIS_UNREACHABLE
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
 from worker.redis.leases import Leases
-from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.admission import Admission
+from worker.refresh.attempt import (
+    Deadlines,
+    Hold,
+    OpenAttempt,
+    Opened,
+    Origin,
+    Result,
+    describe,
+    log_attempt,
+    new_attempt,
+    refused_entries,
+)
 from worker.refresh.caller import Caller, call_provider
 from worker.refresh.committer import Committer, Completed
-from worker.refresh.outcome import Hold, OpenAttempt, OutcomeBuilder, describe, log_attempt, refused_entry
+from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import AnswerRecovery
+from worker.refresh.requests import RequestBuilder
 
-KEY_MISSING = "key_missing"
-SEAL_BROKEN = "seal_broken"
-STASH_UNREADABLE = "stash_unreadable"
-METHOD_NOT_RUN_HERE = "refresh_method_not_run_by_this_worker"
-PROVIDER_UNKNOWN = "provider_unknown"
-KNOBS_UNFIT = "provider_knobs_unfit"
-REDIS_UNREACHABLE = "redis_unreachable"
-INTERNAL_ERROR = "internal_error"
-DATABASE_UNREACHABLE = "database_unreachable"
-CALL_UNDER_WAY = "call_under_way"
-ANSWER_STASHED = "answer_stashed_until_the_database_is_back"
-
-#: Reasons that say nothing of an account: a plan has to see it again.
+#: Reasons that are not the account's own: a plan has to see it again.
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
-#: Outcomes that nobody wonders about where a plan met another.
-_QUIET = frozenset({Outcome.SUPERSEDED, Outcome.NOT_DUE, Outcome.BUSY})
-#: A call ends this long before its claim, at the latest: a busy event loop notices an end late.
-CLAIM_GUARD_S = 5.0
 #: A planned group is done after this long, seconds; calls that are slower go on without it, and hold no thread.
 SLOW_CALL_S = 3.0
-#: So many calls are under way in one process before it takes another planned group.
+#: While more calls are under way in one process, it takes no further planned group.
 CALLS_MAX = 1_000
 #: Entries of an account's history that a report is judged by.
 REPORTS_LOOKED_AT = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How the refresh of one account ended."""
-
-    outcome: Outcome
-    reason: str
-    generation: int
-
-
-class Refresher:
-    """Refreshes groups of accounts in this process' event loop."""
+class AttemptOpener:
+    """Takes a group through the steps before the call: lease, load, check, admit, open."""
 
     def __init__(
         self,
         *,
         leases: Leases,
-        refresh_store: RefreshStore,
-        history: History,
+        store: AsyncRefreshStore,
+        recovery: AnswerRecovery,
+        requests: RequestBuilder,
+        admission: Admission,
+        methods: Collection[RefreshMethod],
+        clock: Clock,
+        deadlines: Deadlines,
+    ) -> None:
+        self._leases = leases
+        self._store = store
+        self._recovery = recovery
+        self._requests = requests
+        self._admission = admission
+        self._methods = methods
+        self._clock = clock
+        self._deadlines = deadlines
+
+    async def open(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> Opened:
+        """Open attempts on accounts, each at the generation that the caller had seen.
+
+        The lease of each account that is not called is released.
+        """
+        seen, began = dict(accounts), _monotonic()
+        try:
+            taken = await self._leases.acquire(list(seen))
+        except (RedisError, OSError) as error:
+            log.error("redis_unreachable", accounts=len(seen), error=str(error))
+            return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})
+        found = Opened([], {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken})
+        try:
+            ready = await self._check(taken, seen, origin, began, found.results)
+            found.attempts = await self._open(await self._admitted(ready, found.results), found.results)
+        except (DatabaseUnreachable, RedisError, OSError) as error:
+            gone = DATABASE_UNREACHABLE if isinstance(error, DatabaseUnreachable) else REDIS_UNREACHABLE
+            log.error(gone, accounts=len(taken), error=str(error))
+            found.results |= {i: Result(Outcome.NOT_SENT, gone, seen[i]) for i in taken}
+        finally:
+            await self._leases.release(taken.keys() - {one.account.id for one in found.attempts})
+        return found
+
+    async def still_open(self, one: OpenAttempt) -> Account | None:
+        """Read the row of an attempt again; None where the attempt is not the account's any more."""
+        account = (await self._store.load([one.account.id])).get(one.account.id)
+        return account if account is not None and account.claim_attempt == one.attempt.id else None
+
+    async def let_go(self, one: OpenAttempt) -> None:
+        """Release the lease of an attempt that was not committed."""
+        await self._leases.release([one.account.id])
+
+    async def note_refused(self, results: Mapping[str, Result], origin: Origin) -> None:
+        """Write the history of accounts that are not refreshed; a plan that met another leaves no entry."""
+        passed_on = {i for i, r in results.items() if r.reason == METHOD_NOT_RUN_HERE}
+        entries = refused_entries(results, origin, but=passed_on, now=self._clock.now())
+        if not entries or any(r.reason == DATABASE_UNREACHABLE for r in results.values()):
+            return
+        try:
+            await self._store.note_attempts(entries, fold=origin.trigger is not Trigger.FORCED)
+        except Exception as error:  # noqa: BLE001  (what has begun goes on, noted or not)
+            log.error("refusals_not_noted", accounts=len(entries), error=str(error))
+
+    async def _check(
+        self,
+        taken: Mapping[str, str | None],
+        seen: Mapping[str, int],
+        origin: Origin,
+        began: float,
+        results: dict[str, Result],
+    ) -> list[OpenAttempt]:
+        """Load accounts, and prepare an attempt of each that is to be refreshed; write the results of the others."""
+        found, paused = await self._store.load_for_refresh(list(taken))
+        ready: list[OpenAttempt] = []
+        ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
+        for account_id, stash in taken.items():
+            account = found.get(account_id)
+            refused = await self._refused(account, seen[account_id], origin, paused=account_id in paused)
+            if account is None or refused:
+                refused = refused or Skip(Outcome.SUPERSEDED, GENERATION_MOVED)
+                generation = account.generation if account else seen[account_id]
+                results[account_id] = Result(refused.outcome, refused.reason, generation)
+                continue
+            try:
+                stashed = await self._recovery.answer_for(account, stash)
+            except CipherError as error:
+                log.error("stash_unreadable", account=account_id, error=str(error))
+                results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
+                continue
+            attempt = new_attempt(next(ids), account, origin, now=self._clock.now())
+            attempt.lock_wait_ms = (_monotonic() - began) * 1000
+            ready.append(self._requests.prepare(account, attempt, stashed))
+        return ready
+
+    async def _refused(
+        self, account: Account | None, seen: int, origin: Origin, *, paused: bool
+    ) -> Skip | None:
+        """Return why an account is not refreshed now; None where it is."""
+        now, trigger = self._clock.now(), origin.trigger
+        refused = skip_reason(account, seen=seen, trigger=trigger, now=now, paused=paused)
+        if account is not None and refused is None and trigger is Trigger.REPORTED:
+            latest = await self._store.latest_attempts(account.id, limit=REPORTS_LOOKED_AT)
+            refused = report_refusal(latest, now=self._clock.now())
+        return refused
+
+    async def _admitted(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
+        here: list[OpenAttempt] = []
+        for one in ready:
+            if one.request is None or one.request.refresh_method in self._methods:
+                here.append(one)
+            else:
+                results[one.account.id] = Result(
+                    Outcome.NOT_SENT, METHOD_NOT_RUN_HERE, one.account.generation
+                )
+        admitted = await self._admission.admit(here)
+        for one, shortage in admitted.later:
+            results[one.account.id] = Result(Outcome.NOT_SENT, shortage.value, one.account.generation)
+        return list(admitted.now)
+
+    async def _open(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
+        if not ready:
+            return []
+        asked_at = _monotonic()
+        ours = await self._store.open(
+            [(one.attempt, one.account) for one in ready], claim_s=self._deadlines.claim_s
+        )
+        deadline = self._deadlines.end_of_call(asked_at=asked_at, now=_monotonic())
+        for one in ready:
+            one.deadline = deadline
+            if one.account.id not in ours:
+                results[one.account.id] = Result(Outcome.BUSY, ATTEMPT_OPEN, one.account.generation)
+                self._admission.ended(one)
+        return [one for one in ready if one.account.id in ours]
+
+
+class Refresher:
+    """Refreshes groups of accounts. With `slow_call_s`, calls that are slower end without their planned group."""
+
+    def __init__(
+        self,
+        *,
+        opener: AttemptOpener,
+        callers: Mapping[RefreshMethod, Caller],
         outcomes: OutcomeBuilder,
         committer: Committer,
-        recovery: AnswerRecovery,
-        sealer: AccountSealer,
-        callers: Mapping[RefreshMethod, Caller],
-        providers: Callable[[Account], Provider | None],
-        clock: Clock,
-        offload: Offload,
         admission: Admission,
-        call_timeout_s: float,
-        claim_s: float,
+        clock: Clock,
         slow_call_s: float | None = None,
     ) -> None:
-        """Make a refresher.
-
-        With `slow_call_s` a planned group does not wait longer for its calls: they end by themselves.
-        """
-        self._leases = leases
-        self._refresh_store = refresh_store
-        self._history = history
+        self._opener = opener
+        self._callers = callers
         self._outcomes = outcomes
         self._committer = committer
-        self._recovery = recovery
-        self._sealer = sealer
-        self._callers = callers
-        self._providers = providers
-        self._clock = clock
-        self._sql = offload
         self._admission = admission
-        self._call_timeout_s = call_timeout_s
-        self._claim_s = claim_s
+        self._clock = clock
         self._slow_call_s = slow_call_s
         self._calls: set[asyncio.Task[Result]] = set()
+
+    async def refresh(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> dict[str, Result]:
+        """Refresh a group of accounts, each at the generation that the caller had seen.
+
+        Never raises for what a provider, a store or an account does: each account has its result.
+        """
+        patience_s = self._slow_call_s if origin.trigger is Trigger.PLANNED else None
+        if patience_s is not None:
+            await self._room()
+        opened = await self._opener.open(accounts, origin)
+        if origin.trigger is Trigger.PLANNED:
+            # The planner waits as long as a message may live for those it sent; these need not wait.
+            dropped = [(i, r.generation) for i, r in opened.results.items() if r.reason in _DROPPED]
+            self._committer.dropped(dropped)
+        calls = self._begin(opened.attempts)
+        await self._opener.note_refused(opened.results, origin)
+        return opened.results | await self._ended(calls, patience_s)
 
     async def drain(self) -> None:
         """Wait until every call that is under way has ended, and its answer is stored or safe."""
         while self._calls:
             await asyncio.wait(self._calls)
 
-    async def refresh(
-        self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, worker: str = "", task_id: str = ""
-    ) -> dict[str, Result]:
-        """Refresh a group of accounts, each at the generation that whoever asked had seen.
-
-        Never raises for what a provider, a store or an account does: each account has its result.
-        """
-        seen = dict(accounts)
-        patience_s = self._slow_call_s if trigger is Trigger.PLANNED else None
-        if patience_s is not None:
-            await self._room()
-        began = self._monotonic()
-        try:
-            taken = await self._leases.acquire(list(seen))
-        except (RedisError, OSError) as error:
-            log.error("redis_unreachable", accounts=len(seen), error=str(error))
-            results = {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen}
-            self._look_again(results, trigger)
-            return results
-        results = {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken}
-        opened: list[OpenAttempt] = []
-        try:
-            found, paused = await self._sql(self._refresh_store.load_for_refresh, list(taken))
-            ready: list[OpenAttempt] = []
-            ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
-            for account_id, stash in taken.items():
-                account = found.get(account_id)
-                refused = skip_reason(
-                    account,
-                    seen=seen[account_id],
-                    trigger=trigger,
-                    now=self._clock.now(),
-                    paused=account_id in paused,
-                )
-                if refused is None and trigger is Trigger.REPORTED:
-                    latest = await self._sql(self._history.of, account_id, limit=REPORTS_LOOKED_AT)
-                    refused = report_refusal(latest, now=self._clock.now())
-                if account is None or refused:
-                    refused = refused or Skip(Outcome.SUPERSEDED, GENERATION_MOVED)
-                    generation = account.generation if account else seen[account_id]
-                    results[account_id] = Result(refused.outcome, refused.reason, generation)
-                    continue
-                try:
-                    waits = stash or account.kept_sealed
-                    stashed = await self._recovery.answer_for(account, stash) if waits else None
-                except CipherError as error:
-                    log.error("stash_unreadable", account=account_id, error=str(error))
-                    results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
-                    continue
-                ready.append(self._prepare(next(ids), account, stashed, trigger, worker, task_id, began))
-            opened = await self._open(await self._admitted(ready, results), results)
-        except (DatabaseUnreachable, RedisError, OSError) as error:
-            gone = DATABASE_UNREACHABLE if isinstance(error, DatabaseUnreachable) else REDIS_UNREACHABLE
-            log.error(gone, accounts=len(taken), error=str(error))
-            results |= {i: Result(Outcome.NOT_SENT, gone, seen[i]) for i in taken}
-            opened = []
-        finally:
-            await self._leases.release(taken.keys() - {one.account.id for one in opened})
-        self._look_again(results, trigger)
-        calls = self._begin(opened)
-        await self._note_refused(results, trigger, worker, task_id)
-        return results | await self._ended(calls, patience_s)
-
     async def _room(self) -> None:
         while len(self._calls) >= CALLS_MAX:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
 
     def _begin(self, opened: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, asyncio.Task[Result]]]:
-        """Have each account go on in a task of its own: a group that is cancelled drops no answer."""
+        """Start a task for each account: a group that is cancelled drops no answer."""
         calls = [(one, asyncio.create_task(self._finish(one))) for one in opened]
         for _, call in calls:
             self._calls.add(call)
@@ -205,61 +273,21 @@ class Refresher:
             for one, call in calls
         }
 
-    async def _admitted(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
-        here: list[OpenAttempt] = []
-        for one in ready:
-            if one.request is None or one.request.refresh_method in self._callers:
-                here.append(one)
-            else:
-                results[one.account.id] = Result(
-                    Outcome.NOT_SENT, METHOD_NOT_RUN_HERE, one.account.generation
-                )
-        admitted = await self._admission.admit(here)
-        for one, shortage in admitted.later:
-            results[one.account.id] = Result(Outcome.NOT_SENT, shortage.value, one.account.generation)
-        return list(admitted.now)
-
-    async def _open(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
-        if not ready:
-            return []
-        asked_at = self._monotonic()
-        ours = await self._sql(
-            self._refresh_store.open, [(one.attempt, one.account) for one in ready], claim_s=self._claim_s
-        )
-        deadline = self._deadline(asked_at)
-        for one in ready:
-            one.deadline = deadline
-            if one.account.id not in ours:
-                results[one.account.id] = Result(Outcome.BUSY, ATTEMPT_OPEN, one.account.generation)
-                self._admission.ended(one)
-        return [one for one in ready if one.account.id in ours]
-
-    def _deadline(self, asked_at: float) -> float:
-        """Return when a call has to end. It has its whole time, or nothing is sent.
-
-        A call cut short is worse than none: its refresh token may be spent. The claim began no earlier than
-        `asked_at`; where a slow database ate so much of it that a call could outlast it, the time is over now.
-        """
-        now = self._monotonic()
-        ends = now + self._call_timeout_s
-        return ends if ends <= asked_at + self._claim_s - CLAIM_GUARD_S else now
-
     async def _finish(self, one: OpenAttempt) -> Result:
-        """The part that each account goes alone. Where it breaks off, that is a failure of this account."""
+        """Take an account through the steps that it goes alone. Where they break off, that is a failure of this account."""
         try:
             return await self._go_on(one)
         except Exception as error:  # noqa: BLE001  (nothing that nobody foresaw may hold an account)
             log.error("refresh_aborted", account=one.account.id, attempt=one.attempt.id, exc_info=error)
             result = await self._close_broken(one, error)
-            await self._leases.release([one.account.id])
+            await self._opener.let_go(one)
             return result
 
     async def _close_broken(self, one: OpenAttempt, error: Exception) -> Result:
         """Close what broke off as a failure. Where even that is refused, the account is free once its claim ends."""
         try:
-            found = await self._sql(self._refresh_store.load, [one.account.id])
-            account = found.get(one.account.id)
-            if account is not None and account.claim_attempt == one.attempt.id:
+            account = await self._opener.still_open(one)
+            if account is not None:
                 return await self._commit(*self._outcomes.broke_off(one, account, error))
         except Exception as other:  # noqa: BLE001  (it has been tried)
             log.error("attempt_left_open", account=one.account.id, attempt=one.attempt.id, error=repr(other))
@@ -269,12 +297,12 @@ class Refresher:
         """Call, judge, store, publish."""
         if one.stashed is not None:
             return await self._commit(one, self._outcomes.adopted(one, one.stashed))
-        began = self._monotonic()
+        began = _monotonic()
         try:
             answer, judgement = await self._call(one)
         finally:
             self._admission.ended(one)
-        describe(one.attempt, answer, (self._monotonic() - began) * 1000)
+        describe(one.attempt, answer, (_monotonic() - began) * 1000)
         if one.attempt.trigger == Trigger.TEST:
             return await self._tested(one, answer, judgement)
         if answer.token is not None:
@@ -301,7 +329,7 @@ class Refresher:
             return None
 
     async def _tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Result:
-        """Close a test: nothing is stored. A refresh token that replaced ours is put aside for the next refresh."""
+        """Close a test: nothing is stored. A refresh token that replaced ours is parked for the next refresh."""
         completed, aside = self._outcomes.tested(one, answer, judgement)
         if aside is not None:
             await self._committer.put_aside(one.account.id, aside)
@@ -321,67 +349,6 @@ class Refresher:
         log_attempt(one, result.outcome, result.reason, result.generation)
         return result
 
-    def _prepare(
-        self,
-        attempt_id: str,
-        account: Account,
-        stashed: PendingAnswer | None,
-        trigger: Trigger,
-        worker: str,
-        task_id: str,
-        began: float,
-    ) -> OpenAttempt:
-        attempt = AttemptEntry(
-            id=attempt_id,
-            account_id=account.id,
-            trigger=trigger,
-            opened_at=self._clock.now(),
-            worker=worker,
-            task_id=task_id,
-            generation=account.generation,
-            config_version=account.config_version,
-            refresh_fp=account.refresh_fp,
-            lock_wait_ms=(self._monotonic() - began) * 1000,
-        )
-        impossible = None
-        try:
-            provider = self._providers(account)
-        except KnobsUnfit as error:
-            provider, impossible = error.provider, (KNOBS_UNFIT, str(error))
-        one = OpenAttempt(account, attempt, provider, None, stashed, account.status, impossible=impossible)
-        if one.provider is not None and impossible is None:
-            try:
-                method = RefreshMethod.CALLBACK if trigger is Trigger.TEST else account.refresh_method
-                one.request = self._sealer.request(account, one.provider, RefreshMethod(method))
-            except CipherError as error:
-                one.impossible = (KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN, str(error))
-        return one
 
-    def _look_again(self, results: Mapping[str, Result], trigger: Trigger) -> None:
-        """The planner waits as long as a message may live for those it sent; these need not wait."""
-        if trigger is Trigger.PLANNED:
-            self._committer.dropped([(i, r.generation) for i, r in results.items() if r.reason in _DROPPED])
-
-    async def _note_refused(
-        self, results: dict[str, Result], trigger: Trigger, worker: str, task_id: str
-    ) -> None:
-        """Write down each refusal that a person could wonder about; a plan that met another is none."""
-        now = self._clock.now()
-        entries = [
-            refused_entry(
-                i, r.outcome, r.reason, r.generation, trigger=trigger, worker=worker, task_id=task_id, now=now
-            )
-            for i, r in results.items()
-            if r.reason != METHOD_NOT_RUN_HERE  # it is passed on to a worker that runs it
-            and not (trigger is Trigger.PLANNED and r.outcome in _QUIET)
-        ]
-        if not entries or any(r.reason == DATABASE_UNREACHABLE for r in results.values()):
-            return
-        try:
-            await self._sql(self._history.note, entries, fold=trigger is not Trigger.FORCED)
-        except Exception as error:  # noqa: BLE001  (what has begun goes on, noted or not)
-            log.error("refusals_not_noted", accounts=len(entries), error=str(error))
-
-    @staticmethod
-    def _monotonic() -> float:
-        return asyncio.get_running_loop().time()
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Whom a plan sends through closed gates, and whom it brings back from open ones."""
+"""Accounts that a plan sends through closed gates, or brings back from open ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GATES_MAX: Final = 200
 
 
 class HeldPicks:
-    """Picks held accounts: one place that sees everybody whom a gate holds keeps the order of need.
+    """Picks held accounts: one place that sees all accounts of a gate keeps the order of need.
 
     Args:
         accounts: the SQL of held accounts.
@@ -34,13 +34,13 @@ class HeldPicks:
         self._accounts = accounts
         self._gates = gates
         self._now = now
-        self._released = max(round(ASSUMED_REQUESTS_PER_S * interval_s), 1)
+        self._interval_s = interval_s
 
     def pick(self, *, hold_s: float) -> list[DueAccount]:
-        """Claim whom closed gates let through next; bring accounts of open gates back, soonest to end first.
+        """Claim the accounts that closed gates let through next; release accounts of open gates, soonest to end first.
 
         Raises:
-            DatabaseUnreachable, RedisUnreachable: nobody is picked.
+            DatabaseUnreachable, RedisUnreachable: no account is picked.
         """
         names = self._accounts.gates()
         if not names:
@@ -49,7 +49,8 @@ class HeldPicks:
         first = int(now) % len(names) if len(names) > GATES_MAX else 0
         for name, gate in self._gates([*names[first:], *names[:first]][:GATES_MAX]).items():
             if not gate.is_closed(now):
-                self._accounts.release(name, self._released)
+                per_s = gate.released_per_s(now, ASSUMED_REQUESTS_PER_S)
+                self._accounts.release(name, max(round(per_s * self._interval_s), 1))
                 continue
             if room := gate.trickle_left(now):
                 picked += self._accounts.claim_healthy(name, room, hold_s=hold_s)

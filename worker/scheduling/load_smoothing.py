@@ -1,4 +1,4 @@
-"""Crowds of accounts that come due, remembered from plan to plan: to count them reads every account that is due soon."""
+"""Crowds of accounts that come due, noted from plan to plan: counting them reads every account that is due soon."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoadSmoothing:
     def __init__(self, schedule: Schedule, matters: Callable[[str], bool]) -> None:
         self._schedule = schedule
         self._matters = matters
-        #: What the next plan is to know; None: what it knows already.
+        #: The note for the next plan; None: the note before still holds.
         self.note: str | None = None
 
     def look(self, outlook: Outlook) -> dict[str, Crowd]:

@@ -14,38 +14,38 @@ from models.pause import PAUSED
 from models.rate_limit import Limits
 from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
 from worker.db.claims import DueAccount, Outlook
+from worker.db.fleet_locks import FleetLock
 from worker.db.pauses import Pauses, Standing
 from worker.db.schedule import Schedule
 from worker.log import log
 from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
 from worker.policy.rate_limits import early_count, slots, within
+from worker.policy.reasons.due import EARLY_REFRESH
+from worker.policy.reasons.waiting import ANOTHER_PLAN, QUEUES_FULL
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.load_smoothing import LoadSmoothing
 
-DUTY: Final = "plan"
+#: The lock of the plan, and the note that one plan leaves the next.
+LOCK: Final = "plan"
 #: A plan that takes longer than this was probably killed. The next one goes on; two at once would do no harm.
-DUTY_S: Final = 5.0
+LOCK_S: Final = 5.0
 #: The planner's claim outlives its message: a lost message is dispatched again, a waiting one not twice.
 HOLD_S: Final = MESSAGE_EXPIRES_S + 15.0
 #: A message that finds its queue empty is taken at once, and its accounts opened; after this long it is lost.
 TAKEN_HOLD_S: Final = 20.0
-#: One plan looks at no more due accounts of a queue than this: it stays short, and the next one is a second away.
+#: Due accounts of a queue that one plan looks at: it stays short, and the next one is a second away.
 CLAIM_MAX: Final = 5_000
 
-#: The due reason of accounts that were begun early.
-EARLY_REFRESH: Final = "ahead_of_a_crowd"
-ANOTHER_PLAN: Final = "another_plan_is_running"
-QUEUES_FULL: Final = "queues_are_full"
-#: Who ends a pause whose time is over.
+#: The actor that ends a pause whose time is over.
 BY_ITSELF: Final = "refreshd"
 
 
 class Undeliverable(Exception):
-    """The broker did not take a message; the next plan tries again."""
+    """The broker took no message; the next plan tries again."""
 
 
 class Dispatch(Protocol):
-    """Sends one refresh message. The composition root hands it in: only `worker.app` knows Celery."""
+    """Sends one refresh message. The composition root passes it: only `worker.app` knows Celery."""
 
     def __call__(self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
         """Send a group.
@@ -64,8 +64,33 @@ class Planned:
     held_back: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """How a fleet is planned."""
+
+    #: Seconds between two plans.
+    interval_s: float
+    #: Messages in the queue beyond which nothing is added to it.
+    queue_limit: int
+    #: Accounts in one message.
+    group_size: int
+    #: Some provider has a rate, so that crowds of due accounts are smoothed.
+    rates_matter: bool = True
+
+
 class Planner:
-    """Finds due accounts and sends them to the workers."""
+    """Finds due accounts and sends them to the workers.
+
+    Args:
+        schedule: finds and claims due accounts.
+        pauses: what is not planned now.
+        held: accounts that closed gates hold.
+        dispatch: sends one message.
+        queue_length: reads how many messages wait in a queue.
+        limits: the limits of a provider, by name.
+        settings: how the fleet is planned.
+        lock: lets one process plan at a time.
+    """
 
     def __init__(
         self,
@@ -76,11 +101,8 @@ class Planner:
         dispatch: Dispatch,
         queue_length: Callable[[str], int],
         limits: Callable[[str], Limits],
-        rates_matter: bool,
-        interval_s: float,
-        queue_limit: int,
-        group_size: int,
-        holder: str,
+        settings: PlanSettings,
+        lock: FleetLock,
     ) -> None:
         self._schedule = schedule
         self._pauses = pauses
@@ -88,11 +110,8 @@ class Planner:
         self._dispatch = dispatch
         self._queue_length = queue_length
         self._limits = limits
-        self._rates_matter = rates_matter
-        self._interval_s = interval_s
-        self._queue_limit = queue_limit
-        self._group_size = group_size
-        self._holder = holder
+        self._settings = settings
+        self._lock = lock
         self._smoothing = LoadSmoothing(schedule, lambda name: limits(name).requests_per_s is not None)
 
     def plan(self) -> Planned:
@@ -101,25 +120,28 @@ class Planner:
         Raises:
             DatabaseUnreachable, RedisUnreachable: nothing was claimed.
         """
-        if not self._schedule.take_duty(DUTY, holder=self._holder, for_s=DUTY_S):
-            return Planned(held_back=ANOTHER_PLAN)
-        try:
-            return self._plan()
-        finally:
-            self._schedule.end_duty(DUTY, holder=self._holder, note=self._smoothing.note)
+        with self._lock.hold() as held:
+            if held is None:
+                return Planned(held_back=ANOTHER_PLAN)
+            try:
+                return self._plan()
+            finally:
+                held.note = self._smoothing.note
 
     def _plan(self) -> Planned:
         queues = {
-            False: Queue(self._queue_length(REFRESH), self._group_size, self._queue_limit, COLD_START),
+            False: Queue(
+                self._queue_length(REFRESH), self._settings.group_size, self._settings.queue_limit, COLD_START
+            ),
             True: Queue(self._queue_length(CALLBACK), 1, CLAIM_MAX, CALLBACK_COLD_START),
         }
         pauses = self._pauses.standing()
         if pauses.everything:
             return Planned(held_back=PAUSED)
         if pauses.ended:
-            self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._holder))
+            self._pauses.bring_back(CLAIM_MAX, actor=Actor(BY_ITSELF, self._lock.holder))
         picked = self._held.pick(hold_s=TAKEN_HOLD_S)
-        outlook = self._schedule.outlook(DUTY)
+        outlook = self._schedule.outlook(LOCK)
         claimed = {
             callback: self._claimed(queue, pauses, callback=callback)
             for callback, queue in queues.items()
@@ -127,7 +149,7 @@ class Planner:
         }
         due = picked + [one for found in claimed.values() for one in found or ()]
         due += self._early(due, pauses, outlook)
-        groups = list(group(due, self._group_size))
+        groups = list(group(due, self._settings.group_size))
         for sent, (accounts, callback) in enumerate(groups):
             try:
                 self._dispatch(
@@ -176,7 +198,7 @@ class Planner:
 
     def _early(self, due: Sequence[DueAccount], pauses: Standing, outlook: Outlook) -> list[DueAccount]:
         """Begin early what a provider could not take in time: many tokens that end at once, at a small rate."""
-        if not self._rates_matter:
+        if not self._settings.rates_matter:
             return []
         taken = Counter(one.provider for one in due)
         early: list[DueAccount] = []
@@ -184,7 +206,7 @@ class Planner:
             if provider in pauses.providers:
                 continue
             count = early_count(
-                crowd, self._limits(provider), interval_s=self._interval_s, taken=taken[provider]
+                crowd, self._limits(provider), interval_s=self._settings.interval_s, taken=taken[provider]
             )
             if count:
                 early += self._schedule.claim_early(
@@ -197,7 +219,7 @@ class Planner:
         return early
 
     def _paced(self, due: Sequence[DueAccount]) -> tuple[list[DueAccount], list[tuple[str, float]]]:
-        """Keep what each provider takes until the next plan, soonest to end first; the others get their turn.
+        """Return what each provider takes until the next plan, soonest to end first, and when the others are planned again.
 
         Accounts of a token URL of their own are not paced by their provider's name: workers know the host, and its budget.
         """
@@ -209,15 +231,15 @@ class Planner:
                 providers[one.provider].append(one)
         for name, accounts in providers.items():
             rate = self._limits(name).requests_per_s
-            taken, waiting = within(accounts, rate, self._interval_s)
+            taken, waiting = within(accounts, rate, self._settings.interval_s)
             now_ += taken
-            times = slots(len(waiting), start=self._interval_s, requests_per_s=rate, jitter=0.0)
+            times = slots(len(waiting), start=self._settings.interval_s, requests_per_s=rate, jitter=0.0)
             turns += [(one.id, after_s) for one, after_s in zip(waiting, times, strict=True)]
         return now_, turns
 
 
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
-    """Group accounts by provider, the most urgent group first; returns (accounts, callback).
+    """Return accounts in groups of one provider, the most urgent group first: (accounts, callback) each.
 
     One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
     runs into its time-out holds its whole message.

@@ -1,4 +1,4 @@
-"""Reconcile: fill Redis again from SQL, soonest needed first, and close what nobody will come back to."""
+"""Reconcile: fill Redis again from SQL, soonest needed first, and close attempts that were abandoned."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from models.publication import Publication, publication
 from refreshd_reader.contract import Keys
 from worker.clock import Clock
 from worker.crypto.sealer import ACCESS_TOKEN, AccountSealer
+from worker.db.async_stores import AsyncPublicationStore
 from worker.db.claims import NO_END
-from worker.db.executor import Offload
+from worker.db.fleet_locks import AsyncFleetLock, Held
 from worker.db.publication import STATE_UNPUBLISHED
 from worker.db.restore import RECONCILE, filled_mark
-from worker.db.schedule import Schedule
 from worker.errors import CipherError, RedisUnreachable
 from worker.log import log
 from worker.redis.client import answered
 from worker.redis.publisher import TokenPublisher
 from worker.scheduling.token_ends import TokenEnds
 
-DUTY: Final = RECONCILE
-#: A pass says that it goes on; a holder that is silent for longer is gone.
-DUTY_S: Final = 30.0
-#: ... after the first batch that ends when this share of the time has passed: each word is a commit.
-KEEP_SHARE: Final = 1 / 6
-#: What the mark says while a pass is under way.
+#: The lock of the pass; its note is the mark.
+LOCK: Final = RECONCILE
+#: A pass renews its lock; a holder that is silent for longer is gone.
+LOCK_S: Final = 30.0
+#: ... after the first batch that ends when this share of the time has passed: each renewal is a commit.
+RENEW_SHARE: Final = 1 / 6
+#: The mark while a pass is under way.
 _FILLING: Final = "filling"
 #: All tokens that have ended are looked through no more often: where many accounts are dead, that reads each of them.
 ENDS_EVERY_S: Final = 50.0
@@ -65,70 +66,69 @@ class Reconciler:
         *,
         redis: Redis,
         keys: Keys,
-        schedule: Schedule,
+        store: AsyncPublicationStore,
         ends: TokenEnds,
         publisher: TokenPublisher,
         sealer: AccountSealer,
         clock: Clock,
-        offload: Offload,
-        holder: str,
+        lock: AsyncFleetLock,
     ) -> None:
         self._redis = redis
         self._mark_key = filled_mark(keys)
-        self._schedule = schedule
+        self._store = store
         self._ends = ends
         self._publisher = publisher
         self._sealer = sealer
         self._clock = clock
-        self._sql = offload
-        self._holder = holder
-        self._kept_at = 0.0
+        self._lock = lock
+        self._renewed_at = 0.0
         self._ends_at: float | None = None
 
     async def needed(self) -> bool:
         """Return whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
 
         Raises:
-            RedisUnreachable, DatabaseUnreachable: nothing can be told.
+            RedisUnreachable, DatabaseUnreachable: a store is away.
         """
         mark = await self._mark()
         if mark is None:
             return True
-        note, behind = await self._sql(self._schedule.lacks, DUTY)
+        note, behind = await self._store.lacks(LOCK)
         return mark != note or behind
 
     async def reconcile(self) -> Reconciled | None:
-        """Publish everything that Redis lacks; None where another process is at it.
+        """Publish everything that Redis lacks; None where another process does so.
 
         Raises:
             RedisUnreachable, DatabaseUnreachable: it went away meanwhile; the next pass begins again.
         """
-        if not await self._sql(self._schedule.take_duty, DUTY, holder=self._holder, for_s=DUTY_S):
-            return None
-        self._kept_at = self._clock.now()
-        note: str | None = None
-        try:
-            mark = await self._mark()
-            refill = mark is None or mark != await self._sql(self._schedule.duty_note, DUTY)
-            if refill:  # Redis is the broker too: whatever was on its way is as lost as the tokens
-                await self._sql(self._schedule.give_back_all)
-                await answered(self._redis.set(self._mark_key, _FILLING))
-            published, unreadable = await (self._refill() if refill else self._catch_up())
-            abandoned = await self._sql(self._schedule.close_abandoned)
-            ended = await self._say_what_has_ended()
-            if refill:
-                fresh = secrets.token_hex(8)
-                # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
-                note = fresh if await answered(self._redis.set(self._mark_key, fresh, xx=True)) else None
-            return Reconciled(published, unreadable, abandoned, ended, refill)
-        except (RedisError, OSError) as error:
-            raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
-        finally:
-            await self._sql(self._schedule.end_duty, DUTY, holder=self._holder, note=note)
+        async with self._lock.hold() as held:
+            if held is None:
+                return None
+            self._renewed_at = self._clock.now()
+            try:
+                return await self._pass(held)
+            except (RedisError, OSError) as error:
+                raise RedisUnreachable(f"Redis went away while it was filled: {error}") from error
+
+    async def _pass(self, held: Held) -> Reconciled:
+        mark = await self._mark()
+        refill = mark is None or mark != await self._lock.note()
+        if refill:  # Redis is the broker too: whatever was on its way is as lost as the tokens
+            await self._store.give_back_all()
+            await answered(self._redis.set(self._mark_key, _FILLING))
+        published, unreadable = await (self._refill() if refill else self._catch_up())
+        abandoned = await self._store.close_abandoned()
+        ended = await self._mark_ended()
+        if refill:
+            fresh = secrets.token_hex(8)
+            # Only over the mark that this pass began with: a Redis emptied meanwhile has none.
+            held.note = fresh if await answered(self._redis.set(self._mark_key, fresh, xx=True)) else None
+        return Reconciled(published, unreadable, abandoned, ended, refill)
 
     async def _refill(self) -> tuple[int, int]:
         total = good = 0
-        accounts = await self._sql(self._schedule.live_accounts, None, BATCH)
+        accounts = await self._store.live_accounts(None, BATCH)
         publishing: asyncio.Future[int] = asyncio.ensure_future(self._publish([]))
         try:
             while accounts:
@@ -136,7 +136,7 @@ class Reconciler:
                 after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
                 # The database reads the next batch and this one is made ready while Redis has the one before.
                 earlier, publishing = publishing, asyncio.ensure_future(self._publish(accounts))
-                following = self._sql(self._schedule.live_accounts, after, BATCH)
+                following = self._store.live_accounts(after, BATCH)
                 total += len(accounts)
                 published, accounts = await asyncio.gather(earlier, following)
                 good += published
@@ -149,15 +149,15 @@ class Reconciler:
 
     async def _catch_up(self) -> tuple[int, int]:
         total = 0
-        while accounts := await self._sql(self._schedule.unpublished, BATCH):
+        while accounts := await self._store.unpublished(BATCH):
             good = await self._publish(accounts, emptied=False)
             total += good
             if good < len(accounts):
                 return total, len(accounts) - good
         return total, 0
 
-    async def _say_what_has_ended(self) -> int:
-        """Say of every waiting account whose token has ended that it has; plans say it of those that ended lately."""
+    async def _mark_ended(self) -> int:
+        """Mark every waiting account whose token has ended; plans mark those that ended lately."""
         now = self._clock.now()
         if self._ends_at is not None and abs(now - self._ends_at) < ENDS_EVERY_S:
             return 0
@@ -168,7 +168,7 @@ class Reconciler:
             if not marked.accounts:
                 return total
             total, from_end = total + len(marked.accounts), marked.last_end
-            await self._keep()
+            await self._renew()
 
     async def _publish(self, accounts: Sequence[Account], *, emptied: bool = True) -> int:
         made = (
@@ -183,14 +183,14 @@ class Reconciler:
         behind = {account.id for account in accounts if account.published_generation < account.generation}
         updates = [(one.account, one.state.generation) for one in publications if one.account in behind]
         if updates:
-            await self._sql(self._schedule.mark_published, updates)
-        await self._keep()
+            await self._store.mark_published(updates)
+        await self._renew()
         return len(publications)
 
-    async def _keep(self) -> None:
-        if self._clock.now() - self._kept_at >= DUTY_S * KEEP_SHARE:
-            await self._sql(self._schedule.keep_duty, DUTY, holder=self._holder, for_s=DUTY_S)
-            self._kept_at = self._clock.now()
+    async def _renew(self) -> None:
+        if self._clock.now() - self._renewed_at >= LOCK_S * RENEW_SHARE:
+            await self._lock.renew()
+            self._renewed_at = self._clock.now()
 
     def _publication(self, account: Account) -> Publication | None:
         try:

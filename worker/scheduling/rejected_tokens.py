@@ -1,4 +1,4 @@
-"""What connectors report: tokens that an API rejected, read from `refreshd:rejected` the moment they arrive.
+"""Reports of connectors: tokens that an API rejected, read from `refreshd:rejected` the moment they arrive.
 
 A consumer group gives each report to one worker. A report is acknowledged after its refresh was dispatched, so
 one that a dying worker held is taken over by another.
@@ -34,9 +34,9 @@ _Entry = tuple[str, Mapping[str, str]]
 
 
 def connect_for_reports(url: str) -> Redis:
-    """Connect as a reader of what anybody may have written: bytes that are no UTF-8 end no thread.
+    """Return a connection that reads any bytes: a report that is no UTF-8 ends no thread.
 
-    Whoever may report can write any bytes; they become characters that no account id has.
+    Bytes that are no UTF-8 become characters that no account id has.
     """
     return connect(url, encoding_errors="replace")
 

@@ -6,9 +6,8 @@ from typing import Final
 
 from models.publication import publication
 from worker.clock import Clock
-from worker.db.ended_tokens import ALL_S, RECENT_S, EndedTokens, Marked
-from worker.db.executor import Offload
-from worker.db.schedule import Schedule
+from worker.db.async_stores import AsyncPublicationStore
+from worker.db.ended_tokens import ALL_S, RECENT_S, Marked
 from worker.redis.publisher import TokenPublisher
 
 #: One plan writes so many: it stays short, and the next one is a second away.
@@ -16,25 +15,15 @@ A_PLAN: Final = 1_000
 
 
 class TokenEnds:
-    """Writes what `EndedTokens` finds to Redis, and says in SQL that Redis has it."""
+    """Publishes the state of accounts whose token has ended, and notes in SQL that Redis has it."""
 
-    def __init__(
-        self,
-        *,
-        tokens: EndedTokens,
-        schedule: Schedule,
-        publisher: TokenPublisher,
-        clock: Clock,
-        offload: Offload,
-    ) -> None:
-        self._tokens = tokens
-        self._schedule = schedule
+    def __init__(self, *, store: AsyncPublicationStore, publisher: TokenPublisher, clock: Clock) -> None:
+        self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._sql = offload
 
     async def sweep(self) -> int:
-        """Mark accounts whose token ended lately, at most `A_PLAN` of them; returns their number.
+        """Mark accounts whose token ended lately, at most `A_PLAN` of them; return their number.
 
         Raises:
             DatabaseUnreachable: nothing was marked.
@@ -47,13 +36,11 @@ class TokenEnds:
         return await self._mark(limit, ALL_S, from_end)
 
     async def _mark(self, limit: int, within_s: float, from_end: float) -> Marked:
-        marked = await self._sql(self._tokens.mark, limit, within_s=within_s, from_end=from_end)
+        marked = await self._store.mark_ended(limit, within_s=within_s, from_end=from_end)
         if marked.accounts:
             now = self._clock.now()
             await self._publisher.put(
                 [publication(one, None, now=now) for one in marked.accounts], marked.events
             )
-            await self._sql(
-                self._schedule.mark_published, [(one.id, one.generation) for one in marked.accounts]
-            )
+            await self._store.mark_published([(one.id, one.generation) for one in marked.accounts])
         return marked

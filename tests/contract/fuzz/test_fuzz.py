@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from tests.contract.fuzz.targets import TARGETS
+from tests.support.examples import examples
 
-#: Cases of each; the two that go through a real Redis hold many inputs a case.
-CASES = {"broker-messages": 10, "rejected-reports": 10}
+#: Cases of those that go through a real Redis; each holds many inputs.
+THROUGH_REDIS = {"broker-messages": 10, "rejected-reports": 10}
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.integration if name in THROUGH_REDIS else ()) for name in TARGETS],
+)
 def test_nothing_that_is_parsed_raises_but_our_errors(name: str) -> None:
     target = TARGETS[name]
     with target.opened() as check:
 
-        @settings(
-            max_examples=CASES.get(name, 100),
-            deadline=None,
+        @examples(
+            THROUGH_REDIS.get(name, 100),
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),

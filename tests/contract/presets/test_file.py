@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 
 from docs.generate.providers import page
-from models.providers.presets import BUILT_IN, load_presets
+from models.providers.presets import load_presets
 from models.providers.schema import providers_schema
+from tests.contract.presets.entries import GENERIC, RAW, TEXT
 from tests.contract.presets.facts import known
 
-TEXT = BUILT_IN.read_text(encoding="utf-8")
-RAW: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)
 PRESETS = load_presets()
-GENERIC = ["generic", "generic-client-credentials"]
 ROOT = Path(__file__).parents[3]
-#: How facts can be known; explained on top of the file.
-KNOWN_BY = {"standard", "vendor-doc", "code", "issue", "secondary", "experiment", "memory"}
 
 
 def test_entries_stand_in_the_order_of_their_names_one_blank_line_apart() -> None:
@@ -36,25 +30,9 @@ def test_every_preset_is_held_against_facts_and_every_fact_has_a_preset() -> Non
     assert set(known()) == set(PRESETS) - set(GENERIC)
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_a_preset_has_a_title_a_source_and_says_how_well_it_is_known(name: str) -> None:
-    preset = PRESETS[name]
-    assert "title" in RAW[name]
-    assert preset.sources
-    assert set((preset.verified or "").split("+")) <= KNOWN_BY
-    assert all(rule.source for rule in preset.error_rules)
-
-
 def test_titles_are_told_apart() -> None:
     titles = [preset.title for preset in PRESETS.values()]
     assert len(set(titles)) == len(titles)
-
-
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - set(GENERIC)))
-def test_what_is_said_from_memory_is_said_to_be(name: str) -> None:
-    preset = PRESETS[name]
-    notes = preset.notes or ""
-    assert ("memory" in (preset.verified or "")) <= ("memory" in notes or preset.verified == "memory")
 
 
 def test_the_json_schema_describes_the_file() -> None:

@@ -69,7 +69,7 @@ def office(desk: AccountServices, stores: redis.Redis) -> Iterator[Office]:
     here = AppContext(load_settings())
     assert stores.ping()
     with CommandPublisher(
-        redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule
+        redis_url=lambda: here.settings.redis, keys=here.keys, store=here.publication_store
     ) as publisher:
         yield Office(desk, here, publisher)
     here.engine.dispose()

@@ -257,7 +257,7 @@ def test_of_two_imports_at_once_one_is_refused(desk: AccountServices, stores: re
         accounts = Raced(here.engine)
         accounts.happens = both.wait
         with CommandPublisher(
-            redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule
+            redis_url=lambda: here.settings.redis, keys=here.keys, store=here.publication_store
         ) as publisher:
             importer = Importer(
                 accounts=accounts,

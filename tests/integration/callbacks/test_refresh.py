@@ -15,8 +15,8 @@ from refreshd_reader.contract import Keys
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.gates import EVIDENCE
-from worker.refresh.outcome import STASH_ADOPTED, TESTED_NOT_STORED
-from worker.refresh.refresher import METHOD_NOT_RUN_HERE
+from worker.policy.reasons.done import STASH_ADOPTED, TESTED_NOT_STORED
+from worker.policy.reasons.skipped import METHOD_NOT_RUN_HERE
 
 
 def add(bench: Bench, callback: str | None, account: str = "acct", **fields: Any) -> Account:

@@ -123,7 +123,7 @@ def test_doctor_goes_on_where_keys_can_t_be_read(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("REFRESHD_KEYS", "k1:xx")
     found = {one.check: one for one in run_checks(AppContext(load_settings()), lambda: None)}
     assert found["keys"].level == "failed"
-    assert "k1" in found["keys"].words
+    assert "k1" in found["keys"].message
     assert {"beat", "workers"} <= set(found)
 
 
@@ -155,6 +155,7 @@ def test_a_data_folder_that_is_none(
     assert str(tmp_path / "a-file") in ran.stderr
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("stores")
 def test_a_worker_whose_data_folder_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a-file").touch()
@@ -218,6 +219,7 @@ def test_ctrl_c_at_a_question_is_ctrl_c(
     assert ("Nothing was stored." in ran.stderr) is (words[1] == "authorize")
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("stores")
 @pytest.mark.parametrize("words", [["providers", "list"], ["providers", "list", "--json"]])
 def test_a_pipe_whose_reader_has_seen_enough_is_no_failure(words: list[str]) -> None:
@@ -233,6 +235,7 @@ def test_a_pipe_whose_reader_has_seen_enough_is_no_failure(words: list[str]) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize(
     "words", [["providers", "show", "google"], ["providers", "show", "google", "--json"]]

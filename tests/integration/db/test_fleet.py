@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import text
 
 from models.audit import Actor
@@ -11,7 +12,7 @@ from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
 from worker.cli.status.paused import gate_lines, held_json, pause_lines
 from worker.db.engine import is_sqlite, writing
-from worker.db.fleet.overview import Failing, PausedDue, look
+from worker.db.fleet.counts import PausedDue, count, look, overdue
 from worker.db.held_accounts import Held
 from worker.monitoring.gate_status import GateStatus
 from worker.policy.gates import Gate
@@ -43,7 +44,7 @@ def test_what_is_paused_is_not_overdue_and_its_dead_tokens_are_counted(bench: Be
     assert (fleet.overdue, fleet.behind) == (1, (("acme", 1),))
     assert fleet.oldest_due_at is not None
     assert round(fleet.now - fleet.oldest_due_at) in {100, 101, 102}
-    assert fleet.aside == (PausedDue("other", 2, 1), PausedDue("acme", 1, 0))
+    assert fleet.set_aside == {"other": PausedDue(2, 1), "acme": PausedDue(1, 0)}
     pauses = bench.runtime.pauses.all()
     words = [line.plain for line in pause_lines(pauses, fleet)]
     assert words[0].startswith("paused          provider other since ")
@@ -56,9 +57,10 @@ def test_where_everything_is_paused_every_due_account_waits(bench: Bench) -> Non
     long_due(bench, "a", 100, expires_at=now - 1)
     long_due(bench, "b", 100)
     pause(bench, Scope.ALL, "")
-    fleet = look(bench.runtime.engine, all_paused=True)
+    fleet = look(bench.runtime.engine)
     held = held_json(bench.runtime.pauses.all(), fleet, None)
     assert (held["paused_waiting"], held["paused_ended"], held["gates"]) == (2, 1, None)
+    assert (fleet.overdue, fleet.oldest_due_at) == (0, None)
 
 
 def test_what_fails_is_grouped_by_provider_and_reason(bench: Bench) -> None:
@@ -66,10 +68,31 @@ def test_what_fails_is_grouped_by_provider_and_reason(bench: Bench) -> None:
         bench.add(f"a{number}", status="reauthorize", reason="invalid_grant", next_refresh_at=None)
     bench.add("b", status="degraded", reason="timed_out", provider="other")
     bench.add("fine")
-    assert look(bench.runtime.engine).failing == (
-        Failing("acme", "reauthorize", "invalid_grant", 3),
-        Failing("other", "degraded", "timed_out", 1),
-    )
+    assert list(look(bench.runtime.engine).failing.items()) == [
+        (("acme", "reauthorize", "invalid_grant"), 3),
+        (("other", "degraded", "timed_out"), 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "names", "late"), [(None, (), 3), (Scope.PROVIDER, ("other",), 1), (Scope.ALL, ("",), 0)]
+)
+def test_status_doctor_and_exporter_agree_on_what_is_overdue(
+    bench: Bench, scope: Scope | None, names: tuple[str, ...], late: int
+) -> None:
+    for account, provider in (("a", "acme"), ("b", "other"), ("c", "other")):
+        long_due(bench, account, 100, provider=provider)
+    if scope is not None:
+        pause(bench, scope, *names)
+    if scope is Scope.PROVIDER:
+        Planning(bench).planner.plan()
+    engine = bench.runtime.engine
+    with writing(engine) as connection:  # as if the plan's message of the account that is not paused was lost
+        connection.execute(text("UPDATE account SET plan_at = next_refresh_at WHERE plan_at IS NOT NULL"))
+    shown, exported, (checked, for_s) = look(engine), count(engine), overdue(engine)
+    assert (shown.overdue, exported.overdue, checked) == (late, late, late)
+    assert shown.late == exported.late
+    assert (for_s >= 100) is (late > 0)
 
 
 def test_a_closed_gate_is_named_with_whom_it_holds_and_who_is_next(bench: Bench) -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from models.rate_limit import Limits, WaitReason
-from worker.policy.gates import Failure, Gate, Signal, record
+from worker.policy.gate_signals import Signal, record
+from worker.policy.gates import Failure, Gate
 from worker.policy.lane import Lane
 from worker.redis.client import connect, connect_async
 from worker.redis.gates import Decided, Gates, Granted, Pair, Take, gate_key, read_gates

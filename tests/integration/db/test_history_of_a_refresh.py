@@ -8,6 +8,7 @@ import pytest
 from models.attempt import Trigger
 from tests.integration.conftest import Bench
 from worker.cli.history import details, line_of
+from worker.refresh.attempt import Origin
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_an_attempt_tells_who_why_what_was_sent_what_came_back_and_what_follows(
     )
     bench.runtime.run(
         bench.runtime.refresher.refresh(
-            [("acct", 1)], trigger=Trigger.FORCED, worker="celery@one", task_id="task-1"
+            [("acct", 1)], Origin(Trigger.FORCED, worker="celery@one", task_id="task-1")
         )
     )
 

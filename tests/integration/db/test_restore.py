@@ -11,7 +11,7 @@ from tests.integration.refresh.test_late_answers import refused, sealed_answer
 from tests.integration.refresh.test_refresher import granted
 from worker.db.accounts import Accounts
 from worker.db.restore import believe_filled, raise_above, raise_generations
-from worker.refresh.outcome import STASH_ADOPTED
+from worker.policy.reasons.done import STASH_ADOPTED
 
 
 def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published(bench: Bench) -> None:
@@ -26,7 +26,7 @@ def test_nothing_newer_in_redis_is_overwritten_and_the_next_refresh_is_published
     assert raise_generations(bench.runtime.engine, redis, keys) == 0
 
     assert (bench.account("behind").generation, bench.account("level").generation) == (10, 5)
-    believe_filled(bench.runtime.schedule, redis, keys)
+    believe_filled(bench.runtime.engine, redis, keys)
     bench.runtime.run(bench.runtime.reconciler.reconcile())
     bench.answer = granted
     before = bench.token("behind")
@@ -106,7 +106,7 @@ def test_where_nobody_said_so_a_refreshed_token_is_published_all_the_same_and_th
     assert (row.generation, row.published_generation) == (10, 10)
     (said,) = (line for line in logs if line["event"] == "database_older_than_redis")
     assert (said["log_level"], said["account"], said["redis_generation"]) == ("error", "acct", 9)
-    assert "`refreshd db restored`" in said["remedy"]
+    assert "`refreshd db restored`" in said["hint"]
     bench.refresh(seen=10, trigger=Trigger.FORCED)
     later = bench.token()
     assert later is not None
@@ -118,7 +118,7 @@ def test_a_failure_after_it_is_told_to_readers_and_the_token_before_stays(bench:
     redis_is_ahead(bench)
     bench.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
 
-    believe_filled(bench.runtime.schedule, bench.runtime.redis, bench.runtime.keys)
+    believe_filled(bench.runtime.engine, bench.runtime.redis, bench.runtime.keys)
     bench.refresh(seen=3)
     bench.runtime.run(bench.runtime.reconciler.reconcile())
 

@@ -14,6 +14,7 @@ from models.account import Account
 from models.attempt import INTERRUPTED, Attempt
 from worker.db.accounts import Accounts, blank
 from worker.db.engine import database_now, make_engine, now_sql, reading
+from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule, abandoned
 
 
@@ -23,6 +24,7 @@ class Fleet:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.schedule = Schedule(engine)
+        self.publications = PublicationStore(engine)
         with reading(engine) as connection:
             self.now = database_now(connection)
 
@@ -155,17 +157,6 @@ def test_after_its_messages_are_lost_every_claim_of_the_planner_is_over(fleet: F
     assert fleet.plans("sent", "under way", "in its turn") == [-10, 60, 60]
 
 
-def test_only_its_holder_ends_a_duty_and_a_note_stays_until_another(fleet: Fleet) -> None:
-    schedule = fleet.schedule
-    schedule.take_duty("fill", holder="one", for_s=60)
-    schedule.end_duty("fill", holder="other", note="theirs")
-    assert not schedule.take_duty("fill", holder="third", for_s=60)
-    assert schedule.duty_note("fill") is None
-    for note, remembered in (("first", "first"), (None, "first"), ("second", "second")):
-        schedule.end_duty("fill", holder="one", note=note)
-        assert schedule.duty_note("fill") == remembered
-
-
 @pytest.mark.parametrize(
     ("columns", "closed"),
     [
@@ -196,8 +187,8 @@ def test_an_attempt_that_nobody_will_look_at_is_closed(
 def test_what_redis_has_is_noted_of_the_generation_that_it_has(fleet: Fleet) -> None:
     for account in ("a", "moved"):
         fleet.add(account, generation=3, published_generation=2)
-    fleet.schedule.mark_published([("a", 3), ("moved", 2)])
-    fleet.schedule.mark_published([("moved", 1)])
+    fleet.publications.mark_published([("a", 3), ("moved", 2)])
+    fleet.publications.mark_published([("moved", 1)])
     assert [fleet.row(account).published_generation for account in ("a", "moved")] == [3, 2]
 
 
@@ -206,7 +197,7 @@ def test_a_walk_over_the_living_leaves_nobody_out_where_many_end_at_once(fleet: 
         fleet.add(f"a{number}", expires_at=[60.0, 60.0, 60.0, None, None][number])
     seen: list[str] = []
     after = None
-    while batch := fleet.schedule.live_accounts(after, 2):
+    while batch := fleet.publications.live_accounts(after, 2):
         seen += [one.id for one in batch]
         after = (batch[-1].expires_at if batch[-1].expires_at is not None else 9e15, batch[-1].id)
     assert seen == [f"a{number}" for number in range(5)]

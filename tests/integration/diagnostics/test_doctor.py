@@ -47,13 +47,13 @@ def checked(settings: Settings, staff: LiveWorkers | None, *, ahead_s: float = 0
         here.clock.set(time.time() - ahead_s)
     found = list(run_checks(here, lambda: staff))
     here.close()
-    assert all(one.remedy for one in found if one.level is not Level.OK)
+    assert all(one.hint for one in found if one.level is not Level.OK)
     return found
 
 
 def failed(settings: Settings, workers: Mapping[str, Sequence[str]] | None = ALL) -> dict[str, str]:
     staff = None if workers is None else LiveWorkers(workers, beats=1)
-    return {one.check: one.words for one in checked(settings, staff) if one.level is Level.FAILED}
+    return {one.check: one.message for one in checked(settings, staff) if one.level is Level.FAILED}
 
 
 def test_workers_of_one_name_are_told_and_each_counts(settings: Settings) -> None:
@@ -64,16 +64,16 @@ def test_workers_of_one_name_are_told_and_each_counts(settings: Settings) -> Non
     ]
     staff = LiveWorkers(together(answers), beats=1, namesakes=namesakes(answers))
     found = [one for one in checked(settings, staff) if one.check == "workers"]
-    assert [one.words for one in found] == [
+    assert [one.message for one in found] == [
         "celery@one takes urgent, control, refresh, callback",
         "more than one worker is called celery@one: Flower shows one of them, and they share one liveness file",
     ]
-    assert "-n refresh@%h" in found[1].remedy
+    assert "-n refresh@%h" in found[1].hint
 
 
 def warned(settings: Settings, *, beats: int = 1, ahead_s: float = 0.0) -> dict[str, str]:
     found = checked(settings, LiveWorkers(ALL, beats=beats), ahead_s=ahead_s)
-    return {one.check: one.words for one in found if one.level is Level.WARNING}
+    return {one.check: one.message for one in found if one.level is Level.WARNING}
 
 
 def changed(settings: Settings, **update: Any) -> Settings:
@@ -86,25 +86,25 @@ def execute(bench: Bench, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def test_a_fleet_without_beat_is_told_so(settings: Settings) -> None:
+def test_a_fleet_that_was_never_planned_fails(settings: Settings) -> None:
     assert failed(settings) == {"beat": "nothing was ever planned; 1 beat is alive"}
 
 
-def test_a_beat_whose_plans_nobody_takes_is_not_what_is_missing(settings: Settings) -> None:
+def test_the_hint_names_a_worker_or_the_beat_by_which_of_them_is_missing(settings: Settings) -> None:
     found = {one.check: one for one in checked(settings, LiveWorkers({}, beats=1))}
-    assert found["beat"].remedy.startswith("start a worker that takes from `control`")
-    assert checked(settings, LiveWorkers(ALL, beats=0))[-2].remedy.startswith(
-        "start `celery -A worker.app beat`"
-    )
+    assert found["beat"].hint.startswith("start a worker that takes from `control`")
+    found = {one.check: one for one in checked(settings, LiveWorkers(ALL, beats=0))}
+    assert found["beat"].hint.startswith("start `celery -A worker.app beat`")
 
 
 def test_where_beat_and_a_worker_are_there_the_workers_log_says_why_nothing_is_planned(
     settings: Settings,
 ) -> None:
-    remedy = checked(settings, LiveWorkers(ALL, beats=1))[-2].remedy
-    assert remedy.startswith("look into the log of celery@one")
-    assert "`message_refused`" in remedy
-    assert "REFRESHD_DATABASE_URL" in remedy
+    found = {one.check: one for one in checked(settings, LiveWorkers(ALL, beats=1))}
+    hint = found["beat"].hint
+    assert hint.startswith("look into the log of celery@one")
+    assert "`message_refused`" in hint
+    assert "REFRESHD_DATABASE_URL" in hint
 
 
 def test_beats_beside_each_other_are_worth_a_look(settings: Settings) -> None:
@@ -177,15 +177,15 @@ def test_a_key_of_the_right_id_and_other_bytes_is_found(bench: Bench, settings: 
 def test_a_schema_that_is_behind_is_told_how_to_follow(bench: Bench, settings: Settings) -> None:
     execute(bench, "UPDATE alembic_version SET version_num = '0001'")
     (database,) = [one for one in checked(settings, None) if one.check == "database"]
-    assert (database.level, "0001" in database.words) == (Level.FAILED, True)
-    assert database.remedy.startswith("`refreshd db upgrade`")
+    assert (database.level, "0001" in database.message) == (Level.FAILED, True)
+    assert database.hint.startswith("`refreshd db upgrade`")
 
 
 def test_a_schema_that_is_newer_is_said(bench: Bench, settings: Settings) -> None:
     execute(bench, "UPDATE alembic_version SET version_num = 'from_tomorrow'")
     (database,) = [one for one in checked(settings, None) if one.check == "database"]
     assert database.level is Level.OK
-    assert database.words.endswith(f"revision from_tomorrow, newer than this code's {HEAD}")
+    assert database.message.endswith(f"revision from_tomorrow, newer than this code's {HEAD}")
 
 
 def test_a_database_that_takes_no_writes_is_told_apart(settings: Settings, postgres_url: str) -> None:
@@ -199,7 +199,7 @@ def test_a_database_that_takes_no_writes_is_told_apart(settings: Settings, postg
 
 
 def test_clocks_that_are_off_are_measured(settings: Settings) -> None:
-    words = [one.words for one in checked(settings, None, ahead_s=7.0) if one.check == "clock"]
+    words = [one.message for one in checked(settings, None, ahead_s=7.0) if one.check == "clock"]
     assert [one.partition(":")[0] for one in words] == [
         "this machine's clock is +7.0 s off the database's",
         "Redis' clock is +7.0 s off the database's",
@@ -302,7 +302,7 @@ def test_settings_that_contradict_each_other_are_named(
 ) -> None:
     make, level = CONTRADICTIONS[words]
     found = [one for one in checked(make(settings, tmp_path), LiveWorkers(ALL, 1)) if one.check == "settings"]
-    assert [(one.level, words in one.words) for one in found] == [(level, True)]
+    assert [(one.level, words in one.message) for one in found] == [(level, True)]
     assert [one.level for one in checked(settings, LiveWorkers(ALL, 1)) if one.check == "settings"] == [
         Level.OK
     ]
@@ -320,4 +320,4 @@ def test_a_webhook_that_does_not_take_what_it_is_sent_is_named(settings: Setting
     here.close()
 
     assert found.level is Level.WARNING
-    assert "1 waiting, 0 put aside; the last attempt got: HTTP 500" in found.words
+    assert "1 waiting, 0 dead-lettered; the last attempt got: HTTP 500" in found.message

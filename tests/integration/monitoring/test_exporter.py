@@ -1,4 +1,4 @@
-"""The exporter tells the fleet from SQL and Redis, says which store is down, and never shows an account."""
+"""The exporter serves the fleet's numbers from SQL and Redis, names the store that is down, and shows no account."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from typer.testing import CliRunner
 
 from models.account import Account, Duty
 from models.rate_limit import WaitReason
-from tests.support.exported import small_census
+from tests.support.exported import renamed, small_counts
 from tests.support.server_process import free_port
 from worker.cli import app
 from worker.context import AppContext
 from worker.db.engine import database_now, writing
-from worker.db.fleet.counts import FleetCounts, count
+from worker.db.fleet.counts import ExportedCounts, count
 from worker.errors import RefreshdError
-from worker.monitoring.exporter import FleetCollector, of_traffic
+from worker.monitoring.exporter import FleetCollector
+from worker.monitoring.fleet_gauges import of_redis
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX
 from worker.policy.gates import Gate
 from worker.redis.counts import LiveWorkers, RedisCounts
@@ -47,7 +48,9 @@ def here(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[AppConte
 def registry_of(here: AppContext, staff: Callable[[], LiveWorkers] | None = None) -> CollectorRegistry:
     registry = CollectorRegistry()
     nobody = LiveWorkers(workers={}, beats=0)
-    registry.register(FleetCollector(here, queues=QUEUES, staff=staff or (lambda: nobody)))
+    collector = FleetCollector(here, queues=QUEUES, staff=staff or (lambda: nobody))
+    collector.poll()
+    registry.register(collector)
     return registry
 
 
@@ -74,7 +77,7 @@ def ending(at: float, *, fixed: bool) -> dict[str, Any]:
     return {"refresh_token_expires_at": at, "refresh_token_end_fixed": fixed}
 
 
-def test_it_tells_the_fleet(here: AppContext) -> None:
+def test_the_fleet_is_exported(here: AppContext) -> None:
     add(
         here,
         {"expires_at": 100.0, **planned(50)},
@@ -100,24 +103,40 @@ def test_it_tells_the_fleet(here: AppContext) -> None:
     assert oldest_s is not None
     assert 120 <= oldest_s < 180
     assert value("refreshd_tokens_expired_while_active", provider="acme") == 1
-    assert value("refreshd_tokens_ending", within_seconds="300") == 1
-    assert value("refreshd_tokens_ending", within_seconds="3600") == 2
-    assert value("refreshd_refresh_tokens_ending", within_seconds=str(DAY_S)) == 0
-    assert value("refreshd_refresh_tokens_ending", within_seconds=str(7 * DAY_S)) == 1
+    assert value("refreshd_tokens_expiring", within_seconds="300") == 1
+    assert value("refreshd_tokens_expiring", within_seconds="3600") == 2
+    assert value("refreshd_refresh_tokens_expiring", within_seconds=str(DAY_S)) == 0
+    assert value("refreshd_refresh_tokens_expiring", within_seconds=str(7 * DAY_S)) == 1
     assert value("refreshd_accounts_unpublished") == 1
     assert value("refreshd_callback_accounts", callback="mine") == 1
-    age_s = value("refreshd_duty_age_seconds", duty="plan")
-    assert age_s is not None
-    assert 30 <= age_s < 90
+    planned_at = value("refreshd_job_last_success_timestamp_seconds", task="plan")
+    assert planned_at is not None
+    assert 30 <= here.clock.now() - planned_at < 90
 
 
-def test_an_empty_fleet_that_was_never_planned_says_so(here: AppContext) -> None:
+def test_an_empty_fleet_that_was_never_planned(here: AppContext) -> None:
     value = value_of(registry_of(here))
     assert value("refreshd_oldest_overdue_seconds") == 0
+    assert value("refreshd_job_last_success_timestamp_seconds", task="plan") == 0
     assert value("refreshd_duty_age_seconds", duty="plan") == float("inf")
 
 
-def test_it_tells_queues_and_closed_gates(here: AppContext) -> None:
+def test_names_of_the_release_before_have_the_same_values(here: AppContext) -> None:
+    add(here, {"expires_at": 100.0, **planned(50)})
+    registry = registry_of(here)
+    families = {one.name: one for one in registry.collect()}
+    assert len(renamed()) == 5
+    for old, new in renamed().items():
+        if old == "refreshd_duty_age_seconds":  # an age, where the new one is a time
+            age_s = registry.get_sample_value(old, {"duty": "plan"})
+            assert age_s is not None
+            assert 30 <= age_s < 90
+        else:
+            samples = [(one.labels, one.value) for one in families[old].samples]
+            assert samples == [(one.labels, one.value) for one in families[new].samples]
+
+
+def test_queues_and_closed_gates_are_exported(here: AppContext) -> None:
     now = here.clock.now()
     tenant, callback = "https://tenant.example", "callback:mine"
     add(
@@ -152,16 +171,16 @@ def test_it_tells_queues_and_closed_gates(here: AppContext) -> None:
     assert value("refreshd_held_accounts", cause=WaitReason.THROTTLED) == 1
 
 
-@pytest.mark.parametrize(("many", "told"), [((), 1), (("acme",), 0)])
-def test_one_tenant_s_origin_is_not_its_provider(many: tuple[str, ...], told: int) -> None:
+@pytest.mark.parametrize(("many", "is_open"), [((), 1), (("acme",), 0)])
+def test_one_tenant_s_origin_is_not_its_provider(many: tuple[str, ...], is_open: int) -> None:
     gate = Gate(cause=WaitReason.DOWN, provider="acme@tenant.example")
-    traffic = RedisCounts({}, {"https://tenant.example": gate})
-    metrics = {one.name: one for one in of_traffic(traffic, small_census(), many_origins=many)}
-    found = {sample.labels["provider"]: sample.value for sample in metrics["refreshd_breaker_open"].samples}
-    assert found["acme"] == told
+    found = RedisCounts({}, {"https://tenant.example": gate})
+    metrics = {one.name: one for one in of_redis(found, small_counts(), many_origins=many)}
+    values = {sample.labels["provider"]: sample.value for sample in metrics["refreshd_breaker_open"].samples}
+    assert values["acme"] == is_open
 
 
-def test_it_tells_who_is_there_to_work(here: AppContext) -> None:
+def test_workers_and_beats_are_exported(here: AppContext) -> None:
     staff = LiveWorkers(workers={"a@x": ["urgent", "refresh"], "b@x": ["refresh"]}, beats=2)
     value = value_of(registry_of(here, lambda: staff))
     assert value("refreshd_workers", queue="refresh") == 2
@@ -169,7 +188,7 @@ def test_it_tells_who_is_there_to_work(here: AppContext) -> None:
     assert value("refreshd_beats") == 2
 
 
-def test_what_is_down_is_said_and_the_rest_is_told(here: AppContext, tmp_path: Path) -> None:
+def test_numbers_of_a_store_that_is_down_are_left_out(here: AppContext, tmp_path: Path) -> None:
     gone = Settings(
         database_url=here.settings.database_url,
         redis_url=SecretStr(f"redis://127.0.0.1:{free_port()}/0"),
@@ -178,7 +197,8 @@ def test_what_is_down_is_said_and_the_rest_is_told(here: AppContext, tmp_path: P
     without_redis = AppContext(gone)
     value = value_of(registry_of(without_redis))
     assert (value("refreshd_up", store="database"), value("refreshd_up", store="redis")) == (1, 0)
-    assert value("refreshd_duty_age_seconds", duty="plan") is not None
+    assert value("refreshd_job_last_success_timestamp_seconds", task="plan") is not None
+    assert value("refreshd_store_snapshot_age_seconds", store="redis") is None
     assert value("refreshd_queue_messages", queue="refresh") is None
     without_redis.close()
 
@@ -192,18 +212,18 @@ def test_what_is_down_is_said_and_the_rest_is_told(here: AppContext, tmp_path: P
     without_sql.close()
 
 
-def test_a_storm_of_scrapes_costs_one_look(here: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[Engine] = []
+def test_a_storm_of_scrapes_asks_the_database_once(here: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Engine] = []
 
-    def counted(engine: Engine) -> FleetCounts:
-        looks.append(engine)
+    def counted(engine: Engine) -> ExportedCounts:
+        asked.append(engine)
         return count(engine)
 
     monkeypatch.setattr("worker.monitoring.exporter.count", counted)
     registry = registry_of(here)
     for _ in range(50):
         generate_latest(registry)
-    assert len(looks) == 1
+    assert len(asked) == 1
 
 
 def test_no_account_is_a_label_and_providers_are_bounded(here: AppContext) -> None:
@@ -213,7 +233,7 @@ def test_no_account_is_a_label_and_providers_are_bounded(here: AppContext) -> No
     assert b"marker-" not in generate_latest(registry)
 
 
-def test_a_port_that_is_taken_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_port_in_use_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("REFRESHD_EXPORTER_PORT", str(taken.getsockname()[1]))
         result = CliRunner().invoke(app, ["exporter"])
@@ -221,7 +241,7 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(monkeypatch: pytest.Monke
     assert "Another REFRESHD_EXPORTER_PORT" in str(result.exception)
 
 
-def test_once_prints_and_ends_with_the_code_of_what_is_down(
+def test_once_prints_the_metrics_and_exits_with_4_if_a_store_is_down(
     here: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert here.settings.database_url is not None

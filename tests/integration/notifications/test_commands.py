@@ -63,7 +63,7 @@ def run(
     return run
 
 
-def put_aside(here: AppContext) -> str:
+def dead_lettered(here: AppContext) -> str:
     (endpoint,) = here.endpoints
     body = json.dumps({"type": "degraded", "data": {"account": "acme-1"}})
     here.outbox.add(
@@ -87,15 +87,15 @@ def test_a_test_that_nobody_takes_fails_and_says_why_without_the_url(run: Run) -
     assert "Connect" in answer["error"]
 
 
-def test_what_was_put_aside_is_listed_and_sent_again(run: Run, here: AppContext) -> None:
-    endpoint = put_aside(here)
+def test_what_was_dead_lettered_is_listed_and_sent_again(run: Run, here: AppContext) -> None:
+    endpoint = dead_lettered(here)
 
     code, out, _ = run("list", "--json")
     backlog, message = map(json.loads, out.splitlines())
-    assert (code, backlog["endpoint"], backlog["put_aside"]) == (0, endpoint, 1)
-    assert (message["webhook"], message["state"], message["error"]) == ("msg_1", "put_aside", "HTTP 500")
+    assert (code, backlog["endpoint"], backlog["dead_lettered"]) == (0, endpoint, 1)
+    assert (message["webhook"], message["state"], message["error"]) == ("msg_1", "dead_lettered", "HTTP 500")
     _, out, _ = run("list")
-    assert "put aside" in out
+    assert "dead-lettered" in out
     assert "acme-1" in out
 
     assert run("retry", "msg_2")[0] == 2

@@ -11,7 +11,7 @@ from models.attempt import Trigger
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.gates import EVIDENCE
-from worker.policy.verdicts.messages import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
+from worker.policy.reasons.done import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
 
 FLEET = [f"acct-{number}" for number in range(EVIDENCE + 1)]
 REFUSED = httpx.Response(401, json={"error": "invalid_client"})

@@ -62,12 +62,13 @@ def test_an_account_that_was_well_does_not_recover(post: Post) -> None:
     assert post.told_of == []
 
 
-def test_a_token_that_ends_while_its_account_waits_is_told(post: Post) -> None:
+def test_a_token_that_ends_while_its_account_waits_is_announced(post: Post) -> None:
     account = post.add("first")
     assert account.expires_at is not None
     post.add("ended", expires_at=account.expires_at - 120)
     post.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
     post.refresh("first")
+    post.runtime.run(post.runtime.token_ends.sweep())
     post.refresh("ended")
 
     post.tell()

@@ -7,6 +7,8 @@ import pytest
 
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted
+from worker.db.async_stores import AsyncRefreshStore
+from worker.db.fleet_locks import FleetLock
 from worker.policy.webhook_batching import SINGLY_MAX
 
 
@@ -32,7 +34,8 @@ def test_a_status_change_is_told_signed_with_what_an_operator_needs(post: Post) 
         "generation": 1,
         "reason": "invalid_grant",
     }
-    assert data["words"]
+    assert data["message"]
+    assert data["words"] == data["message"], "the name of the release before"
     assert post.tell().delivered == 0
 
 
@@ -45,9 +48,9 @@ def test_an_ordinary_refresh_writes_nothing_to_the_outbox(post: Post) -> None:
     assert (post.tell().made, post.taken) == (0, [])
 
 
-def test_without_a_webhook_nothing_is_written(post: Post) -> None:
-    refresh_store = post.runtime.refresher._refresh_store
-    refresh_store._event_types = frozenset()
+def test_without_a_webhook_nothing_is_written(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = AsyncRefreshStore(post.runtime.engine, post.runtime.executor, post.runtime.clock, frozenset())
+    monkeypatch.setattr(post.runtime.committer, "_store", without)
     post.add("acme-1")
     post.answer = revoked
     post.refresh("acme-1")
@@ -147,7 +150,7 @@ def test_messages_of_one_account_arrive_in_their_order_and_hold_no_other_up(post
     assert post.told_of[1:] == [("reauthorize", "one"), ("recovered", "one")]
 
 
-def test_what_nobody_takes_for_days_is_put_aside_and_can_be_sent_again(post: Post) -> None:
+def test_what_nobody_takes_for_days_is_dead_lettered_and_can_be_sent_again(post: Post) -> None:
     post.add("acme-1")
     post.answer = revoked
     post.refresh("acme-1")
@@ -155,9 +158,9 @@ def test_what_nobody_takes_for_days_is_put_aside_and_can_be_sent_again(post: Pos
     post.tell()
     post.hours_pass(80)
 
-    assert post.tell().put_aside == 1
+    assert post.tell().dead_lettered == 1
     (backlog,) = post.runtime.outbox.backlog()
-    assert (backlog.waiting, backlog.put_aside) == (0, 1)
+    assert (backlog.waiting, backlog.dead_lettered) == (0, 1)
     assert post.tell().failed == 0
 
     post.receive = lambda _: httpx.Response(200)
@@ -171,7 +174,7 @@ def test_an_endpoint_that_is_gone_is_not_asked_again(post: Post) -> None:
     post.refresh("acme-1")
     post.receive = lambda _: httpx.Response(410)
 
-    assert post.tell().put_aside == 1
+    assert post.tell().dead_lettered == 1
 
 
 def test_a_receiver_that_is_back_gets_at_once_what_waited_for_it(post: Post) -> None:
@@ -227,12 +230,12 @@ def test_delivered_messages_are_pruned_and_waiting_ones_are_not(post: Post) -> N
     post.tell()
     post.sql("UPDATE webhook SET created_at = created_at - 90000, delivered_at = delivered_at - 90000")
 
-    assert post.runtime.outbox.prune(delivered_s=86400, put_aside_s=86400) == 1
+    assert post.runtime.outbox.prune(delivered_s=86400, dead_lettered_s=86400) == 1
     assert [backlog.waiting for backlog in post.runtime.outbox.backlog()] == [1]
 
 
 def test_two_that_deliver_at_once_do_no_harm(post: Post) -> None:
-    assert post.runtime.schedule.take_duty("webhooks", holder="other", for_s=60)
+    assert FleetLock(post.runtime.engine, "webhooks", holder="other", ttl_s=60).take()
 
     assert post.runtime.run(post.runtime.webhook_sender.tell()) is None
 

@@ -19,7 +19,7 @@ from models.token import Secret, TokenResponse
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_unforeseen import unique
 from tests.support.waiting import PATIENCE_S, wait_until
-from worker.refresh.outcome import STASH_ADOPTED
+from worker.policy.reasons.done import STASH_ADOPTED
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.integration.diagnostics.test_doctor import ALL, checked, execute
 from worker.crypto.cipher import generate_key
 from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
 from worker.redis.counts import LiveWorkers
 from worker.settings import Settings
@@ -50,11 +50,11 @@ def test_accounts_without_a_good_token_are_counted_by_reason(bench: Bench, setti
     bench.add("off", **ended, status="disabled")
     bench.add("good", next_refresh_at=time.time() + 60)
     bench.add("refused-yet-alive", next_refresh_at=time.time() + 60, status="misconfigured")
-    assert [one.words for one in told(settings, "tokens")] == [
+    assert [one.message for one in told(settings, "tokens")] == [
         "2 accounts without a good token (degraded: rate_limited): The provider says that it is asked too often",
         "1 account without a good token (active, ended a moment ago)",
         "1 account without a good token (reauthorize: invalid_grant): "
-        + words_of("invalid_grant").rstrip("."),
+        + message_of("invalid_grant").rstrip("."),
     ]
 
 
@@ -63,7 +63,7 @@ def test_accounts_that_have_been_due_for_long_are_counted(bench: Bench, settings
     bench.add("aside", next_refresh_at=time.time() - 900, plan_at=None)
     bench.add("now")
     (found,) = told(settings, "due accounts")
-    assert (found.level, found.words[:60]) == (
+    assert (found.level, found.message[:60]) == (
         Level.WARNING,
         "1 account due for more than 10 s and not refreshed yet, the "[:60],
     )
@@ -92,7 +92,7 @@ def test_a_worker_whose_clock_is_off_is_named_with_what_follows(
     assert offsets.note("worker@one") == pytest.approx(ahead_s, abs=1)
     (found,) = told(settings, "clock")
     assert found.level is level
-    assert words in found.words
+    assert words in found.message
 
 
 def test_a_process_that_is_gone_has_no_clock(bench: Bench, settings: Settings) -> None:
@@ -111,8 +111,8 @@ def test_a_clock_that_was_set_back_is_named(bench: Bench, settings: Settings) ->
     """The plan before it lies in the future, and so do the attempts, when plans are made again."""
     planned(bench, ago_s=-3556)
     (found,) = told(settings, "clock")
-    assert found.words.startswith("the last plan lies 59m ")
-    assert found.words.endswith("in the future: the database's clock was set back by that; 1 beat is alive")
+    assert found.message.startswith("the last plan lies 59m ")
+    assert found.message.endswith("in the future: the database's clock was set back by that; 1 beat is alive")
     assert told(settings, "beat") == []
     bench.add()
     bench.refresh()
@@ -120,7 +120,7 @@ def test_a_clock_that_was_set_back_is_named(bench: Bench, settings: Settings) ->
     execute(bench, "DELETE FROM duty")
     planned(bench, ago_s=0)
     (found,) = told(settings, "clock")
-    assert found.words.startswith("the latest attempt lies 59m ")
+    assert found.message.startswith("the latest attempt lies 59m ")
     assert [one.level for one in told(settings, "beat")] == [Level.OK]
 
 

@@ -16,8 +16,8 @@ from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
 from worker.diagnostics.explain.gather import gather
 from worker.errors import KnobsUnfit
+from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
-from worker.refresh.refresher import KNOBS_UNFIT
 
 #: Only a JSON body can hold it, and the provider takes a form now.
 NESTED = '{"params": {"a": {"b": "secret-value"}}}'
@@ -38,7 +38,7 @@ def test_it_alone_is_misconfigured_and_its_neighbours_are_refreshed(bench: Bench
     }
     assert len(bench.requests) == 2
     row = bench.account("unfit")
-    assert (row.status, row.reason) == (Status.MISCONFIGURED, KNOBS_UNFIT)
+    assert (row.status, row.reason) == (Status.MISCONFIGURED, PROVIDER_KNOBS_UNFIT)
     assert row.next_refresh_at is not None
     (attempt,) = bench.runtime.history.of("unfit", limit=9)
     assert attempt.error_description is not None

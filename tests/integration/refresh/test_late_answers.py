@@ -16,9 +16,9 @@ from tests.integration.refresh.test_refresher import granted
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.accounts import Accounts
 from worker.db.engine import writing
+from worker.policy.reasons.correction import STASH_UNREADABLE
+from worker.policy.reasons.done import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
-from worker.refresh.outcome import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
-from worker.refresh.refresher import STASH_UNREADABLE
 
 
 def refused(_: httpx.Request) -> httpx.Response:

@@ -13,6 +13,8 @@ from worker.db.engine import make_engine
 from worker.policy.backlog import QUEUED_S
 from worker.scheduling.planner import HOLD_S
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:

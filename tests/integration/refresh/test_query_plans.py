@@ -100,7 +100,7 @@ def _plan(runtime: Runtime, *, limits: Callable[[str], Limits] | None = None) ->
     if limits is not None:
         planner._limits = limits
     runtime.run(runtime.reconciler.needed())
-    runtime.schedule.lacks("reconcile")  # asked by `needed` where Redis was not emptied
+    runtime.publication_store.lacks("reconcile")  # asked by `needed` where Redis was not emptied
     planner.plan()
 
 
@@ -123,7 +123,7 @@ def _reconcile(runtime: Runtime) -> None:
 
 def _prune(runtime: Runtime) -> None:
     runtime.history.prune(older_than_s=86400, keep_per_account=10, busy_within_s=1)
-    runtime.outbox.prune(delivered_s=60, put_aside_s=60)
+    runtime.outbox.prune(delivered_s=60, dead_lettered_s=60)
     runtime.audit.prune(older_than_s=86400)
 
 
@@ -145,7 +145,7 @@ def _status(runtime: Runtime) -> None:
 
 
 def _exporter(runtime: Runtime) -> None:
-    list(FleetCollector(runtime, queues=QUEUES, staff=lambda: LiveWorkers({}, beats=1)).collect())
+    FleetCollector(runtime, queues=QUEUES, staff=lambda: LiveWorkers({}, beats=1)).poll()
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from models.account import Status
 from models.attempt import INTERRUPTED, AttemptEntry, Outcome, Trigger
 from tests.integration.conftest import Bench
 from worker.db.refresh_store import RefreshStore
-from worker.policy.eligibility import ATTEMPT_OPEN
+from worker.policy.reasons.skipped import ATTEMPT_OPEN
 from worker.refresh.admission import Admitted
-from worker.refresh.outcome import OpenAttempt
+from worker.refresh.attempt import OpenAttempt
 
 
 def granted(_: httpx.Request) -> httpx.Response:

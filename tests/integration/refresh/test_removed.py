@@ -25,7 +25,7 @@ def remove(bench: Bench) -> dict[str, int]:
     def command() -> None:
         gone.update(Accounts(here.engine).remove(["acct"]))
         with CommandPublisher(
-            redis_url=lambda: here.settings.redis, keys=here.keys, schedule=here.schedule
+            redis_url=lambda: here.settings.redis, keys=here.keys, store=here.publication_store
         ) as publisher:
             publisher.drop(gone)
 

@@ -79,7 +79,10 @@ def test_what_a_command_publishes_is_sealed(sealing: Bench, redis_url: str) -> N
     shown = publication(account, here.sealer.open(account, "access_token"), now=here.clock.now())
 
     with CommandPublisher(
-        redis_url=lambda: redis_url, keys=here.keys, schedule=here.schedule, seal=here.settings.token_seal
+        redis_url=lambda: redis_url,
+        keys=here.keys,
+        store=here.publication_store,
+        seal=here.settings.token_seal,
     ) as publisher:
         publisher.put([shown])
 

@@ -11,7 +11,8 @@ from models.account import Status
 from models.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
-from worker.policy.confirmation import CONFIRM_AFTER_S, PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.confirmation import CONFIRM_AFTER_S
+from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
 
 STAYS = {"knobs": json.dumps({"rotates": False})}
 

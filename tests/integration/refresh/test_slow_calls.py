@@ -10,8 +10,8 @@ from models.account import RefreshMethod
 from models.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
+from worker.policy.reasons.skipped import CALL_UNDER_WAY
 from worker.providers.client import ProviderClient
-from worker.refresh.refresher import CALL_UNDER_WAY
 
 
 def hang(bench: Bench) -> asyncio.Event:

@@ -90,7 +90,7 @@ def forgets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         committer._unpublished = []
         return take()
 
-    monkeypatch.setattr(committer, "_take_marks", none_of_those)
+    monkeypatch.setattr(committer, "_take_updates", none_of_those)
 
 
 def test_a_state_is_told_where_the_token_does_not_open(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from models.attempt import Outcome, Trigger
 from models.rate_limit import WaitReason
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
+from worker.refresh.attempt import Deadlines
 
 DUE_IN_S = 3000.0
 
@@ -27,7 +28,9 @@ def planned(bench: Bench) -> tuple[float | None, float | None]:
 
 
 def test_where_it_could_not_be_sent_it_is_planned_when_it_is_due(early: Bench) -> None:
-    early.runtime.refresher._claim_s = 1.0  # so that no call could end within its claim
+    early.runtime.opener._deadlines = Deadlines(
+        call_timeout_s=30.0, claim_s=1.0
+    )  # so that no call could end within its claim
     before = planned(early)
 
     assert early.refresh(trigger=Trigger.FORCED)["acct"].outcome == Outcome.NOT_SENT

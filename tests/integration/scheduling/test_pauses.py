@@ -280,7 +280,7 @@ def test_explain_and_doctor_name_a_pause(bench: Bench, settings: Settings) -> No
     pause(bench, Scope.PROVIDER, "acme")
     here = AppContext(settings)
     assert [one.what for one in here.pauses.of("acct", "acme")] == ["provider acme"]
-    warnings = [one.words for one in run_checks(here, lambda: None) if one.check == "pauses"]
+    warnings = [one.message for one in run_checks(here, lambda: None) if one.check == "pauses"]
     here.close()
     assert len(warnings) == 1
     assert warnings[0].endswith("by mia@desk-1: an outage at acme")

@@ -17,18 +17,21 @@ from tests.support.query_plans import recorded
 from worker.broker.queues import CALLBACK
 from worker.context import AppContext
 from worker.db.claims import DueAccount
+from worker.db.fleet_locks import FleetLock
 from worker.db.held_accounts import HeldAccounts
 from worker.policy.backlog import COLD_START
+from worker.policy.reasons.due import EARLY_REFRESH
+from worker.policy.reasons.waiting import ANOTHER_PLAN, QUEUES_FULL
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.load_smoothing import LoadSmoothing
 from worker.scheduling.planner import (
-    ANOTHER_PLAN,
-    EARLY_REFRESH,
     HOLD_S,
-    QUEUES_FULL,
+    LOCK,
+    LOCK_S,
     TAKEN_HOLD_S,
     Planned,
     Planner,
+    PlanSettings,
     Undeliverable,
     group,
 )
@@ -57,11 +60,10 @@ class Planning:
             dispatch=self._dispatch,
             queue_length=lambda _: queued,
             limits=lambda _: Limits(rate, 1000),
-            rates_matter=rate is not None,
-            interval_s=1.0,
-            queue_limit=100,
-            group_size=group_size,
-            holder="test",
+            settings=PlanSettings(
+                interval_s=1.0, queue_limit=100, group_size=group_size, rates_matter=rate is not None
+            ),
+            lock=FleetLock(bench.runtime.engine, LOCK, holder="test", ttl_s=LOCK_S),
         )
 
     def _dispatch(self, accounts: Sequence[tuple[str, int]], *, trigger: Trigger, callback: bool) -> None:
@@ -115,7 +117,7 @@ def test_a_lost_message_is_sent_again_soon_where_it_could_not_have_waited(
 
 def test_a_second_plan_at_once_does_nothing(bench: Bench) -> None:
     bench.add()
-    bench.runtime.schedule.take_duty("plan", holder="other", for_s=30)
+    FleetLock(bench.runtime.engine, LOCK, holder="other", ttl_s=30).take()
     assert Planning(bench).planner.plan() == Planned(held_back=ANOTHER_PLAN)
 
 

@@ -80,7 +80,7 @@ def test_a_command_does_not_wait_for_a_redis_that_never_answers(
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         with (
             CommandPublisher(
-                redis_url=lambda: url, keys=bench.runtime.keys, schedule=bench.runtime.schedule
+                redis_url=lambda: url, keys=bench.runtime.keys, store=bench.runtime.publication_store
             ) as publisher,
             pytest.raises(RedisUnreachable, match="Nothing was removed"),
         ):

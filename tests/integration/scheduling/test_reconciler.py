@@ -47,10 +47,10 @@ def test_a_database_without_accounts_fills_nothing_and_is_done(bench: Bench) -> 
     assert not bench.runtime.run(bench.runtime.reconciler.needed())
 
 
-def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
+def test_a_filling_that_breaks_off_ends_its_last_batch_before_it_releases_its_lock(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever takes the duty then would have a batch of this one beside his own."""
+    """The next holder of the lock would have a batch of this pass beside its own."""
     monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 1)
     bench.add("a-0")
     bench.add("a-1")
@@ -63,7 +63,7 @@ def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
         try:
             await asyncio.Event().wait()
         finally:
-            # It takes its time to end: as long as anybody who did not wait for it needs to give the duty back.
+            # It takes its time to end: as long as anybody who did not wait for it needs to release the lock.
             for _ in range(SPINS):
                 if order:
                     break
@@ -71,22 +71,22 @@ def test_a_filling_that_breaks_off_ends_its_last_batch_before_its_duty(
             order.append("batch")
         return len(accounts)
 
-    def live_accounts(*_: object) -> list[Account]:
+    async def live_accounts(*_: object) -> list[Account]:
         if next(batches):
             raise DatabaseUnreachable("away")
         return [bench.account("a-0")]
 
-    def end_duty(*_: object, **__: object) -> None:
-        order.append("duty")
+    async def release(**_: object) -> None:
+        order.append("lock")
 
     monkeypatch.setattr(reconciler, "_publish", publish)
-    monkeypatch.setattr(bench.runtime.schedule, "live_accounts", live_accounts)
-    monkeypatch.setattr(bench.runtime.schedule, "end_duty", end_duty)
+    monkeypatch.setattr(reconciler._store, "live_accounts", live_accounts)
+    monkeypatch.setattr(reconciler._lock, "_release", release)
 
     with pytest.raises(DatabaseUnreachable):
         bench.runtime.run(reconciler.reconcile())
 
-    assert order == ["batch", "duty"]
+    assert order == ["batch", "lock"]
 
 
 def test_a_redis_that_is_emptied_while_it_is_filled_is_filled_again(

@@ -16,8 +16,8 @@ from refreshd_reader.contract import Keys, Rejection
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
-from worker.policy.eligibility import GENERATION_MOVED
-from worker.policy.rejected_tokens import FRESH_REJECTED_MAX, FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, GENERATION_MOVED, REPORTED_TOO_SOON
+from worker.policy.rejected_tokens import FRESH_REJECTED_MAX
 from worker.redis.client import connect
 from worker.scheduling.rejected_tokens import (
     GROUP,

@@ -15,7 +15,7 @@ from worker.accounts.entry import RowRefused
 from worker.accounts.token_precedence import ImportOutcome, StoredTokens
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.sealer import AccountSealer
-from worker.policy.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, SESSION_TIMEOUT
+from worker.policy.reasons.due import BEFORE_EXPIRY, ISSUE_TIME_UNKNOWN, NO_TOKEN_YET, SESSION_TIMEOUT
 
 # --- a new account ---------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from worker.callbacks.sandbox.fork_server import BOOT as BOOTED
 from worker.callbacks.sandbox.protocol import Command
 from worker.callbacks.sandbox.registry import Registry
 
+pytestmark = pytest.mark.e2e
+
 GOOD = """
 from worker.callbacks import refresh_callback
 @refresh_callback("{name}", timeout_s=7, memory_mb=99)

@@ -13,6 +13,7 @@ from worker.cli.callbacks.new import write_skeleton
 from worker.errors import UsageError
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", ["acme", "Acme-2.0", "7th.day"])
 def test_the_skeleton_passes_its_own_test(name: str, tmp_path: Path) -> None:
     written = write_skeleton(name, tmp_path)

@@ -8,7 +8,7 @@ import re
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.callbacks.host.output import HELD, KEPT, Captured, OutputRedaction
@@ -73,7 +73,6 @@ def test_of_a_long_output_both_ends_are_kept_and_its_size_is_told() -> None:
     assert len(text) < KEPT + 200
 
 
-@settings(deadline=None)
 @given(
     before=st.integers(0, 3 * HELD),
     secret=st.text("0123456789", min_size=5, max_size=300),

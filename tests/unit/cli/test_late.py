@@ -54,6 +54,7 @@ STAGES: Final = (
 )
 
 
+@pytest.mark.e2e
 def test_a_command_loads_what_it_needs_and_no_more() -> None:
     commands = json.dumps([stage for _, stage, _ in STAGES])
     said = subprocess.run(
@@ -77,6 +78,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("program", "works"), [("beat", False), ("worker", True)])
 def test_only_a_worker_loads_what_a_refresh_needs(program: str, works: bool, tmp_path: Path) -> None:
     environment = {"REFRESHD_REDIS_URL": "redis://127.0.0.1:1/0", "REFRESHD_DATA_DIR": str(tmp_path)}

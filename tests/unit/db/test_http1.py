@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 import h11
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from worker.providers.http1.parser import BrokeHTTP, ResponseParser
 
 BODY = b'{"access_token":"AT","refresh_token":"RT","expires_in":300}'
@@ -52,14 +53,14 @@ def theirs(raw: bytes) -> tuple[int, bytes]:
             raise h11.RemoteProtocolError("no whole response")
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(parts=st.lists(pieces, max_size=12), step=splits)
 def test_no_bytes_make_it_fail_otherwise(parts: list[bytes], step: int) -> None:
     with suppress(BrokeHTTP, ConnectionError):
         ours(b"".join(parts), step)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(
     status=st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.0 400 Bad", b"HTTP/1.1 200", b"HTTP/1.1 204 No Content"]),
     headers=st.lists(pieces, max_size=6),

@@ -14,9 +14,9 @@ from models.providers import Provider
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.diagnostics.explain.rules import diagnose
-from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.gates import Gate
-from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED
+from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
 
 NOW = 10_000.0
 GOOD: dict[str, Any] = {

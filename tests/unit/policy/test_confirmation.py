@@ -11,14 +11,8 @@ from models.answer import Judgement, Verdict
 from models.attempt import Trigger
 from models.providers import Provider
 from worker.policy.backoff import Consequence, consequence
-from worker.policy.confirmation import (
-    CONFIRM_AFTER_S,
-    PROBABLY_DEAD,
-    TO_BE_CONFIRMED,
-    Refusal,
-    reconsidered,
-    second_try_is_free,
-)
+from worker.policy.confirmation import CONFIRM_AFTER_S, Refusal, reconsidered, second_try_is_free
+from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
 
 NOW = 10_000.0
 STAYS = {"rotates": False}

@@ -23,7 +23,7 @@ from tests.unit.diagnostics.test_rules import (
 )
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules import diagnose
-from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
 
 ENDED = {"expires_at": NOW - 2280}
 NEVER = {"access_token_sealed": None, "expires_at": None, "issued_at": None, "generation": 0}

@@ -24,6 +24,8 @@ from worker.policy.due import (
     session_policy,
     token_times,
 )
+from worker.policy.reasons import due as reasons
+from worker.policy.reasons import skipped
 
 NOW = 1_000_000.0
 AUTO = SessionPolicy()
@@ -33,12 +35,12 @@ FIXED = SessionPolicy(session_management=SessionManagement.FIXED, session_timeou
 @pytest.mark.parametrize(
     ("session", "reason"),
     [
-        (SessionPolicy(refresh_enabled=False), policy.REFRESH_DISABLED),
+        (SessionPolicy(refresh_enabled=False), skipped.REFRESH_DISABLED),
         (
             SessionPolicy(refresh_enabled=False, session_management=SessionManagement.FIXED),
-            policy.REFRESH_DISABLED,
+            skipped.REFRESH_DISABLED,
         ),
-        (SessionPolicy(session_management=SessionManagement.NONE), policy.SESSION_NONE),
+        (SessionPolicy(session_management=SessionManagement.NONE), skipped.SESSION_NONE),
     ],
 )
 def test_disabled_and_none_are_never_due(session: SessionPolicy, reason: str) -> None:
@@ -49,7 +51,7 @@ def test_disabled_and_none_are_never_due(session: SessionPolicy, reason: str) ->
 @pytest.mark.parametrize("expires_at", [None, NOW + 10, NOW + 100_000, NOW - 1])
 def test_fixed_is_due_at_its_timeout_whatever_the_provider_says(expires_at: float | None) -> None:
     token = TokenTimes(issued_at=NOW - 100, expires_at=expires_at)
-    assert due(FIXED, token, jitter=0.9, now=NOW) == policy.Due(NOW + 800, policy.SESSION_TIMEOUT)
+    assert due(FIXED, token, jitter=0.9, now=NOW) == policy.Due(NOW + 800, reasons.SESSION_TIMEOUT)
 
 
 def test_fixed_counts_from_the_stored_issue_time_so_a_restart_does_not_start_it_anew() -> None:
@@ -74,7 +76,7 @@ def test_auto_is_due_a_margin_before_the_end(lifetime_s: float, jitter: float, d
     token = TokenTimes(issued_at=NOW, expires_at=NOW + lifetime_s)
     found = due(AUTO, token, jitter=jitter, now=NOW)
     assert found.at == pytest.approx(NOW + due_after_s)
-    assert found.reason == policy.BEFORE_EXPIRY
+    assert found.reason == reasons.BEFORE_EXPIRY
 
 
 @pytest.mark.parametrize(
@@ -91,24 +93,24 @@ def test_auto_counts_the_life_from_the_issue_time(
     issued_at: float | None, expires_at: float, due_at: float
 ) -> None:
     found = due(AUTO, TokenTimes(issued_at=issued_at, expires_at=expires_at), jitter=0, now=NOW)
-    assert found == policy.Due(due_at, policy.BEFORE_EXPIRY)
+    assert found == policy.Due(due_at, reasons.BEFORE_EXPIRY)
 
 
 def test_auto_without_an_end_takes_the_session_timeout_in_its_place() -> None:
     found = due(AUTO, TokenTimes(issued_at=NOW), jitter=0, now=NOW)
-    assert (found.at, found.reason) == (NOW + 900 - 90, policy.SESSION_TIMEOUT_STANDS_IN)
+    assert (found.at, found.reason) == (NOW + 900 - 90, reasons.SESSION_TIMEOUT_STANDS_IN)
 
 
 @pytest.mark.parametrize("session", [AUTO, FIXED])
 def test_an_unknown_issue_time_is_due_but_spread(session: SessionPolicy) -> None:
     spread = replace(session, spread_s=600.0)
     found = due(spread, TokenTimes(), jitter=0.25, now=NOW)
-    assert (found.at, found.reason) == (NOW + 150, policy.ISSUE_TIME_UNKNOWN)
+    assert (found.at, found.reason) == (NOW + 150, reasons.ISSUE_TIME_UNKNOWN)
 
 
 def test_no_access_token_is_due_but_spread() -> None:
     found = due(SessionPolicy(spread_s=100), TokenTimes(has_access_token=False), jitter=0.5, now=NOW)
-    assert (found.at, found.reason) == (NOW + 50, policy.NO_TOKEN_YET)
+    assert (found.at, found.reason) == (NOW + 50, reasons.NO_TOKEN_YET)
 
 
 def test_an_issue_time_in_the_future_counts_as_now() -> None:
@@ -128,7 +130,7 @@ def test_in_a_refresh_window_nothing_is_due_before_it_opens(jitter: float) -> No
     """Exact Online accepts a refresh only in the last 30 seconds of a token."""
     token = TokenTimes(issued_at=NOW, expires_at=NOW + 600)
     found = due(SessionPolicy(refresh_window_s=30), token, jitter=jitter, now=NOW)
-    assert found.reason == policy.IN_REFRESH_WINDOW
+    assert found.reason == reasons.IN_REFRESH_WINDOW
     assert found.at is not None
     assert NOW + 570 <= found.at < NOW + 590
 
@@ -145,9 +147,9 @@ LATE = SessionPolicy(session_management=SessionManagement.FIXED, session_timeout
 @pytest.mark.parametrize(
     ("issued_at", "wanted"),
     [
-        (NOW - 100, policy.Due(NOW - 100 + 0.8 * 86_400, policy.REFRESH_TOKEN_IDLE)),
-        (NOW + 5_000, policy.Due(NOW + 0.8 * 86_400, policy.REFRESH_TOKEN_IDLE)),
-        (None, policy.Due(NOW, policy.ISSUE_TIME_UNKNOWN)),
+        (NOW - 100, policy.Due(NOW - 100 + 0.8 * 86_400, reasons.REFRESH_TOKEN_IDLE)),
+        (NOW + 5_000, policy.Due(NOW + 0.8 * 86_400, reasons.REFRESH_TOKEN_IDLE)),
+        (None, policy.Due(NOW, reasons.ISSUE_TIME_UNKNOWN)),
     ],
 )
 def test_an_idle_refresh_token_is_kept_alive(issued_at: float | None, wanted: policy.Due) -> None:
@@ -168,13 +170,13 @@ def test_a_refresh_token_s_hard_end_comes_before_a_later_session(
     issued_at: float, ends_at: float, jitter: float, margin: float
 ) -> None:
     token = TokenTimes(issued_at=issued_at, refresh_token_expires_at=ends_at)
-    wanted = policy.Due(ends_at - margin, policy.REFRESH_TOKEN_ENDS)
+    wanted = policy.Due(ends_at - margin, reasons.REFRESH_TOKEN_ENDS)
     assert due(LATE, token, jitter=jitter, now=NOW) == wanted
 
 
 def test_of_two_ends_of_a_refresh_token_the_earlier_counts() -> None:
     token = TokenTimes(issued_at=NOW, refresh_token_expires_at=NOW + 86_400)
-    for idle_s, reason in ((3600, policy.REFRESH_TOKEN_IDLE), (1e8, policy.REFRESH_TOKEN_ENDS)):
+    for idle_s, reason in ((3600, reasons.REFRESH_TOKEN_IDLE), (1e8, reasons.REFRESH_TOKEN_ENDS)):
         assert due(replace(LATE, refresh_token_idle_s=idle_s), token, jitter=0, now=NOW).reason == reason
 
 
@@ -183,15 +185,15 @@ def test_a_hard_end_is_heeded_where_the_issue_time_is_unknown(left_s: float) -> 
     """Among accounts that are spread over a day, this one can't wait; nor would another refresh move a near end."""
     token = TokenTimes(refresh_token_expires_at=NOW + left_s)
     found = due(SessionPolicy(spread_s=86_400), token, jitter=0.5, now=NOW)
-    wanted = policy.Due(NOW + 2000 - 200 * 1.25, policy.REFRESH_TOKEN_ENDS)
+    wanted = policy.Due(NOW + 2000 - 200 * 1.25, reasons.REFRESH_TOKEN_ENDS)
     assert found == (
-        wanted if left_s > policy.HARD_END_MIN_S else policy.Due(NOW + 43_200, policy.ISSUE_TIME_UNKNOWN)
+        wanted if left_s > policy.HARD_END_MIN_S else policy.Due(NOW + 43_200, reasons.ISSUE_TIME_UNKNOWN)
     )
 
 
 def test_a_hard_end_that_the_last_refresh_did_not_move_asks_for_no_other() -> None:
     token = TokenTimes(issued_at=NOW, expires_at=NOW + 5_000, refresh_token_expires_at=NOW + 1200)
-    assert due(AUTO, token, jitter=0, now=NOW).reason == policy.BEFORE_EXPIRY
+    assert due(AUTO, token, jitter=0, now=NOW).reason == reasons.BEFORE_EXPIRY
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import pytest
 from models.account import Account, SessionManagement, Status
 from models.attempt import Attempt, Outcome, Trigger
 from models.pause import PAUSED
-from worker.policy import eligibility as gate
 from worker.policy.eligibility import Skip, skip_reason
-from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON, report_refusal
+from worker.policy.reasons import skipped
+from worker.policy.reasons.login import NEEDS_REAUTHORIZATION
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
+from worker.policy.rejected_tokens import report_refusal
 
 NOW = 1_000.0
 DUE: dict[str, Any] = {"id": "a", "provider": "p", "generation": 3, "next_refresh_at": NOW}
@@ -21,34 +23,34 @@ DUE: dict[str, Any] = {"id": "a", "provider": "p", "generation": 3, "next_refres
     ("fields", "trigger", "wanted"),
     [
         ({}, Trigger.PLANNED, None),
-        ({"generation": 4}, Trigger.FORCED, Skip(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
-        ({"generation": 2}, Trigger.PLANNED, Skip(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
+        ({"generation": 4}, Trigger.FORCED, Skip(Outcome.SUPERSEDED, skipped.GENERATION_MOVED)),
+        ({"generation": 2}, Trigger.PLANNED, Skip(Outcome.SUPERSEDED, skipped.GENERATION_MOVED)),
         (
             {"claim_attempt": "x", "claim_until": NOW + 1},
             Trigger.FORCED,
-            Skip(Outcome.BUSY, gate.ATTEMPT_OPEN),
+            Skip(Outcome.BUSY, skipped.ATTEMPT_OPEN),
         ),
         ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, None),
         # Interrupted: what it holds may be spent, whenever it is due.
         ({"claim_attempt": "x", "claim_until": NOW, "next_refresh_at": NOW + 3600}, Trigger.PLANNED, None),
         ({"claim_attempt": "x", "claim_until": NOW, "next_refresh_at": None}, Trigger.PLANNED, None),
-        ({"refresh_enabled": False}, Trigger.PLANNED, Skip(Outcome.DISABLED, gate.REFRESH_DISABLED)),
-        ({"refresh_enabled": False}, Trigger.REPORTED, Skip(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"refresh_enabled": False}, Trigger.PLANNED, Skip(Outcome.DISABLED, skipped.REFRESH_DISABLED)),
+        ({"refresh_enabled": False}, Trigger.REPORTED, Skip(Outcome.DISABLED, skipped.REFRESH_DISABLED)),
         ({"refresh_enabled": False}, Trigger.FORCED, None),
         (
             {"session_management": SessionManagement.NONE},
             Trigger.REPORTED,
-            Skip(Outcome.NOT_DUE, gate.SESSION_NONE),
+            Skip(Outcome.NOT_DUE, skipped.SESSION_NONE),
         ),
         ({"session_management": SessionManagement.NONE}, Trigger.FORCED, None),
-        ({"next_refresh_at": NOW + 60}, Trigger.PLANNED, Skip(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
+        ({"next_refresh_at": NOW + 60}, Trigger.PLANNED, Skip(Outcome.NOT_DUE, skipped.NOT_DUE_YET)),
         ({"next_refresh_at": NOW + 60}, Trigger.REPORTED, None),
         ({"next_refresh_at": NOW + 60}, Trigger.FORCED, None),
-        ({"next_refresh_at": None}, Trigger.PLANNED, Skip(Outcome.NOT_DUE, gate.NOT_DUE_YET)),
+        ({"next_refresh_at": None}, Trigger.PLANNED, Skip(Outcome.NOT_DUE, skipped.NOT_DUE_YET)),
         (
             {"status": Status.REAUTHORIZE},
             Trigger.REPORTED,
-            Skip(Outcome.NOT_DUE, gate.NEEDS_REAUTHORIZATION),
+            Skip(Outcome.NOT_DUE, NEEDS_REAUTHORIZATION),
         ),
         ({"status": Status.REAUTHORIZE}, Trigger.FORCED, None),
     ],
@@ -59,7 +61,7 @@ def test_the_gate(fields: dict[str, Any], trigger: Trigger, wanted: Skip | None)
 
 def test_an_account_that_is_gone_is_superseded() -> None:
     found = skip_reason(None, seen=3, trigger=Trigger.PLANNED, now=NOW)
-    assert found == Skip(Outcome.SUPERSEDED, gate.UNKNOWN_ACCOUNT)
+    assert found == Skip(Outcome.SUPERSEDED, skipped.UNKNOWN_ACCOUNT)
 
 
 def attempt(trigger: Trigger, seconds_ago: float, outcome: Outcome = Outcome.REFRESHED) -> Attempt:
@@ -117,8 +119,8 @@ def test_a_report_is_no_licence_to_hammer(
         ({"claim_attempt": "x", "claim_until": NOW}, Trigger.PLANNED, Skip(Outcome.DISABLED, PAUSED)),
         ({}, Trigger.FORCED, None),
         ({}, Trigger.TEST, None),
-        ({"generation": 4}, Trigger.PLANNED, Skip(Outcome.SUPERSEDED, gate.GENERATION_MOVED)),
-        ({"refresh_enabled": False}, Trigger.PLANNED, Skip(Outcome.DISABLED, gate.REFRESH_DISABLED)),
+        ({"generation": 4}, Trigger.PLANNED, Skip(Outcome.SUPERSEDED, skipped.GENERATION_MOVED)),
+        ({"refresh_enabled": False}, Trigger.PLANNED, Skip(Outcome.DISABLED, skipped.REFRESH_DISABLED)),
     ],
 )
 def test_what_is_paused_is_refreshed_by_a_persons_word_alone(

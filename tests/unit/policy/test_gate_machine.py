@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from models.rate_limit import WaitReason
+from tests.support.examples import examples
 from tests.support.gate_world import LIFETIME_S, World
 from worker.policy.gates import EVIDENCE, PROBE_S, TRICKLE_PER_S
 
@@ -106,9 +107,7 @@ class GatesMachine(RuleBasedStateMachine):
 
 
 TestGates = GatesMachine.TestCase
-TestGates.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestGates.settings = examples(60, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("count", [10, 300])

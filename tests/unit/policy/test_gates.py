@@ -9,19 +9,8 @@ import pytest
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.rate_limit import WaitReason
 from models.token import Secret, TokenResponse
-from worker.policy.gates import (
-    EVIDENCE,
-    PROBE_S,
-    TRICKLE_PER_S,
-    Ask,
-    Failure,
-    Gate,
-    Signal,
-    admit,
-    pause_s,
-    record,
-    signal,
-)
+from worker.policy.gate_signals import Signal, pause_s, record, signal
+from worker.policy.gates import EVIDENCE, PROBE_S, TRICKLE_PER_S, Ask, Failure, Gate, admit
 
 NOW = 1_000_000.0
 
@@ -38,7 +27,11 @@ def closed(cause: WaitReason = WaitReason.DOWN, accounts: str = "abc", **more: o
     return gate
 
 
-def asks(gate: Gate, *who: Ask, now: float = NOW) -> list[bool]:
+#: The trickle of a gate that closed at `NOW` is whole by then.
+LATER = NOW + 2
+
+
+def asks(gate: Gate, *who: Ask, now: float = LATER) -> list[bool]:
     """Return who may call, each in turn."""
     _, held = admit({"gate": gate}, who, now=now, call_s=45)
     return [name is None for name in held]
@@ -71,11 +64,8 @@ def test_accounts_that_never_worked_hold_their_like_and_no_account_that_did() ->
     assert gate.is_closed(NOW)
     assert not gate.for_all
     never = Ask(account="n", healthy=True, proven=False)
-    assert asks(gate, replace(HEALTHY, picked=False), never, replace(FAILING, picked=False)) == [
-        True,
-        False,
-        False,
-    ]
+    worked = replace(HEALTHY, picked=False)
+    assert asks(gate, worked, never, replace(FAILING, picked=False), now=NOW) == [True, False, False]
 
 
 def test_a_gate_of_doubts_holds_everybody_once_enough_accounts_that_worked_fail() -> None:
@@ -130,17 +120,41 @@ def test_a_provider_s_own_rate_is_its_trickle() -> None:
 
 def test_a_slow_provider_s_trickle_lets_one_through_in_its_time() -> None:
     gate = closed(calls_per_s=0.1)
-    left, held = admit({"g": gate}, [HEALTHY] * 3, now=NOW, call_s=45)
+    left, held = admit({"g": gate}, [HEALTHY] * 3, now=NOW + 10, call_s=45)
     assert held == [None, "g", "g"]
-    assert asks(left["g"], HEALTHY, now=NOW + 9) == [False]
-    assert asks(left["g"], HEALTHY, now=NOW + 10) == [True]
+    assert asks(left["g"], HEALTHY, now=NOW + 19) == [False]
+    assert asks(left["g"], HEALTHY, now=NOW + 20) == [True]
 
 
-def test_who_was_not_picked_waits_unless_its_token_is_about_to_end() -> None:
-    gate = closed()
+def test_where_nobody_waits_a_healthy_account_goes_at_once() -> None:
+    assert asks(closed(), replace(HEALTHY, picked=False)) == [True]
+
+
+def test_where_others_wait_the_planner_picks_who_is_next_unless_a_token_is_about_to_end() -> None:
+    gate = replace(closed(), contended_at=NOW - 1)
     early = replace(HEALTHY, picked=False, ends_at=NOW + 60)
     urgent = replace(HEALTHY, picked=False, ends_at=NOW + 4)
     assert asks(gate, early, urgent) == [False, True]
+    assert asks(gate, early, now=NOW + 5) == [True]
+
+
+def test_a_gate_that_holds_a_healthy_account_remembers_that_there_are_too_many() -> None:
+    left, held = admit({"g": closed()}, [replace(HEALTHY, picked=False)] * 6, now=LATER, call_s=45)
+    assert held == [None] * 5 + ["g"]
+    assert left["g"].contended_at == LATER
+    left, _ = admit({"g": closed()}, [replace(FAILING, picked=False)], now=NOW, call_s=45)
+    assert left["g"].contended_at == 0
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "goes"), [(NOW + 58.5, False), (NOW + 59.5, True), (NOW + 61, False), (None, False)]
+)
+def test_in_the_last_seconds_of_a_pause_only_tokens_that_end_before_it_are_refreshed(
+    ends_at: float | None, goes: bool
+) -> None:
+    gate = Gate().paused(failure(cause=WaitReason.THROTTLED), NOW + 60, clients=1)
+    assert asks(gate, replace(HEALTHY, ends_at=ends_at), now=NOW + 59) == [goes]
+    assert asks(gate, replace(HEALTHY, ends_at=ends_at), now=NOW + 50) == [True]
 
 
 def test_a_forced_call_passes_every_gate_and_takes_nothing_from_the_trickle() -> None:
@@ -173,6 +187,12 @@ def test_the_time_between_probes_doubles_up_to_its_longest() -> None:
         gate = gate.failed(failure(f"p{number}", now=NOW))
         waits.append(gate.until - NOW)
     assert waits == [5, 10, 20, 40, 60, 60, 60, 60]
+
+
+def test_after_a_pause_few_accounts_come_back_at_first() -> None:
+    gate = Gate().paused(failure(cause=WaitReason.THROTTLED), NOW + 60, clients=1)
+    assert [gate.released_per_s(NOW + 60 + second, 50) for second in range(6)] == [5, 5, 10, 20, 40, 50]
+    assert Gate().released_per_s(NOW, 50) == closed().released_per_s(NOW, 50) == 50
 
 
 def test_nobody_probes_during_a_pause() -> None:

@@ -10,6 +10,7 @@ from models.account import RECONFIGURED, Account, Status
 from models.answer import Answer, BodyKind, Fault, Verdict
 from models.providers.error_rule import ErrorRule
 from models.token import Secret, TokenResponse
+from worker.policy.reasons.passing import NO_TOKEN
 from worker.policy.verdicts.row import Row
 from worker.policy.verdicts.table import TABLE
 from worker.policy.verdicts.verdict import judge, refreshed_before
@@ -244,7 +245,7 @@ def test_a_rule_that_makes_no_sense_is_refused(data: dict[str, object]) -> None:
 
 def test_every_fault_has_a_line_and_the_last_line_takes_the_rest() -> None:
     assert {row.fault for row in TABLE} == {None, *Fault}
-    assert TABLE[-1] == Row(verdict=Verdict.RETRY, reason="no_token", words=TABLE[-1].words)
+    assert TABLE[-1] == Row(verdict=Verdict.RETRY, reason=NO_TOKEN)
 
 
 def test_a_reason_never_means_two_verdicts() -> None:

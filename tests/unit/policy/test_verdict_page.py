@@ -17,4 +17,4 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_reason_is_on_the_page() -> None:
     text = page()
-    assert all(f"`{row.reason}`" in text and row.words in text for row in TABLE)
+    assert all(f"`{row.reason}`" in text and row.message in text for row in TABLE)

@@ -8,11 +8,12 @@ import json
 from urllib.parse import quote
 
 import httpx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.answer import Answer, Verdict
 from models.providers import Provider
+from tests.support.examples import examples
 from tests.support.providers.provider_double import NOW, Wire, account, provider
 from worker.policy.verdicts.verdict import judge
 from worker.providers.numbers import amount
@@ -109,7 +110,7 @@ def ask(of: Provider, status: int, content: bytes, headers: dict[str, str]) -> A
     return asyncio.run(Wire(response).call(account(of)))
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     of=st.sampled_from(PROVIDERS), status=st.integers(min_value=100, max_value=999), content=bodies, headers=headers
 )  # fmt: skip
@@ -122,7 +123,7 @@ def test_nothing_that_arrives_makes_a_call_fail(
     assert answer.retry_after_s is None or answer.retry_after_s >= 0
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     token=tokens,
     refresh=tokens,
@@ -149,7 +150,7 @@ def test_a_usable_token_is_never_lost(
     assert judge(answer, ()).verdict is Verdict.REFRESHED
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     token=tokens,
     refresh=tokens,
@@ -174,7 +175,7 @@ def test_the_one_object_with_a_token_is_found_wherever_it_stands(
     assert 3600 in {found.expires_in_s, (found.expires_at or NOW) - NOW}
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(first=tokens, second=tokens, wrapped=around)
 def test_of_two_access_tokens_none_is_guessed(first: str, second: str, wrapped: tuple[str, str]) -> None:
     objects = "".join(json.dumps({"access_token": one}) for one in (first, second))
@@ -182,7 +183,7 @@ def test_of_two_access_tokens_none_is_guessed(first: str, second: str, wrapped: 
     assert (answer.token is None) or first == second or wrapped[0][-1:] in {"[", ":"}
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     value=documents | st.sampled_from(["120", "120s", "120, 60", "PT2M", "1e400", "-1", "yesterday", str(NOW + 75)]),
     name=st.sampled_from(["expires_in", "expires_in_sec", "expires", "expires_at", "refresh_token_expires_in"]),
@@ -206,7 +207,7 @@ def test_a_time_is_read_or_noted(value: object, name: str) -> None:
     assert is_read or is_noted or is_nothing
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     secret=st.text(st.characters(exclude_characters="#", codec="utf-8"), min_size=6, max_size=30),
     before=st.integers(min_value=0, max_value=600),

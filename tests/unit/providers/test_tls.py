@@ -30,14 +30,14 @@ BODY = b'{"access_token": "AT-2"}'
 AT_A_TERMINAL = """
 import fcntl, json, sys, termios
 from models.token import Secret
-from worker.providers.draft import ClientCertificate, Unbuildable
-from worker.providers.tls import Trust
+from worker.providers.draft import ClientCertificate, InvalidRequest
+from worker.providers.tls import TLSContexts
 
 shown = json.load(sys.stdin)
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 try:
-    Trust(None).client(ClientCertificate(*map(Secret, shown)))
-except Unbuildable as error:
+    TLSContexts(None).client(ClientCertificate(*map(Secret, shown)))
+except InvalidRequest as error:
     print(error)
 """
 
@@ -161,6 +161,7 @@ async def test_a_certificate_that_can_not_be_read_is_named(
     assert "client_certificate, client_key" in (answer.fault_detail or "")
 
 
+@pytest.mark.e2e
 def test_the_password_of_a_key_is_asked_of_nobody(authority: Authority) -> None:
     good = authority.sign("a")
     key = serialization.load_pem_private_key(good.key.encode(), None).private_bytes(

@@ -18,7 +18,7 @@ from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from tests.support.providers.provider_double import account, provider
 from tests.support.providers.provider_server import answering, response, serving
-from worker.policy.gates import is_down
+from worker.policy.gate_signals import is_down
 from worker.policy.verdicts.verdict import judge
 from worker.providers.client import ProviderClient
 from worker.providers.content import MAX_BYTES
@@ -212,7 +212,9 @@ async def test_a_kept_connection_that_ended_carries_no_request(client: ProviderC
 
 
 async def test_framing_is_the_transports_whatever_a_header_says(client: ProviderClient) -> None:
-    of = provider(headers={"content-length": "3", "transfer-encoding": "chunked"})
+    """A preset may not set them; where one came to, the transport's own are sent."""
+    headers = {"content-length": "3", "transfer-encoding": "chunked"}
+    of = provider().model_copy(update={"headers": headers})
     async with serving(answering(response(BODY))) as server:
         assert token(await call(client, at(server.url, of))) == "AT-2"
         head = server.requests[0].partition(b"\r\n\r\n")[0].lower()

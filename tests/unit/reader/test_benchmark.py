@@ -27,6 +27,7 @@ def test_the_bar_can_be_missed(ratio: float, *, met: bool) -> None:
     assert _table([bare, read], 3)[1] is met
 
 
+@pytest.mark.e2e
 def test_it_runs_from_the_command_line() -> None:
     """With too few rounds for a verdict."""
     command = [sys.executable, "-m", "benchmarks.reader", "--rounds", "3", "--reads", "5"]

@@ -68,6 +68,7 @@ def test_the_tree_of_errors_is_drawn_on_top_of_its_file() -> None:
     assert issubclass(refreshd_reader.PayloadUnreadable, NoUsableToken)
 
 
+@pytest.mark.e2e
 def test_reading_needs_neither_httpx_nor_requests() -> None:
     code = (
         "import sys; from refreshd_reader import AsyncReader, Reader;"

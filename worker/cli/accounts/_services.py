@@ -123,6 +123,6 @@ def _publisher(here: AppContext) -> CommandPublisher:
     return CommandPublisher(
         redis_url=lambda: here.settings.redis,
         keys=here.keys,
-        schedule=here.schedule,
+        store=here.publication_store,
         seal=here.settings.token_seal,
     )

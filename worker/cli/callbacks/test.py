@@ -25,9 +25,9 @@ from worker.context import AppContext
 from worker.db.accounts import nearest_ids
 from worker.db.engine import reading
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
+from worker.policy.reasons.done import STASH_ADOPTED
 from worker.redis.client import in_words
-from worker.refresh.outcome import STASH_ADOPTED
 
 _POLL_S: Final = 0.05
 
@@ -176,7 +176,7 @@ def _show(name: str, row: Account, attempt: Attempt, known_to: list[str], *, app
 
 
 def _verdict(attempt: Attempt) -> str:
-    words = attempt.error_description or words_of(attempt.reason or "")
+    words = attempt.error_description or message_of(attempt.reason or "")
     if attempt.reason == STASH_ADOPTED:
         words = "what an earlier test had put aside was stored; the callback was not run again"
     reason = f" ({attempt.reason})" if attempt.reason else ""

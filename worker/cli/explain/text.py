@@ -18,25 +18,16 @@ from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.token import untried
 from worker.durations import duration
 from worker.policy.due import due, session_policy, token_times
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import due as reasons_due
+from worker.policy.reasons import message_of, reasons_of
+from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
 
 #: The lines that may be shown of what redis-cli prints: the generation, and why there is no answer. No token begins so.
 _SHOWN: Final = "^generation$|^(AUTH failed|Could not|NOAUTH|NOPERM|WRONGPASS|ERR) "
 #: Entries of the history that are shown.
 LATELY: Final = 5
-_DUE_WORDS: Final = {
-    "refresh_disabled": "refreshing is switched off",
-    "session_none": "session management `none` plans nothing",
-    "session_timeout": "its session timeout counts from when the token was issued",
-    "before_expiry": "a margin before the token ends",
-    "session_timeout_stands_in_for_expires_in": "the provider names no lifetime, so the session timeout stands in for it",
-    "in_the_providers_refresh_window": "the provider accepts a refresh only shortly before the end",
-    "no_access_token_yet": "there is no access token yet",
-    "issue_time_unknown": "nobody knows when the token was issued",
-    "before_the_refresh_token_ends_by_idling": "a refresh token that is not used would end",
-    "ahead_of_a_crowd": "more accounts come due than the provider takes, so some are begun early",
-    "before_the_refresh_token_ends": "the refresh token has a hard end",
-}
+#: Reasons of a policy: the due time is not that of a try after a failure.
+_OF_THE_POLICY: Final = frozenset({*reasons_of(reasons_due), REFRESH_DISABLED, SESSION_NONE})
 _STATUS_STYLES: Final[dict[str, str]] = {
     Status.ACTIVE: "bold green",
     Status.DEGRADED: "bold yellow",
@@ -67,8 +58,9 @@ def policy_words(facts: Facts) -> str:
     )
     policy = f"Session management `{account.session_management}`{timeout}."
     if account.next_refresh_at is None:
-        why = account.reason or account.due_reason
-        return f"{policy} No refresh is planned: {_DUE_WORDS.get(account.due_reason) or _sentence(why)}."
+        by_policy = account.due_reason in _OF_THE_POLICY
+        why = account.due_reason if by_policy else account.reason or account.due_reason
+        return f"{policy} No refresh is planned: {_sentence(why)}."
     late = account.next_refresh_at <= facts.now
     when = ago_or_in(account.next_refresh_at, now=facts.now)
     was = "A refresh has been due for" if late else "The next refresh is due"
@@ -154,8 +146,8 @@ def _compare(facts: Facts) -> RenderableType:
 
 def _due_why(facts: Facts) -> str:
     account = facts.account
-    if account.due_reason in _DUE_WORDS:
-        return _DUE_WORDS[account.due_reason]
+    if account.due_reason in _OF_THE_POLICY:
+        return _sentence(account.due_reason)
     if facts.provider is not None:
         policy = due(
             session_policy(account, facts.provider),
@@ -164,12 +156,12 @@ def _due_why(facts: Facts) -> str:
             now=facts.now,
         )
         if policy.at == account.next_refresh_at:
-            return _DUE_WORDS.get(policy.reason, policy.reason)
+            return _sentence(policy.reason)
     if not facts.attempts:
         return "as it was imported"
     return f"after a failure ({account.due_reason or account.reason or 'the last try'})"
 
 
 def _sentence(reason: str) -> str:
-    words = words_of(reason).rstrip(".")
+    words = message_of(reason).rstrip(".")
     return f"{words[0].lower()}{words[1:]}" if words else "its session policy plans none"

@@ -25,7 +25,7 @@ def exporter(
         typer.Option("--once", help="Print the metrics once, and end; exit code 4 where a store is down."),
     ] = False,
 ) -> None:
-    """Serve the fleet's metrics for Prometheus, until Ctrl-C: what SQL, Redis and the workers tell.
+    """Serve the fleet's metrics for Prometheus, until Ctrl-C: from SQL, Redis and the workers.
 
     One for all workers, at REFRESHD_METRICS_ADDRESS and REFRESHD_EXPORTER_PORT. It goes on while a store is down, and
     says so in `refreshd_up`. What happens (refreshes, latency, lag) is counted by each worker: REFRESHD_METRICS_PORT.
@@ -39,12 +39,15 @@ def exporter(
     registry = CollectorRegistry()
     registry.register(BuildInfo())
     here = AppContext(settings)
-    registry.register(FleetCollector(here, queues=QUEUES, staff=staff))
+    collector = FleetCollector(here, queues=QUEUES, staff=staff)
+    registry.register(collector)
     if once:
+        collector.poll()
         sys.stdout.write(generate_latest(registry).decode())
         up = [registry.get_sample_value("refreshd_up", {"store": store}) for store in STORES]
         here.close()
         raise typer.Exit(0 if all(up) else Unreachable.exit_code)
+    collector.start()
     address, port = settings.metrics_address, settings.exporter_port
     try:
         start_http_server(port, address, registry)

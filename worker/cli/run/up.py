@@ -21,7 +21,7 @@ from worker.cli.terminal.console import out
 from worker.cli.terminal.process_messages import say
 from worker.cli.terminal.signals import Interrupts
 from worker.cli.terminal.startup import LOOK_S, Opening, close, title
-from worker.db.fleet.overview import Fleet
+from worker.db.fleet.counts import Fleet
 from worker.durations import duration
 from worker.errors import Unreachable
 from worker.local.stack import Stack, Step, Task
@@ -148,7 +148,7 @@ def _standing(stack: Stack) -> Text:
 
 def standing(fleet: Fleet) -> Text:
     """Say in one line how the fleet is."""
-    counts = {status: sum(g.accounts for g in fleet.groups if g.status == status) for status in Status}
+    counts = {status: sum(n for (_, one), n in fleet.by_status.items() if one == status) for status in Status}
     parts = [f"{fleet.accounts:,} accounts"]
     parts += [f"{number:,} {status}" for status, number in counts.items() if number]
     parts.append(

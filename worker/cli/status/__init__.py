@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
-from models.pause import Pause, Scope
+from models.pause import Pause
 from worker.broker.queues import QUEUES, STANDARD_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
@@ -25,7 +25,7 @@ from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.fleet.overview import Fleet, look
+from worker.db.fleet.counts import Fleet, look
 from worker.db.outbox import Backlog
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError
@@ -85,7 +85,7 @@ class _Seen:
 
 def _look(here: AppContext) -> _Seen:
     pauses = here.pauses.all()
-    fleet = look(here.engine, all_paused=any(one.scope == Scope.ALL for one in pauses))
+    fleet = look(here.engine)
     queues, trouble = _queues(here)
     behind = []
     for provider, count in fleet.behind:
@@ -130,17 +130,18 @@ def _queues(here: AppContext) -> tuple[dict[str, int] | None, str]:
 def _as_json(seen: _Seen) -> dict[str, Any]:
     fleet = seen.fleet
     statuses = {status.value: 0 for status in Status}
-    for group in fleet.groups:
-        statuses[group.status] += group.accounts
+    for (_, status_), number in fleet.by_status.items():
+        statuses[status_] += number
     return {
         "accounts": fleet.accounts,
         "statuses": statuses,
         "providers": [
-            {"provider": g.provider, "status": g.status, "accounts": g.accounts} for g in fleet.groups
+            {"provider": provider, "status": status_, "accounts": number}
+            for (provider, status_), number in sorted(fleet.by_status.items())
         ],
         "failing": [
-            {"provider": f.provider, "status": f.status, "reason": f.reason, "accounts": f.accounts}
-            for f in fleet.failing
+            {"provider": provider, "status": status_, "reason": reason, "accounts": number}
+            for (provider, status_, reason), number in fleet.failing.items()
         ],
         "overdue": fleet.overdue,
         "behind": [
@@ -158,7 +159,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
             {"callback": m.use.name, "accounts": m.use.accounts, "example": m.use.example, "reason": m.words}
             for m in seen.missing
         ],
-        "webhooks": [asdict(one) for one in seen.webhooks],
+        "webhooks": [one.as_json() for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
     } | held_json(seen.pauses, fleet, seen.gates)
@@ -185,8 +186,8 @@ def _accounts(fleet: Fleet) -> Table:
     for status_ in Status:
         table.add_column(status_.value, justify="right")
     counts: dict[str, dict[str, int]] = {}
-    for group in fleet.groups:
-        counts.setdefault(group.provider, {})[group.status] = group.accounts
+    for (provider, of), number in sorted(fleet.by_status.items()):
+        counts.setdefault(provider, {})[of] = number
     for provider, row in counts.items():
         table.add_row(Text(provider), *(_count(row.get(status_, 0), _STYLES[status_]) for status_ in Status))
     if len(counts) > 1:
@@ -204,13 +205,8 @@ def _failing(fleet: Fleet) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("failing", "status", "reason", "accounts"):
         table.add_column(name, justify="right" if name == "accounts" else "left")
-    for one in fleet.failing:
-        table.add_row(
-            Text(one.provider),
-            Text(one.status, style=_STYLES[Status(one.status)]),
-            Text(one.reason),
-            f"{one.accounts:,}",
-        )
+    for (provider, of, reason), number in fleet.failing.items():
+        table.add_row(Text(provider), Text(of, style=_STYLES[Status(of)]), Text(reason), f"{number:,}")
     return table
 
 
@@ -239,12 +235,12 @@ def _webhooks(seen: _Seen) -> list[Text]:
     """Name the webhooks that do not take what they are sent."""
     return [
         Text(
-            f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+            f"webhook         {one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
             + (f"; last: {one.last_error}" if one.last_error else ""),
-            style="red" if one.put_aside else "yellow",
+            style="red" if one.dead_lettered else "yellow",
         )
         for one in seen.webhooks
-        if one.put_aside or one.last_error
+        if one.dead_lettered or one.last_error
     ]
 
 

@@ -1,4 +1,4 @@
-"""What of the fleet is held back, as lines of `status`: by a person's pause, or by a closed gate."""
+"""Lines of `status` about accounts that a pause or a closed gate holds."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from models.pause import Pause, Scope
+from models.pause import Pause
 from worker.cli.pause import pause_json, words_of
-from worker.db.fleet.overview import Fleet
+from worker.db.fleet.counts import Fleet
 from worker.monitoring.gate_status import GateStatus
 
-#: Pauses and gates that are named one by one.
+#: Pauses and gates listed one by one.
 NAMED_MAX: Final = 5
 
 
 def pause_lines(pauses: Sequence[Pause], fleet: Fleet) -> list[Text]:
-    """Return what is paused, how much of it waits, and whose token has ended meanwhile."""
+    """Return the pauses, how many due accounts they hold, and how many of their tokens have ended."""
     lines = [
         Text(f"paused          {words_of(one, now=fleet.now)}", style="yellow") for one in pauses[:NAMED_MAX]
     ]
@@ -25,7 +25,7 @@ def pause_lines(pauses: Sequence[Pause], fleet: Fleet) -> list[Text]:
         lines.append(
             Text(f"                and {len(pauses) - NAMED_MAX:,} more: `refreshd pause`", style="yellow")
         )
-    waiting, ended = waiting_and_ended(pauses, fleet)
+    waiting, ended = waiting_and_ended(fleet)
     if lines and (waiting or ended):
         words = f"  held          {waiting:,} due accounts wait"
         lines.append(
@@ -36,16 +36,15 @@ def pause_lines(pauses: Sequence[Pause], fleet: Fleet) -> list[Text]:
     return lines
 
 
-def waiting_and_ended(pauses: Sequence[Pause], fleet: Fleet) -> tuple[int, int]:
-    """Count the accounts that are due and paused, and those of them that have no usable token any more."""
-    waiting, ended = sum(one.accounts for one in fleet.aside), sum(one.ended for one in fleet.aside)
-    if any(one.scope == Scope.ALL for one in pauses):
-        return waiting + fleet.overdue, fleet.ended or 0
-    return waiting, ended
+def waiting_and_ended(fleet: Fleet) -> tuple[int, int]:
+    """Return how many accounts are due and paused, and how many of them have no usable token any more."""
+    held = fleet.set_aside.values()
+    ended = sum(one.ended for one in held) if fleet.ended is None else fleet.ended
+    return sum(one.accounts for one in held) + fleet.held_by_all, ended
 
 
 def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
-    """Return which gates are closed and why, whom they hold, and who is asked next."""
+    """Return the closed gates: why, which accounts they hold, and which account is called next."""
     lines = []
     for one in gates[:NAMED_MAX]:
         lines.append(Text(f"gate closed     {one.sentence(now)}", style="red"))
@@ -75,8 +74,8 @@ def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
 
 
 def held_json(pauses: Sequence[Pause], fleet: Fleet, gates: Sequence[GateStatus] | None) -> dict[str, Any]:
-    """Return the same for scripts."""
-    waiting, ended = waiting_and_ended(pauses, fleet)
+    """Return pauses and gates for scripts."""
+    waiting, ended = waiting_and_ended(fleet)
     return {
         "pauses": [pause_json(one) for one in pauses],
         "paused_waiting": waiting,

@@ -40,11 +40,11 @@ add_lazy_command(
     webhooks_app,
     "list",
     "worker.cli.webhooks.messages:list_webhooks",
-    "Show each webhook's backlog, and the messages that wait or were put aside, newest first.",
+    "Show each webhook's backlog, and the messages that wait or are dead-lettered, newest first.",
 )
 add_lazy_command(
     webhooks_app,
     "retry",
     "worker.cli.webhooks.messages:retry",
-    "Send again what was put aside, under the same ids. The workers do it, within seconds.",
+    "Send dead-lettered messages again, under the same ids. The workers do it, within seconds.",
 )

@@ -1,10 +1,9 @@
-"""`refreshd webhooks test`, `list` and `retry`: who is told, what waits, what was put aside."""
+"""`refreshd webhooks test`, `list` and `retry`: endpoints, and messages that wait or are dead-lettered."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -50,7 +49,7 @@ def list_webhooks(
     limit: Annotated[int, typer.Option("--limit", "-n", help="Messages to show.", min=0, max=10_000)] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show each webhook's backlog, and the messages that wait or were put aside, newest first.
+    """Show each webhook's backlog, and the messages that wait or are dead-lettered, newest first.
 
     With --json: a line per webhook (`"endpoint"`), then a line per message (`"webhook"`).
     """
@@ -59,7 +58,7 @@ def list_webhooks(
     messages = list(here.outbox.messages(limit=limit)) if limit else []
     if as_json:
         for one in backlogs:
-            print_json(asdict(one))
+            print_json(one.as_json())
         for message in messages:
             print_json(_as_json(message))
         return
@@ -78,20 +77,20 @@ def retry(
         list[str] | None, typer.Argument(help="Ids of messages; without any, all.", metavar="[ID...]")
     ] = None,
 ) -> None:
-    """Send again what was put aside, under the same ids. The workers do it, within seconds."""
+    """Send dead-lettered messages again, under the same ids. The workers do it, within seconds."""
     here = stores()
     _configured(here)
     count = here.outbox.retry(ids or ())
     if ids and not count:
         raise UsageError(
-            f"{', '.join(ids)}: nothing of it was put aside; `refreshd webhooks list` shows what was"
+            f"not dead-lettered: {', '.join(ids)}; `refreshd webhooks list` shows the messages that are"
         )
     out.print(f"{count:,} {'message is' if count == 1 else 'messages are'} on the way again")
 
 
 def _configured(here: AppContext) -> list[Endpoint]:
     if not here.endpoints:
-        raise SettingsError(f"{URL_SETTING} is not set: nobody is told anything (docs/events.md)")
+        raise SettingsError(f"{URL_SETTING} is not set: there is no endpoint to send to (docs/events.md)")
     return here.endpoints
 
 
@@ -123,16 +122,16 @@ def _line(one: Backlog, *, now: float) -> Text:
         f"  {one.delivered:,} delivered in the last day, ",
         (f"{one.waiting:,} waiting{since}", "yellow" if one.last_error else ""),
         ", ",
-        (f"{one.put_aside:,} put aside", "red" if one.put_aside else ""),
+        (f"{one.dead_lettered:,} dead-lettered", "red" if one.dead_lettered else ""),
     )
     return line.append(f"; last: {one.last_error}", style="dim") if one.last_error else line
 
 
 def _message_line(message: Message, *, now: float) -> Text:
-    what, style = ("put aside", "red") if message.failed_at is not None else ("waiting", "yellow")
+    what, style = ("dead-lettered", "red") if message.failed_at is not None else ("waiting", "yellow")
     line = Text.assemble(
         (f"{ago_or_in(message.created_at, now=now):>11}  ", "dim"),
-        (f"{what:<9}  ", style),
+        (f"{what:<13}  ", style),
         f"{message.type:<13}  {_about(message)}",
     )
     facts = [
@@ -157,7 +156,7 @@ def _as_json(message: Message) -> dict[str, Any]:
         "webhook": message.id,
         "endpoint": message.endpoint,
         "type": message.type,
-        "state": "put_aside" if message.failed_at is not None else "waiting",
+        "state": "dead_lettered" if message.failed_at is not None else "waiting",
         "created_at": message.created_at,
         "attempts": message.attempts,
         "next_at": message.next_at,

@@ -27,7 +27,7 @@ from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.redis.counts import LiveWorkers
 
-__all__ = ["CheckResult", "Level", "examine"]
+__all__ = ["CheckResult", "Level", "run_checks"]
 
 
 def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Iterator[CheckResult]:

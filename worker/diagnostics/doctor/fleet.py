@@ -18,7 +18,7 @@ from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
 from worker.errors import RefreshdError
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 from worker.redis.counts import LiveWorkers
 
 PLAN_LATE_S: Final = 15.0
@@ -84,18 +84,18 @@ def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
         return
     backlogs = here.outbox.backlog()
     for one in backlogs:
-        if one.put_aside or one.last_error:
+        if one.dead_lettered or one.last_error:
             yield CheckResult(
                 "webhooks",
                 Level.WARNING,
-                f"{one.endpoint}: {one.waiting:,} waiting, {one.put_aside:,} put aside"
+                f"{one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
                 + (f"; the last attempt got: {one.last_error}" if one.last_error else ""),
                 "`refreshd webhooks test` shows whether it takes one now, `refreshd webhooks retry` sends again what was "
-                "put aside"
+                "dead-lettered"
                 if one.endpoint in configured
-                else "REFRESHD_WEBHOOK_URL names it no more: what waits is put aside in time",
+                else "REFRESHD_WEBHOOK_URL names it no more: what waits is dead-lettered in time",
             )
-    if configured and not any(one.put_aside or one.last_error for one in backlogs):
+    if configured and not any(one.dead_lettered or one.last_error for one in backlogs):
         yield CheckResult("webhooks", Level.OK, ", ".join(sorted(configured)))
 
 
@@ -133,7 +133,7 @@ def check_proofs(here: AppContext) -> Iterator[CheckResult]:
         yield CheckResult(
             "proofs of possession",
             Level.WARNING,
-            f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words_of(reason)}",
+            f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {message_of(reason)}",
             f"`refreshd accounts list --status misconfigured --provider {provider}`, then `refreshd explain ACCOUNT`"
             if reason != "dpop_nonce_required"
             else "`refreshd explain ACCOUNT`; does something in between take the header DPoP-Nonce away?",

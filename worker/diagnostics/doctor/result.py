@@ -1,4 +1,4 @@
-"""What a check found. `worker.diagnostics.doctor` has the checks."""
+"""Results of the checks in `worker.diagnostics.doctor`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,21 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found."""
+    """A finding of one check."""
 
     check: str
     level: Level
-    words: str
+    message: str
     #: What to do; empty where nothing is to be done.
-    remedy: str = ""
+    hint: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return the fields for scripts; `words` and `remedy` are the names of the release before."""
+        return {
+            "check": self.check,
+            "level": self.level.value,
+            "message": self.message,
+            "hint": self.hint,
+            "words": self.message,
+            "remedy": self.hint,
+        }

@@ -13,7 +13,7 @@ from models.migrations import HEAD
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
-from worker.db.fleet.overview import sealed_sample
+from worker.db.fleet.sealed import sealed_sample
 from worker.db.rekey import check
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.errors import RefreshdError

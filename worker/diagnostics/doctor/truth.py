@@ -10,11 +10,11 @@ from sqlalchemy import text
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import reading
-from worker.db.fleet.overview import OVERDUE_AFTER_S, overdue, without_token
+from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, loses_messages, off, words_of
 from worker.durations import duration
-from worker.policy.verdicts.messages import words_of as reason_words
+from worker.policy.reasons import message_of
 from worker.redis.clock_offsets import ClockOffsets
 
 #: Groups of accounts that are named one by one.
@@ -79,4 +79,4 @@ def _accounts(number: int) -> str:
 
 
 def _in_words(reason: str) -> str:
-    return f": {reason_words(reason).rstrip('.')}" if reason else ""
+    return f": {message_of(reason).rstrip('.')}" if reason else ""

@@ -1,4 +1,4 @@
-"""What `explain` looks at: SQL, Redis and the workers that are alive, gathered before anything is judged."""
+"""The facts that `explain` judges: SQL, Redis and the live workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.policy.gates import Gate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisFacts:
-    """What Redis holds of one account. Times in epoch seconds, durations in seconds."""
+    """The keys of one account in Redis. Times in epoch seconds, durations in seconds."""
 
     #: host:port/database, never a password.
     where: str
@@ -25,16 +25,16 @@ class RedisFacts:
     #: Generation of a token of this account under the default prefix, where ours is another.
     default_prefix_generation: int | None = None
     state_generation: int | None = None
-    #: HOST/PROCESS/...: whose lease it is.
+    #: HOST/PROCESS/...: the holder of the lease.
     lease_holder: str | None = None
-    #: It ends after so many seconds, unless it is renewed.
+    #: Seconds until the lease ends, unless it is renewed.
     lease_s: float | None = None
-    #: It was taken, or renewed last, so many seconds ago.
+    #: Seconds since the lease was taken or renewed.
     lease_renewed_ago_s: float | None = None
     stashed: bool = False
     stash_error: str | None = None
     queues: Mapping[str, int] = field(default_factory=dict)
-    #: Redis' clock is ahead of the database's by so many seconds.
+    #: Seconds by which Redis' clock is ahead of the database's.
     ahead_s: float = 0.0
 
 
@@ -50,9 +50,9 @@ class Twin:
 class GateFacts:
     """The closed gate that an account meets: the one that holds it, else its origin's."""
 
-    #: Whose gate it is, since when and why, for people.
+    #: The gate's owner, since when and why, for people.
     sentence: str
-    #: Who is asked next, and when.
+    #: The account that is asked next, and when.
     next_words: str
     gate: Gate
     #: It holds this account now.
@@ -62,7 +62,7 @@ class GateFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything about one account that can be known from outside a worker."""
+    """The facts of one account that can be read from outside a worker."""
 
     now: float
     account: Account
@@ -72,10 +72,10 @@ class Facts:
     #: None: Redis did not answer; `redis_error` says how.
     redis: RedisFacts | None = None
     redis_error: str | None = None
-    #: It answered, with a refusal: another password, or a right that its user lacks.
+    #: Redis refused: another password, or a right that its user lacks.
     redis_refuses: bool = False
     gate: GateFacts | None = None
-    #: Worker -> the queues that it takes from; None: nobody could be asked.
+    #: Worker -> the queues that it takes from; None: no worker could be asked.
     workers: Mapping[str, Sequence[str]] | None = None
     #: Worker -> the callbacks that it knows.
     callbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -87,15 +87,15 @@ class Facts:
     queue_limit: int = 200
     #: Pauses that hold the account, the widest first.
     pauses: Sequence[Pause] = ()
-    #: Worker or beat -> its clock is ahead of Redis' by so many seconds, as it said itself.
+    #: Worker or beat -> seconds by which its clock is ahead of Redis', as it reported.
     clocks: Mapping[str, float] = field(default_factory=dict)
-    #: This machine's clock is ahead of the database's by so many seconds.
+    #: Seconds by which this machine's clock is ahead of the database's.
     skew_s: float = 0.0
     #: Why a secret of the account does not open, None where all do.
     sealed_error: str | None = None
     #: Why the database can't be written, None where it can.
     read_only: str | None = None
-    #: Why the account's own knobs do not fit its provider (`provider` is without them then), None where they do.
+    #: Why the account's overrides do not fit its provider (`provider` is without them then), None where they do.
     knobs_error: str | None = None
     #: Why the token URL is refused, None where it is not.
     url_error: str | None = None
@@ -103,23 +103,23 @@ class Facts:
     form_encoding_matters: bool = False
     #: When the client's certificate ends; None: it shows none, or none that can be read here.
     certificate_ends_at: float | None = None
-    #: Who has the same grant.
+    #: Accounts with the same grant.
     twins: Sequence[Twin] = ()
 
     @property
     def lacks_token(self) -> bool:
-        """Whether there is no token that is good now."""
+        """Return whether there is no token that is good now."""
         ends_at = self.account.expires_at
         return self.account.access_token_sealed is None or (ends_at is not None and ends_at <= self.now)
 
     @property
     def is_wanting(self) -> bool:
-        """Whether what keeps the account from being refreshed costs it something: it has no token, or was told to lack one."""
+        """Return whether the account lacks a token, or its status says so: what keeps it from being refreshed is wrong then."""
         return self.lacks_token or self.account.status not in {Status.ACTIVE, Status.DISABLED}
 
     @property
     def was_imported(self) -> bool:
-        """Whether the token is as it was imported: the history has no refresh that brought it."""
+        """Return whether the token is as it was imported: the history has no refresh that brought it."""
         return self.account.access_token_sealed is not None and not any(
             one.outcome == Outcome.REFRESHED and one.generation_after == self.account.generation
             for one in self.attempts
@@ -128,7 +128,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or that a person should know, and what to do about it."""
+    """One thing that is wrong or worth knowing, and what to do about it."""
 
     #: A stable word for scripts and the runbook.
     cause: str

@@ -1,4 +1,4 @@
-"""Gather what `explain` judges: SQL, Redis, and the workers that are alive."""
+"""Gather the facts that `explain` judges: SQL, Redis, and the live workers."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.pending_answers import PendingAnswers
 from worker.settings.redis_url import address_of
 
-#: Entries of the history that a diagnosis looks at.
+#: Entries of the history that a diagnosis reads.
 ATTEMPTS_LOOKED_AT = 50
-#: Accounts with the same refresh token that a diagnosis looks at.
+#: Accounts with the same refresh token that a diagnosis reads.
 TWINS_LOOKED_AT = 20
 
 
 def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
-    """Gather everything about one account.
+    """Return the facts of one account.
 
     Args:
         here: the stores.
@@ -52,7 +52,7 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
 
     Raises:
         UnknownAccount: there is none.
-        DatabaseUnreachable: without the database nothing can be said.
+        DatabaseUnreachable: without the database there are no facts.
     """
     with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
         account = session.get(Account, account_id)
@@ -132,7 +132,7 @@ def _redis(here: AppContext, account: Account) -> tuple[RedisFacts | None, Excep
 
 
 def _gate(here: AppContext, account: Account, now: float) -> GateFacts | None:
-    """Look at the gate that holds the account, else at its origin's."""
+    """Return the gate that holds the account, else its origin's."""
     name = account.held_by or _lane(here, account).origin
     found = look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now, names=[name])
     if not found:
@@ -148,7 +148,7 @@ def _gate(here: AppContext, account: Account, now: float) -> GateFacts | None:
 
 
 def _lane(here: AppContext, account: Account) -> Lane:
-    """Return where its refreshes go; without keys an origin that its custom fields name is not known."""
+    """Return the lane of its refreshes; without keys an origin that its custom fields name is unknown."""
     provider = here.providers.for_schedule(account)
     if provider is None:
         return lane_of(account, account.refresh_method, None)
@@ -168,7 +168,7 @@ def _lane(here: AppContext, account: Account) -> Lane:
 
 
 def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
-    """Return the generation of a token under the default prefix, which a connector reads that was told no other."""
+    """Return the generation of a token under the default prefix, which a connector without a prefix reads."""
     if prefix == Keys().prefix:
         return None
     try:
@@ -212,7 +212,7 @@ def _knobs_error(here: AppContext, account: Account) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What the request would be that a worker builds."""
+    """The request that a worker would build."""
 
     #: Why a secret does not open.
     sealed_error: str | None = None
@@ -224,7 +224,7 @@ class _Request:
 
 
 def _request(here: AppContext, account: Account, now: float) -> _Request:
-    """Build the request as a worker would."""
+    """Return the request that a worker would build."""
     provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
         return _Request()

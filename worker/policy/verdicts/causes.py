@@ -1,6 +1,6 @@
-"""Why a provider refused, in its own words: what `explain` goes by. Phrases like those of the verdict table, tested alike.
+"""Causes of a refusal in the provider's own words, for `explain`. Their phrases are tested like those of the verdict table.
 
-They change no verdict: what follows is in the code. They name what a person has to do before it helps.
+They change no verdict. They tell an operator what has to be done first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from worker.policy.verdicts.row import DESCRIPTION, ERROR, Example, Phrase, words_of_sentence
 
-#: What an attempt keeps of an answer's sentences.
+#: The sentences of an answer that an attempt keeps.
 _KEPT: Final = (ERROR, DESCRIPTION)
 
 
@@ -43,7 +43,7 @@ def _of_grant(words: str, source: str, description: str) -> Phrase:
     return _said(words, source, error="invalid_grant", error_description=description)
 
 
-#: From top to bottom; the first that stands there counts.
+#: Compared from top to bottom; the first match counts.
 CAUSES: Final = (
     CauseRow(
         Cause.USED_BEFORE,
@@ -118,7 +118,7 @@ CAUSES: Final = (
 
 
 def cause_of(sentences: Iterable[str | None]) -> Cause | None:
-    """Return why a provider refused, as its sentences say; None where they do not."""
+    """Return the cause that a provider's sentences name, None where they name none."""
     found = [words_of_sentence(sentence) for sentence in sentences if sentence]
     return next(
         (

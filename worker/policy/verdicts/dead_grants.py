@@ -1,21 +1,22 @@
-"""Lines of the verdict table by which a provider's words end a grant, where no code that is clear stands beside them."""
+"""Rows of the verdict table for a dead grant that only the provider's words name, without a clear code."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from models.answer import Verdict
+from worker.policy.reasons.login import REFRESH_TOKEN_INVALID
 from worker.policy.verdicts.phrases import dead
 from worker.policy.verdicts.row import DESCRIPTION, REFUSALS, Example, Phrase, Row
 
-#: The same statement in other words: servers vary what one of them was seen to say.
+#: The same statement in other words: a variant of a phrase that was seen.
 _KIN: Final = "of the same kind as its neighbours"
 _TS_OAUTH2_SERVER: Final = "jasonraimondi/ts-oauth2-server src/grants/refresh_token.grant.ts"
 
 DEAD_BY_WORDS: Final = (
     Row(
         verdict=Verdict.REAUTHORIZE,
-        reason="refresh_token_invalid",
+        reason=REFRESH_TOKEN_INVALID,
         statuses=REFUSALS,
         phrases=(
             dead(

@@ -1,4 +1,4 @@
-"""Lines of the verdict table that go by a provider's words. Each phrase has its source, and an answer as its test.
+"""Rows of the verdict table that compare a provider's words. Each phrase has its source, and an answer as its test.
 
 A vendor says never to branch on texts where a code exists; these are the providers that have none for what they say,
 or that use one code for two things. Sources `OWNER/REPOSITORY#N` are public reports.
@@ -9,6 +9,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from models.answer import Verdict
+from worker.policy.reasons.correction import ACCESS_RESTRICTED
+from worker.policy.reasons.passing import (
+    ALREADY_BEING_PROCESSED,
+    RATE_LIMITED,
+    REFUSED_BEHIND_A_FAILURE,
+    RETRY_ASKED,
+    TOO_EARLY,
+)
 from worker.policy.verdicts.row import (
     DESCRIPTION,
     ERROR,
@@ -20,9 +28,9 @@ from worker.policy.verdicts.row import (
     codes,
 )
 
-#: Beside these words a phrase about the refresh token speaks of the request: it was absent, or not well formed.
+#: Beside these words a phrase about the refresh token means the request: it was absent, or malformed.
 _OF_THE_REQUEST: Final = codes("missing", "required", "parameter", "must", "empty")
-#: A bare "token" may be another one; its end is not that of the grant.
+#: A bare "token" may be another token, whose end is not that of the grant.
 _OF_ANOTHER_TOKEN: Final = _OF_THE_REQUEST | codes(
     "access", "assertion", "jwt", "client", "id", "csrf", "state", "bearer", "code"
 )
@@ -33,16 +41,16 @@ def _phrase(words: str, source: str, status: int, /, **body: Any) -> Phrase:
 
 
 def dead(words: str, source: str, status: int, /, **body: Any) -> Phrase:
-    """Return a phrase that says that the refresh token, or a token, is dead."""
+    """Return a phrase of a dead refresh token."""
     without = _OF_THE_REQUEST if "refresh" in words else _OF_ANOTHER_TOKEN
     return Phrase(words=words, source=source, example=Example(status, body), without=without)
 
 
-#: Words that count whatever the code is.
+#: Words that count with any code.
 BY_WORDS: Final = (
     Row(
         verdict=Verdict.RETRY,
-        reason="already_being_processed",
+        reason=ALREADY_BEING_PROCESSED,
         errors=codes("invalid_grant"),
         phrases=(
             _phrase(
@@ -57,7 +65,7 @@ BY_WORDS: Final = (
     ),
     Row(
         verdict=Verdict.RATE_LIMITED,
-        reason="too_early",
+        reason=TOO_EARLY,
         phrases=(
             _phrase(
                 "access token not expired",
@@ -71,7 +79,7 @@ BY_WORDS: Final = (
     ),
     Row(
         verdict=Verdict.RATE_LIMITED,
-        reason="rate_limited",
+        reason=RATE_LIMITED,
         phrases=(
             _phrase(
                 "too many requests",
@@ -112,7 +120,7 @@ BY_WORDS: Final = (
     ),
     Row(
         verdict=Verdict.MISCONFIGURED,
-        reason="access_restricted",
+        reason=ACCESS_RESTRICTED,
         errors=codes("invalid_grant", "access_denied"),
         phrases=(
             _phrase(
@@ -130,11 +138,10 @@ BY_WORDS: Final = (
                 error_description="IP restricted or invalid login hours",
             ),
         ),
-        words="The provider takes no login from this network, or at this hour; the grant may be alive.",
     ),
     Row(
         verdict=Verdict.RETRY,
-        reason="retry_asked",
+        reason=RETRY_ASKED,
         statuses=REFUSALS,
         phrases=(
             _phrase(
@@ -145,11 +152,10 @@ BY_WORDS: Final = (
                 error_description="retry your request",
             ),
         ),
-        words="The provider asks for another try.",
     ),
     Row(
         verdict=Verdict.RETRY,
-        reason="refused_behind_a_failure",
+        reason=REFUSED_BEHIND_A_FAILURE,
         statuses=SERVER_ERRORS,
         phrases=(
             _phrase(
@@ -173,6 +179,5 @@ BY_WORDS: Final = (
                 message="Invalid refresh token",
             ),
         ),
-        words="A 5xx whose words say that somebody behind it refused the grant. Where it lasts, the grant is probably dead.",
     ),
 )

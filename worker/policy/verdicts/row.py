@@ -1,4 +1,4 @@
-"""What a line of the verdict table is made of: conditions, a verdict, and the words for it."""
+"""A row of the verdict table: conditions, a verdict and a reason."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from models.answer import BodyKind, Fault, Verdict
+from worker.policy.reasons.reason import Reason
 
 ANY: Final[frozenset[str]] = frozenset()
 SERVER_ERRORS: Final = frozenset(range(500, 600))
 CLIENT_ERRORS: Final = frozenset(range(400, 500))
 REDIRECTS: Final = frozenset(range(300, 400))
 SUCCESSES: Final = frozenset(range(200, 300))
-#: Statuses that say by themselves that a refusal passes: no words beside them end a grant.
+#: Statuses of a refusal that passes: no words beside them end a grant.
 PASSING: Final = frozenset({408, 409, 423, 425, 429})
 #: Statuses beside which a provider's words count: a refusal, or a success that is none.
 REFUSALS: Final = CLIENT_ERRORS - PASSING | SUCCESSES
@@ -26,13 +27,13 @@ DESCRIPTION: Final = "error_description"
 SENTENCES: Final = (ERROR, DESCRIPTION, "message", "detail", "reason", "hint", "error_message")
 
 _WORD: Final = re.compile(r"[^\W_]+")
-#: A sentence that matters is shorter; what is longer is a page.
+#: Longest sentence that is compared; a longer text is a page.
 _SENTENCE_MAX: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An answer that was really seen, reduced: the test of its phrase."""
+    """An answer of a real provider, reduced: the test of its phrase."""
 
     status: int
     body: Mapping[str, Any]
@@ -40,24 +41,24 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phrase:
-    """Words that stand one behind the other in one sentence of an answer.
+    """Consecutive words in one sentence of an answer.
 
     Case, punctuation and underscores do not count: `refresh_token is invalid` and "Refresh token is invalid!" are
     the same words. Parts of words do not match.
     """
 
     words: str
-    #: Where it was seen, or who documents it.
+    #: Where the phrase was seen, or its documentation.
     source: str
     example: Example
     where: tuple[str, ...] = SENTENCES
     #: Words that give the sentence another meaning.
     without: frozenset[str] = ANY
-    #: The sentence holds nothing else.
+    #: Match only a sentence of these words alone.
     whole: bool = False
 
     def stands_in(self, sentence: str) -> bool:
-        """Return whether a sentence, as `words_of_sentence` gives it, says this."""
+        """Return whether a sentence (a result of `words_of_sentence`) holds the phrase."""
         if self.whole:
             return sentence == f" {self.words} "
         return f" {self.words} " in sentence and not any(f" {word} " in sentence for word in self.without)
@@ -65,25 +66,31 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table. Every condition that is given must hold; none given: it always holds."""
+    """One row of the table. Every condition that is set must hold; a row without conditions always matches."""
 
     verdict: Verdict
-    reason: str
-    words: str
+    reason: Reason
+    #: A narrower sentence than the reason's own, for the page about verdicts.
+    words: str = ""
     fault: Fault | None = None
-    #: The error code, as `code_of` gives it.
+    #: The error code, as `code_of` returns it.
     errors: frozenset[str] = ANY
     #: A finer code beside it: Microsoft's `suberror`, Google's `error_subtype`.
     suberrors: frozenset[str] = ANY
-    #: What the provider says in words: one of these.
+    #: One of these stands in the provider's sentences.
     phrases: tuple[Phrase, ...] = field(default=())
     #: Any error code at all.
     has_error: bool = False
     statuses: frozenset[int] = frozenset()
     has_retry_after: bool = False
     body_kinds: frozenset[BodyKind] = frozenset()
-    #: The account's configuration is that of an earlier success.
+    #: The account refreshed before with the configuration that it has now.
     refreshed_before: bool = False
+
+    @property
+    def message(self) -> str:
+        """Return the meaning of such an answer in a sentence."""
+        return self.words or self.reason.message
 
 
 def codes(*names: str) -> frozenset[str]:

@@ -1,7 +1,7 @@
-"""The table: every answer and error, what it means, and the word for it. Read from top to bottom.
+"""The verdict table: every answer and error with its verdict and reason. Rows are compared from top to bottom.
 
 Sources: RFC 6749 section 5.2, RFC 6585, RFC 9449, OpenID Connect Core 3.1.2.6, and the providers' own pages
-where a row names one. Words are compared only where a code does not say it; they are in `verdict_phrases.py`.
+where a row names one. Words are compared only where no code is clear; they are in `phrases.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,32 @@ from __future__ import annotations
 from typing import Final
 
 from models.answer import BodyKind, Verdict
+from worker.policy.reasons.correction import (
+    CLIENT_REFUSED,
+    HTML_PAGE,
+    INVALID_CLIENT,
+    INVALID_DPOP_PROOF,
+    INVALID_REQUEST,
+    INVALID_SCOPE,
+    INVALID_TARGET,
+    NO_TOKEN_ENDPOINT,
+    REDIRECTED,
+    REFUSED,
+    UNAUTHORIZED_CLIENT,
+    UNKNOWN_ERROR,
+    UNSUPPORTED_GRANT_TYPE,
+)
+from worker.policy.reasons.login import INTERACTION_REQUIRED, INVALID_GRANT, REFRESH_TOKEN_INVALID
+from worker.policy.reasons.passing import (
+    CONFLICT,
+    DPOP_NONCE_REQUIRED,
+    NO_TOKEN,
+    PAGE_INSTEAD_OF_ANSWER,
+    RATE_LIMITED,
+    SERVER_ERROR,
+    TEMPORARILY_UNAVAILABLE,
+    TIMED_OUT,
+)
 from worker.policy.verdicts.dead_grants import DEAD_BY_WORDS
 from worker.policy.verdicts.faults import FAULTS
 from worker.policy.verdicts.phrases import BY_WORDS
@@ -23,12 +49,12 @@ _MISCONFIGURED: Final = Verdict.MISCONFIGURED
 _RETRY: Final = Verdict.RETRY
 _RATE_LIMITED: Final = Verdict.RATE_LIMITED
 
-#: Where the same code means two things: words, or a finer code, tell them apart.
+#: Codes that mean two things: words, or a finer code, distinguish them.
 EXCEPTIONS: Final = (
     *BY_WORDS,
     Row(
         verdict=_REAUTHORIZE,
-        reason="interaction_required",
+        reason=INTERACTION_REQUIRED,
         suberrors=_codes(
             "bad_token",
             "user_password_expired",
@@ -46,21 +72,19 @@ EXCEPTIONS: Final = (
 CODES: Final = (
     Row(
         verdict=_REAUTHORIZE,
-        reason="invalid_grant",
+        reason=INVALID_GRANT,
         errors=_codes("invalid_grant"),
-        words="The refresh token is invalid, expired, revoked, or was used before.",
     ),
     Row(
         verdict=_REAUTHORIZE,
-        reason="interaction_required",
+        reason=INTERACTION_REQUIRED,
         errors=_codes(
             "interaction_required", "login_required", "consent_required", "account_selection_required"
         ),
-        words="The provider asks for the user.",
     ),
     Row(
         verdict=_REAUTHORIZE,
-        reason="refresh_token_invalid",
+        reason=REFRESH_TOKEN_INVALID,
         errors=_codes(
             "bad_refresh_token",
             "invalid_refresh_token",
@@ -75,7 +99,7 @@ CODES: Final = (
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="invalid_client",
+        reason=INVALID_CLIENT,
         errors=_codes(
             "invalid_client",
             "bad_client_secret",
@@ -83,35 +107,30 @@ CODES: Final = (
             "invalid_client_secret",
             "incorrect_client_credentials",
         ),
-        words="The client's id, secret or way of authentication is wrong, or its secret has expired.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="unsupported_grant_type",
+        reason=UNSUPPORTED_GRANT_TYPE,
         errors=_codes("unsupported_grant_type", "invalid_grant_type"),
-        words="The provider does not know this grant.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="invalid_scope",
+        reason=INVALID_SCOPE,
         errors=_codes("invalid_scope"),
-        words="The scope is unknown or wider than what was granted.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="invalid_target",
+        reason=INVALID_TARGET,
         errors=_codes("invalid_target", "invalid_resource"),
-        words="The resource or audience is unknown (RFC 8707).",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="invalid_dpop_proof",
+        reason=INVALID_DPOP_PROOF,
         errors=_codes("invalid_dpop_proof"),
-        words="The provider refused the proof of possession: the key, its algorithm, the URL or the clock (RFC 9449).",
     ),
     Row(
         verdict=_RATE_LIMITED,
-        reason="rate_limited",
+        reason=RATE_LIMITED,
         errors=_codes(
             "ratelimited",
             "rate_limited",
@@ -120,83 +139,76 @@ CODES: Final = (
             "too_many_requests",
             "slow_down",
         ),
-        words="The provider says that it is asked too often.",
     ),
     Row(
         verdict=_RETRY,
-        reason="server_error",
+        reason=SERVER_ERROR,
         errors=_codes(
             "server_error", "internal_failure", "internal_error", "fatal_error", "internal_server_error"
         ),
-        words="The provider failed.",
     ),
     Row(
         verdict=_RETRY,
-        reason="temporarily_unavailable",
+        reason=TEMPORARILY_UNAVAILABLE,
         errors=_codes("temporarily_unavailable", "service_unavailable", "request_timeout"),
-        words="The provider is overloaded or under maintenance.",
     ),
     Row(
         verdict=_RETRY,
-        reason="dpop_nonce_required",
+        reason=DPOP_NONCE_REQUIRED,
         errors=_codes("use_dpop_nonce"),
-        words="The provider asked for its nonce (RFC 9449 section 8), and then did not take the one it gave, or gave none.",
     ),
 )
 
-#: Codes that providers also use for a refresh token that is dead: what they say in words counts before.
+#: Codes that providers also use for a dead refresh token; their words are compared before.
 VAGUE_CODES: Final = (
     Row(
         verdict=_REAUTHORIZE,
-        reason="refresh_token_invalid",
+        reason=REFRESH_TOKEN_INVALID,
         errors=_codes("invalid_token"),
         refreshed_before=True,
         words="RFC 6750's code at a token endpoint that had given tokens: EVE Online, Spring.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="unauthorized_client",
+        reason=UNAUTHORIZED_CLIENT,
         errors=_codes("unauthorized_client"),
-        words="The client may not use this grant.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="invalid_request",
+        reason=INVALID_REQUEST,
         errors=_codes("invalid_request"),
-        words="A parameter is missing, repeated or malformed.",
     ),
 )
 
 STATUSES: Final = (
-    Row(verdict=_RATE_LIMITED, reason="rate_limited", statuses=frozenset({429}), words="Too Many Requests."),
+    Row(verdict=_RATE_LIMITED, reason=RATE_LIMITED, statuses=frozenset({429}), words="Too Many Requests."),
     Row(
         verdict=_RATE_LIMITED,
-        reason="rate_limited",
+        reason=RATE_LIMITED,
         statuses=frozenset({403, 503}),
         has_retry_after=True,
         words="Forbidden or Service Unavailable, with the time to wait.",
     ),
     Row(
         verdict=_RETRY,
-        reason="server_error",
+        reason=SERVER_ERROR,
         statuses=SERVER_ERRORS,
-        words="The provider, or a gateway, failed.",
     ),
     Row(
         verdict=_RETRY,
-        reason="timed_out",
+        reason=TIMED_OUT,
         statuses=frozenset({408, 425}),
         words="Request Timeout, Too Early.",
     ),
     Row(
         verdict=_RETRY,
-        reason="conflict",
+        reason=CONFLICT,
         statuses=frozenset({409, 423}),
         words="Conflict, Locked: another refresh of this account is under way (Box).",
     ),
     Row(
         verdict=_RETRY,
-        reason="page_instead_of_answer",
+        reason=PAGE_INSTEAD_OF_ANSWER,
         statuses=TEMPORARY_REDIRECTS | CLIENT_ERRORS | SUCCESSES,
         body_kinds=frozenset({BodyKind.HTML}),
         refreshed_before=True,
@@ -204,14 +216,14 @@ STATUSES: Final = (
     ),
     Row(
         verdict=_RETRY,
-        reason="page_instead_of_answer",
+        reason=PAGE_INSTEAD_OF_ANSWER,
         statuses=TEMPORARY_REDIRECTS,
         refreshed_before=True,
         words="A temporary redirect, where the same configuration had brought tokens: maintenance, a proxy.",
     ),
     Row(
         verdict=_RETRY,
-        reason="page_instead_of_answer",
+        reason=PAGE_INSTEAD_OF_ANSWER,
         statuses=frozenset({403}),
         body_kinds=frozenset({BodyKind.TEXT}),
         refreshed_before=True,
@@ -219,51 +231,44 @@ STATUSES: Final = (
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="redirected",
+        reason=REDIRECTED,
         statuses=REDIRECTS,
-        words="The token URL redirects. Credentials do not follow: correct the URL.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="no_token_endpoint",
+        reason=NO_TOKEN_ENDPOINT,
         statuses=frozenset({404, 405, 410}),
-        words="There is no token endpoint at this URL, or not for this method.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="html_page",
+        reason=HTML_PAGE,
         body_kinds=frozenset({BodyKind.HTML}),
-        words="An HTML page instead of an answer: a login page, a proxy, a wrong URL.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="unknown_error",
+        reason=UNKNOWN_ERROR,
         has_error=True,
         statuses=CLIENT_ERRORS,
-        words="The provider refused, in words that neither it nor this table explains.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="client_refused",
+        reason=CLIENT_REFUSED,
         statuses=frozenset({401, 403}),
-        words="The provider refused the client, without an error code.",
     ),
     Row(
         verdict=_MISCONFIGURED,
-        reason="refused",
+        reason=REFUSED,
         statuses=CLIENT_ERRORS,
-        words="The provider refused the request.",
     ),
     Row(
         verdict=_RETRY,
-        reason="unknown_error",
+        reason=UNKNOWN_ERROR,
         has_error=True,
         words="A success that holds an error which neither the provider's rules nor this table explain.",
     ),
     Row(
         verdict=_RETRY,
-        reason="no_token",
-        words="An answer with neither a token nor an error. The refresh token may be spent.",
+        reason=NO_TOKEN,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What does an answer mean? One table, walked from top to bottom; a provider's own rules come before it."""
+"""Judge an answer: the provider's own rules first, then the verdict table from top to bottom."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from models.account import RECONFIGURED, Account
 from models.answer import Answer, Judgement, Verdict
 from models.json_path import lookup_path
 from models.providers.error_rule import ErrorRule
+from worker.policy.reasons import done
 from worker.policy.verdicts.row import DESCRIPTION, ERROR, Phrase, Row, words_of_sentence
 from worker.policy.verdicts.table import TABLE
 
-REFRESHED: Final = Judgement(verdict=Verdict.REFRESHED, reason="refreshed")
+REFRESHED: Final = Judgement(verdict=Verdict.REFRESHED, reason=done.REFRESHED)
 
-#: Verdicts that heed the provider's wish to be left alone.
+#: Verdicts that honour Retry-After.
 _WAITING: Final = frozenset({Verdict.RETRY, Verdict.RATE_LIMITED})
-#: Where a finer error code stands.
+#: Fields with a finer error code.
 _SUBERROR_FIELDS: Final = ("suberror", "error_subtype")
 
 
-#: What parts the words of a code: `Invalid-Grant`, `Access Denied`.
+#: Separators within a code: `Invalid-Grant`, `Access Denied`.
 _BETWEEN_WORDS: Final = re.compile(r"[\s-]+")
 #: A code and its description in one text: `invalid_grant: refresh token expired`.
 _CODE_AND_MORE: Final = re.compile(r"\s*([a-z]+(?:[ _-][a-z]+)*)\s*[:;,]", re.IGNORECASE)
@@ -51,7 +52,7 @@ def judge(answer: Answer, rules: Sequence[ErrorRule], *, refreshed_before: bool 
 
 
 def refreshed_before(account: Account) -> bool:
-    """Return whether the account's configuration is that of an earlier success, as far as its row tells.
+    """Return whether the account refreshed before with its present configuration, by its row.
 
     A row without `succeeded_at` counts where it was never edited, and a refresh has replaced the token it began with.
     """
@@ -87,7 +88,7 @@ def _judgement(verdict: Verdict, reason: str, answer: Answer) -> Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """An answer as the table sees it."""
+    """The signs of an answer that rows are compared with."""
 
     answer: Answer
     error: str
@@ -109,10 +110,10 @@ class _Signs:
             and (not row.has_retry_after or answer.retry_after_s is not None)
             and (not row.body_kinds or answer.body_kind in row.body_kinds)
             and (not row.refreshed_before or self.refreshed_before)
-            and (not row.phrases or any(map(self._is_said, row.phrases)))
+            and (not row.phrases or any(map(self._holds, row.phrases)))
         )
 
-    def _is_said(self, phrase: Phrase) -> bool:
+    def _holds(self, phrase: Phrase) -> bool:
         return any(phrase.stands_in(self._sentence(place)) for place in phrase.where)
 
     def _sentence(self, place: str) -> str:

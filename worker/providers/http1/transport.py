@@ -2,7 +2,7 @@
 
 Why our own: no client that was tried looks at a deadline when the connection stands, keeps from sending again by itself,
 judges the address of each socket, and reads what curl reads
-(docs/decisions/2026-11-30-answers-are-read-by-a-transport-of-our-own.md).
+(docs/decisions/0023-http-transport.md).
 """
 
 from __future__ import annotations

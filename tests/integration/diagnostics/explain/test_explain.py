@@ -116,12 +116,13 @@ def interrupted(desk: AccountServices) -> None:
 
 
 def breaker_open(desk: AccountServices) -> None:
-    desk.bench.add(succeeded_at=1.0)
+    desk.good()
+    desk.execute("UPDATE account SET next_refresh_at = next_refresh_at - 1e6, plan_at = 0")
     desk.bench.answer = answer(503)
     for number in range(3):
-        desk.bench.add(f"other-{number}", succeeded_at=1.0)
+        desk.bench.add(f"other-{number}", succeeded_at=1.0, refresh_token=f"refresh-{number}")
         desk.bench.refresh(f"other-{number}")
-    desk.bench.refresh()
+    desk.bench.refresh(seen=2)
 
 
 def rate_limited(desk: AccountServices) -> None:

@@ -55,9 +55,9 @@ def test_doctor_names_those_that_have_one_token_or_were_given_one(bench: Bench, 
     warnings = found(settings)
 
     assert [one.level for one in warnings] == [Level.WARNING] * 2
-    assert warnings[0].words.startswith("a (active), b (active) of acme have the same refresh token")
-    assert warnings[1].words.startswith("c (active), d (active), e (active) of acme")
-    assert "`refreshd accounts authorize b`" in warnings[0].remedy
+    assert warnings[0].message.startswith("a (active), b (active) of acme have the same refresh token")
+    assert warnings[1].message.startswith("c (active), d (active), e (active) of acme")
+    assert "`refreshd accounts authorize b`" in warnings[0].hint
 
 
 def test_doctor_says_nothing_of_accounts_with_grants_of_their_own(bench: Bench, settings: Settings) -> None:
@@ -72,5 +72,5 @@ def test_what_doctor_says_is_bounded(bench: Bench, settings: Settings) -> None:
             bench.add(f"acct-{grant:02}-{number}", refresh_token=f"grant-{grant}", source_fp=f"grant {grant}")
     warnings = found(settings)
     assert len(warnings) == 11
-    assert any("acct-00-4 (active) and 2 more of acme" in one.words for one in warnings)
-    assert warnings[-1].words == "... and 2 more, at least"
+    assert any("acct-00-4 (active) and 2 more of acme" in one.message for one in warnings)
+    assert warnings[-1].message == "... and 2 more, at least"

@@ -199,6 +199,7 @@ async def test_faults_are_listed_and_ended(provider: httpx.AsyncClient) -> None:
     assert (await provider.delete("/admin/faults")).json() == {"faults": []}
 
 
+@pytest.mark.e2e
 def test_as_a_process_it_says_where_it_is_and_ends_on_sigterm(tmp_path: Path) -> None:
     (tmp_path / "grants.json").write_text(json.dumps({"grants": [{"id": "one"}]}))
     process = subprocess.Popen(

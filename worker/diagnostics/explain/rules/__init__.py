@@ -21,7 +21,6 @@ from worker.diagnostics.explain.rules.gate import held_by_a_gate
 from worker.diagnostics.explain.rules.pause import paused
 from worker.diagnostics.explain.rules.provider import (
     EDIT_URL,
-    KNOBS_UNFIT,
     NOT_OPENED,
     last_call,
     provider_says,
@@ -30,6 +29,7 @@ from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, pu
 from worker.diagnostics.explain.rules.token import implausible_life, no_token, shortest_life_s, since_when
 from worker.diagnostics.explain.rules.twins import twins
 from worker.durations import duration
+from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
@@ -39,8 +39,7 @@ OVERDUE_S: Final = 15.0
 STANDBY: Final = "read-only transaction"
 #: Fewer messages are between a plan and a worker; more are a backlog, of which a queue holds ten seconds of work.
 WAITING: Final = 3
-REQUEST_IMPOSSIBLE: Final = "request_impossible"
-#: A hard end of the refresh token is told so long before.
+#: A hard end of the refresh token is a finding so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
 
 
@@ -48,7 +47,7 @@ def diagnose(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, most likely first, then what is worth knowing."""
     found = [finding for rule in _RULES for finding in rule(facts)]
     wrong = [one for one in found if one.wrong]
-    # That it waits is news where nothing is wrong that says what for.
+    # That it waits is a finding only where no other one says what for.
     return [*wrong, *(one for one in found if not one.wrong), *(() if wrong else _waiting(facts))]
 
 
@@ -103,7 +102,7 @@ def _beat(facts: Facts) -> Iterator[Finding]:
     if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
         ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"
         yield Finding(
-            "beat_down", f"Nothing is planned: {ago}. {_nobody_plans(facts)}", _have_it_planned(facts)
+            "beat_down", f"Nothing is planned: {ago}. {_why_nothing_plans(facts)}", _have_it_planned(facts)
         )
 
 
@@ -111,7 +110,7 @@ def _planners(facts: Facts) -> list[str]:
     return [worker for worker, queues in (facts.workers or {}).items() if CONTROL in queues]
 
 
-def _nobody_plans(facts: Facts) -> str:
+def _why_nothing_plans(facts: Facts) -> str:
     if planners := _planners(facts):
         return (
             f"Yet {', '.join(planners)} takes from `control`: so beat is down, or what it sends is refused, or they work on "
@@ -221,7 +220,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
         )
     elif facts.knobs_error:
         yield Finding(
-            KNOBS_UNFIT,
+            PROVIDER_KNOBS_UNFIT,
             f"Nothing can be sent: {facts.knobs_error}.",
             f"`refreshd accounts edit {account.id} KNOB=VALUE`, or mend the entry of {account.provider!r} in "
             "REFRESHD_PROVIDERS_FILE and restart the workers.",

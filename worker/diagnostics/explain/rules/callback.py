@@ -1,4 +1,4 @@
-"""What keeps a callback from refreshing an account. Pure; `diagnosis.py` puts it in its place."""
+"""Findings about a callback that does not refresh an account. Pure; `rules/__init__.py` orders them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from worker.broker.queues import CALLBACK
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.durations import duration
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
+from worker.policy.reasons.correction import CALLBACK_UNKNOWN
+from worker.policy.reasons.passing import CALLBACK_FAILED, TIMED_OUT
 
-#: Of what the workers know, and of what they could not use, so much is named.
+#: So many known callbacks, and so many unusable ones, are named.
 _LISTED_MAX: Final = 20
 _BROKEN_MAX: Final = 2
-#: The line of a run's output that says so.
+#: The line of a run's output for that.
 _SAME: Final = f"\n{OWN_LINE}{SAME_ACCESS_TOKEN}"
-_FAILED: Final = {"callback_failed": "callback_failing", "timed_out": "callback_hanging"}
+_FAILED: Final[dict[str, str]] = {CALLBACK_FAILED: "callback_failing", TIMED_OUT: "callback_hanging"}
 
 
 def callback_says(facts: Facts) -> Iterator[Finding]:
-    """Return who knows the callback, and how its last run ended."""
+    """Return which workers know the callback, and how its last run ended."""
     account = facts.account
     if account.callback is None:
         return
@@ -35,7 +37,7 @@ def callback_says(facts: Facts) -> Iterator[Finding]:
     takers = {worker for worker, queues in (facts.workers or {}).items() if CALLBACK in queues}
     having = {worker for worker, names in facts.callbacks.items() if account.callback in names}
     if facts.redis is None:
-        pass  # nobody could be asked who knows it
+        pass  # no worker could be asked
     elif not having and (takers or facts.callbacks or facts.workers is None):
         yield _not_registered(facts, account.callback)
     elif lacking := sorted(takers - having):
@@ -139,7 +141,7 @@ def _not_registered(facts: Facts, name: str) -> Finding:
 def _runs(facts: Facts) -> str:
     """Return whether it ever ran: a worker that did run it may have been killed a moment ago."""
     last = last_call(facts.attempts)
-    if last is None or last.reason == "callback_unknown":
+    if last is None or last.reason == CALLBACK_UNKNOWN:
         return "never runs"
     answers = last.worker in (facts.workers or {})
     by = (
@@ -163,8 +165,8 @@ def _broken(facts: Facts, name: str) -> str:
 
 def _failing(facts: Facts, last: Attempt, name: str) -> Finding:
     times = f" {facts.account.failures} times in a row" if facts.account.failures > 1 else ""
-    detail = last.error_description or words_of(last.reason or "")
-    hangs = last.reason == "timed_out"
+    detail = last.error_description or message_of(last.reason or "")
+    hangs = last.reason == TIMED_OUT
     return Finding(
         _FAILED[last.reason or ""],
         f"The callback {name!r} {'does not come to an end' if hangs else 'ran and failed'}{times}: {detail}",

@@ -1,4 +1,4 @@
-"""What holds an account: an attempt that is open, a lease, an answer that waits. Pure; `diagnosis.py` puts it in its place."""
+"""Findings about what holds an account: an open attempt, a lease, a pending answer. Pure; `rules/__init__.py` orders them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.diagnostics.explain.facts import Facts, Finding, RedisFacts
 from worker.diagnostics.explain.rules.token import since_when
 from worker.durations import duration
 
-#: A provider answers within a few seconds; a call that is open for longer is worth a word.
+#: A provider answers within a few seconds; a call that is open for longer is a finding.
 _LONG_CALL_S: Final = 10.0
 
 

@@ -7,12 +7,18 @@ from typing import Final
 from models.attempt import Attempt
 from models.providers import ClientAuth
 from worker.diagnostics.explain.facts import Facts, Finding
+from worker.policy.reasons import message_of
+from worker.policy.reasons.correction import (
+    CLIENT_CERTIFICATE_REFUSED,
+    CLIENT_REFUSED,
+    INVALID_CLIENT,
+    UNAUTHORIZED_CLIENT,
+)
 from worker.policy.verdicts.causes import Cause, cause_of
-from worker.policy.verdicts.messages import words_of
 
-#: Reasons that speak of the client.
-CLIENT_REFUSED: Final = frozenset(
-    {"invalid_client", "client_refused", "unauthorized_client", "client_certificate_refused"}
+#: Reasons that concern the client.
+OF_THE_CLIENT: Final = frozenset(
+    {INVALID_CLIENT, CLIENT_REFUSED, UNAUTHORIZED_CLIENT, CLIENT_CERTIFICATE_REFUSED}
 )
 _WITH_SECRET: Final = frozenset({ClientAuth.BODY, ClientAuth.BASIC, ClientAuth.BASIC_RAW})
 
@@ -41,7 +47,7 @@ def client_refused(facts: Facts, reason: str, said: str) -> Finding:
     why, remedy = _why(facts)
     return Finding(
         "client_refused",
-        f"The provider refuses the client, not the grant: {words_of(reason)}{said} {why}",
+        f"The provider refuses the client, not the grant: {message_of(reason)}{said} {why}",
         f"{remedy}; it is refreshed again at once.",
     )
 

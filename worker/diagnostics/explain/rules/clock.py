@@ -1,4 +1,4 @@
-"""Whose clock is wrong, and what that does. Pure; `diagnosis.py` puts it in its place."""
+"""Findings about wrong clocks. Pure; `rules/__init__.py` orders them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps an account whose provider wants proof of possession (DPoP, RFC 9449) from its token. Pure."""
+"""Findings about proof of possession (DPoP, RFC 9449). Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from models.attempt import Attempt, Outcome
 from models.dpop import KEY_FIELD, NOT_OF_THE_GRANT, TOKEN_TYPE, is_bound
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import (
-    KEY_MISMATCH,
-    KEY_UNFIT,
-    NONCE_WANTED,
-    PROOF_REFUSED,
     last_call,
 )
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons.correction import DPOP_KEY_MISMATCH, DPOP_KEY_UNFIT, INVALID_DPOP_PROOF
+from worker.policy.reasons.passing import DPOP_NONCE_REQUIRED
 
 #: How an attempt's request names the key that signed it (`worker/providers/request.py`).
 _SIGNED_BY: Final = re.compile(r" dpop\((?:nonce, )?key ([\w-]+)\)")
@@ -33,7 +30,7 @@ def possession(facts: Facts) -> Iterator[Finding]:
     said = f' It said: "{last.error_description}".' if last and last.error_description else ""
     give_key = f"`refreshd accounts edit {account.id} custom_fields.{KEY_FIELD}=@FILE`"
     if provider.dpop is None:
-        if reason in {PROOF_REFUSED, NONCE_WANTED}:
+        if reason in {INVALID_DPOP_PROOF, DPOP_NONCE_REQUIRED}:
             yield Finding(
                 "dpop_is_off",
                 f"The provider wants a proof of possession (DPoP), and none is sent.{said}",
@@ -42,27 +39,27 @@ def possession(facts: Facts) -> Iterator[Finding]:
         return
     if mismatch := _mismatch(facts):
         yield Finding(
-            KEY_MISMATCH,
+            DPOP_KEY_MISMATCH,
             f"Nothing is sent, because a wrong key can end the grant: {mismatch}",
             f"{give_key}: the private key that the grant was made with. If it is lost: `refreshd accounts authorize {account.id}`.",
         )
-    elif unfit := key_error(facts) or (words_of(KEY_UNFIT) if reason == KEY_UNFIT else None):
+    elif unfit := key_error(facts) or (DPOP_KEY_UNFIT.message if reason == DPOP_KEY_UNFIT else None):
         yield Finding(
-            KEY_UNFIT,
+            DPOP_KEY_UNFIT,
             f"No proof of possession can be made: {unfit}",
             f"{give_key}: the private key that the grant was made with, PEM or JWK, fit for {provider.dpop}.",
         )
-    elif reason == PROOF_REFUSED:
+    elif reason == INVALID_DPOP_PROOF:
         yield Finding(
             "dpop_proof_refused",
-            f"{words_of(PROOF_REFUSED)}{said}",
+            f"{INVALID_DPOP_PROOF.message}{said}",
             f"Compare `dpop` ({provider.dpop}) with what the provider takes, the token URL with the one it publishes, and "
             "the database's clock with its.",
         )
-    elif reason == NONCE_WANTED:
+    elif reason == DPOP_NONCE_REQUIRED:
         yield Finding(
             "dpop_nonce_fails",
-            f"{words_of(NONCE_WANTED)}{said}",
+            f"{DPOP_NONCE_REQUIRED.message}{said}",
             "It is tried again by itself, with the newest nonce. If it lasts: does something between here and there take "
             "the header DPoP-Nonce away, or do several servers behind one address not know each other's nonces?",
             wrong=account.status != Status.ACTIVE,
@@ -79,7 +76,7 @@ def possession(facts: Facts) -> Iterator[Finding]:
 
 
 def key_error(facts: Facts) -> str | None:
-    """Return why no proof can be made with the account as it is, None where one can be, or nobody knows."""
+    """Return why no proof can be made with the account as it is, None where one can be, or where that is unknown."""
     error = facts.url_error or ""
     return f"{error}." if error.startswith(f"custom_fields.{KEY_FIELD}: ") else None
 
@@ -89,12 +86,12 @@ def _mismatch(facts: Facts) -> str | None:
     if NOT_OF_THE_GRANT in (error := key_error(facts) or ""):
         return error
     account = facts.account
-    stopped = account.status == Status.MISCONFIGURED and account.reason == KEY_MISMATCH
-    return words_of(KEY_MISMATCH) if stopped else None
+    stopped = account.status == Status.MISCONFIGURED and account.reason == DPOP_KEY_MISMATCH
+    return DPOP_KEY_MISMATCH.message if stopped else None
 
 
 def _key_replaced(facts: Facts, last: Attempt | None, give_key: str) -> Iterator[Finding]:
-    """A public client's refresh token is bound to its key, and a server says no more of it than `invalid_grant`."""
+    """Return advice for a public client: its refresh token is bound to its key, and a server answers a mere `invalid_grant`."""
     if facts.account.status != Status.REAUTHORIZE or last is None:
         return
     worked = next((one for one in facts.attempts if one.outcome == Outcome.REFRESHED), None)

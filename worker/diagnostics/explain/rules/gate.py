@@ -1,4 +1,4 @@
-"""What a closed gate means for an account. Pure."""
+"""Findings about a closed gate. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from models.account import RefreshMethod
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, Finding
-from worker.diagnostics.explain.rules.provider import DNS_FAILED, resolver
+from worker.diagnostics.explain.rules.provider import resolver
 from worker.diagnostics.explain.rules.token import since_when
 from worker.policy.gates import Gate
+from worker.policy.reasons.passing import DNS_FAILED
 
 _CODES = {
     WaitReason.DOWN: "breaker_open",

@@ -1,4 +1,4 @@
-"""Findings about a grant that was refused: why, as far as it is known, and what helps. Pure."""
+"""Findings about a refused grant: the cause, as far as it is known, and what helps. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
+from worker.policy.reasons.login import INVALID_GRANT, PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.verdicts.causes import Cause, cause_of
-from worker.policy.verdicts.messages import words_of
 
 
 def refused(facts: Facts, said: str) -> Finding:
@@ -57,7 +57,7 @@ def to_be_confirmed(facts: Facts, said: str) -> Finding:
     at = account.next_refresh_at
     when = "" if at is None or at <= facts.now else f" in {duration(at - facts.now)}"
     return Finding(
-        "refusal_to_be_confirmed",
+        TO_BE_CONFIRMED,
         f"The provider refused the grant once.{said} A second try, which can cost nothing here, is made{when}, before its "
         "owner is asked to log in again.",
         f"Nothing yet; `refreshd refresh {account.id} --force --wait` asks now.",
@@ -70,7 +70,7 @@ def probably_dead(facts: Facts, last: Attempt | None, said: str) -> Finding:
     account = facts.account
     status = f" (HTTP {last.http_status})" if last and last.http_status else ""
     return Finding(
-        "grant_probably_dead",
+        PROBABLY_DEAD,
         f"The grant is probably dead: the provider has answered {account.failures} tries in a row with a failure of its "
         f"own{status}, to this account and not to others.{said} It is tried on, with growing pauses.",
         f"{_again(facts)} If others of this provider fail as well, it is an outage: `refreshd status`.",
@@ -109,7 +109,7 @@ def _ended(facts: Facts, cause: Cause, said: str, again: str) -> Finding:
                 "in time, or tells its end in advance."
             )
         case _:
-            why = f"The grant was ended ({account.reason or words_of('invalid_grant')}), as {by} says."
+            why = f"The grant was ended ({account.reason or INVALID_GRANT.message}), as {by} says."
     return Finding("grant_revoked", f"{why}{said}", again)
 
 

@@ -1,4 +1,4 @@
-"""What a pause means for an account. Pure."""
+"""Findings about a pause. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.durations import duration
 
 
 def paused(facts: Facts) -> Iterator[Finding]:
-    """Name each pause that holds the account: wrong is a pause that costs it its token."""
+    """Yield each pause that holds the account; it is wrong if it costs the account its token."""
     for pause in facts.pauses:
         why = f": {pause.reason}" if pause.reason else ""
         end = "" if pause.until is None else f" It ends by itself in {duration(pause.until - facts.now)}."

@@ -1,4 +1,4 @@
-"""What a provider's answers say about an account. Pure; `diagnosis.py` puts it in its place."""
+"""Findings about a provider's answers. Pure; `rules/__init__.py` orders them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,48 @@ from models.account import Account, RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, Finding
-from worker.diagnostics.explain.rules.client import CLIENT_REFUSED, client_id_missing, client_refused
+from worker.diagnostics.explain.rules.client import OF_THE_CLIENT, client_id_missing, client_refused
 from worker.diagnostics.explain.rules.grant import probably_dead, refused, to_be_confirmed
 from worker.diagnostics.explain.rules.token import next_try, since_when
-from worker.policy.confirmation import PROBABLY_DEAD, TO_BE_CONFIRMED
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
+from worker.policy.reasons.correction import (
+    ACCESS_RESTRICTED,
+    CALLBACK_UNKNOWN,
+    DPOP_KEY_MISMATCH,
+    DPOP_KEY_UNFIT,
+    HTML_PAGE,
+    INVALID_DPOP_PROOF,
+    KEY_MISSING,
+    NO_TOKEN_ENDPOINT,
+    PROVIDER_KNOBS_UNFIT,
+    REDIRECTED,
+    SEAL_BROKEN,
+)
+from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.reasons.passing import (
+    CALLBACK_FAILED,
+    DNS_FAILED,
+    DPOP_NONCE_REQUIRED,
+    PAGE_INSTEAD_OF_ANSWER,
+    TIMED_OUT,
+)
 
 _CALLED: Final = frozenset(
     {Outcome.REFRESHED, Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.REAUTHORIZE, Outcome.MISCONFIGURED}
 )
-#: Why a worker could not open a secret; `diagnosis` says it.
-NOT_OPENED: Final = frozenset({"key_missing", "seal_broken"})
-#: What the account sets itself does not fit; `diagnosis` says it, where that is still so.
-KNOBS_UNFIT: Final = "provider_knobs_unfit"
-#: How a proof of possession fails; `diagnosis_dpop` says it.
-KEY_UNFIT: Final = "dpop_key_unfit"
-KEY_MISMATCH: Final = "dpop_key_mismatch"
-PROOF_REFUSED: Final = "invalid_dpop_proof"
-NONCE_WANTED: Final = "dpop_nonce_required"
-#: No connection was tried: nothing that the provider shows anywhere explains it.
-DNS_FAILED: Final = "dns_failed"
-#: How a callback fails; `diagnosis_callback` says it.
-_TOLD_OF_THE_CALLBACK: Final = frozenset({"callback_failed", "timed_out"})
+#: Why a worker could not open a secret; `rules/__init__.py` explains it.
+NOT_OPENED: Final = frozenset({KEY_MISSING, SEAL_BROKEN})
+#: How a callback fails; the rules of callbacks explain it.
+_OF_THE_CALLBACK: Final = frozenset({CALLBACK_FAILED, TIMED_OUT})
+#: What answers is no token endpoint.
+_NO_ENDPOINT: Final = frozenset({HTML_PAGE, NO_TOKEN_ENDPOINT, REDIRECTED})
 EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
 
 
 def provider_says(facts: Facts) -> Iterator[Finding]:
     """Return what the last answers mean for the account."""
     account = facts.account
-    # A test is no refresh: it left the account's status as it was, and is told beside the history.
+    # A test is no refresh: it left the account's status as it was, and stands beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
     said = _said(account, last)
     if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
@@ -50,22 +63,22 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     elif last and last.outcome == Outcome.RATE_LIMITED:
         yield Finding(
             "rate_limited",
-            f"The provider asked to be left alone ({words_of(last.reason or '')}).{said} {_meanwhile(facts)}",
+            f"The provider asked to be left alone ({message_of(last.reason or '')}).{said} {_meanwhile(facts)}",
             "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider."
             if not facts.lacks_token
             else f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` asks now. If it lasts, lower "
             "`requests_per_s` of the provider.",
             wrong=facts.is_wanting,
         )
-    elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, NONCE_WANTED}:
-        if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _TOLD_OF_THE_CALLBACK:
+    elif last and last.outcome == Outcome.RETRY and last.reason not in {INTERRUPTED, DPOP_NONCE_REQUIRED}:
+        if account.refresh_method == RefreshMethod.CALLBACK and last.reason in _OF_THE_CALLBACK:
             return
         if facts.gate is not None and facts.gate.holds and facts.gate.gate.cause is WaitReason.DOWN:
             return  # `held_by_a_gate` says it, of everybody
         tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
         yield Finding(
             "provider_failing",
-            f"{tries} failed: {words_of(last.reason or '')}{said} {_meanwhile(facts)}",
+            f"{tries} failed: {message_of(last.reason or '')}{said} {_meanwhile(facts)}",
             f"It is tried again by itself, with growing pauses. {_look_at(facts, last)}",
             wrong=facts.is_wanting,
         )
@@ -90,7 +103,7 @@ def _meanwhile(facts: Facts) -> str:
 def _refused(facts: Facts, last: Attempt | None, said: str) -> Finding | None:
     account = facts.account
     if account.status == Status.REAUTHORIZE:
-        # `diagnosis_twins` says who spent a refresh token that two accounts have.
+        # `twins.py` names which account spent a refresh token that two accounts have.
         return None if facts.twins else refused(facts, said)
     if account.reason == TO_BE_CONFIRMED:
         return to_be_confirmed(facts, said)
@@ -104,38 +117,38 @@ def _misconfigured(facts: Facts, last: Attempt | None, said: str) -> Finding | N
     reason = account.reason or ""
     if found := client_id_missing(facts, last, said):
         return found
-    if reason in CLIENT_REFUSED:
+    if reason in OF_THE_CLIENT:
         return client_refused(facts, reason, said)
-    if reason == "access_restricted":
+    if reason == ACCESS_RESTRICTED:
         return Finding(
             "access_restricted",
-            f"{words_of(reason)}{said} It is tried on, slowly: no login of its owner would help.",
+            f"{message_of(reason)}{said} It is tried on, slowly: no login of its owner would help.",
             "Have an administrator there allow the address that your workers call from, or the hours, for the grant's owner; "
             f"then `refreshd refresh {account.id} --force --wait`.",
         )
-    if reason in {"html_page", "no_token_endpoint", "redirected"}:
+    if reason in _NO_ENDPOINT:
         status = f" (HTTP {last.http_status})" if last and last.http_status else ""
         return Finding(
             "wrong_token_url",
-            f"What answers is no token endpoint{status}: {words_of(reason)}{said}",
+            f"What answers is no token endpoint{status}: {message_of(reason)}{said}",
             f"{EDIT_URL.format(account.id)}.{_who_answers(facts)}",
         )
-    if reason == "callback_unknown":
+    if reason == CALLBACK_UNKNOWN:
         if not any(account.callback in names for names in facts.callbacks.values()):
-            return None  # `diagnosis_callback` says it
+            return None  # the rules of callbacks explain it
         of = f" ({last.worker})" if last and last.worker else ""
         return Finding(
             "callback_was_unknown",
             f"At its last try the worker that took it{of} did not know the callback {account.callback!r}; one does now.",
             f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` does so now.",
         )
-    if reason in NOT_OPENED | {KEY_UNFIT, KEY_MISMATCH, PROOF_REFUSED} or (
-        reason == KNOBS_UNFIT and facts.knobs_error
+    if reason in NOT_OPENED | {DPOP_KEY_UNFIT, DPOP_KEY_MISMATCH, INVALID_DPOP_PROOF} or (
+        reason == PROVIDER_KNOBS_UNFIT and facts.knobs_error
     ):
         return None
     return Finding(
         "misconfigured",
-        f"The refresh can't work as it is configured: {words_of(reason)}{said}",
+        f"The refresh can't work as it is configured: {message_of(reason)}{said}",
         f"`refreshd accounts show {account.id}` and `refreshd providers show {account.provider}` say what is sent.",
     )
 
@@ -145,7 +158,7 @@ def _look_at(facts: Facts, last: Attempt) -> str:
     if last.reason == DNS_FAILED:
         return resolver(facts)
     shown = f"`refreshd history {facts.account.id}` shows each try as it was answered."
-    return f"{shown}{_who_answers(facts)}" if last.reason == "page_instead_of_answer" else shown
+    return f"{shown}{_who_answers(facts)}" if last.reason == PAGE_INSTEAD_OF_ANSWER else shown
 
 
 def resolver(facts: Facts) -> str:

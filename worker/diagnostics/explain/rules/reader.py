@@ -1,4 +1,4 @@
-"""What lies between a stored token and the API that it is for. Pure; `diagnosis.py` puts it in its place."""
+"""Findings between a stored token and the API that it is for. Pure; `rules/__init__.py` orders them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
-from worker.policy.rejected_tokens import FRESH_TOKENS_REJECTED, WORKED_S
+from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
+from worker.policy.rejected_tokens import WORKED_S
 
-#: So many refreshes that connectors asked for tell something.
+#: So many refreshes that connectors reported for are a pattern.
 _REPORTS_TELLING: Final = 2
 
 
@@ -79,7 +80,7 @@ def _lost_unnoticed(facts: Facts) -> str:
 
 
 def elsewhere(facts: Facts) -> Iterator[Finding]:
-    """Return where a connector that was told no prefix finds another token of the same account."""
+    """Return where a connector without a prefix finds another token of the same account."""
     redis = facts.redis
     if redis is None or redis.default_prefix_generation is None:
         return
@@ -94,7 +95,7 @@ def elsewhere(facts: Facts) -> Iterator[Finding]:
 
 
 def rejected(facts: Facts) -> Iterator[Finding]:
-    """Return what reports of rejected tokens tell together."""
+    """Return the finding of several reports of rejected tokens."""
     reported = [one for one in facts.attempts if one.trigger == Trigger.REPORTED]
     refreshed = [one for one in reported if one.outcome == Outcome.REFRESHED]
     in_vain = any(one.reason == FRESH_TOKENS_REJECTED for one in reported)

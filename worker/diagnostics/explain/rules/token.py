@@ -1,4 +1,4 @@
-"""What is to be said of the token itself: that there is none, or that what was imported may be wrong. Pure."""
+"""Findings about the token itself: there is none, or the imported one may be wrong. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.attempt import Attempt, Outcome, Trigger
 from models.callback import OWN_LINE
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
-from worker.policy.verdicts.messages import words_of
+from worker.policy.reasons import message_of
 
 #: Lives that providers give their tokens, seconds. A thousand times one of them is no life, but milliseconds.
 _USUAL_LIVES_S: Final = (
@@ -33,7 +33,7 @@ _MILLI: Final = 1000.0
 _RETURNED_LIFE: Final = re.compile(
     rf"^{re.escape(OWN_LINE)}returned .*\bexpires_in ([0-9.]+)(?:,|$)", re.MULTILINE
 )
-#: Times that were stored are off by no more.
+#: Stored times are off by no more than this.
 _SAME_S: Final = 1.0
 
 
@@ -59,7 +59,7 @@ def no_token(facts: Facts) -> Finding:
 
 
 def next_try(facts: Facts) -> str:
-    """Return when it is tried again."""
+    """Return when the next try is due."""
     due_at = facts.account.next_refresh_at
     if due_at is None:
         return "No refresh is planned."
@@ -69,13 +69,13 @@ def next_try(facts: Facts) -> str:
 
 
 def _met(facts: Facts) -> str:
-    """Return what the last try met: also one that did not come as far as a call."""
+    """Return how the last try ended, also one that made no call."""
     last = _last_try(facts)
     if last is None:
         return "No refresh was tried yet."
     ago = duration(facts.now - (last.closed_at or last.opened_at))
     what = str(last.outcome).replace("_", " ")
-    return f"The last try, {ago} ago, ended as `{what}`: {words_of(last.reason or '')}"
+    return f"The last try, {ago} ago, ended as `{what}`: {message_of(last.reason or '')}"
 
 
 def _last_try(facts: Facts) -> Attempt | None:

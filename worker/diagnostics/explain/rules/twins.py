@@ -1,4 +1,4 @@
-"""What it means that another account of the same client holds the same refresh token. Pure."""
+"""Findings about accounts of one client that hold the same refresh token. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED_MAX: Final = 3
 
 
 def twins(facts: Facts) -> Iterator[Finding]:
-    """Name the accounts that hold the same grant, and say what it costs and how it ends."""
+    """Yield the accounts that hold the same grant, what that costs and what to do."""
     account, found = facts.account, facts.twins
     if not found:
         return

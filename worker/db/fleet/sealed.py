@@ -1,0 +1,43 @@
+"""The SQL of sealed values: which keys sealed them, in a bounded sample of the accounts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+
+from worker.crypto.cipher import key_of
+from worker.db.engine import reading
+from worker.db.rekey import SEALED_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSample:
+    """Sealed values of some accounts, counted by the key that sealed them."""
+
+    keys: dict[str, int]
+    accounts: int
+    #: The fleet has more accounts than the sample.
+    partial: bool
+
+
+def sealed_sample(engine: Engine, *, accounts: int = 2_000) -> SealedSample:
+    """Count sealed values by key in a bounded number of accounts: the first ones by id, and those that are due next."""
+    columns = f"id, {', '.join(SEALED_COLUMNS)}"
+    walks = (
+        f"SELECT {columns} FROM account WHERE id > '' ORDER BY id LIMIT :accounts",
+        # Accounts that were not refreshed for longest: an old key is found here first.
+        f"SELECT {columns} FROM account WHERE plan_at > 0 ORDER BY plan_at LIMIT :accounts",
+    )
+    rows: dict[str, tuple[str | None, ...]] = {}
+    partial = False
+    with reading(engine) as connection:
+        for walk in walks:
+            found = connection.execute(text(walk), {"accounts": accounts}).all()
+            rows |= {str(account): tuple(values) for account, *values in found}
+            partial = len(found) == accounts
+            if not partial:
+                break
+    keys = Counter(str(key_of(value)) for values in rows.values() for value in values if value is not None)
+    return SealedSample(dict(sorted(keys.items())), len(rows), partial)

@@ -1,0 +1,45 @@
+"""What a call is made of: the account's provider and its opened secrets. What is missing is a reason not to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.account import Account, RefreshMethod
+from models.attempt import AttemptEntry, Trigger
+from models.providers import Provider
+from worker.crypto.sealer import AccountSealer
+from worker.errors import CipherError, KeyMissing, KnobsUnfit
+from worker.policy.reasons.correction import KEY_MISSING, PROVIDER_KNOBS_UNFIT, SEAL_BROKEN
+from worker.redis.pending_answers import PendingAnswer
+from worker.refresh.attempt import OpenAttempt
+
+
+class RequestBuilder:
+    """Builds requests of accounts.
+
+    Args:
+        sealer: opens secrets.
+        providers: finds an account's provider, with the options that the account overrides; None: it is unknown.
+    """
+
+    def __init__(self, sealer: AccountSealer, providers: Callable[[Account], Provider | None]) -> None:
+        self._sealer = sealer
+        self._providers = providers
+
+    def prepare(self, account: Account, attempt: AttemptEntry, stashed: PendingAnswer | None) -> OpenAttempt:
+        """Return an account's attempt with its request, or with the reason why there is none."""
+        try:
+            provider = self._providers(account)
+        except KnobsUnfit as error:
+            unfit = (PROVIDER_KNOBS_UNFIT, str(error))
+            return OpenAttempt(
+                account, attempt, error.provider, None, stashed, account.status, impossible=unfit
+            )
+        one = OpenAttempt(account, attempt, provider, None, stashed, account.status)
+        if provider is not None:
+            try:
+                method = RefreshMethod.CALLBACK if attempt.trigger == Trigger.TEST else account.refresh_method
+                one.request = self._sealer.request(account, provider, RefreshMethod(method))
+            except CipherError as error:
+                one.impossible = (KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN, str(error))
+        return one
