@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from models.provider_requirements import needed
 from models.providers import Provider
 from models.providers.presets import BUILT_IN
-from models.provider_requirements import needed
 from tests.contract.presets.facts import Facts
 from tests.contract.presets.mismatches import Mismatches
 

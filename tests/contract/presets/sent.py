@@ -11,8 +11,8 @@ from urllib.parse import quote_plus
 import httpx
 from joserfc import jws
 
-from models.providers import Provider
 from models.provider_requirements import check
+from models.providers import Provider
 from tests.contract.presets.accounts import CLIENT_ID, CLIENT_SECRET, account_at
 from tests.contract.presets.facts import Facts
 from tests.contract.presets.mismatches import Mismatches
