@@ -3,7 +3,7 @@
     python -m benchmarks.callbacks
 
 One standard worker process refreshes against a loopback provider with 200 ms latency; a callback worker with ten
-processes stands beside it, on the same two stores and the same machine. They take turns: nothing hangs, ten
+threads stands beside it, on the same two stores and the same machine. They take turns: nothing hangs, ten
 sleep, nothing hangs, ten spin, and so on. Each measurement is compared with the mean of the two quiet ones around it:
 what else the machine does meanwhile was there for both. What counts is the median of these ratios. Rounds go on until
 they agree on which side of the bar it lies (a sign test), and no longer than `--rounds`.
@@ -61,7 +61,7 @@ class StandardBesideCallbacks(Refreshd):
             "worker.app",
             "worker",
             "-P",
-            "prefork",
+            "threads",
             "-c",
             str(HANGING),
             "-Q",

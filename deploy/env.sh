@@ -12,11 +12,16 @@ password() {
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
 }
 
+# No other key has it: `refreshd up` may have made one in this folder.
+key_id() {
+    echo "k-$(date -u +%Y%m%d)-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')"
+}
+
 umask 077
 while IFS= read -r line; do
     case $line in
         *_PASSWORD=) echo "$line$(password)" ;;
-        REFRESHD_KEYS=) echo "${line}k1:$(head -c 32 /dev/urandom | base64 | tr -d '\n')" ;;
+        REFRESHD_KEYS=) echo "${line}$(key_id):$(head -c 32 /dev/urandom | base64 | tr -d '\n')" ;;
         REFRESHD_FLOWER_BASIC_AUTH=) echo "${line}operator:$(password)" ;;
         *) printf '%s\n' "$line" ;;
     esac

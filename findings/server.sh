@@ -39,7 +39,7 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 PORT=$(free_port)
 GRANT_PORT=$PORT
 [ "$NAME" != glewlwyd ] || GRANT_PORT=$(free_port)
-CLIENT_ID=client CLIENT_SECRET=secret
+CLIENT_ID=client CLIENT_SECRET=${CLIENT_SECRET:-secret}
 ACCESS_TOKEN_S=${ACCESS_TOKEN_S:-60}
 export PORT GRANT_PORT CLIENT_ID CLIENT_SECRET ACCESS_TOKEN_S
 SERVER=http://127.0.0.1:$PORT GRANTS=http://127.0.0.1:$GRANT_PORT/grant

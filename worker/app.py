@@ -26,7 +26,7 @@ from worker.broker.kombu import (
     survive_lost_connections,
 )
 from worker.broker.program import program
-from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, QUEUES, REFRESH
+from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, REFRESH, STANDARD_QUEUES
 from worker.broker.signing import CheckedTask, signer_of_this_process
 from worker.clock import steady_now
 from worker.crypto.private_file import data_folder
@@ -70,7 +70,7 @@ def _configured(settings: Settings) -> Celery:
         task_cls=CheckedTask,
     )
     celery.conf.update(
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name) for name in STANDARD_QUEUES],
         task_default_queue=REFRESH,
         task_routes={
             "refreshd.plan": {"queue": CONTROL},
@@ -88,7 +88,7 @@ def _configured(settings: Settings) -> Celery:
         task_send_sent_event=True,
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
-        # The outer net of prefork workers: a process that is stuck is replaced. Callbacks have limits of their own.
+        # Of prefork workers: a process that is stuck is replaced. Each run of a callback has limits of its own.
         task_time_limit=settings.claim_seconds + STUCK_AFTER_S,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

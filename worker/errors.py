@@ -116,10 +116,10 @@ class CipherError(RefreshdError):
 class KeyMissing(CipherError):
     """The key that sealed a value is not among REFRESHD_KEYS."""
 
-    def __init__(self, key_id: str, where: str) -> None:
+    def __init__(self, key_id: str, where: str, source: str = "REFRESHD_KEYS") -> None:
         super().__init__(
-            f"{where} is sealed with key {key_id!r}, which is not configured: "
-            "add it to REFRESHD_KEYS (after the first, which writes)"
+            f"{where} is sealed with key {key_id!r}, which is not configured in {source}: "
+            "add it there, after the first key, which encrypts"
         )
         self.key_id = key_id
 

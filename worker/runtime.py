@@ -1,4 +1,4 @@
-"""The composition root: what a worker process needs, put together once, after the fork."""
+"""The composition root: what a worker process needs, put together once, by its first task."""
 
 from __future__ import annotations
 
@@ -63,13 +63,17 @@ GC_THRESHOLD: Final = 50_000
 
 
 class Runtime(AppContext):
-    """A worker process: one event loop in a thread of its own, and the path of a refresh on it."""
+    """A worker process: one event loop in a thread of its own, and the path of a refresh on it.
 
-    def __init__(
-        self, settings: Settings, *, worker: str | None = None, runs_callbacks: bool = False
-    ) -> None:
+    Args:
+        settings: the process' settings.
+        worker: its name in histories and leases. None: host and process.
+        callback_runs: Python callbacks that run at once. 0: this worker runs no callback of any kind.
+    """
+
+    def __init__(self, settings: Settings, *, worker: str | None = None, callback_runs: int = 0) -> None:
         super().__init__(settings)
-        self._runs_callbacks = runs_callbacks
+        self._callback_runs = callback_runs
         self.worker = worker or f"{socket.gethostname()}/{os.getpid()}"
         # The database first: while it is away each task of this process tries again, and must leave nothing behind.
         self.executor = DatabaseExecutor(1 if is_sqlite(self.engine) else SQL_THREADS)
@@ -170,8 +174,10 @@ class Runtime(AppContext):
             RefreshMethod.URL_QUERY: self.provider_client,
         }
         self.callback_runner: CallbackRunner | None = None
-        if self._runs_callbacks:
-            self.callback_runner = make_callback_runner(settings, self.async_redis, now=self.clock.now)
+        if self._callback_runs:
+            self.callback_runner = make_callback_runner(
+                settings, self.async_redis, runs=self._callback_runs, now=self.clock.now
+            )
             self.callers[RefreshMethod.CALLBACK] = self.callback_runner
 
     def _compose_refresher(self) -> None:
@@ -211,7 +217,7 @@ class Runtime(AppContext):
             committer=self.committer,
             admission=self.admission,
             clock=self.clock,
-            slow_call_s=None if self._runs_callbacks else SLOW_CALL_S,
+            slow_call_s=None if self._callback_runs else SLOW_CALL_S,
         )
 
     def _compose_webhooks(self) -> None:
@@ -275,18 +281,13 @@ def _spare_the_collector() -> None:
 
 _lock = threading.Lock()
 _runtime: Runtime | None = None
-#: Set in a callback worker's environment, so that its pool knows, forked or spawned: the worker's name.
-_CALLBACK_NODE: Final = "REFRESHD_CALLBACK_NODE"
+_callback_runs = 0
 
 
-def run_callbacks_here(node: str) -> None:
-    """Have the runtimes of this worker's processes run callbacks. Called before they are started."""
-    os.environ[_CALLBACK_NODE] = node
-
-
-def callback_node() -> str | None:
-    """Return the name of the worker if it runs callbacks."""
-    return os.environ.get(_CALLBACK_NODE)
+def run_callbacks_here(runs: int) -> None:
+    """Have this process' runtime run callbacks, so many at once. Called before the first task."""
+    global _callback_runs  # noqa: PLW0603  (one per process, as the runtime)
+    _callback_runs = runs
 
 
 def runtime() -> Runtime:
@@ -294,7 +295,7 @@ def runtime() -> Runtime:
     global _runtime  # noqa: PLW0603  (one per process, and prefork has no other place that lives that long)
     with _lock:
         if _runtime is None:
-            _runtime = Runtime(load_settings(), runs_callbacks=callback_node() is not None)
+            _runtime = Runtime(load_settings(), callback_runs=_callback_runs)
         return _runtime
 
 

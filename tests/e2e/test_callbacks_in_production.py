@@ -23,7 +23,10 @@ from tests.support.providers.scripted_provider import ScriptedProvider
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 from tests.support.world import World
+from worker.broker.queues import CALLBACK_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
+from worker.callbacks.sandbox.fork_server import BOOT
+from worker.errors import SettingsError
 
 REFRESHD = str(Path(sys.executable).with_name("refreshd"))
 NODE = "callback@acceptance"
@@ -47,7 +50,7 @@ def fleet(world: World, tmp_path: Path) -> Iterator[Fleet]:
 def callback_worker(fleet: Fleet, world: World, *, concurrency: int = 1) -> Member:
     """Start a callback worker, and wait until it says what it knows."""
     arguments = [
-        *("worker", "--pool", "prefork", "--concurrency", str(concurrency), "--queues", "callback"),
+        *("worker", "--pool", "threads", "--concurrency", str(concurrency), "--queues", "callback"),
         *("--hostname", NODE, "--without-gossip", "--without-mingle", "--loglevel", "INFO"),
     ]
     member = fleet._start(Member("callback", arguments, ready=" ready.", fleet=fleet)).wait_ready()
@@ -173,34 +176,32 @@ def test_a_reported_account_is_passed_on_by_a_standard_worker(world: World, flee
     assert (attempt.trigger, attempt.outcome, attempt.worker) == (Trigger.REPORTED, Outcome.REFRESHED, NODE)
 
 
-def template_of(member: Member) -> psutil.Process:
-    """Wait for the template process of a worker with one child."""
+def fork_servers_of(member: Member, *, running: int) -> list[psutil.Process]:
+    """Wait for so many runs under way, and return the fork servers that make them."""
     found: list[psutil.Process] = []
 
     def look() -> bool:
-        family = psutil.Process(member.pid).children(recursive=True)
-        found[:] = [
-            one
-            for one in family
-            if "callbacks.sandbox.fork_server" in " ".join(one.cmdline()) and one.children()
-        ]
-        return bool(found)
+        family = psutil.Process(member.pid).children()
+        found[:] = [one for one in family if BOOT in one.cmdline() and one.children()]
+        return len(found) == running
 
-    wait_until(look, "a run under way")
-    return found[0]
+    wait_until(look, "runs under way")
+    return found
 
 
 def test_nothing_outlives_a_worker_that_is_killed(world: World, fleet: Fleet) -> None:
-    world.add(["acct"], refresh_method="callback", callback="will-not-end")
-    member = callback_worker(fleet, world)
-    world.push([("acct", 1)], queue="callback")
-    template = template_of(member)
-    (child,) = [one for one in psutil.Process(member.pid).children() if template in one.children()]
-    (ran,) = template.children()
+    world.add(["one", "two"], refresh_method="callback", callback="will-not-end")
+    member = callback_worker(fleet, world, concurrency=2)
+    world.push([("one", 1)], queue="callback")
+    world.push([("two", 1)], queue="callback")
+    servers = fork_servers_of(member, running=2)
+    runs = [run for server in servers for run in server.children()]
+    assert len(runs) == 2
 
-    child.kill()
+    psutil.Process(member.pid).kill()
+    member.process.wait()
 
-    _, alive = psutil.wait_procs([template, ran], timeout=30)
+    _, alive = psutil.wait_procs([*servers, *runs], timeout=30)
     assert alive == []
 
 
@@ -228,9 +229,7 @@ def refreshed_at(port: int) -> float:
     return sum(float(value) for value in re.findall(series, told, re.MULTILINE))
 
 
-def test_one_port_serves_what_the_pool_counted_and_a_killed_process_still_counts(
-    world: World, fleet: Fleet
-) -> None:
+def test_one_port_serves_what_every_run_counted(world: World, fleet: Fleet) -> None:
     world.add(["one", "two"], refresh_method="callback", callback="keeps")
     port = free_port()
     fleet.environment["REFRESHD_METRICS_PORT"] = str(port)
@@ -238,8 +237,21 @@ def test_one_port_serves_what_the_pool_counted_and_a_killed_process_still_counts
 
     world.push([("one", 1)], queue="callback")
     wait_until(lambda: refreshed_at(port) == 1, "the first refresh is counted")
-    (child,) = [one for one in psutil.Process(member.pid).children() if one.children()]
-    child.kill()
+    (server,) = [one for one in psutil.Process(member.pid).children() if BOOT in one.cmdline()]
+    server.kill()
+    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "its end")
     world.push([("two", 1)], queue="callback")
 
-    wait_until(lambda: refreshed_at(port) == 2, "the second one is counted by another process")
+    wait_until(lambda: refreshed_at(port) == 2, "the second one runs in another fork server, and is counted")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_callback_worker_on_another_pool_ends_with_the_command_that_works(pool: str, fleet: Fleet) -> None:
+    arguments = ["worker", "--pool", pool, "--concurrency", "1", "--queues", "callback", "--hostname", NODE]
+    member = fleet._start(Member("callback", arguments, ready=" ready.", fleet=fleet))
+
+    assert member.wait_ended(60) == SettingsError.exit_code
+    (line,) = [line for line in member.said.splitlines() if '"startup_failed"' in line]
+    assert f"callbacks run on the threads pool, not on celery.concurrency.{pool}" in line
+    assert CALLBACK_WORKER in line
+    assert "Traceback" not in member.said

@@ -112,20 +112,27 @@ def refreshed_or_ended(world: World, account: str, worker: Member) -> bool:
     return world.all_refreshed([account]) or not worker.alive
 
 
-def test_prefork_refreshes_and_takes_callbacks_which_threads_leave(world: World, fleet: Fleet) -> None:
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_worker_takes_no_callbacks_unless_its_queues_name_them(
+    pool: str, world: World, fleet: Fleet
+) -> None:
     world.add(["acct", "other"])
-    fleet.worker("threads").wait_ready()
+    fleet.worker(pool, pool=pool, concurrency=2).wait_ready()
     world.push([("acct", 1)], queue="callback")
     world.push([("other", 1)])
-    wait_until(lambda: world.all_refreshed(["other"]), "the threads worker works")
+    wait_until(lambda: world.all_refreshed(["other"]), "the standard worker works")
     assert world.account("acct").generation == 1
     assert world.stores.redis.llen("callback") == 1
 
-    fleet.members["threads"].kill()
-    fleet.worker("prefork", pool="prefork", concurrency=2).wait_ready()
-    wait_until(lambda: world.all_refreshed(["acct"]), "the prefork worker takes it")
+    arguments = [
+        *("worker", "--pool", "threads", "--queues", "callback,urgent,refresh"),
+        *("--hostname", "both@acceptance", "--loglevel", "INFO"),
+    ]
+    fleet.members[pool].kill()
+    fleet._start(Member("both", arguments, ready=" ready.", fleet=fleet)).wait_ready()
+    wait_until(lambda: world.all_refreshed(["acct"]), "the worker whose queues name it takes it")
     world.push([("acct", 2)])
-    wait_until(lambda: world.all_refreshed(["acct"], beyond=2), "the prefork worker goes on")
+    wait_until(lambda: world.all_refreshed(["acct"], beyond=2), "and takes from the other queue as well")
 
 
 def test_inspect_ping_is_answered_by_workers_and_beats(sqlite_fleet: Fleet) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -106,6 +107,12 @@ def test_up_from_an_empty_folder_to_its_end(tmp_path: Path) -> None:
         with refreshd(tmp_path, "up", REFRESHD_FLOWER_PORT=str(port)) as up:
             up.wait_for("No accounts yet")
             up.wait_for("refreshd accounts import FILE")
+            data = tmp_path / ".refreshd"
+            exports = [line.strip() for line in up.output.splitlines() if line.startswith("  export ")]
+            shell = "\n".join([*exports, 'printf "%s %s" "$REFRESHD_DATA_DIR" "$REFRESHD_REDIS_URL"'])
+            ran = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=True)
+            assert ran.stdout == f"{data} {(data / 'redis.url').read_text().strip()}"
+            assert ", embedded, 127.0.0.1:" in up.output
             assert f"http://{LOOPBACK}:{port}" not in up.output, "Flower takes the next free port"
 
             with refreshd(tmp_path, "up") as second:
@@ -123,21 +130,22 @@ def test_up_from_an_empty_folder_to_its_end(tmp_path: Path) -> None:
             assert up.survivors() == []
 
 
-def test_nothing_survives_an_up_that_was_killed_and_the_next_one_goes_on(tmp_path: Path) -> None:
+def test_the_next_up_ends_what_a_killed_one_left_behind_and_goes_on(tmp_path: Path) -> None:
     address = tmp_path / ".refreshd" / "redis.url"
     with refreshd(tmp_path, "up", "--no-flower") as up:
         up.wait_for("No accounts yet")
         before = address.read_text()
         up.family()
         up.process.kill()
-        wait_until(lambda: up.survivors() == [], "everything ended")
-    with refreshd(tmp_path, "up", "--no-flower") as again:
-        again.wait_for("No accounts yet")
-        assert address.read_text() == before
-        again.family()
-        again.process.send_signal(signal.SIGHUP)
-        assert again.wait() == 0
-        assert again.survivors() == []
+        with refreshd(tmp_path, "up", "--no-flower") as again:
+            again.wait_for("Ended 3 processes of an earlier run")
+            again.wait_for("No accounts yet")
+            assert up.survivors() == []
+            assert address.read_text() == before
+            again.family()
+            again.process.send_signal(signal.SIGHUP)
+            assert again.wait() == 0
+            assert again.survivors() == []
 
 
 def test_a_setting_that_no_worker_can_start_with_is_said_at_once(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Bench:
     """A runtime whose provider is a function, and what a test looks at."""
 
     def __init__(self, settings: Settings, *, runs_callbacks: bool = False) -> None:
-        self.runtime = Runtime(settings, worker="test", runs_callbacks=runs_callbacks)
+        self.runtime = Runtime(settings, worker="test", callback_runs=int(runs_callbacks))
         self.runtime.refresher._slow_call_s = NEVER_SLOW_S
         self.requests: list[httpx.Request] = []
         self.answer: Handler = lambda _: httpx.Response(500)

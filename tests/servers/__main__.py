@@ -2,6 +2,7 @@
 
     python -m tests.servers [NAME...] --minutes 2
 
+Accounts name their server's preset, and all of them have the same client id and secret.
 Each server is installed from its lock into a temporary folder and runs on loopback. One worker and one beat refresh, a
 reader polls every healthy account once a second. Exit code 1 where a healthy account had no usable token, or a sick one
 got another verdict than the table's (`catalogue.py`).
@@ -86,12 +87,15 @@ def _arguments() -> argparse.Namespace:
         "--folder", type=Path, help="install and log here: what is installed is not installed again"
     )
     parser.add_argument(
-        "--presets", action="store_true", help="accounts name their provider instead of its knobs"
+        "--knobs",
+        action="store_true",
+        help="accounts have the knobs that decide a verdict instead of their server's preset",
     )
     parser.add_argument(
-        "--same-client",
+        "--client-each",
         action="store_true",
-        help="one client id and secret at all servers: what one refuses must hold no account of another",
+        help="a client id of its own at each server; without it one client is the same at all of them, and what one "
+        "server refuses must hold no account of another",
     )
     return parser.parse_args()
 
@@ -103,8 +107,8 @@ def _start(stack: ExitStack, chosen: list[RealServer], folder: Path, arguments: 
         commands = [(one, installers.submit(install, one, folder / one.name)) for one in chosen]
         for server, command in commands:
             try:
-                client_id = "refreshd" if arguments.same_client else f"refreshd-at-{server.name}"
-                columns = server.columns_with(preset=arguments.presets)
+                client_id = f"refreshd-at-{server.name}" if arguments.client_each else "refreshd"
+                columns = server.columns_with(preset=not arguments.knobs)
                 running = RunningServer(server, command.result(), folder / server.name, client_id, columns)
                 stack.callback(running.close)
                 running.start()

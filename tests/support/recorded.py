@@ -1,7 +1,7 @@
 """Recorded answers (`tests/answers/*.answer`): what must come of each, and the bytes as a server sent them.
 
 Lines `name: value` say what must come of it; behind a line of four dashes stand status line, headers and body, as they
-are. `connection: close` has the server end the connection behind the answer; else it stays open. A new case is a new file.
+are. `refreshed_before: yes` judges it as of an account whose configuration had brought tokens. `connection: close` has the server end the connection behind the answer; else it stays open. A new case is a new file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Recorded:
     raw: bytes
     expected: Mapping[str, str]
     closes: bool
+    refreshed_before: bool
 
 
 def recorded() -> list[Recorded]:
@@ -36,12 +37,13 @@ def _read(path: Path) -> Recorded:
     lines = [line.partition(": ") for line in head.decode().split("\n") if not line.startswith("#")]
     expected = {name: value for name, _, value in lines}
     closes = expected.pop("connection", "open") == "close"
-    return Recorded(path.stem, raw, expected, closes)
+    refreshed_before = expected.pop("refreshed_before", "no") == "yes"
+    return Recorded(path.stem, raw, expected, closes, refreshed_before)
 
 
-def came_of(answer: Answer) -> dict[str, str]:
+def came_of(answer: Answer, *, refreshed_before: bool = False) -> dict[str, str]:
     """What came of an answer, in the words of the files; what is absent is `none`."""
-    judged, token = judge(answer, ()), answer.token
+    judged, token = judge(answer, (), refreshed_before=refreshed_before), answer.token
     facts: dict[str, object] = {
         "verdict": judged.verdict.value,
         "reason": judged.reason,

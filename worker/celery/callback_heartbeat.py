@@ -1,16 +1,10 @@
-"""What a callback worker does beside its tasks: it says which callbacks it knows, as long as it runs.
-
-The first process of its pool does so, out of the template that it runs callbacks from. The worker's main process
-must not: it forks the pool, and a fork that meets another thread starting a process leaves that thread waiting
-for ever on a pipe that the fork holds open.
-"""
+"""A callback worker's heartbeat: it publishes which callbacks it knows, as long as it runs."""
 
 from __future__ import annotations
 
 import threading
 from typing import Final
 
-from billiard.process import current_process
 from redis.exceptions import RedisError
 
 from worker.callbacks.catalog import CallbackCatalog
@@ -19,10 +13,10 @@ from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.errors import RefreshdError
 from worker.log import log
 from worker.redis.client import connect
-from worker.runtime import callback_node, runtime
+from worker.runtime import runtime
 from worker.settings import Settings
 
-#: A look at the modules that is under way is waited for so long when the process ends.
+#: A look at the modules that is under way is waited for so long when the worker ends.
 _STOP_S: Final = 5.0
 
 
@@ -38,15 +32,23 @@ class CallbackHeartbeat:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, settings: Settings) -> None:
+        """Stop, and withdraw what this worker offered."""
         self._stopping.set()
         self._thread.join(_STOP_S)
+        redis = connect(settings.redis)
+        try:
+            CallbackHeartbeats(redis, settings.redis_prefix).withdraw(self._node)
+        except (RedisError, OSError) as error:
+            log.warning("callbacks_not_withdrawn", error=str(error))
+        finally:
+            redis.close()
 
-    def say(self) -> None:
-        """Say once what there is.
+    def _beat(self) -> None:
+        """Publish once what this worker offers.
 
         Raises:
-            RefreshdError, RedisError, SandboxBroken: it can't be said now.
+            RefreshdError, RedisError, OSError, SandboxBroken: it can't be found out or published now.
         """
         here = runtime()
         if here.callback_runner is None:
@@ -61,41 +63,25 @@ class CallbackHeartbeat:
     def _go_on(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.say()
+                self._beat()
             except (RefreshdError, RedisError, OSError, SandboxBroken) as error:
                 log.warning("callbacks_not_announced", error=str(error))
             self._stopping.wait(SAID_EVERY_S)
 
 
-_announcer: CallbackHeartbeat | None = None
+_heartbeat: CallbackHeartbeat | None = None
 
 
-def announce_callbacks() -> None:
-    """Begin to announce, in the first process of a callback worker's pool; elsewhere nothing happens."""
-    global _announcer  # noqa: PLW0603  (one per process, and a pool's process has no other place)
-    node = callback_node()
-    if node is not None and getattr(current_process(), "index", None) == 0:
-        _announcer = CallbackHeartbeat(node)
-        _announcer.start()
+def start_heartbeat(node: str) -> None:
+    """Begin to publish what the worker of this name offers."""
+    global _heartbeat  # noqa: PLW0603  (one per process, and signals have no other place)
+    _heartbeat = CallbackHeartbeat(node)
+    _heartbeat.start()
 
 
-def stop_announcing() -> None:
-    """Stop, before this process lets go of everything."""
-    global _announcer  # noqa: PLW0603
-    if _announcer is not None:
-        _announcer.stop()
-        _announcer = None
-
-
-def withdraw_callbacks(settings: Settings) -> None:
-    """Return that this worker is gone: called where its main process ends."""
-    node = callback_node()
-    if node is None:
-        return
-    redis = connect(settings.redis)
-    try:
-        CallbackHeartbeats(redis, settings.redis_prefix).withdraw(node)
-    except (RedisError, OSError) as error:
-        log.warning("callbacks_not_withdrawn", error=str(error))
-    finally:
-        redis.close()
+def stop_heartbeat(settings: Settings) -> None:
+    """Stop, before this process lets go of everything; nothing happens where none was started."""
+    global _heartbeat  # noqa: PLW0603
+    if _heartbeat is not None:
+        _heartbeat.stop(settings)
+        _heartbeat = None

@@ -1,10 +1,11 @@
-"""What a worker does when it starts, forks its pool, runs a task and ends. Beat, Flower and commands load none of it."""
+"""What a worker does when it starts, runs a task and ends. Beat, Flower and commands load none of it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celery.concurrency.prefork import TaskPool as Prefork
+from celery.concurrency.thread import TaskPool as Threads
 from celery.signals import (
     celeryd_after_setup,
     task_postrun,
@@ -16,17 +17,18 @@ from celery.signals import (
 )
 
 from worker.app import app, settings
-from worker.broker.queues import CALLBACK
+from worker.broker.queues import CALLBACK, CALLBACK_WORKER
 from worker.callbacks.catalog import configured_callbacks
 from worker.callbacks.sandbox.limits import hide_memory
 from worker.celery.bootsteps import Alone, Liveness, Reports
-from worker.celery.callback_heartbeat import announce_callbacks, stop_announcing, withdraw_callbacks
+from worker.celery.callback_heartbeat import start_heartbeat, stop_heartbeat
 from worker.celery.dispatch import empty_urgent_first
 from worker.context import AppContext
-from worker.errors import RefreshdError
+from worker.errors import RefreshdError, SettingsError
 from worker.log import correlate, log
 from worker.monitoring.clocks import Clocks
-from worker.monitoring.metrics_server import begin_to_send, prepare_pool, serve_metrics, stop_sending
+from worker.monitoring.metrics import worker_metrics
+from worker.monitoring.metrics_server import serve_metrics
 from worker.runtime import close_runtime, run_callbacks_here
 
 app.steps["worker"].update({Alone, Clocks, Liveness, Reports})
@@ -45,49 +47,53 @@ def _say_no_more(**_: Any) -> None:
 
 
 @celeryd_after_setup.connect
-def _check_before_work(sender: str, instance: Any, **_: Any) -> None:
-    """Refuse to start on what can't work, and keep callbacks off pools that have no time limits."""
+def _check_before_work(instance: Any, **_: Any) -> None:
+    """Refuse to start on what can't work."""
+    runs_callbacks = CALLBACK in instance.app.amqp.queues.consume_from
     try:
+        if runs_callbacks:  # other workers have no use for their secrets
+            _check_pool_of_callbacks(instance.pool_cls)
+            configured_callbacks(settings)
         stores = AppContext(settings)
         stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
-        if CALLBACK in instance.app.amqp.queues.consume_from:  # other workers have no use for their secrets
-            configured_callbacks(settings)
         stores.engine.dispose()
     except RefreshdError as error:
         log.error("startup_failed", error=str(error))
         raise SystemExit(error.exit_code) from None
     empty_urgent_first(instance.app.amqp.queues)
     hide_memory()  # from callbacks, which run as the same user on this machine
-    if issubclass(instance.pool_cls, Prefork) and settings.metrics_port is not None:
-        prepare_pool()
-    if CALLBACK not in instance.app.amqp.queues.consume_from:
-        return
-    if issubclass(instance.pool_cls, Prefork):
-        run_callbacks_here(sender)
-        return
-    instance.app.amqp.queues.deselect(CALLBACK)
-    log.warning("callbacks_need_prefork", queue=CALLBACK, pool=instance.pool_cls.__module__)
+    if runs_callbacks:
+        run_callbacks_here(instance.concurrency)
+
+
+def _check_pool_of_callbacks(pool: type) -> None:
+    """Raise SettingsError where callbacks can't run on this pool: each run is a process with limits of its own already."""
+    if not issubclass(pool, Threads):
+        raise SettingsError(
+            f"callbacks run on the threads pool, not on {pool.__module__}: start their worker with "
+            f"`{CALLBACK_WORKER}`, others without `{CALLBACK}` in -Q"
+        )
 
 
 @worker_ready.connect
-def _serve_metrics(**_: Any) -> None:
-    serve_metrics(settings)
+def _begin_beside_the_tasks(sender: Any, **_: Any) -> None:
+    serve_metrics(settings, in_one_process=not issubclass(sender.controller.pool_cls, Prefork))
+    if CALLBACK in sender.app.amqp.queues.consume_from:
+        start_heartbeat(sender.hostname)
 
 
 @worker_process_init.connect
-def _begin_beside_the_tasks(**_: Any) -> None:
-    begin_to_send()
-    announce_callbacks()
+def _count_anew(**_: Any) -> None:
+    """Make counters of this forked process' own: a lock of the inherited ones could have been held at the fork."""
+    worker_metrics.cache_clear()
 
 
 @worker_process_shutdown.connect
 def _store_what_arrived_in_this_process(**_: Any) -> None:
-    stop_announcing()
     close_runtime()
-    stop_sending()
 
 
 @worker_shutdown.connect
 def _store_what_arrived(**_: Any) -> None:
-    withdraw_callbacks(settings)
+    stop_heartbeat(settings)
     close_runtime()

@@ -41,10 +41,7 @@ def audit(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Show what people did, oldest first: who, when, what, on which account or provider.
-
-    Edits are told by the names of their fields. An account's trail holds the pauses that held it with others, too.
-    """
+    """Edits name the changed fields. An account's trail includes the pauses that applied to it together with others."""
     since_s = None if since is None else seconds_of(since, option="--since")
     with open_stores() as here:
         provider = None if account is None else _provider(here, account)

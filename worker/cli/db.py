@@ -14,7 +14,7 @@ from worker.db.restore import believe_filled, raise_generations
 from worker.redis.client import in_words
 from worker.settings import load_settings
 
-db_app = typer.Typer(help="Create and migrate the database's schema.", no_args_is_help=True)
+db_app = typer.Typer(no_args_is_help=True)
 
 
 @db_app.callback()

@@ -39,10 +39,7 @@ def history(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Show an account's history, oldest first: each attempt, each decision not to make one, and what people did.
-
-    Of an attempt: who asked, why, what came back and what follows. Tokens are shown by their fingerprints alone.
-    """
+    """Each attempt shows who asked, why, the response and what follows. Tokens are shown by their fingerprints alone."""
     with open_stores() as here:
         found = Accounts(here.engine).find([account]).get(account)
         provider = None if found is None else found.provider

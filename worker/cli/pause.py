@@ -37,9 +37,9 @@ def pause(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pause planned refreshes of accounts, of a provider or of everything. Without any of them: show what is paused.
+    """Tokens that connectors reject are not refreshed either; calls under way end and are stored.
 
-    What connectors report is not refreshed either; calls under way end and are stored. Tokens are used until they end, and `status` counts those that did. A person may still refresh one account with `refresh ID --force`. Safe to run again: the pause keeps its beginning and takes the new reason and end.
+    Published tokens are used until they expire, and `status` counts the expired ones. `refresh ID --force` still refreshes one account. Idempotent: an existing pause keeps its start and takes the new reason and end.
     """
     for_s = None if for_ is None else seconds_of(for_, option="--for")
     with open_stores() as here:
@@ -61,10 +61,7 @@ def resume(
     everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
-    """End pauses: accounts that are due meanwhile are refreshed soonest first, at the rate that their provider takes.
-
-    [b]--all[/b] ends the pause of everything; pauses of single providers and accounts stay, and are named.
-    """
+    """[b]--all[/b] ends the pause of everything; pauses of single providers and accounts stay, and are listed."""
     with open_stores() as here:
         wanted = _wanted(here, accounts, provider, everything=everything)
         if not wanted:

@@ -20,7 +20,7 @@ from worker.cli.terminal.console import out, print_json
 from worker.cli.terminal.context import stores
 from worker.errors import UsageError
 
-providers_app = typer.Typer(help="Show what is known of providers, and check your own.", no_args_is_help=True)
+providers_app = typer.Typer(no_args_is_help=True)
 
 #: So many names are offered for one that does not exist.
 _OFFERED: Final = 5

@@ -43,10 +43,7 @@ def refresh(
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.", min=1)] = 90,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Have accounts refreshed now. Without [b]--force[/b], only those that are due.
-
-    The workers do it, ahead of planned refreshes: a worker must be running. Prints a line per account.
-    """
+    """The workers refresh them, ahead of planned refreshes: a worker must be running. Prints a line per account."""
     here = stores()
     here.settings.redis  # noqa: B018  (where there is none, it is said here: a worker ends with another exit code)
     ids = list(dict.fromkeys(accounts))

@@ -31,7 +31,6 @@ def token(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show the token itself.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show an account's access token: masked, unless [b]--reveal[/b]. Read from the database, not from Redis."""
     with open_stores() as here:
         found, now, secret = _stored(here, account)
         if reveal:  # written first: what can't be written down is not shown

@@ -12,18 +12,22 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from time import gmtime, strftime
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from models.token import Secret
+from worker.clock import wall_clock
 from worker.errors import KeyMissing, SealBroken, SettingsError
 
 _VERSION: Final = "v1"
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
 _NONCES_DRAWN: Final = 256
+#: Random bytes in an id, beside the day.
+_ID_BYTES: Final = 4
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -53,9 +57,15 @@ _nonces: Final = _Nonces()
 
 
 class Cipher:
-    """Seals with the first key, opens with any."""
+    """Encrypts with the first key, decrypts with any.
 
-    def __init__(self, keys: Mapping[str, bytes]) -> None:
+    Args:
+        keys: by id.
+        source: the setting or file that they come from, for errors.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], source: str = "REFRESHD_KEYS") -> None:
+        self._source = source
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self.writing_key = next(iter(self._ciphers))
 
@@ -82,7 +92,7 @@ class Cipher:
         if version != _VERSION:
             raise SealBroken(f"{where} is no sealed value: restore it from a backup, or store it anew")
         if key_id not in self._ciphers:
-            raise KeyMissing(key_id, where)
+            raise KeyMissing(key_id, where, self._source)
         try:
             raw = base64.b64decode(text, validate=True)
             plain = self._ciphers[key_id].decrypt(
@@ -90,7 +100,7 @@ class Cipher:
             )
         except (InvalidTag, binascii.Error, ValueError):
             raise SealBroken(
-                f"{where} does not open with key {key_id!r}: the value was changed or belongs elsewhere, or the key "
+                f"{where} does not open with key {key_id!r} of {self._source}: the value was changed or belongs elsewhere, or the key "
                 "is another one of the same id"
             ) from None
         return Secret(plain.decode(errors="surrogatepass"))
@@ -102,13 +112,18 @@ def key_of(sealed: str) -> str | None:
     return rest.partition(".")[0] if version == _VERSION else None
 
 
-def generate_key(key_id: str = "k1") -> str:
-    """Make a new key as `ID:BASE64`, ready for REFRESHD_KEYS."""
-    return f"{key_id}:{base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}"
+def new_key_id() -> str:
+    """Return an id that no other key has: keys of two sources meet in one database."""
+    return f"k-{strftime('%Y%m%d', gmtime(wall_clock()))}-{secrets.token_hex(_ID_BYTES)}"
+
+
+def generate_key(key_id: str | None = None) -> str:
+    """Return a new key as `ID:BASE64`, ready for REFRESHD_KEYS."""
+    return f"{key_id or new_key_id()}:{base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}"
 
 
 def parse_keys(text: str, setting: str = "REFRESHD_KEYS") -> dict[str, bytes]:
-    """Read `ID:BASE64[,ID:BASE64...]`; the first key writes.
+    """Read `ID:BASE64[,ID:BASE64...]`; the first key encrypts.
 
     Raises:
         SettingsError: a part is not a key. The message names it by position and id, never by value.
@@ -119,9 +134,11 @@ def parse_keys(text: str, setting: str = "REFRESHD_KEYS") -> dict[str, bytes]:
         key_id, colon, encoded = part.partition(":")
         where = f"{setting}, key {position}"
         if not colon or not _KEY_ID.fullmatch(key_id):
-            raise SettingsError(f"{where}: is not ID:BASE64 (an id is 1 to 32 letters, digits, - or _)")
+            raise SettingsError(
+                f"{where}: not a key; expected ID:BASE64 (an id is 1 to 32 letters, digits, - or _)"
+            )
         if key_id in keys:
-            raise SettingsError(f"{where}: the id {key_id!r} stands there twice")
+            raise SettingsError(f"{where}: the id {key_id!r} is used twice")
         keys[key_id] = _key_bytes(encoded, f"{where} ({key_id})")
     if not keys:
         raise SettingsError(f"{setting} holds no key: make one with `refreshd keys generate`")

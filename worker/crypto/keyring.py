@@ -117,12 +117,12 @@ def _without_secrets(complaint: str, printed: str) -> str:
 
 def _decoded(content: bytes, where: str) -> str:
     if len(content) > KEYS_MAX_BYTES:
-        raise SettingsError(f"{where} is longer than {KEYS_MAX_BYTES:,} bytes: that is no list of keys")
+        raise SettingsError(f"{where} is longer than {KEYS_MAX_BYTES:,} bytes, more than any list of keys")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SettingsError(
-            f"{where} is no text: ID:BASE64 is expected, several with commas or line breaks"
+            f"{where} not text; expected ID:BASE64, several with commas or line breaks"
         ) from None
 
 
@@ -133,12 +133,11 @@ def load_cipher(settings: Settings) -> Cipher:
         SettingsError: there is no key, or one that can't be read.
     """
     text = keys_text(settings)
+    source = _origin(settings)
     if text is not None:
-        return Cipher(parse_keys(text, source_of(settings) or ""))
+        return Cipher(parse_keys(text, source), source + _unused(settings))
     with suppress(FileNotFoundError):
-        return Cipher(
-            parse_keys(settings.made_keys_file.read_text(encoding="utf-8"), str(settings.made_keys_file))
-        )
+        return Cipher(parse_keys(settings.made_keys_file.read_text(encoding="utf-8"), source), source)
     if not settings.database.startswith("sqlite"):
         raise SettingsError(
             "REFRESHD_KEYS is not set: secrets are not stored unsealed. Make a key with `refreshd keys generate`, "
@@ -149,6 +148,26 @@ def load_cipher(settings: Settings) -> Cipher:
         "key_made", file=str(make_key(settings)), remedy="keep a copy: without it every grant is lost"
     )
     return load_cipher(settings)
+
+
+def _origin(settings: Settings) -> str:
+    """Name where the keys were read: an error about one leads to the place where it is corrected."""
+    name = source_of(settings)
+    match name:
+        case None:
+            return str(settings.made_keys_file)
+        case "REFRESHD_KEYS" if name not in os.environ:
+            return f"{name} in .env"
+        case "REFRESHD_KEYS_FILE":
+            return f"{name} ({settings.keys_file})"
+        case _:
+            return name
+
+
+def _unused(settings: Settings) -> str:
+    """Name the data folder's own key where it is not used: `up` made it before others were set."""
+    unused = settings.made_keys_file
+    return f" (the key in {unused} is not used)" if unused.exists() else ""
 
 
 def make_key(settings: Settings) -> Path:

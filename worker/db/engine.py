@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError, SAWarning
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.migrations import HEAD, REVISIONS
@@ -44,10 +45,6 @@ STATEMENT_TIMEOUT_S: Final = 60
 #: A process that is stopped within a transaction holds its rows; after this long the server frees them.
 IDLE_TRANSACTION_TIMEOUT_S: Final = 10
 
-#: What `sqlite3.connect` takes.
-_SQLITE_OPTIONS: Final = frozenset(
-    {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
-)
 _SECRET_OPTIONS: Final = ("password", "sslpassword")
 
 
@@ -55,7 +52,7 @@ def make_engine(url: str, *, pool_size: int = 8) -> Engine:
     """Make the engine. Call it after a fork, never before.
 
     Raises:
-        SettingsError: the URL is none, or of a database that is neither SQLite nor PostgreSQL.
+        SettingsError: the URL is invalid, or of a database that is neither SQLite nor PostgreSQL.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -141,7 +138,7 @@ def write_refused(engine: Engine) -> str | None:
         return str(error)
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
-            raise  # a role that only reads says nothing of what workers can do
+            raise  # a read-only role shows nothing about what workers can do
     return None
 
 
@@ -171,7 +168,7 @@ def _parse(url: str) -> URL:
         parsed = None
     if parsed is None or "@" in (parsed.host or ""):
         raise SettingsError(
-            "REFRESHD_DATABASE_URL: is no database URL; right would be: sqlite:///path/refreshd.db or "
+            "REFRESHD_DATABASE_URL: not a valid database URL; expected sqlite:///path/refreshd.db or "
             "postgresql://user:password@host/database, a password's @ : / ? # written as %40 %3A %2F %3F %23"
         )
     backend = parsed.get_backend_name()
@@ -190,29 +187,27 @@ def _parse(url: str) -> URL:
 
 
 def _check_options(url: URL) -> None:
-    """Refuse options that the driver does not know, or whose values it can't read; it would say so in a traceback.
+    """Have the driver parse the options, which otherwise fails at the first connection, in a traceback.
 
     Raises:
-        SettingsError: names the option, and not its value.
+        SettingsError: the driver does not know an option, or can't read its value. Neither is shown: a password
+            with an unquoted ? ends up among them.
     """
-    if url.get_backend_name() == "sqlite":
-        server, known = "SQLite", _SQLITE_OPTIONS
-        if "uri" in url.query:  # then SQLite takes any, and passes over those that it does not know
-            known = frozenset(url.query)
-    else:
-        from psycopg import pq
+    import psycopg  # late: who uses SQLite does not load it
+    from psycopg.conninfo import make_conninfo
 
-        server, known = "PostgreSQL", frozenset(one.keyword.decode() for one in pq.Conninfo.get_defaults())
-    problem = next((f"{server} knows no option {name[:60]!r}" for name in url.query if name not in known), "")
-    if not problem:
-        try:
-            url.get_dialect()().create_connect_args(url)
-        except (ArgumentError, ValueError, TypeError):
-            problem = f"the value of an option can't be read ({', '.join(sorted(url.query))[:200]})"
-    if problem:
+    try:
+        with warnings.catch_warnings(
+            action="error", category=SAWarning
+        ):  # of an option that SQLite does not know
+            _, options = url.get_dialect()().create_connect_args(url)
+        if url.get_backend_name() == "postgresql":
+            make_conninfo(**options)
+    except (ArgumentError, SAWarning, ValueError, TypeError, psycopg.Error):
         raise SettingsError(
-            f"REFRESHD_DATABASE_URL: {problem}; correct what stands behind the ?, a password's ? is written as %3F"
-        )
+            "REFRESHD_DATABASE_URL: not a valid database URL: unknown option behind the ?, or an option's value that can't be "
+            "read; a password's ? is written as %3F"
+        ) from None
 
 
 def _sqlite_engine(url: URL) -> Engine:

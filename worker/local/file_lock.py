@@ -21,32 +21,44 @@ class FolderLock:
 
     @property
     def descriptor(self) -> int:
-        """The open file, to hand down to a child that shall hold the lock as long as it lives."""
+        """Return the open file, for a child that shall hold the lock as long as it lives."""
         if self._descriptor is None:
             raise RuntimeError(f"{self.path} is not locked")
         return self._descriptor
 
     def acquire(self) -> bool:
-        """Take the lock, and note our pid in it; False where somebody else has it."""
+        """Take the lock and write our pid into it; False where another process has it."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not self.try_lock(descriptor):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        self.write_holder(os.getpid())
+        return True
+
+    @staticmethod
+    def try_lock(descriptor: int) -> bool:
+        """Lock an open file; False where another process has it locked."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
             return False
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._descriptor = descriptor
         return True
 
+    def write_holder(self, pid: int | None) -> None:
+        """Write the pid of the process that shall hold the lock, or none."""
+        os.ftruncate(self.descriptor, 0)
+        if pid is not None:
+            os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
+
     def release(self) -> None:
-        """Let go of the lock; a child that was given the descriptor still holds it."""
+        """Release the lock; a child that inherited the descriptor still holds it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def holder(self) -> int | None:
-        """Return the pid of whoever took the lock last, for a message."""
+        """Return the pid that the file holds; None where it holds none."""
         with suppress(OSError, ValueError):
             return int(self.path.read_text(encoding="ascii"))
         return None

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from worker.local.process import Child
+from worker.local.leftovers import start_child
 from worker.local.supervisor import Service
 from worker.settings import Settings
 
@@ -25,7 +25,10 @@ GRACE_BEYOND_CALL_S: Final = 10.0
 #: Beat and Flower have nothing to finish.
 AROUND_GRACE_S: Final = 5.0
 THREADS: Final = 8
-CALLBACK_PROCESSES: Final = 2
+#: The folder within the data folder that holds a lock of each process.
+LOCKS: Final = "run"
+#: Callbacks that run at once.
+CALLBACK_RUNS: Final = 2
 
 _OFF_SECRETS: Final = (
     "REFRESHD_KEYS",
@@ -50,6 +53,11 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **mine}
 
 
+def worker_grace_s(settings: Settings) -> float:
+    """Return how long a worker gets to end: it finishes the calls under way and stores their results."""
+    return settings.call_timeout_s + GRACE_BEYOND_CALL_S
+
+
 def _text(value: object) -> str:
     match value:
         case None:
@@ -72,22 +80,22 @@ class Services:
     log_level: str = "INFO"
 
     def worker(self, number: int) -> Service:
-        """A standard worker: threads, one event loop, everything but callbacks."""
+        """Return a standard worker: threads, one event loop, everything but callbacks."""
         arguments = ["--pool=threads", f"--concurrency={THREADS}", "--queues=urgent,control,refresh"]
         return self._worker(f"worker-{number}", f"standard{number}", arguments, number)
 
     def callback_worker(self) -> Service:
-        """The worker for callbacks: other people's code, in processes with hard time limits."""
-        arguments = ["--pool=prefork", f"--concurrency={CALLBACK_PROCESSES}", "--queues=callback"]
+        """Return the worker for callbacks: other people's code, each run in a process with hard limits of its own."""
+        arguments = ["--pool=threads", f"--concurrency={CALLBACK_RUNS}", "--queues=callback"]
         return self._worker("callback", "callback", arguments, 0)
 
     def beat(self) -> Service:
-        """Says every second that it is time to plan."""
+        """Return beat, which sends a plan every second."""
         arguments = ["beat", f"--loglevel={self.log_level}"]
         return self._celery("beat", arguments, environment=self.environment_of_beat())
 
     def flower(self, port: int) -> Service:
-        """Celery's own web pages, at the address that is set: by default for this machine alone."""
+        """Return Flower, Celery's own web pages, at the address that is set: by default for this machine alone."""
         return self._celery(
             "flower", self.arguments_of_flower(port), environment=self.environment_of_flower()
         )
@@ -96,15 +104,15 @@ class Services:
         return ["flower", f"--address={self.settings.flower_address}", f"--port={port}"]
 
     def environment_of_beat(self) -> dict[str, str]:
-        """Beat never sees a secret of an account (an empty variable also hides one of `.env`)."""
+        """Return an environment without secrets of accounts (an empty variable also hides one of `.env`)."""
         return environment(self.settings) | dict.fromkeys(_OFF_SECRETS, "")
 
     def environment_of_flower(self) -> dict[str, str]:
-        """Nor does Flower; and it sends no task."""
+        """Return an environment without secrets of accounts or keys of messages: Flower sends no task."""
         return self.environment_of_beat() | dict.fromkeys(_OFF_FLOWER, "")
 
     def command(self, name: str, command: Sequence[str], given: Mapping[str, str], grace_s: float) -> Service:
-        """Any other process that stands around the workers."""
+        """Return any other process beside the workers."""
         return self._service(name, command, given, AROUND, grace_s)
 
     def _worker(self, name: str, node: str, arguments: Sequence[str], nth: int) -> Service:
@@ -112,7 +120,7 @@ class Services:
             *("worker", f"--hostname={node}@%h", *arguments, "--task-events"),
             *("--without-gossip", "--without-mingle", f"--loglevel={self.log_level}"),
         ]
-        grace_s = self.settings.call_timeout_s + GRACE_BEYOND_CALL_S
+        grace_s = worker_grace_s(self.settings)
         given = environment(self.settings)
         if self.settings.metrics_port is not None:  # one port a worker, from the one that is set on
             given["REFRESHD_METRICS_PORT"] = str(self.settings.metrics_port + nth)
@@ -134,4 +142,7 @@ class Services:
         self, name: str, command: Sequence[str], given: Mapping[str, str], phase: int, grace_s: float
     ) -> Service:
         log = self.settings.data_dir / "logs" / f"{name}.log"
-        return Service(name, lambda: Child(command, log=log, environment=given), phase, grace_s)
+        lock = self.settings.data_dir / LOCKS / f"{name}.lock"
+        return Service(
+            name, lambda: start_child(command, log=log, environment=given, lock=lock), phase, grace_s
+        )

@@ -25,8 +25,9 @@ from worker.db.fleet.counts import Fleet, look
 from worker.db.migrate import upgrade
 from worker.errors import RefreshdError
 from worker.local.file_lock import FolderLock
+from worker.local.leftovers import end_leftovers
 from worker.local.ports import LOOPBACK, is_free_port
-from worker.local.processes import REDIS, Services
+from worker.local.processes import LOCKS, REDIS, Services, worker_grace_s
 from worker.local.redis_server import STOP_DEADLINE_S, EmbeddedServer
 from worker.local.supervisor import Killed, Service, Supervisor
 from worker.monitoring.flower import LOGIN_FILE, made_login
@@ -58,6 +59,7 @@ class Stack:
 
     Raises:
         FolderTaken: on entering, where another `up` or `demo` has the folder.
+        StillRunning: on entering, where a process of an earlier run can't be ended.
     """
 
     def __init__(self, settings: Settings, *, log_level: str = "INFO") -> None:
@@ -69,13 +71,15 @@ class Stack:
         )
         self.data_dir = self.settings.data_dir
         self.logs = self.data_dir / "logs"
-        self.supervisor = Supervisor(self.logs / "guardian.log")
+        self.supervisor = Supervisor()
         self.embedded: EmbeddedServer | None = None
         self.flower_port: int | None = None
         self._log_level = log_level
         self._lock = FolderLock(self.data_dir / "up.lock")
         self._workers_since = 0.0
         self._login_made = False
+        #: Processes of an earlier run, killed by `kill -9`, that were ended on entering.
+        self.leftovers_ended = 0
 
     def __enter__(self) -> Self:
         data_folder(self.settings)
@@ -84,7 +88,12 @@ class Stack:
                 f"refreshd runs already in {self.data_dir} (process {self._lock.holder()}): "
                 "stop that one, or name another folder with REFRESHD_DATA_DIR"
             )
-        private_folder(self.logs)
+        try:
+            self.leftovers_ended = end_leftovers(self.data_dir / LOCKS, worker_grace_s(self.settings))
+            private_folder(self.logs)
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(
@@ -135,7 +144,9 @@ class Stack:
             version = _version_of(self.redis_url)
         if self.embedded is None:
             return Step("Redis", f"{version}, {self.redis_url.rpartition('@')[2]} (REFRESHD_REDIS_URL)")
-        return Step("Redis", f"{version}, {LOOPBACK}:{self.embedded.port} (address in redis.url)")
+        return Step(
+            "Redis", f"{version}, embedded, {LOOPBACK}:{self.embedded.port} (URL with password in redis.url)"
+        )
 
     def find_keys(self) -> Step:
         """Read the keys; make one where there is none."""

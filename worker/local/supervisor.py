@@ -1,6 +1,6 @@
-"""Keeps processes running: starts them, starts them again when they end, and stops all of them in order.
+"""Keeps processes running: starts them, restarts those that end, and stops all of them in order.
 
-One thread, no callbacks: whoever owns a `Supervisor` calls `look()` a few times a second, and `stop()` once.
+One thread, no callbacks: the owner of a `Supervisor` calls `look()` a few times a second, and `stop()` once.
 """
 
 from __future__ import annotations
@@ -8,13 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from signal import Signals
 from typing import Final
 
 from worker.errors import RefreshdError
-from worker.local.guardian import Ward
-from worker.local.guardian_client import Guard
 from worker.local.process import Child
 
 #: The pause before a process is started again: doubled with each end, so that a broken one costs little.
@@ -100,15 +97,10 @@ class _Kept:
 
 
 class Supervisor:
-    """Keeps services running until `stop`.
+    """Keeps services running until `stop`."""
 
-    Args:
-        log: where the guardian's own output goes.
-    """
-
-    def __init__(self, log: Path) -> None:
+    def __init__(self) -> None:
         self._kept: list[_Kept] = []
-        self._guard = Guard(log)
         self._hurried = False
 
     def add(self, service: Service) -> None:
@@ -117,13 +109,10 @@ class Supervisor:
         Raises:
             OSError, RefreshdError: its first start failed.
         """
-        kept = _Kept(service, service.start())
-        self._kept.append(kept)
-        self._guard_it(kept)
+        self._kept.append(_Kept(service, service.start()))
 
     def look(self) -> list[Change]:
-        """See who ended, start again whose pause is over, and say what happened."""
-        self._guard.look()
+        """Return what changed: note processes that ended, and restart those whose pause is over."""
         return [change for kept in self._kept if (change := self._look_at(kept)) is not None]
 
     def running(self) -> dict[str, int]:
@@ -143,7 +132,6 @@ class Supervisor:
         for phase in sorted({kept.service.phase for kept in self._kept}):
             yield from self._stop_phase([kept for kept in self._kept if kept.service.phase == phase])
         self._kept.clear()
-        self._guard.dismiss()
 
     def _look_at(self, kept: _Kept) -> Change | None:
         name = kept.service.name
@@ -151,20 +139,15 @@ class Supervisor:
             code = kept.child.ended()
             if code is None:
                 return None
-            self._guard.forget(kept.child.pid)
             return ProcessEnded(name, _cause(code), code, kept.ended())
         if time.monotonic() < kept.start_at:
             return None
         try:
-            kept.runs(kept.service.start())
+            child = kept.service.start()
         except (OSError, RefreshdError) as error:
             return ProcessEnded(name, str(error), None, kept.ended())
-        return Restarted(name, self._guard_it(kept))
-
-    def _guard_it(self, kept: _Kept) -> int:
-        assert kept.child is not None  # noqa: S101  (it was started right before)
-        self._guard.watch(Ward(kept.service.phase, kept.service.grace_s, kept.child.pid))
-        return kept.child.pid
+        kept.runs(child)
+        return Restarted(name, child.pid)
 
     def _stop_phase(self, phase: list[_Kept]) -> Iterator[Killed]:
         left = [(kept, kept.child) for kept in phase if kept.child is not None]
@@ -179,7 +162,6 @@ class Supervisor:
                 if child.ended() is None:
                     child.kill()
                     yield Killed(kept.service.name, waited_s)
-                self._guard.forget(child.pid)
                 kept.child = None
                 left.remove((kept, child))
             time.sleep(_LOOK_S)

@@ -25,6 +25,7 @@ from worker.providers.request import RequestBuilder
 from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
 from worker.providers.transport import AnnouncedTransport, fault_of, until
+from worker.providers.waits import asked_wait_s
 
 #: Standard Webhooks recommends 15 to 30 s; an endpoint that needs longer should answer first and work then.
 DELIVERY_TIMEOUT_S: Final = 15.0
@@ -46,7 +47,7 @@ class DeliveryResult:
     http_status: int | None
     #: None: it took the message.
     error: str | None
-    #: `Retry-After`, seconds.
+    #: How long the endpoint asks to be left alone, seconds: `Retry-After` and its relatives, in any form.
     asked_s: float | None = None
 
 
@@ -120,7 +121,7 @@ class WebhookClient:
             return DeliveryResult(None, words.replace("token_url", URL_SETTING))
         finally:
             SENDING.reset(unset)
-        return _taken(response)
+        return _taken(response, self._now())
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -141,12 +142,11 @@ class WebhookClient:
         )
 
 
-def _taken(response: httpx.Response) -> DeliveryResult:
+def _taken(response: httpx.Response, now: float) -> DeliveryResult:
     status = response.status_code
     if response.is_success:
         return DeliveryResult(status, None)
     words = f"HTTP {status} {response.reason_phrase}".strip()
     if response.is_redirect:
         words += ", and redirects are not followed"
-    asked = response.headers.get("retry-after", "").strip()
-    return DeliveryResult(status, words, float(asked) if asked.isdecimal() else None)
+    return DeliveryResult(status, words, asked_wait_s(status, response.headers, {}, now=now))

@@ -30,10 +30,10 @@ _KEY_TYPES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
 
 
 def sign(draft: RequestDraft, assertion: Assertion, default: SigningAlgorithm) -> str:
-    """Make the JWT that `assertion` describes, issued now.
+    """Return the JWT that `assertion` describes, issued now.
 
     Raises:
-        Unbuildable: a variable has no value, or the key does not fit the algorithm.
+        InvalidRequest: a variable has no value, or the key does not fit the algorithm.
     """
     algorithm = assertion.algorithm or default
     key = signing_key(Secret(draft.text(assertion.key_for(algorithm))), algorithm, "assertion key")
@@ -70,7 +70,7 @@ def signing_key(secret: Secret, algorithm: SigningAlgorithm, field: str) -> Sign
         field: where it comes from, for the message.
 
     Raises:
-        Unbuildable: it is no such key.
+        InvalidRequest: it is no such key.
     """
     text = secret.reveal()
     try:

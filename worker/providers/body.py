@@ -15,7 +15,7 @@ from models.answer import BodyKind
 
 #: Python refuses to read longer numbers; as a number of seconds they mean nothing anyway.
 _LONGEST_INT: Final = 300
-#: JSON in a string of JSON in a string: nobody packs it more often.
+#: JSON in a string of JSON in a string: it was never seen packed more often.
 _PACKED_MAX: Final = 3
 #: How deep in an object another one is looked for that holds the tokens.
 _DEEPEST: Final = 5
@@ -44,7 +44,7 @@ _AROUND: Final = " \t\r\n\0\ufeff"
 #: The same as Latin-1 reads it: a mark in front of a text in another encoding.
 _MARK: Final = b"\xef\xbb\xbf"
 
-#: Tells the access token that an object holds, if it holds one.
+#: Returns the access token that an object holds, if it holds one.
 Finder = Callable[[Mapping[str, object]], str | None]
 
 
@@ -68,7 +68,7 @@ def access_token(fields: Mapping[str, object]) -> str | None:
 
 
 def read_body(content: bytes, content_type: str, finder: Finder = access_token) -> Body:
-    """Find out what the bytes are: JSON, a form, HTML, or some other text.
+    """Return what the bytes are: JSON, a form, HTML, or some other text.
 
     JSON is looked for wherever it stands: behind a warning or a guard, in a string, in another object. Where two objects
     hold different access tokens, none is chosen.
@@ -143,7 +143,7 @@ def _of_document(document: object, finder: Finder, packed: int) -> Body:
 
 
 def _found(text: str, finder: Finder) -> Body | None:
-    """Look for the object that holds an access token; else for an error with which the text ends."""
+    """Return the object that holds an access token; else an error with which the text ends."""
     objects, broken_at = _objects(text)
     holders = [one for _, one, _ in objects if finder(one)]
     tokens = {finder(one) for one in holders}
@@ -165,7 +165,7 @@ def _found(text: str, finder: Finder) -> Body | None:
 
 
 def _objects(text: str) -> tuple[list[tuple[int, dict[str, object], int]], int | None]:
-    """Find the JSON objects that stand in a text, from left to right, each with where it begins and ends.
+    """Return the JSON objects that stand in a text, from left to right, each with where it begins and ends.
 
     Returns beside them where an object begins that is broken: what stands behind may be inside it, and is not looked at.
     """
@@ -185,7 +185,7 @@ def _objects(text: str) -> tuple[list[tuple[int, dict[str, object], int]], int |
 
 
 def _mended(text: str) -> str:
-    """Blank comments, and commas before a closing bracket; everything keeps its place."""
+    """Return the text with comments, and commas before a closing bracket, blanked; everything keeps its place."""
     for pattern in (_COMMENT, _LAST_COMMA):
         text = pattern.sub(lambda piece: piece[0] if piece[0][0] == '"' else " " * len(piece[0]), text)
     return text
@@ -201,7 +201,7 @@ def _decoded(text: str, at: int) -> tuple[dict[str, object] | None, int]:
 
 
 def _salvaged(text: str) -> Body:
-    """Take the complete members of JSON that was cut or is broken elsewhere: a token may be among them.
+    """Return the complete members of JSON that was cut or is broken elsewhere: a token may be among them.
 
     Of a name that stands twice the outer one counts, then the first.
     """
@@ -246,7 +246,7 @@ def inner_objects(document: object, depth: int = _DEEPEST) -> Iterator[Mapping[s
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. Of a key that stands twice the last one counts that is not empty (RFC 8259 leaves it open)."""
+    """Return an object. Of a key that stands twice the last one counts that is not empty (RFC 8259 leaves it open)."""
     members = dict(pairs)
     if len(members) < len(pairs):
         members.update({key: value for key, value in pairs if value not in (None, "")})

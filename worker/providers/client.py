@@ -100,7 +100,7 @@ class ProviderClient:
             again, _ = await self._once(request, deadline, on_send)
             if again.fault is not Fault.NOT_SENT:
                 answer = replace(again, request=f"{again.request}, sent again: it had asked for its nonce")
-        return _unbound_said(answer, request)
+        return _unbound_noted(answer, request)
 
     def _wants_its_nonce(self, answer: Answer, proof: Proof) -> bool:
         """Return whether a request was refused for its proof's nonce, and there is another one by now."""
@@ -177,7 +177,7 @@ class ProviderClient:
         return None if replay_is_better else answer
 
     def _unreadable(self, error: BrokeHTTP, answer: Answer, request: RefreshRequest) -> Answer:
-        """Take the tokens out of what is no HTTP, if they stand in it; else note how it began."""
+        """Return the tokens of what is no HTTP, if they stand in it; else note how it began."""
         found = read_answer(
             httpx.Response(_OK), error.seen, request, shown=answer.request or "", now=self._now()
         )
@@ -190,8 +190,8 @@ class ProviderClient:
         await self._transport.aclose()
 
 
-def _unbound_said(answer: Answer, request: RefreshRequest) -> Answer:
-    """Say of a token that it is not bound to the key that the request proved (RFC 9449 section 5): anybody may use it."""
+def _unbound_noted(answer: Answer, request: RefreshRequest) -> Answer:
+    """Note of a token that it is not bound to the key that the request proved (RFC 9449 section 5): anybody may use it."""
     token = answer.token
     if token is None or is_bound(token.token_type):
         return answer

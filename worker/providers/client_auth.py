@@ -12,10 +12,10 @@ from worker.providers.draft import ClientCertificate, InvalidRequest, RequestDra
 
 
 def authenticate(draft: RequestDraft, method: ClientAuth) -> None:
-    """Add what proves the client to the draft's parameters or headers.
+    """Write what proves the client into the draft's parameters or headers.
 
     Raises:
-        Unbuildable: a credential that this method needs is missing.
+        InvalidRequest: a credential that this method needs is missing.
     """
     request, params = draft.request, draft.params
     if method is ClientAuth.BASIC or method is ClientAuth.BASIC_RAW:
@@ -47,7 +47,7 @@ def authenticate(draft: RequestDraft, method: ClientAuth) -> None:
 
 
 def _basic(draft: RequestDraft, *, form_encoded: bool) -> str:
-    """HTTP Basic; RFC 6749 section 2.3.1 form-encodes both halves first, and many providers do not."""
+    """Return HTTP Basic's value; RFC 6749 section 2.3.1 form-encodes both halves first, and many providers do not."""
     request = draft.request
     if not request.client_id:
         raise InvalidRequest("client_id: the account has none, and HTTP Basic needs one")

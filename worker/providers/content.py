@@ -37,7 +37,7 @@ class Content:
     async def read(self, response: httpx.Response) -> bytes:
         """Read the whole body and give the connection back.
 
-        One whose end is not told, or lies beyond what the server sends, ends with its JSON object.
+        One whose end is not named, or lies beyond what the server sends, ends with its JSON object.
 
         Raises:
             Oversized: there is more than MAX_BYTES of it.
@@ -70,7 +70,7 @@ class Content:
 
 
 def decompressed(raw: bytes, coding: str = "") -> bytes:
-    """Undo gzip and deflate, whether a header names them or not. What is cut or damaged gives what could be read.
+    """Return the bytes without gzip and deflate, whether a header names them or not. What is cut or damaged gives what could be read.
 
     Other codings stay as they are.
     """

@@ -84,7 +84,7 @@ class Nonces:
         return self._newest.get(origin)
 
     def heard(self, origin: str, response: httpx.Response) -> None:
-        """Take the nonce that an answer brings, a success or an error: the next request shall hold it."""
+        """Note the nonce that an answer brings, a success or an error: the next request shall hold it."""
         nonce = response.headers.get(NONCE_HEADER)
         if nonce is None or not _NONCE.fullmatch(nonce):
             return
@@ -104,7 +104,7 @@ class _Signer:
 def prove(
     request: RefreshRequest, method: str, url: httpx.URL, *, nonces: Nonces, now: float
 ) -> Proof | None:
-    """Make the proof for one request (RFC 9449 section 4.2), None where the provider wants none.
+    """Return the proof for one request (RFC 9449 section 4.2), None where the provider wants none.
 
     Args:
         request: the account, with its key.
@@ -148,7 +148,7 @@ def thumbprint(request: RefreshRequest) -> str | None:
 
 
 def check_key(request: RefreshRequest) -> None:
-    """Check that the account's key is the one that its access token is bound to, where the token is a JWT that says so.
+    """Raise unless the account's key is the one that its access token is bound to, where the token is a JWT that says so.
 
     The refresh token of a public client is bound to the same key (RFC 9449 section 5), and some servers end the grant
     when it comes with another one. A request without an access token, such as the exchange of a code, is not checked.

@@ -62,10 +62,10 @@ class RequestDraft:
         return self.request.variable(name)
 
     def text(self, template: str) -> str:
-        """Fill in a template.
+        """Return a template, filled in.
 
         Raises:
-            Unbuildable: a variable has no value.
+            InvalidRequest: a variable has no value.
         """
         try:
             return parse(template).text(self.lookup)
@@ -73,7 +73,7 @@ class RequestDraft:
             raise InvalidRequest(str(error)) from None
 
     def filled(self, value: object) -> object:
-        """Fill in every template of a (nested) parameter value."""
+        """Return a (nested) parameter value with every template filled in."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):

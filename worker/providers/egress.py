@@ -29,7 +29,7 @@ _EMBEDDING: Final = (
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64, RFC 6052
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4, RFC 3056
 )
-#: Not global, or a tunnel whose other end nobody knows: local NAT64 (RFC 8215), Teredo, site-local.
+#: Not global, or a tunnel whose other end is unknown: local NAT64 (RFC 8215), Teredo, site-local.
 _NEVER_PUBLIC: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b:1::/48", "2001::/32", "fec0::/10")))
 
 
@@ -84,7 +84,7 @@ class Egress:
         Raises:
             AddressRefused: through a proxy, to an address that is private as it stands there. (A name is resolved
                 by the proxy, and refused by it or not at all.)
-            Unbuildable: the proxy is of a kind that can't be used.
+            InvalidRequest: the proxy is of a kind that can't be used.
         """
         if not self.proxies and not self.block_private_networks:
             return DIRECT
@@ -118,7 +118,7 @@ ANYWHERE: Final = Egress()
 
 
 def public_socket(address: AddrInfoType) -> socket.socket:
-    """Make the socket for an address (`getaddrinfo`'s five) unless it is private.
+    """Return the socket for an address (`getaddrinfo`'s five) unless it is private.
 
     Raises:
         PrivateAddress: it is.

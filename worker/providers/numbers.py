@@ -13,6 +13,10 @@ _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?"
 #: Digits in groups of three, as a program writes them that formats numbers for people.
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[,\u00a0 ']\d{3}){1,4}", re.ASCII)
 _WITH_UNIT: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]{1,12})\.?", re.ASCII)
+#: Several of them: Go's `1h0m0s`, "1 hour 30 minutes", "1 day, 2 hours and 5 minutes".
+_WITH_UNITS: Final = re.compile(
+    rf"{_WITH_UNIT.pattern}(?:(?:,|\s|and)*{_WITH_UNIT.pattern}){{0,5}}", re.ASCII
+)
 _UNITS_S: Final = {
     **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -20,7 +24,7 @@ _UNITS_S: Final = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
-#: ISO 8601's duration, without years and months: nobody knows how long those are.
+#: ISO 8601's duration, without years and months: their length varies.
 _ISO_DURATION: Final = re.compile(
     r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,10}(?:\.\d{1,9})?)S)?)?",
     re.ASCII,
@@ -87,9 +91,11 @@ def read_end(value: object, *, now: float, unit_s: float = 1.0) -> End | None:
 
 
 def duration_s(text: str) -> float | None:
-    """Read a length of time with its unit: `3600s`, `60 min`, `PT1H`, `01:00:00`; None for other text."""
-    if (named := _WITH_UNIT.fullmatch(text.lower())) is not None and named[2] in _UNITS_S:
-        return float(named[1]) * _UNITS_S[named[2]]
+    """Read a length of time with its unit: `3600s`, `1h30m`, `60 min`, `PT1H`, `01:00:00`; None for other text."""
+    if _WITH_UNITS.fullmatch(lower := text.lower()) is not None:
+        parts = _WITH_UNIT.findall(lower)
+        if all(unit in _UNITS_S for _, unit in parts):
+            return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
     for form, units_s in ((_ISO_DURATION, _ISO_UNITS_S), (_TIME_SPAN, _SPAN_UNITS_S)):
         found = form.fullmatch(text)
         if found is not None and any(found.groups()):

@@ -1,4 +1,4 @@
-"""Providers quote what they were sent: no error keeps a credential, whoever wrote it there."""
+"""Providers quote what they were sent: no error keeps a credential."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _DEEPEST: Final = 8
 _HEX: Final = re.compile(r"[0-9a-f-]{1,100}")
 #: As much of an answer that nothing can read as its attempt keeps.
 _BEGINNING_MAX: Final = 1024
-#: What stands behind such a name is nobody's to read.
+#: Refusals in plain text are a line; what is longer is a page or a dump.
+_PLAIN_MAX: Final = 300
+#: What stands behind such a name is a credential.
 _NAMED: Final = re.compile(
     r"""([a-z0-9_.-]{0,40}(?:token|secret|password|assertion|cookie|authorization|key|code|session)[a-z0-9_-]{0,40}"""
     r"""\s{0,9}["']?\s{0,9}[:=]\s{0,9})(?:"[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^\s&"',}]+)""",
@@ -44,7 +46,7 @@ class Redaction:
 
     @cached_property
     def _forms(self) -> list[str]:
-        """What to look for; worked out where there is a text to look through, and most answers have none."""
+        """Return what to look for; worked out where there is a text to look through, and most answers have none."""
         return longest_first(self._secrets)
 
     @cached_property
@@ -60,7 +62,7 @@ class Redaction:
         return {secret.reveal() for secret in candidates if secret}
 
     def identifier(self, text: str) -> str:
-        """Mask an identifier. Nearly all are plain hex, in which a secret could only stand as it is."""
+        """Return an identifier, masked. Nearly all are plain hex, in which a secret could only stand as it is."""
         if _HEX.fullmatch(text) and not any(secret in text for secret in self._secrets):
             return text
         return self.text(text)
@@ -96,7 +98,15 @@ def beginning(raw: bytes, request: RefreshRequest) -> str:
 
     Redacted before it is cut: half a secret would not be found.
     """
-    text = Redaction.of(request).text(raw.decode("latin-1"))
-    text = _NAMED.sub(rf"\1{_MASK}", text)
-    text = _RUN.sub(_MASK, text)[:_BEGINNING_MAX]
+    return _quoted(raw.decode("latin-1"), request, _BEGINNING_MAX)
+
+
+def plain_words(text: str, request: RefreshRequest) -> str:
+    """Return how a refusal in plain text begins, redacted alike: it may quote a credential under any name, or a new one."""
+    return _quoted(text, request, _PLAIN_MAX).replace("\n", " ").strip()
+
+
+def _quoted(text: str, request: RefreshRequest, longest: int) -> str:
+    text = _NAMED.sub(rf"\1{_MASK}", Redaction.of(request).text(text))
+    text = _RUN.sub(_MASK, text)[:longest]
     return _SHOWN.sub("\ufffd", text.replace("\r\n", "\n"))

@@ -29,13 +29,13 @@ class Providers:
 
     @cached_property
     def some_name_a_rate(self) -> bool:
-        """Whether any provider's data names a rate, so that looking ahead is worth its query."""
+        """Return whether any provider's data names a rate, so that looking ahead is worth its query."""
         return any(provider.requests_per_s is not None for provider in self.known.values())
 
     def of(self, account: Account) -> Provider | None:
         """Return an account's provider with the account's own knobs.
 
-        A name that nobody described is plain OAuth 2.0 at the account's own URL; None where it has none.
+        A name that no data describes is plain OAuth 2.0 at the account's own URL; None where it has none.
 
         Raises:
             KnobsUnfit: the provider is described otherwise than when they were stored.

@@ -36,7 +36,7 @@ _URLS_REMEMBERED: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """A request that is ready to be sent; `shown` tells what it is without any of its values."""
+    """A request that is ready to be sent; `shown` is what it is without any of its values."""
 
     http: httpx.Request
     shown: str
@@ -56,7 +56,7 @@ class RequestBuilder:
         """Return the request. `now` is epoch seconds.
 
         Raises:
-            Unbuildable: something that the provider needs is missing or unfit; the message holds no value.
+            InvalidRequest: something that the provider needs is missing or unfit; the message holds no value.
         """
         check_key(request)
         draft = _draft(request, now)
@@ -108,14 +108,14 @@ class RequestBuilder:
         """Return a URL that this provider's credentials may go to.
 
         Raises:
-            Unbuildable: it is none.
+            InvalidRequest: it is none.
         """
         url = self.check(text)
         self._admit(url, provider)
         return url
 
     def _admit(self, url: httpx.URL, provider: Provider) -> None:
-        """Let a URL pass whose host the provider's data names, or the operator in REFRESHD_ALLOW_HTTP_HOSTS."""
+        """Raise unless a URL's host is named by the provider's data, or by REFRESHD_ALLOW_HTTP_HOSTS."""
         host = url.raw_host.decode("ascii")
         if not provider.allowed_hosts.admit(host) and host.casefold() not in self._http_hosts:
             raise HostNotAllowed(
@@ -132,7 +132,7 @@ class RequestBuilder:
             field: whose it is, for the message.
 
         Raises:
-            Unbuildable: it is none.
+            InvalidRequest: it is none.
         """
         try:
             url = httpx.URL(text)
@@ -154,10 +154,10 @@ class RequestBuilder:
 
 
 def sign_locally(request: RefreshRequest, *, now: float) -> TokenResponse:
-    """Make the access token of a provider that takes what the account's own key signs: nothing is sent.
+    """Return the access token of a provider that takes what the account's own key signs: nothing is sent.
 
     Raises:
-        Unbuildable: a variable has no value, or the key does not fit.
+        InvalidRequest: a variable has no value, or the key does not fit.
     """
     assertion = request.provider.grant_assertion
     draft = RequestDraft(request=request, now=now, headers={})
@@ -239,14 +239,14 @@ def _form_text(value: object) -> str:
 
 
 def with_query(url: str, query: Mapping[str, str]) -> str:
-    """Add parameters to a URL; one that the URL has already is replaced (RFC 6749 section 3.2: never twice)."""
+    """Return a URL with parameters added; one that the URL has already is replaced (RFC 6749 section 3.2: never twice)."""
     base, _, present = url.partition("#")[0].partition("?")
     kept = [piece for piece in present.split("&") if piece and _name(piece) not in query]
     return f"{base}?{'&'.join([*kept, _form(query)])}"
 
 
 def _form(params: Mapping[str, str]) -> str:
-    """Form-encode, as `urlencode` does; the few names there are, are remembered."""
+    """Return text form-encoded, as `urlencode` does; the few names there are, are remembered."""
     return "&".join([f"{_quoted_name(name)}={quote_plus(value)}" for name, value in params.items()])
 
 

@@ -22,7 +22,7 @@ from models.token import Secret, TokenResponse
 from worker.providers.body import Body, Finder, inner_objects, read_body
 from worker.providers.numbers import http_date
 from worker.providers.publishing import Publishable
-from worker.providers.redaction import Redaction
+from worker.providers.redaction import Redaction, plain_words
 from worker.providers.times import access_token_end, refresh_token_end, unread
 from worker.providers.waits import asked_wait_s
 
@@ -31,8 +31,11 @@ _REQUEST_ID_HEADERS: Final = (
     "x-amzn-requestid", "x-trace-id", "cf-ray",
 )  # fmt: skip
 _REQUEST_ID_FIELDS: Final = ("trace_id", "correlation_id", "request_id", "requestId")
-#: Where a failure holds its code if not where the provider's data says: HubSpot's `status`, Notion's `code`.
-_KIN_OF_ERROR: Final = ("status", "code")
+#: Where a failure holds its code if not where the provider's data says: HubSpot's `status`, Notion's `code`, Okta's
+#: `errorCode`, a list of codes.
+_KIN_OF_ERROR: Final = ("status", "code", "errorCode", "error_code", "errors.0")
+#: A `status` of one of these says that there is an error, and the code is elsewhere (JSend).
+_NO_CODES: Final = frozenset({"error", "fail", "failed", "failure"})
 _NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 #: What text columns and JSON can't hold: controls and lone surrogates.
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -106,6 +109,8 @@ def _failure(
         code = _kin_of_error(body.fields)
     error = as_words(code, _CODE_MAX, redaction)
     description = as_words(first_value(body.fields, shape.error_description), _WORDS_MAX, redaction)
+    if description is None and error is None:
+        description = _plain_refusal(body, status, request)
     if response.has_redirect_location:
         description = redaction.text(f"redirected to {_host(headers.get('location', ''), response)}")
     server_time = http_date(headers.get("date", ""))
@@ -125,6 +130,13 @@ def _failure(
     )
 
 
+def _plain_refusal(body: Body, status: int, request: RefreshRequest) -> str | None:
+    """Return what a body says that is one text: `Invalid token`, `401 Invalid token`, `"invalid_grant"`."""
+    if body.kind not in {BodyKind.TEXT, BodyKind.JSON} or not body.text:
+        return None
+    return plain_words(body.text.removeprefix(f"{status} "), request) or None
+
+
 def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
     """Return the text of the access token that an object holds where the provider's data says."""
     token = as_secret(first_value(fields, paths))
@@ -134,7 +146,7 @@ def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
 def _holder(
     body: Body, request: RefreshRequest, finder: Finder, *, success: bool
 ) -> tuple[Mapping[str, object], int]:
-    """Return the object that holds the tokens: the body, or the one inside it, where it is a success and says of no error.
+    """Return the object that holds the tokens: the body, or the one inside it, where it is a success and names no error.
 
     Returns beside it how many different tokens there are to choose from, where that is more than one.
     """
@@ -167,7 +179,8 @@ def _kin_of_error(fields: Mapping[str, object]) -> object:
     """Return a word rather than a number, which mostly is the HTTP status once more."""
     found = [value for name in _KIN_OF_ERROR if (value := first_value(fields, (name,))) is not None]
     words = [value for value in found if isinstance(value, str) and not value.strip().isdigit()]
-    return next(iter(words or found), None)
+    codes = [word for word in words if word.strip().casefold() not in _NO_CODES]
+    return next(iter(codes or words or found), None)
 
 
 def _token(
@@ -220,7 +233,7 @@ def unread_times(fields: Mapping[str, object], request: RefreshRequest, *, now: 
 
 
 def as_secret(value: object) -> Secret | None:
-    """Take a token: any text that is not blank and can be encoded, or a whole number.
+    """Return a token: any text that is not blank and can be encoded, or a whole number.
 
     Blanks around it (a line's end, mostly) are none of it: they can't be sent in a header.
     """

@@ -48,7 +48,7 @@ def revocation_request(
         own_url: the account names its `revocation_url` itself.
 
     Raises:
-        Unbuildable: a variable of the URL has no value.
+        InvalidRequest: a variable of the URL has no value.
     """
     provider = request.provider
     if provider.revocation_url is None:
@@ -115,5 +115,5 @@ def read_revocation(answer: Answer) -> tuple[Revocation, str]:
         return Revocation.REVOKED, ""
     if answer.fault is not None and answer.status is None:
         return Revocation.FAILED, answer.fault_detail or answer.fault.value
-    said = ": ".join(filter(None, (answer.error, answer.error_description)))
-    return Revocation.FAILED, f"HTTP {answer.status}{f' {said}' if said else ''}"
+    words = ": ".join(filter(None, (answer.error, answer.error_description)))
+    return Revocation.FAILED, f"HTTP {answer.status}{f' {words}' if words else ''}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from models.providers.response_shape import LifetimeUnit, Paths, ResponseShape, first_value
+from models.json_path import lookup_path
+from models.providers.response_shape import LifetimeUnit, Paths, ResponseShape
 from worker.providers.numbers import End, amount, point_in_time, read_end
 
 #: Zoho's: seconds for certain, while `expires_in` beside it counts milliseconds.
 _IN_SECONDS: Final = ("expires_in_sec", "expires_in_secs", "expires_in_seconds")
 #: Other names of the same; read where the provider's data leaves the standard names as they are, and those say nothing.
-#: `.expires`: ASP.NET's; `expires_on`: Azure AD v1's; `expiry_date`: Google's libraries'.
+#: `.expires`: ASP.NET's; `expires_on`: Azure AD v1's; `expiry_date`: Google's libraries'; `expire_in`: Shopee's;
+#: `access_token_expire_in`: TikTok Shop's, a point in time; `expire_time`: Taobao's, milliseconds since the epoch.
 _KIN: Final = (
     "expires",
     ".expires",
@@ -21,9 +23,14 @@ _KIN: Final = (
     "expiresAt",
     "expiry",
     "expiry_date",
+    "expire_in",
+    "access_token_expire_in",
+    "expire_time",
 )
 _STANDARD: Final = ResponseShape()
 _NOTHING: Final = End()
+#: A field that holds one of these says nothing; one that holds an object says something that can't be read.
+_ABSENT: Final = (None, "")
 _MILLISECOND_S: Final = 0.001
 
 
@@ -74,16 +81,16 @@ def _read(
     fields: Mapping[str, object], paths: Paths, now: float, unit_s: float = 1.0
 ) -> Iterator[tuple[str, object, End | None]]:
     for path in paths:
-        value = first_value(fields, (path,))
-        if value is not None:
+        value = lookup_path(fields, path)
+        if value not in _ABSENT:
             yield path, value, read_end(value, now=now, unit_s=unit_s)
 
 
 def _read_points(fields: Mapping[str, object], paths: Paths) -> Iterator[tuple[str, object, End | None]]:
     """Read points in time; 0 and below is no time and no mistake: it means never."""
     for path in paths:
-        value = first_value(fields, (path,))
+        value = lookup_path(fields, path)
         number = amount(value)
-        if value is not None and (number is None or number > 0):
+        if value not in _ABSENT and (number is None or number > 0):
             at = point_in_time(value)
             yield path, value, None if at is None else End(at=at)

@@ -28,14 +28,14 @@ class TLSContexts:
 
     @cached_property
     def context(self) -> ssl.SSLContext:
-        """The context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
+        """Return the context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
         return self._new()
 
     def client(self, shown: ClientCertificate) -> ssl.SSLContext:
         """Return a context that shows a client's certificate.
 
         Raises:
-            Unbuildable: certificate and key can't be read, or do not belong together.
+            InvalidRequest: certificate and key can't be read, or do not belong together.
         """
         context = self._of_clients.get(shown)
         if context is None:

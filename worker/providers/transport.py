@@ -110,7 +110,7 @@ def _tls_word(tls: ssl.SSLError) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """Name the error by its kind and the system's own word for it: its message may hold the URL."""
+    """Return the error's kind and the system's own word for it: its message may hold the URL."""
     if isinstance(error, ssl.SSLError):
         return _tls_word(error)
     if isinstance(error, CutShort):

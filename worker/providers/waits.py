@@ -8,7 +8,7 @@ from typing import Final
 
 from worker.providers.numbers import amount, duration_s, http_date, point_in_time
 
-#: A larger number is a point in time: nobody asks for 30 years.
+#: A larger number is a point in time: no provider asks for 30 years.
 _EPOCH_S: Final = 1e9
 #: Of these statuses a limit's reset is what to wait for (RFC 6585 section 4; GitHub's 403, others' 503).
 _THROTTLED: Final = frozenset({403, 429, 503})
@@ -32,7 +32,7 @@ _FIELDS: Final = ("retry_after", "retry_after_seconds", "retryAfter", "retry-aft
 def asked_wait_s(
     status: int, headers: Mapping[str, str], fields: Mapping[str, object], *, now: float
 ) -> float | None:
-    """Return how long the provider asks to be left alone, seconds; None where it says nothing that can be read.
+    """Return how long the provider asks to be left alone, seconds; None where no header or field can be read.
 
     Args:
         status: of the response.

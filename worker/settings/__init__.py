@@ -343,4 +343,4 @@ def _in_words(item: Any) -> str:
     name = str(item["loc"][0])
     field = Settings.model_fields[name]
     right = _EXAMPLES.get(name) or field.description
-    return f"{_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}; right would be: {right}"
+    return f"{_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}; expected {right}"

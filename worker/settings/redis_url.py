@@ -1,81 +1,64 @@
-"""The URL of a Redis: what is wrong with it, and what of it may be shown."""
+"""The URL of a Redis: whether it can be used, and what of it may be shown."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-#: Options that name a file. What OpenSSL says of one that is not there names none.
+#: Options that name a file. OpenSSL's error for a missing one does not name it.
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-#: What may stand behind a `?`, by scheme: what redis-py's two clients and Celery's broker all take. Any other option
-#: ends one of them in a TypeError.
-_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "redis": (),
-    "rediss": (
-        *_FILES,
-        "ssl_ca_data",
-        "ssl_ca_path",
-        "ssl_cert_reqs",
-        "ssl_check_hostname",
-        "ssl_ciphers",
-        "ssl_password",
-    ),
-    "unix": ("db", "username", "password"),
+_TLS: Final = {
+    *_FILES,
+    *("ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers", "ssl_password"),
 }
-_CERT_REQS: Final = ("none", "optional", "required")
+#: Options by scheme that both of redis-py's clients and Celery's broker accept. Any other ends one of them in a TypeError.
+_OPTIONS: Final = {"redis": set[str](), "rediss": _TLS, "unix": {"db", "username", "password"}}
+#: No URL appears in an error: a password that is not quoted may be in any part of it.
+_INVALID: Final = "not a valid Redis URL; @ : / ? # [ in a password are written as %40 %3A %2F %3F %23 %5B"
 
 
 def check_redis_url(url: str) -> None:
-    """Refuse what redis-py or kombu would fail on later, with a piece of the password in its words.
+    """Check that redis-py and kombu can use a URL.
 
     Raises:
-        ValueError: says what is wrong.
+        ValueError: the URL is invalid, has an option that its scheme does not take, or names a file that can't be read.
     """
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("is no address of a Redis")
+    from redis import ConnectionPool, RedisError  # late: commands without Redis do not load it
+
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  (it is read when it is asked for)
-    except ValueError:
-        raise ValueError("has no port: a password's / ? # [ are written as %2F %3F %23 %5B") from None
-    if parts.scheme != "unix" and "@" in parts.path:  # what stands before it passed for host and port
-        raise ValueError("has an @ in its path: a password's / ? # [ are written as %2F %3F %23 %5B")
-    if parts.scheme != "unix" and "password" in parse_qs(parts.query):
-        raise ValueError("has its password among the options, where a broker's URL has none")
-    if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ValueError("names a database that is no number: it ends with /0, or /1 ...")
-    options = parse_qs(parts.query)
-    unknown = next((name for name in options if name not in _OPTIONS[parts.scheme]), None)
-    if unknown is not None and "@" in parts.query:  # it may be a piece of the password
-        raise ValueError("has an @ behind its ?: a password's / ? # [ are written as %2F %3F %23 %5B")
-    if unknown is not None:
-        known = ", ".join(_OPTIONS[parts.scheme]) or "none"
-        database = " (a database is written /1)" if unknown == "db" else ""
-        raise ValueError(f"has an option {unknown[:60]!r}{database}; {parts.scheme}:// takes {known}")
-    _check_values(options)
+        options = parse_qs(parts.query)
+        takes = _OPTIONS[parts.scheme]
+        with_database = parts.scheme == "unix" or re.fullmatch(r"/?|/\d+", parts.path)
+        _check_files(options)
+        if options.keys() <= takes:
+            ConnectionPool.from_url(url).make_connection()
+    except _FileError:
+        raise
+    except (ValueError, KeyError, TypeError, RedisError):
+        raise ValueError(_INVALID) from None
+    if not with_database or "@" in parts.query:  # redis-py passes over a path that is not a number
+        raise ValueError(_INVALID)
+    if not options.keys() <= takes:
+        known = ", ".join(sorted(takes)) or "none; a database is written /1"
+        raise ValueError(
+            f"not a valid Redis URL: unknown option behind the ?; {parts.scheme}:// takes {known}"
+        )
 
 
-def _check_values(options: dict[str, list[str]]) -> None:
-    for text in options.get("db", []):
-        if not text.isdecimal():
-            raise ValueError("names a database that is no number: db=0, or db=1 ...")
-    for text in options.get("ssl_cert_reqs", []):
-        if text not in _CERT_REQS:
-            raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(_CERT_REQS)}")
-    _check_files(options)
+class _FileError(ValueError):
+    """A file that the URL names can't be read."""
 
 
 def _check_files(options: dict[str, list[str]]) -> None:
     for option in _FILES:
         for name in options.get(option, []):
             try:
-                with Path(name).open("rb"):
-                    pass
+                Path(name).open("rb").close()
             except OSError as error:
-                raise ValueError(f"{option}={name} can't be read: {error.strerror}") from None
+                raise _FileError(f"{option}={name} can't be read: {error.strerror}") from None
 
 
 def address_of(url: str) -> str:

@@ -33,7 +33,7 @@ from worker.db.migrate import upgrade
 
 ROLE: Final = "leaks"
 WORKER: Final = ("--pool", "threads", "--concurrency", "4", "--queues", "urgent,control,refresh")
-CALLBACKS: Final = ("--pool", "prefork", "--concurrency", "2", "--queues", "callback")
+CALLBACKS: Final = ("--pool", "threads", "--concurrency", "2", "--queues", "callback")
 PLAIN: Final = ("--without-gossip", "--without-mingle", "--task-events", "--loglevel", "DEBUG")
 
 

@@ -14,6 +14,8 @@ from tests.contract.leaks.commands import run
 from tests.integration.accounts.conftest import Refreshd, acme
 from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
+from worker.crypto.keyring import load_cipher
+from worker.settings import load_settings
 
 pytestmark = pytest.mark.usefixtures("three")
 Write = Callable[..., Path]
@@ -80,7 +82,7 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
         ("pause", None, {"scope": "all"}),
         ("pause", None, {"reason": "why", "scope": "provider"}),
         ("resume", None, {"scope": "provider"}),
-        ("keys_rotate", None, {"key": "k1"}),
+        ("keys_rotate", None, {"key": load_cipher(load_settings()).writing_key}),
         ("db_restored", None, {"raised": 0}),
         ("remove", "b", {}),
     ]

@@ -8,6 +8,7 @@ import pytest
 from models.attempt import Trigger
 from tests.integration.conftest import Bench
 from worker.cli.history import details, line_of
+from worker.providers.http1.parser import BrokeHTTP
 from worker.refresh.attempt import Origin
 
 
@@ -68,3 +69,20 @@ def test_a_decision_that_repeats_is_one_line_with_the_time_of_the_last(bench: Be
         bench.refresh(trigger=Trigger.REPORTED)
     (entry,) = bench.runtime.history.of("acct", limit=9)
     assert "refresh_disabled  x3, last " in line_of(entry, now=bench.runtime.clock.now()).plain
+
+
+def test_the_beginning_of_an_answer_that_broke_http_is_kept_redacted(bench: Bench) -> None:
+    """Its first kilobyte, from the row as it is read back from SQL; no secret of the account is in it."""
+    bench.add()
+
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise BrokeHTTP("no status line", b"ERROR upstream said old-refresh is spent, state " + b"e " * 2000)
+
+    bench.answer = broken
+    bench.refresh()
+
+    (entry,) = bench.runtime.history.of("acct", limit=9)
+    assert (entry.outcome, entry.reason, entry.http_status) == ("retry", "answer_broke_http", None)
+    assert (entry.output or "").startswith("ERROR upstream said [redacted] is spent, state e e ")
+    assert len(entry.output or "") == 1024
+    assert entry.error_description == "the answer broke HTTP: no status line"

@@ -37,6 +37,10 @@ class Fault(StrEnum):
     FORBIDDEN = "forbidden"
     #: 403 with Retry-After.
     FORBIDDEN_FOR_A_WHILE = "forbidden_for_a_while"
+    #: 400 `invalid_grant`, before the refresh token is looked at: a hiccup, or a grant that is dead for all that is seen.
+    REFUSED = "refused"
+    #: 500 `server_error` of a proxy whose upstream refused the grant.
+    REFUSED_BEHIND_A_FAILURE = "refused_behind_a_failure"
     #: 302 to another address.
     REDIRECTED = "redirected"
     #: The request is read, and never answered.

@@ -40,6 +40,12 @@ _REFUSALS: Final[Mapping[Fault, tuple[int, Mapping[str, str] | None, bool]]] = {
     Fault.UNAUTHORIZED: (401, None, False),
     Fault.FORBIDDEN: (403, None, False),
     Fault.FORBIDDEN_FOR_A_WHILE: (403, None, True),
+    Fault.REFUSED: (400, {"error": "invalid_grant"}, False),
+    Fault.REFUSED_BEHIND_A_FAILURE: (
+        500,
+        {"error": "server_error", "error_description": "Token refresh failed: 400"},
+        False,
+    ),
     Fault.REDIRECTED: (302, None, False),
 }
 

@@ -96,9 +96,12 @@ def test_an_error_response_keeps_no_secret_of_the_account(request_of_acme: Refre
 
 @pytest.mark.parametrize(
     ("expires_in", "lifetime_s"),
-    [(3600, 3600), (3600.5, 3600.5), ("3600", 3600), (" 3600 ", 3600), (None, None), ("", None)],
-)
-def test_expires_in_is_a_number_or_numeric_text(
+    [
+        (3600, 3600), (3600.5, 3600.5), ("3600", 3600), (" 3600 ", 3600), (None, None), ("", None),
+        ("3,600", 3600), ("3600s", 3600), ("PT1H", 3600), ("1h30m", 5400), ("01:00:00", 3600), (0, 0),
+    ],
+)  # fmt: skip
+def test_expires_in_is_read_in_the_forms_that_providers_answers_have(
     expires_in: Any, lifetime_s: float | None, request_of_acme: RefreshRequest
 ) -> None:
     read = read_value({**TOKEN, "expires_in": expires_in}, request_of_acme)
@@ -107,7 +110,10 @@ def test_expires_in_is_a_number_or_numeric_text(
     assert read.notes == ()
 
 
-@pytest.mark.parametrize("expires_in", [1_795_650_249, "1795650249", 1_795_650_249_000, 1_795_650_249.5])
+@pytest.mark.parametrize(
+    "expires_in",
+    [1_795_650_249, "1795650249", 1_795_650_249_000, 1_795_650_249.5, "2026-11-25T23:44:09Z"],
+)
 def test_a_point_in_time_is_no_lifetime_of_decades(expires_in: Any, request_of_acme: RefreshRequest) -> None:
     read = read_value({**TOKEN, "expires_in": expires_in}, request_of_acme)
     assert read.answer.token is not None

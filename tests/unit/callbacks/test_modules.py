@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -36,6 +37,16 @@ imported_at = os.nice(0)
 def refresh(inputs): return {"access_token": f"{imported_at}, {os.nice(0)}"}
 """
 
+#: Runs until the file that its account's id names is gone.
+WAITS = """
+import os, time
+from worker.callbacks import refresh_callback
+@refresh_callback("waits")
+def refresh(inputs):
+    while os.path.exists(inputs.account_id): time.sleep(0.01)
+    return {"access_token": str(os.getppid())}
+"""
+
 Write = Callable[..., Path]
 
 
@@ -58,8 +69,8 @@ def sandbox(*modules: str, **options: Any) -> Sandbox:
     return Sandbox(modules, dict(os.environ), **options)
 
 
-async def token(box: Sandbox, name: str) -> bytes | None:
-    inputs = CallbackInput().model_dump_json().encode()
+async def token(box: Sandbox, name: str, account_id: str = "") -> bytes | None:
+    inputs = CallbackInput(account_id=account_id).model_dump_json().encode()
     return (await box.run(Command(name, 20, 25, 512), inputs, on_start=lambda: None)).answer
 
 
@@ -163,6 +174,62 @@ async def test_a_changed_file_is_read_again_without_a_restart(write: Write) -> N
         await box.aclose()
 
 
+async def test_runs_at_once_have_a_fork_server_each_and_one_more_run_waits(
+    write: Write, tmp_path: Path
+) -> None:
+    write("waits", WAITS)
+    box = sandbox("waits", runs=2)
+    held = [tmp_path / name for name in ("first", "second")]
+    for file in held:
+        file.touch()
+    try:
+        first, second = (asyncio.create_task(token(box, "waits", str(file))) for file in held)
+        await fork_servers(2)
+        third = asyncio.create_task(token(box, "waits"))
+        held[1].unlink()
+
+        answers = await asyncio.gather(second, third)
+
+        assert not first.done()
+        assert answers[0] == answers[1]
+        held[0].unlink()
+        assert await first not in {None, answers[0]}
+    finally:
+        await box.aclose()
+
+
+async def test_a_fork_server_that_no_run_has_used_between_two_looks_ends(
+    write: Write, tmp_path: Path
+) -> None:
+    write("waits", WAITS)
+    box = sandbox("waits", runs=2)
+    file = tmp_path / "held"
+    file.touch()
+    try:
+        runs = [asyncio.create_task(token(box, "waits", str(file))) for _ in range(2)]
+        await fork_servers(2)
+        file.unlink()
+        assert len(set(await asyncio.gather(*runs))) == 2
+        await box.describe()
+        assert len(running_fork_servers()) == 2
+        await box.describe()
+        assert len(running_fork_servers()) == 1
+        assert await token(box, "waits") in {run.result() for run in runs}
+    finally:
+        await box.aclose()
+
+
+async def fork_servers(number: int) -> None:
+    """Wait until so many fork servers have a run under way."""
+    async with asyncio.timeout(60):
+        while sum(bool(one.children()) for one in running_fork_servers()) != number:
+            await asyncio.sleep(0.01)
+
+
+def running_fork_servers() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if BOOTED in one.cmdline()]
+
+
 def touched(file: Path, seconds: int) -> None:
     """Return a file another time of change, however fast the test is; its compiled form must not hide it."""
     stat = file.stat()
@@ -188,8 +255,7 @@ async def test_the_template_ends_with_its_worker(write: Write) -> None:
     write("acme", GOOD.format(name="acme", token="t"))
     box = sandbox("acme")
     await box.describe()
-    template = box._template
-    assert template is not None
+    (template,) = box._idle
     template._control.close()
     wait_until(
         lambda: (

@@ -90,14 +90,14 @@ def test_a_missing_key_is_named() -> None:
     ("text", "message"),
     [
         ("", "holds no key"),
-        ("nocolon", "key 1: is not ID:BASE64"),
-        ("bad id:AAAA", "key 1: is not ID:BASE64"),
-        ("b.d:AAAA", "key 1: is not ID:BASE64"),  # a dot ends the id in what is sealed
+        ("nocolon", "key 1: not a key; expected ID:BASE64"),
+        ("bad id:AAAA", "key 1: not a key; expected ID:BASE64"),
+        ("b.d:AAAA", "key 1: not a key; expected ID:BASE64"),  # a dot ends the id in what is sealed
         ("k1:not-base64!", r"key 1 \(k1\): is not base64"),
         ("k1:not-ASCII-\u0661", r"key 1 \(k1\): is not base64"),
         ("k1:AAAA", r"key 1 \(k1\): has 3 bytes, AES-256 needs 32"),
         pytest.param(
-            generate_key("k1") + "," + generate_key("k1"), "key 2: the id 'k1' stands there twice", id="twice"
+            generate_key("k1") + "," + generate_key("k1"), "key 2: the id 'k1' is used twice", id="twice"
         ),
     ],
 )

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
+from models.token import Secret
 from worker.crypto import keyring as key_source
 from worker.crypto.cipher import generate_key
 from worker.crypto.keyring import keys_of_command, keys_of_file, load_cipher, make_key
-from worker.errors import SettingsError
+from worker.errors import KeyMissing, SettingsError
 from worker.settings import Settings, load_settings
 
 KEY = generate_key("k7")
@@ -63,7 +64,7 @@ def test_on_a_read_only_mount_as_orchestrators_make_it_the_mode_is_theirs(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"\xff\xfe", "is no text"), (b"k" * 100_000, "longer than 65,536 bytes")],
+    [(b"\xff\xfe", "not text; expected ID:BASE64"), (b"k" * 100_000, "longer than 65,536 bytes")],
     ids=["binary", "endless"],
 )
 def test_a_file_that_holds_no_keys_is_named(file: Path, content: bytes, words: str) -> None:
@@ -74,7 +75,7 @@ def test_a_file_that_holds_no_keys_is_named(file: Path, content: bytes, words: s
 
 def test_a_key_of_a_file_that_is_none_is_named_by_its_source_and_place(file: Path, tmp_path: Path) -> None:
     file.write_text(f"{KEY}\nk6:AAAA\n")
-    with pytest.raises(SettingsError, match=r"REFRESHD_KEYS_FILE, key 2 \(k6\): has 3 bytes"):
+    with pytest.raises(SettingsError, match=r"REFRESHD_KEYS_FILE \(.*\), key 2 \(k6\): has 3 bytes"):
         load_cipher(Settings(keys_file=file, data_dir=tmp_path))
 
 
@@ -85,7 +86,7 @@ def test_a_key_of_a_file_that_is_none_is_named_by_its_source_and_place(file: Pat
         ("'unclosed", "can't be split into words"),
         ("#", "# can't be run"),
         (python("import sys; sys.exit(3)"), r"ended with exit code 3$"),
-        (python("import sys; sys.stdout.buffer.write(bytes([255]))"), "is no text"),
+        (python("import sys; sys.stdout.buffer.write(bytes([255]))"), "not text; expected ID:BASE64"),
     ],
 )
 def test_a_command_that_gives_no_keys_is_named(command: str, words: str) -> None:
@@ -140,3 +141,25 @@ def test_a_key_that_was_made_stays_and_is_its_owner_s_alone(tmp_path: Path) -> N
     assert make_key(of).read_text() == first
     assert make_key(of).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in of.data_dir.iterdir()] == ["keys"]
+
+
+def test_a_missing_key_is_reported_with_the_source_of_the_others_and_the_unused_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` makes a key in the data folder; `make env` then writes another one into `.env`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REFRESHD_KEYS", raising=False)
+    made = load_cipher(load_settings())
+    sealed = made.seal(Secret("x"), account="a", field="f")
+    (tmp_path / ".env").write_text(f"REFRESHD_KEYS={generate_key()}\n")
+    later = load_cipher(load_settings())
+    assert later.writing_key != made.writing_key
+    with pytest.raises(KeyMissing) as missing:
+        later.open(sealed, account="a", field="f")
+    unused = load_settings().made_keys_file
+    assert f"is not configured in REFRESHD_KEYS in .env (the key in {unused} is not used)" in str(
+        missing.value
+    )
+    (tmp_path / ".env").write_text("REFRESHD_KEYS=k1:AAAA\n")
+    with pytest.raises(SettingsError, match=r"^REFRESHD_KEYS in \.env, key 1 \(k1\): "):
+        load_cipher(load_settings())

@@ -102,10 +102,10 @@ def test_flower_listens_where_it_is_told_to(settings: Settings, tmp_path: Path) 
         assert f"--address={address}" in Services(told).arguments_of_flower(5555)
 
 
-def test_only_a_prefork_worker_takes_callbacks(starts: list[Start]) -> None:
+def test_only_the_callback_worker_takes_callbacks(starts: list[Start]) -> None:
     worker, callback, *_ = (set(start.arguments) for start in starts)
     assert {"--pool=threads", "--queues=urgent,control,refresh"} <= worker
-    assert {"--pool=prefork", "--queues=callback"} <= callback
+    assert {"--pool=threads", "--queues=callback"} <= callback
 
 
 def test_workers_stop_first_and_have_time_for_a_whole_call(settings: Settings) -> None:

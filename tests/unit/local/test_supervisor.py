@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +12,6 @@ import pytest
 
 from tests.support.waiting import wait_until
 from worker.errors import RefreshdError
-from worker.local.guardian import Ward, read_wards
 from worker.local.process import Child
 from worker.local.supervisor import (
     FIRST_PAUSE_S,
@@ -32,8 +28,8 @@ _FOREVER = "exec sleep 600"
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    made = Supervisor(tmp_path / "guardian.log")
+def supervisor() -> Iterator[Supervisor]:
+    made = Supervisor()
     yield made
     made.hurry()
     for _ in made.stop():
@@ -155,92 +151,9 @@ class TestStopping:
         assert list(supervisor.stop()) == []
         assert list(supervisor.stop()) == []
 
-    def test_no_zombie_and_no_guardian_is_left(self, supervisor: Supervisor, add: Add) -> None:
+    def test_no_zombie_is_left(self, supervisor: Supervisor, add: Add) -> None:
         before = {child.pid for child in psutil.Process().children()}
         add("one", _FOREVER)
         add("two", _FOREVER)
         list(supervisor.stop())
         assert {child.pid for child in psutil.Process().children()} <= before
-
-
-#: Keeps a process that minds no SIGTERM and has a child of its own, and says its pids.
-_SUPERVISE = """
-import sys, time
-from pathlib import Path
-from worker.local.supervisor import Service, Supervisor
-from worker.local.process import Child
-folder = Path(sys.argv[1])
-supervisor = Supervisor(folder / "guardian.log")
-script = f"trap '' TERM; sleep 600 & echo $! $$ > {folder}/pids.draft; mv {folder}/pids.draft {folder}/pids; wait; sleep 600"
-supervisor.add(Service("deaf", lambda: Child(["/bin/sh", "-c", script], log=folder / "log"), 0, 0.2))
-supervisor.add(Service("last", lambda: Child(["/bin/sleep", "600"], log=folder / "log"), 1, 5))
-while True:
-    supervisor.look()
-    print(supervisor._guard.pid, supervisor.running()["last"], flush=True)
-    time.sleep(0.02)
-"""
-
-
-@pytest.fixture
-def supervising(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SUPERVISE, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    wait_until((tmp_path / "pids").exists, "its children run")
-    yield process
-    process.kill()
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
-
-
-def family(process: subprocess.Popen[str], tmp_path: Path) -> list[int]:
-    assert process.stdout is not None
-    guardian, last = process.stdout.readline().split()
-    return [int(guardian), int(last), *map(int, (tmp_path / "pids").read_text().split())]
-
-
-class TestKilled:
-    def test_nothing_survives_a_supervisor_that_was_killed(
-        self, supervising: subprocess.Popen[str], tmp_path: Path
-    ) -> None:
-        pids = family(supervising, tmp_path)
-        assert all(map(runs, pids))
-        supervising.kill()
-        wait_until(lambda: not any(map(runs, pids)), "everything ended")
-        assert (tmp_path / "guardian.log").read_text() == ""
-
-    def test_a_guardian_that_was_killed_is_replaced(
-        self, supervising: subprocess.Popen[str], tmp_path: Path
-    ) -> None:
-        first, *rest = family(supervising, tmp_path)
-        os.kill(first, signal.SIGKILL)
-        second = first
-        deadline = time.monotonic() + 30
-        while second == first and time.monotonic() < deadline:
-            assert supervising.stdout is not None
-            second = int(supervising.stdout.readline().split()[0])
-        assert second != first
-        supervising.kill()
-        wait_until(lambda: not any(map(runs, [second, *rest])), "everything ended")
-
-
-@pytest.mark.parametrize(
-    ("lines", "left"),
-    [
-        ("", []),
-        ("+ 0 5 10\n", [Ward(0, 5, 10)]),
-        ("+ 1 5 10\n+ 0 2.5 20\n", [Ward(0, 2.5, 20), Ward(1, 5, 10)]),
-        ("+ 0 5 10\n- 10\n", []),
-        ("- 10\n+ 0 5 10\n+ 0 5 1\n", [Ward(0, 5, 1), Ward(0, 5, 10)]),
-        ("+ 0 5 10\n+ 0 5 1", [Ward(0, 5, 10)]),
-    ],
-)
-def test_a_guardian_knows_who_is_left(lines: str, left: list[Ward]) -> None:
-    """The last case: half a line, because its writer was killed, would name the wrong process."""
-    assert read_wards(lines.splitlines(keepends=True)) == left
-
-
-def test_a_ward_is_told_as_it_is_read() -> None:
-    ward = Ward(2, 40.5, 4711)
-    assert read_wards([ward.line()]) == [ward]

@@ -57,6 +57,18 @@ CASES: list[tuple[str, Respond, Callable[[DeliveryResult], bool]]] = [
         lambda taken: taken == DeliveryResult(503, "HTTP 503 Service Unavailable", 120),
     ),
     (
+        "later, with a unit",
+        saying(b"HTTP/1.1 429 Slow\r\nRetry-After: 120s\r\nContent-Length: 0\r\n\r\n"),
+        lambda taken: taken.asked_s == 120,
+    ),
+    (
+        "later, at a moment",
+        saying(
+            b"HTTP/1.1 503 Busy\r\nX-Retry-After: Fri, 15 Jan 2027 08:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
+        ),
+        lambda taken: taken.asked_s is not None,
+    ),
+    (
         "garbage",
         saying(b"\x00\x01garbage\r\n\r\n"),
         lambda taken: taken.http_status is None and bool(taken.error),

@@ -73,6 +73,12 @@ async def test_without_its_phrase_the_same_answer_means_something_else(row: Row,
         (429, {"error": "slow", "error_description": "Invalid refresh token"}, "rate_limited", "rate_limited"),
         (409, {"error": "busy", "error_description": "Token has expired"}, "retry", "conflict"),
         (401, {"error": "invalid_token"}, "misconfigured", "unknown_error"),
+        (403, {"error": "access_denied", "error_description": "rate limit exceeded"}, "rate_limited", "rate_limited"),
+        (400, {"errors": ["invalid_grant"]}, "reauthorize", "invalid_grant"),
+        (400, {"status": "error", "code": "invalid_grant"}, "reauthorize", "invalid_grant"),
+        (401, {"errorCode": "invalid_client", "errorSummary": "..."}, "misconfigured", "invalid_client"),
+        (400, {"title": "Refresh token expired", "status": 400}, "reauthorize", "refresh_token_invalid"),
+        (400, {"msg": "Invalid refresh token"}, "reauthorize", "refresh_token_invalid"),
         (401, {"reason": "Invalid Token! Try another", "error": "invalid_request"}, "misconfigured", "invalid_request"),
         (500, {"error": "server_error", "error_description": "Token refresh failed: 502"}, "retry", "server_error"),
     ],
@@ -82,6 +88,40 @@ async def test_words_and_their_neighbours(
 ) -> None:
     judgement = await judged(status, body)
     assert (judgement.verdict.value, judgement.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "never", "before"),
+    [
+        (401, "Invalid token", "unknown_error", "refresh_token_invalid"),
+        (401, "401 Invalid token", "unknown_error", "refresh_token_invalid"),
+        (401, "Invalid token.", "unknown_error", "refresh_token_invalid"),
+        (400, "Invalid refresh token", "refresh_token_invalid", "refresh_token_invalid"),
+        (200, "Refresh token expired.\n", "refresh_token_invalid", "refresh_token_invalid"),
+        (400, "invalid_grant", "invalid_grant", "invalid_grant"),
+        (400, '"invalid_grant"', "invalid_grant", "invalid_grant"),
+        (400, "Error: invalid_grant", "invalid_grant", "invalid_grant"),
+        (400, "Too many requests, please try again later.", "rate_limited", "rate_limited"),
+        (403, "Forbidden", "client_refused", "page_instead_of_answer"),
+        (401, "Unauthorized", "client_refused", "client_refused"),
+        (500, "Internal Server Error", "server_error", "server_error"),
+    ],
+)
+async def test_the_words_of_a_body_that_is_plain_text_count(
+    status: int, text: str, never: str, before: str
+) -> None:
+    answer = await Wire(httpx.Response(status, text=text)).call(account(PROVIDER))
+    assert answer.error_description == text.strip().strip('"').removeprefix("401 ")
+    assert (judge(answer, ()).reason, judge(answer, (), refreshed_before=True).reason) == (never, before)
+
+
+async def test_a_refusal_in_plain_text_is_short_and_quotes_no_credential() -> None:
+    text = "Invalid token: RT-1, new_token=abc, sid 0123456789abcdef0123456789 " + "and so on " * 100
+    answer = await Wire(httpx.Response(401, text=text)).call(account(PROVIDER))
+    words = answer.error_description or ""
+    assert words.startswith("Invalid token: [redacted]")
+    assert len(words) <= 300
+    assert not any(secret in words for secret in ("RT-1", "abc", "0123456789abcdef"))
 
 
 @pytest.mark.parametrize("status", [403, 503])

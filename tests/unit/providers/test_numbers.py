@@ -93,3 +93,36 @@ async def test_a_refresh_tokens_end_is_read(
 async def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
     """RFC 9110 section 10.2.3; a date counts from the server's own Date, where it sends one."""
     assert (await read(b"", status=429, headers=headers)).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1h30m", 5400), ("1h0m0s", 3600), ("1 hour 30 minutes", 5400), ("1 day, 2 hours and 5 minutes", 93900),
+        ("1h5x", None), ("5 minutes ago", None),
+    ],
+)  # fmt: skip
+async def test_a_lifetime_can_have_several_units(text: str, seconds: float | None) -> None:
+    assert token_of(await read({"access_token": "A", "expires_in": text})).expires_in_s == seconds
+
+
+@pytest.mark.parametrize("value", [{"seconds": 3600}, [3600], "soon", True])
+async def test_a_time_that_cannot_be_read_is_noted_whatever_it_is(value: object) -> None:
+    answer = await read({"access_token": "A", "expires_in": value})
+    assert (answer.fault_detail or "").startswith("expires_in can't be read as a time")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "in_s", "at"),
+    [
+        ("expires_in_sec", 3600, 3600, None),
+        ("expire_in", 14400, 14400, None),
+        ("access_token_expire_in", NOW + 3600, None, NOW + 3600),
+        ("expire_time", (NOW + 3600) * 1000, None, NOW + 3600),
+    ],
+)
+async def test_an_end_is_read_under_the_names_that_providers_give_it(
+    field: str, value: float, in_s: float | None, at: float | None
+) -> None:
+    token = token_of(await read({"access_token": "A", field: value}))
+    assert (token.expires_in_s, token.expires_at) == (in_s, at)

@@ -237,7 +237,7 @@ async def test_the_kind_of_a_body_is_told(body: bytes, kind: BodyKind) -> None:
         ([{"error": "invalid_grant", "error_description": "list"}], "invalid_grant", "list"),
         ({"ok": False, "error": "invalid_refresh_token"}, "invalid_refresh_token", None),
         ({"error": None, "error_description": ["a", 1]}, None, '["a", 1]'),
-        (b"nothing to see", None, None),
+        (b"nothing to see", None, "nothing to see"),
     ],
 )
 async def test_errors_are_read_in_the_shapes_that_providers_use(

@@ -1,6 +1,6 @@
-"""One template process, as the worker sees it: started, told what to run, ended.
+"""One fork server, as the worker sees it: started, given commands, ended.
 
-Inputs and answer go through a channel of the run's own, so that no account's secret stays in the template.
+Inputs and answer go through a channel of the run's own, so that no account's secret stays in the fork server.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from worker.callbacks.sandbox.protocol import (
     line,
 )
 
-#: What the template may take beyond a run's hard limit to kill it and to say so.
+#: What the fork server may take beyond a run's hard limit to kill it and to report it.
 REPORT_WITHIN_S: Final = 5.0
 #: What was printed is in the pipe when the run is over; only a process that escaped keeps the pipe open.
 DRAINED_WITHIN_S: Final = 1.0
-#: A template that is told to end kills its run first.
+#: A fork server whose control socket is closed kills its run first.
 END_WITHIN_S: Final = 3.0
 #: A report holds no more than a description of all callbacks.
 _REPORT_BYTES: Final = 4 * 1024 * 1024
 
 
 class SandboxBroken(Exception):
-    """The template ended or does not answer: the run may have been made."""
+    """The fork server ended or does not answer: the run may have been made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Ran:
 
 
 class ForkServerClient:
-    """One template process."""
+    """One fork server."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, folder: str) -> None:
         self._process = process
@@ -65,6 +65,7 @@ class ForkServerClient:
         self._folder = folder
         self.described = Described()
         self._loaded = False
+        self._changed_at: dict[str, int] = {}
         self._stuck = False
         #: The module that is being imported.
         self.importing: str | None = None
@@ -100,6 +101,11 @@ class ForkServerClient:
         """Return whether nothing can be run in it any more."""
         return self._stuck or self._process.returncode is not None
 
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether a file that it imported has changed."""
+        return _changed_at(self.described.files) != self._changed_at
+
     async def load(self, import_s: float) -> None:
         """Wait until everything is imported.
 
@@ -115,6 +121,7 @@ class ForkServerClient:
                 self.importing = str(content)
             elif kind == READY:
                 self.described, self._loaded = Described.from_json(content), True
+                self._changed_at = _changed_at(self.described.files)
                 return
 
     async def run(self, command: Command, inputs: bytes, *, on_start: Callable[[], None]) -> Ran:
@@ -169,17 +176,17 @@ class ForkServerClient:
     async def _ended(self) -> RunEnded:
         kind, content = await self._report()
         if kind != ENDED:
-            raise SandboxBroken("the template says what nobody asked")
+            raise SandboxBroken("the fork server reported something other than the end of the run")
         return RunEnded(**content)
 
     async def _report(self) -> tuple[str, Any]:
         if self._process.stdout is None:
-            raise SandboxBroken("the template has no output")
+            raise SandboxBroken("the fork server has no output")
         try:
             text = await self._process.stdout.readline()
             ((kind, content),) = json.loads(text).items() if text else {"": None}.items()
         except (ValueError, AttributeError):
-            raise SandboxBroken("the template says what can't be read") from None
+            raise SandboxBroken("the fork server's report can't be read") from None
         if not text:
             await self._wait()
             raise SandboxBroken(self._how_it_ended())
@@ -237,6 +244,18 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
         return await reader.read(65_536)
     except OSError:
         return b""
+
+
+def _changed_at(files: Sequence[str]) -> dict[str, int]:
+    """Return when each file was changed last, nanoseconds; 0 for one that is not there."""
+    return {file: _modified_ns(Path(file)) for file in files}
+
+
+def _modified_ns(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _import_path() -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from math import inf
 from typing import Final
 
 from models.answer import Answer, BodyKind, Fault
@@ -20,7 +21,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from refreshd_reader.callback_output import LEFT_OUT
 from worker.callbacks.host.output import OutputRedaction
-from worker.providers.numbers import amount, point_in_time
+from worker.providers.numbers import End, point_in_time, read_end
 from worker.providers.publishing import Publishable
 from worker.providers.redaction import Redaction
 from worker.providers.response import as_secret, as_texts, as_words
@@ -36,6 +37,8 @@ _FIELD_MAX: Final = 4096
 #: Unknown fields that are named in a note.
 _NAMED_MAX: Final = 5
 _ANY_LENGTH: Final = 1_000_000
+#: A number of a callback's is a point in time by its size alone: what it returned may have been read later than meant.
+_NO_MOMENT: Final = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,10 @@ def _granted(
         if found is None and given not in (None, ""):
             notes.append(f"{name} is {_kind(given)}, {expected} is expected: it is left out")
 
-    lifetime_s, refresh_token = amount(fields.get("expires_in")), as_secret(fields.get("refresh_token"))
-    # A token that is taken for good for decades is never refreshed, and nobody sees why.
-    expires_at = point_in_time(lifetime_s)
+    end = read_end(fields.get("expires_in"), now=_NO_MOMENT) or End()
+    lifetime_s, refresh_token = end.in_s, as_secret(fields.get("refresh_token"))
+    # A token that is taken for good for decades is never refreshed, and no log shows why.
+    expires_at = end.at or point_in_time(lifetime_s)
     if expires_at is not None:
         notes.append(
             "expires_in is a point in time, a number of seconds is expected: it is read as that point"
@@ -135,7 +139,7 @@ def _granted(
     token_type, scope = _text(fields.get("token_type"), _CODE_MAX), _scope(fields.get("scope"))
     if token == request.access_token:
         notes.append(f"{SAME_ACCESS_TOKEN}: it ends when it always would have, whatever expires_in says")
-    usable("expires_in", lifetime_s, "a number of seconds")
+    usable("expires_in", lifetime_s if end.at is None else end.at, "a number of seconds")
     usable("refresh_token", refresh_token, "a text")
     usable("token_type", token_type, "a text")
     usable("scope", scope, "a text")

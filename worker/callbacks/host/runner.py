@@ -104,7 +104,7 @@ class CallbackRunner:
         return CallbackCatalog.of(self._configured, await self._sandbox.describe())
 
     async def aclose(self) -> None:
-        """End the template process and close every connection."""
+        """End the fork servers and close every connection."""
         await self._sandbox.aclose()
         await self._endpoints.aclose()
         await self._tasks.aclose()
@@ -138,18 +138,17 @@ class CallbackRunner:
             begin()
 
         try:
-            async with asyncio.timeout_at(deadline):
-                described = await self._sandbox.describe()
-            known = described.callbacks.get(name)
-            if known is None:
-                return self._unknown(name, described.callbacks, described.problems)
-            left_s = deadline - asyncio.get_running_loop().time() - _READING_S
-            if left_s < LEAST_S:
-                return Reply(
-                    failure=Answer(fault=Fault.NOT_SENT, fault_detail="the time was over before it began")
-                )
-            command = limits(known, left_s=left_s, memory_mb=self._memory_mb)
-            ran = await self._sandbox.run(command, inputs.model_dump_json().encode(), on_start=note_begin)
+            async with self._sandbox.fork_server(deadline=deadline) as server:
+                known = server.described.callbacks.get(name)
+                if known is None:
+                    return self._unknown(name, server.described.callbacks, server.described.problems)
+                left_s = deadline - asyncio.get_running_loop().time() - _READING_S
+                if left_s < LEAST_S:
+                    return Reply(
+                        failure=Answer(fault=Fault.NOT_SENT, fault_detail="the time was over before it began")
+                    )
+                command = limits(known, left_s=left_s, memory_mb=self._memory_mb)
+                ran = await server.run(command, inputs.model_dump_json().encode(), on_start=note_begin)
         except TimeoutError:
             return Reply(
                 failure=Answer(fault=Fault.NOT_SENT, fault_detail="the callbacks were not ready in time")
@@ -185,8 +184,16 @@ def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
     )
 
 
-def make_callback_runner(settings: Settings, redis: Redis, *, now: Callable[[], float]) -> CallbackRunner:
+def make_callback_runner(
+    settings: Settings, redis: Redis, *, runs: int, now: Callable[[], float]
+) -> CallbackRunner:
     """Put together what runs callbacks in this process. Nothing is imported or started before the first run.
+
+    Args:
+        settings: modules, the callbacks file, limits.
+        redis: where the envelopes of tasks lie.
+        runs: Python callbacks that run at once.
+        now: epoch seconds.
 
     Raises:
         SettingsError: REFRESHD_CALLBACKS_FILE, or a secret that it names, can't be read.
@@ -196,7 +203,7 @@ def make_callback_runner(settings: Settings, redis: Redis, *, now: Callable[[], 
         settings, [text for one in configured.values() for text in one.secrets]
     )
     return CallbackRunner(
-        sandbox=Sandbox(settings.callback_modules, environment),
+        sandbox=Sandbox(settings.callback_modules, environment, runs=runs),
         endpoints=EndpointClient(
             ca_file=settings.ca_file,
             allow_http_hosts=settings.allow_http_hosts,

@@ -1,15 +1,15 @@
 """Runs Python callbacks in processes that hold no key: the worker's side.
 
-A template process imports the operator's modules, with an environment that opens no store; each run is a fork of
-it (`worker.callbacks`). Inputs and answer go through a channel of the run's own, so that no account's secret
-stays in the template. A template that ends, hangs, or whose files have changed is replaced.
+A fork server imports the operator's modules, with an environment that opens no store; each run is a fork of it
+(`worker.callbacks.sandbox`). Inputs and answer go through a channel of the run's own, so that no account's secret
+stays in the fork server. A fork server that ends, hangs, or whose files have changed is replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from worker.callbacks.host.fork_server_client import ForkServerClient, Ran, SandboxBroken
@@ -21,117 +21,141 @@ IMPORT_S: Final = 20.0
 
 
 class Sandbox:
-    """One template at a time, and one run at a time in it.
+    """A pool of fork servers: each makes one run at a time, and another one is started when all of them are busy.
 
     Args:
         modules: what the operator listed.
         environment: everything that other people's code may see of ours.
+        runs: runs at once, and so the most fork servers.
         import_s: seconds that the import of one module may take.
     """
 
     def __init__(
-        self, modules: Sequence[str], environment: Mapping[str, str], *, import_s: float = IMPORT_S
+        self,
+        modules: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        runs: int = 1,
+        import_s: float = IMPORT_S,
     ) -> None:
         self._modules = list(modules)
         self._environment = dict(environment)
         self._import_s = import_s
-        self._turn = asyncio.Lock()
-        self._template: ForkServerClient | None = None
+        self._turns = asyncio.Semaphore(runs)
+        self._runs = runs
+        #: The one that was used last is used next, so that the others may be ended.
+        self._idle: list[ForkServerClient] = []
+        #: Those that nothing has used since the last look.
+        self._unused: set[ForkServerClient] = set()
+        self._described: Described | None = None
         self._skipped: dict[str, str] = {}
-        self._changed_at: dict[str, int] = {}
 
     async def describe(self) -> Described:
-        """Return what there is to run; begins anew where the files have changed, unless a run is under way.
+        """Return what there is to run; imports changed files anew, unless every fork server is busy.
+
+        One that no run has used since the last look ends: the burst that it was started for is over.
 
         Raises:
-            SandboxBroken: no template can be started.
+            SandboxBroken: no fork server can be started.
         """
-        if self._turn.locked() and self._template is not None:
-            return self._template.described
-        async with self._turn:
-            return (await self._current()).described
+        if self._described is not None and not self._idle:
+            return self._described
+        async with self.fork_server() as server:
+            unused = [one for one in self._idle if one in self._unused]
+            self._idle = [one for one in self._idle if one not in self._unused]
+            self._unused = set(self._idle)
+            for one in unused:
+                await one.end()
+            return server.described
 
     async def run(self, command: Command, inputs: bytes, *, on_start: Callable[[], None]) -> Ran:
         """Run one callback that `describe` knows.
 
         Raises:
-            SandboxBroken: the template ended while it ran.
+            SandboxBroken: the fork server ended while it ran.
         """
-        async with self._turn:
-            template = await self._current()
+        async with self.fork_server() as server:
+            return await server.run(command, inputs, on_start=on_start)
+
+    @asynccontextmanager
+    async def fork_server(self, *, deadline: float | None = None) -> AsyncIterator[ForkServerClient]:
+        """Yield a fork server that nothing else uses; waits for one until the deadline (the event loop's time).
+
+        Raises:
+            TimeoutError: none was ready by then.
+            SandboxBroken: none can be started.
+        """
+        async with asyncio.timeout_at(deadline):
+            await self._turns.acquire()
             try:
-                ran = await template.run(command, inputs, on_start=on_start)
+                server = await self._take()
             except BaseException:
-                await self._drop()
+                self._turns.release()
                 raise
-            if template.is_over:  # at once: what hangs in it must not go on beside the next run
-                await self._drop()
-            return ran
+        reusable = False
+        try:
+            yield server
+            reusable = not server.is_over
+        finally:
+            try:
+                if reusable:
+                    self._idle.append(server)
+                else:  # before the next run: what hangs in it must not go on beside it
+                    await server.end()
+            finally:
+                self._turns.release()
 
     async def aclose(self) -> None:
-        """End the template."""
-        async with self._turn:
-            await self._drop()
+        """End every fork server, each after its run."""
+        for _ in range(self._runs):
+            await self._turns.acquire()
+        while self._idle:
+            await self._idle.pop().end()
+        for _ in range(self._runs):
+            self._turns.release()
 
-    async def _current(self) -> ForkServerClient:
-        if self._template is not None and self._files() != self._changed_at:
-            await self._drop()
-            self._skipped = {}
-        if self._template is not None and self._template.is_over:
-            await self._drop()
-        if self._template is None:
-            self._template = await self._started()
-            self._changed_at = self._files()
-        return self._template
+    async def _take(self) -> ForkServerClient:
+        while self._idle:
+            server = self._idle.pop()
+            self._unused.discard(server)
+            if not (server.is_over or server.is_outdated):
+                return server
+            if server.is_outdated:
+                self._skipped = {}
+            await server.end()
+        server = await self._started()
+        self._described = server.described
+        return server
 
     async def _started(self) -> ForkServerClient:
-        """Start a template; a module that ends it, or that takes too long, is left out of the next one."""
+        """Start a fork server; a module that ends it, or that takes too long, is left out of the next one."""
         for _ in range(len(self._modules) + 1):
-            template = await ForkServerClient.start(self._modules, self._skipped, self._environment)
+            skipped = dict(self._skipped)
+            server = await ForkServerClient.start(self._modules, skipped, self._environment)
             try:
-                await template.load(self._import_s)
+                await server.load(self._import_s)
             except SandboxBroken as error:
-                await template.end()
-                if template.importing is None or template.importing in self._skipped:
+                await server.end()
+                if server.importing is None or server.importing in skipped:
                     raise
-                self._skipped[template.importing] = str(error)
-                log.error("callback_module_skipped", module=template.importing, reason=str(error))
+                self._skipped[server.importing] = str(error)
+                log.error("callback_module_skipped", module=server.importing, reason=str(error))
             except BaseException:
-                await template.end()
+                await server.end()
                 raise
             else:
-                return template
-        raise SandboxBroken("no template with these modules stays alive")
-
-    async def _drop(self) -> None:
-        template, self._template = self._template, None
-        if template is not None:
-            await template.end()
-
-    def _files(self) -> dict[str, int]:
-        return {} if self._template is None else changed_at(self._template.described.files)
+                return server
+        raise SandboxBroken("no fork server with these modules stays alive")
 
 
 async def describe(modules: Sequence[str], environment: Mapping[str, str]) -> Described:
-    """Return what modules have to offer, without keeping a template.
+    """Return what modules have to offer, without keeping a fork server.
 
     Raises:
-        SandboxBroken: no template can be started.
+        SandboxBroken: no fork server can be started.
     """
     sandbox = Sandbox(modules, environment)
     try:
         return await sandbox.describe()
     finally:
         await sandbox.aclose()
-
-
-def changed_at(files: Sequence[str]) -> dict[str, int]:
-    """Return when each file was changed last, nanoseconds; 0 for one that is not there."""
-    return {file: _changed_at(Path(file)) for file in files}
-
-
-def _changed_at(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -2,7 +2,7 @@
 
     python -I -c BOOT '{"path": [...], "modules": [...], "skipped": {...}}' DESCRIPTOR
 
-It runs one callback at a time: each worker process has a template of its own, and takes one account at a time.
+It makes one run at a time; a worker has a pool of them (`worker.callbacks.host.sandbox`).
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def main(options: str, descriptor: int) -> NoReturn:
     sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    confinement.confine_template()
+    confinement.confine_fork_server()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    template = ForkServer(socket.socket(fileno=descriptor), reports)
-    template.describe(wanted["modules"], wanted["skipped"])
+    server = ForkServer(socket.socket(fileno=descriptor), reports)
+    server.describe(wanted["modules"], wanted["skipped"])
     gc.freeze()  # runs share these pages as long as nobody writes to them
     while True:
-        template.run_next()
+        server.run_next()
 
 
 class ForkServer:
@@ -118,7 +118,7 @@ class ForkServer:
         if process.pid == 0:
             try:
                 self._become(callback, command, folder, descriptors, limit)
-            except BaseException:  # noqa: BLE001  (it is told with the output; this process never goes on as a template)
+            except BaseException:  # noqa: BLE001  (printed with the output; this process never goes on as a fork server)
                 traceback.print_exc()
             finally:
                 os._exit(1)

@@ -47,7 +47,7 @@ def hide_memory() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def confine_template() -> None:
+def confine_fork_server() -> None:
     """Confine the process that every run is forked from; each run inherits it."""
     _tell_kernel("oom_score_adj", OOM_SCORE)
     # Whatever a run leaves behind becomes our child, wherever in the tree and in whichever session it was.

@@ -1,9 +1,9 @@
-"""What the worker and its template process say to each other: one JSON object a line.
+"""The messages between a worker and its fork servers: one JSON object a line.
 
-The template (`worker.callbacks.sandbox.fork_server`) imports the operator's modules once and is forked for each run. It is
-told what to run over a socket, together with two descriptors of the run's own: one for the inputs and the answer,
-one for output. So no secret ever enters the process that the next run is forked from. What it reports goes
-through its standard output.
+A fork server (`worker.callbacks.sandbox.fork_server`) imports the operator's modules once and is forked for each run. A
+command reaches it over a socket, together with two descriptors of the run's own: one for the inputs and the answer,
+one for output. So no secret ever enters the process that the next run is forked from. Its reports go through its
+standard output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-#: Keys of what the template reports.
+#: Keys of what a fork server reports.
 IMPORTING: Final = "importing"
 READY: Final = "ready"
 ENDED: Final = "ended"
@@ -33,7 +33,7 @@ ANSWER_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One callback, as the template describes it. `where` is FILE:LINE."""
+    """One callback, as a fork server describes it. `where` is FILE:LINE."""
 
     name: str
     where: str
@@ -43,7 +43,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a template has to offer."""
+    """What a fork server has to offer."""
 
     callbacks: Mapping[str, Known] = field(default_factory=dict)
     #: Module or entry point -> why it is not used.

@@ -64,9 +64,9 @@ def add(
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Add one account. On a terminal you are asked for what its provider needs and you did not give.
+    """Do not write secrets into a command line, where every user of the machine sees them.
 
-    Do not write secrets into a command line, where every user of the machine sees them: give `@FILE`, or set REFRESHD_ACCOUNT_CLIENT_SECRET, REFRESHD_ACCOUNT_ACCESS_TOKEN and REFRESHD_ACCOUNT_REFRESH_TOKEN, or answer when you are asked. An account that exists is changed with `edit`.
+    Give `@FILE`, or set REFRESHD_ACCOUNT_CLIENT_SECRET, REFRESHD_ACCOUNT_ACCESS_TOKEN and REFRESHD_ACCOUNT_REFRESH_TOKEN, or answer the prompts. `edit` changes an existing account.
     """
     given = {
         "id": account_id,

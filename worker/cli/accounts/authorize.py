@@ -62,9 +62,9 @@ def authorize(
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Ask an account's owner for consent, and store and publish the tokens that come of it.
+    """The provider's page opens in a browser, which then returns to a port of this machine (RFC 8252, with PKCE).
 
-    The page of the provider is opened in a browser, which then comes back to a port of this machine (RFC 8252, with PKCE). Register the redirect URI with the provider: most take `http://127.0.0.1` with any port for desktop clients; for others name the registered one with `--redirect-uri`. An account that exists keeps its settings and its generation, and is refreshed again if it had to be authorized anew.
+    Register the redirect URI with the provider: most accept `http://127.0.0.1` with any port for desktop clients; for others name the registered one with `--redirect-uri`. An existing account keeps its settings and its generation, and is refreshed again if it needed new consent.
 
     Examples: `authorize acme-1 provider=google client_id=ID client_secret scope=https://www.googleapis.com/auth/drive.readonly`; `authorize acme-1`; `authorize acme-2 provider=microsoft-entra client_id=ID client_auth=none --device`.
     """

@@ -31,9 +31,9 @@ def edit(
     allow_shared_grant: AllowSharedGrant = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change fields of an account; the new values hold from the next refresh on, and it is planned anew.
+    """Do not write secrets into a command line, where every user of the machine sees them.
 
-    Do not write secrets into a command line: `refresh_token=@FILE`, `refresh_token=@-` for standard input, or `refresh_token` alone, which reads REFRESHD_ACCOUNT_REFRESH_TOKEN or asks without showing it. New tokens take the place of the stored ones and are published at once.
+    Give `refresh_token=@FILE`, `refresh_token=@-` for standard input, or `refresh_token` alone, which reads REFRESHD_ACCOUNT_REFRESH_TOKEN or asks without showing it. New tokens replace the stored ones and are published at once.
 
     Examples: `edit acme-1 session_management=fixed session_timeout_s=1200`; `edit acme-1 client_secret`; `edit acme-1 custom_fields.tenant=t1 margin_s=`.
     """
@@ -52,12 +52,10 @@ def edit(
 
 
 def enable(ids: Ids, as_json: AsJson = False) -> None:
-    """Refresh these accounts again."""
     _set_enabled(ids, enabled=True, as_json=as_json)
 
 
 def disable(ids: Ids, as_json: AsJson = False) -> None:
-    """Refresh these accounts no more. Their tokens stay published until they end."""
     _set_enabled(ids, enabled=False, as_json=as_json)
 
 

@@ -52,11 +52,11 @@ def import_file(
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Import accounts from a file. Safe to run again: what is stored and not named differently stays as it is.
+    """A row is stored as a whole or not at all. Each bad row is listed with its line and the reason.
 
-    A row is stored as a whole or not at all; each bad row is named with its line and the reason, and the others are stored. A stored token that is newer than the file's stays. A refresh token that another account of the same client has is an error of its row.
+    A stored token that is newer than the file's is kept. A refresh token that another account of the same client has is an error of its row.
 
-    Columns by webMethods' names and connections of Nango are understood; what has no place here is named (docs/migrating.md).
+    webMethods' column names and Nango's connections are accepted; fields without a counterpart are listed (docs/migrating.md).
 
     Exit codes: 0 all rows are stored, 1 some are not, 2 the file can't be read, 130 stopped by Ctrl-C.
     """
@@ -90,9 +90,9 @@ def export_file(
         typer.Option("--with-secrets", help="Include client secrets, tokens and custom fields, in clear."),
     ] = False,
 ) -> None:
-    """Write all accounts to a file that `import` reads; without their secrets unless asked.
+    """The file is readable by its owner alone, and replaced only when it is complete.
 
-    A file is made readable by its owner alone, and replaced only when it is complete. It is no backup: history, generations and what providers returned beside tokens are not in it.
+    It is not a backup: it holds no history, no generations and no further values that providers returned with tokens.
     """
     to_stdout = file is None or file == STDIN
     wanted = file_format or (Format.JSONL if file is None or to_stdout else format_of(file, None))

@@ -36,11 +36,11 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove accounts, their tokens and all that Redis has of them. On a terminal you are asked first.
+    """Without --revoke the grant at the provider stays valid. With it, the refresh token is revoked first.
 
-    Without --revoke the grant at the provider lives on. With it, the refresh token is revoked first; an account whose grant could not be revoked stays as it is (exit code 1), unless --force says otherwise. One that is being refreshed stays in any case.
+    An account whose grant could not be revoked is kept (exit code 1), unless --force is given. One that is being refreshed is always kept.
 
-    An account's history stays until it is pruned, and an id that is added again goes on from its generation.
+    The history of an account is kept until it is pruned, and an id that is added again continues its generation.
     """
     if force and not revoke:
         raise typer.BadParameter("--force goes with --revoke")

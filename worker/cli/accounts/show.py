@@ -41,7 +41,6 @@ def list_accounts(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
 ) -> None:
-    """List accounts with their status, in the order of their ids. Secrets are not shown."""
     wanted = Filter(status.value if status else None, provider, method.value if method else None)
     with open_stores() as here:
         accounts = Accounts(here.engine)
@@ -64,7 +63,6 @@ def show(
     account_id: Annotated[str, typer.Argument(metavar="ID", help="The account's id.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show all that is stored of one account, every secret masked (`refreshd token ID --reveal` shows a token)."""
     with open_stores() as here:
         account = Accounts(here.engine).find([account_id]).get(account_id)
         if account is None:

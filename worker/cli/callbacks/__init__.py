@@ -8,25 +8,13 @@ from typing import Annotated
 import typer
 
 from worker.cli.callbacks.new import write_skeleton
+from worker.cli.commands import COMMANDS
 from worker.cli.terminal.console import out
-from worker.cli.terminal.lazy import add_lazy_command
+from worker.cli.terminal.lazy import add_commands
 
-callbacks_app = typer.Typer(
-    help="Show the refresh callbacks, begin a new one, and run one as in production.", no_args_is_help=True
-)
+callbacks_app = typer.Typer(no_args_is_help=True)
 
-add_lazy_command(
-    callbacks_app,
-    "test",
-    "worker.cli.callbacks.test:try_command",
-    "Run a callback as in production: on a callback worker, on the same path, with the account's own inputs.",
-)
-add_lazy_command(
-    callbacks_app,
-    "list",
-    "worker.cli.callbacks.list:list_command",
-    "List every callback: where it is from, which workers know it, who uses it, its last run and how that ended.",
-)
+add_commands(callbacks_app, COMMANDS["callbacks"])
 
 
 @callbacks_app.command("new")

@@ -60,10 +60,7 @@ class Line:
 
 
 def list_command(as_json: _AsJson = False) -> None:
-    """List every callback: where it is from, which workers know it, who uses it, its last run and how that ended.
-
-    Exits with 1 where an account names a callback that nobody knows, or a module can't be used.
-    """
+    """Exits with 1 if an account names an unknown callback, or a module can't be used."""
     here = stores()
     told = offered_by_workers(here)
     offers = told or {NOT_RUNNING: _offered_here(here)}

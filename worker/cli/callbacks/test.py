@@ -43,10 +43,9 @@ def try_command(
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=1)] = 90,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Run a callback as in production: on a callback worker, on the same path, with the account's own inputs.
+    """Shows the inputs (masked), its output, its result, the verdict, and what would be stored.
 
-    Shows the inputs (masked), what it printed, what it returned, the verdict, and what would be stored. It is stored
-    with [b]--apply[/b] alone. Exits with 1 where it brought no token.
+    The result is stored with [b]--apply[/b] alone. Exits with 1 if it brought no token.
     """
     here = stores()
     row = _account(here, account)

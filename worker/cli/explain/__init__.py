@@ -20,10 +20,7 @@ def explain(
     account: Annotated[str, typer.Argument(help="The account's id.", metavar="ACCOUNT")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Explain an account: is its token good, when is it refreshed and why then, what is wrong and what to do.
-
-    Looks at the database, at Redis and at the workers that are alive. Exits with 1 where something is wrong.
-    """
+    """Reads the database, Redis and the running workers. Exits with 1 if something is wrong."""
     facts = gather(stores(), account)
     findings = diagnose(facts)
     if as_json:

@@ -25,7 +25,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_keys(as_json: Json = False) -> None:
-    """Show which keys are configured and how many values each one sealed. Keys themselves are never shown."""
     here = stores()
     used = sealed_with(here.engine)
     known = here.cipher.key_ids
@@ -53,7 +52,6 @@ def list_keys(as_json: Json = False) -> None:
 
 
 def rotate_keys(as_json: Json = False) -> None:
-    """Seal everything with the first key. Runs beside workers, in batches; Ctrl-C and run again to go on."""
     with open_stores() as here:
         if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
             raise UsageError(
@@ -65,7 +63,6 @@ def rotate_keys(as_json: Json = False) -> None:
 
 
 def check_keys(as_json: Json = False) -> None:
-    """Open every sealed value, change none, and name the accounts that do not open. Answers that wait in Redis count."""
     here = stores()
     try:
         waiting = waiting_by_key(here.redis, here.keys)

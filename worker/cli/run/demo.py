@@ -29,11 +29,10 @@ def demo(
     ] = False,
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower's web pages.")] = True,
 ) -> None:
-    """See it work: tokens being refreshed, live, against a local OAuth provider, until Ctrl-C.
+    """The provider rotates refresh tokens, and revokes a grant whose old refresh token is used again.
 
-    The provider rotates refresh tokens, and revokes a grant whose old one is used again. Everything runs on this
-    machine and stays in the folder `demo` of the data folder; your own accounts are not touched. Two accounts fail
-    on purpose: one has a wrong client secret, and the owner of another revokes the grant.
+    Everything runs on this machine and stays in the folder `demo` of the data folder; your own accounts are not
+    touched. Two accounts fail on purpose: one has a wrong client secret, and the owner of another revokes the grant.
     """
     settings = demo_settings()
     with Interrupts() as interrupts, DemoStack(settings, Workspace(settings.data_dir)) as stack:

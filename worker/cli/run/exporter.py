@@ -25,10 +25,10 @@ def exporter(
         typer.Option("--once", help="Print the metrics once, and end; exit code 4 where a store is down."),
     ] = False,
 ) -> None:
-    """Serve the fleet's metrics for Prometheus, until Ctrl-C: from SQL, Redis and the workers.
+    """One exporter serves all workers, at REFRESHD_METRICS_ADDRESS and REFRESHD_EXPORTER_PORT.
 
-    One for all workers, at REFRESHD_METRICS_ADDRESS and REFRESHD_EXPORTER_PORT. It goes on while a store is down, and
-    says so in `refreshd_up`. What happens (refreshes, latency, lag) is counted by each worker: REFRESHD_METRICS_PORT.
+    It keeps running while a store is down, and reports that in `refreshd_up`. Each worker counts its own refreshes,
+    latency and lag: REFRESHD_METRICS_PORT.
     """
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -56,11 +57,11 @@ def up(
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower's web pages.")] = True,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Of the logs.")] = LogLevel.INFO,
 ) -> None:
-    """Run everything on this machine, on your own accounts, until Ctrl-C.
+    """Starts Redis, the database, workers, beat and Flower.
 
-    That is Redis (an embedded one, unless REFRESHD_REDIS_URL is set), the database (SQLite, unless
-    REFRESHD_DATABASE_URL is set), workers, beat and Flower. Processes that end are started again; their logs are
-    in the data folder. Ctrl-C finishes and stores what is under way, then stops all of it; a second one does not wait.
+    Redis is an embedded one unless REFRESHD_REDIS_URL is set, the database SQLite unless REFRESHD_DATABASE_URL is
+    set. Processes that end are restarted; their logs are in the data folder. Ctrl-C finishes and stores refreshes
+    under way, then stops everything; a second Ctrl-C does not wait.
     """
     with Interrupts() as interrupts, Stack(load_settings(), log_level=log_level.upper()) as stack:
         interrupts.hurry = stack.supervisor.hurry
@@ -94,11 +95,13 @@ def _tasks(stack: Stack, workers: int, *, flower: bool) -> list[Task]:
 
 def _show_what_is_there(stack: Stack) -> None:
     fleet = stack.fleet()
+    out.print("\nIn another terminal:\n")
+    for line in shell_lines(stack):
+        out.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
     out.print()
     if not fleet.accounts:
-        out.print("No accounts yet. In another terminal:\n")
+        out.print("No accounts yet. Then:\n")
         hints = {
-            f"export REFRESHD_DATA_DIR={stack.data_dir}": "",
             "refreshd accounts import FILE": "many: JSON Lines, YAML or CSV",
             "refreshd accounts add --help": "one",
             "refreshd status --watch": "see them being refreshed",
@@ -113,8 +116,17 @@ def _show_what_is_there(stack: Stack) -> None:
     out.print("Ctrl-C stops everything.\n")
 
 
+def shell_lines(stack: Stack) -> list[str]:
+    """Return what a shell needs so that commands and connectors find this stack; no password is in it."""
+    lines = [f"export REFRESHD_DATA_DIR={shlex.quote(str(stack.data_dir))}"]
+    if stack.embedded is not None:
+        url_file = shlex.quote(str(stack.embedded.url_file))
+        lines.append(f'export REFRESHD_REDIS_URL="$(cat {url_file})"')
+    return lines
+
+
 def _watch(stack: Stack, interrupts: Interrupts) -> None:
-    """Return what matters as it happens, and on a terminal how things stand, until somebody asks us to end."""
+    """Print events as they happen, and on a terminal the state of the fleet, until Ctrl-C."""
     feed = EventFeed(stack.stores.redis, stack.stores.keys)
     with suppress(RedisError, OSError):
         feed.skip_old()
@@ -147,7 +159,7 @@ def _standing(stack: Stack) -> Text:
 
 
 def standing(fleet: Fleet) -> Text:
-    """Say in one line how the fleet is."""
+    """Return the state of the fleet in one line."""
     counts = {status: sum(n for (_, one), n in fleet.by_status.items() if one == status) for status in Status}
     parts = [f"{fleet.accounts:,} accounts"]
     parts += [f"{number:,} {status}" for status, number in counts.items() if number]

@@ -50,7 +50,6 @@ def status(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the fleet: accounts by provider and status, what is overdue and failing, queues and workers."""
     here = stores()
     if as_json:
         print_json(_as_json(_look(here)))

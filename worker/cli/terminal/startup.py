@@ -71,8 +71,10 @@ class Opening:
 
 
 def title(console: Console, name: str, stack: Stack) -> None:
-    """Return what begins, and where."""
+    """Print what starts, and in which folder."""
     console.print(Text.assemble((f"\n{name}", "bold"), f" in {stack.data_dir}\n"), soft_wrap=True)
+    if stack.leftovers_ended:
+        console.print(f"Ended {stack.leftovers_ended} processes of an earlier run that was killed.\n")
 
 
 def close(console: Console, stack: Stack) -> None:

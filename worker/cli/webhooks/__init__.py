@@ -7,13 +7,11 @@ import secrets
 
 import typer
 
+from worker.cli.commands import COMMANDS
 from worker.cli.terminal.console import err, out
-from worker.cli.terminal.lazy import add_lazy_command
+from worker.cli.terminal.lazy import add_commands
 
-webhooks_app = typer.Typer(
-    help="Webhooks: signed messages of what a person should know (REFRESHD_WEBHOOK_URL; docs/events.md).",
-    no_args_is_help=True,
-)
+webhooks_app = typer.Typer(no_args_is_help=True)
 #: Bytes of a new secret; Standard Webhooks wants 24 to 64.
 _SECRET_BYTES = 32
 
@@ -30,21 +28,4 @@ def secret() -> None:
     )
 
 
-add_lazy_command(
-    webhooks_app,
-    "test",
-    "worker.cli.webhooks.messages:send_test",
-    "Send a signed message of type `test` to every webhook now, and show what came back.",
-)
-add_lazy_command(
-    webhooks_app,
-    "list",
-    "worker.cli.webhooks.messages:list_webhooks",
-    "Show each webhook's backlog, and the messages that wait or are dead-lettered, newest first.",
-)
-add_lazy_command(
-    webhooks_app,
-    "retry",
-    "worker.cli.webhooks.messages:retry",
-    "Send dead-lettered messages again, under the same ids. The workers do it, within seconds.",
-)
+add_commands(webhooks_app, COMMANDS["webhooks"])

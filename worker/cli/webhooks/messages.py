@@ -24,10 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
 
 
 def send_test(as_json: Json = False) -> None:
-    """Send a signed message of type `test` to every webhook now, and show what came back.
-
-    It goes from this machine and past the outbox: nothing waits for it, and it is not tried again. Exits with 1 where a webhook did not take it.
-    """
+    """The message is sent from this machine and is not queued or retried. Exits with 1 if a webhook did not accept it."""
     here = stores()
     endpoints = _configured(here)
     answers = asyncio.run(_send(here, endpoints, test_body(wall_clock())))
@@ -49,10 +46,7 @@ def list_webhooks(
     limit: Annotated[int, typer.Option("--limit", "-n", help="Messages to show.", min=0, max=10_000)] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show each webhook's backlog, and the messages that wait or are dead-lettered, newest first.
-
-    With --json: a line per webhook (`"endpoint"`), then a line per message (`"webhook"`).
-    """
+    """With --json: a line per webhook (`"endpoint"`), then a line per message (`"webhook"`)."""
     here = stores()
     backlogs = _backlogs(here)
     messages = list(here.outbox.messages(limit=limit)) if limit else []
@@ -77,7 +71,6 @@ def retry(
         list[str] | None, typer.Argument(help="Ids of messages; without any, all.", metavar="[ID...]")
     ] = None,
 ) -> None:
-    """Send dead-lettered messages again, under the same ids. The workers do it, within seconds."""
     here = stores()
     _configured(here)
     count = here.outbox.retry(ids or ())

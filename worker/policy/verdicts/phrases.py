@@ -89,6 +89,18 @@ BY_WORDS: Final = (
                 error_description="You have made too many requests continuously. Please try again after some time.",
             ),
             _phrase(
+                "rate limit exceeded",
+                "https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api",
+                403,
+                message="API rate limit exceeded for 192.0.2.1.",
+            ),
+            _phrase(
+                "exceeded a secondary rate limit",
+                "https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api",
+                403,
+                message="You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+            ),
+            _phrase(
                 "login rate exceeded",
                 "restforce/restforce#412",
                 400,

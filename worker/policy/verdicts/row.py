@@ -23,8 +23,19 @@ REFUSALS: Final = CLIENT_ERRORS - PASSING | SUCCESSES
 #: Places where a phrase may stand: the error code, its description; any other word is a path in the body.
 ERROR: Final = "error"
 DESCRIPTION: Final = "error_description"
-#: Where providers put a sentence, most frequent first (`detail`: FastAPI, `reason`: Zoom, `hint`: league/oauth2-server).
-SENTENCES: Final = (ERROR, DESCRIPTION, "message", "detail", "reason", "hint", "error_message")
+#: Where providers put a sentence, most frequent first (`detail` and `title`: RFC 9457, `reason`: Zoom, `hint`:
+#: league/oauth2-server). A body that is plain text stands at the description's place.
+SENTENCES: Final = (
+    ERROR,
+    DESCRIPTION,
+    "message",
+    "detail",
+    "reason",
+    "hint",
+    "error_message",
+    "title",
+    "msg",
+)
 
 _WORD: Final = re.compile(r"[^\W_]+")
 #: Longest sentence that is compared; a longer text is a page.

@@ -71,6 +71,12 @@ EXCEPTIONS: Final = (
 
 CODES: Final = (
     Row(
+        verdict=_RATE_LIMITED,
+        reason=RATE_LIMITED,
+        statuses=frozenset({429}),
+        words="Too Many Requests (RFC 6585), whatever code stands beside it.",
+    ),
+    Row(
         verdict=_REAUTHORIZE,
         reason=INVALID_GRANT,
         errors=_codes("invalid_grant"),
@@ -181,7 +187,6 @@ VAGUE_CODES: Final = (
 )
 
 STATUSES: Final = (
-    Row(verdict=_RATE_LIMITED, reason=RATE_LIMITED, statuses=frozenset({429}), words="Too Many Requests."),
     Row(
         verdict=_RATE_LIMITED,
         reason=RATE_LIMITED,

@@ -26,7 +26,9 @@ _SUBERROR_FIELDS: Final = ("suberror", "error_subtype")
 #: Separators within a code: `Invalid-Grant`, `Access Denied`.
 _BETWEEN_WORDS: Final = re.compile(r"[\s-]+")
 #: A code and its description in one text: `invalid_grant: refresh token expired`.
-_CODE_AND_MORE: Final = re.compile(r"\s*([a-z]+(?:[ _-][a-z]+)*)\s*[:;,]", re.IGNORECASE)
+_CODE_AND_MORE: Final = re.compile(
+    r"\s*(?:error\s*[:=]\s*)?([a-z]+(?:[ _-][a-z]+)*)\s*(?:[:;,]|\.(?:\s|:|\Z))", re.IGNORECASE
+)
 _KNOWN_CODES: Final = frozenset(code for row in TABLE for code in row.errors)
 
 

@@ -1,7 +1,7 @@
 """The first grant on the wire: the consent page's URL, and the requests by which a code becomes tokens.
 
 Authorization code with PKCE (RFC 6749 section 4.1, RFC 7636) and device code (RFC 8628). Each request is a
-`RefreshRequest` whose provider is told to exchange a code instead: client authentication, parameter names, headers
+`RefreshRequest` whose provider is set to exchange a code instead: client authentication, parameter names, headers
 and the reading of the answer are the provider's, as for a refresh. So no OAuth client library is wanted here.
 """
 
@@ -45,7 +45,7 @@ _GOOGLES_URI: Final = "verification_url"
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What one question for consent is known by: the answer must bring the state, the exchange the verifier."""
+    """How one question for consent is recognised: the answer must bring the state, the exchange the verifier."""
 
     redirect_uri: str
     state: str
@@ -53,7 +53,7 @@ class Asking:
 
     @classmethod
     def begin(cls, redirect_uri: str) -> Asking:
-        """Draw a state and a verifier."""
+        """Return a new state and verifier."""
         return cls(redirect_uri, secrets.token_urlsafe(24), Secret(secrets.token_urlsafe(_VERIFIER_BYTES)))
 
     @property
@@ -93,11 +93,11 @@ def consent_url(
     Args:
         request: the account.
         asking: this question.
-        check: raises `InvalidRequest` for a URL (and its field) that nobody should be sent to.
+        check: raises `InvalidRequest` for a URL (and its field) to which no person should be sent.
         now: epoch seconds, for templates.
 
     Raises:
-        Unbuildable: a variable has no value, or the URL is none.
+        InvalidRequest: a variable has no value, or the URL is none.
     """
     provider = request.provider
     draft = RequestDraft(request=request, now=now, headers={})
@@ -132,7 +132,7 @@ def device_request(request: RefreshRequest, *, now: float) -> RefreshRequest:
     """Return the request for a device code (RFC 8628 section 3.1). In its answer the device code stands as the token.
 
     Raises:
-        Unbuildable: a variable has no value.
+        InvalidRequest: a variable has no value.
     """
     scope = scope_of(request)
     url = _url(request.provider.device_url, "device_url", RequestDraft(request=request, now=now, headers={}))
@@ -192,7 +192,7 @@ def _exchange(
     fields = {f"{_FIELD}{name}": value for name, value in exchanged.items()}
     return replace(
         request,
-        provider=_told(request.provider, params),
+        provider=_with_params(request.provider, params),
         refresh_method=RefreshMethod.BODY
         if request.refresh_method is RefreshMethod.CALLBACK
         else request.refresh_method,
@@ -202,7 +202,7 @@ def _exchange(
     )
 
 
-def _told(provider: Provider, params: Mapping[str, str | None]) -> Provider:
+def _with_params(provider: Provider, params: Mapping[str, str | None]) -> Provider:
     knobs: dict[str, object] = {"grant": GrantType.LOGIN.value, "params": params, "send_scope": False}
     if provider.refresh_url is not None:  # RFC 6749 knows one token endpoint; some refresh elsewhere
         knobs["refresh_url"] = None

@@ -19,7 +19,7 @@ LOOPBACK_HOSTS: Final = frozenset({_LOOPBACK, "localhost"})
 _PATH: Final = "/callback"
 #: A browser that opens connections and says nothing on them must not be waited for.
 _READ_S: Final = 10.0
-#: How soon it ends when nobody waits any more.
+#: How soon it ends when no caller waits any more.
 _STOP_LOOK_S: Final = 0.05
 
 _PAGE: Final = """<!doctype html>
@@ -59,7 +59,7 @@ class LoopbackRedirect:
         self.redirect_uri = redirect_uri or f"http://{_LOOPBACK}:{self._server.server_address[1]}{_PATH}"
 
     def wait(self, timeout_s: float) -> Mapping[str, str] | None:
-        """Wait for the answer's parameters; None: none came in time."""
+        """Return the answer's parameters; None: none came in time."""
         try:
             return self._server.answers.get(timeout=timeout_s)
         except queue.Empty:
@@ -89,7 +89,7 @@ def is_answer(parameters: Mapping[str, str], state: str) -> bool:
 
 
 class _Server(ThreadingTCPServer):
-    """Not HTTPServer, which looks its own name up, for seconds where nobody knows it."""
+    """Not HTTPServer, which looks its own name up, for seconds where no resolver knows it."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _READ_S
 
     def do_GET(self) -> None:
-        """Take the answer, or say that it is none."""
+        """Read the answer, or reply that it is none."""
         if urlsplit(self.path).path != self.server.path:
             self._show(HTTPStatus.NOT_FOUND, *_NOT_OURS)
             return
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.answers.put(parameters)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the request line holds the code."""
+        """Log nothing: the request line holds the code."""
 
     def _show(self, status: HTTPStatus, title: str, text: str) -> None:
         page = _PAGE.format(title=title, text=text).encode()

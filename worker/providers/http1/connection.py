@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     # the call's side
 
     async def ask(self, request: bytes) -> Head:
-        """Send a request and give the head of its answer.
+        """Send a request and return the head of its answer.
 
         Raises:
             BrokeHTTP: the answer can't be read.
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         return b"" if self._parser is None else self._parser.surplus
 
     def rest(self) -> bool:
-        """End a request; tell whether the connection is fit for another one."""
+        """End a request; return whether the connection is fit for another one."""
         parser, self._parser = self._parser, None
         return parser is not None and parser.complete and parser.is_reusable and self.is_open
 
@@ -138,9 +138,9 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing waits in its socket: an end that the event loop has not seen yet, mostly.
+        """Return whether nothing waits in its socket: an end that the event loop has not seen yet, mostly.
 
-        A request that is sent on a connection which the server has closed is lost, and nobody can tell whether it was
+        A request that is sent on a connection which the server has closed is lost, and it is unknown whether it was
         read before. One look (a system call) finds most of those.
         """
         if self._poll is None:
@@ -335,6 +335,6 @@ async def _over(
 
 
 def _noted(task: asyncio.Task[list[AddrInfoType]]) -> None:
-    """Take note of a failed look-up, in case that nobody waits for it any more."""
+    """Note a failed look-up that no caller waits for any more."""
     if not task.cancelled():
         task.exception()

@@ -1,6 +1,6 @@
 """Read HTTP/1.x responses from bytes, as leniently as curl and more so: no sockets, no clock (RFC 9112).
 
-A refresh token is spent when the provider answers, so an answer is read wherever its meaning can be told. What is odd
+A refresh token is spent when the provider answers, so an answer is read wherever its meaning is clear. What is odd
 about it costs the connection, never the answer: only a response that was framed cleanly leaves its connection fit for
 the next request, so that no byte of one answer is taken for the next.
 """
@@ -43,7 +43,7 @@ class CutShort(ConnectionError):
 
 
 class Framing(StrEnum):
-    """How the end of a body is told (RFC 9112 section 6.3)."""
+    """How the end of a body is marked (RFC 9112 section 6.3)."""
 
     LENGTH = "length"
     CHUNKED = "chunked"
@@ -118,7 +118,7 @@ class ResponseParser:
         self.complete = True
 
     def _read_head(self) -> bool:
-        """Take one head out of the buffer. True: it was an interim one (1xx), and another one may be there."""
+        """Read one head out of the buffer. Returns True: it was an interim one (1xx), and another one may be there."""
         buffer = self._buffer
         if buffer[:1] in b"\r\n":
             del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
@@ -147,7 +147,7 @@ class ResponseParser:
         return False
 
     def _framed(self, status: int, headers: list[tuple[bytes, bytes]], *, is_clean: bool) -> Head:
-        """Decide how the body ends. `Transfer-Encoding` overrides `Content-Length` (RFC 9112 section 6.3)."""
+        """Read how the body ends. `Transfer-Encoding` overrides `Content-Length` (RFC 9112 section 6.3)."""
         lengths: set[bytes] = set()
         coding = b""
         for name, value in headers:
@@ -172,7 +172,7 @@ class ResponseParser:
         return Head(status, headers, self.is_reusable)
 
     def _frame_plainly(self) -> None:
-        """Without chunks, and where several lengths contradict each other, the body ends with the connection."""
+        """Read a length. Without chunks, and where several lengths contradict each other, the body ends with the connection."""
         if self._length is None:
             self._framing = Framing.CLOSE
         else:
@@ -195,7 +195,7 @@ class ResponseParser:
                     pass
 
     def _read_chunk(self) -> bool:
-        """Take one chunk, or what is there of it, out of the buffer. False: more bytes are needed."""
+        """Read one chunk, or what is there of it, out of the buffer. Returns False: more bytes are needed."""
         buffer = self._buffer
         if self._left:
             piece = buffer[: self._left]

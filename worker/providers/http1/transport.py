@@ -26,7 +26,7 @@ from worker.providers.sending import SENDING, Sending
 #: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
 POOL_SIZE: Final = 1024
 #: Shorter than the 5 s after which Node, Apache and uvicorn close an idle connection: a request that meets a
-#: connection being closed is lost, and nobody can tell whether its refresh token was spent.
+#: connection being closed is lost, and whether its refresh token was spent is unknown.
 KEEPALIVE_S: Final = 4.0
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -52,7 +52,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, once, and give the head of its answer; the body comes as it is read.
+        """Send a request, once, and return the head of its answer; the body comes as it is read.
 
         Raises:
             NotSent: the deadline was over when the connection stood.
@@ -178,7 +178,7 @@ def open_transport(context: ssl.SSLContext) -> Transport:
 
 
 class _Factory:
-    """Makes the socket that connects to an address, where the call may."""
+    """Opens the socket that connects to an address, where the call may."""
 
     def __init__(self, sending: Sending) -> None:
         self._sending = sending

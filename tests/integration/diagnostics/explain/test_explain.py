@@ -289,7 +289,7 @@ CAUSES: dict[str, tuple[Callable[[AccountServices], None], list[str]]] = {
     "refresh_token_ended": (refresh_token_over, ["`refreshd accounts authorize acct`"]),
     "beat_down": (beat_down, ["the last plan ended 1h ago", "`celery -A worker.app beat`"]),
     "no_worker_on_queue": (no_worker, ["`celery -A worker.app worker -n refresh@%h -P threads -c 8 -Q urgent,control,refresh`"]),
-    "no_worker_on_queue (callbacks)": (no_callback_worker, ["`celery -A worker.app worker -n callback@%h -P prefork -Q callback`"]),
+    "no_worker_on_queue (callbacks)": (no_callback_worker, ["`celery -A worker.app worker -n callback@%h -P threads -Q callback`"]),
     "queue_full": (queue_full, ["200 messages wait", "more workers"]),
     "overdue": (overdue, ["due for 1h", "`refreshd status`"]),
     "lease_of_a_dead_worker": (dead_worker, ["process 12 on gone@two, which does not answer", "ago", "ends by itself in"]),
