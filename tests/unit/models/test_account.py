@@ -79,6 +79,7 @@ def test_a_token_set_is_one_generation_on_and_ends_what_was_wrong(enabled: bool,
         "generation": 4,
         "jitter": 0.25,
         "failures": 0,
+        "succeeded_at": NOW,
         "next_refresh_at": 4_000.0,
         "plan_at": 4_000.0,
         "due_reason": "before_expiry",
@@ -117,6 +118,7 @@ def test_a_failure_keeps_every_credential_and_is_tried_again_later(counts: bool)
     row.failed(status=Status.MISCONFIGURED, reason="bad", retry_at=2_000.0, counts=counts, now=NOW)
     assert changed(row, account()) == {
         **({"failures": 3} if counts else {}),
+        "failed_at": NOW,
         "status": Status.MISCONFIGURED,
         "reason": "bad",
         "status_at": NOW,
