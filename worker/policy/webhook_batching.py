@@ -1,13 +1,13 @@
-"""Batching, retries and dead letters of webhooks. Pure."""
+"""How webhooks are told: what is folded into one message, when a delivery is tried again, when it is put aside. Pure."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Final
 
-#: So many events of one type about one provider (or client) are sent one by one; more are folded into one message.
+#: So many happenings of one type about one provider (or client) are told one by one; what is beyond, in one message.
 SINGLY_MAX: Final = 10
-#: The window for that. If 10,000 grants end at once, one message in five minutes has their count.
+#: Within so long. A fleet whose 10,000 grants end at once is told of by one message in five minutes, with a count.
 FOLD_WINDOW_S: Final = 300.0
 
 #: The pause after a first failure; each further one is twice as long, half of it by chance.
@@ -22,7 +22,7 @@ _GONE: Final = 410
 
 
 class Batching(Enum):
-    """How the waiting events of one topic are sent."""
+    """What becomes of the happenings of one topic that wait."""
 
     #: One message each.
     SINGLY = "singly"
@@ -33,11 +33,11 @@ class Batching(Enum):
 
 
 def gather(waiting: int, *, lately: int, oldest_s: float) -> Batching:
-    """Return how the waiting events of one topic are sent.
+    """Return what becomes of the happenings of one topic.
 
     Args:
-        waiting: events that wait.
-        lately: events of the topic that were sent within the last `FOLD_WINDOW_S`.
+        waiting: how many there are.
+        lately: happenings of the topic that were told within the last `FOLD_WINDOW_S`.
         oldest_s: how long the oldest of them has waited, seconds.
     """
     if waiting + lately <= SINGLY_MAX:
@@ -53,12 +53,12 @@ def retry_after_s(attempts: int, *, jitter: float, asked_s: float | None = None)
     Args:
         attempts: deliveries that failed so far, this one included.
         jitter: a fraction in [0, 1).
-        asked_s: `Retry-After`, seconds, where the endpoint sent it.
+        asked_s: `Retry-After`, seconds, where the endpoint said it.
     """
     pause_s = min(RETRY_BASE_S * 2.0 ** min(attempts - 1, _EXPONENT_MAX), RETRY_MAX_S)
     return max(pause_s * (0.5 + jitter / 2), min(asked_s or 0.0, RETRY_MAX_S))
 
 
 def is_given_up(age_s: float, http_status: int | None) -> bool:
-    """Return whether an undelivered message is dead-lettered: after days, or because the endpoint is gone (410)."""
+    """Return whether a message that was not taken is put aside: after days, or because the endpoint wants no more."""
     return age_s >= GIVE_UP_AFTER_S or http_status == _GONE
