@@ -349,7 +349,7 @@ class Account(SQLModel, table=True):
 
 
 class RetiredAccount(SQLModel, table=True):
-    """The highest generation of a removed account: the same id, added again, continues from there."""
+    """A generation that a removed account never had: the same id, added again, continues from there."""
 
     __tablename__ = "retired_account"
 

@@ -39,7 +39,7 @@ class _Definition(BaseModel):
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
         if (self.secret_env is None) == (self.secret_file is None):
-            raise ValueError("one of secret_env and secret_file is expected")
+            raise ValueError("no single secret; expected one of secret_env and secret_file")
         return self
 
 
@@ -77,7 +77,7 @@ def load_callback_file(file: Path | None) -> dict[str, Definition]:
     if entries is None:
         return {}
     if not isinstance(entries, dict):
-        raise CallbackFileError(f"{file}: callbacks by name are expected")
+        raise CallbackFileError(f"{file}: not a mapping; expected callbacks by name")
     found: dict[str, Definition] = {}
     wrong: list[str] = []
     for name, entry in entries.items():
@@ -94,7 +94,7 @@ def _definition(name: str, entry: Any) -> Definition:
     if not CALLBACK_NAME.fullmatch(name):
         raise CallbackFileError(f"{name!r} is no name for a callback: 1 to 64 letters, digits, . _ -")
     if not isinstance(entry, dict) or ("url" in entry) == ("task" in entry):
-        raise CallbackFileError(f"{name}: either a url or a task is expected")
+        raise CallbackFileError(f"{name}: expected either a url or a task")
     kind = EndpointCallback if "url" in entry else TaskCallback
     try:
         return kind.model_validate(entry)

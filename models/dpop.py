@@ -29,7 +29,9 @@ def _algorithm(value: object) -> SigningAlgorithm | None:
     if word in _NO:
         return None
     if word not in _CHOICES:
-        raise ValueError(f"true (for ES256), false, or one of {', '.join(_CHOICES.values())} is expected")
+        raise ValueError(
+            f"unknown algorithm; expected true (for ES256), false, or one of {', '.join(_CHOICES.values())}"
+        )
     return _CHOICES[word]
 
 

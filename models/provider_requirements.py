@@ -49,7 +49,7 @@ def check(provider: Provider, request: RefreshRequest) -> list[str]:
     try:
         auth = ClientAuth(request.client_auth) if request.client_auth else provider.client_auth
     except ValueError:
-        return [f"client_auth: one of {', '.join(ClientAuth)} is expected"]
+        return [f"client_auth: expected one of {', '.join(ClientAuth)}"]
     problems = [
         f"{name}: {_KEY_WANTED if name == _KEY else f'{provider.name} needs it'}"
         for name in _credentials(provider, auth)

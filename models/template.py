@@ -220,10 +220,10 @@ def _render_in_url(part: _Part, lookup: Lookup) -> str:
         return quote(value, safe="")
     if place is _Place.ORIGIN:
         if not _ORIGIN.fullmatch(value):
-            raise TemplateError(f"{_named(part)} stands for the beginning of a URL: https://HOST is expected")
+            raise TemplateError(f"{_named(part)} stands for the beginning of a URL; expected https://HOST")
         return value.rstrip("/")
     if not _HOST.fullmatch(value):
-        raise TemplateError(f"{_named(part)} stands for a host: letters, digits, '.' and '-' are expected")
+        raise TemplateError(f"{_named(part)} stands for a host; expected letters, digits, '.' and '-'")
     return value
 
 

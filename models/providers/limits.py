@@ -58,6 +58,6 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """
     for name in headers:
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"headers: {name[:60]!r} is no name of a header")
+            raise ValueError(f"headers: {name[:60]!r} is not a name of a header")
         if name.lower() in _FRAMING:
             raise ValueError(f"headers.{name}: only the HTTP client sets it")

@@ -70,9 +70,9 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise PresetError([f"{path}: a mapping of provider names to knobs is expected"])
+        raise PresetError([f"{path}: not a mapping; expected provider names with their options"])
     problems = [
-        f"{path}: {name}: a mapping of knobs is expected"
+        f"{path}: {name}: not a mapping; expected options"
         for name, knobs in document.items()
         if not isinstance(knobs, dict)
     ]

@@ -225,7 +225,7 @@ def _client_auth(request: RefreshRequest) -> ClientAuth:
     try:
         return ClientAuth(request.client_auth)
     except ValueError:
-        raise InvalidRequest(f"client_auth: one of {', '.join(ClientAuth)} is expected") from None
+        raise InvalidRequest(f"client_auth: expected one of {', '.join(ClientAuth)}") from None
 
 
 def _flat(params: Mapping[str, object]) -> dict[str, str]:

@@ -58,12 +58,15 @@ def test_no_file_is_no_callbacks() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- a list", "callbacks by name are expected"),
+        ("- a list", "not a mapping; expected callbacks by name"),
         ("acme: [", "can't be read"),
-        ("acme: {}", "acme: either a url or a task is expected"),
-        ("acme: {url: u, task: t, secret_env: S}", "acme: either a url or a task is expected"),
-        ("acme: {url: u}", "acme: entry: one of secret_env and secret_file is expected"),
-        ("acme: {url: u, secret_env: A, secret_file: B}", "one of secret_env and secret_file is expected"),
+        ("acme: {}", "acme: expected either a url or a task"),
+        ("acme: {url: u, task: t, secret_env: S}", "acme: expected either a url or a task"),
+        ("acme: {url: u}", "acme: entry: no single secret; expected one of secret_env and secret_file"),
+        (
+            "acme: {url: u, secret_env: A, secret_file: B}",
+            "no single secret; expected one of secret_env and secret_file",
+        ),
         ("acme: {url: u, secret: whsec_abc}", "acme: secret: Extra inputs are not permitted"),
         ("acme: {url: u, secret_env: S, timeout_s: -1}", "acme: timeout_s: Input should be greater than 0"),
         ("acme: {url: u, secret_env: NOT_SET_ANYWHERE}", "NOT_SET_ANYWHERE (secret_env) is not set"),

@@ -44,7 +44,7 @@ def test_no_header_that_frames_the_request_is_set(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "Host ", "X:Y", "X\r\nHost", "X\tY", "\u212aost"])
 def test_a_header_has_a_name_that_can_be_sent(name: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a header"):
+    with pytest.raises(ValueError, match="is not a name of a header"):
         Provider(name="acme").overridden({"headers": {name: "x"}})
 
 

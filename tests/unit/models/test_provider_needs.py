@@ -60,7 +60,7 @@ def test_the_accounts_own_client_auth_counts() -> None:
     [
         ({}, FULL, []),
         ({}, {}, ["client_id: p needs it", "client_secret: p needs it", "refresh_token: p needs it"]),
-        ({}, {**FULL, "client_auth": "magic"}, ["client_auth: one of body, basic"]),
+        ({}, {**FULL, "client_auth": "magic"}, ["client_auth: expected one of body, basic"]),
         ({"token_url": None}, FULL, ["token_url: p has none of its own"]),
         ({"token_url": None}, {"refresh_token": Secret("r"), "token_url": "https://x.example.com"}, []),
         ({}, {**FULL, "token_url": "https://${x}"}, ["token_url: 'x' is no variable"]),

@@ -29,7 +29,7 @@ def test_every_alert_says_what_it_means_what_users_notice_and_what_to_do() -> No
         assert parts == ["Means", "Users notice", "Do"], name
 
 
-def test_no_alert_is_told_that_is_none() -> None:
+def test_the_runbook_names_no_alert_that_does_not_exist() -> None:
     assert set(re.findall(r"^### (Refreshd\w+)$", RUNBOOK, re.MULTILINE)) == alerts().keys()
 
 

@@ -260,7 +260,7 @@ async def test_a_login_sends_what_its_parameters_say_and_nothing_else() -> None:
         ({}, {"token_url": "https://u:p@auth.example.com/t"}, "user name or password"),
         ({}, {"token_url": "https://auth.example.com/${"}, "not closed"),
         ({}, {"refresh_token": None}, "refresh_token: the account has none"),
-        ({}, {"client_auth": "magic"}, "client_auth: one of body, basic"),
+        ({}, {"client_auth": "magic"}, "client_auth: expected one of body, basic"),
         ({"client_auth": "basic"}, {"client_id": None}, "client_id: the account has none"),
         ({"grant": "access_token"}, {"access_token": None}, "access_token: the account has none"),
         ({"token_url": "https://${account.sub}.x.com/t"}, {}, "no value for account.sub"),

@@ -27,13 +27,13 @@ def held_by_a_gate(facts: Facts) -> Iterator[Finding]:
     cause = found.gate.cause or WaitReason.DOWN
     if not found.holds and account.next_refresh_at > max(facts.now, found.gate.until):
         return  # it is not due before the gate may open
-    held = (
-        f"A gate holds this account and {found.accounts - 1:,} others" if found.holds else "A gate is closed"
-    )
+    others = found.accounts - 1
+    beside = f" and {others:,} {'other' if others == 1 else 'others'}" if others > 0 else ""
+    held = f"A gate holds this account{beside}" if found.holds else "A gate is closed"
     by = " It was this account's call that closed it." if found.gate.by == account.id else ""
     yield Finding(
         _CODES[cause],
-        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'nobody is left to try'}. {since_when(facts)}".strip(),
+        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'no account is left to try'}. {since_when(facts)}".strip(),
         _remedy(facts, cause, found.gate),
         wrong=facts.is_wanting,
     )

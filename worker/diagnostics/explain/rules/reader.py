@@ -88,7 +88,7 @@ def elsewhere(facts: Facts) -> Iterator[Finding]:
         "another_prefix",
         f"The same Redis holds a token of this account under the prefix `{DEFAULT_PREFIX}`, too (generation "
         f"{redis.default_prefix_generation}); this one is under `{redis.prefix}` (generation "
-        f"{redis.token_generation or 'none'}). A connector that was told no prefix reads the other.",
+        f"{redis.token_generation or 'none'}). A connector without a prefix reads the other.",
         f"Give the connector the prefix: `Reader(..., prefix={redis.prefix!r})`.",
         wrong=redis.default_prefix_generation != redis.token_generation,
     )
