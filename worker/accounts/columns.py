@@ -16,12 +16,12 @@ from models.providers import Provider
 
 
 class ColumnKind(StrEnum):
-    """What a column's value is for."""
+    """The kind of a column's value."""
 
     ID = "id"
     SETTING = "setting"
     SECRET = "secret"
-    #: Says something of the access token beside it.
+    #: Describes the access token of the same row.
     OF_THE_TOKEN = "of_the_token"
     CUSTOM_FIELDS = "custom_fields"
     CUSTOM_FIELD = "custom_field"
@@ -30,12 +30,12 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column, by our name. `written` tells which of webMethods' meanings the value has, if not ours."""
+    """One column, by our name. webMethods' columns may differ in unit and in the meaning of empty."""
 
     kind: ColumnKind
     field: str
     in_minutes: bool = False
-    #: What an empty value under webMethods' name says there; None: nothing.
+    #: The meaning of an empty value under webMethods' name; None: it is ignored.
     empty_means: str | None = None
 
 
@@ -58,12 +58,11 @@ CUSTOM_FIELDS: Final = "custom_fields"
 _NOT_KNOBS: Final = {"name", "title", "sources", "verified", "notes", *SETTINGS}
 KNOBS: Final = tuple(name for name in Provider.model_fields if name not in _NOT_KNOBS)
 
-#: A custom field's name: what a template can refer to (`models/template.py`).
+#: The name of a custom field, as templates refer to it (`models/template.py`).
 CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 _MINUTES: Final = Column(ColumnKind.SETTING, "session_timeout_s", in_minutes=True)
-#: webMethods does not refresh unless told to. A file that has the column means that; one that lacks it says
-#: nothing about webMethods.
+#: webMethods refreshes only where this is set: an empty value means no, a missing column nothing.
 _REFRESH: Final = Column(ColumnKind.SETTING, "refresh_enabled", empty_means="false")
 
 _OURS: Final = {
@@ -108,7 +107,7 @@ _CUSTOM_PREFIX: Final = f"{CUSTOM_FIELDS}."
 
 @lru_cache(maxsize=4096)
 def column_of(name: str) -> Column | None:
-    """Find the column that goes by this name, None for none."""
+    """Return the column of this name, None where there is none."""
     words = " ".join(name.split())
     if words[: len(_CUSTOM_PREFIX)].casefold() == _CUSTOM_PREFIX:
         field = words[len(_CUSTOM_PREFIX) :]
@@ -119,10 +118,10 @@ def column_of(name: str) -> Column | None:
 
 
 def unknown_column(name: str) -> str:
-    """Return that a column is unknown, and which one may be meant."""
+    """Return the error for an unknown column, with the closest known name."""
     if name.casefold().startswith(_CUSTOM_PREFIX):
         return "a custom field's name is 1 to 64 letters, digits, '_', '.' or '-'"
     near = difflib.get_close_matches(name.casefold(), [*_OURS, *_WEBMETHODS], n=1)
     if near:
-        return f"unknown column: is {near[0]!r} meant?"
-    return f"unknown column: values that a provider needs beside ours go into {_CUSTOM_PREFIX}NAME"
+        return f"unknown column; did you mean {near[0]!r}?"
+    return f"unknown column; further values for a provider go into {_CUSTOM_PREFIX}NAME"

@@ -1,4 +1,4 @@
-"""One row of an accounts file, or one command's words: every value read, nothing of it compared with anything yet."""
+"""One row of an accounts file, or one command's arguments: every value parsed, none compared with stored ones yet."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from worker.accounts.values import (
     token,
 )
 
-#: The field of an error that is of the row as a whole.
+#: The field of an error that concerns the row as a whole.
 ROW: Final = "row"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one field of a row."""
+    """An invalid field of a row, and the reason."""
 
     field: str
     reason: str
@@ -36,7 +36,7 @@ class Problem:
 
 
 class RowRefused(Exception):
-    """A row that can't be stored, with everything that is wrong with it."""
+    """A row that can't be stored, with all of its problems."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
@@ -45,9 +45,9 @@ class RowRefused(Exception):
 
 @dataclass(slots=True)
 class AccountEntry:
-    """What a row says, by our names. A field that it does not name, or leaves empty, is not in here.
+    """The parsed row, by our names. Fields that the row does not have, or leaves empty, are missing here.
 
-    A value of None takes back what is stored; only a command can say that.
+    None resets a stored value to its default; only a command can do that.
     """
 
     id: str
@@ -55,10 +55,10 @@ class AccountEntry:
     secrets: dict[str, Secret | None] = field(default_factory=dict)
     of_the_token: dict[str, str | float | None] = field(default_factory=dict)
     custom_fields: dict[str, Secret | None] = field(default_factory=dict)
-    #: The row names all of the account's custom fields: others go.
+    #: The row has all of the account's custom fields: others are removed.
     all_custom_fields: bool = False
     knobs: dict[str, object] = field(default_factory=dict)
-    #: What the provider itself answered, where the tokens come straight from it.
+    #: The provider's token response, where the tokens come from it directly.
     granted: TokenResponse | None = None
 
     @property
@@ -88,11 +88,11 @@ def read_entry(
     Args:
         row: column -> value, columns by any of their names.
         cells: every value is text, as in CSV and in a command: a knob that looks like JSON is JSON.
-        empty_takes_back: an empty value takes back what is stored, as in `edit ID scope=`. In a file it says
-            nothing: many programs write empty columns for what they do not know.
+        empty_takes_back: an empty value resets the stored one, as in `edit ID scope=`. In a file it is ignored:
+            many programs write empty columns for unknown values.
 
     Raises:
-        Refused: with everything that is wrong.
+        RowRefused: with every problem of the row.
     """
     reading = _Reading(AccountEntry(""), cells, empty_takes_back)
     for name, value in row.items():
@@ -166,7 +166,7 @@ class _Reading:
                 entry.custom_fields[name] = None if value is None else custom_value(value)
             case ColumnKind.CUSTOM_FIELDS:
                 entry.all_custom_fields = True
-                # What a column of its own says comes first, wherever in the row it stands.
+                # A column of its own (custom_fields.NAME) takes precedence, wherever in the row it is.
                 entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
             case ColumnKind.KNOB:
                 entry.knobs[name] = json_of(value) if self.cells else value
@@ -175,7 +175,7 @@ class _Reading:
 def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:
     fields = {} if value is None else json_of(value)
     if not isinstance(fields, Mapping):
-        raise ValueError("an object of names and values is expected")  # noqa: TRY004  (a wrong value in a file)
+        raise ValueError("expected an object of names and values")  # noqa: TRY004  (a wrong value in a file)
     for name, inner in fields.items():
         if not isinstance(name, str) or not CUSTOM_NAME.fullmatch(name):
             raise ValueError("a name is 1 to 64 letters, digits, '_', '.' or '-'")

@@ -1,4 +1,4 @@
-"""What each column may hold. A reader gives the value as it is kept, or says what would be right.
+"""The values that each column accepts. A reader returns the value as it is stored, or raises a ValueError with what is expected.
 
 A message never holds the value of a secret. Numbers and booleans may come as text, as CSV has nothing else.
 """
@@ -19,7 +19,7 @@ from refreshd_reader.contract import ACCOUNT_ID
 from worker.policy.due import LIFETIME_MAX_S
 from worker.providers.numbers import amount, point_in_time
 
-#: A value of a column of ours; None says: as if it had never been given.
+#: A value of a column of ours; None resets it to its default.
 Value = str | bool | float | None
 
 #: Longer than any token, certificate chain or client secret that is known.
@@ -55,7 +55,7 @@ _SESSION_MANAGEMENT: Final = {word.value: word.value for word in SessionManageme
 
 
 def plain_text(value: object) -> str:
-    """Read a text of one line. Space around it is none of it."""
+    """Read a text of one line, without the white space around it."""
     text = _text(value).strip()
     if _CONTROL.search(text):
         raise ValueError("holds a line break or another control character")
@@ -67,7 +67,7 @@ def plain_text(value: object) -> str:
 def account_id(value: object) -> str:
     text = plain_text(value)
     if not ACCOUNT_ID.fullmatch(text):
-        raise ValueError(f"{shown(text)}: 1 to 128 of the characters A-Z a-z 0-9 . _ : @ - are expected")
+        raise ValueError(f"{shown(text)}: expected 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -")
     return text
 
 
@@ -75,23 +75,23 @@ def provider_name(value: object) -> str:
     text = plain_text(value).lower()
     if not _PROVIDER.fullmatch(text):
         raise ValueError(
-            f"{shown(text)}: a name like 'google' is expected: up to 64 letters, digits, '.', '_' or '-'"
+            f"{shown(text)}: not a provider name; expected up to 64 letters, digits, '.', '_' or '-'"
         )
     return text
 
 
 def secret(value: object) -> Secret:
-    """Read a secret. White space around it came with copying."""
+    """Read a secret, without white space that was copied with it."""
     return Secret(plain_text(value))
 
 
 def token(value: object) -> Secret:
-    """Read an access or refresh token. What it can't hold came with copying, too, and is named by its place."""
+    """Read an access or refresh token. An error names a character that no token has by its position."""
     text = plain_text(value)
     strange = _IN_NO_TOKEN.search(text)
     if strange:
         raise ValueError(
-            f"character {strange.start() + 1} is U+{ord(strange[0]):04X}, which is in no token (RFC 6749, A.12): "
+            f"character {strange.start() + 1} is U+{ord(strange[0]):04X}, not allowed in a token (RFC 6749, A.12): "
             "copy it again, as plain text"
         )
     return Secret(text)
@@ -113,7 +113,7 @@ def yes_or_no(value: object) -> bool:
     text = plain_text(value).casefold()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    raise ValueError(f"{shown(text)}: true or false is expected")
+    raise ValueError(f"{shown(text)}: expected true or false")
 
 
 def client_auth(value: object) -> str:
@@ -132,23 +132,23 @@ def timeout_s(value: object) -> float:
     """Read a session timeout, seconds."""
     seconds = amount(value)
     if seconds is None or not 0 < seconds <= LIFETIME_MAX_S:
-        raise ValueError(f"{shown(value)}: a number of seconds above 0 is expected, 10 years at most")
+        raise ValueError(f"{shown(value)}: expected a number of seconds above 0, 10 years at most")
     return seconds
 
 
 def timeout_minutes(value: object) -> float:
-    """Read webMethods' Session Timeout, minutes, and give seconds."""
+    """Read webMethods' Session Timeout, minutes, and return seconds."""
     minutes = amount(value)
     if minutes is None or not 0 < minutes * 60 <= LIFETIME_MAX_S:
-        raise ValueError(f"{shown(value)}: a number of minutes above 0 is expected, 10 years at most")
+        raise ValueError(f"{shown(value)}: expected a number of minutes above 0, 10 years at most")
     return minutes * 60
 
 
 def lifetime_s(value: object) -> float:
-    """Read `expires_in`. 0 and less are accepted: providers write them where they know of no end."""
+    """Read `expires_in`. 0 and less are accepted: providers write them for tokens without an expiry."""
     seconds = amount(value)
     if seconds is None:
-        raise ValueError(f"{shown(value)}: a number of seconds is expected")
+        raise ValueError(f"{shown(value)}: expected a number of seconds")
     return seconds
 
 
@@ -157,7 +157,7 @@ def moment(value: object) -> float:
     at = point_in_time(value)
     if at is None:
         raise ValueError(
-            f"{shown(value)}: epoch seconds (1790000000) or ISO 8601 (2026-09-21T14:13:20Z) are expected"
+            f"{shown(value)}: expected epoch seconds (1790000000) or ISO 8601 (2026-09-21T14:13:20Z)"
         )
     return at
 
@@ -168,14 +168,14 @@ def resource_url(value: object) -> str:
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
-        raise ValueError(f"{shown(text)}: it can't be read as a URL") from None
+        raise ValueError(f"{shown(text)}: not a valid URL") from None
     if "${" not in text and (url.scheme not in {"https", "http"} or not url.host):
-        raise ValueError(f"{shown(text)}: https://HOST... is expected")
+        raise ValueError(f"{shown(text)}: expected https://HOST...")
     return text
 
 
 def json_of(value: object) -> object:
-    """Return what a text stands for where it looks like JSON, for CSV has nothing but text; else the value itself."""
+    """Parse a text that looks like JSON (CSV has only text); return any other value as it is."""
     if isinstance(value, str) and _LOOKS_LIKE_JSON.match(value):
         try:
             return json.loads(value, parse_constant=_no_number)
@@ -185,13 +185,13 @@ def json_of(value: object) -> object:
 
 
 def shown(value: object) -> str:
-    """Show a value that is no secret, shortened."""
+    """Return a value that is not secret, quoted and shortened, for an error."""
     text = value if isinstance(value, str) else str(value)
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def printable(text: str) -> str:
-    """Return a text from a file so that no terminal and no encoding stumbles over it."""
+    """Return a text from a file with unprintable characters replaced, for terminals."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
@@ -217,7 +217,7 @@ TOKEN_READERS: Final[dict[str, Callable[[object], str | float]]] = {
 
 
 def _no_number(word: str) -> object:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def _text(value: object) -> str:
@@ -227,8 +227,8 @@ def _text(value: object) -> str:
         return str(value)
     if isinstance(value, float):
         # 1.10 has already become 1.1: what was written is lost.
-        raise ValueError("text is expected: put the number in quotes")  # noqa: TRY004  (a wrong value, not a wrong call)
-    raise ValueError(f"text is expected, not {_KINDS.get(type(value), 'this')}")
+        raise ValueError("expected text: put the number in quotes")  # noqa: TRY004  (a wrong value, not a wrong call)
+    raise ValueError(f"expected text, not {_KINDS.get(type(value), 'this')}")
 
 
 _KINDS: Final[dict[type, str]] = {
@@ -243,5 +243,5 @@ def _one_of(words: Mapping[str, str], shown_words: Iterable[str], value: object)
     text = plain_text(value).casefold()
     found = words.get(text) or words.get(" ".join(text.split()))
     if found is None:
-        raise ValueError(f"{shown(text)}: one of {', '.join(shown_words)} is expected")
+        raise ValueError(f"{shown(text)}: expected one of {', '.join(shown_words)}")
     return found

@@ -59,7 +59,8 @@ def test_rows_are_stored_and_bad_ones_named_by_line(refreshd: Refreshd, file: Wr
     human = refreshd("accounts", "import", str(path))
     assert "0 added, 0 changed, 2 unchanged, 0 kept newer, 5 failed" in human.stdout
     assert (
-        "error: line 3, account b: session_management: 'sometimes': one of none, fixed, auto" in human.stderr
+        "error: line 3, account b: session_management: 'sometimes': expected one of none, fixed, auto"
+        in human.stderr
     )
 
 
@@ -89,8 +90,8 @@ def test_rows_that_stand_in_one_line_are_all_stored(refreshd: Refreshd, file: Wr
     path = file(json.dumps([acme("a"), acme("b"), acme("c c"), acme("b")]), name="accounts.json")
     ran = refreshd("accounts", "import", str(path), "--json")
     assert counts(ran) == {"added": 2, "failed": 2}
-    assert [one["reason"][:26] for one in ran.json["errors"]] == [
-        "'c c': 1 to 128 of the cha",
+    assert [one["reason"][:32] for one in ran.json["errors"]] == [
+        "'c c': expected 1 to 128 of the ",
         "line 1 has this id already",
     ]
 
@@ -259,8 +260,8 @@ def test_ctrl_c_leaves_whole_batches_and_says_how_far_it_came(
     ("name", "content", "words"),
     [
         ("none.jsonl", None, "No such file"),
-        ("accounts.txt", '{"id": "a"}\n', "give --format"),
-        ("accounts.yaml", "- id: a\n- [\n", "is no YAML"),
+        ("accounts.txt", '{"id": "a"}\n', "expected --format"),
+        ("accounts.yaml", "- id: a\n- [\n", "not valid YAML"),
         ("accounts.csv", "a,b\n1,2\n", "must name the columns"),
         ("accounts.jsonl", '{"id": "a"}\n'.encode("utf-16").decode("latin-1"), "is not UTF-8 text"),
     ],

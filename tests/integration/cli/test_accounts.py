@@ -146,7 +146,7 @@ def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch:
         (["a b", "--provider", "google"], ["id: 'a b'"]),
         (["a", "--provider", "gogle"], ["is 'google'"]),
         (["a", "--set", "client_id=x"], ["is no provider's knob"]),
-        (["a", "--set", "margin_s"], ["FIELD=VALUE is expected"]),
+        (["a", "--set", "margin_s"], ["expected FIELD=VALUE"]),
         (["a", "--custom-field", "key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
         (["a", "--client-secret", "@/nowhere/at/all"], ["client_secret: /nowhere/at/all: No such file"]),
         (["a", "--refresh-method", "post"], ["post"]),
@@ -252,7 +252,7 @@ def test_edited_tokens_are_published_as_a_new_generation(
     [
         (["colour=red"], "colour: unknown column"),
         (["id=b"], "id: it can't be edited"),
-        (["scope"], "FIELD=VALUE is expected"),
+        (["scope"], "expected FIELD=VALUE"),
         (["refresh_token"], "set REFRESHD_ACCOUNT_REFRESH_TOKEN"),
         (["refresh_token="], "a stored token is not deleted"),
         (["provider="], "can't be without it"),

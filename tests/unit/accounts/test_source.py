@@ -40,12 +40,12 @@ def test_json_lines_are_numbered_with_their_blank_lines() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"not json", "is no JSON: Expecting value (column 1)"),
-        (b'{"id": "a"', "is no JSON"),
-        (b"[1]x", "is no JSON"),
-        (b'"text"', "a JSON object is expected"),
-        (b"7", "a JSON object is expected"),
-        (b'{"id": NaN}', "is no JSON: NaN"),
+        (b"not json", "not valid JSON: Expecting value (column 1)"),
+        (b'{"id": "a"', "not valid JSON"),
+        (b"[1]x", "not valid JSON"),
+        (b'"text"', "expected a JSON object"),
+        (b"7", "expected a JSON object"),
+        (b'{"id": NaN}', "not valid JSON: NaN"),
         (b'{"id": "a", "id": "b"}', "'id' is given twice"),
         (b'{"id": "\xff"}', "is not UTF-8 text"),
         (b'{"a":' * 100_000, "is nested too deeply"),
@@ -91,7 +91,7 @@ def test_a_cell_may_span_lines() -> None:
     ("bad", "reason"),
     [
         ('b,"never closed', "a quote is opened and not closed"),
-        ('b,"closed"late', "is no CSV"),
+        ('b,"closed"late', "not valid CSV"),
         ("b", "has 1 cells where the first line names 2 columns"),
         ("b,1,2", "has 3 cells where the first line names 2 columns"),
         ('b,"' + "x" * 200_000, "field larger than field limit"),
@@ -170,11 +170,11 @@ def test_plain_scalars_mean_what_json_would(scalar: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        ("!!python/object/apply:os.system [id]", "is not understood"),
+        ("!!python/object/apply:os.system [id]", "unsupported tag"),
         ("{id: b, id: c}", "'id' is given twice"),
-        ("{id: *nobody}", "is not anchored before"),
-        ("&self {id: *self}", "is not anchored before, or refers to itself"),
-        ("just text", "a mapping is expected"),
+        ("{id: *nobody}", "without an anchor before it"),
+        ("&self {id: *self}", "without an anchor before it, or of itself"),
+        ("just text", "expected a mapping"),
         ("[" * 60 + "]" * 60, "is nested too deeply"),
     ],
 )
@@ -250,7 +250,7 @@ def test_the_name_tells_the_format(tmp_path: Path, name: str, file_format: Forma
 
 def test_an_unknown_name_needs_a_format(tmp_path: Path) -> None:
     (tmp_path / "accounts.txt").write_text('{"id": "a"}\n')
-    with pytest.raises(UsageError, match="give --format"), open_source(tmp_path / "accounts.txt", None):
+    with pytest.raises(UsageError, match="expected --format"), open_source(tmp_path / "accounts.txt", None):
         pass
     with open_source(tmp_path / "accounts.txt", Format.JSONL) as source:
         assert ids(list(source.rows())) == ["a"]

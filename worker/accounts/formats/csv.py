@@ -98,7 +98,7 @@ def _record(lines: _Lines, taken: list[str], delimiter: str) -> tuple[list[str],
         return next(csv.reader(feed(), delimiter=delimiter, strict=True), []), ""
     except csv.Error as error:
         unclosed = len(taken) > 1 or "unexpected end of data" in str(error)
-        return [], "a quote is opened and not closed" if unclosed else f"is no CSV: {error}"
+        return [], "a quote is opened and not closed" if unclosed else f"not valid CSV: {error}"
 
 
 class _Lines:

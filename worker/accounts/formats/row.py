@@ -9,28 +9,28 @@ from typing import Final
 
 from worker.errors import UsageError
 
-#: One row of JSON Lines or CSV takes no more: a longer one is no account, and must not fill the memory.
+#: The limit of a row in JSON Lines or CSV: longer than any account, and small enough for memory.
 ROW_MAX_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One row: where it begins (line 1 is the first), and its columns, or why there are none."""
+    """One row: its first line (from 1), and its columns, or the reason why it can't be read."""
 
     line: int
     row: Mapping[str, object] | None
     reason: str = ""
-    #: Every value is text, for the format has nothing else.
+    #: Every value is text: the format has no other types.
     cells: bool = False
-    #: Names of what the file says beside, and what has no place here.
+    #: Names of fields without a counterpart here.
     left_out: tuple[str, ...] = ()
 
 
 class UnreadableFile(UsageError):
-    """A file that is no accounts file."""
+    """A file that can't be read as an accounts file."""
 
 
 def finite(text: str) -> float | str:
-    """Read a number; one that is larger than any float stays text."""
+    """Return a number; text where it is larger than any float."""
     number = float(text)
     return number if math.isfinite(number) else text

@@ -1,7 +1,7 @@
 """An accounts file, read as a stream: its format, and one `Raw` per row whatever the row looks like.
 
-A row that can't be read is a `Raw` with a reason, and the rows behind it are read. Only what makes the whole
-file unreadable is raised: a file that is not there, no text, of an unknown format, a CSV without column names.
+A row that can't be read is a `Raw` with a reason, and the rows after it are read. Only a file that is unreadable as a
+whole raises: missing, not text, of an unknown format, or a CSV without column names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STDIN: Final = Path("-")
 
 
 class Format(StrEnum):
-    """What an accounts file may be written in."""
+    """The format of an accounts file."""
 
     JSONL = "jsonl"
     YAML = "yaml"
@@ -45,15 +45,15 @@ _SUFFIXES: Final = {
 
 
 def format_of(path: Path, wanted: Format | None) -> Format:
-    """Tell a file's format: the one asked for, else what its name says.
+    """Return a file's format: the given one, else that of its name.
 
     Raises:
-        UsageError: the name says nothing.
+        UsageError: no format is given, and the name has none.
     """
     found = wanted or _SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise UsageError(
-            f"{path}: its name does not tell the format: give --format {', '.join(Format)} "
+            f"{path}: unknown format; expected --format {', '.join(Format)} "
             f"(or one of the endings {', '.join(_SUFFIXES)})"
         )
     return found
@@ -72,7 +72,7 @@ class Source:
         """Return the rows.
 
         Raises:
-            UnreadableFile: it is no text of this format; nothing was given before.
+            UnreadableFile: the file is not of this format; no row was returned before.
         """
         from worker.accounts.formats.csv import csv_rows  # late: each needs this module's names
         from worker.accounts.formats.properties import properties_rows
@@ -84,12 +84,12 @@ class Source:
             return csv_rows(self.stream, self.name)
         if self.format is Format.PROPERTIES:
             return properties_rows(self.stream, self.name)
-        if self.format is Format.YAML or is_array:  # JSON is YAML, and a JSON array is no JSON Lines
+        if self.format is Format.YAML or is_array:  # JSON is YAML, and a JSON array is not JSON Lines
             return yaml_rows(self.stream, self.name, start)
         return json_rows(self.stream)
 
     def position(self) -> int:
-        """How many bytes were read."""
+        """Return the number of bytes read so far."""
         return self.stream.tell()
 
     def _skip_byte_order_mark(self) -> int:
@@ -112,7 +112,7 @@ def open_source(path: Path, wanted: Format | None) -> Iterator[Source]:
     """Open an accounts file; `-` is standard input.
 
     Raises:
-        UsageError: it is not there, can't be read, or its format is unknown.
+        UsageError: the file is missing, can't be read, or its format is unknown.
     """
     if path == STDIN:
         content = sys.stdin.buffer.read()
@@ -132,7 +132,7 @@ def open_source(path: Path, wanted: Format | None) -> Iterator[Source]:
 
 
 def json_rows(stream: BinaryIO) -> Iterator[Raw]:
-    """Read JSON Lines: one object a line, blank lines are none."""
+    """Read JSON Lines: one object a line; blank lines are skipped."""
     line = 0
     while raw := stream.readline(ROW_MAX_BYTES + 1):
         line += 1
@@ -156,11 +156,11 @@ def _json_row(line: int, raw: bytes) -> Raw:
     except RecursionError:
         return Raw(line, None, "is nested too deeply")
     except json.JSONDecodeError as error:
-        return Raw(line, None, f"is no JSON: {error.msg} (column {error.colno})")
+        return Raw(line, None, f"not valid JSON: {error.msg} (column {error.colno})")
     except ValueError as error:
         return Raw(line, None, str(error))
     if not isinstance(row, dict):
-        return Raw(line, None, "a JSON object is expected, {...}")
+        return Raw(line, None, "expected a JSON object, {...}")
     return Raw(line, row)
 
 
@@ -174,4 +174,4 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _no_number(word: str) -> object:
-    raise ValueError(f"is no JSON: {word}")
+    raise ValueError(f"not valid JSON: {word}")

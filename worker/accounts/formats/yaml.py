@@ -1,7 +1,7 @@
-"""Accounts from YAML: a list of mappings, or one under `accounts:`. Read event by event, a row at a time.
+"""Accounts from YAML: a list of mappings, or one under `accounts:`, read event by event, a row at a time.
 
 Plain scalars mean what JSON's would: 0123 stays text, `yes` too, and a date is not turned into one. Anchors,
-aliases and merge keys work; tags do nothing but name text, so a file can make no objects.
+aliases and merge keys work. A tag that says more than text, list or mapping is an error, so a file creates no objects.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from worker.accounts.formats.row import Raw, UnreadableFile, finite
 #: More values than any account has: an alias of aliases of aliases must not fill the memory.
 _VALUES_MAX: Final = 10_000
 _DEPTH_MAX: Final = 30
-#: What is nested deeper has no end that is worth looking for: libyaml's time grows with the square of the depth.
+#: A deeper file is not read to its end: libyaml's time grows with the square of the depth.
 _DEPTH_END: Final = 100
 
 _JSON_SCALAR: Final = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-#: What a tag may say: nothing, or what the value is anyhow.
+#: Accepted tags: none, or the one that the value has anyway.
 _TAGS: Final = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))})
 _MERGE: Final = "<<"
 _LIST_KEY: Final = "accounts"
 
 
 def yaml_rows(stream: BinaryIO, name: str, start: int) -> Iterator[Raw]:
-    """Read the rows. The whole file is parsed once before, so that nothing is given of one that can't be read.
+    """Read the rows. The whole file is parsed once first, so that no row is returned of a file that can't be read.
 
     Raises:
-        UnreadableFile: it is no YAML, or neither a list nor a mapping with `accounts`.
+        UnreadableFile: not valid YAML, or neither a list nor a mapping with `accounts`.
     """
     for _ in _rows(stream, name):
         pass
@@ -51,7 +51,7 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[Raw]:
                 yield _row(events)
         for event in iter(events.next, None):
             if isinstance(event, yaml.DocumentStartEvent):
-                raise UnreadableFile(f"{name}: holds several documents (`---`): one is expected")
+                raise UnreadableFile(f"{name}: holds several documents (`---`); expected one")
     except yaml.YAMLError as error:
         raise UnreadableFile(f"{name}: {_in_words(error)}") from None
     except UnicodeDecodeError:
@@ -61,7 +61,7 @@ def _rows(stream: BinaryIO, name: str) -> Iterator[Raw]:
 
 
 def _to_the_list(events: _Events, name: str) -> bool:
-    """Go to where the list of accounts begins; False where the file is empty."""
+    """Advance to the start of the list of accounts; False where the file is empty."""
     while isinstance(events.peek(), yaml.StreamStartEvent | yaml.DocumentStartEvent):
         events.next()
     first = events.next()
@@ -78,7 +78,7 @@ def _to_the_list(events: _Events, name: str) -> bool:
                 events.next()
                 return True
             _Value(events).build()
-    raise UnreadableFile(f"{name}: a list of accounts is expected, by itself or under `{_LIST_KEY}:`")
+    raise UnreadableFile(f"{name}: expected a list of accounts, by itself or under `{_LIST_KEY}:`")
 
 
 def _row(events: _Events) -> Raw:
@@ -88,16 +88,16 @@ def _row(events: _Events) -> Raw:
     if value.problem:
         return Raw(line, None, value.problem)
     if not isinstance(row, dict):
-        return Raw(line, None, "a mapping is expected, `column: value`")
+        return Raw(line, None, "expected a mapping, `column: value`")
     return Raw(line, row)
 
 
 class _TooDeepError(yaml.YAMLError):
-    """It has more levels than any account, so many that reading on would take minutes and more."""
+    """The file is nested so deeply that parsing it would take minutes."""
 
 
 class _Events:
-    """The parser's events, and what was anchored on the way."""
+    """The parser's events, and the values of anchors seen so far."""
 
     def __init__(self, loader: yaml.CSafeLoader) -> None:
         self._loader = loader
@@ -125,7 +125,7 @@ class _Events:
 
 
 class _Value:
-    """Builds one value. What is wrong with it is noted, and its events are still consumed to their end."""
+    """Builds one value. An invalid value sets `problem`; its events are consumed to the end all the same."""
 
     def __init__(self, events: _Events) -> None:
         self._events = events
@@ -140,8 +140,8 @@ class _Value:
             return None
         tag: str | None = getattr(event, "tag", None)
         if tag not in _TAGS:
-            # It is not shown: it may be a secret that begins with ! and has no quotes.
-            self._note("a value begins with a tag (!), which is not understood: put it into quotes")
+            # Not shown: it may be an unquoted secret that begins with !.
+            self._note("unsupported tag (!); put a value that begins with ! into quotes")
         match event:
             case yaml.AliasEvent():
                 return self._aliased(event.anchor or "")
@@ -157,7 +157,7 @@ class _Value:
         return value
 
     def _skip(self) -> None:
-        """Go behind the end of a collection that has just begun."""
+        """Skip to the end of a collection that has just begun."""
         self._note("is nested too deeply")
         open_collections = 1
         while open_collections:
@@ -202,7 +202,7 @@ class _Value:
         value, count = self._events.anchored.get(anchor, (None, 0))
         if not count:
             self._note(
-                "an alias (*) of what is not anchored before, or refers to itself: a value that begins so needs quotes"
+                "an alias (*) without an anchor before it, or of itself; put a value that begins with * into quotes"
             )
         self._count += count
         if self._count > _VALUES_MAX:
@@ -215,7 +215,7 @@ class _Value:
 
 def _in_words(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"is no YAML: {error.problem} (line {error.problem_mark.line + 1})"
+        return f"not valid YAML: {error.problem} (line {error.problem_mark.line + 1})"
     if isinstance(error, _TooDeepError):
         return str(error)
-    return f"is no YAML: {' '.join(str(error).split())[:200]}"
+    return f"not valid YAML: {' '.join(str(error).split())[:200]}"

@@ -40,7 +40,7 @@ def fields_of(words: Sequence[str]) -> dict[str, str]:
             continue
         column = column_of(name)
         if column is None or column.kind not in _ASKED_FOR:
-            raise UsageError(f"{word!r}: FIELD=VALUE is expected")
+            raise UsageError(f"{word!r}: expected FIELD=VALUE")
         found[name] = secret_of(name)
     return found
 
