@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -21,11 +23,11 @@ from tests.contract.presets.mismatches import Mismatches
 from tests.contract.presets.sent import check_elsewhere, check_request
 
 PRESETS = load_presets()
-Check = Callable[[Provider, Facts, Mismatches], Awaitable[None] | None]
+Awaited = Coroutine[Any, Any, None] | None
 #: Of the entry alone; the generic presets have no facts of a provider.
-OF_THE_ENTRY = (check_entry, check_consent)
+OF_THE_ENTRY: tuple[Callable[[Provider, Mismatches], Awaited], ...] = (check_entry, check_consent)
 #: Of the entry and of what is known about the provider.
-OF_THE_FACTS: tuple[Check, ...] = (
+OF_THE_FACTS: tuple[Callable[[Provider, Facts, Mismatches], Awaited], ...] = (
     check_needs,
     check_request,
     check_elsewhere,
@@ -39,20 +41,16 @@ OF_THE_FACTS: tuple[Check, ...] = (
 async def mismatches_of(preset: Provider, facts: Facts | None) -> Mismatches:
     """Run every check, also behind one that fails."""
     mismatches = Mismatches()
-    for of_entry in OF_THE_ENTRY:
+    checks = [(one.__name__, partial(one, preset)) for one in OF_THE_ENTRY]
+    if facts is not None:
+        checks += [(one.__name__, partial(one, preset, facts)) for one in OF_THE_FACTS]
+    for name, check in checks:
         try:
-            of_entry(preset, mismatches)
-        except Exception as error:  # noqa: BLE001 a line of the report, beside the others
-            mismatches.failed(of_entry.__name__, error)
-    if facts is None:
-        return mismatches
-    for check in OF_THE_FACTS:
-        try:
-            waiting = check(preset, facts, mismatches)
+            waiting = check(mismatches)
             if waiting is not None:
                 await waiting
         except Exception as error:  # noqa: BLE001 a line of the report, beside the others
-            mismatches.failed(check.__name__, error)
+            mismatches.failed(name, error)
     return mismatches
 
 
