@@ -111,10 +111,11 @@ def test_a_name_that_is_taken_twice_is_the_files_and_said(
 START = """
 import sys
 from types import SimpleNamespace
+from celery.concurrency.thread import TaskPool
 from worker.app import app
 from worker.celery.signals import _check_before_work
 app.amqp.queues.select([sys.argv[1]])
-_check_before_work("worker@host", instance=SimpleNamespace(app=app, pool_cls=object))
+_check_before_work(instance=SimpleNamespace(app=app, pool_cls=TaskPool, concurrency=1))
 """
 
 

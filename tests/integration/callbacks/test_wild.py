@@ -121,8 +121,8 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def templates() -> list[psutil.Process]:
-    """Return the template processes of this process."""
+def fork_servers() -> list[psutil.Process]:
+    """Return the fork servers of this process."""
     return [
         one
         for one in psutil.Process().children()
@@ -146,16 +146,16 @@ def test_what_a_run_leaves_behind_is_killed_and_counted(bench: Bench) -> None:
     assert token.access_token == "old-access of the parent"
     assert attempt.output is not None
     assert "processes that it had left behind were killed" in attempt.output
-    (template,) = templates()
-    # On a busy machine the template reaps some of them with the next run only.
-    wait_until(lambda: not any(map(alive, template.children(recursive=True))), "their end")
+    (server,) = fork_servers()
+    # On a busy machine the fork server reaps some of them with the next run only.
+    wait_until(lambda: not any(map(alive, server.children(recursive=True))), "their end")
 
 
 def test_a_run_stands_behind_everything_else_for_the_cpu(bench: Bench) -> None:
     assert run(bench, "rotates").outcome == Outcome.REFRESHED
-    (template,) = templates()
-    assert template.nice() == NICENESS
-    autogroup = Path(f"/proc/{template.pid}/autogroup")
+    (server,) = fork_servers()
+    assert server.nice() == NICENESS
+    autogroup = Path(f"/proc/{server.pid}/autogroup")
     assert not autogroup.exists() or autogroup.read_text().split()[-1] == str(NICENESS)
 
 
@@ -202,12 +202,12 @@ def test_a_run_has_a_folder_of_its_own_that_is_gone_afterwards(bench: Bench) -> 
     assert not any(folder.exists() for folder in folders)
 
 
-def test_a_template_that_is_killed_is_replaced(bench: Bench) -> None:
+def test_a_fork_server_that_is_killed_is_replaced(bench: Bench) -> None:
     assert run(bench, "rotates", "first").outcome == Outcome.REFRESHED
-    (template,) = templates()
-    template.kill()
+    (server,) = fork_servers()
+    server.kill()
     # Not psutil's wait, which would reap it.
-    wait_until(lambda: not template.is_running() or template.status() == psutil.STATUS_ZOMBIE, "its end")
+    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "its end")
 
     assert run(bench, "rotates", "second").outcome in {Outcome.REFRESHED, Outcome.RETRY}
     assert run(bench, "rotates", "third").outcome == Outcome.REFRESHED
@@ -217,10 +217,10 @@ def test_a_template_that_is_killed_is_replaced(bench: Bench) -> None:
 def test_nothing_is_left_when_the_worker_process_ends(settings: Settings) -> None:
     bench = Bench(settings, runs_callbacks=True)
     run(bench, "rotates")
-    (template,) = templates()
-    folder = Path(template.cwd())
+    (server,) = fork_servers()
+    folder = Path(server.cwd())
 
     bench.runtime.close()
 
-    assert not template.is_running()
+    assert not server.is_running()
     assert not folder.exists()

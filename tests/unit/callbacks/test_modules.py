@@ -15,7 +15,7 @@ import pytest
 from models.callback import CallbackInput
 from tests.support.waiting import wait_until
 from worker.callbacks import refresh_callback
-from worker.callbacks.host import fork_server_client as callback_template
+from worker.callbacks.host import fork_server_client
 from worker.callbacks.host.sandbox import Sandbox, describe
 from worker.callbacks.sandbox.fork_server import BOOT as BOOTED
 from worker.callbacks.sandbox.protocol import Command
@@ -117,17 +117,17 @@ async def test_a_broken_module_keeps_out_itself_alone(text: str, words: str, wri
         await box.aclose()
 
 
-async def test_a_run_that_can_not_even_be_killed_in_time_has_timed_out_and_ends_with_its_template(
+async def test_a_run_that_can_not_even_be_killed_in_time_has_timed_out_and_ends_with_its_fork_server(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine may be too busy for the template, which stands behind everything else; here it is stopped."""
-    monkeypatch.setattr(callback_template, "REPORT_WITHIN_S", 0.2)
+    """A machine may be too busy for the fork server, which stands behind everything else; here it is stopped."""
+    monkeypatch.setattr(fork_server_client, "REPORT_WITHIN_S", 0.2)
     write("acme", GOOD.format(name="acme", token="t"))
     box = sandbox("acme")
     stopped: list[psutil.Process] = []
 
     def stop() -> None:
-        stopped.extend(template for template in psutil.Process().children() if BOOTED in template.cmdline())
+        stopped.extend(server for server in psutil.Process().children() if BOOTED in server.cmdline())
         stopped[0].suspend()
 
     try:
@@ -250,17 +250,15 @@ async def test_an_entry_point_of_an_installed_package_is_found(write: Write) -> 
         await box.aclose()
 
 
-async def test_the_template_ends_with_its_worker(write: Write) -> None:
+async def test_the_fork_server_ends_with_its_worker(write: Write) -> None:
     """A worker that is killed closes the socket, whatever it could no longer do itself."""
     write("acme", GOOD.format(name="acme", token="t"))
     box = sandbox("acme")
     await box.describe()
-    (template,) = box._idle
-    template._control.close()
+    (server,) = box._idle
+    server._control.close()
     wait_until(
-        lambda: (
-            not Path(f"/proc/{template._process.pid}/cmdline").exists() or is_zombie(template._process.pid)
-        ),
+        lambda: not Path(f"/proc/{server._process.pid}/cmdline").exists() or is_zombie(server._process.pid),
         "the end",
     )
     await box.aclose()
