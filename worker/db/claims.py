@@ -11,7 +11,7 @@ NO_END: Final = 9e15
 
 
 #: The columns that make a `DueAccount`.
-CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failed_at, failures, token_url"
+CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failures, token_url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,6 @@ class DueAccount:
     provider: str
     refresh_method: str
     expires_at: float | None
-    #: When its last call failed; None: it did not.
-    failed_at: float | None = None
     #: Failures in a row that are its own.
     failures: int = 0
     #: Its token URL is its own, so that its host may be, too.
@@ -59,7 +57,7 @@ class Claim:
 
 def due_account(row: Sequence[Any]) -> DueAccount:
     """Return the account of a row of a claim."""
-    account_id, generation, provider, method, expires_at, failed_at, failures, token_url, *_ = row
+    account_id, generation, provider, method, expires_at, failures, token_url, *_ = row
     return DueAccount(
-        account_id, generation, provider, method, expires_at, failed_at, int(failures), token_url is not None
+        account_id, generation, provider, method, expires_at, int(failures), token_url is not None
     )

@@ -241,16 +241,16 @@ class Planner:
 def group(due: Sequence[DueAccount], size: int) -> Iterator[tuple[list[DueAccount], bool]]:
     """Return accounts in groups of one provider, the most urgent group first: (accounts, callback) each.
 
-    One that a callback refreshes travels alone. Those whose last call failed travel apart from the others: a call that
-    runs into its time-out holds its whole message.
+    One that a callback refreshes travels alone. Accounts that fail by themselves come behind the others of their provider; a
+    call that runs into its time-out holds no message (`worker.refresh.refresher.SLOW_CALL_S`).
     """
     groups: list[tuple[list[DueAccount], bool]] = []
-    kinds: dict[tuple[str, bool], list[DueAccount]] = defaultdict(list)
+    providers: dict[str, list[DueAccount]] = defaultdict(list)
     for one in sorted(due, key=lambda one: one.need):
         if one.refresh_method == RefreshMethod.CALLBACK:
             groups.append(([one], True))
         else:
-            kinds[one.provider, one.failed_at is not None].append(one)
-    for accounts in kinds.values():
+            providers[one.provider].append(one)
+    for accounts in providers.values():
         groups += [(accounts[start : start + size], False) for start in range(0, len(accounts), size)]
     return iter(sorted(groups, key=lambda one: one[0][0].need))

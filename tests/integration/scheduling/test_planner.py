@@ -195,15 +195,15 @@ def due(account: str, ends_at: float | None, **fields: Any) -> DueAccount:
     )
 
 
-def test_messages_are_sent_in_the_order_of_need_and_failing_accounts_travel_apart() -> None:
+def test_messages_are_sent_in_the_order_of_need_with_failing_accounts_behind() -> None:
     found = [
         due("no known end", None),
         due("ends late", 90.0),
-        due("failed", 20.0, failed_at=1.0),
+        due("fails", 5.0, failures=3),
         due("ends soon", 10.0),
         due("other", 15.0, provider="other"),
         due("callback", 12.0, refresh_method="callback"),
-        due("failed too", 95.0, failed_at=5.0),
+        due("ends last", 95.0),
         due("next", 30.0),
     ]
     groups = [([one.id for one in accounts], callback) for accounts, callback in group(found, 2)]
@@ -211,8 +211,8 @@ def test_messages_are_sent_in_the_order_of_need_and_failing_accounts_travel_apar
         (["ends soon", "next"], False),
         (["callback"], True),
         (["other"], False),
-        (["failed", "failed too"], False),
-        (["ends late", "no known end"], False),
+        (["ends late", "ends last"], False),
+        (["no known end", "fails"], False),
     ]
 
 
