@@ -29,7 +29,7 @@ class Signal(StrEnum):
     #: The origin answered; of the client it says nothing.
     ANSWERED = "answered"
     SUCCEEDED = "succeeded"
-    NO_UPDATES = "nothing"
+    NOTHING = "nothing"
 
 
 def signal(answer: Answer, judgement: Judgement) -> Signal:
@@ -43,7 +43,7 @@ def signal(answer: Answer, judgement: Judgement) -> Signal:
     if judgement.reason in CLIENT_REASONS:
         return Signal.REFUSED
     if answer.status is None:
-        return Signal.NO_UPDATES
+        return Signal.NOTHING
     return Signal.ACCEPTED if judgement.verdict is Verdict.REAUTHORIZE else Signal.ANSWERED
 
 
@@ -91,5 +91,5 @@ def record(origin: Gate, client: Gate, found: Signal, failure: Failure, seconds:
             return origin.answered(), client
         case Signal.SUCCEEDED:
             return origin.succeeded(failure.now), client.succeeded(failure.now)
-        case Signal.NO_UPDATES:
+        case Signal.NOTHING:
             return origin, client

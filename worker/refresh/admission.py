@@ -120,7 +120,7 @@ class Admission:
     async def record(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> Hold | None:
         """Record what a call found of its origin and client, for every worker; return the gate that holds the account now."""
         found, lane = signal(answer, judgement), one.lane
-        if lane is None or found is Signal.NO_UPDATES or one.request is None:
+        if lane is None or found is Signal.NOTHING or one.request is None:
             return None
         if found is Signal.SUCCEEDED:
             self._gates.succeeded(lane, one.sent_at or self._clock.now())

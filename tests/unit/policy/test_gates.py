@@ -254,9 +254,9 @@ TOKEN = TokenResponse(access_token=Secret("at"))
         (Answer(status=401), Verdict.MISCONFIGURED, "client_refused", Signal.REFUSED),
         (Answer(status=400), Verdict.REAUTHORIZE, "invalid_grant", Signal.ACCEPTED),
         (Answer(status=404), Verdict.MISCONFIGURED, "not_found", Signal.ANSWERED),
-        (Answer(fault=Fault.NOT_SENT), Verdict.RETRY, "not_sent", Signal.NO_UPDATES),
-        (Answer(fault=Fault.UNBUILDABLE), Verdict.MISCONFIGURED, "request_impossible", Signal.NO_UPDATES),
-        (Answer(fault=Fault.CALLBACK), Verdict.RETRY, "callback_failed", Signal.NO_UPDATES),
+        (Answer(fault=Fault.NOT_SENT), Verdict.RETRY, "not_sent", Signal.NOTHING),
+        (Answer(fault=Fault.UNBUILDABLE), Verdict.MISCONFIGURED, "request_impossible", Signal.NOTHING),
+        (Answer(fault=Fault.CALLBACK), Verdict.RETRY, "callback_failed", Signal.NOTHING),
     ],
 )
 def test_what_an_answer_says_of_others(answer: Answer, verdict: Verdict, reason: str, found: Signal) -> None:
