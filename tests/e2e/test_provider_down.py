@@ -103,7 +103,7 @@ TOGETHER_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Postponement:
+class Turn:
     """One good answer. Times are the monotonic clock's."""
 
     window: int
@@ -121,7 +121,7 @@ class Window:
         self._closes_at = 0.0
         self._left = 0
         self.ends = ends
-        self.turns: list[Postponement] = []
+        self.turns: list[Turn] = []
         self.number = 0
 
     def __call__(self, grant: Grant) -> Fault | None:
@@ -131,7 +131,7 @@ class Window:
             self.number += 1
         if self._left:
             self._left -= 1
-            self.turns.append(Postponement(self.number, grant.account, now, self.ends[grant.account]))
+            self.turns.append(Turn(self.number, grant.account, now, self.ends[grant.account]))
             self.ends[grant.account] = now + SHORT_S
             return None
         self._provider.retry_after_s = math.ceil(self._closes_at - now)
