@@ -6,15 +6,15 @@ import pytest
 
 from worker.policy.backlog import COLD_START, Begun, Queue
 
-NO_UPDATES = Begun()
+NOTHING = Begun()
 
 
 @pytest.mark.parametrize(
     ("waiting", "begun", "room"),
     [
-        (0, NO_UPDATES, COLD_START),
-        (2, NO_UPDATES, 0),  # 100 accounts: half of what is assumed
-        (1, NO_UPDATES, COLD_START - 50),
+        (0, NOTHING, COLD_START),
+        (2, NOTHING, 0),  # 100 accounts: half of what is assumed
+        (1, NOTHING, COLD_START - 50),
         (0, Begun(850, 17), 850),  # 85 a second: ten seconds of it
         (8, Begun(850, 17), 450),  # less than half of it is left
         (9, Begun(850, 17), 0),
@@ -28,5 +28,5 @@ def test_the_room_of_a_queue_follows_what_is_taken_from_it(waiting: int, begun: 
 
 
 def test_large_groups_leave_room_once_their_queue_is_empty() -> None:
-    assert Queue(1, group_size=1000, limit=200).room(NO_UPDATES) == 0
-    assert Queue(0, group_size=1000, limit=200).room(NO_UPDATES) == COLD_START
+    assert Queue(1, group_size=1000, limit=200).room(NOTHING) == 0
+    assert Queue(0, group_size=1000, limit=200).room(NOTHING) == COLD_START
