@@ -65,7 +65,7 @@ def test_each_role_does_its_work_and_no_more(server: PostgresServer, redis_url: 
     settings = Settings(
         database_url=SecretStr(url_of(server, "work")),
         redis_url=SecretStr(redis_url),
-        keys=SecretStr(generate_key()),
+        keys=SecretStr(generate_key("k1")),
         data_dir=tmp_path,
     )
     bench = Bench(settings)

@@ -106,7 +106,7 @@ def test_where_nobody_said_so_a_refreshed_token_is_published_all_the_same_and_th
     assert (row.generation, row.published_generation) == (10, 10)
     (said,) = (line for line in logs if line["event"] == "database_older_than_redis")
     assert (said["log_level"], said["account"], said["redis_generation"]) == ("error", "acct", 9)
-    assert "`refreshd db restored`" in said["hint"]
+    assert "`refreshd db restored`" in said["remedy"]
     bench.refresh(seen=10, trigger=Trigger.FORCED)
     later = bench.token()
     assert later is not None
