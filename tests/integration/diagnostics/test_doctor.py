@@ -157,7 +157,9 @@ def key_id(settings: Settings) -> str:
 def test_a_missing_key_is_counted(bench: Bench, settings: Settings) -> None:
     bench.add()
     other = changed(settings, keys=SecretStr(generate_key("other")))
-    assert failed(other)["keys"] == f"3 values are sealed with key '{key_id(settings)}', which is not configured"
+    assert (
+        failed(other)["keys"] == f"3 values are sealed with key '{key_id(settings)}', which is not configured"
+    )
 
 
 def test_a_redis_that_evicts_is_a_danger(bench: Bench, settings: Settings) -> None:

@@ -117,7 +117,9 @@ def interrupted(desk: AccountServices) -> None:
 
 def breaker_open(desk: AccountServices) -> None:
     desk.good()
-    desk.bench.runtime.run(desk.bench.runtime.admission.close())  # its success is known before the others fail
+    desk.bench.runtime.run(
+        desk.bench.runtime.admission.close()
+    )  # its success is known before the others fail
     desk.execute("UPDATE account SET next_refresh_at = next_refresh_at - 1e6, plan_at = 0")
     desk.bench.answer = answer(503)
     for number in range(3):
