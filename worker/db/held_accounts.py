@@ -86,18 +86,14 @@ class HeldAccounts:
     def release(self, gate: str, limit: int) -> int:
         """Bring accounts of an open gate back into the plan, soonest to end first; return how many.
 
-        They are due at once, but for those that also fail by themselves: these keep their own pause.
+        They are due at once, but for those that wait for a time of their own: a Retry-After that they heard, or a backoff.
         """
         with writing(self._engine) as connection:
             return connection.execute(
                 text(
                     f"""
-                    UPDATE account SET held_by = NULL,
-                     next_refresh_at = CASE WHEN failures = 0 AND next_refresh_at > {self._now}
-                      THEN {self._now} ELSE next_refresh_at END,
-                     plan_at = CASE WHEN plan_at IS NULL THEN NULL
-                      WHEN failures > 0 AND next_refresh_at > {self._now} THEN next_refresh_at
-                      ELSE {self._now} END WHERE id IN (
+                    UPDATE account SET held_by = NULL, plan_at = CASE WHEN plan_at IS NULL THEN NULL
+                     WHEN next_refresh_at > {self._now} THEN next_refresh_at ELSE {self._now} END WHERE id IN (
                       SELECT id FROM account WHERE held_by = :gate ORDER BY expires_at LIMIT :limit {self._skip_locked})
                     """
                 ),

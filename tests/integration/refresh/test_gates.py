@@ -14,6 +14,7 @@ from models.rate_limit import WaitReason
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_late_answers import sealed_answer
 from tests.integration.refresh.test_refresher import granted
+from worker.db.engine import writing
 from worker.db.held_accounts import HeldAccounts
 from worker.monitoring.gate_status import GateStatus, look_at_gates
 from worker.policy.backoff import RETRY_AFTER_MAX_S
@@ -204,9 +205,28 @@ def test_after_a_pause_the_token_that_ended_first_goes_first_whoever_drew_the_42
     held = bench.refresh("waits-1", "waits-2", "waits-3")
     assert {one.reason for one in held.values()} == {WaitReason.THROTTLED}
     for name in HeldAccounts(bench.runtime.engine).gates():
-        bench.runtime.redis.delete(gate_key("refreshd:", name))  # the pause is over
+        bench.runtime.redis.delete(gate_key("refreshd:", name))
+    with writing(bench.runtime.engine) as connection:  # the pause is over, for those that heard the 429 too
+        connection.exec_driver_sql("UPDATE account SET next_refresh_at = 1.0")
 
     assert plan(bench) == ["drew", "waits-1", "waits-2", "waits-3"]
+
+
+def test_an_account_that_heard_a_429_itself_waits_as_long_as_it_asked_for_though_others_go_on(
+    bench: Bench,
+) -> None:
+    worked(bench, "drew", "well")
+    bench.answer = throttled
+    bench.refresh("drew")
+    bench.answer = granted
+    bench.refresh("well", trigger=Trigger.FORCED)
+    bench.runtime.run(bench.runtime.admission.close())
+
+    assert plan(bench) == []
+    drew = bench.account("drew")
+    assert drew.held_by is None
+    assert drew.plan_at is not None
+    assert drew.plan_at > bench.runtime.clock.now() + 60
 
 
 # --- whom a closed gate lets through ----------------------------------------------------------------------
