@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.isolation_down import Origin
 from benchmarks.isolation_side import Pace
-from tests.e2e.test_provider_down import Postponement, Window
+from tests.e2e.test_provider_down import Turn, Window
 from tests.support.providers.grants import Fault, Grant
 from tests.support.providers.scripted_provider import ScriptedProvider
 from tests.support.sickness import SICKNESSES, Neighbourhood, Sickness, Where
@@ -96,7 +96,7 @@ def test_who_was_overtaken_after_a_pause(
     window = Window(provider, dict(ENDS))
     for number, account in taken:
         at = number * 10.0
-        window.turns.append(Postponement(number, account, at, window.ends[account]))
+        window.turns.append(Turn(number, account, at, window.ends[account]))
         window.ends[account] = at + 8
     window.number = 4
 
