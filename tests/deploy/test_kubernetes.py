@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate.utils import validate
 
 from tests.deploy.compose_file import ROOT, raw
 from tests.deploy.test_compose import seconds
@@ -60,7 +60,7 @@ def container(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("definition", TRIAL, ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
 def test_each_object_is_valid_by_the_schema_of_the_api(definition: dict[str, Any], version: str) -> None:
-    kubernetes_validate.validate(definition, version, strict=True)
+    validate(definition, version, strict=True)
 
 
 def test_each_file_belongs_to_a_kustomization() -> None:
