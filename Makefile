@@ -1,4 +1,4 @@
-# refreshd: what there is to make. Needs make (GNU make 3.81 and later) and Python 3.11, 3.12 or 3.13; no root.
+# refreshd: what there is to make. Needs make (GNU make 3.81 and later) and Python 3.11 or later; no root.
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
