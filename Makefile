@@ -129,6 +129,11 @@ isolation:  ## Ten minutes of sick accounts beside healthy ones; exit code 1 whe
 	$(BIN)/python -m benchmarks.isolation --minutes $(or $(MINUTES),10)
 
 # Two of the targets start a Redis and a worker of their own.
+.PHONY: simulate
+simulate:  ## A simulated day of ten million accounts on fifty workers, with the real policy; what scaling it down changes
+	$(DEV)
+	$(BIN)/python -m benchmarks.simulate --errors
+
 .PHONY: fuzz
 fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 for less
 	$(DEV)
