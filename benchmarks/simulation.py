@@ -112,6 +112,8 @@ class Hour:
     lateness_s: list[float] = field(default_factory=list)
     #: Seconds that accounts were without a token that works, summed.
     without_token_s: float = 0.0
+    #: The same, of accounts whose provider answers all day.
+    without_token_spared_s: float = 0.0
     #: Calls of each second of the hour.
     per_second: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -131,6 +133,7 @@ class Simulation:
         self._released: dict[str, float] = defaultdict(float)
         self._begun: list[int] = []
         self._grants: list[Grant] = []
+        self._down = {one.provider for one in scenario.disturbances if one.provider}
         self.hours = [Hour() for _ in range(-(-scenario.day_s // 3600))]
         for provider in scenario.providers:
             for _ in range(provider.accounts // scenario.scale):
@@ -304,7 +307,10 @@ class Simulation:
         while start < until:
             hour = int(start) // 3600
             end = min(until, (hour + 1) * 3600.0)
-            self.hours[min(hour, len(self.hours) - 1)].without_token_s += end - start
+            found = self.hours[min(hour, len(self.hours) - 1)]
+            found.without_token_s += end - start
+            if grant.provider.name not in self._down:
+                found.without_token_spared_s += end - start
             start = end
 
 
