@@ -11,6 +11,8 @@ import typer
 
 from models.audit import Action
 from worker.accounts.apply import Applier, DueSpreader, Intent
+from worker.accounts.client_changes import ClientChanges
+from worker.accounts.clients import ClientEditor
 from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
@@ -22,6 +24,7 @@ from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
+from worker.db.client_accounts import ClientAccounts
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.request import RequestBuilder
 
@@ -58,6 +61,25 @@ class AccountServices:
             clock=self.stores.clock,
             actor=self.stores.actor,
             twins=self.twins,
+        )
+
+    @property
+    def client_editor(self) -> ClientEditor:
+        here = self.stores
+        changes = ClientChanges(
+            accounts=self.accounts,
+            client_accounts=ClientAccounts(here.engine),
+            provider_of=here.providers.for_schedule,
+            clock=here.clock,
+            requests_per_s=here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S,
+        )
+        return ClientEditor(
+            clients=here.clients,
+            changes=changes,
+            sealer=here.sealer,
+            checker=self.checker,
+            clock=here.clock,
+            actor=here.actor,
         )
 
     def importer(self, name: str, *, replace_tokens: bool) -> Importer:
