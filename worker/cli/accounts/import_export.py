@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Final, TextIO
@@ -19,9 +19,10 @@ from worker.accounts.formats.export import export
 from worker.accounts.formats.nango import NangoRows
 from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.importer import Summary
+from worker.accounts.shared_clients import SharedClients
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
-from worker.cli.accounts._services import AllowSharedGrant, open_services
+from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
@@ -49,6 +50,13 @@ def import_file(
             help="Take the file's tokens even where the stored ones are newer. A stale refresh token ends the grant.",
         ),
     ] = False,
+    clients: Annotated[
+        bool,
+        typer.Option(
+            "--clients",
+            help="Store the clients that rows share as clients (`refreshd clients`), and have those rows name them.",
+        ),
+    ] = False,
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -62,16 +70,19 @@ def import_file(
     """
     with open_source(file, file_format) as source, open_services(shared_grants=allow_shared_grant) as desk:
         importer = desk.importer(source.name, replace_tokens=replace_tokens)
+        shared = _shared_clients(desk, source) if clients else None
         # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
         with _bar(source) as bar, Interrupts() as interrupts:
             interrupts.hurry = _end_now
             try:
                 rows = NangoRows(desk.stores.providers.known).translate(source.rows())
+                rows = rows if shared is None else shared.translate(rows)
                 importer.run(rows, progress=bar, stop=lambda: interrupts.asked is not None)
             except DatabaseUnreachable:
                 _say_how_far(importer.summary)
                 raise
-    _report(importer.summary, source.name, as_json=as_json)
+    named = None if shared is None else dict(sorted(shared.named.items()))
+    _report(importer.summary, source.name, named, as_json=as_json)
     if interrupts.asked is not None:
         _say_how_far(importer.summary)
         raise typer.Exit(INTERRUPTED)
@@ -162,10 +173,18 @@ def _bar(source: Source) -> Iterator[_Bar]:
         yield _Bar(progress, source)
 
 
-def _report(summary: Summary, name: str, *, as_json: bool) -> None:
+def _shared_clients(desk: AccountServices, source: Source) -> SharedClients:
+    """Store the clients that the file's rows share."""
+    shared = SharedClients(desk.stores.clients, desk.client_editor)
+    shared.learn(NangoRows(desk.stores.providers.known).translate(source.rows()))
+    source.rewind()
+    return shared
+
+
+def _report(summary: Summary, name: str, named: Mapping[str, int] | None, *, as_json: bool) -> None:
     counts = summary.counts
     if as_json:
-        print_json(summary.to_json())
+        print_json(summary.to_json() | ({} if named is None else {"clients": named}))
     else:
         words = ", ".join(f"{counts[one]:,} {one.value.replace('_', ' ')}" for one in ImportOutcome)
         out.print(f"{name}: {words}", markup=False, soft_wrap=True)
@@ -174,6 +193,11 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
             err.print(f"error: {where}: {error.problem}", markup=False, soft_wrap=True)
         if len(summary.errors) > _ERRORS_SHOWN:
             _note(f"... and {len(summary.errors) - _ERRORS_SHOWN:,} more errors: --json names them all")
+    if named and not as_json:
+        words = ", ".join(f"{client} ({rows:,})" for client, rows in named.items())
+        _note(
+            f"clients that rows share: {words}. A new secret of one is one edit: `refreshd clients edit NAME`"
+        )
     if summary.left_out and not as_json:
         names = Counter(one.name for one in summary.left_out)
         said = ", ".join(f"{name} ({number:,})" for name, number in names.most_common())
