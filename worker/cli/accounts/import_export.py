@@ -23,10 +23,11 @@ from worker.accounts.shared_clients import SharedClients
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
+from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
-from worker.db.accounts import Accounts
+from worker.db.accounts import Accounts, Filter
 from worker.errors import DatabaseUnreachable, UsageError
 
 #: More bad rows than a person reads; scripts get them all.
@@ -100,6 +101,7 @@ def export_file(
         bool,
         typer.Option("--with-secrets", help="Include client secrets, tokens and custom fields, in clear."),
     ] = False,
+    label: Labels = None,
 ) -> None:
     """The file is readable by its owner alone, and replaced only when it is complete.
 
@@ -112,10 +114,14 @@ def export_file(
         nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
     ):
         accounts, sealer = Accounts(here.engine), here.sealer if with_secrets else None
+        wanted_accounts = Filter(labels=labels_of(label))
         # Written first: what can't be written down is not given out.
-        detail = {"file": "standard output" if to_stdout else str(file), "with_secrets": with_secrets}
+        target_name = "standard output" if to_stdout else str(file)
+        detail = {"file": target_name, "with_secrets": with_secrets, **({"labels": label} if label else {})}
         here.audit.record(here.actor, Act(Action.EXPORT, detail=detail))
-        count = export(lambda: (row(account, sealer) for account in accounts.all()), wanted, stream)
+        count = export(
+            lambda: (row(account, sealer) for account in accounts.all(wanted_accounts)), wanted, stream
+        )
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"
     err.print(f"exported {count:,} accounts{target}, {secrets}", style="dim", markup=False, soft_wrap=True)
