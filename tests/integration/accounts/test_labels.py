@@ -104,3 +104,10 @@ def test_a_wrong_label_is_an_error_of_its_row(
     ran = refreshd("accounts", "import", str(file(acme("a", **fields), acme("b"))), "--json").json
     assert [(error["account"], error["field"]) for error in ran["errors"]] == [("a", wrong)]
     assert ran["added"] == 1
+
+
+@pytest.mark.usefixtures("labelled")
+def test_an_export_may_have_the_accounts_of_a_label_alone(refreshd: Refreshd) -> None:
+    exported = refreshd("accounts", "export", "--label", "tenant=acme", "--label", "stage=live").lines
+    assert [line["id"] for line in exported] == ["a"]
+    assert refreshd("audit", "--json").lines[-1]["detail"]["labels"] == ["tenant=acme", "stage=live"]

@@ -26,7 +26,7 @@ from worker.diagnostics.explain.rules import diagnose
 from worker.policy.gates import EVIDENCE
 from worker.policy.reasons.correction import CLIENT_UNKNOWN, INVALID_CLIENT, SEAL_BROKEN
 
-OF_CRM = {"client": "crm", "client_id": "id-of-crm", "client_secret_sealed": None}
+OF_CRM: dict[str, Any] = {"client": "crm", "client_id": "id-of-crm", "client_secret_sealed": None}
 
 
 @contextmanager
@@ -129,7 +129,8 @@ def test_a_refused_client_closes_one_gate_for_its_accounts_and_explain_says_what
     row = bench.account("a0")
     assert (row.status, row.reason) == (Status.MISCONFIGURED, INVALID_CLIENT)
     assert any(bench.account(f"a{number}").held_by for number in range(EVIDENCE))
-    told = [fields for _, fields in bench.runtime.redis.xrange(bench.runtime.keys.events)]  # type: ignore[union-attr]
+    entries: Any = bench.runtime.redis.xrange(bench.runtime.keys.events)
+    told = [fields for _, fields in entries]
     assert [one["client"] for one in told if "client" in one] == ["id-of-crm"]
     remedies = [one.remedy for one in diagnose(gather(bench.runtime, "a0", workers=dict))]
     assert any("refreshd clients edit crm client_secret=@FILE" in remedy for remedy in remedies)
