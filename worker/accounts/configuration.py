@@ -37,8 +37,7 @@ class KnownClients:
         if not isinstance(name, str):
             return None
         if name not in self._known:
-            reason = f"no client {name!r} is stored; `refreshd clients add {name} ...` adds it"
-            raise RowRefused([Problem("client", reason)])
+            raise RowRefused([_unknown(name)])
         return self._known[name]
 
 
@@ -48,12 +47,16 @@ def configure(opened: UnsealedAccount, entry: AccountEntry, client: Client | Non
     Args:
         opened: the account; it is changed.
         entry: the row or the command.
-        client: the client that the account uses from now on.
+        client: the client that the account uses from now on: the one that the entry names, else the account.
 
     Raises:
-        RowRefused: a field is taken back that an account can't be without, or differs from the client's.
+        RowRefused: a field is taken back that an account can't be without, or differs from the client's; or the client
+            that is named is not the one that is given.
     """
     account = opened.account
+    named = entry.settings.get("client", account.client)
+    if named is not None and (client is None or client.name != named):
+        raise RowRefused([_unknown(str(named))])
     changed = _let_go_of_client(opened) if client is None and account.client else []
     own = [name for name in entry.settings if client is None or name not in OF_THE_CLIENT]
     for name in own:
@@ -70,6 +73,10 @@ def configure(opened: UnsealedAccount, entry: AccountEntry, client: Client | Non
     if entry.labels or entry.all_labels:
         changed += _configure_labels(account, entry)
     return list(dict.fromkeys(changed))
+
+
+def _unknown(name: str) -> Problem:
+    return Problem("client", f"no client {name!r} is stored; `refreshd clients add {name} ...` adds it")
 
 
 def _set(opened: UnsealedAccount, name: str, value: object) -> list[str]:
