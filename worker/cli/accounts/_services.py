@@ -11,6 +11,9 @@ import typer
 
 from models.audit import Action
 from worker.accounts.apply import Applier, DueSpreader, Intent
+from worker.accounts.client_changes import ClientChanges
+from worker.accounts.clients import ClientEditor
+from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import NO_REDIS, CommandPublisher
@@ -21,6 +24,7 @@ from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
+from worker.db.client_accounts import ClientAccounts
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.request import RequestBuilder
 
@@ -59,6 +63,25 @@ class AccountServices:
             twins=self.twins,
         )
 
+    @property
+    def client_editor(self) -> ClientEditor:
+        here = self.stores
+        changes = ClientChanges(
+            accounts=self.accounts,
+            client_accounts=ClientAccounts(here.engine),
+            provider_of=here.providers.for_schedule,
+            clock=here.clock,
+            requests_per_s=here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S,
+        )
+        return ClientEditor(
+            clients=here.clients,
+            changes=changes,
+            sealer=here.sealer,
+            checker=self.checker,
+            clock=here.clock,
+            actor=here.actor,
+        )
+
     def importer(self, name: str, *, replace_tokens: bool) -> Importer:
         return Importer(
             accounts=self.accounts,
@@ -94,7 +117,8 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
             urls=RequestBuilder(here.settings.allow_http_hosts),
         )
         spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
-        applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
+        clients = KnownClients(here.clients)
+        applier = Applier(sealer=here.sealer, checker=checker, spread=spread, clients=clients)
         twins = None if shared_grants else SameGrant(here.providers)
         yield AccountServices(
             here, Accounts(here.engine, here.settings.webhook_event_types), checker, applier, publisher, twins
