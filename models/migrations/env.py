@@ -8,6 +8,8 @@ from sqlmodel import SQLModel
 import models.account
 import models.attempt
 import models.audit
+import models.client
+import models.label
 import models.outbox
 import models.pause  # noqa: F401  (they register their tables)
 

@@ -6,8 +6,8 @@ the config version that were seen; a row that has moved on is left alone, and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from sqlmodel import Session, col, select
 
 from models.account import Account, RetiredAccount, Status
 from models.event import Event
+from models.label import AccountLabel
+from worker.db import labels
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
@@ -70,6 +72,10 @@ class Filter:
     status: str | None = None
     provider: str | None = None
     refresh_method: str | None = None
+    #: The name of the client that they use.
+    client: str | None = None
+    #: Labels that they have, all of them: name -> value.
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Accounts:
@@ -182,6 +188,7 @@ class Accounts:
                 "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id, generation",
                 rows,
             )
+            labels.forget(connection, ids)
             # As it was deleted: read before, it could be one behind what a worker stores meanwhile.
             removed = {str(row[0]): int(row[1]) + 1 for row in gone}
             execute(
@@ -260,6 +267,8 @@ class Accounts:
                 ],
             )
             ids = {str(row[0]) for row in stored}
+            written = (*added, *(one.account for one in changed))
+            labels.write(connection, [one for one in written if one.id in ids])
             if note is not None and ids:
                 note(connection, ids)
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
@@ -282,8 +291,17 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         (Account.status, wanted.status),
         (Account.provider, wanted.provider),
         (Account.refresh_method, wanted.refresh_method),
+        (Account.client, wanted.client),
     )
-    return [col(column) == value for column, value in pairs if value is not None]
+    return [
+        *(col(column) == value for column, value in pairs if value is not None),
+        *(_has_label(name, value) for name, value in wanted.labels.items()),
+    ]
+
+
+def _has_label(name: str, value: str) -> ColumnElement[bool]:
+    having = select(AccountLabel.account_id).where(AccountLabel.name == name, AccountLabel.value == value)
+    return col(Account.id).in_(having)
 
 
 def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
