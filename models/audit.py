@@ -31,6 +31,9 @@ class Action(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     KEYS_ROTATE = "keys_rotate"
+    CLIENT_ADD = "client_add"
+    CLIENT_EDIT = "client_edit"
+    CLIENT_REMOVE = "client_remove"
     DB_RESTORED = "db_restored"
 
 

@@ -385,7 +385,12 @@ def _events(account: Account, outcome: GrantOutcome, *, now: float) -> tuple[Eve
 
     def event(kind: EventType, reason: str) -> Event:
         return Event(
-            type=kind.value, reason=reason, at=now, account=account.id, generation=account.generation + 1
+            type=kind.value,
+            reason=reason,
+            at=now,
+            account=account.id,
+            generation=account.generation + 1,
+            labels=account.labels,
         )
 
     if outcome is GrantOutcome.CONNECTED:
