@@ -15,8 +15,9 @@ from models.audit import Audit
 from worker.cli.audit import audit_line
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.db.accounts import Accounts, nearest_ids
+from worker.db.accounts import Accounts
 from worker.db.history import entry_json
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 
 _STYLES: dict[str | None, str] = {

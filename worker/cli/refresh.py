@@ -17,8 +17,8 @@ from worker.celery.forced_refresh import QUEUED, line, line_of, not_now, send_fo
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.context import AppContext
-from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount, WaitTimedOut
 
 _POLL_S = 0.05
