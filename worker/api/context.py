@@ -36,8 +36,8 @@ from worker.settings.api import ApiSettings
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Views without what is sealed (deploy/postgresql/roles.sql).
-VIEWS: Final = "refreshd_read"
+#: Views without what is sealed (deploy/postgresql/api.sql).
+VIEWS: Final = "refreshd_unsealed"
 #: SQL threads of the process: a request waits for a commit, and others go on.
 SQL_THREADS: Final = 8
 _SEES_LESS: Final = (

@@ -30,12 +30,20 @@ ALL = tuple(ApiScope)
 class Desk:
     """The API, keys for it, and the worker behind it."""
 
-    def __init__(self, bench: Bench, tmp_path: Path, **api: Any) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        tmp_path: Path,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        **api: Any,
+    ) -> None:
         self.bench = bench
         settings = bench.runtime.settings
         self.settings = Settings(
-            database_url=settings.database_url,
-            redis_url=settings.redis_url,
+            database_url=SecretStr(database_url) if database_url else settings.database_url,
+            redis_url=SecretStr(redis_url) if redis_url else settings.redis_url,
             intake_key=SecretStr(bench.runtime.cipher.intake_key),
             data_dir=tmp_path / "api",
         )
