@@ -7,7 +7,7 @@ from typing import Any
 from tasks._request import TaskRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
-from worker.intake import account_ops  # noqa: F401  (its ops are known once it is imported)
+from worker.intake import account_ops, bulk_ops, grant_ops  # noqa: F401  (their ops are known once they are imported)
 from worker.intake.carry_out import WorkerTools
 from worker.intake.inbox import answer
 from worker.intake.requests import Code

@@ -7,57 +7,48 @@ gives way: whoever consented last is right, and an attempt in flight for the old
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
-from models.account import Account, SealedTokens, SessionManagement, Status, read_extra
+from models.account import Account, SealedTokens
 from models.audit import Act, Action, Actor
 from models.event import Event, EventType
 from models.label import read_labels
-from models.providers import GrantType, Provider
+from models.providers import Provider
 from models.publication import Publication, publication
-from models.token import Secret, TokenResponse, TokenSet
-from worker.accounts.entry import Problem, RowRefused, read_entry
+from worker.accounts.entry import Problem, RowRefused
+from worker.accounts.grant_entry import Grant, GrantOutcome, read_grant
+from worker.accounts.grant_tokens import lacks_refresh_token, token_set
 from worker.accounts.twins import SameGrant, TwinGuard
-from worker.accounts.values import TOKEN_READERS
 from worker.clock import Clock, draw_jitter
-from worker.crypto.sealer import TokenSealer, request_of
+from worker.crypto.sealer import TokenSealer
 from worker.db import grants as sql
 from worker.db.audit import record
-from worker.db.engine import writing
+from worker.db.engine import reading, writing
 from worker.db.outbox import put
 from worker.db.publication import PublicationUpdates, note
 from worker.errors import RefreshdError, UnknownAccount
-from worker.policy.due import due, expiry, refresh_token_expiry, session_policy, token_times
+from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons.done import CONSENT_GIVEN, CREDENTIALS_REPLACED
 from worker.policy.reasons.due import NO_TOKEN_YET
-from worker.providers.publishing import Publishable
 from worker.providers.registry import Providers
-from worker.providers.response import as_texts
 
-#: The fields of a grant; a provider's token response has them by the same names (RFC 6749 section 5.1).
-GRANT_FIELDS: Final = (
-    "access_token", "refresh_token", "token_type", "scope", "issued_at", "expires_in", "expires_at",
-)  # fmt: skip
-REFRESH_TOKEN_EXPIRES_IN: Final = "refresh_token_expires_in"
-_BEARER: Final = "Bearer"
+__all__ = [
+    "Grant",
+    "GrantOutcome",
+    "GrantStore",
+    "Moved",
+    "NeedsWorker",
+    "StoredGrant",
+    "read_grant",
+    "token_set",
+]
+
 _DPOP: Final = "dpop"
 #: An account that is refreshed every second still holds still between two tries.
 _TRIES: Final = 20
-
-
-class GrantOutcome(StrEnum):
-    """What a grant did to its account."""
-
-    #: The account never had a token.
-    CONNECTED = "connected"
-    #: The account was in trouble, mostly in `reauthorize`: it has a usable token again.
-    RECONNECTED = "reconnected"
-    #: The account was well, and has another grant now.
-    REPLACED = "replaced"
 
 
 class Moved(RefreshdError):
@@ -66,22 +57,6 @@ class Moved(RefreshdError):
 
 class NeedsWorker(RefreshdError):
     """A grant that is checked with stored secrets: only a worker can."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a consent brought, for one account, and who brings it."""
-
-    account: str
-    tokens: TokenResponse
-    issued_at: float | None
-    actor: Actor
-    #: The account must have these labels; one that lacks them is unknown.
-    require_labels: Mapping[str, str] = field(default_factory=dict)
-    #: Everything that came with the tokens; the provider's data says what of it is published.
-    response: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    #: Two accounts of one client may have the same refresh token.
-    allow_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,49 +86,6 @@ class StoredGrant:
 CheckKey = Callable[[Account, Grant], Sequence[Problem]]
 #: A grant that is stored, or why it is not.
 GrantResult = StoredGrant | RefreshdError | RowRefused
-
-
-def read_grant(
-    account_id: str,
-    fields: Mapping[str, Any],
-    *,
-    actor: Actor,
-    require_labels: Mapping[str, str] | None = None,
-    allow_shared: bool = False,
-) -> Grant:
-    """Read a grant: a provider's token response, or the same fields by hand. Other fields of it are not looked at.
-
-    Raises:
-        RowRefused: with every field that can't be read; the reasons are those of an import.
-    """
-    entry = read_entry({"id": account_id} | {name: fields[name] for name in GRANT_FIELDS if name in fields})
-    if not entry.access_token and not entry.refresh_token:
-        raise RowRefused(
-            [Problem("access_token", "is missing: a grant has one, or a refresh_token, or both")]
-        )
-    lifetime_s = fields.get(REFRESH_TOKEN_EXPIRES_IN)
-    try:
-        refresh_s = None if lifetime_s is None else TOKEN_READERS["expires_in"](lifetime_s)
-    except ValueError as error:
-        raise RowRefused([Problem(REFRESH_TOKEN_EXPIRES_IN, str(error))]) from None
-    tokens = TokenResponse(
-        access_token=entry.access_token or Secret(""),
-        refresh_token=entry.refresh_token,
-        token_type=entry.text("token_type"),
-        scope=entry.text("scope"),
-        expires_in_s=entry.seconds("expires_in"),
-        expires_at=entry.seconds("expires_at"),
-        refresh_token_expires_in_s=float(refresh_s) if refresh_s is not None else None,
-    )
-    return Grant(
-        account=entry.id,
-        tokens=tokens,
-        issued_at=entry.seconds("issued_at"),
-        actor=actor,
-        require_labels=require_labels or {},
-        response=fields,
-        allow_shared=allow_shared,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +142,21 @@ class GrantStore:
         if isinstance(stored, StoredGrant):
             return stored
         raise stored
+
+    def check(self, grant: Grant) -> Account:
+        """Return the account that a grant is for, as it is; nothing is stored.
+
+        Raises:
+            UnknownAccount, RowRefused, NeedsWorker: as `store_one` would.
+        """
+        with reading(self._engine) as connection:
+            now = self._clock.now()
+            found = sql.read(connection, [grant.account]).get(grant.account)
+            applied = {0: self._apply(grant, found, now=now)}
+            problems = self._twins(connection, {0: grant}, applied)
+        if problems:
+            raise RowRefused(list(problems.values()))
+        return applied[0].account
 
     def store(
         self, grants: Sequence[Grant], *, published: Sequence[tuple[str, int]] = ()
@@ -277,6 +224,9 @@ class GrantStore:
         by_actor: dict[Actor, list[Act]] = {}
         for number, one in stored.items():
             detail = {"outcome": one.outcome.value, "generation": one.account.generation}
+            also = grants[number].also
+            if also is not None:
+                also(connection, one.outcome, one.account.generation)
             act = Act(Action.GRANT, one.account.id, one.account.provider, detail)
             by_actor.setdefault(grants[number].actor, []).append(act)
         for actor, acts in by_actor.items():
@@ -297,7 +247,7 @@ class GrantStore:
         seen, outcome = account.generation, _outcome(account)
         events = _events(account, outcome, now=now)
         kept_fp = account.refresh_fp
-        tokens = self._sealer.seal_tokens(account.id, _token_set(grant, account, provider, now=now))
+        tokens = self._sealer.seal_tokens(account.id, token_set(grant, account, provider, now=now))
         account.refreshed(tokens, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
         vars(account)["refresh_token_end_fixed"] = False
         if grant.tokens.refresh_token is None:
@@ -314,7 +264,7 @@ class GrantStore:
         )
 
     def _check(self, grant: Grant, account: Account, provider: Provider) -> None:
-        if grant.tokens.refresh_token is None and (problem := _lacks_refresh_token(account, provider)):
+        if grant.tokens.refresh_token is None and (problem := lacks_refresh_token(account, provider)):
             raise RowRefused([problem])
         if (grant.tokens.token_type or "").casefold() != _DPOP:
             return
@@ -333,46 +283,6 @@ class GrantStore:
         account.rescheduled(now if at_once else when.at, NO_TOKEN_YET if at_once else when.reason)
 
 
-def _token_set(grant: Grant, account: Account, provider: Provider, *, now: float) -> TokenSet:
-    """Return the tokens as they are stored: times completed by the provider's data, what is published beside them chosen."""
-    given = grant.tokens
-    # A point in time that has not come yet is a clock's fault; the consent was a moment ago.
-    issued_at = min(now if grant.issued_at is None else grant.issued_at, now)
-    ends = expiry(given, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
-    request = request_of(account, provider, lambda _: None, {})
-    published = Publishable(request, given).fields(grant.response, provider.publish_fields)
-    has_access = bool(given.access_token)
-    return TokenSet(
-        access_token=given.access_token,
-        refresh_token=given.refresh_token,
-        token_type=(given.token_type or _BEARER) if has_access else account.token_type,
-        scope=given.scope or account.scope,
-        issued_at=issued_at if has_access else account.issued_at,
-        expires_at=(None if provider.never_expires else ends) if has_access else account.expires_at,
-        refresh_token_expires_at=account.refresh_token_expires_at
-        if given.refresh_token is None
-        else refresh_token_expiry(
-            given, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
-        ),
-        extra={**read_extra(account.extra), **as_texts(published)},
-    )
-
-
-def _lacks_refresh_token(account: Account, provider: Provider) -> Problem | None:
-    """Return what is wrong with a grant without a refresh token: the account would end with its access token."""
-    planned = account.refresh_enabled and account.session_management != SessionManagement.NONE
-    if not planned or provider.grant is not GrantType.REFRESH_TOKEN:
-        return None
-    if account.refresh_fp is not None and account.status != Status.REAUTHORIZE:
-        return None
-    stored = "the provider refused the stored one" if account.refresh_fp is not None else "none is stored"
-    return Problem(
-        "refresh_token",
-        f"is missing, and {stored}: most providers give one for a scope (offline_access) or a parameter "
-        "(access_type=offline, prompt=consent) alone",
-    )
-
-
 def _outcome(account: Account) -> GrantOutcome:
     known = (account.refresh_fp, account.source_fp, account.issued_at, account.expires_at)
     if all(one is None for one in known):
@@ -380,26 +290,31 @@ def _outcome(account: Account) -> GrantOutcome:
     return GrantOutcome.RECONNECTED if account.is_troubled else GrantOutcome.REPLACED
 
 
+def connected_event(account: Account, *, now: float) -> Event:
+    """Return the event that an account has its first grant."""
+    return _event(EventType.CONNECTED, CONSENT_GIVEN, account, account.generation, now)
+
+
 def _events(account: Account, outcome: GrantOutcome, *, now: float) -> tuple[Event, ...]:
     """Return what is announced: whoever waits for `recovered` after a failure gets it, as with any other new token."""
-
-    def event(kind: EventType, reason: str) -> Event:
-        return Event(
-            type=kind.value,
-            reason=reason,
-            at=now,
-            account=account.id,
-            generation=account.generation + 1,
-            labels=account.labels,
-        )
-
-    if outcome is GrantOutcome.CONNECTED:
-        told = [event(EventType.CONNECTED, CONSENT_GIVEN)]
-    else:
-        told = [event(EventType.RECONNECTED, CONSENT_GIVEN)]
+    kind = EventType.CONNECTED if outcome is GrantOutcome.CONNECTED else EventType.RECONNECTED
+    told = [_event(kind, CONSENT_GIVEN, account, account.generation + 1, now)]
     if account.is_troubled:
-        told.insert(0, event(EventType.RECOVERED, CREDENTIALS_REPLACED))
+        told.insert(
+            0, _event(EventType.RECOVERED, CREDENTIALS_REPLACED, account, account.generation + 1, now)
+        )
     return tuple(told)
+
+
+def _event(kind: EventType, reason: str, account: Account, generation: int, now: float) -> Event:
+    return Event(
+        type=kind.value,
+        reason=reason,
+        at=now,
+        account=account.id,
+        generation=generation,
+        labels=account.labels,
+    )
 
 
 def _stored(one: _Applied, grant: Grant, *, now: float) -> StoredGrant:

@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from worker.accounts.clients import ClientInUse
 from worker.accounts.editor import Busy
 from worker.accounts.entry import Problem, RowRefused
+from worker.accounts.grants import Moved
 from worker.context import AppContext
 from worker.errors import CipherError, InputError, RefreshdError, UnknownAccount, Unreachable
 from worker.intake.requests import Code, FieldProblem, IntakeRequest, Op, Reply
@@ -92,14 +94,17 @@ def carry_out(tools: WorkerTools, request: IntakeRequest) -> Reply:
         )
     try:
         with publisher_of(tools.stores) as publisher:
-            return handler(Desk(account_services(tools.stores, publisher, request.by), tools), request)
+            services = account_services(
+                tools.stores, publisher, request.by, require_labels=request.require_labels
+            )
+            return handler(Desk(services, tools), request)
     except RowRefused as refused:
         return Reply(code=Code.REFUSED, problems=problems(refused))
     except InputError as error:
         return Reply(code=Code.REFUSED, problems=(FieldProblem(field=error.field, reason=error.reason),))
     except (UnknownAccount, NotFound) as error:
         return Reply(code=Code.NOT_FOUND, detail=str(error))
-    except Busy as error:
+    except (Busy, Moved, ClientInUse) as error:
         return Reply(code=Code.CONFLICT, detail=str(error))
     except (Unreachable, CipherError) as error:
         log.error("intake_not_done", op=request.op.value, error=str(error))

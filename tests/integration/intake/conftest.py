@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.conftest import Bench
 from worker.crypto.intake import IntakeSealer
-from worker.intake import account_ops  # noqa: F401
+from worker.intake import account_ops, bulk_ops, grant_ops  # noqa: F401
 from worker.intake.carry_out import WorkerTools
 from worker.intake.client import IntakeClient
 from worker.intake.inbox import answer

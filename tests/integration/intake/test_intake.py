@@ -41,6 +41,7 @@ def test_an_account_is_created_and_its_token_published(asker: Asker) -> None:
     assert asker.bench.refresh_token() == "marker-refresh"
     assert asker.results == [{"op": "put_account", "code": "done"}]
     assert asker.acts() == [("platform", "add", "acct", {})]
+    assert (token.generation, asker.bench.account().generation) == (1, 1)
 
 
 def test_an_account_is_changed_and_its_newer_token_kept(asker: Asker) -> None:
