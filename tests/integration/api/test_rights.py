@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -269,8 +268,9 @@ def _everything(context: Any) -> str:
     with reading(context.engine) as connection:
         return repr(
             [
-                connection.execute(text(f"SELECT * FROM {name}")  # noqa: S608
-            ).all()
+                connection.execute(
+                    text(f"SELECT * FROM {name}")  # noqa: S608
+                ).all()
                 for name in ("account", "client", "api_key")
             ]
         )
