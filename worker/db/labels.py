@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from models.account import Account
+from models.label import read_labels
 from worker.db.bulk import execute
 
 _LABEL: Final = {"account_id": "text", "name": "text", "value": "text"}
@@ -50,3 +51,14 @@ def forget(connection: Connection, ids: Collection[str]) -> None:
 
 def _id(account: Account) -> str:
     return account.id
+
+
+def lacking(connection: Connection, ids: Sequence[str], required: Mapping[str, str]) -> set[str]:
+    """Return the accounts that are there and lack one of these labels, as their column says."""
+    rows = execute(
+        connection,
+        {"id": "text"},
+        "SELECT account.id, account.labels FROM r JOIN account ON account.id = r.id",
+        [{"id": account_id} for account_id in ids],
+    )
+    return {str(account_id) for account_id, text in rows if not required.items() <= read_labels(text).items()}
