@@ -252,8 +252,6 @@ class GrantStore:
         vars(account)["refresh_token_end_fixed"] = False
         if grant.tokens.refresh_token is None:
             vars(account)["refresh_fp"] = kept_fp
-        else:
-            vars(account)["source_fp"] = tokens.refresh_fp
         self._plan(account, provider, tokens, now=now)
         return _Applied(
             account=account,

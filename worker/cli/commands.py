@@ -47,6 +47,7 @@ COMMANDS: Final = {
         Command("import", "worker.cli.accounts.import_export:import_file", None, "Import accounts from a file. Idempotent: values that the file does not change are kept."),
         Command("add", "worker.cli.accounts.add:add", None, "Add one account. On a terminal, asks for what its provider needs and is missing."),
         Command("authorize", "worker.cli.accounts.authorize:authorize", None, "Ask an account's owner for consent, then store and publish the tokens."),
+        Command("grant", "worker.cli.accounts.grant:grant", None, "Store a new grant in the place of the stored one: the account's owner consented again."),
         Command("list", "worker.cli.accounts.show:list_accounts", None, "List accounts with their status, ordered by id. Secrets are not shown."),
         Command("show", "worker.cli.accounts.show:show", None, "Show everything stored for one account, secrets masked (`refreshd token ID --reveal` shows a token)."),
         Command("edit", "worker.cli.accounts.edit:edit", None, "Change fields of an account. The new values apply from the next refresh on, which is planned again."),

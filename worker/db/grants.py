@@ -24,7 +24,7 @@ UNSEALED: Final = (
 )
 _SEALED: Final = ("access_token_sealed", "refresh_token_sealed")
 _PLAIN: Final = {name: kind for name, kind in TOKEN.items() if name not in _SEALED} | SCHEDULE | STATE
-_SEEN: Final = {"id": "text", "seen_generation": "bigint", "seen_config": "bigint", "source_fp": "text"}
+_SEEN: Final = {"id": "text", "seen_generation": "bigint", "seen_config": "bigint"}
 
 
 def read(connection: Connection, ids: Sequence[str]) -> dict[str, Account]:
@@ -51,13 +51,14 @@ def _read(on_sqlite: bool) -> TextClause:
 def write(connection: Connection, changed: Iterable[tuple[Account, int]]) -> set[str]:
     """Store the new grants of accounts: (as it shall be, the generation that was read); returns the ids that were stored.
 
-    A sealed token of None stays as it is stored. A row that has moved on is left alone.
+    A sealed token of None stays as it is stored. A row that has moved on is left alone. `source_fp` stays that of the last
+    file: a file that is imported again, with the token of before the consent, is known by it.
     """
     by_tokens: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for account, seen in sorted(changed, key=lambda one: one[0].id):
         sealed = tuple(name for name in _SEALED if getattr(account, name) is not None)
         by_tokens.setdefault(sealed, []).append(
-            {name: getattr(account, name) for name in (*_PLAIN, *sealed, "id", "source_fp")}
+            {name: getattr(account, name) for name in (*_PLAIN, *sealed, "id")}
             | {"seen_generation": seen, "seen_config": account.config_version}
         )
     stored: set[str] = set()
@@ -68,7 +69,7 @@ def write(connection: Connection, changed: Iterable[tuple[Account, int]]) -> set
 
 
 def _update(sealed: tuple[str, ...]) -> str:
-    sets = ", ".join(f"{name} = r.{name}" for name in (*_PLAIN, *sealed, "source_fp"))
+    sets = ", ".join(f"{name} = r.{name}" for name in (*_PLAIN, *sealed))
     return f"""
         UPDATE account SET {sets}, published_generation = -1, kept_sealed = NULL
         FROM r WHERE account.id = r.id AND account.generation = r.seen_generation

@@ -182,7 +182,8 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
     if kept:
         _note(
             f"{kept:,} accounts keep the tokens that are stored: they are newer than the file's, or not known to "
-            "be older. --replace-tokens takes the file's, where you know that they are the newer ones"
+            "be older. If an owner consented again, `refreshd accounts grant ID` takes the new tokens for one account; "
+            "--replace-tokens takes the file's for all of its accounts"
         )
     if not sum(counts.values()):
         _note("the file names no accounts: docs/accounts.md and examples/ show what one looks like")
