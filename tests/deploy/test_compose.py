@@ -148,7 +148,10 @@ def test_the_exporter_gets_no_key_and_may_not_read_a_token(running: dict[str, An
 
 def test_the_api_gets_no_key_and_a_role_and_a_user_of_its_own(running: dict[str, Any]) -> None:
     environment = running["api"]["environment"]
-    assert not {"REFRESHD_KEYS", "REFRESHD_KEYS_FILE", "REFRESHD_PUBLISH_KEYS", "REFRESHD_WEBHOOK_URL"} & environment.keys()
+    assert (
+        not {"REFRESHD_KEYS", "REFRESHD_KEYS_FILE", "REFRESHD_PUBLISH_KEYS", "REFRESHD_WEBHOOK_URL"}
+        & environment.keys()
+    )
     assert "refreshd_api:" in environment["REFRESHD_DATABASE_URL"]
     assert "refreshd-api:" in environment["REFRESHD_REDIS_URL"]
     assert not re.search("marker", json.dumps(running["api"]["command"]))
