@@ -12,16 +12,19 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import ProgrammingError
 
-from models.account import Status
+from models.account import Status, fingerprint
 from models.audit import Actor
+from models.token import Secret
 from tests.integration.conftest import Bench
 from worker.accounts.entry import RowRefused
 from worker.accounts.grant_service import GrantService, TakenGrant
 from worker.accounts.grants import Grant, GrantOutcome, GrantStore, NeedsWorker, read_grant
+from worker.accounts.token_precedence import StoredTokens, TokenFacts, decide
 from worker.crypto.intake import IntakeSealer
 from worker.crypto.sealer import TokenSealer
 from worker.db.engine import make_engine, writing
 from worker.db.grants import UNSEALED
+from worker.db.rekey import rotate, sealed_with
 from worker.errors import UnknownAccount
 
 NEW = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3600, "scope": "all"}
@@ -377,3 +380,34 @@ def test_a_role_that_reads_no_sealed_column_stores_grants(bench: Bench) -> None:
         "UnknownAccount",
     ]
     assert bench.refresh_token() == "new-refresh"
+
+
+def test_a_rotation_seals_anew_what_was_sealed_to_the_public_key(bench: Bench, desk: GrantDesk) -> None:
+    bench.add()
+    desk.store.store_one(grant())
+    cipher, engine = bench.runtime.cipher, bench.runtime.engine
+    assert (bench.account().refresh_token_sealed or "").startswith(f"h1.{cipher.writing_key}.")
+    assert set(sealed_with(engine)) == {cipher.writing_key}
+
+    (done,) = rotate(engine, cipher)
+
+    assert (done.resealed, done.unreadable) == (2, ())
+    assert (bench.account().refresh_token_sealed or "").startswith(f"v1.{cipher.writing_key}.")
+    assert bench.refresh_token() == "new-refresh"
+    (again,) = rotate(engine, cipher)
+    assert again.resealed == 0
+
+
+def test_the_row_of_a_file_from_before_the_consent_changes_nothing(bench: Bench, desk: GrantDesk) -> None:
+    bench.add(source_fp=fingerprint(Secret("old-refresh")))
+    desk.store.store_one(grant())
+    account = bench.account()
+
+    facts = TokenFacts(
+        file_fp=fingerprint(Secret("old-refresh")),
+        stored_fp=account.refresh_fp,
+        source_fp=account.source_fp,
+        same=False,
+    )
+
+    assert decide(facts).tokens is StoredTokens.KEEP
