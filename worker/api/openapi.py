@@ -68,7 +68,7 @@ def describes(
     """
     statuses = [only, *([201] if created else []), *([202] if accepted else [])]
     responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": "Done." if status == only else "Done, differently.", "x-schema": schema}
+        status: {"description": "Done." if status == only else "Done, differently.", "x-schema": schema or ""}
         for status in statuses
     }
     responses |= {

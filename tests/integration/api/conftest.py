@@ -11,13 +11,14 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from models.account import RefreshMethod
 from models.api_key import ApiScope
 from models.audit import Actor
 from tests.integration.conftest import Bench
 from worker.api.application import make_app
 from worker.api.context import ApiContext
 from worker.db.api_keys import ApiKeys
-from worker.intake import account_ops as _ops  # noqa: F401  (they are known once imported)
+from worker.intake import account_ops, bulk_ops, grant_ops  # noqa: F401  (their ops are known once imported)
 from worker.intake.carry_out import WorkerTools
 from worker.intake.client import IntakeClient
 from worker.intake.inbox import answer
@@ -50,7 +51,9 @@ class Desk:
         self.context = ApiContext(self.settings, ApiSettings(**{"tokens": True, **api}))
         self.app: FastAPI = make_app(self.context)
         self.transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        tools = WorkerTools(stores=bench.runtime, run=bench.runtime.run, client=bench.runtime.provider_client)
+        # The bench's own client, whose wire is a function.
+        client: Any = bench.runtime.callers[RefreshMethod.BODY]
+        tools = WorkerTools(stores=bench.runtime, run=bench.runtime.run, client=client)
         self.context.workers = IntakeClient(
             redis=self.context.async_redis,
             prefix=self.settings.redis_prefix,

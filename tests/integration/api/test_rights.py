@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from models.api_key import ApiScope
 from tests.deploy.compose_file import ROOT
 from tests.integration.api.conftest import Desk
+from tests.integration.api.test_accounts import NEW
 from tests.integration.conftest import Bench
 from tests.integration.reader.acl_server import AclRedisServer, refusals
 from tests.support.services import PostgresServer
@@ -98,9 +100,7 @@ async def test_the_api_works_with_the_rights_that_are_shipped(
             await client.get("/v1/accounts/acct-1"),
             await client.get("/v1/accounts/acct-1/history"),
             await client.get("/v1/accounts/acct-1/explain"),
-            await client.put(
-                "/v1/accounts/new-1", json={"provider": "acme", "token_url": "https://p.example/t"}
-            ),
+            await client.put("/v1/accounts/new-1", json=NEW),
             await client.post(
                 "/v1/accounts/acct-1/refresh", json={"force": True}, headers={"Idempotency-Key": "a"}
             ),
@@ -138,7 +138,7 @@ async def test_a_celery_message_is_sent_with_these_rights(desk: Desk, acl_server
     administrator = redis.Redis.from_url(acl_server.url, decode_responses=True)
     administrator.acl_log_reset()
     ran = subprocess.run(
-        ["python", "-c", script],
+        [sys.executable, "-c", script],
         cwd=ROOT,
         env=inherited
         | {"REFRESHD_REDIS_URL": acl_server.url_as("api"), "REFRESHD_DATA_DIR": str(desk.settings.data_dir)},

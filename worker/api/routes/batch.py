@@ -148,9 +148,9 @@ class _BatchResponse(Response):
         if chunk.rows:
             payload = {"rows": chunk.rows, **self._options}
             reply: Reply = await reply_of(self._here, self._caller, Op.IMPORT_ACCOUNTS, payload)
-            results = result_of(reply)["results"]
+            results = result_of(reply)["rows"]
         return [
-            {"line": number, **results[place]} if isinstance(place, int) else place
+            {**results[place], "line": number} if isinstance(place, int) else place
             for number, place in chunk.lines
         ]
 

@@ -62,7 +62,7 @@ async def put_client(request: Request, name: ClientName, here: Here, caller: Unb
     fields = await json_object(request)
     if fields.pop("name", name) != name:
         raise invalid(FieldError("name", "is not the name of the URL; leave it out"))
-    result = await ask(here, caller, Op.PUT_CLIENT, {"client": name, "fields": fields})
+    result = await ask(here, caller, Op.PUT_CLIENT, {"name": name, "fields": fields})
     return JSONResponse(result, 201 if result.get("outcome") == "added" else 200)
 
 
@@ -71,4 +71,4 @@ async def put_client(request: Request, name: ClientName, here: Here, caller: Unb
 )
 async def remove_client(name: ClientName, here: Here, caller: Unbound) -> dict[str, Any]:
     """Only where no account names it (409 else)."""
-    return await ask(here, caller, Op.REMOVE_CLIENT, {"client": name})
+    return await ask(here, caller, Op.REMOVE_CLIENT, {"name": name})
