@@ -58,6 +58,7 @@ COMMANDS: Final = {
     ),
     "keys": (
         Command("list", "worker.cli.keys.stored:list_keys", None, "List the configured keys and the number of values that each one encrypted. Keys themselves are never shown."),
+        Command("intake", "worker.cli.keys.stored:intake_key", None, "Print the public half of the writing key, for REFRESHD_INTAKE_KEY of a process that takes grants in and opens none."),
         Command("rotate", "worker.cli.keys.stored:rotate_keys", None, "Encrypt everything with the first key. Runs beside workers, in batches; after Ctrl-C, run it again to continue."),
         Command("check", "worker.cli.keys.stored:check_keys", None, "Decrypt every value, change nothing, and name the accounts that fail. Includes results that wait in Redis."),
     ),

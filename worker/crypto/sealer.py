@@ -12,6 +12,7 @@ from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
 from worker.crypto.cipher import Cipher
+from worker.crypto.intake import IntakeSealer
 
 ACCESS_TOKEN: Final = "access_token"
 REFRESH_TOKEN: Final = "refresh_token"
@@ -19,10 +20,43 @@ CLIENT_SECRET: Final = "client_secret"
 CUSTOM_FIELDS: Final = "custom_fields"
 
 
-class AccountSealer:
+class TokenSealer:
+    """Seals the `_sealed` columns of accounts, and opens none."""
+
+    def __init__(self, cipher: Cipher | IntakeSealer) -> None:
+        self._sealing = cipher
+
+    def seal(self, account_id: str, field: str, secret: Secret | None) -> str | None:
+        """Seal one secret; an empty one is none."""
+        return self._sealing.seal(secret, account=account_id, field=field) if secret else None
+
+    def seal_custom_fields(self, account_id: str, fields: Mapping[str, Secret]) -> str | None:
+        """Seal the custom fields as a whole."""
+        if not fields:
+            return None
+        plain = json.dumps({name: value.reveal() for name, value in sorted(fields.items())})
+        return self.seal(account_id, CUSTOM_FIELDS, Secret(plain))
+
+    def seal_tokens(self, account_id: str, tokens: TokenSet) -> SealedTokens:
+        """Return a token set as the row keeps it."""
+        return SealedTokens(
+            access_token_sealed=self.seal(account_id, ACCESS_TOKEN, tokens.access_token),
+            refresh_token_sealed=self.seal(account_id, REFRESH_TOKEN, tokens.refresh_token),
+            refresh_fp=fingerprint(tokens.refresh_token),
+            token_type=tokens.token_type,
+            scope=tokens.scope,
+            issued_at=tokens.issued_at,
+            expires_at=tokens.expires_at,
+            refresh_token_expires_at=tokens.refresh_token_expires_at,
+            extra=write_extra(tokens.extra),
+        )
+
+
+class AccountSealer(TokenSealer):
     """Opens and seals the `_sealed` columns of accounts."""
 
     def __init__(self, cipher: Cipher) -> None:
+        super().__init__(cipher)
         self._cipher = cipher
 
     def request(
@@ -55,31 +89,6 @@ class AccountSealer:
         if plain is None:
             return {}
         return {name: Secret(value) for name, value in json.loads(plain.reveal()).items()}
-
-    def seal(self, account_id: str, field: str, secret: Secret | None) -> str | None:
-        """Seal one secret; an empty one is none."""
-        return self._cipher.seal(secret, account=account_id, field=field) if secret else None
-
-    def seal_custom_fields(self, account_id: str, fields: Mapping[str, Secret]) -> str | None:
-        """Seal the custom fields as a whole."""
-        if not fields:
-            return None
-        plain = json.dumps({name: value.reveal() for name, value in sorted(fields.items())})
-        return self.seal(account_id, CUSTOM_FIELDS, Secret(plain))
-
-    def seal_tokens(self, account_id: str, tokens: TokenSet) -> SealedTokens:
-        """Return a token set as the row keeps it."""
-        return SealedTokens(
-            access_token_sealed=self.seal(account_id, ACCESS_TOKEN, tokens.access_token),
-            refresh_token_sealed=self.seal(account_id, REFRESH_TOKEN, tokens.refresh_token),
-            refresh_fp=fingerprint(tokens.refresh_token),
-            token_type=tokens.token_type,
-            scope=tokens.scope,
-            issued_at=tokens.issued_at,
-            expires_at=tokens.expires_at,
-            refresh_token_expires_at=tokens.refresh_token_expires_at,
-            extra=write_extra(tokens.extra),
-        )
 
 
 def request_of(

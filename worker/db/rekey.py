@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 
 from models.token import Secret
-from worker.crypto.cipher import Cipher, key_of
+from worker.crypto.cipher import Cipher
 from worker.db.bulk import execute
 from worker.db.engine import is_sqlite, reading, writing
 from worker.errors import CipherError
@@ -85,7 +85,7 @@ def check(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
 
 
 def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
-    """Seal with the writing key whatever another one sealed; a batch is one transaction."""
+    """Seal with the writing key whatever another one sealed, or was sealed to a public key; a batch is one transaction."""
     for rows in _batches(engine):
         bad: list[Unreadable] = []
         changes = [change for row in rows if len(change := _anew(cipher, row, bad)) > 1]
@@ -96,10 +96,10 @@ def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
 
 
 def _anew(cipher: Cipher, row: _Row, bad: list[Unreadable]) -> dict[str, str]:
-    """Return the account's id, and for each value that another key sealed what it was and what it becomes."""
+    """Return the account's id, and for each value that is not sealed with the writing key what it was and what it becomes."""
     change = {"id": row.account}
     for field, sealed in row.values.items():
-        if key_of(sealed) == cipher.writing_key:
+        if cipher.is_current(sealed):
             continue
         secret = _open(cipher, row.account, field, sealed, bad)
         if secret is not None:
