@@ -67,6 +67,7 @@ class Editor:
         if self._accounts.find([entry.id]):
             raise _already_there(entry.id)
         retired = self._accounts.retired([entry.id]).get(entry.id, 0)
+        self._applier.know_clients([entry])
         applied = self._applier.add(entry, retired=retired, now=self._clock.now())
         if not self._save(applied, action):
             raise _already_there(entry.id)
@@ -82,13 +83,15 @@ class Editor:
         """
         for _ in range(_TRIES):
             account = self.account(entry.id)
+            self._applier.know_clients([entry], [account])
             applied = self._applier.change(
                 entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
             )
             if applied.outcome is not ImportOutcome.CHANGED:
                 return applied
             if self._save(applied, action):
-                self._publish(applied)
+                if not applied.labels_only:
+                    self._publish(applied)
                 return applied
         raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
 

@@ -187,7 +187,8 @@ class Importer:
                 continue
             self.summary.counts[one.outcome] += 1
             if writes:
-                done.append(one)
+                if not one.labels_only:
+                    done.append(one)
                 self.summary.changed_but_kept += one.decision.tokens is StoredTokens.KEEP
         self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
         self._publish(done)
@@ -207,6 +208,7 @@ class Importer:
         found = self._accounts.find(ids)
         retired = self._accounts.retired([one for one in ids if one not in found])
         held = self._accounts.once_held(list(_differing(entries.values(), found)))
+        self._applier.know_clients(entries.values(), found.values())
         now = self._clock.now()
         applied: dict[str, Applied] = {}
         for account_id, entry in entries.items():
@@ -255,6 +257,7 @@ def recovered_event(applied: Applied, *, now: float) -> Event:
         at=now,
         account=account.id,
         generation=account.generation,
+        labels=account.labels,
     )
 
 
@@ -262,7 +265,7 @@ def change_of(applied: Applied, *, now: float) -> Change:
     """Return what to store of an account that was there, and what to tell of it."""
     generation, config_version = applied.seen or (0, 0)
     event = recovered_event(applied, now=now) if applied.recovered else None
-    return Change(applied.account, generation, config_version, event)
+    return Change(applied.account, generation, config_version, event, applied.labels_only)
 
 
 def _differing(entries: Iterable[AccountEntry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:

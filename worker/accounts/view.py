@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from models.account import Account
-from worker.accounts.columns import CUSTOM_FIELDS, SECRETS, SETTINGS
+from worker.accounts.columns import CUSTOM_FIELDS, LABELS, OF_THE_CLIENT, SECRETS, SETTINGS
 from worker.crypto.sealer import AccountSealer
 
 MASK: Final = "**********"
@@ -28,6 +28,7 @@ _MAY_HOLD_SECRETS: Final = frozenset(
 _LISTED: Final = (
     "id",
     "provider",
+    "client",
     "status",
     "reason",
     "refresh_enabled",
@@ -66,6 +67,8 @@ def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"id": account.id}
     settings = {name: getattr(account, name) for name in SETTINGS}
+    if account.client is not None:
+        settings |= dict.fromkeys(OF_THE_CLIENT)
     found |= {
         name: value for name, value in settings.items() if sealer is not None or not _has_secret(name, value)
     }
@@ -78,6 +81,7 @@ def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
         found[CUSTOM_FIELDS] = {
             name: value.reveal() for name, value in sealer.custom_fields(account).items()
         } or None
+    found[LABELS] = account.label_set or None
     knobs: dict[str, Any] = json.loads(account.knobs)
     found |= {
         name: value for name, value in knobs.items() if sealer is not None or not _has_secret(name, value)
@@ -96,6 +100,7 @@ def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
     found |= {name: MASK if getattr(account, f"{name}_sealed") else None for name in SECRETS}
     found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
     found[CUSTOM_FIELDS] = dict.fromkeys(sealer.custom_fields(account), MASK)
+    found[LABELS] = account.label_set
     knobs: dict[str, Any] = json.loads(account.knobs)
     found |= {name: _shown(name, value) for name, value in knobs.items()}
     found |= {name: getattr(account, name) for name in _STATE}
@@ -105,7 +110,7 @@ def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
 
 def listed(account: Account) -> dict[str, Any]:
     """Return what a list shows of an account."""
-    return {name: getattr(account, name) for name in _LISTED}
+    return {name: getattr(account, name) for name in _LISTED} | {LABELS: account.label_set}
 
 
 def _short(value: object) -> object:

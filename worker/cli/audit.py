@@ -14,7 +14,8 @@ from models.audit import Action, Audit
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
-from worker.db.accounts import Accounts, nearest_ids
+from worker.db.accounts import Accounts
+from worker.db.nearest_ids import nearest_ids
 from worker.durations import duration, seconds_of
 from worker.errors import UnknownAccount
 

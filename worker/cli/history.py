@@ -16,7 +16,8 @@ from worker.cli.audit import audit_json, audit_line
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
-from worker.db.accounts import Accounts, nearest_ids
+from worker.db.accounts import Accounts
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 
 _STYLES: dict[str | None, str] = {

@@ -21,8 +21,8 @@ from worker.broker.queues import CALLBACK, URGENT
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.context import AppContext
-from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import RedisUnreachable, UnknownAccount, WaitTimedOut
 from worker.policy.reasons.skipped import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, text
@@ -63,6 +62,8 @@ class Change:
     seen_config: int
     #: What is told of it, if it is stored.
     event: Event | None = None
+    #: Only the labels are new: what workers write beside them stays.
+    labels_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +265,10 @@ class Accounts:
                 [
                     _change_row(one, ("id", *_WRITTEN))
                     for one in sorted(changed, key=lambda one: one.account.id)
+                    if not one.labels_only
                 ],
             )
+            stored += labels.change(connection, [one.account for one in changed if one.labels_only])
             ids = {str(row[0]) for row in stored}
             written = (*added, *(one.account for one in changed))
             labels.write(connection, [one for one in written if one.id in ids])
@@ -343,25 +346,3 @@ def knows_provider(engine: Engine, name: str) -> bool:
             {"name": name},
         ).first()
     return found is not None
-
-
-#: Ids with the same beginning that are compared.
-_ALIKE: Final = 1000
-
-
-def nearest_ids(engine: Engine, account_id: str) -> list[str]:
-    """Return ids that a person may have meant: the same letters in another case, or nearly the same. A scan."""
-    with reading(engine) as connection:
-        same = connection.execute(
-            text("SELECT id FROM account WHERE lower(id) = lower(:id) ORDER BY id LIMIT 3"),
-            {"id": account_id},
-        ).scalars()
-        if found := [str(one) for one in same]:
-            return found
-        alike = connection.execute(
-            text(
-                "SELECT id FROM account WHERE lower(substr(id, 1, 2)) = lower(:start) ORDER BY id LIMIT :most"
-            ),
-            {"start": account_id[:2], "most": _ALIKE},
-        ).scalars()
-        return get_close_matches(account_id, [str(one) for one in alike], 2, 0.8)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects import postgresql
 from sqlmodel import Session, col, select
 
+from models.account import Account
 from models.client import Client
 from worker.db.bulk import among, execute
 from worker.db.engine import reading, writing
@@ -36,6 +37,10 @@ class Clients:
         condition = among(self._engine, col(Client.name), sorted(names))
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return {one.name: one for one in session.exec(select(Client).where(condition))}
+
+    def of(self, account: Account) -> Client | None:
+        """Read the client that an account names; None where it names none, or one that is not stored."""
+        return None if account.client is None else self.find({account.client}).get(account.client)
 
     def all(self) -> list[Client]:
         """Return every client, in the order of their names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -25,6 +25,16 @@ def write(connection: Connection, accounts: Sequence[Account]) -> None:
             for account in sorted(accounts, key=_id)
             for name, value in account.label_set.items()
         ],
+    )
+
+
+def change(connection: Connection, accounts: Sequence[Account]) -> list[tuple[Any, ...]]:
+    """Write the column `labels` alone, and return the ids of the accounts that are there."""
+    return execute(
+        connection,
+        {"id": "text", "labels": "text"},
+        "UPDATE account SET labels = r.labels FROM r WHERE account.id = r.id RETURNING account.id",
+        [{"id": account.id, "labels": account.labels} for account in sorted(accounts, key=_id)],
     )
 
 

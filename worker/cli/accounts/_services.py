@@ -11,6 +11,7 @@ import typer
 
 from models.audit import Action
 from worker.accounts.apply import Applier, DueSpreader, Intent
+from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import NO_REDIS, CommandPublisher
@@ -94,7 +95,8 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
             urls=RequestBuilder(here.settings.allow_http_hosts),
         )
         spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
-        applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
+        clients = KnownClients(here.clients)
+        applier = Applier(sealer=here.sealer, checker=checker, spread=spread, clients=clients)
         twins = None if shared_grants else SameGrant(here.providers)
         yield AccountServices(
             here, Accounts(here.engine, here.settings.webhook_event_types), checker, applier, publisher, twins

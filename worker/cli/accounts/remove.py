@@ -120,6 +120,7 @@ def _revoker(desk: AccountServices) -> Revoker:
         accounts=desk.accounts,
         sealer=here.sealer,
         provider_of=here.providers.of,
+        client_of=here.clients.of,
         client=ProviderClient(
             ca_file=settings.ca_file,
             allow_http_hosts=settings.allow_http_hosts,

@@ -12,7 +12,8 @@ from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.db.accounts import Accounts, Filter, nearest_ids
+from worker.db.accounts import Accounts, Filter
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from models.account import Account
+from models.client import Client
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
@@ -22,9 +23,9 @@ from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import Workers, alive_workers
 from worker.context import AppContext
-from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
+from worker.db.nearest_ids import nearest_ids
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
@@ -62,7 +63,8 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     redis, trouble = _redis(here, account)
     offers = _offers(here) if redis is not None else {}
-    request = _request(here, account, now)
+    client = here.clients.of(account)
+    request = _request(here, account, client, now)
     return Facts(
         now=now,
         account=account,
@@ -88,6 +90,7 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
         form_encoding_matters=request.form_encoding_matters,
         certificate_ends_at=request.certificate_ends_at,
         twins=_twins(here, account),
+        client=client,
     )
 
 
@@ -223,13 +226,13 @@ class _Request:
     form_encoding_matters: bool = False
 
 
-def _request(here: AppContext, account: Account, now: float) -> _Request:
+def _request(here: AppContext, account: Account, client: Client | None, now: float) -> _Request:
     """Return the request that a worker would build."""
     provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
         return _Request()
     try:
-        request = here.sealer.request(account, provider)
+        request = here.sealer.request(account, provider, client=client)
     except CipherError as error:
         return _Request(sealed_error=str(error))
     matters = _form_encoding_matters(request)

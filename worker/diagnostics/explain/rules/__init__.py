@@ -15,6 +15,7 @@ from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, ST
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.callback import callback_says
 from worker.diagnostics.explain.rules.claims import claims
+from worker.diagnostics.explain.rules.client import named_client
 from worker.diagnostics.explain.rules.clock import clock, process_clocks, set_back
 from worker.diagnostics.explain.rules.dpop import key_error, possession
 from worker.diagnostics.explain.rules.gate import held_by_a_gate
@@ -340,6 +341,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _no_worker,
     callback_says,
     _credentials,
+    named_client,
     _hard_end,
     twins,
     possession,
