@@ -38,6 +38,8 @@ class Step(StrEnum):
     RETURN = "return"
     #: The provider sends the browser back without one, or to the wrong place.
     REFUSE = "refuse"
+    #: The code can't be brought to a worker.
+    GIVE_UP = "give_up"
     #: A worker takes the code.
     CLAIM = "claim"
     #: The grant is stored.
@@ -55,6 +57,7 @@ NEXT: Final[Mapping[Step, Mapping[ConnectStatus, ConnectStatus]]] = {
     Step.BEGIN: {_S.OPEN: _S.STARTED, _S.STARTED: _S.STARTED},
     Step.RETURN: {_S.STARTED: _S.RETURNED},
     Step.REFUSE: {_S.STARTED: _S.FAILED},
+    Step.GIVE_UP: {_S.RETURNED: _S.FAILED},
     Step.CLAIM: {_S.RETURNED: _S.EXCHANGING},
     # A worker that was given up on may still have the grant: then the session has it.
     Step.STORE: {_S.EXCHANGING: _S.CONNECTED, _S.FAILED: _S.CONNECTED},
@@ -98,6 +101,8 @@ class ConnectSession(SQLModel, table=True):
     scope: str | None = None
     #: JSON object: the labels of an account that is made, and by which API keys see the session.
     labels: str = Field(default="{}", sa_type=Text)
+    #: JSON object: the labels that the API key's accounts have; the account that is connected has to have them.
+    key_labels: str = Field(default="{}", sa_type=Text)
     #: JSON object name -> value of the account, sealed as a whole for workers.
     custom_fields_sealed: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     return_url: str = Field(sa_type=Text)

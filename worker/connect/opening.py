@@ -125,6 +125,7 @@ class Opener:
             client=client.name,
             scope=wanted.scope,
             labels=write_labels(labels),
+            key_labels=write_labels(require_labels),
             custom_fields_sealed=self._sealed(wanted),
             return_url=wanted.return_url,
             redirect_uri=redirect_uri,

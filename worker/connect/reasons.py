@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 from models import connect_session
 from models.answer import Verdict
@@ -19,7 +19,7 @@ class ConnectReason(str):
     message: str
     action: str
 
-    def __new__(cls, code: str, message: str, action: str) -> ConnectReason:
+    def __new__(cls, code: str, message: str, action: str) -> Self:
         reason = super().__new__(cls, code)
         reason.message, reason.action = message, action
         return reason

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, text
-from sqlmodel import Session, col, select
+from sqlalchemy import Connection, Engine, select, text
+from sqlmodel import SQLModel
 
 from models.connect_session import (
     EXPIRED,
@@ -28,6 +28,9 @@ CONSENT_S: Final = 900.0
 #: A code that no worker takes within this time ends its session: providers end codes within 30 to 600 s.
 QUEUE_S: Final = 30.0
 
+_TABLE: Final = SQLModel.metadata.tables["connect_session"]
+#: What the process that faces the web may read: no sealed column.
+_READ: Final = tuple(name for name in _TABLE.columns.keys() if not name.endswith("_sealed"))  # noqa: SIM118
 _BY_TIME: Final = " ".join(f"WHEN '{status.value}' THEN '{reason}'" for status, reason in OUT_OF_TIME.items())
 
 
@@ -46,7 +49,7 @@ class ConnectSessions:
 
     def add(self, session: ConnectSession, *, for_s: float) -> ConnectSession:
         """Store a new session that may be begun for so many seconds; returns it with its times."""
-        names = list(ConnectSession.__table__.columns.keys())  # type: ignore[attr-defined]
+        names = list(_TABLE.columns.keys())
         values = {name: getattr(session, name) for name in names} | {"for_s": for_s}
         timed = {
             "created_at": self._now,
@@ -70,6 +73,14 @@ class ConnectSessions:
         """Read the session whose browser was sent out with this state, as it is by now."""
         return self._one("state_hash", state_hash)
 
+    def custom_fields(self, session_id: str) -> str | None:
+        """Read what only a worker can open."""
+        with reading(self._engine) as connection:
+            sealed = connection.execute(
+                text("SELECT custom_fields_sealed FROM connect_session WHERE id = :id"), {"id": session_id}
+            ).scalar_one_or_none()
+        return None if sealed is None else str(sealed)
+
     def begin(self, session_id: str, *, state_hash: str, browser_hash: str) -> bool:
         """Bind a session to the browser that begins it, for good; False: it may not be begun, or not by this browser."""
         return self._step(
@@ -89,6 +100,10 @@ class ConnectSessions:
     def returned(self, session_id: str) -> bool:
         """Note that the browser brought a code, which is used once: False for any other time."""
         return self._step(Step.RETURN, session_id, f"ends_at = {self._now} + {QUEUE_S}")
+
+    def given_up(self, session_id: str, reason: str) -> bool:
+        """End a session whose code can't be brought to a worker."""
+        return self._fail(Step.GIVE_UP, session_id, reason, None)
 
     def refused(self, session_id: str, reason: str, detail: str | None) -> bool:
         """End a session whose browser came back without a code."""
@@ -152,10 +167,12 @@ class ConnectSessions:
                 return deleted
 
     def _one(self, name: str, value: str) -> ConnectSession | None:
-        statement = select(ConnectSession).where(col(getattr(ConnectSession, name)) == value)
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            found = session.exec(statement).first()
-            return None if found is None else found.at(database_now(connection))
+        statement = select(*(_TABLE.c[column] for column in _READ)).where(_TABLE.c[name] == value)
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                return None
+            return ConnectSession(**row._mapping).at(database_now(connection))  # noqa: SLF001  (a public name)
 
     def _fail(self, step: Step, session_id: str, reason: str, detail: str | None) -> bool:
         return self._step(

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("client", sa.String(128), nullable=False),
         sa.Column("scope", sa.String(), nullable=True),
         sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("key_labels", sa.Text(), nullable=False),
         sa.Column("custom_fields_sealed", sa.Text(), nullable=True),
         sa.Column("return_url", sa.Text(), nullable=False),
         sa.Column("redirect_uri", sa.Text(), nullable=False),
