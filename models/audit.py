@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -30,6 +31,8 @@ class Action(StrEnum):
     RESUME = "resume"
     KEYS_ROTATE = "keys_rotate"
     DB_RESTORED = "db_restored"
+    API_KEY_CREATE = "api_key_create"
+    API_KEY_REVOKE = "api_key_revoke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,7 @@ class Audit(SQLModel, table=True):
     provider: str | None = None
     #: JSON object.
     detail: str = Field(default="{}", sa_type=Text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as scripts and clients of the API read it."""
+        return {"kind": "audit"} | self.model_dump() | {"detail": json.loads(self.detail)}

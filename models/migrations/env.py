@@ -6,6 +6,7 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import models.account
+import models.api_key
 import models.attempt
 import models.audit
 import models.client

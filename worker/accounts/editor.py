@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account
+from models.account import Account, fingerprint
 from models.audit import Act, Action, Actor
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
@@ -93,7 +94,41 @@ class Editor:
                 if not applied.labels_only:
                     self._publish(applied)
                 return applied
-        raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
+        raise _moved(entry.id)
+
+    def put(self, entry: AccountEntry) -> Applied:
+        """Add an account, or change what an entry names; a stored token that is newer than the entry's stays.
+
+        Raises:
+            Refused: the account can't be like that, or another one has its refresh token.
+        """
+        for _ in range(_TRIES):
+            account = self._accounts.find([entry.id]).get(entry.id)
+            if account is None:
+                with suppress(AlreadyThere):
+                    return self.add(entry)
+                continue
+            applied = self._applier.change(
+                entry,
+                account,
+                once_held=self._once_held(entry, account),
+                intent=Intent.FILE,
+                now=self._clock.now(),
+            )
+            if applied.source_only:
+                self._accounts.note_source([change_of(applied, now=self._clock.now())])
+            if applied.outcome is not ImportOutcome.CHANGED:
+                return applied
+            if self._save(applied, Action.EDIT):
+                self._publish(applied)
+                return applied
+        raise _moved(entry.id)
+
+    def _once_held(self, entry: AccountEntry, account: Account) -> bool:
+        fp = fingerprint(entry.refresh_token)
+        if fp is None or fp in {account.refresh_fp, account.source_fp}:
+            return False
+        return bool(self._accounts.once_held([(entry.id, fp)]))
 
     def remove(self, ids: Sequence[str], *, revoked: Revoked | None = None) -> None:
         """Remove accounts, and take what Redis has of them away.
@@ -163,6 +198,10 @@ class Editor:
         now = self._clock.now()
         events = [recovered_event(applied, now=now)] if applied.recovered else []
         self._publisher.put([publication(applied.account, applied.access_token, now=now)], events)
+
+
+def _moved(account_id: str) -> Busy:
+    return Busy(f"account {account_id} changed each time between being read and being stored: try again")
 
 
 def _already_there(account_id: str) -> AlreadyThere:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from models.attempt import Attempt, Outcome
 from models.audit import Audit
-from worker.cli.audit import audit_json, audit_line
+from worker.cli.audit import audit_line
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
@@ -132,7 +132,7 @@ def details(entry: Attempt) -> Iterator[tuple[str, str]]:
 def _show(entry: Attempt | Audit, *, now: float, full: bool, as_json: bool) -> None:
     if isinstance(entry, Audit):
         if as_json:
-            print_json(audit_json(entry))
+            print_json(entry.to_json())
         else:
             out.print(audit_line(entry, now=now), soft_wrap=True)
         return
