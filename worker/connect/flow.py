@@ -243,8 +243,8 @@ class Flow:
             session,
             "This browser did not keep a cookie",
             [
-                "Connecting needs one cookie, which is gone after some minutes. Allow cookies for this site, then go back "
-                "and connect again."
+                "Connecting needs one cookie, which is gone after some minutes.",
+                "Allow cookies for this site, then go back and connect again.",
             ],
             _lost_url(session),
             HTTPStatus.FORBIDDEN,

@@ -18,6 +18,7 @@ from worker.providers.authorization import ConsentPage
 #: Longer is no code of any provider, and fits no request to a worker.
 _CODE_MAX: Final = 8_192
 _DETAIL_MAX: Final = 300
+_ONCE: Final = ("state", "code", "error", "iss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,9 @@ class NoCode:
 
 
 def single(query: Sequence[tuple[str, str]]) -> dict[str, str] | None:
-    """Return the parameters of a redirect; None where one stands there twice (RFC 6749 section 3.1)."""
-    parameters = dict(query)
-    return parameters if len(parameters) == len(query) else None
+    """Return the parameters of a redirect, None where one that counts stands there twice (RFC 6749 section 3.1)."""
+    names = [name for name, _ in query]
+    return None if any(names.count(name) > 1 for name in _ONCE) else dict(query)
 
 
 def read_redirect(parameters: Mapping[str, str], page: SessionPage) -> CodeReturned | NoCode:

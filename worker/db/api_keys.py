@@ -58,7 +58,9 @@ class ApiKeys:
                 },
             ).rowcount
             if not taken:
-                raise InputError("NAME", f"a key {name!r} exists (or was revoked); expected a name of its own")
+                raise InputError(
+                    "NAME", f"a key {name!r} exists (or was revoked); expected a name of its own"
+                )
             record(connection, actor, [Act(Action.API_KEY_CREATE, detail=detail)])
         found = self.find(made.id)
         assert found is not None  # noqa: S101  (it was stored a moment ago)

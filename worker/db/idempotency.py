@@ -107,8 +107,6 @@ class Idempotency:
         """Forget a request that changed nothing: it may be sent again."""
         with writing(self._engine) as connection:
             connection.execute(
-                text(
-                    "DELETE FROM idempotency WHERE key_id = :key_id AND idempotency_key = :idempotency_key"
-                ),
+                text("DELETE FROM idempotency WHERE key_id = :key_id AND idempotency_key = :idempotency_key"),
                 {"key_id": key_id, "idempotency_key": idempotency_key},
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from models.audit import Action, Actor
 from worker.accounts.apply import Applier, DueSpreader, Intent
+from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import CommandPublisher
@@ -82,7 +83,9 @@ def account_services(
         stores=here,
         accounts=Accounts(here.engine, here.settings.webhook_event_types),
         checker=checker,
-        applier=Applier(sealer=here.sealer, checker=checker, spread=spread),
+        applier=Applier(
+            sealer=here.sealer, checker=checker, spread=spread, clients=KnownClients(here.clients)
+        ),
         publisher=publisher,
         actor=actor,
         twins=None if shared_grants else SameGrant(here.providers),

@@ -72,7 +72,9 @@ def load_api_settings(**overrides: Any) -> ApiSettings:
     try:
         return ApiSettings(**overrides)
     except ValidationError as error:
-        raise SettingsError("\n".join(_in_words(item) for item in error.errors(include_input=False))) from None
+        raise SettingsError(
+            "\n".join(_in_words(item) for item in error.errors(include_input=False))
+        ) from None
     except (UnicodeDecodeError, OSError):
         raise SettingsError(".env can't be read as UTF-8 text") from None
 

@@ -8,19 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
-<<<<<<< HEAD
-from models.audit import Action
-from worker.accounts.apply import Applier, DueSpreader, Intent
-from worker.accounts.configuration import KnownClients
-from worker.accounts.editor import Editor
-from worker.accounts.importer import Importer
-from worker.accounts.publisher import NO_REDIS, CommandPublisher
-from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
-from worker.accounts.validation import AccountValidator
-=======
 from worker.accounts.publisher import NO_REDIS
 from worker.accounts.twins import ALLOW_SHARED_GRANT
->>>>>>> api
 from worker.cli.terminal.console import err
 from worker.cli.terminal.context import open_stores
 from worker.intake.services import AccountServices, account_services, publisher_of
@@ -49,24 +38,8 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
     Raises:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
     """
-<<<<<<< HEAD
-    with open_stores() as here, _publisher(here) as publisher:
-        checker = AccountValidator(
-            known=here.providers.known,
-            provider_of=here.providers.of,
-            urls=RequestBuilder(here.settings.allow_http_hosts),
-        )
-        spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
-        clients = KnownClients(here.clients)
-        applier = Applier(sealer=here.sealer, checker=checker, spread=spread, clients=clients)
-        twins = None if shared_grants else SameGrant(here.providers)
-        yield AccountServices(
-            here, Accounts(here.engine, here.settings.webhook_event_types), checker, applier, publisher, twins
-        )
-=======
     with open_stores() as here, publisher_of(here) as publisher:
         yield account_services(here, publisher, here.actor, shared_grants=shared_grants)
->>>>>>> api
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
             err.print(
