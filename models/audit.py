@@ -19,6 +19,8 @@ class Action(StrEnum):
     ENABLE = "enable"
     DISABLE = "disable"
     AUTHORIZE = "authorize"
+    #: A new grant took the place of the stored one.
+    GRANT = "grant"
     REMOVE = "remove"
     #: A grant was to be revoked; whether it has ended is unknown, and its account stays.
     REVOKE = "revoke"

@@ -18,6 +18,10 @@ class EventType(StrEnum):
     MISCONFIGURED = "misconfigured"
     RECOVERED = "recovered"
     EXPIRING = "expiring"
+    #: The account's first grant was stored.
+    CONNECTED = "connected"
+    #: A new grant took the place of the stored one: its owner consented again.
+    RECONNECTED = "reconnected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

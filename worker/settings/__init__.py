@@ -41,7 +41,9 @@ _EXAMPLES: Final = {
     "expiring_days": "14,3,1",
 }
 #: Types of events that webhooks may be told of.
-WEBHOOK_TYPES: Final = ("reauthorize", "misconfigured", "recovered", "degraded", "expiring")
+WEBHOOK_TYPES: Final = (
+    "reauthorize", "misconfigured", "recovered", "degraded", "expiring", "connected", "reconnected",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
