@@ -28,6 +28,10 @@ class ApiSettings(BaseSettings):
     port: int = Field(8321, ge=1, le=65535, description="TCP port of the API")
     url: str | None = Field(None, description="public base URL of the API: https://host[/path]")
     tokens: bool = Field(False, description="true: keys of the scope tokens:read may read access tokens")
+    sealed_tokens: bool = Field(
+        False,
+        description="true: workers have REFRESHD_PUBLISH_KEYS, so they publish what this process is given",
+    )
     requests_per_s: float = Field(
         1000, gt=0, le=1_000_000, description="requests a second of one key, to one API process"
     )

@@ -17,7 +17,7 @@ from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
-from worker.cli.explain import as_object
+from worker.diagnostics.explain.words import as_object
 from worker.cli.explain.text import page
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
