@@ -140,6 +140,12 @@ class ConnectSession(SQLModel, table=True):
         labels: dict[str, str] = json.loads(self.labels)
         return labels
 
+    @property
+    def key_label_set(self) -> dict[str, str]:
+        """Return the labels that the API key's accounts have."""
+        labels: dict[str, str] = json.loads(self.key_labels)
+        return labels
+
     def at(self, now: float) -> ConnectSession:
         """Return the session as it is at this moment: one whose time is over has failed, whether that is stored or not."""
         if self.has_ended or now < self.ends_at:

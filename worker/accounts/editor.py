@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no 
 
 #: An account that is refreshed every second still holds still between two tries.
 _TRIES: Final = 20
+
+#: Writes beside an account, in the commit that stores it.
+Also = Callable[[Connection, Applied], None]
 
 
 class AlreadyThere(UsageError):
@@ -58,8 +61,8 @@ class Editor:
         self._publisher = publisher
         self._clock = clock
 
-    def add(self, entry: AccountEntry, action: Action = Action.ADD) -> Applied:
-        """Add an account; `action` is what the audit trail calls it.
+    def add(self, entry: AccountEntry, action: Action = Action.ADD, also: Also | None = None) -> Applied:
+        """Add an account; `action` is what the audit trail calls it, `also` writes beside it in the same commit.
 
         Raises:
             AlreadyThere: its id is taken.
@@ -70,7 +73,7 @@ class Editor:
         retired = self._accounts.retired([entry.id]).get(entry.id, 0)
         self._applier.know_clients([entry])
         applied = self._applier.add(entry, retired=retired, now=self._clock.now())
-        if not self._save(applied, action):
+        if not self._save(applied, action, also):
             raise _already_there(entry.id)
         self._publish(applied)
         return applied
@@ -172,9 +175,9 @@ class Editor:
                 raise UnknownAccount(account_id)
         return [found[account_id] for account_id in ids]
 
-    def _save(self, applied: Applied, action: Action) -> bool:
+    def _save(self, applied: Applied, action: Action, also: Also | None = None) -> bool:
         """Store an account; False where it is not as it was read any more."""
-        note, guard = self._note(applied, action), None
+        note, guard = self._note(applied, action, also), None
         if self._twins is not None:
             guard = TwinGuard(self._twins, [applied])
         if applied.seen is None:
@@ -185,12 +188,14 @@ class Editor:
             raise RowRefused(list(guard.problems.values()))
         return bool(stored)
 
-    def _note(self, applied: Applied, action: Action) -> Note:
+    def _note(self, applied: Applied, action: Action, also: Also | None) -> Note:
         detail = {"fields": list(applied.changed)} if applied.changed else {}
         account = applied.account
 
-        def note(connection: Connection, _: set[str]) -> None:
+        def note(connection: Connection, stored: set[str]) -> None:
             record(connection, self._actor, [Act(action, account.id, account.provider, detail)])
+            if also is not None and account.id in stored:
+                also(connection, applied)
 
         return note
 

@@ -83,6 +83,8 @@ class Grant:
     response: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Two accounts of one client may have the same refresh token.
     allow_shared: bool = False
+    #: Writes beside the grant, in the commit that stores it: the outcome, and the new generation.
+    also: Callable[[Connection, GrantOutcome, int], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +283,9 @@ class GrantStore:
             detail = {"outcome": one.outcome.value, "generation": one.account.generation}
             act = Act(Action.GRANT, one.account.id, one.account.provider, detail)
             by_actor.setdefault(grants[number].actor, []).append(act)
+            also = grants[number].also
+            if also is not None:
+                also(connection, one.outcome, one.account.generation)
         for actor, acts in by_actor.items():
             record(connection, actor, acts)
         events = [event for one in stored.values() for event in one.events if event.type in self._told]
@@ -356,7 +361,7 @@ def _token_set(grant: Grant, account: Account, provider: Provider, *, now: float
         else refresh_token_expiry(
             given, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
         ),
-        extra={**read_extra(account.extra), **as_texts(published)},
+        extra={**read_extra(account.extra), **given.extra, **as_texts(published)},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, text
 
@@ -25,6 +25,9 @@ from worker.redis.client import connect_async
 from worker.redis.publisher import TokenPublisher
 from worker.settings import Settings
 from worker.settings.api import ApiSettings
+
+if TYPE_CHECKING:
+    from worker.api.connect_service import ConnectService
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -161,6 +164,13 @@ class ApiContext(AppContext):
             sealer=self.intake_sealer,
             send=send_with(celery_app()),
         )
+
+    @cached_property
+    def connect(self) -> ConnectService:
+        """Opens Connect sessions, and takes browsers through them."""
+        from worker.api.connect_service import ConnectService
+
+        return ConnectService(self)
 
     async def aclose(self) -> None:
         """Close what was opened."""

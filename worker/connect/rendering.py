@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -21,7 +20,6 @@ HEADERS: Final = {
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
-COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 #: WCAG 2.2: the relative luminance at which black and white contrast equally with a colour.
 _SAME_CONTRAST: Final = 0.179
 
