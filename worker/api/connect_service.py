@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from worker.api.context import ApiContext
 from worker.connect.flow import Code, Flow, NotSent
 from worker.connect.opening import Opener
 from worker.db.connect_sessions import ConnectSessions
@@ -14,9 +15,6 @@ from worker.intake.requests import Op, RequestTooLong
 from worker.log import log
 from worker.providers.request import RequestBuilder
 from worker.settings.connect import ConnectSettings, load_connect_settings
-
-if TYPE_CHECKING:
-    from worker.api.context import ApiContext
 
 #: A browser waits for the exchange so long, with nothing on its screen; then a page waits in its place.
 _WAIT_S: Final = 8.0

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, text
 
 from refreshd_reader._async.reader import AsyncReader
+from worker.accounts.grant_service import GrantService
+from worker.accounts.grants import GrantStore
 from worker.api.key_cache import KeyCache
 from worker.api.rate_limits import RateLimits
 from worker.context import AppContext
 from worker.crypto.intake import IntakeSealer
 from worker.crypto.keyring import source_of
+from worker.crypto.sealer import TokenSealer
 from worker.db.api_keys import ApiKeys
+from worker.db.audit import AuditTrail
 from worker.db.engine import check_schema, database_now, is_sqlite, make_engine, reading
 from worker.db.executor import DatabaseExecutor
 from worker.db.idempotency import Idempotency
+from worker.db.publication import PublicationStore
 from worker.errors import RefreshdError, SettingsError
 from worker.intake.client import IntakeClient
 from worker.log import log
 from worker.redis.client import connect_async
 from worker.redis.publisher import TokenPublisher
-from worker.settings import Settings
+from worker.settings import WEBHOOK_TYPES, Settings
 from worker.settings.api import ApiSettings
-
-if TYPE_CHECKING:
-    from worker.api.connect_service import ConnectService
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +62,9 @@ class ApiContext(AppContext):
         super().__init__(settings.model_copy(update={"keys": None, "keys_file": None, "keys_command": None}))
         self.api = api
         self.limits_of_keys = RateLimits(api.requests_per_s)
+        #: Clients of the event stream, now.
         self.event_clients = 0
+        self.host = socket.gethostname()
 
     @property
     def has_keys(self) -> bool:
@@ -129,6 +134,29 @@ class ApiContext(AppContext):
     def publisher(self) -> TokenPublisher:
         return TokenPublisher(self.async_redis, self.keys)
 
+    @property
+    def publishes(self) -> bool:
+        """Return whether this process publishes what it is given: workers do where published tokens are sealed."""
+        return not self.api.sealed_tokens and self.settings.publish_keys is None
+
+    @cached_property
+    def grants(self) -> GrantService:
+        """Takes grants in without a worker."""
+        told = frozenset(self.settings.webhook_types or WEBHOOK_TYPES) if self.api.webhooks else frozenset()
+        store = GrantStore(
+            engine=self.writer,
+            sealer=TokenSealer(self.intake_sealer),
+            providers=self.providers,
+            clock=self.clock,
+            told=told | self.settings.webhook_event_types,
+        )
+        return GrantService(
+            store=store,
+            publisher=self.publisher,
+            marks=PublicationStore(self.writer),
+            executor=self.writers,
+        )
+
     @cached_property
     def reader(self) -> AsyncReader:
         """Reads tokens as connectors do, where REFRESHD_API_TOKENS allows it."""
@@ -165,16 +193,32 @@ class ApiContext(AppContext):
             send=send_with(celery_app()),
         )
 
-    @cached_property
-    def connect(self) -> ConnectService:
-        """Opens Connect sessions, and takes browsers through them."""
-        from worker.api.connect_service import ConnectService
+    async def grant_service(self) -> GrantService:
+        """Return `grants`; the database is opened beside the event loop."""
+        if "grants" not in vars(self):
+            await self.readers(lambda: (self.writer, self.providers))
+        return self.grants
 
-        return ConnectService(self)
+    @cached_property
+    def trail(self) -> AuditTrail:
+        """The audit trail, as it is written."""
+        return AuditTrail(self.writer)
+
+    async def intake(self) -> IntakeClient:
+        """Return `workers`; what it brings is imported beside the event loop.
+
+        Raises:
+            NoIntakeKey, SettingsError: no worker can be asked.
+        """
+        if "workers" not in vars(self):
+            await self.readers(celery_app)
+        return self.workers
 
     async def aclose(self) -> None:
         """Close what was opened."""
         opened = vars(self)
+        if "grants" in opened:
+            await self.grants.close()
         if "reader" in opened:
             await self.reader.close()
         if "async_redis" in opened:

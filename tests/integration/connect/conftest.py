@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,11 +180,11 @@ def outcome(found: Show | GoTo) -> dict[str, str]:
 
 
 @pytest.fixture
-def platform(asker: Asker, tmp_path: Path) -> Iterator[Platform]:
+def platform(asker: Asker, tmp_path: Path) -> Platform:
     made = Platform(asker, tmp_path / "providers.yaml")
     made.add_client()
     made.bench.answer = lambda _: granted()
-    yield made
+    return made
 
 
 __all__ = [

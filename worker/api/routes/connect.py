@@ -81,9 +81,13 @@ class SessionOut(BaseModel):
     ended_at: float | None
 
 
-def service_of(here: Here) -> ConnectService:
-    """Return Connect of this process."""
-    return here.connect
+def service_of(request: Request, here: Here) -> ConnectService:
+    """Return Connect of this process, put together with its first use."""
+    state = request.app.state
+    if not hasattr(state, "connect"):
+        state.connect = ConnectService(here)
+    found: ConnectService = state.connect
+    return found
 
 
 Service = Annotated[ConnectService, Depends(service_of)]
