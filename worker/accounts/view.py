@@ -108,6 +108,13 @@ def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
     return found
 
 
+def shown_settings(account: Account) -> dict[str, Any]:
+    """Return an account's settings and knobs without what may be a secret in them; no key is needed for it."""
+    knobs: dict[str, Any] = json.loads(account.knobs)
+    settings = {name: getattr(account, name) for name in SETTINGS}
+    return {name: _shown(name, value) for name, value in (settings | knobs).items()}
+
+
 def listed(account: Account) -> dict[str, Any]:
     """Return what a list shows of an account."""
     return {name: getattr(account, name) for name in _LISTED} | {LABELS: account.label_set}

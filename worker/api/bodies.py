@@ -40,7 +40,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("not JSON that can be read: a number or a nesting beyond all use") from None
     if not isinstance(value, dict):
-        raise ValueError("expected a JSON object")
+        raise ValueError("not a JSON object")  # noqa: TRY004  (of the same kind as what is no JSON)
     return value
 
 

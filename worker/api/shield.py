@@ -49,13 +49,13 @@ class Shield:
     """
 
     def __init__(self, app: ASGIApp, *, context: Callable[[], ApiContext], metrics: ApiMetrics) -> None:
-        self._app = app
-        self._context = context
-        self._metrics = metrics
+        self.app = app
+        self.context = context
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         await _Exchange(self, scope, receive, send).run()
 
@@ -82,7 +82,7 @@ class _Exchange:
         began = time.monotonic()
         try:
             self._check_length()
-            await self._shield._app(self._scope, self._limited_receive, self._noting_send)
+            await self._shield.app(self._scope, self._limited_receive, self._noting_send)
         except Problem as problem:
             await self._end_with(problem)
         except Exception as error:  # noqa: BLE001  (a server would log its text, which may hold what was sent)
@@ -107,7 +107,7 @@ class _Exchange:
     async def _limited_receive(self) -> Message:
         if self._body_ended:  # what comes now is that the client went away, whenever that is
             return await self._receive()
-        wait_s = self._shield._context().api.body_timeout_s
+        wait_s = self._shield.context().api.body_timeout_s
         try:
             async with asyncio.timeout(wait_s):
                 message = await self._receive()
@@ -144,7 +144,7 @@ class _Exchange:
         route: Any = self._scope.get("route")
         path = getattr(route, "path", None) or "other"
         method = self._scope["method"]
-        self._shield._metrics.answered(method, path, self._status, took_s)
+        self._shield.metrics.answered(method, path, self._status, took_s)
         if path in _QUIET:
             return
         # The route's template, not the path: a query or a Connect session's URL is nobody's business.

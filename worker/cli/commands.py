@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "": (
         Command("up", "worker.cli.run.up:up", "Run", "Run everything on this machine, on your own accounts, until Ctrl-C."),
         Command("demo", "worker.cli.run.demo:demo", "Run", "See it work: tokens being refreshed, live, against a local OAuth provider, until Ctrl-C."),
+        Command("api", "worker.cli.run.api:api", "Run", "Serve the run-time API: grants, accounts and tokens over HTTP, until Ctrl-C."),
         Command("exporter", "worker.cli.run.exporter:exporter", "Run", "Serve metrics of the whole fleet for Prometheus, until Ctrl-C: from SQL, Redis and the workers."),
         Command("token", "worker.cli.token:token", "Tokens", "Show an account's access token: masked, unless [b]--reveal[/b]. Read from the database, not from Redis."),
         Command("refresh", "worker.cli.refresh:refresh", "Tokens", "Refresh accounts now. Without [b]--force[/b], only those that are due."),
@@ -35,6 +36,7 @@ COMMANDS: Final = {
         Command("doctor", "worker.cli.doctor:doctor", "Answers", "Check the installation: versions, settings, database, Redis, clocks, keys, beat, workers, callbacks."),
         Command("db", "worker.cli.db:db_app", "Run", "Create and migrate the database's schema."),
         Command("keys", "worker.cli.keys:keys_app", "Run", "Manage the keys that encrypt secrets at rest (REFRESHD_KEYS; the first one encrypts)."),
+        Command("api-keys", "worker.cli.api_keys:api_keys_app", "Run", "Create, list and revoke keys of the run-time API."),
         Command("accounts", "worker.cli.accounts:accounts_app", "Accounts", "Import, add, authorize, show, edit and remove accounts. docs/accounts.md describes every field."),
         Command("providers", "worker.cli.providers:providers_app", "Accounts", "Show the settings of providers, and check your own."),
         Command("callbacks", "worker.cli.callbacks:callbacks_app", "Accounts", "List refresh callbacks, start a new one, and run one as in production."),
@@ -61,6 +63,11 @@ COMMANDS: Final = {
         Command("intake", "worker.cli.keys.stored:intake_key", None, "Print the public half of the writing key, for REFRESHD_INTAKE_KEY of a process that takes grants in and opens none."),
         Command("rotate", "worker.cli.keys.stored:rotate_keys", None, "Encrypt everything with the first key. Runs beside workers, in batches; after Ctrl-C, run it again to continue."),
         Command("check", "worker.cli.keys.stored:check_keys", None, "Decrypt every value, change nothing, and name the accounts that fail. Includes results that wait in Redis."),
+    ),
+    "api-keys": (
+        Command("create", "worker.cli.api_keys.manage:create", None, "Create a key: its scopes, the labels that it is bound to, and its end."),
+        Command("list", "worker.cli.api_keys.manage:list_keys", None, "List keys: scopes, labels, ends and last uses. Keys themselves are never shown."),
+        Command("revoke", "worker.cli.api_keys.manage:revoke", None, "Revoke a key."),
     ),
     "webhooks": (
         Command("test", "worker.cli.webhooks.messages:send_test", None, "Send a signed message of type `test` to every webhook now, and show the responses."),

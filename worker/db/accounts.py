@@ -77,6 +77,8 @@ class Filter:
     client: str | None = None
     #: Labels that they have, all of them: name -> value.
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: Those whose status changed then or since, epoch seconds.
+    changed_since: float | None = None
 
 
 class Accounts:
@@ -219,13 +221,14 @@ class Accounts:
         """Return accounts in the order of their ids, read page by page."""
         after, left = "", limit
         while left is None or left > 0:
-            page = self._page(wanted, after, PAGE if left is None else min(PAGE, left))
+            page = self.page(wanted, after, PAGE if left is None else min(PAGE, left))
             yield from page
             if len(page) < PAGE:
                 return
             after, left = page[-1].id, None if left is None else left - len(page)
 
-    def _page(self, wanted: Filter, after: str, size: int) -> list[Account]:
+    def page(self, wanted: Filter, after: str, size: int) -> list[Account]:
+        """Return the accounts that follow an id, in the order of their ids."""
         statement = select(Account).where(col(Account.id) > after, *_conditions(wanted))
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
@@ -299,6 +302,7 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     return [
         *(col(column) == value for column, value in pairs if value is not None),
         *(_has_label(name, value) for name, value in wanted.labels.items()),
+        *(() if wanted.changed_since is None else (col(Account.status_at) >= wanted.changed_since,)),
     ]
 
 

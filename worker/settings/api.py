@@ -32,6 +32,9 @@ class ApiSettings(BaseSettings):
         False,
         description="true: workers have REFRESHD_PUBLISH_KEYS, so they publish what this process is given",
     )
+    webhooks: bool = Field(
+        False, description="true: workers have REFRESHD_WEBHOOK_URL, so they are told of what is stored here"
+    )
     requests_per_s: float = Field(
         1000, gt=0, le=1_000_000, description="requests a second of one key, to one API process"
     )
