@@ -5,19 +5,23 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.api_key import ApiScope
-from models.connect_session import ConnectSession, ConnectStatus
+from models.connect_session import ConnectSession
 from worker.accounts.entry import RowRefused
 from worker.api.auth import Caller, Here, allowed
+from worker.api.bodies import as_model, json_object
 from worker.api.connect_service import ConnectService
-from worker.api.problems import FieldError, Kind, Problem, invalid, no_such_account
+from worker.api.idempotent import IdempotencyKey, once
+from worker.api.openapi import body_of, describes
+from worker.api.problems import Kind, Problem, no_such_account
+from worker.api.replies import row_refused
 from worker.connect.browser_key import BrowserKey, hashed
 from worker.connect.flow import GoTo, KeyOf, Show
-from worker.connect.opening import EXPIRES_MAX_S, EXPIRES_MIN_S, EXPIRES_S, AccountHidden, Wanted
+from worker.connect.opening import EXPIRES_S, AccountHidden, Wanted
 from worker.connect.rendering import HEADERS
 
 router = APIRouter()
@@ -29,56 +33,22 @@ _KEPT: Final = "public, max-age=31536000, immutable"
 _NO_SITE: Final = frozenset({"cross-site", "same-site"})
 
 
-class SessionIn(BaseModel):
-    """What a session is opened with."""
+class SessionFields(BaseModel):
+    """What a session is opened with; `worker/connect/opening.py` says what of it can't be."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
-    account: str = Field(description="The account that is connected: a new id, or one that is there.")
-    client: str = Field(description="The client's name (`PUT /v1/clients/{name}`).")
-    return_url: str = Field(description="Where the browser goes afterwards; the client has to allow it.")
-    provider: str | None = Field(None, description="The client's provider; checked where it is given.")
-    scope: str | None = Field(
-        None, description="What is asked for; default: the account's, else the provider's."
-    )
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels of an account that is made.")
-    custom_fields: dict[str, str] = Field(
-        default_factory=dict,
-        description="Custom fields of the account, such as a tenant's subdomain.",
-        repr=False,
-    )
-    expires_in_s: float = Field(
-        EXPIRES_S, ge=EXPIRES_MIN_S, le=EXPIRES_MAX_S, description="Seconds in which it may be begun."
-    )
-
-
-class SessionOpened(BaseModel):
-    """A session that was opened."""
-
-    id: str
-    url: str = Field(description="Where the platform sends its customer's browser.")
-    expires_at: float = Field(description="Epoch seconds until which it may be begun.")
-
-
-class SessionOut(BaseModel):
-    """What has become of a session."""
-
-    id: str
     account: str
-    provider: str
     client: str
-    labels: dict[str, str]
     return_url: str
-    status: ConnectStatus
-    reason: str | None = Field(description="Why it failed (docs/connect.md).")
-    detail: str | None = Field(description="What the provider said, or which field was wrong.")
-    outcome: str | None = Field(
-        description="`connected`, `reconnected` or `replaced`, as of `PUT .../grant`."
-    )
-    generation: int | None = Field(description="The generation of the account that the grant is.")
-    created_at: float
-    expires_at: float
-    ended_at: float | None
+    provider: str | None = None
+    scope: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    custom_fields: dict[str, str] = Field(default_factory=dict, repr=False)
+    expires_in_s: float = EXPIRES_S
+
+
+SessionId = Annotated[str, Path(alias="id", pattern="^[!-~]{1,100}$", description="The session's id.")]
 
 
 def service_of(request: Request, here: Here) -> ConnectService:
@@ -94,28 +64,50 @@ Service = Annotated[ConnectService, Depends(service_of)]
 
 
 @router.post(
-    "/v1/connect/sessions", status_code=HTTPStatus.CREATED, tags=["connect"], summary="Open a Connect session"
+    "/v1/connect/sessions",
+    tags=["connect"],
+    **describes(
+        "open_connect_session",
+        "Open a Connect session",
+        "OpenedConnectSession",
+        *(400, 404, 409, 413, 415),
+        only=201,
+    ),
+    openapi_extra=body_of("ConnectSessionFields"),
 )
-def open_session(body: SessionIn, caller: Connects, connect: Service) -> SessionOpened:
-    """Open a session: the customer's browser is sent to `url`, and comes back to `return_url`."""
-    wanted = Wanted(**body.model_dump())
-    try:
-        session = connect.opener.open(wanted, actor=caller.name, require_labels=dict(caller.labels))
-    except RowRefused as refused:
-        raise invalid(*(FieldError(one.field, one.reason) for one in refused.problems)) from None
-    except AccountHidden:
-        raise no_such_account() from None
-    return SessionOpened(id=session.id, url=connect.flow.url_of(session), expires_at=session.expires_at)
+async def open_session(
+    request: Request, here: Here, caller: Connects, connect: Service, _key: IdempotencyKey = None
+) -> Response:
+    """The customer's browser is sent to `url`, and comes back to `return_url` with what became of it."""
+    wanted = Wanted(**as_model(SessionFields, await json_object(request)).model_dump())
+
+    async def work() -> tuple[int, dict[str, Any]]:
+        try:
+            session = await here.write(
+                lambda: connect.opener.open(wanted, actor=caller.name, require_labels=dict(caller.labels))
+            )
+        except RowRefused as refused:
+            raise row_refused(refused) from None
+        except AccountHidden:
+            raise no_such_account() from None
+        opened = {"id": session.id, "url": connect.flow.url_of(session), "expires_at": session.expires_at}
+        return HTTPStatus.CREATED, opened
+
+    return await once(here, caller, request, work)
 
 
-@router.get("/v1/connect/sessions/{session_id}", tags=["connect"], summary="What became of a session")
-def show_session(session_id: str, caller: Connects, connect: Service) -> SessionOut:
-    """Show a session. What the browser brings to `return_url` is a hint; this is what happened."""
-    session = connect.sessions.find(session_id)
+@router.get(
+    "/v1/connect/sessions/{id}",
+    tags=["connect"],
+    **describes("get_connect_session", "Get a Connect session", "ConnectSession", 404),
+)
+async def show_session(
+    session_id: SessionId, here: Here, caller: Connects, connect: Service
+) -> dict[str, Any]:
+    """What became of it. The query that a browser brings to `return_url` is a hint; this is what happened."""
+    session = await here.read(lambda: connect.sessions.find(session_id))
     if session is None or not caller.sees(session.label_set):
-        raise Problem(
-            Kind.NOT_FOUND, "there is no session of this id; it is kept for seven days after its end"
-        )
+        raise Problem(Kind.NOT_FOUND, "no session has this id; it is kept for seven days after its end")
     return _shown(session)
 
 
@@ -186,13 +178,25 @@ def _answer(connect: ConnectService, found: Show | GoTo, session_id: str = "") -
     return response
 
 
-def _shown(session: ConnectSession) -> SessionOut:
-    values: dict[str, Any] = {
-        name: getattr(session, name) for name in SessionOut.model_fields if name not in _MADE
+def _shown(session: ConnectSession) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in _SHOWN} | {
+        "labels": session.label_set,
+        "ended_at": session.ends_at if session.has_ended else None,
     }
-    return SessionOut(
-        **values, labels=session.label_set, ended_at=session.ends_at if session.has_ended else None
-    )
 
 
-_MADE: Final = frozenset({"labels", "ended_at"})
+_SHOWN: Final = (
+    *(
+        "id",
+        "account",
+        "provider",
+        "client",
+        "return_url",
+        "status",
+        "reason",
+        "detail",
+        "outcome",
+        "generation",
+    ),
+    *("created_at", "expires_at"),
+)
