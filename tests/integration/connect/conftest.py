@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ from sqlalchemy import text
 from models.client import Client, write_urls
 from models.connect_session import ConnectSession
 from models.token import Secret
-from tests.integration.conftest import Bench
 from tests.integration.intake.conftest import Asker
 from tests.integration.intake.conftest import asker as asker  # noqa: PLC0414  (a fixture)
 from worker.connect import exchange  # noqa: F401  (its op is known once it is imported)
@@ -25,7 +23,6 @@ from worker.connect.browser_key import BrowserKey
 from worker.connect.flow import Code, Flow, GoTo, Show
 from worker.connect.opening import Opener, Wanted
 from worker.crypto.intake import IntakeSealer
-from worker.crypto.sealer import CLIENT_SECRET
 from worker.db.clients import Clients
 from worker.db.connect_sessions import ConnectSessions
 from worker.db.connectable import Connectable
@@ -180,6 +177,13 @@ def outcome(found: Show | GoTo) -> dict[str, str]:
 
 
 @pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLite, or what a test names: each step's SQL is tested on both in `tests/integration/db`."""
+    url: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
+    return url
+
+
+@pytest.fixture
 def platform(asker: Asker, tmp_path: Path) -> Platform:
     made = Platform(asker, tmp_path / "providers.yaml")
     made.add_client()
@@ -187,14 +191,4 @@ def platform(asker: Asker, tmp_path: Path) -> Platform:
     return made
 
 
-__all__ = [
-    "API",
-    "CLIENT_SECRET",
-    "RETURN_URL",
-    "Bench",
-    "CookieJar",
-    "Platform",
-    "granted",
-    "json",
-    "outcome",
-]
+on_both = pytest.mark.parametrize("database_url", ["sqlite_url", "postgres_url"], indirect=True)

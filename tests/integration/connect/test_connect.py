@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from models.account import Status
-from tests.integration.connect.conftest import API, RETURN_URL, CookieJar, Platform, granted, outcome
+from tests.integration.connect.conftest import API, RETURN_URL, CookieJar, Platform, granted, on_both, outcome
 from worker.connect.flow import Code, GoTo, NotSent, Show
 from worker.db.engine import writing
 
@@ -22,6 +22,7 @@ def shown(found: Show | GoTo) -> tuple[int, str]:
     return found.status, found.html
 
 
+@on_both
 def test_a_customer_connects_a_new_account(platform: Platform) -> None:
     session = platform.open(labels={"tenant": "acme"}, scope="contacts")
     browser = CookieJar()
@@ -49,6 +50,7 @@ def test_a_customer_connects_a_new_account(platform: Platform) -> None:
     assert (found.outcome, found.generation) == ("connected", account.generation)
 
 
+@on_both
 def test_an_account_that_needs_consent_connects_again_and_keeps_everything_else(platform: Platform) -> None:
     first = platform.open(labels={"tenant": "acme"})
     platform.connected(first)
@@ -74,6 +76,7 @@ def test_an_account_that_needs_consent_connects_again_and_keeps_everything_else(
     assert [one["type"] for one in platform.events()] == ["connected", "recovered", "reconnected"]
 
 
+@on_both
 def test_the_grant_and_the_end_of_the_session_are_one_commit(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +173,7 @@ def test_a_grant_that_another_account_holds_is_refused(platform: Platform) -> No
         assert connection.execute(text("SELECT id FROM account")).scalars().all() == ["one"]
 
 
+@on_both
 def test_a_callback_that_comes_twice_is_exchanged_once(platform: Platform) -> None:
     session, browser = platform.open(), CookieJar()
     asked = platform.press(session, browser)
