@@ -329,6 +329,15 @@ class Account(SQLModel, table=True):
         else:
             self._become(Status.DISABLED, None, now)
 
+    def client_changed(self, *, now: float) -> None:
+        """Record that the client which had stopped the account was changed: failures under the old one count no more.
+
+        Its earlier successes count: an account that worked before is evidence against a client that fails now.
+        """
+        self._set(failures=0, failed_at=None, held_by=None)
+        if self.refresh_enabled:
+            self._become(Status.ACTIVE, RECONFIGURED if self.is_troubled else None, now)
+
     def enable(self, *, now: float) -> None:
         self._set(refresh_enabled=True)
         self.reconfigured(now=now)

@@ -28,7 +28,6 @@ from worker.crypto.sealer import TokenSealer, request_of
 from worker.db import grants as sql
 from worker.db.audit import record
 from worker.db.engine import writing
-from worker.db.fleet.twins import one_after_the_other
 from worker.db.outbox import put
 from worker.db.publication import PublicationUpdates, note
 from worker.errors import RefreshdError, UnknownAccount
@@ -247,7 +246,6 @@ class GrantStore:
         with writing(self._engine) as connection:
             if published:
                 note(connection, PublicationUpdates(published=published), now="")
-            one_after_the_other(connection)  # before anything is read: what others store is seen
             found = sql.read(connection, [one.account for one in grants.values()])
             now = self._clock.now()
             for number, grant in grants.items():
@@ -267,7 +265,7 @@ class GrantStore:
         self, connection: Connection, grants: Mapping[int, Grant], applied: Mapping[int, _Applied]
     ) -> dict[int, Problem]:
         guarded = {number: one for number, one in applied.items() if not grants[number].allow_shared}
-        guard = TwinGuard(self._same, list(guarded.values()))
+        guard = TwinGuard(self._same, list(guarded.values()), has_turn=True)
         refused = guard(connection)
         return {
             number: guard.problems[one.account.id]
@@ -392,7 +390,12 @@ def _events(account: Account, outcome: GrantOutcome, *, now: float) -> tuple[Eve
 
     def event(kind: EventType, reason: str) -> Event:
         return Event(
-            type=kind.value, reason=reason, at=now, account=account.id, generation=account.generation + 1
+            type=kind.value,
+            reason=reason,
+            at=now,
+            account=account.id,
+            generation=account.generation + 1,
+            labels=account.labels,
         )
 
     if outcome is GrantOutcome.CONNECTED:

@@ -76,10 +76,12 @@ class TwinGuard:
     Args:
         same: compares two accounts.
         applied: what is about to be stored, in the order in which it was asked for.
+        has_turn: the transaction has waited for others that store refresh tokens.
     """
 
-    def __init__(self, same: SameGrant, applied: Iterable[HasGrants]) -> None:
+    def __init__(self, same: SameGrant, applied: Iterable[HasGrants], *, has_turn: bool = False) -> None:
         self._same = same
+        self._has_turn = has_turn
         self._applied = list(applied)
         #: Of each account that was left out, why.
         self.problems: dict[str, Problem] = {}
@@ -90,7 +92,8 @@ class TwinGuard:
         fingerprints = sorted({fp for one in self._applied for fp in one.new_grants})
         if not fingerprints:
             return set()
-        one_after_the_other(connection)
+        if not self._has_turn:
+            one_after_the_other(connection)
         held: dict[str, list[Account]] = {}
         for fp, account in holders(connection, fingerprints, but=[one.account.id for one in self._applied]):
             held.setdefault(fp, []).append(account)

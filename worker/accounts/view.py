@@ -96,13 +96,13 @@ def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
         CipherError: its custom fields, whose names are shown, do not open.
     """
     found: dict[str, Any] = {"id": account.id}
-    found |= {name: _shown(name, getattr(account, name)) for name in SETTINGS}
+    found |= {name: shown_setting(name, getattr(account, name)) for name in SETTINGS}
     found |= {name: MASK if getattr(account, f"{name}_sealed") else None for name in SECRETS}
     found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
     found[CUSTOM_FIELDS] = dict.fromkeys(sealer.custom_fields(account), MASK)
     found[LABELS] = account.label_set
     knobs: dict[str, Any] = json.loads(account.knobs)
-    found |= {name: _shown(name, value) for name, value in knobs.items()}
+    found |= {name: shown_setting(name, value) for name, value in knobs.items()}
     found |= {name: getattr(account, name) for name in _STATE}
     found["extra"] = dict.fromkeys(json.loads(account.extra), MASK)
     return found
@@ -131,10 +131,10 @@ def _has_secret(knob: str, value: object) -> bool:
     return knob in _MAY_HOLD_SECRETS and any("${" not in text for text in _texts(value))
 
 
-def _shown(name: str, value: object) -> object:
+def shown_setting(name: str, value: object) -> object:
     """Return a setting's or a knob's value without what may be a secret in it."""
     if name in _URLS and isinstance(value, list):
-        return [_shown(name, one) for one in value]
+        return [shown_setting(name, one) for one in value]
     if name in _URLS and isinstance(value, str):
         return _masked_url(value)
     return _masked(value) if _has_secret(name, value) else value

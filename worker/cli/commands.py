@@ -38,6 +38,7 @@ COMMANDS: Final = {
         Command("keys", "worker.cli.keys:keys_app", "Run", "Manage the keys that encrypt secrets at rest (REFRESHD_KEYS; the first one encrypts)."),
         Command("api-keys", "worker.cli.api_keys:api_keys_app", "Run", "Create, list and revoke keys of the run-time API."),
         Command("accounts", "worker.cli.accounts:accounts_app", "Accounts", "Import, add, authorize, show, edit and remove accounts. docs/accounts.md describes every field."),
+        Command("clients", "worker.cli.clients:clients_app", "Accounts", "Add, show, edit and remove clients that many accounts share (docs/clients.md)."),
         Command("providers", "worker.cli.providers:providers_app", "Accounts", "Show the settings of providers, and check your own."),
         Command("callbacks", "worker.cli.callbacks:callbacks_app", "Accounts", "List refresh callbacks, start a new one, and run one as in production."),
         Command("webhooks", "worker.cli.webhooks:webhooks_app", "Answers", "Manage webhooks: signed messages about what needs attention (REFRESHD_WEBHOOK_URL; docs/events.md)."),
@@ -53,6 +54,13 @@ COMMANDS: Final = {
         Command("disable", "worker.cli.accounts.edit:disable", None, "Disable refreshing of accounts. Their tokens stay published until they expire."),
         Command("remove", "worker.cli.accounts.remove:remove", None, "Remove accounts, their tokens and their keys in Redis. On a terminal, asks first."),
         Command("export", "worker.cli.accounts.import_export:export_file", None, "Write all accounts to a file that `import` reads; without their secrets by default."),
+    ),
+    "clients": (
+        Command("add", "worker.cli.clients.change:add", None, "Add a client: its id and secret, for all accounts that say `client: NAME`."),
+        Command("list", "worker.cli.clients.show:list_clients", None, "List clients, with their accounts and the end of each secret."),
+        Command("show", "worker.cli.clients.show:show", None, "Show everything stored for one client, its secret masked."),
+        Command("edit", "worker.cli.clients.change:edit", None, "Change fields of a client, for all of its accounts at once. Accounts that it had stopped are refreshed again."),
+        Command("remove", "worker.cli.clients.change:remove", None, "Remove a client that no account names."),
     ),
     "callbacks": (
         Command("test", "worker.cli.callbacks.test:try_command", None, "Run a callback as in production: on a callback worker, on the same path, with the account's own inputs."),

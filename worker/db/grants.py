@@ -6,20 +6,21 @@ A process that takes grants in may have a role that can write what is sealed and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection
-from sqlmodel import col
+from sqlalchemy import Connection, TextClause, text
 
 from models.account import Account
-from worker.db.bulk import SCHEDULE, STATE, TOKEN, among, execute
-from worker.db.plain_accounts import accounts_with, read_with
+from worker.db.bulk import SCHEDULE, STATE, TOKEN, execute, many
+from worker.db.engine import is_sqlite
+from worker.db.fleet.twins import ONE_AFTER_THE_OTHER
+from worker.db.plain_accounts import plain_account
 
 #: Every column of an account that holds nothing sealed.
-UNSEALED: Final = tuple(
-    name
-    for name in Account.__table__.columns.keys()  # type: ignore[attr-defined]  # noqa: SIM118  (SQLAlchemy's own mapping)
-    if not name.endswith("_sealed")
+UNSEALED: Final = (
+    "id",
+    *(name for name in Account.model_fields if name != "id" and not name.endswith("_sealed")),
 )
 _SEALED: Final = ("access_token_sealed", "refresh_token_sealed")
 _PLAIN: Final = {name: kind for name, kind in TOKEN.items() if name not in _SEALED} | SCHEDULE | STATE
@@ -27,9 +28,24 @@ _SEEN: Final = {"id": "text", "seen_generation": "bigint", "seen_config": "bigin
 
 
 def read(connection: Connection, ids: Sequence[str]) -> dict[str, Account]:
-    """Read the unsealed columns of accounts."""
-    statement = accounts_with(UNSEALED).where(among(connection.engine, col(Account.id), ids))
-    return {account.id: account for account in read_with(UNSEALED, connection, statement)}
+    """Read the unsealed columns of accounts, and wait for every other transaction that stores refresh tokens.
+
+    One statement does both: a row that changed while it waited is not written over, and twins are looked for after it.
+    """
+    engine = connection.engine
+    rows = connection.execute(_read(is_sqlite(engine)), {"ids": many(engine, ids)}).all()
+    return {str(row[0]): plain_account(UNSEALED, row) for row in rows}
+
+
+@cache
+def _read(on_sqlite: bool) -> TextClause:
+    names = ", ".join(f"account.{name}" for name in UNSEALED)
+    if on_sqlite:  # one writer at a time, by itself
+        return text(f"SELECT {names} FROM account WHERE id IN (SELECT value FROM json_each(:ids))")
+    return text(
+        f"WITH turn AS MATERIALIZED (SELECT {ONE_AFTER_THE_OTHER}) "
+        f"SELECT {names} FROM turn CROSS JOIN account WHERE account.id = ANY(:ids)"
+    )
 
 
 def write(connection: Connection, changed: Iterable[tuple[Account, int]]) -> set[str]:

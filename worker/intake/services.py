@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from models.audit import Action, Actor
 from worker.accounts.apply import Applier, DueSpreader, Intent
+from worker.accounts.client_changes import ClientChanges
+from worker.accounts.clients import ClientEditor
 from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
 from worker.accounts.importer import Importer
@@ -15,6 +17,7 @@ from worker.accounts.validation import AccountValidator
 from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
+from worker.db.client_accounts import ClientAccounts
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.request import RequestBuilder
 
@@ -41,6 +44,25 @@ class AccountServices:
             clock=self.stores.clock,
             actor=self.actor,
             twins=self.twins,
+        )
+
+    @property
+    def client_editor(self) -> ClientEditor:
+        here = self.stores
+        changes = ClientChanges(
+            accounts=self.accounts,
+            client_accounts=ClientAccounts(here.engine),
+            provider_of=here.providers.for_schedule,
+            clock=here.clock,
+            requests_per_s=here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S,
+        )
+        return ClientEditor(
+            clients=here.clients,
+            changes=changes,
+            sealer=here.sealer,
+            checker=self.checker,
+            clock=here.clock,
+            actor=self.actor,
         )
 
     def importer(self, name: str, *, replace_tokens: bool) -> Importer:
