@@ -27,7 +27,7 @@ COMMANDS: Final = {
         Command("exporter", "worker.cli.run.exporter:exporter", "Run", "Serve metrics of the whole fleet for Prometheus, until Ctrl-C: from SQL, Redis and the workers."),
         Command("token", "worker.cli.token:token", "Tokens", "Show an account's access token: masked, unless [b]--reveal[/b]. Read from the database, not from Redis."),
         Command("refresh", "worker.cli.refresh:refresh", "Tokens", "Refresh accounts now. Without [b]--force[/b], only those that are due."),
-        Command("pause", "worker.cli.pause:pause", "Tokens", "Pause planned refreshes of accounts, of a provider or of everything. Without arguments: show what is paused."),
+        Command("pause", "worker.cli.pause:pause", "Tokens", "Pause planned refreshes of accounts, of a provider, of a label or of everything. Without arguments: show what is paused."),
         Command("resume", "worker.cli.pause:resume", "Tokens", "End pauses. Accounts that became due meanwhile are refreshed soonest first, at their provider's rate."),
         Command("explain", "worker.cli.explain:explain", "Answers", "Explain an account: is its token good, when is it refreshed and why then, what is wrong and what to do."),
         Command("history", "worker.cli.history:history", "Answers", "Show an account's history, oldest first: each attempt, each skipped attempt, and what people did."),

@@ -9,9 +9,14 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models.account import Account
+from models.audit import Actor
 from models.label import write_labels
+from models.pause import Scope
 from worker.db.accounts import Accounts, Change, Filter, blank
 from worker.db.engine import make_engine, reading, writing
+from worker.db.fleet.counts import look
+from worker.db.fleet.labelled import look_at
+from worker.db.pauses import Pauses
 
 
 @pytest.fixture
@@ -54,6 +59,28 @@ def test_accounts_are_found_that_have_every_label(accounts: Accounts) -> None:
     assert found(accounts, tenant="nobody") == []
     assert accounts.count(Filter(labels={"stage": "live"})) == 2
     assert accounts.find(["a"])["a"].label_set == {"tenant": "acme", "stage": "live"}
+
+
+def test_the_numbers_of_a_label_are_those_of_its_accounts_and_a_pause_is_no_delay(
+    engine: Engine, accounts: Accounts
+) -> None:
+    labels = {"tenant": "acme", "stage": "live"}
+    accounts.save(
+        [
+            new("late", labels, next_refresh_at=5.0, plan_at=5.0),
+            new("failing", labels, status="reauthorize", reason="invalid_grant"),
+            new("well", labels, next_refresh_at=9e9, plan_at=9e9, expires_at=9e9),
+            new("half", {"tenant": "acme"}, next_refresh_at=5.0, plan_at=5.0),
+        ]
+    )
+    seen = look_at(engine, labels)
+    assert (seen.accounts, seen.overdue, seen.oldest_due_at, seen.paused) == (3, 1, 5.0, 0)
+    assert seen.failing == {("acme", "reauthorize", "invalid_grant"): 1}
+    assert seen.soonest == (("well", 9e9),)
+    Pauses(engine).pause(Scope.LABEL, ["stage=live"], for_s=None, reason="", actor=Actor("mia", "desk"))
+    paused = look_at(engine, labels)
+    assert (paused.overdue, paused.oldest_due_at, paused.paused) == (0, None, 1)
+    assert look(engine).pauses == {("label",): 1}
 
 
 def test_a_change_takes_the_place_of_the_labels_before(engine: Engine, accounts: Accounts) -> None:
