@@ -112,7 +112,7 @@ def shown_settings(account: Account) -> dict[str, Any]:
     """Return an account's settings and knobs without what may be a secret in them; no key is needed for it."""
     knobs: dict[str, Any] = json.loads(account.knobs)
     settings = {name: getattr(account, name) for name in SETTINGS}
-    return {name: _shown(name, value) for name, value in (settings | knobs).items()}
+    return {name: shown_setting(name, value) for name, value in (settings | knobs).items()}
 
 
 def listed(account: Account) -> dict[str, Any]:

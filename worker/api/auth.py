@@ -93,7 +93,7 @@ async def caller_of(request: Request, here: Here) -> Caller:
             headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
         )
     allowance = here.limits_of_keys.take(key.id, time.monotonic())
-    request.state.rate_limit = allowance.headers
+    request.state.rate_limit, request.state.key_name = allowance.headers, key.name
     if not allowance.allowed:
         raise Problem(
             Kind.TOO_MANY_REQUESTS,

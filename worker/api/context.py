@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final, ParamSpec, TypeVar
@@ -65,15 +66,22 @@ class ApiContext(AppContext):
         #: Clients of the event stream, now.
         self.event_clients = 0
         self.host = socket.gethostname()
+        # Threads would otherwise open the database twice.
+        self._opening = threading.RLock()
 
     @property
     def has_keys(self) -> bool:
         """Return False: this process opens nothing."""
         return False
 
-    @cached_property
+    @property
     def writer(self) -> Engine:
         """The database as it is written. Of what is sealed, a role for this process can read nothing here."""
+        with self._opening:
+            return self._writer
+
+    @cached_property
+    def _writer(self) -> Engine:
         engine = make_engine(self.settings.database, pool_size=SQL_THREADS)
         try:
             check_schema(engine)
@@ -84,15 +92,20 @@ class ApiContext(AppContext):
             raise
         return engine
 
-    @cached_property
-    def engine(self) -> Engine:
+    @property
+    def engine(self) -> Engine:  # type: ignore[override]  (read by several threads)
         """The database as it is read: through views without what is sealed, where the role sees no more."""
-        if is_sqlite(self.writer):
-            return self.writer
-        with reading(self.writer) as connection:
+        with self._opening:
+            return self._reader
+
+    @cached_property
+    def _reader(self) -> Engine:
+        if is_sqlite(self._writer):
+            return self._writer
+        with reading(self._writer) as connection:
             sees_less = connection.execute(text(_SEES_LESS)).scalar_one()
         if not sees_less:
-            return self.writer
+            return self._writer
         return make_engine(self.settings.database, pool_size=SQL_THREADS, search_path=VIEWS)
 
     @cached_property
@@ -110,7 +123,7 @@ class ApiContext(AppContext):
 
     async def write(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what writes the database in a thread."""
-        if "writer" not in vars(self):
+        if "_writer" not in vars(self):
             await self.readers(lambda: self.writer)
         return await self.writers(run, *args, **kwargs)
 
@@ -214,6 +227,14 @@ class ApiContext(AppContext):
             await self.readers(celery_app)
         return self.workers
 
+    async def warm(self) -> None:
+        """Open and import beside the first requests what they would wait for; what fails here is said by what needs it."""
+        try:
+            await self.grant_service()
+            await self.intake()
+        except RefreshdError as error:
+            log.warning("api_not_ready", error=str(error))
+
     async def aclose(self) -> None:
         """Close what was opened."""
         opened = vars(self)
@@ -226,8 +247,9 @@ class ApiContext(AppContext):
         for name in ("readers", "writers"):
             if name in opened:
                 opened[name].close()
-        if "writer" in opened:
-            self.writer.dispose()
+        for name in ("_writer", "_reader"):
+            if name in opened:
+                opened[name].dispose()
         self.close()
 
 

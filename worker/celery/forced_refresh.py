@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery
 from kombu.exceptions import OperationalError
 
 from models.account import Account, RefreshMethod, SessionManagement
@@ -15,6 +14,9 @@ from models.pause import PAUSED
 from worker.broker.queues import CALLBACK, URGENT
 from worker.errors import RedisUnreachable
 from worker.policy.reasons.skipped import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 #: The outcome of an account whose message is on its way and was not waited for.
 QUEUED: Final = "queued"

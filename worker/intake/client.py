@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -19,6 +18,11 @@ from worker.clock import wall_clock
 from worker.crypto.intake import IntakeSealer
 from worker.errors import RedisUnreachable, RefreshdError
 from worker.intake.requests import TASK, IntakeRequest, Op, Reply, new_request_id, reply_key, seal_request
+
+if TYPE_CHECKING:
+    from celery import (
+        Celery,  # half a second of imports, which an API process spends beside its first answers
+    )
 
 #: Longer than a call to a provider takes (30 s), and than the rest of it.
 TIMEOUT_S: Final = 45.0

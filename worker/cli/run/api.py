@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from worker.cli.terminal.console import err
-from worker.crypto.keyring import load_cipher, source_of
 from worker.errors import RefreshdError
+from worker.local.api import api_environment, opens_something
 from worker.settings import Settings, load_settings
 from worker.settings.api import ApiSettings, load_api_settings
-
-#: What this process must not have: each opens something, or is a secret that it has no use for. Empty is unset.
-WITHHELD: Final = (
-    "REFRESHD_KEYS",
-    "REFRESHD_KEYS_FILE",
-    "REFRESHD_KEYS_COMMAND",
-    "REFRESHD_WEBHOOK_URL",
-    "REFRESHD_WEBHOOK_SECRET",
-    "REFRESHD_FLOWER_BASIC_AUTH",
-)
 
 
 def api(
@@ -40,44 +29,18 @@ def api(
     """
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
     settings, api_settings = load_settings(), load_api_settings(**given)
-    withheld = withheld_environment(settings, api_settings, os.environ)
-    if withheld is not None:
-        err.print("Starting without what opens grants: only REFRESHD_INTAKE_KEY stays.", style="dim")
-        sys.stderr.flush()
-        os.execve(sys.executable, [sys.executable, "-m", "worker.cli", *sys.argv[1:]], withheld)  # noqa: S606
+    if opens_something(settings, api_settings):
+        err.print(
+            "Starting without what opens grants: of the keys, the public intake key stays.", style="dim"
+        )
+        given_now = api_environment(settings, api_settings, os.environ)
+        os.execve(sys.executable, [sys.executable, "-m", "worker.cli", *sys.argv[1:]], given_now)  # noqa: S606
     if settings.intake_key is None:
         raise RefreshdError(
             "REFRESHD_INTAKE_KEY is not set: `refreshd keys intake` prints it where REFRESHD_KEYS is set"
         )
     settings.redis  # noqa: B018  (where there is none, it is said before anything begins)
     _serve(settings, api_settings)
-
-
-def withheld_environment(
-    settings: Settings, api: ApiSettings, environment: Mapping[str, str]
-) -> dict[str, str] | None:
-    """Return the environment without what opens grants, None where nothing of it is set.
-
-    What follows from it is set in its place: the public intake key, that published tokens are sealed, and that webhooks are
-    sent.
-    """
-    publish_keys_unused = settings.publish_keys is not None and not api.tokens
-    made_here = settings.intake_key is None and settings.made_keys_file.exists()
-    opens = source_of(settings) is not None or made_here
-    if not (opens or publish_keys_unused or settings.webhook_url is not None):
-        return None
-    kept = {name: value for name, value in environment.items() if name not in WITHHELD}
-    # Empty, not absent: `.env` may have them too.
-    kept |= dict.fromkeys(WITHHELD, "")
-    if settings.intake_key is None and opens:
-        kept["REFRESHD_INTAKE_KEY"] = load_cipher(settings).intake_key
-    if publish_keys_unused:
-        kept["REFRESHD_PUBLISH_KEYS"] = ""
-    if settings.publish_keys is not None:
-        kept["REFRESHD_API_SEALED_TOKENS"] = "true"
-    if settings.webhook_url is not None:
-        kept["REFRESHD_API_WEBHOOKS"] = "true"
-    return kept
 
 
 def _serve(settings: Settings, api_settings: ApiSettings) -> None:
