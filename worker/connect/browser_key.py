@@ -24,6 +24,8 @@ from worker.providers.authorization import Asking
 _KEY_BYTES: Final = 32
 #: Base64url of the key, as the cookie has it.
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_ID_BYTES: Final = 24
+_SESSION_ID: Final = re.compile(r"cs_[A-Za-z0-9_-]{32}")
 #: RFC 7636 section 4.1: 43 to 128 characters; 32 bytes are 43, for the state as well.
 _DERIVED_BYTES: Final = 32
 
@@ -75,5 +77,10 @@ def hashed(text: str) -> str:
 
 
 def new_session_id() -> str:
-    """Return a session's id, which nobody guesses."""
-    return f"cs_{secrets.token_urlsafe(24)}"
+    """Return a session's id, which is guessed by nobody: 192 bits."""
+    return f"cs_{secrets.token_urlsafe(_ID_BYTES)}"
+
+
+def is_session_id(text: str) -> bool:
+    """Return whether a text can be a session's id."""
+    return _SESSION_ID.fullmatch(text) is not None

@@ -31,6 +31,7 @@ from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import AlreadyThere
 from worker.accounts.entry import AccountEntry, Problem, RowRefused, read_entry
 from worker.accounts.grants import Grant, GrantOutcome, GrantStore
+from worker.accounts.values import printable
 from worker.connect import reasons
 from worker.connect.opening import SEALED_AS
 from worker.connect.reasons import ConnectReason
@@ -90,7 +91,7 @@ def _carried_through(exchange: _Exchange, payload: CodePayload) -> None:
     try:
         outcome = exchange.run(payload)
     except NotConnected as failed:
-        detail = None if failed.detail is None else failed.detail[:_DETAIL_MAX]
+        detail = None if failed.detail is None else printable(failed.detail)[:_DETAIL_MAX]
         sessions.failed(session.id, str(failed.reason), detail)
         log.info(
             "connect", account=session.account, outcome="failed", reason=str(failed.reason), detail=detail

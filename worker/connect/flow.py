@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from models.connect_session import NO_WORKER, ConnectSession, ConnectStatus
 from models.token import Secret
 from worker.connect import reasons
-from worker.connect.browser_key import BrowserKey, state_hash
+from worker.connect.browser_key import BrowserKey, is_session_id, state_hash
 from worker.connect.redirect import CodeReturned, NoCode, SessionPage, read_redirect, single
 from worker.connect.rendering import Theme
 from worker.connect.return_urls import with_outcome
@@ -105,7 +105,7 @@ class Flow:
 
     def open(self, session_id: str, key_of: KeyOf) -> Show | GoTo:
         """Show a session's page: who asks, for what, and the button."""
-        session = self._sessions.find(session_id)
+        session = self._found(session_id)
         if session is None:
             return self._unknown()
         key = key_of(session.id)
@@ -119,7 +119,7 @@ class Flow:
 
     def begin(self, session_id: str, key_of: KeyOf, *, from_our_page: bool) -> Show | GoTo:
         """Send the browser to the provider: it pressed the button."""
-        session = self._sessions.find(session_id)
+        session = self._found(session_id)
         if session is None:
             return self._unknown()
         key = key_of(session.id)
@@ -175,7 +175,7 @@ class Flow:
 
     def finish(self, session_id: str, key_of: KeyOf) -> Show | GoTo:
         """Send the browser back to the platform, once it is known what became of the session."""
-        session = self._sessions.find(session_id)
+        session = self._found(session_id)
         if session is None:
             return self._unknown()
         key = key_of(session.id)
@@ -186,6 +186,9 @@ class Flow:
         if session.status in _WAITING:
             return self._wait(session)
         return self.open(session_id, key_of)
+
+    def _found(self, session_id: str) -> ConnectSession | None:
+        return self._sessions.find(session_id) if is_session_id(session_id) else None
 
     def _elsewhere(self, session: ConnectSession, key: BrowserKey | None) -> Show | None:
         """Return what a browser is shown for which there is nothing to begin; None: it may begin."""

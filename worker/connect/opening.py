@@ -18,6 +18,7 @@ from models.label import LABELS_MAX, check_label, read_labels, write_labels
 from models.providers import WITH_CONSENT, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
+from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.entry import Problem, RowRefused, read_entry
 from worker.connect.browser_key import new_session_id
 from worker.connect.redirect import SessionPage
@@ -212,6 +213,8 @@ def _own_problems(wanted: Wanted, labels: Mapping[str, str]) -> list[Problem]:
             check_label(name, value)
         except ValueError as error:
             problems.append(Problem("labels", str(error)))
+    if not ACCOUNT_ID.fullmatch(wanted.client):
+        problems.append(Problem("client", "a client's name is 1 to 128 letters, digits and ._:@-"))
     reason = problem_of(wanted.return_url)
     if reason is not None:
         problems.append(Problem("return_url", reason))

@@ -128,7 +128,10 @@ class ConnectSessions:
             connection,
             Step.STORE,
             session_id,
-            f"reason = NULL, detail = NULL, outcome = :outcome, generation = :generation, ends_at = {self._now}",
+            f"""
+            reason = NULL, detail = NULL, outcome = :outcome, generation = :generation, ends_at = {self._now},
+             custom_fields_sealed = NULL
+            """,
             f"(status <> '{ConnectStatus.FAILED.value}' OR reason = '{INTERRUPTED}')",
             in_time=False,
             outcome=outcome,
@@ -143,7 +146,8 @@ class ConnectSessions:
                 text(
                     f"""
                     UPDATE connect_session
-                    SET reason = CASE status {_BY_TIME} ELSE '{EXPIRED}' END, status = '{ConnectStatus.FAILED.value}'
+                    SET reason = CASE status {_BY_TIME} ELSE '{EXPIRED}' END, status = '{ConnectStatus.FAILED.value}',
+                     custom_fields_sealed = NULL
                     WHERE status IN ({statuses}) AND ends_at <= {self._now}
                     """
                 )
@@ -178,7 +182,7 @@ class ConnectSessions:
         return self._step(
             step,
             session_id,
-            f"reason = :reason, detail = :detail, ends_at = {self._now}",
+            f"reason = :reason, detail = :detail, ends_at = {self._now}, custom_fields_sealed = NULL",
             reason=reason,
             detail=detail,
         )

@@ -95,6 +95,7 @@ def test_the_grant_and_the_end_of_the_session_are_one_commit(
 
 def test_what_the_redirect_and_the_session_say_of_the_account_is_kept(platform: Platform) -> None:
     session = platform.open(custom_fields={"subdomain": "marker-subdomain"})
+    sealed = platform.sessions.custom_fields(session.id)
     platform.connected(session, realm="7")
 
     account = platform.bench.account()
@@ -103,9 +104,9 @@ def test_what_the_redirect_and_the_session_say_of_the_account_is_kept(platform: 
         "subdomain": "marker-subdomain",
         "realm_id": "7",
     }
-    sealed = platform.sessions.custom_fields(session.id)
     assert sealed is not None
     assert sealed.startswith("h1.")
+    assert platform.sessions.custom_fields(session.id) is None
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,11 @@ def test_a_redirect_without_a_code_ends_at_the_return_url_with_a_reason(
             "expired",
         ),
         (httpx.Response(401, json={"error": "invalid_client"}), "misconfigured", "invalid_client"),
+        (
+            httpx.Response(400, json={"error": "invalid_grant", "error_description": "\0"}),
+            "code_refused",
+            "\ufffd",
+        ),
         (httpx.Response(503), "provider_unavailable", ""),
         (httpx.Response(429), "provider_unavailable", ""),
         (granted(refresh_token=None), "no_refresh_token", None),
@@ -264,7 +270,8 @@ def test_a_button_without_its_cookie_leads_to_a_page_that_says_so(platform: Plat
 
 def test_an_unknown_session_leads_to_a_page_that_says_so(platform: Platform) -> None:
     for found in (
-        platform.flow.open("cs_none", CookieJar()),
+        platform.flow.open("cs_" + "a" * 32, CookieJar()),
+        platform.flow.open("\0", CookieJar()),
         platform.flow.begin("cs_none", CookieJar(), from_our_page=True),
         platform.flow.finish("cs_none", CookieJar()),
     ):

@@ -196,6 +196,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"return_url": "https://evil.example/"}, "return_url"),
     ({"return_url": "javascript:alert(1)"}, "return_url"),
     ({"client": "none"}, "client"),
+    ({"client": "\0"}, "client"),
     ({"provider": "other"}, "provider"),
     ({"account": "no account's id"}, "account"),
     ({"labels": {"a b": "c"}}, "labels"),

@@ -48,7 +48,9 @@ class SessionFields(BaseModel):
     expires_in_s: float = EXPIRES_S
 
 
-SessionId = Annotated[str, Path(alias="id", pattern="^[!-~]{1,100}$", description="The session's id.")]
+SessionId = Annotated[
+    str, Path(alias="id", pattern="^cs_[A-Za-z0-9_-]{32}$", description="The session's id.")
+]
 
 
 def service_of(request: Request, here: Here) -> ConnectService:
