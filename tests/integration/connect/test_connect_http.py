@@ -225,12 +225,13 @@ def test_what_is_wrong_with_a_session_is_named_by_its_field(site: Site) -> None:
 def test_a_client_that_can_t_ask_for_consent_is_refused_when_the_session_is_opened(
     site: Site, platform: Platform
 ) -> None:
-    known = site.context.providers.known
-    crm = known["crm"]
+    crm = site.context.providers.known["crm"]
+    known = dict(site.context.providers.known)
     known["tenants"] = crm.model_copy(
         update={"name": "tenants", "authorize_url": "https://${account.subdomain}.crm.example/authorize"}
     )
     known["jwt"] = crm.model_copy(update={"name": "jwt", "grant": "jwt_bearer"})
+    site.context.providers.known = known
     refused = {"jwt": "provider", "nowhere": "provider", "tenants": "authorize_url"}
     for provider in refused:
         platform.add_client(provider, provider=provider)
@@ -260,7 +261,9 @@ def test_a_key_opens_and_sees_sessions_of_its_labels_alone(site: Site, platform:
             }
         async with site.as_platform(other) as client:
             assert (await client.get(f"/v1/connect/sessions/{mine['id']}")).status_code == 404
-            await asyncio.to_thread(platform.connected, platform.sessions.find(mine["id"]))
+            opened_by_acme = platform.sessions.find(mine["id"])
+            assert opened_by_acme is not None
+            await asyncio.to_thread(platform.connected, opened_by_acme)
             assert (await client.post("/v1/connect/sessions", json=WANTED)).status_code == 404
         async with site.as_platform(reader) as client:
             assert (await client.post("/v1/connect/sessions", json=WANTED)).status_code == 403

@@ -78,12 +78,13 @@ def test_a_session_comes_back_as_it_was_stored(sessions: ConnectSessions) -> Non
 def test_the_way_to_a_grant(engine: Engine, sessions: ConnectSessions) -> None:
     sessions.add(new(), for_s=60)
     seen = [status_of(sessions)[0]]
-    for step in (
+    steps: list[Callable[[], bool]] = [
         lambda: begun(sessions),
         lambda: sessions.returned("one"),
         lambda: sessions.claim("one"),
         lambda: store(engine, sessions),
-    ):
+    ]
+    for step in steps:
         assert step()
         seen.append(status_of(sessions)[0])
 
