@@ -9,6 +9,7 @@ from models.label import LABELS_MAX
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN, SECRETS, SETTINGS
 from worker.accounts.grants import GrantOutcome
+from worker.api.connect_schemas import CONNECT_SCHEMAS
 
 _LABEL: Final = f"^{ACCOUNT_ID.pattern}$"
 _TEXT: Final = {"type": ["string", "null"]}
@@ -229,4 +230,5 @@ SCHEMAS: Final[dict[str, Any]] = {
         {"client": {"type": "string"}, "outcome": {"type": "string"}}, "client", "outcome"
     ),
     "RemovedClient": _object({"client": {"type": "string"}}, "client"),
+    **CONNECT_SCHEMAS,
 }

@@ -114,7 +114,7 @@ def _clients(engine: Engine, cipher: Cipher, *, anew: bool) -> Iterator[Pass]:
     resealed = 0
     for name, sealed in rows:
         opened = _open(cipher, name, CLIENT, sealed, bad)
-        if not anew or opened is None or key_of(sealed) == cipher.writing_key:
+        if not anew or opened is None or cipher.is_current(sealed):
             continue
         with writing(engine) as connection:
             values = {"name": name, "was": sealed, "sealed": cipher.seal(opened, account=name, field=CLIENT)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.api.routes import accounts, batch, clients, events, grants, refresh, system, tokens
+from worker.api.routes import accounts, batch, clients, connect, events, grants, refresh, system, tokens
 
 #: In the order of the documentation.
 ROUTERS: Final = (
@@ -15,5 +15,6 @@ ROUTERS: Final = (
     tokens.router,
     events.router,
     clients.router,
+    connect.router,
     system.router,
 )
