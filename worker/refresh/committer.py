@@ -218,7 +218,7 @@ class Committer:
         cleared = [w.completed.completion.account.id for w in batch if w.stashed]
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
-            newer = await self._tokens.publish(publications, events)
+            newer = await self._tokens.publish(publications, events, _to_keep(kept))
             if newer:
                 publications = await self._put_above(publications, newer)
             await self._tokens.clear(cleared)
@@ -326,6 +326,16 @@ class Committer:
             waiting.stashed = waiting.stashed or waiting.completed.completion.account.id in fresh
             if waiting.stashed and not waiting.done.done():
                 waiting.done.set_result(None)
+
+
+def _to_keep(stored: Sequence[_Waiting]) -> dict[str, str]:
+    """Return the answers, sealed, that a database which loses their commit can't do without: they rotated."""
+    ended = [waiting.completed.completion for waiting in stored]
+    return {
+        one.account.id: one.sealed_answer
+        for one in ended
+        if one.attempt.received_fp != one.attempt.refresh_fp and one.sealed_answer is not None
+    }
 
 
 def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
