@@ -11,6 +11,7 @@ from worker.cli.terminal.console import out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.db.lost_commits import keep_lost_answers
 from worker.db.migrate import upgrade
+from worker.db.password import password_of
 from worker.db.restore import believe_filled, raise_generations
 from worker.redis.client import in_words
 from worker.settings import load_settings
@@ -28,7 +29,8 @@ def upgrade_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Bring the database of REFRESHD_DATABASE_URL to this version's schema. Safe to run again, and while workers run."""
-    before, after = upgrade(load_settings().database)
+    settings = load_settings()
+    before, after = upgrade(settings.database, password=password_of(settings))
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:

@@ -23,6 +23,7 @@ from worker.crypto.private_file import data_folder, private_folder
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.counts import Fleet, look
 from worker.db.migrate import upgrade
+from worker.db.password import password_of
 from worker.errors import RefreshdError
 from worker.local.file_lock import FolderLock
 from worker.local.leftovers import end_leftovers
@@ -168,7 +169,7 @@ class Stack:
 
     def migrate(self) -> Step:
         """Bring the database to this version's schema."""
-        before, after = upgrade(self.settings.database)
+        before, after = upgrade(self.settings.database, password=password_of(self.settings))
         url = make_url(self.settings.database)
         where = (
             _short(Path(str(url.database)), self.data_dir)
