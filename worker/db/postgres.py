@@ -17,7 +17,6 @@ from worker.db.password import DatabasePassword
 from worker.log import log
 
 if TYPE_CHECKING:
-    import psycopg
     from sqlalchemy.engine import Dialect
 
 #: A PostgreSQL that does not take a connection within this time is unreachable.
@@ -41,7 +40,8 @@ _BEGIN: Final = "; ".join(
 )
 #: What PgBouncer answers to a session that begins with options.
 _OPTIONS_REFUSED: Final = "unsupported startup parameter"
-_WRONG_PASSWORD: Final = "password authentication failed"
+#: PostgreSQL: "password authentication failed", "PAM authentication failed"; PgBouncer: "SASL authentication failed".
+_WRONG_PASSWORD: Final = "authentication failed"
 
 
 def postgres_engine(url: URL, *, pool_size: int, password: DatabasePassword | None) -> Engine:
@@ -110,7 +110,7 @@ class _Connector:
             raise
         return driver
 
-    def _open(self, dialect: Dialect, cargs: list[Any], cparams: dict[str, Any]) -> psycopg.Connection[Any]:
+    def _open(self, dialect: Dialect, cargs: list[Any], cparams: dict[str, Any]) -> Any:
         import psycopg  # late: who uses SQLite does not load it
 
         if not self._options_refused:
