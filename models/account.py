@@ -270,6 +270,10 @@ class Account(SQLModel, table=True):
         self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
         self._release()
 
+    def caught_up(self, seen: int) -> None:
+        """Continue from the generation that Redis has seen: the database lost the commits between."""
+        self._set(generation=max(self.generation, seen))
+
     def refresh_token_replaced(self, tokens: SealedTokens) -> None:
         """Store a new refresh token that came without an access token: the generation grows by one, all else stays."""
         self._set(

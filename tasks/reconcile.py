@@ -6,22 +6,29 @@ from dataclasses import asdict
 from typing import Any
 
 from tasks._periodic import periodic
+from worker.db.lost_commits import keep_after_promotion
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
+from worker.redis.client import in_words
 from worker.runtime import runtime
 
 
 @periodic("refreshd.reconcile", event="not_reconciled", words="not reconciled")
 def reconcile() -> dict[str, Any]:
-    """Publish every live token that Redis lacks, soonest needed first; have accounts take over their clients' changes."""
+    """Publish every live token that Redis lacks, soonest needed first.
+
+    Accounts take over their clients' changes, and answers that a promoted replica lacks are kept.
+    """
     here = runtime()
     taken_over = here.client_changes().finish()
     if taken_over.accounts:
         log.info("client_changes_taken_over", **asdict(taken_over))
+    with in_words(here.settings.redis):
+        kept = keep_after_promotion(here.engine, here.redis, here.keys, holder=here.worker)
     done = here.run(here.reconciler.reconcile())
     if done is None:
-        return {"held_back": "another_reconcile_is_running"}
+        return {"held_back": "another_reconcile_is_running", "answers_kept": kept}
     worker_metrics().interrupted(done.abandoned)
     if done.published or done.unreadable or done.abandoned or done.ended:
         log.info("reconcile", **asdict(done))
-    return asdict(done)
+    return {**asdict(done), "answers_kept": kept}

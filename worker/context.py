@@ -25,6 +25,7 @@ from worker.db.clients import Clients
 from worker.db.engine import check_schema, database_now, make_engine, reading
 from worker.db.history import History
 from worker.db.outbox import Outbox
+from worker.db.password import password_of
 from worker.db.pauses import Pauses
 from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule
@@ -52,7 +53,7 @@ class AppContext:
         Raises:
             SchemaOutdated, DatabaseUnreachable: it can't be used.
         """
-        engine = make_engine(self.settings.database)
+        engine = make_engine(self.settings.database, password=password_of(self.settings))
         try:
             check_schema(engine)
             with reading(engine) as connection:

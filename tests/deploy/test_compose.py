@@ -43,6 +43,7 @@ NOT_FOR_WORKERS: Final = {
     "keys_file": "`make env` makes REFRESHD_KEYS; one source of keys is set",
     "keys_command": "as keys_file",
     "intake_key": "of a process without REFRESHD_KEYS; a worker has what opens",
+    "database_password_command": "the database is compose's own, its password is in .env",
     "data_dir": "set by the image",
     "redis_prefix": "Redis is refreshd's own here, and users.acl names the keys",
     "flower_port": "Flower's",

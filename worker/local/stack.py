@@ -25,6 +25,7 @@ from worker.db.api_keys import ApiKeys
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.counts import Fleet, look
 from worker.db.migrate import upgrade
+from worker.db.password import password_of
 from worker.errors import RefreshdError
 from worker.local.api import first_key
 from worker.local.file_lock import FolderLock
@@ -176,7 +177,7 @@ class Stack:
 
     def migrate(self) -> Step:
         """Bring the database to this version's schema."""
-        before, after = upgrade(self.settings.database)
+        before, after = upgrade(self.settings.database, password=password_of(self.settings))
         url = make_url(self.settings.database)
         where = (
             _short(Path(str(url.database)), self.data_dir)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
@@ -22,12 +23,32 @@ RENEW_SHARE: Final = 1 / 3
 _RELEASE: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 )
-#: KEYS: lease, stash. ARGV: token, time in ms. Gives nothing where somebody holds it, else {stash or false}.
+#: KEYS: lease, stash, account, answer. ARGV: token, time in ms, the generation that the caller has seen.
+#: Gives nothing where somebody holds it, else {stash or false}; where Redis has seen a newer generation than the caller,
+#: {stash or false, that generation, the answer that was committed last or false}.
 _ACQUIRE: Final = """
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
-return {redis.call('GET', KEYS[2])}
+local seen = tonumber(redis.call('HGET', KEYS[3], 'generation') or '-1')
+if seen <= tonumber(ARGV[3]) then return {redis.call('GET', KEYS[2])} end
+return {redis.call('GET', KEYS[2]), seen, redis.call('GET', KEYS[4])}
 """
 _RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What Redis holds, sealed, of an account whose lease was taken."""
+
+    #: An answer that waits for the database.
+    stash: str | None = None
+    #: The generation that Redis has seen, where it is newer than the caller's.
+    generation: int | None = None
+    #: The answer that was committed last, beside a `generation`, while it is kept.
+    answer: str | None = None
+
+
+#: Nothing is sealed there.
+NOTHING: Final = Sealed()
 
 
 class Leases:
@@ -46,23 +67,27 @@ class Leases:
         self._renew = redis.register_script(_RENEW)
         self._renewer: asyncio.Task[None] | None = None
 
-    async def acquire(self, accounts: Sequence[str]) -> dict[str, str | None]:
-        """Take the leases that are free, in one round trip; returns the stashed answer of each one taken.
+    async def acquire(self, seen: Mapping[str, int]) -> dict[str, Sealed]:
+        """Take the leases that are free, in one round trip; returns the sealed answers of each one taken.
+
+        Args:
+            seen: account -> the generation that the caller has seen of it.
 
         Raises:
             RedisError: Redis is away: nothing is refreshed without it.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        tokens = [f"{self._holder}/{next(self._numbers)}" for _ in accounts]
-        for account, token in zip(accounts, tokens, strict=True):
-            keys = [self._keys.lock(account), self._keys.stash(account)]
-            queue(pipeline, self._acquire, keys, [token, self._lease_ms])
+        tokens = [f"{self._holder}/{next(self._numbers)}" for _ in seen]
+        names = (self._keys.lock, self._keys.stash, self._keys.account, self._keys.answer)
+        for (account, generation), token in zip(seen.items(), tokens, strict=True):
+            keys = [name(account) for name in names]
+            queue(pipeline, self._acquire, keys, [token, self._lease_ms, generation])
         replies = await run(pipeline)
-        taken: dict[str, str | None] = {}
-        for account, token, reply in zip(accounts, tokens, replies, strict=True):
+        taken: dict[str, Sealed] = {}
+        for account, token, reply in zip(seen, tokens, replies, strict=True):
             if reply is not None:
                 self._held[account] = token
-                taken[account] = reply[0]
+                taken[account] = NOTHING if reply == [None] else Sealed(*reply)
         if taken and (self._renewer is None or self._renewer.done()):
             self._renewer = asyncio.create_task(self._keep_renewing(), context=Context())
         return taken

@@ -35,7 +35,7 @@ from worker.policy.reasons.skipped import (
 from worker.policy.reasons.waiting import ANSWER_STASHED, DATABASE_UNREACHABLE, REDIS_UNREACHABLE
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
-from worker.redis.leases import Leases
+from worker.redis.leases import Leases, Sealed
 from worker.refresh.admission import Admission
 from worker.refresh.attempt import (
     Deadlines,
@@ -96,7 +96,7 @@ class AttemptOpener:
         """
         seen, began = dict(accounts), _monotonic()
         try:
-            taken = await self._leases.acquire(list(seen))
+            taken = await self._leases.acquire(seen)
         except (RedisError, OSError) as error:
             log.error("redis_unreachable", accounts=len(seen), error=str(error))
             return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})
@@ -134,7 +134,7 @@ class AttemptOpener:
 
     async def _check(
         self,
-        taken: Mapping[str, str | None],
+        taken: Mapping[str, Sealed],
         seen: Mapping[str, int],
         origin: Origin,
         began: float,
@@ -146,7 +146,7 @@ class AttemptOpener:
         clients = await self._store.clients(named) if named else {}
         ready: list[OpenAttempt] = []
         ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
-        for account_id, stash in taken.items():
+        for account_id, sealed in taken.items():
             account = found.get(account_id)
             refused = await self._refused(account, seen[account_id], origin, paused=account_id in paused)
             if account is None or refused:
@@ -155,7 +155,7 @@ class AttemptOpener:
                 results[account_id] = Result(refused.outcome, refused.reason, generation)
                 continue
             try:
-                stashed = await self._recovery.answer_for(account, stash)
+                stashed = await self._recovery.answer_for(account, sealed)
             except CipherError as error:
                 log.error("stash_unreadable", account=account_id, error=str(error))
                 results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(None, description="default: refreshd.db in the data folder")
+    database_password_command: SecretStr | None = Field(
+        None, description="command that prints PostgreSQL's password, run for new connections; no shell"
+    )
     redis_url: SecretStr | None = Field(None, description="default: the embedded server")
     data_dir: Path = Field(Path(".refreshd"), description="database, embedded Redis, keys and logs")
     redis_prefix: str = Field("refreshd:", min_length=1, description="of every key that refreshd writes")
@@ -150,6 +153,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "database_url",
+        "database_password_command",
         "redis_url",
         "keys",
         "keys_file",

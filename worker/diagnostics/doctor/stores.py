@@ -14,6 +14,7 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
 from worker.db.fleet.sealed import sealed_sample
+from worker.db.postgres import is_pooled
 from worker.db.rekey import check
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.errors import RefreshdError
@@ -38,7 +39,8 @@ def check_database(here: AppContext) -> Iterator[CheckResult]:
                 )
             else:
                 number = int(str(connection.execute(text("SHOW server_version_num")).scalar_one()))
-                name, new_enough = f"PostgreSQL {number // 10000}", number >= POSTGRES_MIN
+                pooler = " behind a connection pooler" if is_pooled(connection) else ""
+                name, new_enough = f"PostgreSQL {number // 10000}{pooler}", number >= POSTGRES_MIN
     except RefreshdError as error:
         yield CheckResult(
             "database", Level.FAILED, str(error), "`refreshd db upgrade`, or correct REFRESHD_DATABASE_URL"

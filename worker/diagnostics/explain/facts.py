@@ -34,6 +34,8 @@ class RedisFacts:
     lease_renewed_ago_s: float | None = None
     stashed: bool = False
     stash_error: str | None = None
+    #: The answer that was committed last is kept.
+    answer_kept: bool = False
     queues: Mapping[str, int] = field(default_factory=dict)
     #: Seconds by which Redis' clock is ahead of the database's.
     ahead_s: float = 0.0

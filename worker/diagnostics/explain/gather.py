@@ -123,10 +123,11 @@ def _redis(
         pipeline.get(keys.lock(account.id))
         pipeline.pttl(keys.lock(account.id))
         (pipeline.get if reads_tokens else pipeline.exists)(keys.stash(account.id))
+        pipeline.exists(keys.answer(account.id))
         pipeline.time()
         for queue in QUEUES:
             pipeline.llen(queue)
-        seen, state, holder, lease_ms, stash, clock, *lengths = pipeline.execute()
+        seen, state, holder, lease_ms, stash, kept, clock, *lengths = pipeline.execute()
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, error
     token, sealed = seen if reads_tokens else (state if seen else None, None)
@@ -143,6 +144,7 @@ def _redis(
         lease_s=lease_ms / 1000 if lease_ms > 0 else None,
         lease_renewed_ago_s=max(here.settings.claim_seconds - lease_ms / 1000, 0.0) if lease_ms > 0 else None,
         stashed=stash is not None,
+        answer_kept=bool(kept),
         stash_error=_stash_error(here, account, stash),
         queues=dict(zip(QUEUES, lengths, strict=True)),
         ahead_s=redis_now - here.clock.now(),

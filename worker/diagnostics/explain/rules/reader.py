@@ -49,8 +49,15 @@ def published(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "database_older_than_redis",
             f"The database has generation {account.generation}, Redis has seen {redis.state_generation}: the database "
-            "was restored from a backup.",
-            "`refreshd db restored`",
+            "was restored from a backup, or is a replica that lagged when it was promoted. "
+            + (
+                "Redis keeps the last answer, sealed: the next refresh stores it again, and sends nothing to the provider."
+                if redis.answer_kept
+                else "Redis does not keep the last answer any more: where refresh tokens rotate, the database's is spent."
+            ),
+            f"`refreshd refresh {account.id} --force --wait` stores it now; `refreshd db restored` has all of them stored"
+            if redis.answer_kept
+            else "`refreshd db restored`",
         )
         return
     behind = account.published_generation < account.generation
