@@ -10,6 +10,7 @@ import gc
 import logging
 import socket
 import sys
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
@@ -21,6 +22,7 @@ from worker.broker.kombu import (
     TRANSPORT_OPTIONS,
     broker_tls,
     broker_url,
+    restore_by_shared_time,
     reuse_clients,
     survive_garbage,
     survive_lost_connections,
@@ -28,7 +30,7 @@ from worker.broker.kombu import (
 from worker.broker.program import program
 from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, REFRESH, STANDARD_QUEUES
 from worker.broker.signing import CheckedTask, signer_of_this_process
-from worker.clock import steady_now
+from worker.clock import shared_now, steady_now
 from worker.crypto.private_file import data_folder
 from worker.errors import RefreshdError
 from worker.log import configure_logging, log_celery
@@ -48,6 +50,7 @@ STUCK_AFTER_S: Final = 300
 survive_lost_connections()
 survive_garbage()
 reuse_clients()
+restore_by_shared_time()
 
 
 def _settings_or_exit() -> Settings:
@@ -61,8 +64,15 @@ def _settings_or_exit() -> Settings:
     return settings
 
 
+class FleetApp(Celery):
+    """Celery's application, whose messages end by the fleet's time."""
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(shared_now(), UTC).astimezone(self.timezone)
+
+
 def _configured(settings: Settings) -> Celery:
-    celery: Celery = Celery(
+    celery: Celery = FleetApp(
         "refreshd",
         broker=broker_url(settings.redis),
         # Who only sends and watches needs neither the tasks nor what they stand on.

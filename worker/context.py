@@ -16,7 +16,7 @@ from models.audit import Actor
 from models.providers import Provider
 from models.rate_limit import Limits
 from refreshd_reader.contract import Keys
-from worker.clock import Clock
+from worker.clock import Clock, begin_shared_now
 from worker.crypto.cipher import Cipher
 from worker.crypto.keyring import load_cipher, source_of
 from worker.crypto.sealer import AccountSealer
@@ -56,6 +56,7 @@ class AppContext:
             check_schema(engine)
             with reading(engine) as connection:
                 self.clock.set(database_now(connection))
+                begin_shared_now(self.clock.now())  # commands send messages, too
         except BaseException:
             engine.dispose()
             raise

@@ -20,7 +20,7 @@ ROLLING: Final = "rolling"
 TAKEN_OVER: Final = "taken_over"
 EVICTED: Final = "evicted"
 #: The same for a person.
-WORDS: Final = {
+CAUSES: Final = {
     ROLLING: "a key was deleted, or a copy of older data was loaded",
     TAKEN_OVER: "Redis was restarted, or another server took over from it",
     EVICTED: "Redis evicted keys to make room",

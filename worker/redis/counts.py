@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
 
 from worker.policy.gates import Gate
+from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.gates import read_gates
 
 
@@ -20,6 +21,8 @@ class RedisCounts:
     queues: Mapping[str, int]
     #: Closed gates that hold accounts, by name.
     closed: Mapping[str, Gate]
+    #: Worker or beat -> seconds by which its clock is ahead of Redis'.
+    clocks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +58,5 @@ def look_at_traffic(
     return RedisCounts(
         queues=dict(zip(queues, map(int, lengths), strict=True)),
         closed={name: gate for name, gate in known.items() if gate.is_closed(now)},
+        clocks=ClockOffsets(redis, prefix).all(),
     )

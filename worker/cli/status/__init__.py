@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
+from worker.db.comparison import CAUSES, ComparisonStore, Loss
 from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
 from worker.db.outbox import Backlog
 from worker.durations import duration
@@ -40,6 +41,8 @@ _STYLES = {
     Status.DISABLED: "dim",
 }
 _WATCH_S = 2.0
+#: A loss of Redis stays on the screen for so long, seconds.
+_LOSS_SHOWN_S = 3600.0
 
 
 def status(
@@ -78,6 +81,8 @@ class _Seen:
     pauses: list[Pause]
     #: Closed gates that hold accounts; None if Redis does not answer.
     gates: list[GateStatus] | None
+    #: What Redis lacked, and has again.
+    loss: Loss | None
 
 
 def _look(here: AppContext) -> _Seen:
@@ -99,6 +104,7 @@ def _look(here: AppContext) -> _Seen:
         webhooks=here.outbox.backlog(),
         pauses=pauses,
         gates=None if queues is None else _gates(here, fleet.now),
+        loss=ComparisonStore(here.engine).state().progress.loss,
     )
 
 
@@ -159,6 +165,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "webhooks": [one.as_json() for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
+        "redis_lost": None if seen.loss is None else asdict(seen.loss),
     } | held_json(seen.pauses, fleet, seen.gates)
 
 
@@ -252,6 +259,14 @@ def _machinery(seen: _Seen) -> list[Text]:
             Text(
                 "  nothing is planned: `refreshd doctor` shows whether beat or a worker is missing, or a clock is wrong",
                 style="red",
+            )
+        )
+    if seen.loss is not None and fleet.now - seen.loss.at < _LOSS_SHOWN_S:
+        lines.append(
+            Text(
+                f"redis lost      {seen.loss.accounts:,} accounts, found and published again "
+                f"{ago_or_in(seen.loss.at, now=fleet.now)}: {CAUSES[seen.loss.why]}",
+                style="yellow",
             )
         )
     if queues is None:

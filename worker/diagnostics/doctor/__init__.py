@@ -19,7 +19,7 @@ from worker.diagnostics.doctor.gates import check_gates
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
-from worker.diagnostics.doctor.truth import check_clocks, check_set_back, check_tokens
+from worker.diagnostics.doctor.truth import check_clocks, check_content, check_set_back, check_tokens
 from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.redis.counts import LiveWorkers
@@ -48,6 +48,7 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
         yield from _guarded("beat", lambda: check_beat(here, there))
         yield from _guarded("clock", lambda: check_set_back(here))
         yield from _guarded("tokens", lambda: check_tokens(here))
+        yield from _guarded("redis content", lambda: check_content(here))
         yield from _guarded("webhooks", lambda: check_webhooks(here))
         yield from _guarded("pauses", lambda: check_pauses(here))
         yield from _guarded("proofs of possession", lambda: check_proofs(here))

@@ -23,6 +23,7 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import Workers, alive_workers
 from worker.context import AppContext
 from worker.db.accounts import nearest_ids
+from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
@@ -81,6 +82,7 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
         queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
         clocks=_clocks(here) if redis is not None else {},
+        loss=ComparisonStore(here.engine).state().progress.loss,
         skew_s=here.clock.skew_s(),
         sealed_error=request.sealed_error,
         read_only=write_refused(here.engine),
