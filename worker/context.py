@@ -103,6 +103,11 @@ class AppContext:
         return connect(self.settings.redis)
 
     @cached_property
+    def broker(self) -> Redis:
+        """The Redis of the task queues: that of the tokens, where no other is set."""
+        return self.redis if self.settings.broker_url is None else connect(self.settings.broker)
+
+    @cached_property
     def history(self) -> History:
         return History(self.engine)
 
@@ -146,8 +151,9 @@ class AppContext:
     def close(self) -> None:
         """Close what was opened."""
         opened = vars(self)
-        if "redis" in opened:
-            self.redis.close()
+        for name in ("redis", "broker"):
+            if name in opened:
+                opened[name].close()
         if "engine" in opened:
             self.engine.dispose()
 

@@ -120,8 +120,8 @@ class Runtime(AppContext):
         return FleetLock(self.engine, name, holder=self.worker, ttl_s=ttl_s)
 
     def _messages_in(self, queue: str) -> int:
-        with in_words(self.settings.redis):
-            return int(self.redis.llen(queue))
+        with in_words(self.settings.broker):
+            return int(self.broker.llen(queue))
 
     def _read_gates(self, names: Sequence[str]) -> dict[str, Gate]:
         with in_words(self.settings.redis):

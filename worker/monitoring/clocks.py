@@ -65,7 +65,7 @@ class ClockWatch:
 def watch_clock(process: str) -> ClockWatch:
     """Start to measure this process' clock, and return the thread to stop."""
     settings = load_settings()
-    watch = ClockWatch(process, ClockOffsets(connect(settings.redis), settings.redis_prefix))
+    watch = ClockWatch(process, ClockOffsets(connect(settings.broker), settings.redis_prefix))
     watch.start()
     return watch
 

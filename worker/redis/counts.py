@@ -36,12 +36,13 @@ class LiveWorkers:
 
 
 def look_at_traffic(
-    redis: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
+    redis: Redis, broker: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
 ) -> RedisCounts:
     """Look once, in two round trips.
 
     Args:
-        redis: the broker.
+        redis: of the gates.
+        broker: of the queues, and of the clocks that they go by.
         prefix: of all keys but the queues'.
         queues: whose messages to count.
         gates: those that hold accounts.
@@ -50,7 +51,7 @@ def look_at_traffic(
     Raises:
         RedisError: Redis is away.
     """
-    pipeline: Any = redis.pipeline(transaction=False)
+    pipeline: Any = broker.pipeline(transaction=False)
     for queue in queues:
         pipeline.llen(queue)
     lengths = pipeline.execute()
@@ -58,5 +59,5 @@ def look_at_traffic(
     return RedisCounts(
         queues=dict(zip(queues, map(int, lengths), strict=True)),
         closed={name: gate for name, gate in known.items() if gate.is_closed(now)},
-        clocks=ClockOffsets(redis, prefix).all(),
+        clocks=ClockOffsets(broker, prefix).all(),
     )

@@ -124,8 +124,8 @@ def _missing(here: AppContext) -> list[Lacking] | None:
 
 def _queues(here: AppContext) -> tuple[dict[str, int] | None, str]:
     try:
-        with in_words(here.settings.redis):
-            return {name: int(here.redis.llen(name)) for name in QUEUES}, ""
+        with in_words(here.settings.broker):
+            return {name: int(here.broker.llen(name)) for name in QUEUES}, ""
     except (RedisUnreachable, SettingsError) as error:
         return None, str(error)
 

@@ -61,7 +61,7 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
 
 def check_clocks(here: AppContext) -> Iterator[CheckResult]:
     """Check the clocks of workers and beats, as each has reported its own."""
-    for process, ahead_s in off(ClockOffsets(here.redis, here.settings.redis_prefix).all()).items():
+    for process, ahead_s in off(ClockOffsets(here.broker, here.settings.redis_prefix).all()).items():
         yield CheckResult(
             "clock",
             Level.FAILED if is_far_off(ahead_s) else Level.WARNING,

@@ -110,9 +110,8 @@ def _redis(here: AppContext, account: Account) -> tuple[RedisFacts | None, Excep
         pipeline.pttl(keys.lock(account.id))
         pipeline.get(keys.stash(account.id))
         pipeline.time()
-        for queue in QUEUES:
-            pipeline.llen(queue)
-        (token, sealed), state, holder, lease_ms, stash, clock, *lengths = pipeline.execute()
+        (token, sealed), state, holder, lease_ms, stash, clock = pipeline.execute()
+        lengths = _queue_lengths(here.broker)
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, error
     redis_now = clock[0] + clock[1] / 1_000_000
@@ -180,6 +179,13 @@ def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
     return None if found is None else int(found)
 
 
+def _queue_lengths(broker: Any) -> list[int]:
+    pipeline = broker.pipeline(transaction=False)
+    for queue in QUEUES:
+        pipeline.llen(queue)
+    return [int(length) for length in pipeline.execute()]
+
+
 def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
     try:
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
@@ -189,7 +195,7 @@ def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
 
 def _clocks(here: AppContext) -> dict[str, float]:
     try:
-        return ClockOffsets(here.redis, here.settings.redis_prefix).all()
+        return ClockOffsets(here.broker, here.settings.redis_prefix).all()
     except (RedisError, OSError):  # nor may everybody look there
         return {}
 
