@@ -16,6 +16,7 @@ import redis
 
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
+from tests.support.server_process import free_port
 from tests.support.services import RedisServer, redis_server
 from tests.support.waiting import wait_until
 from tests.support.world import World
@@ -34,7 +35,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def world(make_world: MakeWorld, sqlite_url: str, own_redis: RedisServer) -> World:
-    return make_world(sqlite_url, own_redis.url, requests_per_s="1000")
+    return make_world(sqlite_url, own_redis.url, requests_per_s="1000", flower_port=str(free_port()))
 
 
 def fill(client: Any) -> None:

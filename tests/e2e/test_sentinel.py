@@ -17,6 +17,7 @@ from refreshd_reader import NoUsableToken, Reader, RedisUnreachable
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import Fleet
 from tests.support.sentinels import RedisSet, redis_set
+from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 from tests.support.world import World
 
@@ -73,7 +74,7 @@ def servers(tmp_path: Path) -> Iterator[RedisSet]:
 
 @pytest.fixture
 def world(make_world: MakeWorld, sqlite_url: str, servers: RedisSet) -> World:
-    return make_world(sqlite_url, servers.url, requests_per_s="1000")
+    return make_world(sqlite_url, servers.url, requests_per_s="1000", flower_port=str(free_port()))
 
 
 def test_a_killed_primary_costs_no_token_and_no_grant(world: World, fleet: Fleet, servers: RedisSet) -> None:
