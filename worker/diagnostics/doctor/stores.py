@@ -104,8 +104,9 @@ def _check_server(
         yield CheckResult(
             "clock",
             Level.WARNING,
-            f"the clock of {name} is {off_s:+.1f} s off the database's: "
-            + ("tokens leave Redis too early or too late" if name == "redis" else "messages go by it"),
+            f"Redis' clock is {off_s:+.1f} s off the database's: tokens leave Redis too early or too late"
+            if name == "redis"
+            else f"the broker's clock is {off_s:+.1f} s off the database's: workers and beats are compared with it",
             "synchronize the clocks (NTP)",
         )
 
