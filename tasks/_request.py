@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from celery.exceptions import Retry
 from celery.utils.saferepr import saferepr
@@ -45,11 +45,11 @@ def retried(words: str, result: Mapping[str, Any], runtime_s: float | None = Non
 class TaskRequest(Request):
     """A task's message in the worker: its end is the fleet's time, and its last event tells what became of it."""
 
-    def maybe_expire(self) -> bool:
-        """Return whether the message has ended by the clock that its sender named the end by."""
+    def maybe_expire(self) -> Literal[True] | None:
+        """Return True if the message has ended by the clock that its sender named the end by."""
         end: datetime | None = self.expires
         if end is None or shared_now() <= (end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp():
-            return False
+            return None
         revoked_tasks.add(self.id)
         return True
 

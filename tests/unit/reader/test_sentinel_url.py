@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from refreshd_reader import Reader, UnusableUrl
+from refreshd_reader import Reader, RedisUnreachable, UnusableUrl
 from refreshd_reader.redis.sentinel import SentinelAddress
 from worker.broker.kombu import broker_tls, broker_url, transport_options
 from worker.settings.redis_url import address_of, check_redis_url
@@ -85,3 +85,12 @@ def test_the_broker_is_told_of_every_sentinel() -> None:
         f"sentinel://us%40er:p%2Fw@{host}/3" for host in ("h1:26379", "h2:26379", "[::1]:26380")
     )
     assert transport_options(URL)["master_name"] == "fleet"
+
+
+def test_sentinels_that_are_away_are_named_and_no_password_is() -> None:
+    with (
+        Reader.from_url("sentinel://:hush@127.0.0.1:1/fleet/0?sentinel_password=hushed") as reader,
+        pytest.raises(RedisUnreachable, match=r"'fleet' which is up \(asked: 127\.0\.0\.1:1\)") as error,
+    ):
+        reader.get("acct")
+    assert "hush" not in str(error.value)

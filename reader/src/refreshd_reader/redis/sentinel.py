@@ -37,6 +37,9 @@ _NO_URL: Final = (
     "with @ : / ? # [ in a password written as %40 %3A %2F %3F %23 %5B"
 )
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@,]+)(?::(\d{1,5}))?")
+#: redis-py's classes, which are not typed.
+_SENTINEL: Final[Any] = redis.sentinel.Sentinel
+_ASYNC_SENTINEL: Final[Any] = redis.asyncio.sentinel.Sentinel
 _DEMOTED: Final = "it was the primary, and is a replica now"
 
 
@@ -130,17 +133,27 @@ class SentinelAddress:
             **self.tls_options,
         }
 
+    def _not_found(self) -> str:
+        return (
+            f"no sentinel answers that knows a primary {self.master!r} which is up (asked: {self.shown.split('/')[0]}), "
+            "or its login is wrong: sentinel_username, sentinel_password"
+        )
+
     def primary(self) -> tuple[str, int]:
         """Return host and port of the primary, as the first sentinel says that knows one that is up.
 
         Raises:
             redis.ConnectionError: none knows one.
         """
-        manager = redis.sentinel.Sentinel(
+        manager = _SENTINEL(
             self.hosts, sentinel_kwargs={**self.sentinel_kwargs(), "retry": Retry(NoBackoff(), 0)}
         )
         try:
             found: tuple[str, int] = manager.discover_master(self.master)
+        except (
+            redis.sentinel.MasterNotFoundError
+        ):  # whose text has the arguments of each client, passwords among them
+            raise RedisConnectionError(self._not_found()) from None
         finally:
             for one in manager.sentinels:
                 one.close()
@@ -148,11 +161,13 @@ class SentinelAddress:
 
     async def primary_async(self) -> tuple[str, int]:
         """`primary` for asyncio."""
-        manager = redis.asyncio.sentinel.Sentinel(
+        manager = _ASYNC_SENTINEL(
             self.hosts, sentinel_kwargs={**self.sentinel_kwargs(), "retry": AsyncRetry(NoBackoff(), 0)}
         )
         try:
             found: tuple[str, int] = await manager.discover_master(self.master)
+        except redis.asyncio.sentinel.MasterNotFoundError:
+            raise RedisConnectionError(self._not_found()) from None
         finally:
             for one in manager.sentinels:
                 await one.aclose()
