@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +92,7 @@ def test_a_killed_primary_costs_no_token_and_no_grant(world: World, fleet: Fleet
             killed = servers.fail_over()
             named_s = time.monotonic() - began
             before = world.generations(ACCOUNTS)
-            wait_until(lambda b=before: _all_beyond(world, b), "every account refreshed again")
+            wait_until(partial(_all_beyond, world, before), "every account refreshed again")
             took_s += [named_s, time.monotonic() - began]
             killed.start()
             wait_until(servers._is_whole, "the killed one follows")
