@@ -16,7 +16,7 @@ from models.audit import Actor
 from models.providers import Provider
 from models.rate_limit import Limits
 from refreshd_reader.contract import Keys
-from worker.clock import Clock
+from worker.clock import Clock, begin_shared_now
 from worker.crypto.cipher import Cipher
 from worker.crypto.keyring import load_cipher, source_of
 from worker.crypto.sealer import AccountSealer
@@ -58,6 +58,7 @@ class AppContext:
             check_schema(engine)
             with reading(engine) as connection:
                 self.clock.set(database_now(connection))
+                begin_shared_now(self.clock.now())  # commands send messages, too
         except BaseException:
             engine.dispose()
             raise
@@ -102,6 +103,11 @@ class AppContext:
     @cached_property
     def redis(self) -> Redis:
         return connect(self.settings.redis)
+
+    @cached_property
+    def broker(self) -> Redis:
+        """The Redis of the task queues: that of the tokens, where no other is set."""
+        return self.redis if self.settings.broker_url is None else connect(self.settings.broker)
 
     @cached_property
     def history(self) -> History:
@@ -151,8 +157,9 @@ class AppContext:
     def close(self) -> None:
         """Close what was opened."""
         opened = vars(self)
-        if "redis" in opened:
-            self.redis.close()
+        for name in ("redis", "broker"):
+            if name in opened:
+                opened[name].close()
         if "engine" in opened:
             self.engine.dispose()
 

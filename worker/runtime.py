@@ -19,8 +19,9 @@ from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.accounts import Accounts
-from worker.db.async_stores import AsyncPublicationStore, AsyncRefreshStore
+from worker.db.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
 from worker.db.client_accounts import ClientAccounts
+from worker.db.comparison import COMPARISON
 from worker.db.engine import is_sqlite
 from worker.db.executor import DatabaseExecutor
 from worker.db.fleet.client_secrets import ClientSecrets
@@ -52,7 +53,8 @@ from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import AnswerRecovery
 from worker.refresh.refresher import SLOW_CALL_S, AttemptOpener, Refresher
 from worker.refresh.requests import RequestBuilder
-from worker.scheduling import planner, reconciler
+from worker.scheduling import comparison, planner, reconciler
+from worker.scheduling.comparison import Comparison
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.planner import Dispatch, Planner, PlanSettings
 from worker.scheduling.reconciler import Reconciler
@@ -133,8 +135,8 @@ class Runtime(AppContext):
         return FleetLock(self.engine, name, holder=self.worker, ttl_s=ttl_s)
 
     def _messages_in(self, queue: str) -> int:
-        with in_words(self.settings.redis):
-            return int(self.redis.llen(queue))
+        with in_words(self.settings.broker):
+            return int(self.broker.llen(queue))
 
     def _read_gates(self, names: Sequence[str]) -> dict[str, Gate]:
         with in_words(self.settings.redis):
@@ -174,6 +176,13 @@ class Runtime(AppContext):
             sealer=self.sealer,
             clock=self.clock,
             lock=AsyncFleetLock(self._lock(reconciler.LOCK, reconciler.LOCK_S), self.executor),
+        )
+        self.comparison = Comparison(
+            redis=self.async_redis,
+            keys=self.keys,
+            store=AsyncComparisonStore(self.engine, self.executor),
+            clock=self.clock,
+            lock=AsyncFleetLock(self._lock(COMPARISON, comparison.LOCK_S), self.executor),
         )
 
     def _compose_callers(self) -> None:

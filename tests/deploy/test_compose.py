@@ -46,6 +46,7 @@ NOT_FOR_WORKERS: Final = {
     "database_password_command": "the database is compose's own, its password is in .env",
     "data_dir": "set by the image",
     "redis_prefix": "Redis is refreshd's own here, and users.acl names the keys",
+    "broker_url": "the one Redis has tokens and tasks here",
     "flower_port": "Flower's",
     "flower_address": "Flower's",
     "flower_basic_auth": "Flower's",

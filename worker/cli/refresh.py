@@ -37,7 +37,7 @@ def refresh(
 ) -> None:
     """The workers refresh them, ahead of planned refreshes: a worker must be running. Prints a line per account."""
     here = stores()
-    here.settings.redis  # noqa: B018  (where there is none, it is said here: a worker ends with another exit code)
+    here.settings.broker  # noqa: B018  (where there is none, it is said here: a worker ends with another exit code)
     ids = list(dict.fromkeys(accounts))
     loaded, now = _load(here, ids)
     held = (

@@ -38,6 +38,7 @@ from worker.monitoring.flower import LOGIN_FILE, made_login
 from worker.redis.client import connect, in_words
 from worker.settings import Settings
 from worker.settings.api import ApiSettings, load_api_settings
+from worker.settings.redis_url import address_of as redis_address_of
 
 #: Hosts whose token URL may be http: this machine's own.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
@@ -152,7 +153,7 @@ class Stack:
         with in_words(self.redis_url):
             version = _version_of(self.redis_url)
         if self.embedded is None:
-            return Step("Redis", f"{version}, {self.redis_url.rpartition('@')[2]} (REFRESHD_REDIS_URL)")
+            return Step("Redis", f"{version}, {redis_address_of(self.redis_url)} (REFRESHD_REDIS_URL)")
         return Step(
             "Redis", f"{version}, embedded, {LOOPBACK}:{self.embedded.port} (URL with password in redis.url)"
         )

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,9 @@ from worker.redis.client import queue, run
 
 #: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
 RENEW_SHARE: Final = 1 / 3
+
+#: Pause between two tries to return leases to a Redis that was away, seconds.
+RELEASE_AGAIN_S: Final = 1.0
 
 _RELEASE: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -66,6 +70,9 @@ class Leases:
         self._release = redis.register_script(_RELEASE)
         self._renew = redis.register_script(_RENEW)
         self._renewer: asyncio.Task[None] | None = None
+        #: Leases that Redis may still have though this process is done with them: account -> token, and their end.
+        self._left: dict[str, tuple[str, float]] = {}
+        self._releaser: asyncio.Task[None] | None = None
 
     async def acquire(self, seen: Mapping[str, int]) -> dict[str, Sealed]:
         """Take the leases that are free, in one round trip; returns the sealed answers of each one taken.
@@ -82,7 +89,12 @@ class Leases:
         for (account, generation), token in zip(seen.items(), tokens, strict=True):
             keys = [name(account) for name in names]
             queue(pipeline, self._acquire, keys, [token, self._lease_ms, generation])
-        replies = await run(pipeline)
+        try:
+            replies = await run(pipeline)
+        except (RedisError, OSError):
+            # Some may have been taken, and the reply was lost.
+            self._leave(zip(seen, tokens, strict=True))
+            raise
         taken: dict[str, Sealed] = {}
         for account, token, reply in zip(seen, tokens, replies, strict=True):
             if reply is not None:
@@ -96,25 +108,54 @@ class Leases:
         """Return the key and token of a lease to whoever ends it together with something else."""
         return self._keys.lock(account), self._held.pop(account, "")
 
+    def take_back(self, leases: Mapping[str, tuple[str, str]]) -> None:
+        """Hold leases again that were handed over in vain: account -> what `hand_over` returned."""
+        self._held |= {account: token for account, (_, token) in leases.items() if token}
+
     async def release(self, accounts: Iterable[str]) -> None:
-        """Return leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""
+        """Return leases back, each only while it is still ours. Where Redis is away, they are returned once it is there.
+
+        A server that takes over from another has its leases: they would keep everybody off until they end.
+        """
         mine = [(account, token) for account in accounts if (token := self._held.pop(account, None))]
         if not mine:
             return
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for account, token in mine:
-                queue(pipeline, self._release, [self._keys.lock(account)], [token])
-            await run(pipeline)
+            await self._give_back(mine)
         except (RedisError, OSError) as error:
             log.warning("lease_release_failed", accounts=len(mine), error=str(error))
+            self._leave(mine)
 
     async def close(self) -> None:
         """Return every lease back and stop renewing."""
         await self.release(list(self._held))
-        if self._renewer is not None:
-            self._renewer.cancel()
-            await asyncio.wait([self._renewer])
+        tasks = [task for task in (self._renewer, self._releaser) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _give_back(self, leases: Iterable[tuple[str, str]]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for account, token in leases:
+            queue(pipeline, self._release, [self._keys.lock(account)], [token])
+        await run(pipeline)
+
+    def _leave(self, leases: Iterable[tuple[str, str]]) -> None:
+        ends_at = asyncio.get_running_loop().time() + self._lease_ms / 1000
+        self._left |= {account: (token, ends_at) for account, token in leases}
+        if self._releaser is None or self._releaser.done():
+            self._releaser = asyncio.create_task(self._keep_releasing(), context=Context())
+
+    async def _keep_releasing(self) -> None:
+        now = asyncio.get_running_loop().time
+        while self._left:
+            await asyncio.sleep(RELEASE_AGAIN_S)
+            self._left = {account: one for account, one in self._left.items() if one[1] > now()}
+            tried = dict(self._left)
+            with suppress(RedisError, OSError):
+                await self._give_back([(account, token) for account, (token, _) in tried.items()])
+                self._left = {a: one for a, one in self._left.items() if tried.get(a) != one}
 
     async def _keep_renewing(self) -> None:
         while self._held:

@@ -38,7 +38,11 @@ class PublishedTokens:
             RedisError: Redis is away; SQL knows what it lacks.
         """
         leases = {p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None}
-        return await self._publisher.put(publications, events, leases=leases, answers=answers)
+        try:
+            return await self._publisher.put(publications, events, leases=leases, answers=answers)
+        except BaseException:
+            self._leases.take_back(leases)
+            raise
 
     async def park(self, sealed: Mapping[str, str]) -> None:
         """Put sealed answers where every worker finds them, account -> text, until the database takes them.

@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from refreshd_reader.contract import Keys
-from worker.redis.client import connect, connect_async
+from worker.redis.client import connect, connect_async, run
 from worker.redis.leases import NOTHING, RENEW_SHARE, Leases, Sealed
 
 KEYS = Keys()
@@ -116,3 +116,45 @@ async def test_a_lease_that_was_handed_over_is_ended_by_whoever_has_it(
     await one.release(["a"])
     assert here.get(key) == token
     assert one.hand_over("a") == (key, "")
+
+
+async def test_leases_left_at_a_redis_that_was_away_are_returned_once_it_is_there(
+    workers: tuple[Leases, Leases], here: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes over from another has its leases: they would keep every worker off until they end."""
+    one, other = workers
+    monkeypatch.setattr("worker.redis.leases.RELEASE_AGAIN_S", 0.01)
+    one._lease_ms = other._lease_ms = LONG_MS
+    await one.acquire(["a", "b"])
+    handed = {"b": one.hand_over("b")}
+    one.take_back(handed)
+
+    async def away(_pipeline: Any) -> list[Any]:
+        raise redis.ConnectionError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.redis.leases.run", away)
+        await one.release(["a", "b"])
+    assert here.exists(KEYS.lock("a"), KEYS.lock("b"))
+
+    await until(lambda: not here.exists(KEYS.lock("a"), KEYS.lock("b")))
+    assert set(await other.acquire(["a", "b"])) == {"a", "b"}
+
+
+async def test_a_lease_whose_reply_was_lost_is_returned(
+    workers: tuple[Leases, Leases], here: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = workers
+    monkeypatch.setattr("worker.redis.leases.RELEASE_AGAIN_S", 0.01)
+    one._lease_ms = LONG_MS
+
+    async def lost(pipeline: Any) -> list[Any]:
+        await run(pipeline)
+        raise redis.ConnectionError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.redis.leases.run", lost)
+        with pytest.raises(redis.ConnectionError):
+            await one.acquire(["a"])
+    await until(lambda: not here.exists(KEYS.lock("a")))
+    assert await other.acquire(["a"]) == {"a": None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,7 @@ from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
+from worker.db.comparison import CAUSES, ComparisonStore, Loss
 from worker.db.fleet.client_secrets import EndingSecret, ending
 from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
 from worker.db.fleet.labelled import look_at
@@ -37,6 +38,8 @@ from worker.monitoring.gate_status import GateStatus, look_at_gates
 from worker.redis.client import in_words
 
 _WATCH_S = 2.0
+#: A loss of Redis stays on the screen for so long, seconds.
+_LOSS_SHOWN_S = 3600.0
 
 
 def status(
@@ -83,6 +86,8 @@ class _Seen:
     gates: list[GateStatus] | None
     #: Clients' secrets that end soon, or have ended.
     secrets: list[EndingSecret]
+    #: What Redis lacked, and has again.
+    loss: Loss | None
 
 
 def _look(here: AppContext) -> _Seen:
@@ -105,6 +110,7 @@ def _look(here: AppContext) -> _Seen:
         pauses=pauses,
         gates=None if queues is None else _gates(here, fleet.now),
         secrets=ending(here.engine, within_days=max(here.settings.expiring_thresholds_days, default=0.0)),
+        loss=ComparisonStore(here.engine).state().progress.loss,
     )
 
 
@@ -124,8 +130,8 @@ def _missing(here: AppContext) -> list[Lacking] | None:
 
 def _queues(here: AppContext) -> tuple[dict[str, int] | None, str]:
     try:
-        with in_words(here.settings.redis):
-            return {name: int(here.redis.llen(name)) for name in QUEUES}, ""
+        with in_words(here.settings.broker):
+            return {name: int(here.broker.llen(name)) for name in QUEUES}, ""
     except (RedisUnreachable, SettingsError) as error:
         return None, str(error)
 
@@ -166,6 +172,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "webhooks": [one.as_json() for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
+        "redis_lost": None if seen.loss is None else asdict(seen.loss),
     } | held_json(seen.pauses, fleet, seen.gates)
 
 
@@ -230,6 +237,14 @@ def _machinery(seen: _Seen) -> list[Text]:
             Text(
                 "  nothing is planned: `refreshd doctor` shows whether beat or a worker is missing, or a clock is wrong",
                 style="red",
+            )
+        )
+    if seen.loss is not None and fleet.now - seen.loss.at < _LOSS_SHOWN_S:
+        lines.append(
+            Text(
+                f"redis lost      {seen.loss.accounts:,} accounts, found and published again "
+                f"{ago_or_in(seen.loss.at, now=fleet.now)}: {CAUSES[seen.loss.why]}",
+                style="yellow",
             )
         )
     if queues is None:

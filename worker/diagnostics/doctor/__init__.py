@@ -21,7 +21,7 @@ from worker.diagnostics.doctor.lost_commits import check_lost_commits
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
-from worker.diagnostics.doctor.truth import check_clocks, check_set_back, check_tokens
+from worker.diagnostics.doctor.truth import check_clocks, check_content, check_set_back, check_tokens
 from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.redis.counts import LiveWorkers
@@ -43,13 +43,14 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
     redis = list(check_redis(here))
     yield from redis
     readable = all(one.check != "database" or one.level is not Level.FAILED for one in database)
-    reachable = all(one.check != "redis" or one.level is not Level.FAILED for one in redis)
+    reachable = all(one.check not in {"redis", "broker"} or one.level is not Level.FAILED for one in redis)
     there = staff() if reachable else None
     if readable:
         yield from _guarded("keys", lambda: check_keys(here))
         yield from _guarded("beat", lambda: check_beat(here, there))
         yield from _guarded("clock", lambda: check_set_back(here))
         yield from _guarded("tokens", lambda: check_tokens(here))
+        yield from _guarded("redis content", lambda: check_content(here))
         yield from _guarded("webhooks", lambda: check_webhooks(here))
         yield from _guarded("pauses", lambda: check_pauses(here))
         yield from _guarded("clients", lambda: check_client_secrets(here))

@@ -10,6 +10,7 @@ from models.attempt import Attempt, Outcome
 from models.client import Client
 from models.pause import Pause
 from models.providers import Provider
+from worker.db.comparison import Loss
 from worker.policy.gates import Gate
 
 
@@ -92,6 +93,8 @@ class Facts:
     pauses: Sequence[Pause] = ()
     #: Worker or beat -> seconds by which its clock is ahead of Redis', as it reported.
     clocks: Mapping[str, float] = field(default_factory=dict)
+    #: What Redis lacked of accounts, as a comparison with SQL found, and has again.
+    loss: Loss | None = None
     #: Seconds by which this machine's clock is ahead of the database's.
     skew_s: float = 0.0
     #: Why a secret of the account does not open, None where all do.

@@ -23,6 +23,7 @@ from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import Workers, alive_workers
 from worker.context import AppContext
+from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
 from worker.db.nearest_ids import nearest_ids
@@ -91,6 +92,7 @@ def gather(
         queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
         clocks=_clocks(here) if redis is not None else {},
+        loss=ComparisonStore(here.engine).state().progress.loss,
         skew_s=here.clock.skew_s(),
         sealed_error=request.sealed_error,
         read_only=write_refused(here.engine),
@@ -125,9 +127,8 @@ def _redis(
         (pipeline.get if reads_tokens else pipeline.exists)(keys.stash(account.id))
         pipeline.exists(keys.answer(account.id))
         pipeline.time()
-        for queue in QUEUES:
-            pipeline.llen(queue)
-        seen, state, holder, lease_ms, stash, kept, clock, *lengths = pipeline.execute()
+        seen, state, holder, lease_ms, stash, kept, clock = pipeline.execute()
+        lengths = _queue_lengths(here.broker)
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, error
     token, sealed = seen if reads_tokens else (state if seen else None, None)
@@ -198,6 +199,13 @@ def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
     return None if found is None else int(found)
 
 
+def _queue_lengths(broker: Any) -> list[int]:
+    pipeline = broker.pipeline(transaction=False)
+    for queue in QUEUES:
+        pipeline.llen(queue)
+    return [int(length) for length in pipeline.execute()]
+
+
 def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
     try:
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
@@ -207,7 +215,7 @@ def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
 
 def _clocks(here: AppContext) -> dict[str, float]:
     try:
-        return ClockOffsets(here.redis, here.settings.redis_prefix).all()
+        return ClockOffsets(here.broker, here.settings.redis_prefix).all()
     except (RedisError, OSError):  # nor may everybody look there
         return {}
 

@@ -26,7 +26,7 @@ from worker.diagnostics.explain.rules.provider import (
     last_call,
     provider_says,
 )
-from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, published, rejected
+from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, had_lost, published, rejected
 from worker.diagnostics.explain.rules.token import implausible_life, no_token, shortest_life_s, since_when
 from worker.diagnostics.explain.rules.twins import twins
 from worker.durations import duration
@@ -354,6 +354,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     claims,
     published,
     elsewhere,
+    had_lost,
     rejected,
     _queue_full,
     clock,
