@@ -22,10 +22,11 @@ from benchmarks import obvious
 from benchmarks.floor import CLIENT_ID, CLIENT_SECRET
 from benchmarks.processes import Process, Provider, run
 from benchmarks.provider import LIFETIME_S, refresh_token
+from worker.policy.backlog import accounts_a_message
 
 #: No round is meant to take longer than a few seconds.
 ROUND_DEADLINE_S: Final = 120.0
-#: REFRESHD_GROUP_SIZE's default: what the planner puts in one message.
+#: REFRESHD_GROUP_SIZE's default. A plan puts more in a message where many accounts are due at once.
 GROUP_SIZE: Final = 50
 #: The command that was installed beside this Python.
 REFRESHD: Final = str(Path(sys.executable).with_name("refreshd"))
@@ -231,7 +232,8 @@ class Refreshd(CeleryWorker):
         with self._engine.connect() as connection:
             rows = connection.execute(text("SELECT id, generation FROM account")).all()
         pairs = [[account, generation] for account, generation in rows]
-        groups = (pairs[n : n + GROUP_SIZE] for n in range(0, len(pairs), GROUP_SIZE))
+        size = accounts_a_message(len(pairs), GROUP_SIZE)
+        groups = (pairs[n : n + size] for n in range(0, len(pairs), size))
         return [
             {
                 "name": "refreshd.refresh",
