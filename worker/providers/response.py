@@ -25,6 +25,7 @@ from worker.providers.publishing import Publishable
 from worker.providers.redaction import Redaction, plain_words
 from worker.providers.times import Times, read_times
 from worker.providers.waits import asked_wait_s
+from worker.providers.wire import WireResponse
 
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id", "request-id", "x-ms-request-id", "x-correlation-id", "correlation-id",
@@ -49,7 +50,7 @@ _TELLING: Final = frozenset({BodyKind.JSON, BodyKind.FORM, BodyKind.UNREADABLE})
 
 
 def read_answer(
-    response: httpx.Response,
+    response: WireResponse,
     content: bytes,
     request: RefreshRequest,
     *,
@@ -67,7 +68,7 @@ def read_answer(
         now: epoch seconds, for points in time, and for a Retry-After that names a date and no Date beside it.
         surplus: what came behind the end that the response named: a length that is too small leaves the rest there.
     """
-    headers = dict(response.headers.items())  # httpx' own look-up walks and decodes all of them each time
+    headers = response.headers
     finder = partial(_access_token, request.provider.response.access_token)
     kind = headers.get("content-type", "")
     body = read_body(content, kind, finder)
@@ -96,7 +97,7 @@ def read_answer(
 
 
 def _failure(
-    response: httpx.Response,
+    response: WireResponse,
     headers: Mapping[str, str],
     body: Body,
     request: RefreshRequest,
@@ -168,7 +169,7 @@ def _holder(
 
 
 def _lone_refresh_token(
-    answer: Answer, body: Body, request: RefreshRequest, response: httpx.Response
+    answer: Answer, body: Body, request: RefreshRequest, response: WireResponse
 ) -> Secret | None:
     """Return a new refresh token that a success brought without a usable access token."""
     if not response.is_success or answer.error is not None or body.kind not in _TELLING:
@@ -289,8 +290,8 @@ def _request_id(headers: Mapping[str, str], body: Body, redaction: Redaction) ->
     return _NOT_PRINTABLE.sub("", redaction.identifier(named))[:_CODE_MAX] if named else None
 
 
-def _host(location: str, response: httpx.Response) -> str:
+def _host(location: str, response: WireResponse) -> str:
     try:
-        return httpx.URL(location).host or response.request.url.host
+        return httpx.URL(location).host or response.host
     except (httpx.InvalidURL, ValueError):
         return "an address that can't be read"

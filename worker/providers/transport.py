@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Final
+from typing import Final, cast
 
 import httpx
 
@@ -16,6 +17,7 @@ from worker.providers.egress import refused
 from worker.providers.http1.connection import ProxyRefused
 from worker.providers.http1.parser import BrokeHTTP, CutShort
 from worker.providers.sending import SENDING, NotSent, Sending
+from worker.providers.wire import Target, WireResponse
 
 #: An event loop that notices a deadline later than this was not running.
 _PUNCTUAL_S: Final = 0.1
@@ -35,6 +37,24 @@ class AnnouncedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         SENDING.get().begin()
         return await self._transport.handle_async_request(request)
+
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        content: bytes,
+        *,
+        sending: Sending,
+        connect_s: float,
+    ) -> WireResponse:
+        """Send a request as `worker.providers.http1.transport.Transport.send` does."""
+        timeout = {"timeout": {"connect": connect_s}}
+        request = httpx.Request(method, target.url, headers=headers, content=content, extensions=timeout)
+        sending.begin()
+        response = await self._transport.handle_async_request(request)
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        return WireResponse(response.status_code, response.headers.raw, stream, target.host)
 
     async def aclose(self) -> None:
         await self._transport.aclose()

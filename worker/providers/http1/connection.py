@@ -119,6 +119,11 @@ class Connection(asyncio.Protocol):
             else:
                 await self._more()
 
+    def whole(self) -> bytes | None:
+        """Return the body where all of it is there already; None where some is still to come."""
+        parser = self._parser
+        return parser.take() if parser is not None and parser.complete else None
+
     @property
     def is_complete(self) -> bool:
         return self._parser is not None and self._parser.complete
