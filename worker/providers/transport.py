@@ -13,6 +13,7 @@ import httpx
 
 from models.answer import Fault
 from worker.providers.content import Oversized
+from worker.providers.deadlines import Deadlines
 from worker.providers.egress import refused
 from worker.providers.http1.connection import ProxyRefused
 from worker.providers.http1.parser import BrokeHTTP, CutShort
@@ -70,24 +71,26 @@ class until:  # noqa: N801  (a word of the language, where it is used)
         TimeoutError: the time is over.
     """
 
-    __slots__ = ("_deadline", "_limit", "_loop", "_timer")
+    __slots__ = ("_deadline", "_deadlines", "_limit", "_loop", "_over")
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines.of_loop()
+        self._over = self._end  # one object, by which it is found again
         self._limit = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
         await self._limit.__aenter__()
-        self._timer = self._loop.call_at(self._deadline, self._over)
+        self._deadlines.add(self._over, self._deadline)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._deadlines.remove(self._over)
         await self._limit.__aexit__(kind, error, trace)
 
-    def _over(self) -> None:
+    def _end(self) -> None:
         is_late = self._loop.time() - self._deadline > _PUNCTUAL_S
         self._limit.reschedule(self._loop.time() + (_READ_WHAT_CAME_S if is_late else 0))
 
