@@ -69,9 +69,9 @@ class Floor:
         """Nothing waits between rounds."""
 
     def measure(self) -> Sample:
-        flags = ("--refreshes", str(self._refreshes), "--round", next(self._rounds))
+        flags = ["--refreshes", str(self._refreshes), "--round", next(self._rounds)]
         if self._provider.ca_file is not None:
-            flags = (*flags, "--ca", str(self._provider.ca_file))
+            flags += ["--ca", str(self._provider.ca_file)]
         command = (sys.executable, "-m", "benchmarks.floor", self._provider.token_url, *flags)
         seen = json.loads(run(command, folder=self._folder, env=os.environ))
         return Sample(seen["refreshes_per_s"], seen["cpu_s"] * 1000 / self._refreshes)
