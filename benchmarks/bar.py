@@ -13,7 +13,9 @@ from benchmarks.contestants import Sample
 #: refreshd against the obvious way with 8 processes, refreshes per second: at least.
 MIN_SPEED_RATIO: Final = 10.0
 #: refreshd against the floor, CPU per refresh of the worker: at most.
-MAX_CPU_RATIO: Final = 2.0
+MAX_CPU_RATIO: Final = 1.0
+#: refreshd against an earlier revision of itself, refreshes per second: at least.
+MIN_GAIN: Final = 1.5
 #: What is left of standard refreshes a second while ten callbacks hang: at least.
 MIN_LEFT: Final = 0.9
 #: How improbable agreement by chance has to be before measuring ends early.
@@ -24,22 +26,52 @@ _BY_CHANCE: Final = 0.05
 class Ratios:
     """Medians of the ratios of single rounds: two contestants of one round met the same noise."""
 
-    speed: float
     cpu: float
+    #: Refreshes a second over those of the obvious way; None: it took no part.
+    speed: float | None = None
+    #: Refreshes a second over those of an earlier revision; None: none took part.
+    gain: float | None = None
 
     @classmethod
-    def of(cls, refreshd: Sequence[Sample], obvious: Sequence[Sample], floor: Sequence[Sample]) -> Ratios:
+    def of(
+        cls,
+        refreshd: Sequence[Sample],
+        floor: Sequence[Sample],
+        *,
+        obvious: Sequence[Sample] = (),
+        earlier: Sequence[Sample] = (),
+    ) -> Ratios:
         return cls(
-            speed=median(
-                ours.refreshes_per_s / theirs.refreshes_per_s
-                for ours, theirs in zip(refreshd, obvious, strict=True)
-            ),
             cpu=median(ours.cpu_ms / least.cpu_ms for ours, least in zip(refreshd, floor, strict=True)),
+            speed=_faster(refreshd, obvious),
+            gain=_faster(refreshd, earlier),
         )
 
     @property
     def met(self) -> bool:
-        return self.speed >= MIN_SPEED_RATIO and self.cpu <= MAX_CPU_RATIO
+        return all(is_met for _, is_met in self.verdicts())
+
+    def verdicts(self) -> list[tuple[str, bool]]:
+        """Return each ratio in words, with its bar, and whether it is met."""
+        found = [
+            (f"{self.cpu:.2f} times the CPU of (b), at most {MAX_CPU_RATIO:g}", self.cpu <= MAX_CPU_RATIO)
+        ]
+        for ratio, least, what in (
+            (self.speed, MIN_SPEED_RATIO, "(a) -c 8"),
+            (self.gain, MIN_GAIN, "the earlier revision"),
+        ):
+            if ratio is not None:
+                words = f"{ratio:.2f} times the refreshes of {what}, at least {least:g}"
+                found.append((words, ratio >= least))
+        return found
+
+
+def _faster(refreshd: Sequence[Sample], others: Sequence[Sample]) -> float | None:
+    if not others:
+        return None
+    return median(
+        ours.refreshes_per_s / theirs.refreshes_per_s for ours, theirs in zip(refreshd, others, strict=True)
+    )
 
 
 def median_sample(samples: Sequence[Sample]) -> Sample:

@@ -27,10 +27,11 @@ from rich.table import Table
 from sqlalchemy import text
 
 from benchmarks.bar import MIN_LEFT, agree, left
-from benchmarks.contestants import GROUP_SIZE, REFRESHD, Place, Refreshd
+from benchmarks.contestants import REFRESHD, Place, Refreshd
 from benchmarks.hanging_callbacks import HANGING, HOLD, KINDS
 from benchmarks.processes import Process, run
 from benchmarks.refresh import servers
+from benchmarks.revision import GROUP_SIZE
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 
 ROUNDS: Final = 12

@@ -22,11 +22,10 @@ from benchmarks import obvious
 from benchmarks.floor import CLIENT_ID, CLIENT_SECRET
 from benchmarks.processes import Process, Provider, run
 from benchmarks.provider import LIFETIME_S, refresh_token
+from benchmarks.revision import PRESENT, Revision
 
 #: No round is meant to take longer than a few seconds.
 ROUND_DEADLINE_S: Final = 120.0
-#: REFRESHD_GROUP_SIZE's default: what the planner puts in one message.
-GROUP_SIZE: Final = 50
 #: The command that was installed beside this Python.
 REFRESHD: Final = str(Path(sys.executable).with_name("refreshd"))
 #: The standard worker's: 8 groups of 50 are 400 calls in flight.
@@ -70,7 +69,9 @@ class Floor:
         """Nothing waits between rounds."""
 
     def measure(self) -> Sample:
-        flags = ("--refreshes", str(self._refreshes), "--round", next(self._rounds))
+        flags = ["--refreshes", str(self._refreshes), "--round", next(self._rounds)]
+        if self._provider.ca_file is not None:
+            flags += ["--ca", str(self._provider.ca_file)]
         command = (sys.executable, "-m", "benchmarks.floor", self._provider.token_url, *flags)
         seen = json.loads(run(command, folder=self._folder, env=os.environ))
         return Sample(seen["refreshes_per_s"], seen["cpu_s"] * 1000 / self._refreshes)
@@ -157,6 +158,7 @@ class Obvious(CeleryWorker):
 
     def __init__(self, place: Place, *, concurrency: int, accounts: int) -> None:
         name = f"obvious-c{concurrency}"
+        self.concurrency = concurrency
         env = {**os.environ, "BENCH_REDIS_URL": place.redis_url, "BENCH_DATABASE_URL": place.database_url}
         command = (
             "celery",
@@ -200,9 +202,16 @@ class Obvious(CeleryWorker):
 
 
 class Refreshd(CeleryWorker):
-    """One refreshd worker process, started as an operator starts it, its accounts imported from a file."""
+    """One refreshd worker process, started as an operator starts it, its accounts imported from a file.
 
-    def __init__(self, place: Place, *, accounts: int) -> None:
+    Args:
+        place: where it works.
+        accounts: how many accounts are refreshed each round.
+        revision: the code that it runs.
+    """
+
+    def __init__(self, place: Place, *, accounts: int, revision: Revision = PRESENT) -> None:
+        self._revision = revision
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")},
             "REFRESHD_DATABASE_URL": place.database_url,
@@ -213,13 +222,16 @@ class Refreshd(CeleryWorker):
             # The provider of this benchmark has no limits; refreshd's defaults are kind to those that do.
             "REFRESHD_REQUESTS_PER_S": "100000",
             "REFRESHD_MAX_IN_FLIGHT": "100000",
+            **revision.env,
         }
+        if place.provider.ca_file is not None:
+            self._env["REFRESHD_CA_FILE"] = str(place.provider.ca_file)
         command = ("celery", "-A", "worker.app", "worker", "-P", "threads", "-c", str(THREADS), "-l", "INFO")
         process = Process(
             "refreshd", (*command, "-Q", "urgent,control,refresh"), folder=place.folder, env=self._env
         )
         ids = [f"refreshd-{place.folder.name}-{n}" for n in range(accounts)]
-        super().__init__("refreshd", place, accounts=ids, process=process)
+        super().__init__(revision.name, place, accounts=ids, process=process)
 
     def prepare(self) -> None:
         accounts = self._place.folder / "accounts.jsonl"
@@ -231,7 +243,8 @@ class Refreshd(CeleryWorker):
         with self._engine.connect() as connection:
             rows = connection.execute(text("SELECT id, generation FROM account")).all()
         pairs = [[account, generation] for account, generation in rows]
-        groups = (pairs[n : n + GROUP_SIZE] for n in range(0, len(pairs), GROUP_SIZE))
+        size = self._revision.accounts_a_message(len(pairs))
+        groups = (pairs[n : n + size] for n in range(0, len(pairs), size))
         return [
             {
                 "name": "refreshd.refresh",

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import resource
+import ssl
 import time
 from typing import Final
 
@@ -48,10 +49,11 @@ async def post_all(client: httpx.AsyncClient, token_url: str, accounts: list[str
     await asyncio.gather(*(one_after_another() for _ in range(IN_FLIGHT)))
 
 
-async def measure(token_url: str, refreshes: int, name: str) -> dict[str, float]:
+async def measure(token_url: str, refreshes: int, name: str, ca_file: str | None) -> dict[str, float]:
     """Open the connections with a round that doesn't count, then count."""
     limits = httpx.Limits(max_connections=IN_FLIGHT)
-    transport = AiohttpTransport(limits=limits)
+    trust = ssl.create_default_context(cafile=ca_file)
+    transport = AiohttpTransport(verify=trust, limits=limits)
     async with httpx.AsyncClient(transport=transport, timeout=30) as client:
         await post_all(client, token_url, [f"floor-{name}-warm-{n}" for n in range(IN_FLIGHT)])
         began_at, cpu_s = time.monotonic(), _cpu_s()
@@ -69,8 +71,9 @@ def main() -> None:
     parser.add_argument("token_url")
     parser.add_argument("--refreshes", type=int, default=4000)
     parser.add_argument("--round", default="1", help="makes the accounts of each round new to the provider")
+    parser.add_argument("--ca", help="PEM file with the authority of the provider's certificate")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(options.token_url, options.refreshes, options.round))))
+    print(json.dumps(asyncio.run(measure(options.token_url, options.refreshes, options.round, options.ca))))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -15,12 +16,14 @@ from typing import Final, Self
 
 import psutil
 
+from tests.support.providers.certificates import Authority
+
 START_DEADLINE_S: Final = 30.0
 #: A worker that is told to stop ends the calls under way, which here last 200 ms.
 STOP_DEADLINE_S: Final = 30.0
 POLL_S: Final = 0.02
 
-_ADDRESS: Final = re.compile(r"^(http://\S+)$", re.MULTILINE)
+_ADDRESS: Final = re.compile(r"^(https?://\S+)$", re.MULTILINE)
 
 
 class BenchmarkBroken(RuntimeError):
@@ -101,10 +104,25 @@ class Process:
 
 
 class Provider(Process):
-    """`benchmarks.provider` in a process of its own."""
+    """`benchmarks.provider` in a process of its own.
 
-    def __init__(self, *, latency_ms: float, folder: Path, env: Mapping[str, str]) -> None:
-        command = ("benchmarks.provider", "--latency-ms", str(latency_ms))
+    Args:
+        latency_ms: how long each answer takes.
+        folder: for its log, and its certificate.
+        env: its environment.
+        tls: it is asked by https; `ca_file` signs its certificate.
+    """
+
+    def __init__(self, *, latency_ms: float, folder: Path, env: Mapping[str, str], tls: bool = False) -> None:
+        command: tuple[str, ...] = ("benchmarks.provider", "--latency-ms", str(latency_ms))
+        self.ca_file: Path | None = None
+        if tls:
+            authority = Authority("benchmark")
+            self.ca_file = folder / "ca.pem"
+            self.ca_file.write_text(authority.certificate)
+            certificate, key = authority.sign("localhost").written(folder, "provider")
+            command += ("--certificate", str(certificate), "--key", str(key))
+        self._trust = None if self.ca_file is None else ssl.create_default_context(cafile=self.ca_file)
         super().__init__("provider", command, folder=folder, env=env)
         self.address = ""
 
@@ -128,7 +146,7 @@ class Provider(Process):
 
     def tally(self) -> dict[str, int]:
         """Return what the provider counted: `requests`, `answered`, `overlaps`, `reuses`."""
-        with urllib.request.urlopen(f"{self.address}/tally", timeout=5) as response:  # noqa: S310  # loopback http
+        with urllib.request.urlopen(f"{self.address}/tally", timeout=5, context=self._trust) as response:  # noqa: S310  # loopback
             tally: dict[str, int] = json.load(response)
         return tally
 

@@ -14,6 +14,7 @@ import asyncio
 import json
 import re
 import signal
+import ssl
 import sys
 import time
 from typing import Final, cast
@@ -126,14 +127,16 @@ class Connection(asyncio.Protocol):
             )
 
 
-async def serve(latency_s: float) -> None:
+async def serve(latency_s: float, tls: ssl.SSLContext | None = None) -> None:
     """Serve on a free loopback port until SIGTERM; the address is the first line of the output."""
     loop = asyncio.get_running_loop()
     grants, ended = Grants(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    server = await loop.create_server(lambda: Connection(grants, latency_s), "127.0.0.1", 0, backlog=2048)
+    server = await loop.create_server(
+        lambda: Connection(grants, latency_s), "127.0.0.1", 0, backlog=2048, ssl=tls
+    )
     port = server.sockets[0].getsockname()[1]
-    print(f"http://127.0.0.1:{port}", flush=True)
+    print(f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", flush=True)
     await ended.wait()
     server.close()
 
@@ -141,7 +144,14 @@ async def serve(latency_s: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--latency-ms", type=float, default=200.0)
-    asyncio.run(serve(parser.parse_args(sys.argv[1:]).latency_ms / 1000))
+    parser.add_argument("--certificate", help="PEM file; with it, the provider is asked by https")
+    parser.add_argument("--key", help="PEM file")
+    options = parser.parse_args(sys.argv[1:])
+    tls = None
+    if options.certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(options.certificate, options.key)
+    asyncio.run(serve(options.latency_ms / 1000, tls))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from worker.celery.dispatch import dispatch_with
 from worker.errors import Unreachable
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
+from worker.policy.backlog import ACCOUNTS_MAX
 from worker.policy.reasons.correction import STASH_UNREADABLE
 from worker.policy.reasons.skipped import METHOD_NOT_RUN_HERE
 from worker.policy.reasons.waiting import DATABASE_UNREACHABLE
@@ -26,8 +27,6 @@ from worker.refresh.attempt import Origin, Result
 from worker.runtime import runtime
 from worker.scheduling.planner import Dispatch, Undeliverable
 
-#: A message never holds more accounts; one that does is not ours.
-ACCOUNTS_MAX: Final = 1_000
 #: Up to this many accounts, each one's outcome is in the result; beyond, only failures are.
 LISTED_MAX: Final = 10
 

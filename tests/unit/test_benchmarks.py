@@ -83,20 +83,24 @@ OBVIOUS = [Sample(40, 5.0), Sample(20, 9.0), Sample(40, 5.0)]
 @pytest.mark.parametrize(
     ("refreshd", "met"),
     [
-        pytest.param([Sample(400, 0.60), Sample(200, 1.20), Sample(400, 0.60)], True, id="just met"),
-        pytest.param([Sample(400, 0.60), Sample(10, 9.00), Sample(400, 0.60)], True, id="one bad round"),
-        pytest.param([Sample(390, 0.60), Sample(190, 1.20), Sample(900, 0.60)], False, id="too slow"),
-        pytest.param([Sample(400, 0.61), Sample(200, 1.30), Sample(400, 0.10)], False, id="too dear"),
+        pytest.param([Sample(400, 0.30), Sample(200, 0.60), Sample(400, 0.30)], True, id="just met"),
+        pytest.param([Sample(400, 0.30), Sample(10, 9.00), Sample(400, 0.30)], True, id="one bad round"),
+        pytest.param([Sample(390, 0.30), Sample(190, 0.60), Sample(900, 0.30)], False, id="too slow"),
+        pytest.param([Sample(400, 0.31), Sample(200, 0.65), Sample(400, 0.10)], False, id="too dear"),
     ],
 )
 def test_the_bar_is_the_median_of_ratios_of_single_rounds(refreshd: list[Sample], met: bool) -> None:
-    assert Ratios.of(refreshd, OBVIOUS, FLOOR).met is met
+    assert Ratios.of(refreshd, FLOOR, obvious=OBVIOUS).met is met
+
+
+@pytest.mark.parametrize(("refreshes_per_s", "met"), [(900.0, True), (890.0, False)])
+def test_an_earlier_revision_has_to_be_left_behind(refreshes_per_s: float, *, met: bool) -> None:
+    ratios = Ratios.of([Sample(refreshes_per_s, 0.3)], [Sample(1, 0.3)], earlier=[Sample(600, 0.9)])
+    assert (ratios.speed, ratios.met) == (None, met)
 
 
 def test_a_noisy_round_is_noisy_for_all() -> None:
-    ratios = Ratios.of(
-        [Sample(1, 0.6), Sample(1, 1.2)], [Sample(1, 1), Sample(1, 1)], [Sample(1, 0.3), Sample(1, 0.6)]
-    )
+    ratios = Ratios.of([Sample(1, 0.6), Sample(1, 1.2)], [Sample(1, 0.3), Sample(1, 0.6)])
     assert ratios.cpu == 2.0
 
 

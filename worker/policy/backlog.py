@@ -20,6 +20,19 @@ FILL_BELOW: Final = 0.5
 COLD_START: Final = 200
 #: ... of those that callbacks refresh, one a process at a time.
 CALLBACK_COLD_START: Final = 40
+#: A message never holds more accounts; one that does is not ours.
+ACCOUNTS_MAX: Final = 1_000
+
+#: A message carries up to so many times REFRESHD_GROUP_SIZE where many accounts are due at once. Each message costs a worker
+#: some 10 ms of CPU, whatever it carries; beyond, the calls of one group would keep the event loop from others' answers.
+GROWTH_MAX: Final = 4
+#: Messages that a plan makes of a backlog before it makes them larger: two for each thread of a worker.
+MESSAGES_WANTED: Final = 16
+
+
+def accounts_a_message(due: int, group_size: int) -> int:
+    """Return how many accounts one message carries: `group_size`, and more where a plan sends many at once."""
+    return max(group_size, min(math.ceil(due / MESSAGES_WANTED), group_size * GROWTH_MAX, ACCOUNTS_MAX))
 
 
 @dataclass(frozen=True, slots=True)

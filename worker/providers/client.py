@@ -25,9 +25,10 @@ from worker.providers.http1.transport import open_transport
 from worker.providers.redaction import Redaction, beginning
 from worker.providers.request import RequestBuilder, WireRequest, sign_locally
 from worker.providers.response import read_answer
-from worker.providers.sending import SENDING, NotSent, Sending, SentAlready
+from worker.providers.sending import NotSent, Sending, SentAlready
 from worker.providers.tls import TLSContexts
 from worker.providers.transport import AnnouncedTransport, fault_of, until
+from worker.providers.wire import WireResponse
 
 #: A host that does not take a connection by then is down; the rest of the deadline is for the answer.
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -72,7 +73,7 @@ class ProviderClient:
         self._builder = RequestBuilder(allow_http_hosts)
         self._egress = egress
         self._now = now
-        self._timeout = {"connect": connect_timeout_s}
+        self._connect_s = connect_timeout_s
         self._trust = TLSContexts(ca_file)
         self._transport = (
             open_transport(self._trust.context) if transport is None else AnnouncedTransport(transport)
@@ -120,27 +121,28 @@ class ProviderClient:
                 token = sign_locally(request, now=self._now())
                 return Answer(token=token, request="signed here, nothing sent"), None
             wire = self._builder.build(request, now=self._now())
-            sending.route = self._egress.route(wire.http.url)
+            sending.route = self._egress.route(wire.target.url)
             if wire.certificate is not None:
                 sending.tls = self._trust.client(wire.certificate)
         except InvalidRequest as error:
             return Answer(fault=error.fault, fault_detail=str(error)), None
-        unset = SENDING.set(sending)
-        try:
-            return await self._exchange(wire, request, sending), wire
-        finally:
-            SENDING.reset(unset)
+        return await self._exchange(wire, request, sending), wire
 
     async def _exchange(self, wire: WireRequest, request: RefreshRequest, sending: Sending) -> Answer:
-        response: httpx.Response | None = None
+        response: WireResponse | None = None
         content = Content()
-        wire.http.extensions["timeout"] = self._timeout
         try:
             async with until(sending.deadline):
                 if sending.over:
                     raise NotSent
-                response = await self._transport.handle_async_request(wire.http)
-                response.request = wire.http
+                response = await self._transport.send(
+                    wire.method,
+                    wire.target,
+                    wire.headers,
+                    wire.content,
+                    sending=sending,
+                    connect_s=self._connect_s,
+                )
                 if wire.proof is not None:
                     self._builder.nonces.heard(wire.proof.origin, response)
                 whole = await content.read(response)
@@ -159,7 +161,7 @@ class ProviderClient:
         )
 
     def _salvage(
-        self, response: httpx.Response, content: Content, request: RefreshRequest, wire: WireRequest
+        self, response: WireResponse, content: Content, request: RefreshRequest, wire: WireRequest
     ) -> Answer | None:
         """Read a body whose end never came: the old refresh token may be spent.
 
@@ -178,9 +180,8 @@ class ProviderClient:
 
     def _unreadable(self, error: BrokeHTTP, answer: Answer, request: RefreshRequest) -> Answer:
         """Return the tokens of what is no HTTP, if they stand in it; else note how it began."""
-        found = read_answer(
-            httpx.Response(_OK), error.seen, request, shown=answer.request or "", now=self._now()
-        )
+        nothing = WireResponse(_OK, (), httpx.ByteStream(b""), "")
+        found = read_answer(nothing, error.seen, request, shown=answer.request or "", now=self._now())
         if found.token is not None and found.body_kind is BodyKind.JSON:
             return replace(found, status=None)
         return replace(answer, output=beginning(error.seen, request))

@@ -8,6 +8,8 @@ from typing import Final, cast
 import httpx
 
 from worker.providers.body import holds_whole_object
+from worker.providers.http1.transport import Body
+from worker.providers.wire import WireResponse
 
 #: No token endpoint answers with more. Holds for the bytes on the wire and for what they decompress to.
 MAX_BYTES: Final = 1024 * 1024
@@ -34,7 +36,7 @@ class Content:
         #: Bytes behind the end that the response named.
         self.surplus = b""
 
-    async def read(self, response: httpx.Response) -> bytes:
+    async def read(self, response: WireResponse | httpx.Response) -> bytes:
         """Read the whole body and give the connection back.
 
         One whose end is not named, or lies beyond what the server sends, ends with its JSON object.
@@ -44,21 +46,32 @@ class Content:
         """
         stream = cast("httpx.AsyncByteStream", response.stream)
         try:
-            async for chunk in stream:
-                self._raw += chunk
-                if len(self._raw) > MAX_BYTES:
+            if isinstance(stream, Body) and (whole := stream.whole()) is not None:
+                self._raw += whole
+                if len(whole) > MAX_BYTES:
                     raise Oversized
-                if not getattr(stream, "is_complete", True) and self._is_whole():
-                    break
+            else:
+                await self._gather(stream)
         finally:
             await stream.aclose()
+        return self._all_of(response, stream)
+
+    async def _gather(self, stream: httpx.AsyncByteStream) -> None:
+        async for chunk in stream:
+            self._raw += chunk
+            if len(self._raw) > MAX_BYTES:
+                raise Oversized
+            if not getattr(stream, "is_complete", True) and self._is_whole():
+                break
+
+    def _all_of(self, response: WireResponse | httpx.Response, stream: httpx.AsyncByteStream) -> bytes:
         self.surplus = getattr(stream, "surplus", b"")[:MAX_BYTES]
         content = self.so_far(response)
         if len(content) > MAX_BYTES:
             raise Oversized
         return content
 
-    def so_far(self, response: httpx.Response) -> bytes:
+    def so_far(self, response: WireResponse | httpx.Response) -> bytes:
         """Return what arrived, decompressed, and not much more than MAX_BYTES of it."""
         return decompressed(bytes(self._raw), response.headers.get("content-encoding", ""))
 

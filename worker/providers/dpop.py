@@ -26,6 +26,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret
 from worker.providers.assertions import UNFIT_KEY, SigningKey, signing_key
 from worker.providers.draft import InvalidRequest
+from worker.providers.wire import WireResponse
 
 HEADER: Final = "dpop"
 NONCE_HEADER: Final = "dpop-nonce"
@@ -83,7 +84,7 @@ class Nonces:
         """Return a server's nonce, None where it gave none."""
         return self._newest.get(origin)
 
-    def heard(self, origin: str, response: httpx.Response) -> None:
+    def heard(self, origin: str, response: WireResponse) -> None:
         """Note the nonce that an answer brings, a success or an error: the next request shall hold it."""
         nonce = response.headers.get(NONCE_HEADER)
         if nonce is None or not _NONCE.fullmatch(nonce):

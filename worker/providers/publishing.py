@@ -8,7 +8,7 @@ from typing import Final
 from models.json_path import lookup_path
 from models.providers.limits import names_a_secret
 from models.refresh_request import RefreshRequest
-from models.token import Secret, TokenResponse
+from models.token import Secret
 from worker.redaction.log import is_secret
 
 #: Deeper nesting is left out.
@@ -23,10 +23,9 @@ class Publishable:
     Custom fields are sealed, all of them; those named as a secret is are secrets. A host name among them is none.
     """
 
-    def __init__(self, request: RefreshRequest, issued: TokenResponse) -> None:
+    def __init__(self, request: RefreshRequest, *issued: Secret | None) -> None:
         found: list[Secret | None] = [
-            issued.access_token,
-            issued.refresh_token,
+            *issued,
             request.access_token,
             request.refresh_token,
             request.client_secret,

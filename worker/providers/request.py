@@ -23,6 +23,7 @@ from worker.providers.client_auth import authenticate
 from worker.providers.dpop import HEADER as DPOP
 from worker.providers.dpop import Nonces, Proof, check_key, prove
 from worker.providers.draft import ClientCertificate, HostNotAllowed, InvalidRequest, RequestDraft, require
+from worker.providers.wire import Target
 
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -38,10 +39,18 @@ _URLS_REMEMBERED: Final = 4096
 class WireRequest:
     """A request that is ready to be sent; `shown` is what it is without any of its values."""
 
-    http: httpx.Request
+    method: str
+    target: Target
+    headers: Mapping[str, str]
+    content: bytes
     shown: str
     certificate: ClientCertificate | None = None
     proof: Proof | None = None
+
+    @property
+    def http(self) -> httpx.Request:
+        """Return the request as httpx' class, for whoever looks at it."""
+        return httpx.Request(self.method, self.target.url, headers=self.headers, content=self.content)
 
 
 class RequestBuilder:
@@ -49,7 +58,7 @@ class RequestBuilder:
 
     def __init__(self, allow_http_hosts: Collection[str]) -> None:
         self._http_hosts = frozenset(host.strip("[]").casefold() for host in allow_http_hosts)
-        self._checked: dict[str, httpx.URL] = {}
+        self._checked: dict[str, Target] = {}
         self.nonces = Nonces()
 
     def build(self, request: RefreshRequest, *, now: float) -> WireRequest:
@@ -77,32 +86,28 @@ class RequestBuilder:
             content = _form(_flat(draft.params)).encode()
         if provider.method == "POST":
             draft.headers.setdefault("content-type", _FORM)
-        url = self._url(draft.url, fixed=draft.url_is_fixed, query=query)
-        self._admit(url, provider)
+        target = self._target(draft.url, fixed=draft.url_is_fixed, query=query)
+        self._admit(target.host, provider)
         where = "query" if in_query else provider.params_in.value
         shown = f"{provider.method} {draft.url_shown} {where}({', '.join(draft.params)})"
-        proof = prove(request, provider.method, url, nonces=self.nonces, now=now)
+        proof = prove(request, provider.method, target.url, nonces=self.nonces, now=now)
         if proof is not None:
             draft.headers[DPOP] = proof.text
             shown += f" dpop({'' if proof.nonce is None else 'nonce, '}key {proof.thumbprint})"
-        # Host and Content-Length are left to the transport: httpx' own way of adding them costs as much as the rest.
-        http = httpx.Request(
-            provider.method, url, headers=_checked_headers(draft), stream=httpx.ByteStream(content)
-        )
-        http.read()
-        return WireRequest(http, shown, draft.certificate, proof)
+        headers = _checked_headers(draft)
+        return WireRequest(provider.method, target, headers, content, shown, draft.certificate, proof)
 
-    def _url(self, text: str, *, fixed: bool, query: Mapping[str, str]) -> httpx.URL:
+    def _target(self, text: str, *, fixed: bool, query: Mapping[str, str]) -> Target:
         if query:
-            return self.check(with_query(text, query))
+            return Target.of(self.check(with_query(text, query)))
         if not fixed:
-            return self.check(text)
-        url = self._checked.get(text)
-        if url is None:
+            return Target.of(self.check(text))
+        target = self._checked.get(text)
+        if target is None:
             if len(self._checked) >= _URLS_REMEMBERED:
                 self._checked.clear()
-            url = self._checked[text] = self.check(text)
-        return url
+            target = self._checked[text] = Target.of(self.check(text))
+        return target
 
     def check_token_url(self, text: str, provider: Provider) -> httpx.URL:
         """Return a URL that this provider's credentials may go to.
@@ -111,12 +116,11 @@ class RequestBuilder:
             InvalidRequest: it is none.
         """
         url = self.check(text)
-        self._admit(url, provider)
+        self._admit(url.raw_host.decode("ascii"), provider)
         return url
 
-    def _admit(self, url: httpx.URL, provider: Provider) -> None:
+    def _admit(self, host: str, provider: Provider) -> None:
         """Raise unless a URL's host is named by the provider's data, or by REFRESHD_ALLOW_HTTP_HOSTS."""
-        host = url.raw_host.decode("ascii")
         if not provider.allowed_hosts.admit(host) and host.casefold() not in self._http_hosts:
             raise HostNotAllowed(
                 f"token_url: {host} is none of the hosts of {provider.name} "

@@ -23,8 +23,9 @@ from worker.providers.body import Body, Finder, inner_objects, read_body
 from worker.providers.numbers import http_date
 from worker.providers.publishing import Publishable
 from worker.providers.redaction import Redaction, plain_words
-from worker.providers.times import access_token_end, refresh_token_end, unread
+from worker.providers.times import Times, read_times
 from worker.providers.waits import asked_wait_s
+from worker.providers.wire import WireResponse
 
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id", "request-id", "x-ms-request-id", "x-correlation-id", "correlation-id",
@@ -49,7 +50,7 @@ _TELLING: Final = frozenset({BodyKind.JSON, BodyKind.FORM, BodyKind.UNREADABLE})
 
 
 def read_answer(
-    response: httpx.Response,
+    response: WireResponse,
     content: bytes,
     request: RefreshRequest,
     *,
@@ -67,20 +68,22 @@ def read_answer(
         now: epoch seconds, for points in time, and for a Retry-After that names a date and no Date beside it.
         surplus: what came behind the end that the response named: a length that is too small leaves the rest there.
     """
-    headers = dict(response.headers.items())  # httpx' own look-up walks and decodes all of them each time
+    headers = response.headers
     finder = partial(_access_token, request.provider.response.access_token)
     kind = headers.get("content-type", "")
     body = read_body(content, kind, finder)
     if surplus and not body.is_whole and (whole := read_body(content + surplus, kind, finder)).is_whole:
         body = whole
     fields, rivals = _holder(body, request, finder, success=response.is_success)
-    token = _token(body, fields, request, success=response.is_success, now=now)
-    if token is not None:
+    access_token = _access_token_of(body, fields, request.provider, success=response.is_success)
+    if access_token is not None:
+        times = read_times(fields, request.provider.response, now=now)
+        token = _token(access_token, fields, times, request)
         return Answer(
             status=response.status_code,
             token=token,
             body_kind=body.kind,
-            fault_detail=unread_times(fields, request, now=now),
+            fault_detail=_unread_times(times, request),
             provider_request_id=_request_id(
                 headers, body, Redaction.of(request, token.access_token, token.refresh_token)
             ),
@@ -94,7 +97,7 @@ def read_answer(
 
 
 def _failure(
-    response: httpx.Response,
+    response: WireResponse,
     headers: Mapping[str, str],
     body: Body,
     request: RefreshRequest,
@@ -166,7 +169,7 @@ def _holder(
 
 
 def _lone_refresh_token(
-    answer: Answer, body: Body, request: RefreshRequest, response: httpx.Response
+    answer: Answer, body: Body, request: RefreshRequest, response: WireResponse
 ) -> Secret | None:
     """Return a new refresh token that a success brought without a usable access token."""
     if not response.is_success or answer.error is not None or body.kind not in _TELLING:
@@ -184,51 +187,43 @@ def _kin_of_error(fields: Mapping[str, object]) -> object:
 
 
 def _token(
-    body: Body, fields: Mapping[str, object], request: RefreshRequest, *, success: bool, now: float
-) -> TokenResponse | None:
+    access_token: Secret, fields: Mapping[str, object], times: Times, request: RefreshRequest
+) -> TokenResponse:
     """Return the tokens, and what is published beside them."""
-    token = _tokens(body, fields, request.provider, success=success, now=now)
-    if token is None:
-        return None
-    open_to_readers = Publishable(request, token)
-    return replace(
-        token,
-        token_type=open_to_readers.text(token.token_type),
-        scope=open_to_readers.text(token.scope),
-        extra=as_texts(open_to_readers.fields(fields, request.provider.publish_fields)),
+    shape, named = request.provider.response, request.provider.publish_fields
+    refresh_token = as_secret(first_value(fields, shape.refresh_token))
+    open_to_readers = Publishable(request, access_token, refresh_token)
+    return TokenResponse(
+        access_token=access_token,
+        refresh_token=refresh_token,
+        token_type=open_to_readers.text(as_words(first_value(fields, shape.token_type), _CODE_MAX)),
+        scope=open_to_readers.text(_scope(fields, shape.scope)),
+        expires_in_s=times.access_token.in_s,
+        expires_at=times.access_token.at,
+        refresh_token_expires_in_s=times.refresh_token.in_s,
+        refresh_token_expires_at=times.refresh_token.at,
+        extra=as_texts(open_to_readers.fields(fields, named)) if named else {},
     )
 
 
-def _tokens(
-    body: Body, fields: Mapping[str, object], provider: Provider, *, success: bool, now: float
-) -> TokenResponse | None:
+def _access_token_of(
+    body: Body, fields: Mapping[str, object], provider: Provider, *, success: bool
+) -> Secret | None:
     shape = provider.response
     access_token = None if body.rivals else as_secret(first_value(fields, shape.access_token))
     if access_token is None and shape.whole_body_is_the_token and success:
         access_token = _plain_token(body)
-    if access_token is None:
-        return None
-    end, refresh_end = access_token_end(fields, shape, now=now), refresh_token_end(fields, shape, now=now)
-    return TokenResponse(
-        access_token=access_token,
-        refresh_token=as_secret(first_value(fields, shape.refresh_token)),
-        token_type=as_words(first_value(fields, shape.token_type), _CODE_MAX),
-        scope=_scope(fields, shape.scope),
-        expires_in_s=end.in_s,
-        expires_at=end.at,
-        refresh_token_expires_in_s=refresh_end.in_s,
-        refresh_token_expires_at=refresh_end.at,
-    )
+    return access_token
 
 
-def unread_times(fields: Mapping[str, object], request: RefreshRequest, *, now: float) -> str | None:
+def _unread_times(times: Times, request: RefreshRequest) -> str | None:
     """Return which times of an answer can't be read, for the history; None where all can."""
-    found = unread(fields, request.provider.response, now=now)
-    if not found:
+    if not times.unread:
         return None
     redaction = Redaction.of(request)
     return "; ".join(
-        f"{name} can't be read as a time: {as_words(value, _TIME_MAX, redaction)!r}" for name, value in found
+        f"{name} can't be read as a time: {as_words(value, _TIME_MAX, redaction)!r}"
+        for name, value in times.unread
     )
 
 
@@ -295,8 +290,8 @@ def _request_id(headers: Mapping[str, str], body: Body, redaction: Redaction) ->
     return _NOT_PRINTABLE.sub("", redaction.identifier(named))[:_CODE_MAX] if named else None
 
 
-def _host(location: str, response: httpx.Response) -> str:
+def _host(location: str, response: WireResponse) -> str:
     try:
-        return httpx.URL(location).host or response.request.url.host
+        return httpx.URL(location).host or response.host
     except (httpx.InvalidURL, ValueError):
         return "an address that can't be read"

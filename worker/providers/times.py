@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from models.json_path import lookup_path
@@ -34,26 +35,30 @@ _ABSENT: Final = (None, "")
 _MILLISECOND_S: Final = 0.001
 
 
-def access_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> End:
-    """Return when the access token ends, as the first field says it that can be read.
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the tokens of an answer end, each as the first field says it that can be read."""
+
+    access_token: End
+    refresh_token: End
+    #: The fields, name and value, that should hold a time and hold none that can be read.
+    unread: Sequence[tuple[str, object]] = ()
+
+
+def read_times(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> Times:
+    """Return when the tokens of an answer end.
 
     Args:
         fields: the object that holds the tokens.
         shape: where its fields stand.
         now: epoch seconds.
     """
-    return next((end for _, _, end in _ends(fields, shape, now) if end is not None), _NOTHING)
-
-
-def refresh_token_end(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> End:
-    """Return when the refresh token ends."""
-    return next((end for _, _, end in _refresh_ends(fields, shape, now) if end is not None), _NOTHING)
-
-
-def unread(fields: Mapping[str, object], shape: ResponseShape, *, now: float) -> list[tuple[str, object]]:
-    """Return the fields, name and value, that should hold a time and hold none that can be read."""
-    found = [*_ends(fields, shape, now), *_refresh_ends(fields, shape, now)]
-    return [(name, value) for name, value, end in found if end is None]
+    ends, refresh_ends = list(_ends(fields, shape, now)), list(_refresh_ends(fields, shape, now))
+    return Times(
+        access_token=next((end for _, _, end in ends if end is not None), _NOTHING),
+        refresh_token=next((end for _, _, end in refresh_ends if end is not None), _NOTHING),
+        unread=[(name, value) for name, value, end in (*ends, *refresh_ends) if end is None],
+    )
 
 
 def _ends(
@@ -61,12 +66,12 @@ def _ends(
 ) -> Iterator[tuple[str, object, End | None]]:
     """Return name, value and meaning of each field that is there, the one that counts first."""
     is_standard = shape.expires_in == _STANDARD.expires_in
-    if is_standard:
+    if is_standard and not fields.keys().isdisjoint(_IN_SECONDS):
         yield from _read(fields, _IN_SECONDS, now)
     unit_s = _MILLISECOND_S if shape.expires_in_unit is LifetimeUnit.MILLISECONDS else 1.0
     yield from _read(fields, shape.expires_in, now, unit_s)
     yield from _read_points(fields, shape.expires_at)
-    if is_standard and shape.expires_at == _STANDARD.expires_at:
+    if is_standard and shape.expires_at == _STANDARD.expires_at and not fields.keys().isdisjoint(_KIN):
         yield from _read(fields, _KIN, now)
 
 
@@ -90,7 +95,9 @@ def _read_points(fields: Mapping[str, object], paths: Paths) -> Iterator[tuple[s
     """Read points in time; 0 and below is no time and no mistake: it means never."""
     for path in paths:
         value = lookup_path(fields, path)
+        if value in _ABSENT:
+            continue
         number = amount(value)
-        if value not in _ABSENT and (number is None or number > 0):
+        if number is None or number > 0:
             at = point_in_time(value)
             yield path, value, None if at is None else End(at=at)

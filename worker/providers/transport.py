@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Final
+from typing import Final, cast
 
 import httpx
 
 from models.answer import Fault
 from worker.providers.content import Oversized
+from worker.providers.deadlines import Deadlines
 from worker.providers.egress import refused
 from worker.providers.http1.connection import ProxyRefused
 from worker.providers.http1.parser import BrokeHTTP, CutShort
 from worker.providers.sending import SENDING, NotSent, Sending
+from worker.providers.wire import Target, WireResponse
 
 #: An event loop that notices a deadline later than this was not running.
 _PUNCTUAL_S: Final = 0.1
@@ -36,6 +39,24 @@ class AnnouncedTransport(httpx.AsyncBaseTransport):
         SENDING.get().begin()
         return await self._transport.handle_async_request(request)
 
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        content: bytes,
+        *,
+        sending: Sending,
+        connect_s: float,
+    ) -> WireResponse:
+        """Send a request as `worker.providers.http1.transport.Transport.send` does."""
+        timeout = {"timeout": {"connect": connect_s}}
+        request = httpx.Request(method, target.url, headers=headers, content=content, extensions=timeout)
+        sending.begin()
+        response = await self._transport.handle_async_request(request)
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        return WireResponse(response.status_code, response.headers.raw, stream, target.host)
+
     async def aclose(self) -> None:
         await self._transport.aclose()
 
@@ -50,24 +71,26 @@ class until:  # noqa: N801  (a word of the language, where it is used)
         TimeoutError: the time is over.
     """
 
-    __slots__ = ("_deadline", "_limit", "_loop", "_timer")
+    __slots__ = ("_deadline", "_deadlines", "_limit", "_loop", "_over")
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines.of_loop()
+        self._over = self._end  # one object, by which it is found again
         self._limit = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
         await self._limit.__aenter__()
-        self._timer = self._loop.call_at(self._deadline, self._over)
+        self._deadlines.add(self._over, self._deadline)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._deadlines.remove(self._over)
         await self._limit.__aexit__(kind, error, trace)
 
-    def _over(self) -> None:
+    def _end(self) -> None:
         is_late = self._loop.time() - self._deadline > _PUNCTUAL_S
         self._limit.reschedule(self._loop.time() + (_READ_WHAT_CAME_S if is_late else 0))
 

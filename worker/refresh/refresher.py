@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -59,6 +60,11 @@ from worker.refresh.requests import RequestBuilder
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
 #: A planned group is done after this long, seconds; calls that are slower go on without it, and hold no thread.
 SLOW_CALL_S = 3.0
+#: A message of many accounts is refreshed so many at a time: more calls at once would need more connections, and keep the
+#: event loop longer from answers that arrive.
+AT_ONCE: Final = 50
+#: The next accounts of a message wait for the calls before them, but no longer than this, seconds.
+NEXT_AFTER_S: Final = 1.0
 #: While more calls are under way in one process, it takes no further planned group.
 CALLS_MAX = 1_000
 #: Entries of an account's history that a report is judged by.
@@ -235,8 +241,22 @@ class Refresher:
         Never raises for what a provider, a store or an account does: each account has its result.
         """
         patience_s = self._slow_call_s if origin.trigger is Trigger.PLANNED else None
-        if patience_s is not None:
-            await self._room()
+        results: dict[str, Result] = {}
+        calls: list[tuple[OpenAttempt, asyncio.Task[Result]]] = []
+        for start in range(0, len(accounts), AT_ONCE):
+            if patience_s is not None:
+                await self._room()
+            opened, begun = await self._take(accounts[start : start + AT_ONCE], origin)
+            results |= opened
+            calls += begun
+            if begun and start + AT_ONCE < len(accounts):
+                await asyncio.wait([call for _, call in begun], timeout=NEXT_AFTER_S)
+        return results | await self._ended(calls, patience_s)
+
+    async def _take(
+        self, accounts: Sequence[tuple[str, int]], origin: Origin
+    ) -> tuple[dict[str, Result], list[tuple[OpenAttempt, asyncio.Task[Result]]]]:
+        """Open attempts and begin their calls; return them, and the results of accounts that are not called."""
         opened = await self._opener.open(accounts, origin)
         if origin.trigger is Trigger.PLANNED:
             # The planner waits as long as a message may live for those it sent; these need not wait.
@@ -246,7 +266,7 @@ class Refresher:
             self._committer.republish([i for i, r in opened.results.items() if r.reason == GENERATION_MOVED])
         calls = self._begin(opened.attempts)
         await self._opener.note_refused(opened.results, origin)
-        return opened.results | await self._ended(calls, patience_s)
+        return opened.results, calls
 
     async def drain(self) -> None:
         """Wait until every call that is under way has ended, and its answer is stored or safe."""

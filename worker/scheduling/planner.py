@@ -18,7 +18,14 @@ from worker.db.fleet_locks import FleetLock
 from worker.db.pauses import Pauses, Standing
 from worker.db.schedule import Schedule
 from worker.log import log
-from worker.policy.backlog import CALLBACK_COLD_START, COLD_START, TAKEN_WITHIN_S, Begun, Queue
+from worker.policy.backlog import (
+    CALLBACK_COLD_START,
+    COLD_START,
+    TAKEN_WITHIN_S,
+    Begun,
+    Queue,
+    accounts_a_message,
+)
 from worker.policy.rate_limits import early_count, slots, within
 from worker.policy.reasons.due import EARLY_REFRESH
 from worker.policy.reasons.waiting import ANOTHER_PLAN, QUEUES_FULL
@@ -72,7 +79,7 @@ class PlanSettings:
     interval_s: float
     #: Messages in the queue beyond which nothing is added to it.
     queue_limit: int
-    #: Accounts in one message.
+    #: Accounts in one message; more where many are due at once.
     group_size: int
     #: Some provider has a rate, so that crowds of due accounts are smoothed.
     rates_matter: bool = True
@@ -149,7 +156,7 @@ class Planner:
         }
         due = picked + [one for found in claimed.values() for one in found or ()]
         due += self._early(due, pauses, outlook)
-        groups = list(group(due, self._settings.group_size))
+        groups = list(group(due, accounts_a_message(len(due), self._settings.group_size)))
         for sent, (accounts, callback) in enumerate(groups):
             try:
                 self._dispatch(

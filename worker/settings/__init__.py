@@ -90,7 +90,12 @@ class Settings(BaseSettings):
     plan_interval_s: float = Field(1, ge=0.1, le=3600, description="seconds between two plans")
     call_timeout_s: float = Field(30, gt=0, le=600, description="seconds for one whole call to a provider")
     claim_s: float | None = Field(None, description="seconds that an open attempt holds its account")
-    group_size: int = Field(50, ge=1, le=1000, description="accounts in one message")
+    group_size: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="accounts in one message; up to four times as many where many are due at once",
+    )
     queue_limit: int = Field(
         200, ge=1, description="messages that wait in `refresh` at most; ten seconds of work, if that is less"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.policy.backlog import COLD_START, Begun, Queue
+from worker.policy.backlog import COLD_START, Begun, Queue, accounts_a_message
 
 NOTHING = Begun()
 
@@ -30,3 +30,21 @@ def test_the_room_of_a_queue_follows_what_is_taken_from_it(waiting: int, begun: 
 def test_large_groups_leave_room_once_their_queue_is_empty() -> None:
     assert Queue(1, group_size=1000, limit=200).room(NOTHING) == 0
     assert Queue(0, group_size=1000, limit=200).room(NOTHING) == COLD_START
+
+
+@pytest.mark.parametrize(
+    ("due", "group_size", "carried"),
+    [
+        (1, 50, 50),
+        (800, 50, 50),  # sixteen messages of the usual size
+        (1_600, 50, 100),
+        (4_000, 50, 200),
+        (100_000, 50, 200),
+        (100_000, 1, 4),
+        (100_000, 1_000, 1_000),  # no message holds more
+    ],
+)
+def test_a_message_carries_more_accounts_as_the_backlog_grows(
+    due: int, group_size: int, carried: int
+) -> None:
+    assert accounts_a_message(due, group_size) == carried

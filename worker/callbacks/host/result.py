@@ -159,7 +159,7 @@ def _granted(
         expires_in_s=lifetime_s if expires_at is None else None,
         expires_at=expires_at,
     )
-    open_to_readers = Publishable(request, answer)
+    open_to_readers = Publishable(request, answer.access_token, answer.refresh_token)
     answer = replace(
         answer,
         token_type=open_to_readers.text(token_type),

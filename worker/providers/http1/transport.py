@@ -13,25 +13,30 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import httpx
 from aiohappyeyeballs import AddrInfoType
 
 from worker.providers.egress import PrivateAddress, public_socket
-from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization
+from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization, silent
+from worker.providers.http1.parser import Head
 from worker.providers.sending import SENDING, Sending
+from worker.providers.wire import Target, WireResponse
 
 #: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
 POOL_SIZE: Final = 1024
+#: Kept connections that are looked at together: as many as a group of refreshes needs.
+LOOKED_AT_ONCE: Final = 50
 #: Shorter than the 5 s after which Node, Apache and uvicorn close an idle connection: a request that meets a
 #: connection being closed is lost, and whether its refresh token was spent is unknown.
 KEEPALIVE_S: Final = 4.0
 
-_PORTS: Final = {"http": 80, "https": 443}
 #: Framing is the transport's: a header that says otherwise would end the request elsewhere.
-_OWN_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_OWN_HEADERS: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _DIGITS: Final = re.compile(r"[0-9.]+")
 
 
@@ -48,6 +53,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: dict[Peer, deque[Connection]] = {}
         self._idle_count = 0
         self._used: set[Connection] = set()
+        #: Connections that were looked at in this turn of the event loop, and whether nothing waits in their sockets.
+        self._silent: dict[Connection, bool] = {}
         self._room = asyncio.Semaphore(POOL_SIZE)
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -59,28 +66,59 @@ class Transport(httpx.AsyncBaseTransport):
             OSError: there is no connection, or it ended too early.
             BrokeHTTP: the answer can't be read.
         """
-        sending = SENDING.get()
-        peer = self._peer(request.url, sending)
-        message = _message(request, peer)
+        sending, target = SENDING.get(), Target.of(request.url)
+        peer = self._peer(target, sending)
+        connect_s = request.extensions.get("timeout", {}).get("connect")
+        connection, head = await self._ask(peer, _message_of(request, target, peer), sending, connect_s)
+        return httpx.Response(
+            head.status, headers=head.headers, stream=Body(self, connection), request=request
+        )
+
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        content: bytes,
+        *,
+        sending: Sending,
+        connect_s: float,
+    ) -> WireResponse:
+        """Send a request as `handle_async_request` does, past httpx' classes.
+
+        Args:
+            method: in capitals.
+            target: where to.
+            headers: of printable ASCII, without those of the transport (`Host`, framing).
+            content: the body.
+            sending: the call.
+            connect_s: how long a connection may take to stand.
+        """
+        peer = self._peer(target, sending)
+        connection, head = await self._ask(
+            peer, _message(method, target, headers.items(), content, peer), sending, connect_s
+        )
+        return WireResponse(head.status, head.headers, Body(self, connection), target.host)
+
+    async def _ask(
+        self, peer: Peer, message: bytes, sending: Sending, connect_s: float | None
+    ) -> tuple[Connection, Head]:
         await self._room.acquire()
         connection = None
         try:
             connection = self._take(peer)
             if connection is None:
-                async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
+                async with asyncio.timeout(connect_s):
                     connection = await connect(peer, self._resolver, _Factory(sending), self._context)
             self._used.add(connection)
             sending.begin()
-            head = await connection.ask(message)
+            return connection, await connection.ask(message)
         except BaseException:
             self._room.release()
             if connection is not None:
                 self._used.discard(connection)
                 connection.close()
             raise
-        return httpx.Response(
-            head.status, headers=head.headers, stream=Body(self, connection), request=request
-        )
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -107,17 +145,12 @@ class Transport(httpx.AsyncBaseTransport):
         if self._sweeper is None:
             self._sweeper = loop.call_later(KEEPALIVE_S, self._sweep)
 
-    def _peer(self, url: httpx.URL, sending: Sending) -> Peer:
-        host = url.raw_host.decode("ascii")
-        if _DIGITS.fullmatch(host):
-            try:
-                ipaddress.IPv4Address(host)
-            except ValueError:
-                raise httpx.InvalidURL("the host is a number and no address") from None
+    def _peer(self, target: Target, sending: Sending) -> Peer:
+        _check_host(target.host)
         return Peer(
-            host,
-            url.port or _PORTS[url.scheme],
-            None if url.scheme == "http" else sending.tls or self._context,
+            target.host,
+            target.port,
+            sending.tls or self._context if target.is_tls else None,
             sending.route.proxy,
             sending.route.is_public_only,
         )
@@ -129,10 +162,28 @@ class Transport(httpx.AsyncBaseTransport):
         while idle:
             connection = idle.pop()
             self._idle_count -= 1
-            if connection.is_open and now - connection.idle_since < KEEPALIVE_S and connection.is_silent:
+            if (
+                connection.is_open
+                and now - connection.idle_since < KEEPALIVE_S
+                and self._is_silent(connection, idle)
+            ):
                 return connection
             connection.close()
         return None
+
+    def _is_silent(self, connection: Connection, others: deque[Connection]) -> bool:
+        """Return whether nothing waits in a connection's socket: an end that the event loop has not seen yet, mostly.
+
+        A request that is sent on a connection which the server has closed is lost, and it is unknown whether it was
+        read before. One look (a system call) in a turn of the event loop, at the end of which bytes leave, finds most of
+        those, for all requests that begin in this turn.
+        """
+        if connection not in self._silent:
+            if not self._silent:
+                asyncio.get_running_loop().call_soon(self._silent.clear)
+            next_ones = islice(reversed(others), LOOKED_AT_ONCE)
+            self._silent.update(silent([connection, *(one for one in next_ones if one.is_open)]))
+        return self._silent.pop(connection)
 
     def _sweep(self) -> None:
         """Close connections whose time is over."""
@@ -164,8 +215,15 @@ class Body(httpx.AsyncByteStream):
     def is_complete(self) -> bool:
         return self._connection is None or self._connection.is_complete
 
+    def whole(self) -> bytes | None:
+        """Return the body where all of it is there already; None where some is still to come."""
+        return None if self._connection is None else self._connection.whole()
+
     async def aclose(self) -> None:
         """Return the connection back, or close it where the response was not read to its end."""
+        self.close()
+
+    def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             self.surplus = connection.surplus
@@ -196,31 +254,45 @@ class _Factory:
 _factory = _Factory
 
 
-def _message(request: httpx.Request, peer: Peer) -> bytes:
+@lru_cache(maxsize=1024)
+def _check_host(host: str) -> None:
+    """Raise InvalidURL where a host is a number that resolvers read as an address, and no address."""
+    if _DIGITS.fullmatch(host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            raise httpx.InvalidURL("the host is a number and no address") from None
+
+
+def _message_of(request: httpx.Request, target: Target, peer: Peer) -> bytes:
+    """Return httpx' request as it is sent."""
+    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw]
+    return _message(request.method, target, headers, request.content, peer)
+
+
+def _message(
+    method: str, target: Target, headers: Iterable[tuple[str, str]], content: bytes, peer: Peer
+) -> bytes:
     """Return a request as it is sent: head and body in one piece.
 
     Raises:
         ValueError: a header holds a line's end.
     """
-    url, content = request.url, request.content
-    # Plain http through a proxy names the whole URL (RFC 9112 section 3.2.2).
-    is_forwarded = peer.proxy is not None and peer.tls is None
-    target = b"%s://%s%s" % (url.raw_scheme, url.netloc, url.raw_path) if is_forwarded else url.raw_path
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), target)]
-    has_host = False
-    for name, value in request.headers.raw:
+    path, host, lines = target.path, target.netloc, list[str]()
+    if peer.proxy is not None and peer.tls is None:
+        # Plain http through a proxy names the whole URL (RFC 9112 section 3.2.2).
+        path = f"http://{target.netloc}{path}"
+        if authorization := proxy_authorization(peer.proxy):
+            lines.append(f"Proxy-Authorization: {authorization}")
+    for name, value in headers:
         lower = name.lower()
-        if lower in _OWN_HEADERS:
-            continue
-        has_host = has_host or lower == b"host"
-        if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name:
-            raise ValueError("a header holds a line's end")
-        lines.append(b"%s: %s" % (name, value))
-    if not has_host:
-        lines.insert(1, b"Host: %s" % url.netloc)
-    if is_forwarded and peer.proxy is not None and (authorization := proxy_authorization(peer.proxy)):
-        lines.append(b"Proxy-Authorization: %s" % authorization.encode("ascii"))
-    if content or request.method == "POST":
-        lines.append(b"Content-Length: %d" % len(content))
-    lines += (b"", content)
-    return b"\r\n".join(lines)
+        if lower == "host":
+            host = value
+        elif lower not in _OWN_HEADERS:
+            lines.append(f"{name}: {value}")
+    if any("\n" in line or "\r" in line for line in (host, *lines)):
+        raise ValueError("a header holds a line's end")
+    if content or method == "POST":
+        lines.append(f"Content-Length: {len(content)}")
+    head = "\r\n".join((f"{method} {path} HTTP/1.1", f"Host: {host}", *lines, "", ""))
+    return head.encode("latin-1") + content
