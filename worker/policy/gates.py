@@ -145,7 +145,7 @@ class Gate:
         """
         if self.cause is not WaitReason.THROTTLED:
             open_s = max(now - self.opened_at, 0.0) if self.opened_at else 0.0
-            return first * 2.0 ** min(open_s // RELEASE_DOUBLES_S, _DOUBLINGS_MAX)
+            return first * 2.0 ** min(int(open_s / RELEASE_DOUBLES_S), _DOUBLINGS_MAX)
         # The first plan after a pause comes up to two seconds after its end.
         doublings = min(max(int(now - self.until) - 1, 0), _DOUBLINGS_MAX)
         return min(self.calls_per_s * 2.0**doublings, first)

@@ -125,7 +125,7 @@ async def test_leases_left_at_a_redis_that_was_away_are_returned_once_it_is_ther
     one, other = workers
     monkeypatch.setattr("worker.redis.leases.RELEASE_AGAIN_S", 0.01)
     one._lease_ms = other._lease_ms = LONG_MS
-    await one.acquire(["a", "b"])
+    await one.acquire({"a": 0, "b": 0})
     handed = {"b": one.hand_over("b")}
     one.take_back(handed)
 
@@ -138,7 +138,7 @@ async def test_leases_left_at_a_redis_that_was_away_are_returned_once_it_is_ther
     assert here.exists(KEYS.lock("a"), KEYS.lock("b"))
 
     await until(lambda: not here.exists(KEYS.lock("a"), KEYS.lock("b")))
-    assert set(await other.acquire(["a", "b"])) == {"a", "b"}
+    assert set(await other.acquire({"a": 0, "b": 0})) == {"a", "b"}
 
 
 async def test_a_lease_whose_reply_was_lost_is_returned(
@@ -155,6 +155,6 @@ async def test_a_lease_whose_reply_was_lost_is_returned(
     with monkeypatch.context() as patched:
         patched.setattr("worker.redis.leases.run", lost)
         with pytest.raises(redis.ConnectionError):
-            await one.acquire(["a"])
+            await one.acquire({"a": 0})
     await until(lambda: not here.exists(KEYS.lock("a")))
-    assert await other.acquire(["a"]) == {"a": None}
+    assert await other.acquire({"a": 0}) == {"a": NOTHING}
