@@ -17,6 +17,7 @@ from models.account import Status
 from models.attempt import Outcome
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
+from worker.callbacks.host.inputs import inputs_of
 from worker.db.client_accounts import ClientAccounts
 from worker.db.engine import writing
 from worker.diagnostics.doctor.clients import check_client_secrets
@@ -67,6 +68,16 @@ def test_the_clients_way_of_authentication_is_used(bench: Bench) -> None:
     (request,) = bench.requests
     pair = base64.b64encode(b"id-of-crm:clients-secret").decode()
     assert request.headers["authorization"] == f"Basic {pair}"
+
+
+def test_a_callback_gets_them_as_consumer_id_and_secret(bench: Bench) -> None:
+    bench.add_client("crm")
+    account = bench.add(**OF_CRM, refresh_method="callback", callback="mine")
+    provider = bench.runtime.providers.of(account)
+    assert provider is not None
+    client = bench.runtime.clients.of(account)
+    given = inputs_of(bench.runtime.sealer.request(account, provider, client=client), now=0)
+    assert (given.consumer_id, given.consumer_secret) == ("id-of-crm", "clients-secret")
 
 
 def test_one_statement_reads_the_clients_of_a_group_and_none_where_no_account_names_one(bench: Bench) -> None:
