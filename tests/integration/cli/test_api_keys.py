@@ -19,7 +19,16 @@ def database_url(sqlite_url: str) -> str:
 
 
 def test_a_key_is_made_listed_and_revoked(refreshd: Refreshd) -> None:
-    words = ("--scope", "accounts:write", "--scope", "accounts:read", "--label", "tenant=acme", "--expires", "90d")
+    words = (
+        "--scope",
+        "accounts:write",
+        "--scope",
+        "accounts:read",
+        "--label",
+        "tenant=acme",
+        "--expires",
+        "90d",
+    )
     made = refreshd("api-keys", "create", "billing", *words, "--json").lines[0]
     credential = Credential.parse(made["key"])
     assert credential is not None
