@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security.http import HTTPBearer
+from starlette.requests import HTTPConnection
 
 from models.account import Account
 from models.api_key import ApiScope, Credential
@@ -64,7 +65,7 @@ class Caller:
 class _Bearer(HTTPBearer):
     """Documents the scheme in OpenAPI; `caller_of` does the work, and answers with problems."""
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         """Check nothing."""
 
 

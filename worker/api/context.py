@@ -93,7 +93,7 @@ class ApiContext(AppContext):
         return engine
 
     @property
-    def engine(self) -> Engine:  # type: ignore[override]  (read by several threads)
+    def engine(self) -> Engine:  # type: ignore[override]
         """The database as it is read: through views without what is sealed, where the role sees no more."""
         with self._opening:
             return self._reader
@@ -133,7 +133,11 @@ class ApiContext(AppContext):
 
     @cached_property
     def key_cache(self) -> KeyCache:
-        return KeyCache(self)
+        return KeyCache(
+            find=lambda key_id: self.read(lambda: self.api_keys.find(key_id)),
+            note_use=lambda key_id: self.write(lambda: self.api_keys.note_use(key_id)),
+            now=self.clock.now,
+        )
 
     @cached_property
     def idempotency(self) -> Idempotency:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from models.api_key import ApiKey, Credential
 from worker.errors import DatabaseUnreachable
 from worker.log import log
-
-if TYPE_CHECKING:
-    from worker.api.context import ApiContext
 
 #: A key that was revoked is good for so much longer.
 FRESH_S: Final = 5.0
@@ -21,10 +19,23 @@ KNOWN_MAX: Final = 10_000
 
 
 class KeyCache:
-    """Returns keys by what a client sent."""
+    """Returns keys by what a client sent.
 
-    def __init__(self, context: ApiContext) -> None:
-        self._context = context
+    Args:
+        find: reads a key by its id.
+        note_use: writes that a key is used now.
+        now: the database's clock.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[ApiKey | None]],
+        note_use: Callable[[str], Awaitable[None]],
+        now: Callable[[], float],
+    ) -> None:
+        self._find = find
+        self._note_use = note_use
+        self._now = now
         self._known: dict[str, tuple[float, ApiKey | None]] = {}
         self._noted: dict[str, float] = {}
 
@@ -34,14 +45,14 @@ class KeyCache:
         Raises:
             DatabaseUnreachable: it can't be looked up.
         """
-        here, now = self._context, time.monotonic()
+        now = time.monotonic()
         read_at, key = self._known.get(sent.id, (-FRESH_S, None))
         if now - read_at >= FRESH_S:
-            key = await here.read(lambda: here.api_keys.find(sent.id))
+            key = await self._find(sent.id)
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
             self._known[sent.id] = (now, key)
-        if key is None or not key.opens_with(sent.secret) or not key.is_valid(here.clock.now()):
+        if key is None or not key.opens_with(sent.secret) or not key.is_valid(self._now()):
             return None
         await self._note(key.id, now)
         return key
@@ -51,7 +62,7 @@ class KeyCache:
             return
         self._noted[key_id] = now
         try:
-            await self._context.write(lambda: self._context.api_keys.note_use(key_id))
+            await self._note_use(key_id)
         except (
             DatabaseUnreachable
         ) as error:  # a request that only reads Redis needs no database that can be written

@@ -27,7 +27,7 @@ from worker.db.api_keys import ApiKeys
     ],
 )
 async def test_a_request_without_a_valid_key_is_refused(desk: Desk, sent: str | None) -> None:
-    headers = {} if sent is None else {"Authorization": sent.encode("latin-1")}
+    headers = {} if sent is None else {b"Authorization": sent.encode("latin-1")}
     async with desk.stranger() as client:
         refused = await client.get("/v1/accounts", headers=headers)
     assert refused.status_code == 401

@@ -58,7 +58,7 @@ def served_api(
 
 
 def operations(url: str) -> list[Any]:
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    schema: Any = schemathesis.openapi.from_url(f"{url}/openapi.json")
     schema.config.generation.update(modes=list(GenerationMode))
     return [result.ok() for result in schema.get_all_operations()]
 

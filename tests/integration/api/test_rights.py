@@ -220,7 +220,7 @@ FLUSHALL
 def test_the_redis_user_reads_no_token_and_controls_no_worker(
     acl_server: AclRedisServer, command: str
 ) -> None:
-    client = redis.Redis.from_url(acl_server.url_as("api"))
+    client: Any = redis.Redis.from_url(acl_server.url_as("api"))
     if command == "EVAL return 0":
         command = "EVAL return\\ 0 0"
     if command.startswith(("LPUSH refreshd:reply", "BLPOP urgent")):
