@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import pytest
 
 from models.account import RefreshMethod
 from models.attempt import Outcome, Trigger
@@ -12,6 +13,7 @@ from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.reasons.skipped import CALL_UNDER_WAY
 from worker.providers.client import ProviderClient
+from worker.refresh import refresher
 
 
 def hang(bench: Bench) -> asyncio.Event:
@@ -60,3 +62,22 @@ def test_a_worker_that_ends_waits_for_slow_calls(bench: Bench) -> None:
     bench.runtime.run(bench.runtime._finish())
     assert bench.account("slow").generation == 2
     bench.runtime.run(asyncio.sleep(0))
+
+
+def test_a_large_message_is_refreshed_a_part_at_a_time_and_a_slow_call_stops_no_later_part(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresher, "AT_ONCE", 2)
+    monkeypatch.setattr(refresher, "NEXT_AFTER_S", 0.1)
+    released = hang(bench)
+    later = [f"later-{n}" for n in range(3)]
+    for account in later:
+        bench.add(account)
+
+    results = bench.refresh("slow", "quick", *later)
+
+    assert {results[one].outcome for one in ("quick", *later)} == {Outcome.REFRESHED}
+    assert results["slow"].reason == CALL_UNDER_WAY
+    bench.runtime.loop.call_soon_threadsafe(released.set)
+    bench.runtime.run(bench.runtime.refresher.drain())
+    assert bench.account("slow").generation == 2
