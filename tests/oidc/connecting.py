@@ -244,5 +244,6 @@ def looks(browser: Browser, *, width: int, height: int = 800, dark: bool = False
         deviceScaleFactor=1,
         mobile=width < 500,
     )
+    browser.devtools("Emulation.setFocusEmulationEnabled", enabled=True)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.devtools("Emulation.setEmulatedMedia", features=[scheme])
