@@ -41,14 +41,20 @@ class UnknownProvider(UsageError):
     """No provider has this name."""
 
     def __init__(self, name: str, known: Mapping[str, Provider]) -> None:
-        wanted = name.casefold()
-        near = [
-            other for other in known if wanted in other or wanted in (known[other].title or "").casefold()
-        ]
-        near += difflib.get_close_matches(wanted, known, n=_OFFERED)
-        offered = ", ".join(dict.fromkeys(near[:_OFFERED]))
+        offered = ", ".join(named_like(name, known)[:_OFFERED])
         meant = f"did you mean {offered}?" if offered else "`refreshd providers list` shows all."
         super().__init__(f"unknown provider {name!r}: {meant} Any other is `generic`, with a token_url")
+
+
+def named_like(text: str, known: Mapping[str, Provider]) -> list[str]:
+    """Return the providers whose name or title holds a text, then those whose name is spelled nearly so."""
+    near = [name for name, provider in known.items() if _holds(provider, text)]
+    return list(dict.fromkeys([*near, *difflib.get_close_matches(text.casefold(), known, n=_OFFERED)]))
+
+
+def _holds(provider: Provider, text: str) -> bool:
+    wanted = text.casefold()
+    return wanted in provider.name or wanted in (provider.title or "").casefold()
 
 
 class UnusableProviders(UsageError):
@@ -63,12 +69,7 @@ def list_command(
     as_json: _AsJson = False,
 ) -> None:
     """List the providers: the built-in presets, and those of REFRESHD_PROVIDERS_FILE."""
-    wanted = search.casefold()
-    found = [
-        provider
-        for name, provider in sorted(stores().providers.known.items())
-        if wanted in name or wanted in (provider.title or "").casefold()
-    ]
+    found = [provider for _, provider in sorted(stores().providers.known.items()) if _holds(provider, search)]
     if as_json:
         for provider in found:
             print_json(_line(provider))

@@ -29,6 +29,8 @@ from worker.policy.reasons.skipped import NOT_DUE_YET, REFRESH_DISABLED, SESSION
 #: What the command says of an account whose message is on its way and was not waited for.
 QUEUED = "queued"
 _POLL_S = 0.05
+#: Longer than the longest call, and a worker that restarts meanwhile.
+_WAIT_S = 90.0
 _GROUP = 50
 _FINE = frozenset({Outcome.REFRESHED, Outcome.NOT_DUE, QUEUED})
 _STYLES = {Outcome.REFRESHED: "green", Outcome.NOT_DUE: "dim", QUEUED: "cyan"}
@@ -40,7 +42,9 @@ def refresh(
         bool, typer.Option("--force", help="Refresh even if not due, paused, disabled or session `none`.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for each outcome.")] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.", min=1)] = 90,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", help="Seconds that --wait waits.", min=1)
+    ] = _WAIT_S,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
     """The workers refresh them, ahead of planned refreshes: a worker must be running. Prints a line per account."""
@@ -65,8 +69,7 @@ def refresh(
                 )
     sent = [a for a in found if a.id not in lines]
     if force:
-        forced = [Act(Action.REFRESH, a.id, a.provider, {"generation": a.generation}) for a in sent]
-        here.audit.record(here.actor, *forced)
+        _record(here, sent)
     task_ids = _send(sent)
     pending = {a.id: a.generation for a in sent}
     if wait:
@@ -76,12 +79,36 @@ def refresh(
     for account_id in ids:
         _show(lines[account_id], as_json=as_json)
     if wait and pending:
-        raise WaitTimedOut(
-            f"{len(pending)} of {len(ids)} not refreshed after {timeout_s:g} s: is a worker running? "
-            "`refreshd status` shows the workers and the queues; one that refuses the message says `message_refused` in its log"
-        )
+        raise _timed_out(len(pending), len(ids), timeout_s)
     if any(line["outcome"] not in _FINE for line in lines.values()):
         raise typer.Exit(1)
+
+
+def refresh_once(here: AppContext, account: Account, timeout_s: float = _WAIT_S) -> Attempt:
+    """Have the workers refresh one account, due or not, and return how it went.
+
+    Raises:
+        WaitTimedOut: no worker did it in time.
+        RedisUnreachable: the message can't be sent.
+    """
+    _record(here, [account])
+    task_ids = _send([account])
+    for attempt in _outcomes(here, {account.id: account.generation}, task_ids, timeout_s):
+        return attempt
+    raise _timed_out(1, 1, timeout_s)
+
+
+def _record(here: AppContext, forced: Sequence[Account]) -> None:
+    here.audit.record(
+        here.actor, *(Act(Action.REFRESH, a.id, a.provider, {"generation": a.generation}) for a in forced)
+    )
+
+
+def _timed_out(left: int, asked: int, timeout_s: float) -> WaitTimedOut:
+    return WaitTimedOut(
+        f"{left} of {asked} not refreshed after {timeout_s:g} s: is a worker running? "
+        "`refreshd status` shows the workers and the queues; one that refuses the message says `message_refused` in its log"
+    )
 
 
 def _load(here: AppContext, ids: Sequence[str]) -> tuple[list[Account], float]:

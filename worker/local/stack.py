@@ -16,7 +16,7 @@ from typing import Final, Self
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from worker.context import AppContext
+from worker.context import LOOPBACK_HOSTS, UP_LOCK, AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
@@ -34,8 +34,6 @@ from worker.monitoring.flower import LOGIN_FILE, made_login
 from worker.redis.client import connect, in_words
 from worker.settings import Settings
 
-#: Hosts whose token URL may be http: this machine's own.
-LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 #: Flower takes the first free port of so many, beginning with the one that is set.
 FLOWER_PORTS: Final = 50
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what an operator may set)
@@ -75,7 +73,7 @@ class Stack:
         self.embedded: EmbeddedServer | None = None
         self.flower_port: int | None = None
         self._log_level = log_level
-        self._lock = FolderLock(self.data_dir / "up.lock")
+        self._lock = FolderLock(self.data_dir / UP_LOCK)
         self._workers_since = 0.0
         self._login_made = False
         #: Processes of an earlier run, killed by `kill -9`, that were ended on entering.

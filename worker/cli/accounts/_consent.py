@@ -19,9 +19,10 @@ from rich.text import Text
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
+from worker.cli.accounts._services import provider_client
 from worker.cli.terminal.console import err
 from worker.cli.terminal.prompts import ask
-from worker.clock import Clock
+from worker.context import AppContext
 from worker.durations import duration
 from worker.errors import RefreshdError, UsageError
 from worker.providers.authorization import (
@@ -42,11 +43,8 @@ from worker.providers.authorization.loopback_redirect import (
     is_answer,
     parameters_of,
 )
-from worker.providers.client import ProviderClient
 from worker.providers.draft import InvalidRequest
-from worker.providers.egress import Egress
 from worker.providers.request import RequestBuilder
-from worker.settings import Settings
 
 #: How often a waiting terminal looks up, so that Ctrl-C is heard at once.
 _LOOK_S: Final = 0.2
@@ -60,22 +58,16 @@ class Consent:
     """Asks for one account's consent. Leaving the block closes the connections.
 
     Args:
-        settings: of this environment.
-        clock: the database's.
+        here: this environment.
         opens_browser: open pages in the browser of this machine.
         timeout_s: how long to wait for somebody.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, *, opens_browser: bool, timeout_s: float) -> None:
-        self._check = RequestBuilder(settings.allow_http_hosts).check
-        self._client = ProviderClient(
-            ca_file=settings.ca_file,
-            allow_http_hosts=settings.allow_http_hosts,
-            egress=Egress.of(settings),
-            now=clock.now,
-        )
-        self._call_timeout_s = settings.call_timeout_s
-        self._clock = clock
+    def __init__(self, here: AppContext, *, opens_browser: bool, timeout_s: float) -> None:
+        self._check = RequestBuilder(here.allow_http_hosts).check
+        self._client = provider_client(here)
+        self._call_timeout_s = here.settings.call_timeout_s
+        self._clock = here.clock
         self._opens_browser = opens_browser and _has_browser()
         self._timeout_s = timeout_s
         self._runner = asyncio.Runner()

@@ -75,6 +75,20 @@ def secret_of(name: str) -> str:
     return ask(name, hidden=True, optional=True)
 
 
+def field_of(name: str) -> str:
+    """Return our name of a field, which may be given by one of its other names; as it is, where that has its own unit."""
+    column = column_of(name)
+    if column is None or column.in_minutes or column.empty_means is not None:
+        return name
+    return f"custom_fields.{column.field}" if column.kind is ColumnKind.CUSTOM_FIELD else column.field
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether what is typed for a field is not shown."""
+    column = column_of(name)
+    return column is not None and column.kind in _ASKED_FOR
+
+
 def variable_of(name: str) -> str:
     """Name the environment variable of a field."""
     return ENV_PREFIX + "".join(char if char.isalnum() else "_" for char in name).upper()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,6 +23,9 @@ from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.request import RequestBuilder
+
+if TYPE_CHECKING:
+    from worker.providers.client import ProviderClient
 
 AllowSharedGrant = Annotated[
     bool,
@@ -91,7 +94,7 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
         checker = AccountValidator(
             known=here.providers.known,
             provider_of=here.providers.of,
-            urls=RequestBuilder(here.settings.allow_http_hosts),
+            urls=RequestBuilder(here.allow_http_hosts),
         )
         spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
         applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
@@ -117,6 +120,20 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
                 markup=False,
                 soft_wrap=True,
             )
+
+
+def provider_client(here: AppContext) -> ProviderClient:
+    """Return a client for a call that a command makes itself."""
+    # It brings a TLS library and an event loop, which most commands have no use for.
+    from worker.providers.client import ProviderClient
+    from worker.providers.egress import Egress
+
+    return ProviderClient(
+        ca_file=here.settings.ca_file,
+        allow_http_hosts=here.allow_http_hosts,
+        egress=Egress.of(here.settings),
+        now=here.clock.now,
+    )
 
 
 def _publisher(here: AppContext) -> CommandPublisher:

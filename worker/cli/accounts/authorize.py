@@ -13,10 +13,9 @@ from models.refresh_request import RefreshRequest
 from models.token import TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.authorization import request_of, with_grant
-from worker.accounts.columns import SECRETS
 from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 from worker.cli.accounts._consent import Consent, NoConsent
-from worker.cli.accounts._fields import fields_of
+from worker.cli.accounts._fields import fields_of, is_hidden
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error, report
 from worker.cli.terminal.console import err
@@ -81,9 +80,7 @@ def authorize(
             except KeyboardInterrupt:
                 err.print("Nothing was stored.")
                 raise
-            with Consent(
-                desk.stores.settings, desk.stores.clock, opens_browser=browser, timeout_s=timeout_s
-            ) as consent:
+            with Consent(desk.stores, opens_browser=browser, timeout_s=timeout_s) as consent:
                 granted = _granted(consent, request, device=device, redirect_uri=redirect_uri, pastes=paste)
                 issued_at = consent.issued_at
                 entry.custom_fields |= consent.told
@@ -111,8 +108,7 @@ def _asked(
                 raise
         for name in missing:
             asked.add(name)
-            hidden = name in SECRETS or name.startswith("custom_fields.")
-            fields[name] = ask(name, hidden=hidden)
+            fields[name] = ask(name, hidden=is_hidden(name))
 
 
 def _granted(

@@ -9,13 +9,11 @@ import typer
 
 from models.audit import Act, Action
 from worker.accounts.revoker import Revoked, Revoker
-from worker.cli.accounts._services import AccountServices, open_services
+from worker.cli.accounts._services import AccountServices, open_services, provider_client
 from worker.cli.accounts.edit import AsJson, Ids
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.prompts import confirm
 from worker.errors import SettingsError
-from worker.providers.client import ProviderClient
-from worker.providers.egress import Egress
 from worker.providers.revocation import Revocation
 
 #: There is nothing left at the provider, or never was.
@@ -108,7 +106,6 @@ def _say(revoked: Revoked, *, removed: bool, as_json: bool) -> None:
 
 def _revoker(desk: AccountServices) -> Revoker:
     here = desk.stores
-    settings = here.settings
 
     def has_stash(account_id: str) -> bool:
         try:
@@ -120,14 +117,9 @@ def _revoker(desk: AccountServices) -> Revoker:
         accounts=desk.accounts,
         sealer=here.sealer,
         provider_of=here.providers.of,
-        client=ProviderClient(
-            ca_file=settings.ca_file,
-            allow_http_hosts=settings.allow_http_hosts,
-            egress=Egress.of(settings),
-            now=here.clock.now,
-        ),
+        client=provider_client(here),
         clock=here.clock,
         has_stash=has_stash,
-        call_timeout_s=settings.call_timeout_s,
-        claim_s=settings.claim_seconds,
+        call_timeout_s=here.settings.call_timeout_s,
+        claim_s=here.settings.claim_seconds,
     )

@@ -118,4 +118,4 @@ def _say_none(in_all: int) -> None:
         err.print(f"No account is like that; {in_all:,} are stored in all.")
         return
     err.print("No accounts yet. Import a file:  refreshd accounts import FILE", markup=False)
-    err.print("or add one by hand:              refreshd accounts add ID --provider NAME", markup=False)
+    err.print("or add one by hand:              refreshd accounts add", markup=False)

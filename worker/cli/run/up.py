@@ -103,7 +103,7 @@ def _show_what_is_there(stack: Stack) -> None:
         out.print("No accounts yet. Then:\n")
         hints = {
             "refreshd accounts import FILE": "many: JSON Lines, YAML or CSV",
-            "refreshd accounts add --help": "one",
+            "refreshd accounts add": "one",
             "refreshd status --watch": "see them being refreshed",
         }
         table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from worker.clock import wall_clock
+from worker.context import UP_LOCK
 from worker.crypto.private_file import write_private
 from worker.errors import RefreshdError
 from worker.local.demo.accounts import DemoAccount, accounts_file
@@ -25,8 +26,6 @@ from worker.local.redis_server import EmbeddedServer
 REDIS_ADDRESS: Final = "DEMO_REDIS"
 #: Stands in every folder that a demo made, so that no other is ever emptied.
 _MARK: Final = "demo.json"
-#: What whoever took the folder made right before.
-_LOCK: Final = "up.lock"
 _LOGS: Final = "logs"
 
 
@@ -71,14 +70,14 @@ class Workspace:
             FolderForeign: something is there that no demo made.
         """
         if not self.used:
-            if {path.name for path in self.folder.iterdir()} <= {_LOCK, _LOGS}:
+            if {path.name for path in self.folder.iterdir()} <= {UP_LOCK, _LOGS}:
                 return
             raise FolderForeign(
                 f"{self.folder} holds something that no demo made, and the demo begins with an empty folder: "
                 "move it away, or name another data folder with REFRESHD_DATA_DIR"
             )
         EmbeddedServer(self.folder).stop_left_behind()
-        found = [path for path in self.folder.iterdir() if path.name != _LOCK]
+        found = [path for path in self.folder.iterdir() if path.name != UP_LOCK]
         # The mark goes last: a clearing that is cut short can go on.
         for path in sorted(found, key=lambda path: path.name == _MARK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
