@@ -118,6 +118,14 @@ class Facts:
         return self.lacks_token or self.account.status not in {Status.ACTIVE, Status.DISABLED}
 
     @property
+    def gate_met(self) -> GateFacts | None:
+        """Return the closed gate that the next refresh meets; None where there is none, or it may open before."""
+        found, due_at = self.gate, self.account.next_refresh_at
+        if found is None or due_at is None:
+            return None
+        return found if found.holds or due_at <= max(self.now, found.gate.until) else None
+
+    @property
     def was_imported(self) -> bool:
         """Return whether the token is as it was imported: the history has no refresh that brought it."""
         return self.account.access_token_sealed is not None and not any(

@@ -53,7 +53,7 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
     account = facts.account
     # A test is no refresh: it left the account's status as it was, and stands beside the history.
     last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
-    said = _said(account, last)
+    said = its_words(account, last)
     if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
         TO_BE_CONFIRMED,
         PROBABLY_DEAD,
@@ -61,6 +61,8 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
         if found := _refused(facts, last, said):
             yield found
     elif last and last.outcome == Outcome.RATE_LIMITED:
+        if facts.gate_met is not None and facts.gate_met.gate.cause is WaitReason.THROTTLED:
+            return  # `held_by_a_gate` says it, with the provider's words
         yield Finding(
             "rate_limited",
             f"The provider asked to be left alone ({message_of(last.reason or '')}).{said} {_meanwhile(facts)}",
@@ -84,7 +86,7 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _said(account: Account, last: Attempt | None) -> str:
+def its_words(account: Account, last: Attempt | None) -> str:
     """Return the provider's own words, or the callback's, whose error code stands in no table."""
     if last is None:
         return ""
