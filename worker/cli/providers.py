@@ -76,7 +76,7 @@ def list_command(
         return
     width = max((len(provider.name) for provider in found if len(provider.name) <= _NAME_WIDTH), default=0)
     for provider in found:
-        out.print(f"{provider.name:<{width}}  {_in_words(provider)}", markup=False, soft_wrap=True)
+        out.plain(f"{provider.name:<{width}}  {_in_words(provider)}")
 
 
 @providers_app.command("show")
@@ -95,9 +95,7 @@ def show_command(
     knobs = _knobs(provider)
     del knobs["name"]
     text = yaml.safe_dump({name: knobs}, sort_keys=False, allow_unicode=True, width=110)
-    out.print(
-        text + f"\nAn account needs: {', '.join(needed(provider)) or 'nothing'}", markup=False, soft_wrap=True
-    )
+    out.plain(text + f"\nAn account needs: {', '.join(needed(provider)) or 'nothing'}")
 
 
 @providers_app.command("check")
@@ -117,14 +115,10 @@ def check_command(
     ]
     for name in own:
         what = "changes the built-in one" if name in built_in else "is new"
-        out.print(
-            f"{name}: fine, {what}; an account needs {', '.join(needed(providers[name])) or 'nothing'}",
-            markup=False,
-            soft_wrap=True,
-        )
+        out.plain(f"{name}: fine, {what}; an account needs {', '.join(needed(providers[name])) or 'nothing'}")
         if providers[name].send_scope and providers[name].grant is GrantType.REFRESH_TOKEN:
-            out.print(f"{name}: {_SCOPE_SENT}", markup=False, soft_wrap=True)
-    out.print(f"{file}: {len(own)} providers can be used.", markup=False, soft_wrap=True)
+            out.plain(f"{name}: {_SCOPE_SENT}")
+    out.plain(f"{file}: {len(own)} providers can be used.")
 
 
 @providers_app.command("schema")

@@ -61,12 +61,7 @@ def refresh(
     if force:
         for account_id in ids:
             if account_id in held:
-                err.print(
-                    f"{account_id} is paused, and stays so: this refreshes it once",
-                    style="yellow",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                err.plain(f"{account_id} is paused, and stays so: this refreshes it once", style="yellow")
     sent = [a for a in found if a.id not in lines]
     if force:
         _record(here, sent)
@@ -199,4 +194,4 @@ def _show(line: dict[str, Any], *, as_json: bool) -> None:
         soft_wrap=True,
     )
     if "detail" in line:
-        err.print(f"  {line['detail']}", style="dim", markup=False, soft_wrap=True)
+        err.plain(f"  {line['detail']}", style="dim")

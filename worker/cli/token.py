@@ -48,14 +48,14 @@ def token(
         )
         return
     ended = found.expires_at is not None and found.expires_at <= now
-    out.print(shown, markup=False, soft_wrap=True)
+    out.plain(shown)
     end = (
         "no known end"
         if found.expires_at is None
         else f"{'ended' if ended else 'ends'} {ago_or_in(found.expires_at, now=now)}"
     )
     hint = "" if reveal else "; --reveal shows it"
-    err.print(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim", markup=False)
+    err.plain(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim")
 
 
 def _stored(here: AppContext, account_id: str) -> tuple[Account, float, Secret]:

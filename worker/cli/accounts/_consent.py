@@ -138,7 +138,7 @@ class Consent:
         opened = self._opens_browser and webbrowser.open(page)
         what = "This page was opened in your browser:" if opened else "Open this page in a browser:"
         err.print(f"\n{what}\n")
-        err.print(page, style="cyan", markup=False, soft_wrap=True)
+        err.plain(page, style="cyan")
         err.print()
 
     def _wait(self, server: LoopbackRedirect) -> dict[str, str]:

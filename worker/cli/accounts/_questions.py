@@ -114,18 +114,11 @@ class Questions:
                 return name
             refused = name
             for offered in near[:_OFFERED]:
-                err.print(
-                    f"  {offered}  {self._known[offered].title or ''}",
-                    markup=False,
-                    style="cyan",
-                    soft_wrap=True,
-                )
+                err.plain(f"  {offered}  {self._known[offered].title or ''}", style="cyan")
             more = len(near) - _OFFERED
-            err.print(
+            err.plain(
                 f"  {f'and {more} more; ' if more > 0 else ''}type one of them, or {name} again for a provider without a preset",
-                markup=False,
                 style="dim",
-                soft_wrap=True,
             )
 
     def _problem(self, name: str, answer: str) -> Problem | None:
@@ -152,4 +145,4 @@ class Questions:
 
 
 def _show(problem: Problem) -> None:
-    err.print(f"  {problem}", style="red", markup=False, soft_wrap=True)
+    err.plain(f"  {problem}", style="red")

@@ -104,21 +104,17 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
         )
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
-            err.print(
+            err.plain(
                 f"not published: Redis has a newer generation than the database of {len(publisher.newer):,} accounts ({names}), "
                 "and keeps it. Was a backup restored? Then `refreshd db restored`; a refresh publishes again",
                 style="yellow",
-                markup=False,
-                soft_wrap=True,
             )
         if publisher.unpublished:
             reason = publisher.unreachable
             what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"
-            err.print(
+            err.plain(
                 f"not published yet: {what}; a running worker publishes it as soon as both are there",
                 style="yellow",
-                markup=False,
-                soft_wrap=True,
             )
 
 

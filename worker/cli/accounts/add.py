@@ -96,7 +96,7 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
             {**applied_json(applied), "verified": {"outcome": attempt.outcome, "reason": attempt.reason}}
         )
     else:
-        out.print(_verdict(attempt), markup=False, soft_wrap=True)
+        out.plain(_verdict(attempt))
     if attempt.outcome != Outcome.REFRESHED:
         raise typer.Exit(1)
 

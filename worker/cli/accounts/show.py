@@ -117,5 +117,5 @@ def _say_none(in_all: int) -> None:
     if in_all:
         err.print(f"No account is like that; {in_all:,} are stored in all.")
         return
-    err.print("No accounts yet. Import a file:  refreshd accounts import FILE", markup=False)
-    err.print("or add one by hand:              refreshd accounts add", markup=False)
+    err.plain("No accounts yet. Import a file:  refreshd accounts import FILE")
+    err.plain("or add one by hand:              refreshd accounts add")

@@ -73,12 +73,12 @@ def list_command(as_json: _AsJson = False) -> None:
         out.print(_table(lines, now=here.clock.now(), told=bool(told)))
     missing = lacking(used, told)
     for words in lines_of(missing) or ([] if told else [NOBODY_OFFERS]):
-        err.print(words, style="red", markup=False, soft_wrap=True)
+        err.plain(words, style="red")
     problems = {
         (where, why): worker for worker, offer in offers.items() for where, why in offer.problems.items()
     }
     for (where, why), worker in problems.items():
-        err.print(f"{worker}: {where}: {why}", style="red", markup=False, soft_wrap=True)
+        err.plain(f"{worker}: {where}: {why}", style="red")
     if missing or problems:
         raise typer.Exit(1)
 
