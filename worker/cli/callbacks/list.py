@@ -16,7 +16,7 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.host.environment import environment_of_callbacks
 from worker.callbacks.host.sandbox import describe
 from worker.callbacks.usage import (
-    NOBODY_OFFERS,
+    NO_CATALOG,
     LastRun,
     Use,
     lacking,
@@ -72,7 +72,7 @@ def list_command(as_json: _AsJson = False) -> None:
     else:
         out.print(_table(lines, now=here.clock.now(), told=bool(told)))
     missing = lacking(used, told)
-    for words in lines_of(missing) or ([] if told else [NOBODY_OFFERS]):
+    for words in lines_of(missing) or ([] if told else [NO_CATALOG]):
         err.plain(words, style="red")
     problems = {
         (where, why): worker for worker, offer in offers.items() for where, why in offer.problems.items()
