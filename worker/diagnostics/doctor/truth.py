@@ -11,7 +11,7 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import reading
 from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, Level, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, loses_messages, off, words_of
 from worker.durations import duration
 from worker.policy.reasons import message_of
@@ -26,24 +26,21 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
         of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
-        yield CheckResult(
+        yield warning(
             "tokens",
-            Level.WARNING,
             f"{_accounts(accounts)} without a good token ({of}){_in_words(reason)}",
             f"`refreshd accounts list --status {status}` names them, `refreshd explain ACCOUNT` shows what each waits for",
         )
     if left := sum(accounts for *_, accounts in lacking[GROUPS_MAX:]):
-        yield CheckResult(
+        yield warning(
             "tokens",
-            Level.WARNING,
             f"... and {_accounts(left)} without a good token, for other reasons",
             "`refreshd status` groups them",
         )
     late, oldest_s = overdue(here.engine)
     if late:
-        yield CheckResult(
+        yield warning(
             "due accounts",
-            Level.WARNING,
             f"{_accounts(late)} due for more than {OVERDUE_AFTER_S:.0f} s and not refreshed yet, the oldest for {duration(oldest_s)}",
             "`refreshd status` names the providers that are behind, `refreshd explain ACCOUNT` what one of them waits for",
         )
@@ -66,9 +63,8 @@ def check_set_back(here: AppContext) -> Iterator[CheckResult]:
         latest = connection.execute(text("SELECT max(opened_at) FROM attempt")).scalar()
     future_s = (latest or 0.0) - here.clock.now()
     if future_s > TOLERATED_SKEW_S:
-        yield CheckResult(
+        yield warning(
             "clock",
-            Level.WARNING,
             f"the latest attempt lies {duration(future_s)} in the future: the database's clock was set back by at least that",
             SET_BACK_REMEDY,
         )
