@@ -46,6 +46,7 @@ acme-eu:
   token_url: https://${{account.subdomain}}.acme.example.eu/oauth/token
 ```
 
+What several entries share may stand once, under a key that begins with a dot: `.eu: &eu {{rotates: true}}`, and `<<: *eu` in each.
 `refreshd providers check FILE` names every mistake in it. `refreshd providers schema > providers.schema.json` is for
 editors: with `# yaml-language-server: $schema=providers.schema.json` on top they complete and check the file as you type.
 
