@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_the_verdict_ends_the_command(
     sqlite_fleet.wait_ready()
     grant = refresh_token("acct", 0) if token == "own" else "no-such-grant"
     words = ("acct", "client_id=client", f"token_url={provider.token_url}", f"refresh_token={grant}")
-    environment = sqlite_world.environment
+    environment: dict[str, Any] = sqlite_world.environment
     with refreshd(tmp_path, "accounts", "add", *words, "--verify", **environment) as command:
         assert command.wait() == (0 if token == "own" else 1), command.output
     if token == "own":
@@ -46,9 +47,8 @@ def test_json_has_the_verdict_beside_the_account(
         f"token_url={provider.token_url}",
         f"refresh_token={refresh_token('acct', 0)}",
     )
-    with refreshd(
-        tmp_path, "accounts", "add", *words, "--verify", "--json", **sqlite_world.environment
-    ) as command:
+    environment: dict[str, Any] = sqlite_world.environment
+    with refreshd(tmp_path, "accounts", "add", *words, "--verify", "--json", **environment) as command:
         assert command.wait() == 0, command.output
     found = json.loads(command.output.splitlines()[-1])
     assert (found["outcome"], found["verified"]["outcome"]) == ("added", "refreshed")
