@@ -356,11 +356,11 @@ def test_a_pause_after_429_is_one_finding_with_the_providers_words() -> None:
     last = attempt(Outcome.RATE_LIMITED, "rate_limited", http_status=429, error_description="Slow down")
     account = {"next_refresh_at": NOW - 1, "failures": 1}
     (finding,) = diagnose(facts(account, attempts=[last], gate=gate(WaitReason.THROTTLED)))
-    assert finding.cause == "provider_paused"
-    assert 'It said: "Slow down".' in finding.words
+    assert finding.cause == "rate_limited"
+    assert 'It said: "Slow down". A gate holds this account and 6 others. It is closed.' in finding.words
     later = replace(gate(WaitReason.THROTTLED), holds=False)
     (finding,) = diagnose(facts({"next_refresh_at": NOW + 90}, attempts=[last], gate=later))
-    assert finding.cause == "rate_limited"
+    assert "gate" not in finding.words, "it is due when the gate is open"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,14 @@ class GateFacts:
     holds: bool
     accounts: int
 
+    def words_for(self, account_id: str) -> str:
+        """Return what the gate means for an account: whom it holds, since when and why, and who is asked next."""
+        others = self.accounts - 1
+        beside = f" and {others:,} {'other' if others == 1 else 'others'}" if others > 0 else ""
+        held = f"A gate holds this account{beside}" if self.holds else "A gate is closed"
+        by = " It was this account's call that closed it." if self.gate.by == account_id else ""
+        return f"{held}. {self.sentence}.{by} Next: {self.next_words or 'no account is left to try'}."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
