@@ -85,7 +85,7 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
         WaitTimedOut: no worker did it in time.
         typer.Exit: it was not refreshed.
     """
-    from worker.cli.refresh import refresh_once
+    from worker.cli.requests import refresh_once
 
     services.stores.settings.redis  # noqa: B018  (where there is none, it is said before anybody waits)
     if not as_json:

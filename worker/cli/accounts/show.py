@@ -11,9 +11,8 @@ from rich.text import Text
 from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
-from worker.cli.terminal.context import open_stores
-from worker.db.accounts import Accounts, Filter, nearest_ids
-from worker.errors import UnknownAccount
+from worker.cli.terminal.context import accounts_of, open_stores
+from worker.db.accounts import Accounts, Filter
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -64,9 +63,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     with open_stores() as here:
-        account = Accounts(here.engine).find([account_id]).get(account_id)
-        if account is None:
-            raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+        (account,) = accounts_of(here, [account_id])
         found, now = masked(account, here.sealer), here.clock.now()
     if as_json:
         print_json(found)
