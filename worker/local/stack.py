@@ -124,7 +124,7 @@ class Stack:
         return f"http://{host}:{self.flower_port}"
 
     def login(self, *, reveal: bool) -> str:
-        """Return how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
+        """Return how to log in to Flower; a chosen password is never shown, a made one where it may be."""
         if not self._login_made:
             return "login as in REFRESHD_FLOWER_BASIC_AUTH"
         user, _, password = self._flower_auth().partition(":")
@@ -253,5 +253,5 @@ def _short(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-#: What is to be done, in words for whoever waits for it, and the doing.
+#: A step in words for the screen, and the function that does it.
 Task = tuple[str, Callable[[], Step]]

@@ -1,4 +1,4 @@
-"""Asking for consent at a terminal: a page is opened, or a code is shown, and somebody waits for the answer."""
+"""Consent asked for at a terminal: a page is opened, or a code is shown, and the command waits for the answer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LOOK_S: Final = 0.2
 
 
 class NoConsent(RefreshdError):
-    """The owner, or the provider, said no; or nobody said anything in time. Nothing was stored."""
+    """The owner or the provider refused, or no answer came in time. Nothing was stored."""
 
 
 class Consent:
@@ -60,7 +60,7 @@ class Consent:
     Args:
         here: this environment.
         opens_browser: open pages in the browser of this machine.
-        timeout_s: how long to wait for somebody.
+        timeout_s: how long to wait for the owner.
     """
 
     def __init__(self, here: AppContext, *, opens_browser: bool, timeout_s: float) -> None:
@@ -73,8 +73,8 @@ class Consent:
         self._runner = asyncio.Runner()
         #: When the tokens were asked for, epoch seconds.
         self.issued_at = 0.0
-        #: What the redirect told of the account, to keep among its custom fields.
-        self.told: dict[str, Secret] = {}
+        #: Facts of the account that came with the redirect, to keep among its custom fields.
+        self.redirect_fields: dict[str, Secret] = {}
 
     def in_browser(self, request: RefreshRequest, *, redirect_uri: str | None, pastes: bool) -> TokenResponse:
         """Ask by authorization code with PKCE.
@@ -103,8 +103,10 @@ class Consent:
         if "error" in parameters:
             raise NoConsent(_refusal(parameters["error"], parameters.get("error_description")))
         wanted = request.provider.redirect_fields
-        self.told = {field: Secret(parameters[name]) for name, field in wanted.items() if name in parameters}
-        request = replace(request, custom_fields={**request.custom_fields, **self.told})
+        self.redirect_fields = {
+            field: Secret(parameters[name]) for name, field in wanted.items() if name in parameters
+        }
+        request = replace(request, custom_fields={**request.custom_fields, **self.redirect_fields})
         return self._tokens(self._call(code_request(request, asking, parameters["code"])))
 
     def on_another_device(self, request: RefreshRequest) -> TokenResponse:
@@ -148,7 +150,7 @@ class Consent:
                 found = server.wait(min(left_s, _LOOK_S))
                 if found is not None:
                     return dict(found)
-        raise NoConsent(f"nobody consented within {duration(self._timeout_s)} (--timeout)")
+        raise NoConsent(f"no consent within {duration(self._timeout_s)} (--timeout)")
 
     def _poll(self, request: RefreshRequest, device: DeviceCode) -> TokenResponse:
         ends_at = time.monotonic() + min(device.lifetime_s, self._timeout_s)
@@ -162,7 +164,7 @@ class Consent:
                 interval_s *= 2  # RFC 8628 section 3.5, for a connection that times out
             elif answer.error != AUTHORIZATION_PENDING:
                 return self._tokens(answer)
-        raise NoConsent("nobody typed the code in before it ended")
+        raise NoConsent("the code ended before it was typed in")
 
     def _call(self, request: RefreshRequest) -> Answer:
         async def call() -> Answer:
@@ -202,7 +204,7 @@ def _listening(asking: Asking, redirect_uri: str | None) -> Iterator[LoopbackRed
 
 @contextmanager
 def _spinner(words: str) -> Iterator[None]:
-    """Show that somebody is waited for; a log gets the words alone."""
+    """Show what is waited for; a log gets the words alone."""
     if not err.is_terminal:
         err.print(words, style="dim")
         yield

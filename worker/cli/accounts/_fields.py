@@ -27,7 +27,7 @@ def fields_of(words: Sequence[str]) -> dict[str, str]:
     """Read FIELD=VALUE words; a secret's FIELD alone is taken from the environment or asked for.
 
     Raises:
-        UsageError: a word is neither, a field stands there twice, or nobody can be asked.
+        UsageError: a word is neither, a field stands there twice, or there is no terminal to ask on.
     """
     found: dict[str, str] = {}
     for word in words:
@@ -65,7 +65,7 @@ def secret_of(name: str) -> str:
     """Return a secret from the environment, else ask for it without showing it.
 
     Raises:
-        UsageError: it is not there and nobody can be asked.
+        UsageError: it is not there, and there is no terminal to ask on.
     """
     variable = variable_of(name)
     if variable in os.environ:

@@ -41,7 +41,7 @@ _NAMED_MAX: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class AccountServices:
-    """Stores, and whoever writes to them."""
+    """Stores, and the services that write to them."""
 
     stores: AppContext
     accounts: Accounts
@@ -82,7 +82,7 @@ class AccountServices:
 
 @contextmanager
 def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
-    """Open the stores for a command that writes, and say at its end what Redis was not told.
+    """Open the stores for a command that writes, and print at its end what was not published.
 
     Args:
         shared_grants: two accounts of one client may have the same refresh token.

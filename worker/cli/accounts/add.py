@@ -1,4 +1,4 @@
-"""`refreshd accounts add`: one account by hand, with questions where somebody can answer them."""
+"""`refreshd accounts add`: one account by hand, with questions where there is a terminal."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def offered_by_workers(here: AppContext) -> dict[str, CallbackCatalog]:
     """Return what the running callback workers offer.
 
     Raises:
-        RedisUnreachable: nobody can be asked.
+        RedisUnreachable: the workers' catalogs can't be read.
     """
     with in_words(here.settings.redis):
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()

@@ -64,7 +64,7 @@ def _check(here: AppContext, row: Account, name: str, *, apply: bool) -> list[st
 
     Raises:
         UsageError: the account names another callback, or is not refreshed by callbacks.
-        NotRegistered: nobody knows the callback.
+        NotRegistered: no running worker knows the callback.
     """
     if row.callback != name:
         named = f"names the callback {row.callback!r}" if row.callback else "names no callback"
@@ -107,7 +107,7 @@ def _run(here: AppContext, row: Account, trigger: Trigger, timeout_s: float) -> 
 
 
 def _not_ended(here: AppContext, account_id: str, task_id: str, timeout_s: float) -> str:
-    """Return whether somebody runs it, or nobody took it."""
+    """Return whether a worker runs it still, or none took it."""
     latest = next(iter(here.history.of(account_id, limit=1)), None)
     if latest is not None and latest.task_id == task_id:
         return (

@@ -87,7 +87,7 @@ def _tasks(stack: Stack, workers: int, *, flower: bool) -> list[Task]:
 
     def start_flower() -> Step:
         step = stack.start_flower()
-        # A terminal is somebody's; a log file is read by many.
+        # A terminal is seen by one person; a log file is read by many.
         return replace(step, detail=f"{step.detail}   {stack.login(reveal=out.is_terminal)}")
 
     return [*tasks, ("Starting Flower", start_flower)] if flower else tasks

@@ -1,4 +1,4 @@
-"""The demo's files: the accounts, what the provider is told of them, and what a shell needs to find them."""
+"""The demo's files: the accounts, the provider's grants, and the lines by which a shell finds them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Workspace:
 
     @property
     def grants(self) -> Path:
-        """What the provider is told at its start."""
+        """The file that the provider reads at its start."""
         return self.folder / "provider.json"
 
     @property
@@ -119,7 +119,7 @@ class Workspace:
         write_private(self.shell, f"# `. {self.shell}`: commands of this shell then find the demo.\n{text}")
 
     def _moved_to_a_free_port(self) -> int:
-        """Keep the provider's port; where somebody else has it now, the accounts move to another."""
+        """Keep the provider's port; where another process has it now, the accounts move to another port."""
         rows = self._rows()
         port = urlsplit(rows[0]["token_url"]).port if rows else None
         if port is not None and is_free_port(port):
