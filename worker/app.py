@@ -26,7 +26,7 @@ from worker.broker.kombu import (
     survive_lost_connections,
 )
 from worker.broker.program import program
-from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, REFRESH, STANDARD_QUEUES
+from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, REFRESH, STANDARD_QUEUES, URGENT
 from worker.broker.signing import CheckedTask, signer_of_this_process
 from worker.clock import steady_now
 from worker.crypto.private_file import data_folder
@@ -79,6 +79,7 @@ def _configured(settings: Settings) -> Celery:
             "refreshd.webhooks": {"queue": CONTROL},
             "refreshd.expiring": {"queue": CONTROL},
             "refreshd.refresh": {"queue": REFRESH},
+            "refreshd.intake": {"queue": URGENT},
         },
         accept_content=["json"],
         task_serializer="json",

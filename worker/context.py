@@ -21,6 +21,7 @@ from worker.crypto.cipher import Cipher
 from worker.crypto.keyring import load_cipher, source_of
 from worker.crypto.sealer import AccountSealer
 from worker.db.audit import AuditTrail
+from worker.db.clients import Clients
 from worker.db.engine import check_schema, database_now, make_engine, reading
 from worker.db.history import History
 from worker.db.outbox import Outbox
@@ -143,6 +144,10 @@ class AppContext:
     @cached_property
     def pauses(self) -> Pauses:
         return Pauses(self.engine)
+
+    @cached_property
+    def clients(self) -> Clients:
+        return Clients(self.engine)
 
     @cached_property
     def audit(self) -> AuditTrail:

@@ -14,12 +14,16 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from models.account import RefreshMethod
+from worker.accounts.client_changes import ClientChanges
 from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
+from worker.db.accounts import Accounts
 from worker.db.async_stores import AsyncPublicationStore, AsyncRefreshStore
+from worker.db.client_accounts import ClientAccounts
 from worker.db.engine import is_sqlite
 from worker.db.executor import DatabaseExecutor
+from worker.db.fleet.client_secrets import ClientSecrets
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.fleet_locks import AsyncFleetLock, FleetLock
@@ -31,6 +35,7 @@ from worker.notifications.notices import Notices
 from worker.notifications.webhook_client import WebhookClient
 from worker.notifications.webhook_sender import WebhookSender
 from worker.policy.gates import Gate
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.client import ProviderClient
 from worker.providers.egress import Egress
 from worker.redis.client import connect_async, in_words
@@ -112,6 +117,16 @@ class Runtime(AppContext):
                 rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
             ),
             lock=self._lock(planner.LOCK, planner.LOCK_S),
+        )
+
+    def client_changes(self) -> ClientChanges:
+        """Return what has accounts take over a change of their client that was interrupted."""
+        return ClientChanges(
+            accounts=Accounts(self.engine, self.settings.webhook_event_types),
+            client_accounts=ClientAccounts(self.engine),
+            provider_of=self.providers.for_schedule,
+            clock=self.clock,
+            requests_per_s=self.settings.requests_per_s or ASSUMED_REQUESTS_PER_S,
         )
 
     def _lock(self, name: str, ttl_s: float) -> FleetLock:
@@ -235,6 +250,7 @@ class Runtime(AppContext):
         self.watch = Notices(
             outages=Outages(self.engine, event_types),
             ends=Ends(self.engine, event_types),
+            secrets=ClientSecrets(self.engine, event_types),
             gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
             publisher=self.publisher,
             clock=self.clock,

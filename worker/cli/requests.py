@@ -1,26 +1,21 @@
-"""Refreshes that a command asks of the workers: its messages, and the attempts that answer them."""
+"""Refreshes that a command asks of the workers: who forced them, and the attempts that answer them."""
 
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from kombu.exceptions import OperationalError
-
-from models.account import Account, RefreshMethod
-from models.attempt import Attempt, Trigger
+from models.account import Account
+from models.attempt import Attempt
 from models.audit import Act, Action
-from worker.broker.queues import CALLBACK, URGENT
+from worker.celery.forced_refresh import send_forced
 from worker.context import AppContext
-from worker.errors import RedisUnreachable, WaitTimedOut
+from worker.errors import WaitTimedOut
 
 #: Longer than the longest call, and a worker that restarts meanwhile.
 WAIT_S: Final = 90.0
 _POLL_S: Final = 0.05
-#: Accounts in one message.
-_GROUP: Final = 50
 
 
 def refresh_once(here: AppContext, account: Account, timeout_s: float = WAIT_S) -> Attempt:
@@ -50,53 +45,6 @@ def not_in_time(left: int, asked: int, timeout_s: float) -> WaitTimedOut:
         f"{left} of {asked} not refreshed after {timeout_s:g} s: is a worker running? "
         "`refreshd status` shows the workers and the queues; one that refuses the message says `message_refused` in its log"
     )
-
-
-def send_forced(accounts: Sequence[Account]) -> list[str]:
-    """Send forced refreshes to the workers, and return the ids of the tasks.
-
-    Raises:
-        RedisUnreachable: the broker can't be reached.
-    """
-    plain = [(a.id, a.generation) for a in accounts if a.refresh_method != RefreshMethod.CALLBACK]
-    groups = [(plain[i : i + _GROUP], URGENT) for i in range(0, len(plain), _GROUP)]
-    groups += [
-        ([(a.id, a.generation)], CALLBACK) for a in accounts if a.refresh_method == RefreshMethod.CALLBACK
-    ]
-    return [send(pairs, queue, Trigger.FORCED) for pairs, queue in groups]
-
-
-def send(
-    pairs: Sequence[tuple[str, int]], queue: str, trigger: Trigger, *, expires_s: float | None = None
-) -> str:
-    """Send one refresh to the workers, and return the task's id.
-
-    Args:
-        pairs: accounts, and the generation of each that is to be replaced.
-        queue: of the workers.
-        trigger: why it is sent.
-        expires_s: no worker begins it later; None: whenever one comes.
-
-    Raises:
-        RedisUnreachable: the broker can't be reached.
-    """
-    from worker.app import app
-
-    task_id = str(uuid.uuid4())
-    try:
-        app.send_task(
-            "refreshd.refresh",
-            kwargs={"accounts": [list(pair) for pair in pairs], "reason": trigger.value},
-            queue=queue,
-            task_id=task_id,
-            expires=expires_s,
-            retry=False,
-        )
-    except OperationalError as error:
-        raise RedisUnreachable(
-            f"the broker can't be reached: {error}. REFRESHD_REDIS_URL says where it is"
-        ) from error
-    return task_id
 
 
 def outcomes(

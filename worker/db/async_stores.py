@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from sqlalchemy import Engine
 
 from worker.clock import Clock
+from worker.db.clients import Clients
 from worker.db.ended_tokens import EndedTokens
 from worker.db.executor import DatabaseExecutor
 from worker.db.fleet.outages import Outages
@@ -36,6 +37,7 @@ class AsyncRefreshStore:
         self._executor = executor
         self.load = executor.awaitable(store.load)
         self.load_for_refresh = executor.awaitable(store.load_for_refresh)
+        self.clients = executor.awaitable(Clients(engine).find)
         self.open = executor.awaitable(store.open)
         self.close = executor.awaitable(store.close)
         self.postpone = executor.awaitable(store.postpone)

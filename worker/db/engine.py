@@ -48,8 +48,13 @@ IDLE_TRANSACTION_TIMEOUT_S: Final = 10
 _SECRET_OPTIONS: Final = ("password", "sslpassword")
 
 
-def make_engine(url: str, *, pool_size: int = 8) -> Engine:
+def make_engine(url: str, *, pool_size: int = 8, search_path: str | None = None) -> Engine:
     """Make the engine. Call it after a fork, never before.
+
+    Args:
+        url: of the database.
+        pool_size: connections that are kept.
+        search_path: the schema that names of tables mean on PostgreSQL; None: the role's own.
 
     Raises:
         SettingsError: the URL is invalid, or of a database that is neither SQLite nor PostgreSQL.
@@ -60,6 +65,7 @@ def make_engine(url: str, *, pool_size: int = 8) -> Engine:
     timeouts = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={STATEMENT_TIMEOUT_S // 2}s "
         f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_S}s"
+        f"{f' -c search_path={search_path}' if search_path else ''}"
     )
     return create_engine(
         parsed,

@@ -45,8 +45,13 @@ class PendingAnswers:
 
     def seal(self, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, bound to the account."""
+        return self.seal_with(self._cipher, account, answer)
+
+    @staticmethod
+    def seal_with(cipher: Cipher, account: str, answer: PendingAnswer) -> str:
+        """Return an answer as one sealed text, without a connection to Redis."""
         plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
-        return self._cipher.seal(Secret(plain), account=account, field=_FIELD)
+        return cipher.seal(Secret(plain), account=account, field=_FIELD)
 
     def open(self, account: str, sealed: str) -> PendingAnswer:
         """Open a sealed answer.

@@ -297,4 +297,11 @@ def _compare(one: OpenAttempt) -> None:
 
 
 def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:
-    return Event(type=kind.value, account=account.id, generation=account.generation, reason=reason, at=now)
+    return Event(
+        type=kind.value,
+        account=account.id,
+        generation=account.generation,
+        reason=reason,
+        at=now,
+        labels=account.labels,
+    )

@@ -142,6 +142,8 @@ class AttemptOpener:
     ) -> list[OpenAttempt]:
         """Load accounts, and prepare an attempt of each that is to be refreshed; write the results of the others."""
         found, paused = await self._store.load_for_refresh(list(taken))
+        named = {account.client for account in found.values() if account.client is not None}
+        clients = await self._store.clients(named) if named else {}
         ready: list[OpenAttempt] = []
         ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
         for account_id, stash in taken.items():
@@ -160,7 +162,7 @@ class AttemptOpener:
                 continue
             attempt = new_attempt(next(ids), account, origin, now=self._clock.now())
             attempt.lock_wait_ms = (_monotonic() - began) * 1000
-            ready.append(self._requests.prepare(account, attempt, stashed))
+            ready.append(self._requests.prepare(account, attempt, stashed, clients))
         return ready
 
     async def _refused(

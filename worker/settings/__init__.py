@@ -28,6 +28,7 @@ _PREFIX: Final = "REFRESHD_"
 _EXAMPLES: Final = {
     "keys": "k1:BASE64 of 32 bytes, made by `refreshd keys generate`",
     "publish_keys": "p1:BASE64 of 32 bytes, made by `refreshd keys generate`; connectors get the same",
+    "intake_key": "k1:BASE64 of 32 bytes, printed by `refreshd keys intake`",
     "message_keys": "m1:BASE64 of 32 bytes, made by `refreshd keys generate`; beat and every worker get the same",
     "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
     "redis_url": "redis://user:password@host:6379/0 or rediss://...",
@@ -40,7 +41,9 @@ _EXAMPLES: Final = {
     "expiring_days": "14,3,1",
 }
 #: Types of events that webhooks may be told of.
-WEBHOOK_TYPES: Final = ("reauthorize", "misconfigured", "recovered", "degraded", "expiring")
+WEBHOOK_TYPES: Final = (
+    "reauthorize", "misconfigured", "recovered", "degraded", "expiring", "connected", "reconnected",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -60,6 +63,10 @@ class Settings(BaseSettings):
     )
     keys_command: SecretStr | None = Field(
         None, description="command that prints what REFRESHD_KEYS would hold; run without a shell"
+    )
+    intake_key: SecretStr | None = Field(
+        None,
+        description="ID:BASE64, public (`refreshd keys intake`): seals what a process without REFRESHD_KEYS takes in",
     )
     publish_keys: SecretStr | None = Field(
         None,
@@ -147,6 +154,7 @@ class Settings(BaseSettings):
         "keys",
         "keys_file",
         "keys_command",
+        "intake_key",
         "publish_keys",
         "message_keys",
         "claim_s",

@@ -231,6 +231,45 @@ def test_each_answer_is_checked_and_what_was_answered_stays(
     assert (exported["client_id"], exported["access_token"]) == ("the-client", "the-access-token")
 
 
+CLIENT = (
+    *("clients", "add", "crm", "--provider", "google", "--client-id", "c", "--client-secret", "s-12345678"),
+)
+
+
+def test_on_a_terminal_add_asks_for_nothing_that_its_client_has(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refreshd(*CLIENT).exit_code == 0
+    typed(monkeypatch, "the-refresh-token\n")
+    ran = refreshd("accounts", "add", "acme-1", "client=crm", "labels.tenant=acme", "Labels.stage=live")
+    assert ran.exit_code == 0, ran.stderr
+    found = refreshd("accounts", "show", "acme-1", "--json").json
+    assert (found["provider"], found["client"], found["client_id"]) == ("google", "crm", "c")
+    assert found["labels"] == {"tenant": "acme", "stage": "live"}
+
+
+def test_a_client_that_is_not_stored_is_asked_for_again(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refreshd(*CLIENT).exit_code == 0
+    typed(monkeypatch, "cms\ncrm\nthe-refresh-token\n")
+    ran = refreshd("accounts", "add", "acme-1", "client=crn")
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.stderr.count("client: no client") == 2
+    assert refreshd("accounts", "show", "acme-1", "--json").json["client"] == "crm"
+
+
+def test_a_field_that_differs_from_the_clients_is_left_out_with_enter(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refreshd(*CLIENT).exit_code == 0
+    typed(monkeypatch, "the-refresh-token\n\n")
+    ran = refreshd("accounts", "add", "acme-1", "client=crm", "client_id=other")
+    assert ran.exit_code == 0, ran.stderr
+    assert "client_id: client 'crm' has another one" in ran.stderr
+    assert refreshd("accounts", "show", "acme-1", "--json").json["client_id"] == "c"
+
+
 def test_a_part_of_a_providers_name_shows_those_that_hold_it(
     refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

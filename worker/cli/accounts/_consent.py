@@ -19,12 +19,12 @@ from rich.text import Text
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
-from worker.cli.accounts._services import provider_client
 from worker.cli.terminal.console import err
 from worker.cli.terminal.prompts import ask
 from worker.context import AppContext
 from worker.durations import duration
 from worker.errors import RefreshdError, UsageError
+from worker.intake.services import provider_client
 from worker.providers.authorization import (
     AUTHORIZATION_PENDING,
     SLOW_DOWN,

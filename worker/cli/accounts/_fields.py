@@ -80,7 +80,7 @@ def field_of(name: str) -> str:
     column = column_of(name)
     if column is None or column.in_minutes or column.empty_means is not None:
         return name
-    return f"custom_fields.{column.field}" if column.kind is ColumnKind.CUSTOM_FIELD else column.field
+    return column.name
 
 
 def is_hidden(name: str) -> bool:

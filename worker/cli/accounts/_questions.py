@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import Final
 
 from models.account import RefreshMethod, SessionManagement
+from models.client import Client
 from models.provider_requirements import needed
 from models.providers import ClientAuth
 from worker.accounts.apply import Applier, DueSpreader
-from worker.accounts.columns import column_of
+from worker.accounts.columns import OF_THE_CLIENT, ColumnKind, column_of
+from worker.accounts.configuration import KnownClients
 from worker.accounts.entry import Problem, RowRefused, read_entry
 from worker.cli.accounts._fields import is_hidden
 from worker.cli.accounts._services import AccountServices
@@ -23,6 +25,8 @@ from worker.providers.registry import GENERIC
 _OPTIONAL_OF_ANY_PROVIDER: Final = ("client_id", "client_secret", "access_token")
 #: Which of them a callback needs, only it knows.
 _OPTIONAL_OF_A_CALLBACK: Final = (*_OPTIONAL_OF_ANY_PROVIDER, "refresh_token")
+#: An account that names a client takes these from it.
+_OF_A_CLIENT: Final = (*OF_THE_CLIENT, "client_secret", "token_url")
 #: So many providers are offered for a part of a name.
 _OFFERED: Final = 8
 #: Fields that say nothing of themselves at first sight.
@@ -50,15 +54,18 @@ class Questions:
             sealer=services.stores.sealer,
             checker=services.checker,
             spread=DueSpreader(ASSUMED_REQUESTS_PER_S),
+            clients=KnownClients(services.stores.clients),
         )
 
     def ask_what_is_missing(self) -> None:
         """Ask for the id, the provider, and what a refresh at this provider needs."""
         row = self._row
+        client = self._client()
         self._ask("id")
-        if "provider" not in row:
+        if client is None and "provider" not in row:
             row["provider"] = self._provider()
-        preset = self._known.get(row["provider"].strip().lower())
+        provider = row["provider"] if client is None else row.get("provider", client.provider)
+        preset = self._known.get(provider.strip().lower())
         if row.get("refresh_method") == RefreshMethod.CALLBACK:
             self._ask_optional(_OPTIONAL_OF_A_CALLBACK)
             return
@@ -69,15 +76,16 @@ class Questions:
             auth = ClientAuth(row["client_auth"]) if "client_auth" in row else None
         has_endpoint = preset is not None and preset.endpoint is not None
         for name in needed(preset or self._known[GENERIC], auth):
-            if not (name == "token_url" and has_endpoint):
+            is_there = name == "token_url" and has_endpoint
+            if not (is_there or (client is not None and name in _OF_A_CLIENT)):
                 self._ask(name)
-        if not has_endpoint:
+        if client is None and not has_endpoint:
             self._ask_optional(_OPTIONAL_OF_ANY_PROVIDER)
 
     def ask_again(self, problems: Sequence[Problem]) -> bool:
         """Ask for what can't be stored as it is; False where no answer could help."""
         fields = [problem.field for problem in problems]
-        if any(column_of(field) is None for field in fields):
+        if not all(map(_can_be_asked, fields)):
             return False
         for problem in problems:
             _show(problem)
@@ -86,7 +94,7 @@ class Questions:
             if field == "provider":
                 self._row[field] = self._provider()
             else:
-                self._ask(field)
+                self._ask(field, optional="client" in self._row and field in _OF_A_CLIENT)
         return True
 
     def _ask(self, name: str, *, optional: bool = False) -> None:
@@ -103,6 +111,21 @@ class Questions:
     def _ask_optional(self, names: Sequence[str]) -> None:
         for name in names:
             self._ask(name, optional=True)
+
+    def _client(self) -> Client | None:
+        """Return the client that the fields name; ask again for a name that no client has."""
+        row = self._row
+        if "client" not in row:
+            return None
+        if problem := self._problem("client", row["client"]):
+            _show(problem)
+            del row["client"]
+            self._ask("client", optional=True)
+        name = row["client"].strip()
+        if not name:
+            del row["client"]
+            return None
+        return self._services.stores.clients.find([name]).get(name)
 
     def _provider(self) -> str:
         """Ask for a provider; a part of a name shows those that hold it, and the same again is a name of its own."""
@@ -128,6 +151,7 @@ class Questions:
             if name == "id":
                 taken = self._services.accounts.find([entry.id])
                 return Problem("id", "exists already; `refreshd accounts edit` changes it") if taken else None
+            self._trial.know_clients([entry])
             self._trial.add(entry, retired=0, now=self._services.stores.clock.now())
         except RowRefused as refused:
             return next((problem for problem in refused.problems if problem.field == name), None)
@@ -142,6 +166,11 @@ class Questions:
             settings.get("refresh_enabled") is not False
             and settings.get("session_management") != SessionManagement.NONE
         )
+
+
+def _can_be_asked(field: str) -> bool:
+    column = column_of(field)
+    return column is not None and column.kind is not ColumnKind.LABELS
 
 
 def _show(problem: Problem) -> None:

@@ -36,7 +36,7 @@ def add(
 
     Answer the questions, give `refresh_token=@FILE`, or set REFRESHD_ACCOUNT_CLIENT_SECRET, REFRESHD_ACCOUNT_ACCESS_TOKEN and REFRESHD_ACCOUNT_REFRESH_TOKEN. `edit` changes an existing account.
 
-    Examples: `add`; `add acme-1 provider=google`; `add acme-1 provider=acme token_url=https://acme.example/token custom_fields.tenant=eu --verify`.
+    Examples: `add`; `add acme-1 provider=google`; `add acme-1 client=crm labels.tenant=acme`; `add acme-1 provider=acme token_url=https://acme.example/token custom_fields.tenant=eu --verify`.
     """
     row = _given(words or [])
     with open_services(shared_grants=allow_shared_grant) as services:

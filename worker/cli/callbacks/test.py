@@ -15,7 +15,8 @@ from models.callback import OWN_LINE
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER
 from worker.callbacks.catalog import CallbackCatalog, unknown_words
 from worker.callbacks.heartbeats import CallbackHeartbeats
-from worker.cli.requests import outcomes, send
+from worker.celery.forced_refresh import send
+from worker.cli.requests import outcomes
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, stores
 from worker.context import AppContext

@@ -1,4 +1,4 @@
-"""`refreshd keys list`, `rotate` and `check`: what each key has sealed."""
+"""`refreshd keys list`, `intake`, `rotate` and `check`: what each key has sealed, and what is sealed to it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def list_keys(as_json: Json = False) -> None:
                 else "NOT CONFIGURED: add it to REFRESHD_KEYS"
             )
             out.plain(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip())
+
+
+def intake_key() -> None:
+    """It is no secret. After a rotation print it again: values sealed to the old key open as long as that key is kept."""
+    with open_stores() as here:
+        out.plain(here.cipher.intake_key)
 
 
 def rotate_keys(as_json: Json = False) -> None:

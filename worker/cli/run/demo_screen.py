@@ -83,6 +83,10 @@ class DemoShow:
             f"Its files stay in {self._stack.data_dir}; `refreshd demo --keep` goes on with them.",
             soft_wrap=True,
         )
+        if curl := self._stack.api_curl():
+            self._console.print(
+                f"The API (docs/api.md), while it runs:\n  {curl}", soft_wrap=True, markup=False
+            )
 
     def _say_what_happened(self) -> None:
         for event in self._picture.new_events:

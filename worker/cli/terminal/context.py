@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from models.account import Account
 from worker.context import AppContext
-from worker.db.accounts import Accounts, nearest_ids
+from worker.db.accounts import Accounts
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 from worker.settings import load_settings
 

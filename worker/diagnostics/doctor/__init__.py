@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from redis.exceptions import RedisError
 
 from worker.context import AppContext
+from worker.diagnostics.doctor.clients import check_client_secrets
 from worker.diagnostics.doctor.fleet import (
     check_beat,
     check_callbacks,
@@ -50,6 +51,7 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
         yield from _guarded("tokens", lambda: check_tokens(here))
         yield from _guarded("webhooks", lambda: check_webhooks(here))
         yield from _guarded("pauses", lambda: check_pauses(here))
+        yield from _guarded("clients", lambda: check_client_secrets(here))
         yield from _guarded("proofs of possession", lambda: check_proofs(here))
         yield from _guarded("shared grants", lambda: check_twins(here))
     if readable and reachable:

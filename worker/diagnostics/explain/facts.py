@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from models.account import Account, Status
 from models.attempt import Attempt, Outcome
+from models.client import Client
 from models.pause import Pause
 from models.providers import Provider
 from worker.policy.gates import Gate
@@ -113,6 +114,8 @@ class Facts:
     certificate_ends_at: float | None = None
     #: Accounts with the same grant.
     twins: Sequence[Twin] = ()
+    #: The client that the account names; None: it names none, or one that is not stored.
+    client: Client | None = None
 
     @property
     def lacks_token(self) -> bool:

@@ -25,6 +25,9 @@ CLIENT_ACCEPTED_AGAIN: Final = Reason(
     "client_accepted_again", "The provider accepts the client again.", _COME_AGAIN
 )
 CREDENTIALS_REPLACED: Final = Reason("credentials_replaced", "Somebody stored new credentials.", _COME_AGAIN)
+CONSENT_GIVEN: Final = Reason(
+    "consent_given", "Its owner consented, and a new grant was stored.", _COME_AGAIN
+)
 RECONFIGURED: Final = Reason(
     RECONFIGURED_CODE,
     "The account was edited after it had failed; its next refresh will show whether that helped.",

@@ -14,6 +14,7 @@ from models.providers import GrantType
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.callback import callback_says
 from worker.diagnostics.explain.rules.claims import claims
+from worker.diagnostics.explain.rules.client import named_client
 from worker.diagnostics.explain.rules.clock import clock, process_clocks, set_back
 from worker.diagnostics.explain.rules.dpop import key_error, possession
 from worker.diagnostics.explain.rules.fleet import beat, no_worker, queue_full, stores, waiting
@@ -203,6 +204,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     no_worker,
     callback_says,
     _credentials,
+    named_client,
     _hard_end,
     twins,
     possession,
