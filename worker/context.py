@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -36,6 +36,11 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.notifications.webhook_client import Endpoint
+
+#: This machine's own hosts: `up` and `demo` refresh at them without TLS.
+LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+#: The file in the data folder that `up` and `demo` lock while they run, and leave behind.
+UP_LOCK: Final = "up.lock"
 
 
 class AppContext:
@@ -99,6 +104,12 @@ class AppContext:
         provider = self.providers.known.get(name)
         found = self.limits(provider)
         return replace(found, requests_per_s=None) if provider is None or provider.host is None else found
+
+    @cached_property
+    def allow_http_hosts(self) -> tuple[str, ...]:
+        """Hosts that may be asked without TLS: the settings', and this machine's own in the data folder of an `up`."""
+        own = LOOPBACK_HOSTS if (self.settings.data_dir / UP_LOCK).exists() else ()
+        return (*self.settings.allow_http_hosts, *own)
 
     @cached_property
     def redis(self) -> Redis:

@@ -121,7 +121,7 @@ def _renderer() -> structlog.typing.Processor:
     return _as_json
 
 
-#: `json.dumps` makes a new encoder a call where it is told a default.
+#: `json.dumps` makes a new encoder a call where it gets a default.
 _JSON: Final = json.JSONEncoder(default=str)
 
 

@@ -46,6 +46,8 @@ acme-eu:
   token_url: https://${{account.subdomain}}.acme.example.eu/oauth/token
 ```
 
+What several entries share may stand once, under a key that begins with a dot: `.eu: &eu {{rotates: true}}`, and `<<: *eu` in each.
+
 `refreshd providers discover URL` prints such an entry for a server that publishes metadata: URL is an issuer (RFC 8414, OpenID
 Connect), or a resource that names its authorization server (RFC 9728), such as an MCP server. It asks and stores nothing; the document's
 issuer has to be the one asked for, and what it names obeys the rules of token URLs.

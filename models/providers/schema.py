@@ -28,7 +28,8 @@ def providers_schema() -> dict[str, Any]:
         "$schema": _DIALECT,
         "title": "Providers of refreshd",
         "type": "object",
-        "propertyNames": {"pattern": name["pattern"]},
+        "propertyNames": {"pattern": rf"{name['pattern']}|^\."},
+        "patternProperties": {r"^\.": {"description": "What several entries share, by an anchor."}},
         "additionalProperties": {"$ref": "#/$defs/Provider"},
         "$defs": {**definitions, "Provider": entry},
     }

@@ -41,6 +41,12 @@ class Column:
     #: The meaning of an empty value under webMethods' name; None: it is ignored.
     empty_means: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Our name of the column, as a row has it."""
+        prefix = {ColumnKind.CUSTOM_FIELD: _CUSTOM_PREFIX, ColumnKind.LABEL: _LABEL_PREFIX}.get(self.kind, "")
+        return f"{prefix}{self.field}"
+
 
 SETTINGS: Final = (
     "provider",

@@ -151,7 +151,7 @@ class _Reading:
         try:
             self._store(column, value)
         except ValueError as error:
-            self.problems.append(Problem(_shown_field(column), str(error)))
+            self.problems.append(Problem(column.name, str(error)))
 
     def _store(self, column: Column, value: object) -> None:
         entry, name = self.entry, column.field
@@ -222,11 +222,6 @@ def _check_times(entry: AccountEntry, problems: list[Problem]) -> None:
     issued_at, expires_at = entry.seconds("issued_at"), entry.seconds("expires_at")
     if issued_at is not None and expires_at is not None and expires_at <= issued_at:
         problems.append(Problem("expires_at", "is not after issued_at"))
-
-
-def _shown_field(column: Column) -> str:
-    prefix = {ColumnKind.CUSTOM_FIELD: "custom_fields.", ColumnKind.LABEL: "labels."}.get(column.kind, "")
-    return f"{prefix}{column.field}"
 
 
 def _is_empty(value: object) -> bool:

@@ -1,6 +1,6 @@
-"""Which running worker knows which callbacks: told to Redis by each of them, and believed for a minute.
+"""The callbacks of each running worker, as its heartbeat in Redis has them; a heartbeat is valid for a minute.
 
-One hash, `refreshd:callbacks`: worker -> what it offers and when it said so, by Redis' clock.
+One hash, `refreshd:callbacks`: worker -> its catalog, and when it was written, by Redis' clock.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from redis import Redis
 
 from worker.callbacks.catalog import CallbackCatalog
 
-#: How often a worker says what it knows.
-SAID_EVERY_S: Final = 15.0
-#: A worker that has said nothing for so long is gone.
-BELIEVED_S: Final = 60.0
+#: How often a worker writes its heartbeat.
+HEARTBEAT_EVERY_S: Final = 15.0
+#: A worker whose heartbeat is older has ended.
+HEARTBEAT_VALID_S: Final = 60.0
 
 
 class CallbackHeartbeats:
-    """What all running workers offer."""
+    """The heartbeats of all running workers."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis: Any = redis
         self._key = f"{prefix}callbacks"
 
     def announce(self, worker: str, offer: CallbackCatalog) -> None:
-        """Return what a worker offers; forget workers that have long been gone.
+        """Write a worker's heartbeat; remove those of workers that have ended.
 
         Raises:
             RedisError: Redis is away.
         """
         now = self._now()
-        gone = [name for name, said in self._all().items() if now - said["at"] > BELIEVED_S]
+        gone = [name for name, said in self._all().items() if now - said["at"] > HEARTBEAT_VALID_S]
         if gone:
             self._redis.hdel(self._key, *gone)
         self._redis.hset(self._key, worker, json.dumps({"at": now, **offer.to_json()}))
 
     def withdraw(self, worker: str) -> None:
-        """Forget a worker that ends.
+        """Remove the heartbeat of a worker that ends.
 
         Raises:
             RedisError: Redis is away.
@@ -47,7 +47,7 @@ class CallbackHeartbeats:
         self._redis.hdel(self._key, worker)
 
     def offers(self) -> dict[str, CallbackCatalog]:
-        """Return what each running worker offers, by worker.
+        """Return the catalog of each running worker, by worker.
 
         Raises:
             RedisError: Redis is away.
@@ -56,7 +56,7 @@ class CallbackHeartbeats:
         return {
             name: CallbackCatalog.from_json(said)
             for name, said in sorted(self._all().items())
-            if now - said["at"] <= BELIEVED_S
+            if now - said["at"] <= HEARTBEAT_VALID_S
         }
 
     def _all(self) -> dict[str, Mapping[str, Any]]:
@@ -69,7 +69,7 @@ class CallbackHeartbeats:
 
 
 def _read(text: str) -> Mapping[str, Any] | None:
-    """Read what a worker said; another release may say it in another form."""
+    """Read a heartbeat; None where another release wrote it in another form."""
     try:
         said = json.loads(text)
         CallbackCatalog.from_json(said)

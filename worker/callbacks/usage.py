@@ -1,4 +1,4 @@
-"""Who uses which callback, when it last ran, and which ones no running worker knows."""
+"""The accounts of each callback, its last run, and callbacks that no running worker knows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from worker.broker.queues import CALLBACK_WORKER
 from worker.callbacks.catalog import CallbackCatalog, unknown_briefly, unknown_words
 from worker.db.engine import reading
 
-#: Where no worker has said anything: there is none, or it is not ready.
-NOBODY_OFFERS: Final = (
-    "no running worker has said which callbacks it knows: none takes from `callback` (`refreshd up` has one, else "
+#: Where no heartbeat is there: no callback worker runs, or it is not ready.
+NO_CATALOG: Final = (
+    "no running worker has a catalog of callbacks in Redis: none takes from `callback` (`refreshd up` has one, else "
     f"`{CALLBACK_WORKER}`), or it has just started and still imports them"
 )
 _NAMED_MAX: Final = 5
@@ -92,13 +92,13 @@ def last_run(engine: Engine, name: str) -> LastRun | None:
 
 
 def lacking(used: list[Use], offers: Mapping[str, CallbackCatalog]) -> list[Lacking]:
-    """Name the callbacks that accounts use and nobody offers, with the nearest spelling."""
+    """Return the callbacks that accounts use and no worker knows, with the nearest spelling."""
     known = {name: None for offer in offers.values() for name in offer.callbacks}
     return [
         Lacking(
             use,
-            unknown_words(use.name, known) if offers else NOBODY_OFFERS,
-            unknown_briefly(use.name, known) if offers else NOBODY_OFFERS,
+            unknown_words(use.name, known) if offers else NO_CATALOG,
+            unknown_briefly(use.name, known) if offers else NO_CATALOG,
         )
         for use in used
         if use.name not in known
@@ -106,9 +106,9 @@ def lacking(used: list[Use], offers: Mapping[str, CallbackCatalog]) -> list[Lack
 
 
 def lines_of(missing: Sequence[Lacking]) -> list[str]:
-    """Say it to a person, who need not read more than once what the workers do know."""
-    if missing and missing[0].words == NOBODY_OFFERS:
+    """Return a line for each missing callback; the known callbacks are listed once."""
+    if missing and missing[0].words == NO_CATALOG:
         names = ", ".join(f"{one.use.name} ({one.use.shown})" for one in missing[:_NAMED_MAX])
         more = f" and {len(missing) - _NAMED_MAX} more" if len(missing) > _NAMED_MAX else ""
-        return [f"{NOBODY_OFFERS}. Waiting for it: {names}{more}"]
+        return [f"{NO_CATALOG}. Waiting for it: {names}{more}"]
     return [f"{one.use.shown}: {one.brief if i else one.words}" for i, one in enumerate(missing)]

@@ -8,7 +8,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from worker.callbacks.catalog import CallbackCatalog
-from worker.callbacks.heartbeats import SAID_EVERY_S, CallbackHeartbeats
+from worker.callbacks.heartbeats import HEARTBEAT_EVERY_S, CallbackHeartbeats
 from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.errors import RefreshdError
 from worker.log import log
@@ -66,7 +66,7 @@ class CallbackHeartbeat:
                 self._beat()
             except (RefreshdError, RedisError, OSError, SandboxBroken) as error:
                 log.warning("callbacks_not_announced", error=str(error))
-            self._stopping.wait(SAID_EVERY_S)
+            self._stopping.wait(HEARTBEAT_EVERY_S)
 
 
 _heartbeat: CallbackHeartbeat | None = None

@@ -1,10 +1,10 @@
-"""Refreshes that somebody asks for now: which ones can be, the messages that ask workers, and what became of each."""
+"""Refreshes that a command or the API asks for now: which accounts are due, the messages to the workers, and the outcome of each."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from kombu.exceptions import OperationalError
 
@@ -15,11 +15,9 @@ from worker.broker.queues import CALLBACK, URGENT
 from worker.errors import RedisUnreachable
 from worker.policy.reasons.skipped import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE
 
-if TYPE_CHECKING:
-    from celery import Celery
-
 #: The outcome of an account whose message is on its way and was not waited for.
 QUEUED: Final = "queued"
+#: Accounts in one message.
 _GROUP: Final = 50
 
 
@@ -37,40 +35,54 @@ def not_now(account: Account, now: float, *, paused: bool) -> dict[str, Any] | N
 
 
 def send_forced(accounts: Sequence[Account]) -> list[str]:
-    """Ask workers to refresh accounts; returns the ids of the tasks.
+    """Send forced refreshes to the workers, and return the ids of the tasks.
 
     Raises:
-        RedisUnreachable: the broker does not take them.
+        RedisUnreachable: the broker can't be reached.
     """
-    from worker.app import app
-
     plain = [(a.id, a.generation) for a in accounts if a.refresh_method != RefreshMethod.CALLBACK]
     groups = [(plain[i : i + _GROUP], URGENT) for i in range(0, len(plain), _GROUP)]
     groups += [
         ([(a.id, a.generation)], CALLBACK) for a in accounts if a.refresh_method == RefreshMethod.CALLBACK
     ]
+    return [send(pairs, queue, Trigger.FORCED) for pairs, queue in groups]
+
+
+def send(
+    pairs: Sequence[tuple[str, int]], queue: str, trigger: Trigger, *, expires_s: float | None = None
+) -> str:
+    """Send one refresh to the workers, and return the task's id.
+
+    Args:
+        pairs: accounts, and the generation of each that is to be replaced.
+        queue: of the workers.
+        trigger: why it is sent.
+        expires_s: no worker begins it later; None: whenever one comes.
+
+    Raises:
+        RedisUnreachable: the broker can't be reached.
+    """
+    from worker.app import app
+
+    task_id = str(uuid.uuid4())
     try:
-        return [_send_one(app, pairs, queue) for pairs, queue in groups]
+        app.send_task(
+            "refreshd.refresh",
+            kwargs={"accounts": [list(pair) for pair in pairs], "reason": trigger.value},
+            queue=queue,
+            task_id=task_id,
+            expires=expires_s,
+            retry=False,
+        )
     except OperationalError as error:
         raise RedisUnreachable(
             f"the broker can't be reached: {error}. REFRESHD_REDIS_URL says where it is"
         ) from error
-
-
-def _send_one(app: Celery, pairs: Sequence[tuple[str, int]], queue: str) -> str:
-    task_id = str(uuid.uuid4())
-    app.send_task(
-        "refreshd.refresh",
-        kwargs={"accounts": [list(pair) for pair in pairs], "reason": Trigger.FORCED.value},
-        queue=queue,
-        task_id=task_id,
-        retry=False,
-    )
     return task_id
 
 
 def line_of(attempt: Attempt) -> dict[str, Any]:
-    """Return what became of a refresh."""
+    """Return the outcome of a refresh."""
     generation = attempt.generation if attempt.generation_after is None else attempt.generation_after
     found = line(attempt.account_id, attempt.outcome or "", attempt.reason or "", generation)
     if attempt.error_description:

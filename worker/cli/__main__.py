@@ -1,4 +1,4 @@
-"""`python -m worker.cli`: the `refreshd` command, for whoever has no script of that name at hand."""
+"""`python -m worker.cli`: the `refreshd` command where no script of that name is on PATH."""
 
 from worker.cli import main
 

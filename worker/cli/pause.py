@@ -152,11 +152,10 @@ def _show_all(here: AppContext, *, as_json: bool) -> None:
         if as_json:
             print_json(pause_json(one))
         else:
-            out.print(words_of(one, now=now), markup=False, soft_wrap=True)
+            out.plain(words_of(one, now=now))
     if not found and not as_json:
-        out.print(
-            "Nothing is paused. `refreshd pause ACCOUNT...`, `--provider NAME`, `--label NAME=VALUE` or `--all` pauses planned refreshes.",
-            markup=False,
+        out.plain(
+            "Nothing is paused. `refreshd pause ACCOUNT...`, `--provider NAME`, `--label NAME=VALUE` or `--all` pauses planned refreshes."
         )
 
 
@@ -184,4 +183,4 @@ def _say(
             f" and {more:,} more" if more > 0 else ""
         )
         rest = f"; still paused: {named}"
-    out.print(f"{what}: {outcome}{end}{rest}", markup=False, soft_wrap=True)
+    out.plain(f"{what}: {outcome}{end}{rest}")

@@ -46,18 +46,24 @@ class UnknownProvider(UsageError):
     """No provider has this name."""
 
     def __init__(self, name: str, known: Mapping[str, Provider]) -> None:
-        wanted = name.casefold()
-        near = [
-            other for other in known if wanted in other or wanted in (known[other].title or "").casefold()
-        ]
-        near += difflib.get_close_matches(wanted, known, n=_OFFERED)
-        offered = ", ".join(dict.fromkeys(near[:_OFFERED]))
+        offered = ", ".join(named_like(name, known)[:_OFFERED])
         meant = f"did you mean {offered}?" if offered else "`refreshd providers list` shows all."
         super().__init__(f"unknown provider {name!r}: {meant} Any other is `generic`, with a token_url")
 
 
 class Undiscovered(RefreshdError):
-    """A server says nothing of itself that a provider can be made of."""
+    """A server publishes no metadata that a provider can be made of."""
+
+
+def named_like(text: str, known: Mapping[str, Provider]) -> list[str]:
+    """Return the providers whose name or title holds a text, then those whose name is spelled nearly so."""
+    near = [name for name, provider in known.items() if _holds(provider, text)]
+    return list(dict.fromkeys([*near, *difflib.get_close_matches(text.casefold(), known, n=_OFFERED)]))
+
+
+def _holds(provider: Provider, text: str) -> bool:
+    wanted = text.casefold()
+    return wanted in provider.name or wanted in (provider.title or "").casefold()
 
 
 class UnusableProviders(UsageError):
@@ -72,19 +78,14 @@ def list_command(
     as_json: _AsJson = False,
 ) -> None:
     """List the providers: the built-in presets, and those of REFRESHD_PROVIDERS_FILE."""
-    wanted = search.casefold()
-    found = [
-        provider
-        for name, provider in sorted(stores().providers.known.items())
-        if wanted in name or wanted in (provider.title or "").casefold()
-    ]
+    found = [provider for _, provider in sorted(stores().providers.known.items()) if _holds(provider, search)]
     if as_json:
         for provider in found:
             print_json(_line(provider))
         return
     width = max((len(provider.name) for provider in found if len(provider.name) <= _NAME_WIDTH), default=0)
     for provider in found:
-        out.print(f"{provider.name:<{width}}  {_in_words(provider)}", markup=False, soft_wrap=True)
+        out.plain(f"{provider.name:<{width}}  {_in_words(provider)}")
 
 
 @providers_app.command("show")
@@ -103,9 +104,7 @@ def show_command(
     knobs = _knobs(provider)
     del knobs["name"]
     text = yaml.safe_dump({name: knobs}, sort_keys=False, allow_unicode=True, width=110)
-    out.print(
-        text + f"\nAn account needs: {', '.join(needed(provider)) or 'nothing'}", markup=False, soft_wrap=True
-    )
+    out.plain(text + f"\nAn account needs: {', '.join(needed(provider)) or 'nothing'}")
 
 
 @providers_app.command("check")
@@ -125,14 +124,10 @@ def check_command(
     ]
     for name in own:
         what = "changes the built-in one" if name in built_in else "is new"
-        out.print(
-            f"{name}: fine, {what}; an account needs {', '.join(needed(providers[name])) or 'nothing'}",
-            markup=False,
-            soft_wrap=True,
-        )
+        out.plain(f"{name}: fine, {what}; an account needs {', '.join(needed(providers[name])) or 'nothing'}")
         if providers[name].send_scope and providers[name].grant is GrantType.REFRESH_TOKEN:
-            out.print(f"{name}: {_SCOPE_SENT}", markup=False, soft_wrap=True)
-    out.print(f"{file}: {len(own)} providers can be used.", markup=False, soft_wrap=True)
+            out.plain(f"{name}: {_SCOPE_SENT}")
+    out.plain(f"{file}: {len(own)} providers can be used.")
 
 
 @providers_app.command("discover")
@@ -175,13 +170,8 @@ def discover_command(
         print_json({"name": provider, "entry": entry, "asked": [list(step) for step in found.trail.steps]})
         return
     for asked, words in found.trail.steps:
-        err.print(f"{asked}: {words}", markup=False, soft_wrap=True, highlight=False)
-    out.print(
-        yaml.safe_dump({provider: entry}, sort_keys=False, allow_unicode=True, width=110),
-        markup=False,
-        soft_wrap=True,
-        end="",
-    )
+        err.plain(f"{asked}: {words}")
+    out.plain(yaml.safe_dump({provider: entry}, sort_keys=False, allow_unicode=True, width=110).rstrip("\n"))
 
 
 async def _discovered(url: str) -> Discovered:
@@ -190,9 +180,9 @@ async def _discovered(url: str) -> Discovered:
     from worker.providers.discovery.metadata import DiscoveryFailed
     from worker.providers.egress import Egress
 
-    settings = stores().settings
+    here = stores()
     client = DocumentClient(
-        ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, egress=Egress.of(settings)
+        ca_file=here.settings.ca_file, allow_http_hosts=here.allow_http_hosts, egress=Egress.of(here.settings)
     )
     try:
         return await discover(client, url)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import typer
-from sqlmodel import Session
 
 from models.account import Account
 from models.audit import Act, Action
 from models.token import Secret
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
-from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.context import accounts_of, open_stores
 from worker.context import AppContext
 from worker.crypto.sealer import ACCESS_TOKEN
-from worker.db.engine import database_now, reading
-from worker.db.nearest_ids import nearest_ids
-from worker.errors import RefreshdError, UnknownAccount
+from worker.errors import RefreshdError
 
 #: Of a secret this long, eight characters tell which it is and nothing more.
 _TELLING_LENGTH: Final = 24
@@ -48,30 +45,26 @@ def token(
         )
         return
     ended = found.expires_at is not None and found.expires_at <= now
-    out.print(shown, markup=False, soft_wrap=True)
+    out.plain(shown)
     end = (
         "no known end"
         if found.expires_at is None
         else f"{'ended' if ended else 'ends'} {ago_or_in(found.expires_at, now=now)}"
     )
     hint = "" if reveal else "; --reveal shows it"
-    err.print(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim", markup=False)
+    err.plain(f"generation {found.generation}, {found.token_type}, {end}{hint}", style="dim")
 
 
 def _stored(here: AppContext, account_id: str) -> tuple[Account, float, Secret]:
     """Return the account, the database's clock, and the access token."""
-    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
-        found = session.get(Account, account_id)
-        now = database_now(connection)
-    if found is None:
-        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+    (found,) = accounts_of(here, [account_id])
     secret = here.sealer.open(found, ACCESS_TOKEN)
     if secret is None:
         raise NoToken(
             f"account {account_id} has no access token yet (status {found.status}): "
             f"`refreshd refresh {account_id} --force --wait` fetches one and says what comes back"
         )
-    return found, now, secret
+    return found, here.clock.now(), secret
 
 
 def mask(secret: Secret) -> str:

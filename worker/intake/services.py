@@ -31,11 +31,12 @@ from worker.providers.request import RequestBuilder
 
 if TYPE_CHECKING:
     from worker.accounts.revoker import Revoker
+    from worker.providers.client import ProviderClient
 
 
 @dataclass(frozen=True, slots=True)
 class AccountServices:
-    """Stores, and whoever writes to them."""
+    """Stores, and the services that write to them."""
 
     stores: AppContext
     accounts: Accounts
@@ -124,13 +125,10 @@ class AccountServices:
 
     def revoker(self) -> Revoker:
         """Return what ends grants at their providers."""
-        # They bring the HTTP client, which most commands have no use for.
+        # It brings the HTTP client, which most commands have no use for.
         from worker.accounts.revoker import Revoker
-        from worker.providers.client import ProviderClient
-        from worker.providers.egress import Egress
 
         here = self.stores
-        settings = here.settings
 
         def has_stash(account_id: str) -> bool:
             try:
@@ -143,16 +141,11 @@ class AccountServices:
             sealer=here.sealer,
             provider_of=here.providers.of,
             client_of=here.clients.of,
-            client=ProviderClient(
-                ca_file=settings.ca_file,
-                allow_http_hosts=settings.allow_http_hosts,
-                egress=Egress.of(settings),
-                now=here.clock.now,
-            ),
+            client=provider_client(here),
             clock=here.clock,
             has_stash=has_stash,
-            call_timeout_s=settings.call_timeout_s,
-            claim_s=settings.claim_seconds,
+            call_timeout_s=here.settings.call_timeout_s,
+            claim_s=here.settings.claim_seconds,
         )
 
 
@@ -176,7 +169,7 @@ def account_services(
     checker = AccountValidator(
         known=here.providers.known,
         provider_of=here.providers.of,
-        urls=RequestBuilder(here.settings.allow_http_hosts),
+        urls=RequestBuilder(here.allow_http_hosts),
     )
     spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
     return AccountServices(
@@ -190,6 +183,20 @@ def account_services(
         actor=actor,
         twins=None if shared_grants else SameGrant(here.providers),
         require_labels=require_labels,
+    )
+
+
+def provider_client(here: AppContext) -> ProviderClient:
+    """Return a client for the calls of one command or request."""
+    # It brings a TLS library and an event loop, which most commands have no use for.
+    from worker.providers.client import ProviderClient
+    from worker.providers.egress import Egress
+
+    return ProviderClient(
+        ca_file=here.settings.ca_file,
+        allow_http_hosts=here.allow_http_hosts,
+        egress=Egress.of(here.settings),
+        now=here.clock.now,
     )
 
 

@@ -59,7 +59,7 @@ class Child:
     def ended(self) -> int | None:
         """Return the exit code (negative: the signal that ended it), None while it runs.
 
-        What it leaves behind is ended with it, before its pid can become somebody else's.
+        What it leaves behind is ended with it, before its pid can be given to another process.
         """
         if self._process.returncode is None and self._left_a_zombie():
             self._kill_group()
@@ -85,7 +85,7 @@ class Child:
         return code
 
     def _left_a_zombie(self) -> bool:
-        """Look without reaping: as long as the zombie is there, nobody else can get its pid or group."""
+        """Look without reaping: as long as the zombie is there, no other process can get its pid or group."""
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return self._process.poll() is not None
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

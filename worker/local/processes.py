@@ -22,7 +22,7 @@ WORKERS: Final = 0
 AROUND: Final = 1
 REDIS: Final = 2
 
-#: Above the longest call: a worker that is told to end finishes the calls under way, and stores them.
+#: Above the longest call: a worker that gets SIGTERM finishes the calls under way, and stores them.
 GRACE_BEYOND_CALL_S: Final = 10.0
 #: Beat and Flower have nothing to finish.
 AROUND_GRACE_S: Final = 5.0

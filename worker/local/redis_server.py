@@ -1,8 +1,8 @@
-"""The embedded Redis: a real server, run by us, for whoever has none.
+"""The embedded Redis: a real server, run where no other is set.
 
 Loopback and a password; an append-only file in the data folder, so that what it acknowledged outlives a crash.
 Its address stands in `redis.url` as long as it runs. Port and password stay the same from run to run, so that
-what was told the address once (a connector, a shell) finds it again.
+a connector or a shell that has the address finds it again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ START_DEADLINE_S: Final = 30.0
 LOADING_DEADLINE_S: Final = 600.0
 #: Redis writes the rest of its append-only file and ends; more than this means a disk that hangs.
 STOP_DEADLINE_S: Final = 10.0
-#: Between our look for a free port and the server's bind somebody else can take it.
+#: Between the look for a free port and the server's bind another process can take it.
 _PORT_TRIES: Final = 5
 _LOOK_S: Final = 0.01
 _ANSWER_S: Final = 2.0
@@ -149,7 +149,7 @@ class EmbeddedServer:
             self.child = None
 
     def forget_address(self) -> None:
-        """Remove `redis.url`: nobody listens there any more."""
+        """Remove `redis.url`: the server has ended."""
         self.url_file.unlink(missing_ok=True)
 
     def _known_address(self) -> Address:
@@ -210,7 +210,7 @@ class EmbeddedServer:
 
     def _start_on_some_port(self, binary: Path, before: Address | None) -> Child:
         if self._address is not None:
-            # Started again after a crash: whoever runs already knows this address and no other.
+            # Started again after a crash: the processes that run know this address and no other.
             return self._start_once(binary, self._address)
         password = before.password if before else secrets.token_urlsafe(24)
         port = before.port if before and is_free_port(before.port) else free_port()
@@ -227,7 +227,7 @@ class EmbeddedServer:
     def _start_once(self, binary: Path, address: Address) -> Child:
         configuration = self.folder / "redis.conf"
         write_private(configuration, _configuration(address))
-        # Before the start, so that whoever comes after a crash can talk to what was left behind.
+        # Before the start, so that the next run after a crash can reach the server that was left behind.
         write_private(self._address_file, json.dumps(asdict(address)) + "\n")
         self._address = address
         self.child = Child(

@@ -17,7 +17,7 @@ from typing import Final, Self
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from worker.context import AppContext
+from worker.context import LOOPBACK_HOSTS, UP_LOCK, AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
@@ -40,8 +40,6 @@ from worker.settings import Settings
 from worker.settings.api import ApiSettings, load_api_settings
 from worker.settings.redis_url import address_of as redis_address_of
 
-#: Hosts whose token URL may be http: this machine's own.
-LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 #: Flower and the API take the first free port of so many, beginning with the one that is set.
 PORTS_TRIED: Final = 50
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what an operator may set)
@@ -85,7 +83,7 @@ class Stack:
         self.api_key_file: Path | None = None
         self._api_overrides: dict[str, object] = {}
         self._log_level = log_level
-        self._lock = FolderLock(self.data_dir / "up.lock")
+        self._lock = FolderLock(self.data_dir / UP_LOCK)
         self._workers_since = 0.0
         self._login_made = False
         #: Processes of an earlier run, killed by `kill -9`, that were ended on entering.
@@ -136,7 +134,7 @@ class Stack:
         return f"http://{host}:{self.flower_port}"
 
     def login(self, *, reveal: bool) -> str:
-        """Return how to log in to Flower; a password that somebody chose is never shown, a made one where it may be."""
+        """Return how to log in to Flower; a chosen password is never shown, a made one where it may be."""
         if not self._login_made:
             return "login as in REFRESHD_FLOWER_BASIC_AUTH"
         user, _, password = self._flower_auth().partition(":")
@@ -290,5 +288,5 @@ def _short(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-#: What is to be done, in words for whoever waits for it, and the doing.
+#: A step in words for the screen, and the function that does it.
 Task = tuple[str, Callable[[], Step]]

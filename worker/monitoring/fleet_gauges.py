@@ -148,7 +148,7 @@ _COUNTS: Final[tuple[Gauge[ExportedCounts], ...]] = (
     ),
     Gauge(
         "refreshd_pauses",
-        "Pauses that somebody set (`refreshd pause`) and that are in force.",
+        "Pauses in force (`refreshd pause`).",
         ("scope",),
         lambda c: c.pauses,
     ),

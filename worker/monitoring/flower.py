@@ -1,4 +1,4 @@
-"""Flower as refreshd's monitor: behind a login whoever starts it, on loopback, for reading.
+"""Flower as refreshd's monitor: always behind a login, on loopback, for reading.
 
 `celery -A worker.app flower` reads its options from FLOWER_* and from its command line. What is set here are
 defaults; docs/monitoring.md has how to choose otherwise. Flower never runs without a login.

@@ -20,14 +20,15 @@ _HEX: Final = re.compile(r"[0-9a-f-]{1,100}")
 _BEGINNING_MAX: Final = 1024
 #: Refusals in plain text are a line; what is longer is a page or a dump.
 _PLAIN_MAX: Final = 300
-#: What stands behind such a name is a credential.
+#: What stands behind such a name is a credential. The name's beginning stays anyway: to match it would cost a try at each letter.
 _NAMED: Final = re.compile(
-    r"""([a-z0-9_.-]{0,40}(?:token|secret|password|assertion|cookie|authorization|key|code|session)[a-z0-9_-]{0,40}"""
+    r"""((?:token|secret|password|assertion|cookie|authorization|key|code|session)[a-z0-9_-]{0,40}"""
     r"""\s{0,9}["']?\s{0,9}[:=]\s{0,9})(?:"[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^\s&"',}]+)""",
     re.IGNORECASE,
 )
-#: Longer than words are, and with a digit in it: a token, whatever stands before it.
-_RUN: Final = re.compile(r"(?=[^\W\d_]*+[\d_./+=~-])[A-Za-z0-9_./+=~-]{20,}|[A-Za-z]{40,}")
+#: Longer than words are, and with a digit in it: a token, whatever stands before it. Letters are ASCII in both places: a
+#: look ahead that goes further than the match would be repeated at each letter of a mebibyte.
+_RUN: Final = re.compile(r"(?=[A-Za-z]*+[\d_./+=~-])[A-Za-z0-9_./+=~-]{20,}|[A-Za-z]{40,}")
 _SHOWN: Final = re.compile(r"[^\x20-\x7e\n]")
 _TOKEN_FIELDS: Final = frozenset({"access_token", "refresh_token", "id_token", "client_secret"})
 

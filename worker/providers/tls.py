@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 from collections import OrderedDict
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +26,10 @@ class TLSContexts:
         self._ca_file = ca_file
         self._of_clients: OrderedDict[ClientCertificate, ssl.SSLContext] = OrderedDict()
 
-    @cached_property
+    @property
     def context(self) -> ssl.SSLContext:
-        """Return the context of clients that show no certificate. Reading the authorities takes 20 ms: once."""
-        return self._new()
+        """Return the context of clients that show no certificate; all of one process have the same."""
+        return _without_certificate(self._ca_file)
 
     def client(self, shown: ClientCertificate) -> ssl.SSLContext:
         """Return a context that shows a client's certificate.
@@ -39,7 +39,7 @@ class TLSContexts:
         """
         context = self._of_clients.get(shown)
         if context is None:
-            context = self._new()
+            context = _trusting(self._ca_file)
             _load(context, shown)
             self._of_clients[shown] = context
             if len(self._of_clients) > _REMEMBERED:
@@ -47,11 +47,16 @@ class TLSContexts:
         self._of_clients.move_to_end(shown)
         return context
 
-    def _new(self) -> ssl.SSLContext:
-        context = httpx.create_ssl_context()
-        if self._ca_file is not None:
-            context.load_verify_locations(cafile=self._ca_file)
-        return context
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    context = httpx.create_ssl_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+#: Reading the authorities takes 20 ms: once for each file, not once for each client.
+_without_certificate: Final = cache(_trusting)
 
 
 def certificate_ends_at(certificate: Secret) -> float | None:

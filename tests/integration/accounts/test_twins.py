@@ -183,8 +183,8 @@ def test_whoever_means_it_says_so(refreshd: Refreshd, file: Write) -> None:
 def test_add_refuses_a_twin(refreshd: Refreshd, file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     import_rows(refreshd, file, acme("a", refresh_token=SHARED))
     monkeypatch.setenv("REFRESHD_ACCOUNT_REFRESH_TOKEN", SHARED)
-    words = ["accounts", "add", "b", "--provider", "acme", "--client-id", "client", "--client-secret", "x",
-             "--token-url", "https://auth.acme.example/token"]  # fmt: skip
+    words = ["accounts", "add", "b", "provider=acme", "client_id=client", "client_secret=x",
+             "token_url=https://auth.acme.example/token"]  # fmt: skip
     ran = refreshd(*words)
     assert ran.exit_code == 2
     assert "refresh_token: account a " in ran.stderr

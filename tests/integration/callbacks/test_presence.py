@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from worker.callbacks.catalog import CallbackCatalog, Offered
-from worker.callbacks.heartbeats import BELIEVED_S, CallbackHeartbeats
+from worker.callbacks.heartbeats import HEARTBEAT_VALID_S, CallbackHeartbeats
 from worker.redis.client import connect
 
 OFFER = CallbackCatalog({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
@@ -35,7 +35,9 @@ def test_a_worker_that_has_been_silent_is_gone(redis: Redis) -> None:
     presence = CallbackHeartbeats(redis, "refreshd:")
     presence.announce("callback@a", OFFER)
     said = json.loads(str(redis.hget("refreshd:callbacks", "callback@a")))
-    redis.hset("refreshd:callbacks", "callback@a", json.dumps({**said, "at": said["at"] - BELIEVED_S - 1}))
+    redis.hset(
+        "refreshd:callbacks", "callback@a", json.dumps({**said, "at": said["at"] - HEARTBEAT_VALID_S - 1})
+    )
 
     assert presence.offers() == {}
     presence.announce("callback@b", OFFER)

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.integration.accounts.conftest import NOW, Refreshd, acme
+from worker.context import UP_LOCK
 
 Write = Callable[..., Path]
 MASK = "**********"
@@ -109,10 +110,10 @@ def test_add_stores_and_publishes(refreshd: Refreshd, stores: redis.Redis, tmp_p
     (tmp_path / "secret").write_text("s\n")
     (tmp_path / "access").write_text("the-access-token\n")
     ran = refreshd(
-        *("accounts", "add", "a", "--provider", "google", "--client-id", "c", "--json"),
-        *("--client-secret", f"@{tmp_path / 'secret'}", "--refresh-token", f"@{tmp_path / 'refresh'}"),
-        *("--access-token", f"@{tmp_path / 'access'}", "--issued-at", str(NOW), "--expires-in", "100000000"),
-        *("--custom-field", "tenant=t1", "--set", "margin_s=30", "--session-management", "auto", "--refresh"),
+        *("accounts", "add", "a", "provider=google", "Consumer ID=c", "--json"),
+        *(f"client_secret=@{tmp_path / 'secret'}", f"refresh_token=@{tmp_path / 'refresh'}"),
+        *(f"access_token=@{tmp_path / 'access'}", f"issued_at={NOW}", "expires_in=100000000"),
+        *("custom_fields.tenant=t1", "margin_s=30", "session_management=auto", "refresh_enabled=yes"),
     )
     assert (ran.exit_code, ran.json["account"], ran.json["outcome"], ran.json["generation"]) == (
         0,
@@ -130,7 +131,7 @@ def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch:
     for name in ("CLIENT_SECRET", "REFRESH_TOKEN", "CUSTOM_FIELDS_KEY"):
         monkeypatch.setenv(f"REFRESHD_ACCOUNT_{name}", f"env-{name}")
     ran = refreshd(
-        *("accounts", "add", "a", "--provider", "google", "--client-id", "c", "--custom-field", "key"),
+        *("accounts", "add", "a", "provider=google", "client_id=c", "custom_fields.key"),
     )
     assert ran.exit_code == 0
     exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
@@ -141,15 +142,16 @@ def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a", "--provider", "google"], ["client_id: google needs it", "refresh_token: google needs it"]),
+        (["a", "provider=google"], ["client_id: google needs it", "refresh_token: google needs it"]),
         ([], ["id: is missing"]),
-        (["a b", "--provider", "google"], ["id: 'a b'"]),
-        (["a", "--provider", "gogle"], ["is 'google'"]),
-        (["a", "--set", "client_id=x"], ["is no provider's knob"]),
-        (["a", "--set", "margin_s"], ["expected FIELD=VALUE"]),
-        (["a", "--custom-field", "key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
-        (["a", "--client-secret", "@/nowhere/at/all"], ["client_secret: /nowhere/at/all: No such file"]),
-        (["a", "--refresh-method", "post"], ["post"]),
+        (["a b", "provider=google"], ["id: 'a b'"]),
+        (["a", "id=b"], ["id: is given twice"]),
+        (["a", "provider=gogle"], ["is 'google'"]),
+        (["a", "margin=3"], ["margin: unknown column; did you mean 'margin_s'?"]),
+        (["a", "margin_s"], ["expected FIELD=VALUE"]),
+        (["a", "custom_fields.key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
+        (["a", "client_secret=@/nowhere/at/all"], ["client_secret: /nowhere/at/all: No such file"]),
+        (["a", "refresh_method=post"], ["post"]),
     ],
 )
 def test_what_can_not_be_added_is_exit_code_2_and_says_why(
@@ -163,9 +165,7 @@ def test_what_can_not_be_added_is_exit_code_2_and_says_why(
 
 @pytest.mark.usefixtures("three")
 def test_an_account_that_exists_is_not_added_again(refreshd: Refreshd) -> None:
-    ran = refreshd(
-        "accounts", "add", "a", "--provider", "x", "--token-url", "https://x.example", "--refresh-token", "r"
-    )
+    ran = refreshd("accounts", "add", "a", "provider=x", "token_url=https://x.example", "refresh_token=r")
     assert ran.exit_code == 2
     assert "refreshd accounts edit a" in ran.stderr
 
@@ -196,10 +196,8 @@ def test_on_a_terminal_add_asks_for_what_a_callback_may_need(
     refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed(monkeypatch, "the-client\nthe-secret\n\nthe-refresh-token\n")
-    callback = ("--refresh-method", "callback", "--callback", "acme", "--no-refresh")
-    ran = refreshd(
-        "accounts", "add", "acme-1", "--provider", "acme", "--token-url", "https://acme.example", *callback
-    )
+    callback = ("refresh_method=callback", "callback=acme", "refresh_enabled=no")
+    ran = refreshd("accounts", "add", "acme-1", "provider=acme", "token_url=https://acme.example", *callback)
     assert ran.exit_code == 0, ran.stderr
     exported = json.loads(refreshd("accounts", "export", "--with-secrets").stdout)
     assert (exported["client_id"], exported["client_secret"], exported["refresh_token"]) == (
@@ -208,6 +206,117 @@ def test_on_a_terminal_add_asks_for_what_a_callback_may_need(
         "the-refresh-token",
     )
     assert "access_token" not in exported
+
+
+@pytest.mark.usefixtures("three")
+def test_each_answer_is_checked_and_what_was_answered_stays(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(
+        monkeypatch,
+        # no id, and one that is taken; a URL without TLS; a token with a dash that a word processor made
+        "a b\na\nacme-1\nthe-refresh-token\nhttp://plain.example/t\nhttps://x.example/t\nthe-client\n\n"
+        "access\u2013token\nthe-access-token\n",
+    )
+    ran = refreshd("accounts", "add", "provider=acme")
+    assert ran.exit_code == 0, ran.stderr
+    for part in ("id: 'a b'", "id: exists already", "  token_url: ", "access_token: character 7"):
+        assert part in ran.stderr
+    exported = next(
+        row
+        for row in map(json.loads, refreshd("accounts", "export", "--with-secrets").stdout.splitlines())
+        if row["id"] == "acme-1"
+    )
+    assert (exported["token_url"], exported["refresh_token"]) == ("https://x.example/t", "the-refresh-token")
+    assert (exported["client_id"], exported["access_token"]) == ("the-client", "the-access-token")
+
+
+CLIENT = (
+    *("clients", "add", "crm", "--provider", "google", "--client-id", "c", "--client-secret", "s-12345678"),
+)
+
+
+def test_on_a_terminal_add_asks_for_nothing_that_its_client_has(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refreshd(*CLIENT).exit_code == 0
+    typed(monkeypatch, "the-refresh-token\n")
+    ran = refreshd("accounts", "add", "acme-1", "client=crm", "labels.tenant=acme", "Labels.stage=live")
+    assert ran.exit_code == 0, ran.stderr
+    found = refreshd("accounts", "show", "acme-1", "--json").json
+    assert (found["provider"], found["client"], found["client_id"]) == ("google", "crm", "c")
+    assert found["labels"] == {"tenant": "acme", "stage": "live"}
+
+
+def test_a_client_that_is_not_stored_is_asked_for_again(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refreshd(*CLIENT).exit_code == 0
+    typed(monkeypatch, "cms\ncrm\nthe-refresh-token\n")
+    ran = refreshd("accounts", "add", "acme-1", "client=crn")
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.stderr.count("client: no client") == 2
+    assert refreshd("accounts", "show", "acme-1", "--json").json["client"] == "crm"
+
+
+def test_a_field_that_differs_from_the_clients_is_left_out_with_enter(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refreshd(*CLIENT).exit_code == 0
+    typed(monkeypatch, "the-refresh-token\n\n")
+    ran = refreshd("accounts", "add", "acme-1", "client=crm", "client_id=other")
+    assert ran.exit_code == 0, ran.stderr
+    assert "client_id: client 'crm' has another one" in ran.stderr
+    assert refreshd("accounts", "show", "acme-1", "--json").json["client_id"] == "c"
+
+
+def test_a_part_of_a_providers_name_shows_those_that_hold_it(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "googl\ngoogle\nthe-client\nthe-secret\nthe-refresh-token\n")
+    ran = refreshd("accounts", "add", "acme-1")
+    assert ran.exit_code == 0, ran.stderr
+    assert "  google  Google" in ran.stderr
+    assert refreshd("accounts", "show", "acme-1", "--json").json["provider"] == "google"
+
+
+def test_the_same_name_again_is_a_provider_without_a_preset(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(monkeypatch, "goog\ngoog\nthe-refresh-token\nhttps://x.example/t\n\n\n\n")
+    ran = refreshd("accounts", "add", "acme-1")
+    assert ran.exit_code == 0, ran.stderr
+    assert refreshd("accounts", "show", "acme-1", "--json").json["provider"] == "goog"
+
+
+def test_what_only_shows_when_it_is_stored_is_asked_again(
+    refreshd: Refreshd, file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = {"id": "one", "provider": "acme", "client_id": "c", "token_url": "https://x.example/t"}
+    assert refreshd("accounts", "import", str(file(twin | {"refresh_token": "shared-token"}))).exit_code == 0
+    typed(monkeypatch, "shared-token\n\n\nits-own-token\n")
+    fields = [f"{name}={value}" for name, value in twin.items() if name != "id"]
+    ran = refreshd("accounts", "add", "two", *fields)
+    assert ran.exit_code == 0, ran.stderr
+    assert "refresh_token: account one " in ran.stderr
+    assert "its-own-token" in refreshd("accounts", "export", "--with-secrets").stdout
+
+
+def test_a_loopback_url_may_be_http_in_the_data_folder_of_an_up(refreshd: Refreshd, tmp_path: Path) -> None:
+    (data_dir := tmp_path / "data").mkdir()
+    words = (
+        "accounts",
+        "add",
+        "a",
+        "provider=x",
+        "token_url=http://127.0.0.1:9/t",
+        "refresh_token=r-1234567",
+    )
+    assert refreshd(*words).exit_code == 2
+    (data_dir / UP_LOCK).touch()
+    assert refreshd(*words).exit_code == 0
+    elsewhere = [*words[:2], "b", "provider=x", "token_url=http://x.example/t", "refresh_token=r-2345678"]
+    assert refreshd(*elsewhere).exit_code == 2
 
 
 # --- edit, enable, disable -------------------------------------------------------------------------

@@ -40,17 +40,7 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
     monkeypatch.setenv("REFRESHD_ACCOUNT_CLIENT_SECRET", "hush-hush")
     monkeypatch.setenv("REFRESHD_ACCOUNT_REFRESH_TOKEN", "hush-hush too")
     for words in (
-        (
-            "accounts",
-            "add",
-            "d",
-            "--provider",
-            "acme",
-            "--client-id",
-            "c",
-            "--token-url",
-            "https://acme.example/t",
-        ),
+        ("accounts", "add", "d", "provider=acme", "client_id=c", "token_url=https://acme.example/t"),
         ("accounts", "edit", "a", "client_secret", "session_timeout_s=60"),
         ("accounts", "edit", "a", "session_timeout_s=60"),  # changes nothing
         ("accounts", "disable", "a"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.callbacks.catalog import CallbackCatalog, Offered
-from worker.callbacks.usage import NOBODY_OFFERS, Use, lacking, lines_of
+from worker.callbacks.usage import NO_CATALOG, Use, lacking, lines_of
 
 OFFERS = {"callback@a": CallbackCatalog({"acme": Offered("python", "acme.py:3")})}
 
@@ -19,7 +19,7 @@ def test_what_the_workers_do_know_is_said_once() -> None:
 def test_where_no_worker_has_said_anything_it_is_one_line() -> None:
     used = [Use(f"callback-{n}", 1, f"acct-{n}") for n in range(7)]
     (line,) = lines_of(lacking(used, {}))
-    assert line.startswith(NOBODY_OFFERS)
+    assert line.startswith(NO_CATALOG)
     assert line.endswith("callback-4 (account acct-4) and 2 more")
 
 

@@ -352,6 +352,17 @@ def test_a_pause_of_its_client_concerns_whoever_waits_for_it() -> None:
     assert [one.cause for one in diagnose(facts(REVOKED, gate=paused))] == ["grant_revoked"]
 
 
+def test_a_pause_after_429_is_one_finding_with_the_providers_words() -> None:
+    last = attempt(Outcome.RATE_LIMITED, "rate_limited", http_status=429, error_description="Slow down")
+    account = {"next_refresh_at": NOW - 1, "failures": 1}
+    (finding,) = diagnose(facts(account, attempts=[last], gate=gate(WaitReason.THROTTLED)))
+    assert finding.cause == "rate_limited"
+    assert 'It said: "Slow down". A gate holds this account and 6 others. It is closed.' in finding.words
+    later = replace(gate(WaitReason.THROTTLED), holds=False)
+    (finding,) = diagnose(facts({"next_refresh_at": NOW + 90}, attempts=[last], gate=later))
+    assert "gate" not in finding.words, "it is due when the gate is open"
+
+
 @pytest.mark.parametrize(
     ("cause", "advice"),
     [

@@ -62,8 +62,8 @@ def test_what_a_killed_run_left_behind_is_ended_with_its_family(
     assert end_leftovers(tmp_path / "run", grace_s=0.2) == 0
 
 
-@pytest.mark.usefixtures("orphans")
-def test_a_process_that_minds_sigterm_finishes_first(tmp_path: Path) -> None:
+def test_a_process_that_minds_sigterm_finishes_first(orphans: list[psutil.Process], tmp_path: Path) -> None:
+    orphans[0].kill()  # the one that ignores SIGTERM would take all of the grace
     end_leftovers(tmp_path / "run", grace_s=30)
     assert (tmp_path / "finished").exists()
 

@@ -82,3 +82,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     assert load_providers(own(tmp_path, "")) == load_providers(None)
+
+
+def test_what_entries_share_stands_once_under_a_key_that_is_no_provider(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        ".eu: &eu {rotates: true, default_lifetime_s: 600}\n"
+        "acme: {<<: *eu, token_url: https://acme.example/t}\n"
+        "globex: {<<: *eu, token_url: https://globex.example/t, default_lifetime_s: 60}\n"
+    )
+    found = load_presets(path)
+    assert {name: (one.rotates, one.default_lifetime_s) for name, one in found.items()} == {
+        "acme": (True, 600),
+        "globex": (True, 60),
+    }

@@ -114,3 +114,13 @@ def test_no_secret_that_a_callback_returns_is_published() -> None:
     assert answer.token is not None
     assert answer.token.extra == KEPT
     assert (answer.token.token_type, answer.token.scope) == (None, None)
+
+
+@pytest.mark.parametrize("piece", ["\u00e9", "x", "a1", "token", "token: ", 'key="', "a.", "=", "\n"])
+async def test_a_refusal_of_a_mebibyte_is_looked_through_in_one_go(piece: str) -> None:
+    """Where each letter costs a look at all that follow, this takes hours, and the worker stands still."""
+    text = (piece * (1 << 20)).encode()[: 1 << 20]
+    answer = await Wire(httpx.Response(400, content=text, headers={"content-type": "text/plain"})).call(
+        asked()
+    )
+    assert answer.status == 400

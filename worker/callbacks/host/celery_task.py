@@ -25,7 +25,7 @@ from worker.redis.client import answered
 _WAIT_S: Final = 2.0
 #: Before Redis is asked again, where it was away.
 _PAUSE_S: Final = 0.2
-#: An envelope that nobody took is still there when its call is over, and says so; then it is deleted.
+#: An envelope that no worker took is still there when its call is over; then it is deleted.
 _KEPT_AFTER_S: Final = 10.0
 #: The least time in which a task can be sent, taken and answered.
 _LEAST_S: Final = 0.5
@@ -88,7 +88,7 @@ class TaskClient:
             return Reply(failure=failed(str(error)).answer)
 
     async def _withdrawn(self, inputs_key: str) -> bool:
-        """Take the inputs back; tells whether nobody had taken them."""
+        """Delete the inputs, and return whether no worker had taken them."""
         try:
             return bool(await answered(self._redis.delete(inputs_key)))
         except (RedisError, OSError):

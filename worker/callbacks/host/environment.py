@@ -12,7 +12,7 @@ from worker.settings import Settings
 
 #: Settings of ours, of Flower, of Celery, and what PostgreSQL's own tools read.
 _OURS: Final = ("REFRESHD_", "FLOWER_", "CELERY_", "PG", "POSTGRES_", "REDIS_", "REDISCLI_")
-#: A shorter value is a word; whoever uses `secret` as a password has other worries.
+#: A shorter value is a word, and would mask ordinary text.
 _SHORTEST: Final = 6
 
 

@@ -216,7 +216,7 @@ class _Feed(asyncio.Protocol):
         self._over.set()
 
     async def over(self) -> None:
-        """Wait until everything has been read: the pipe has an end when nobody holds it any more."""
+        """Wait until everything has been read: the pipe ends when no process holds it open."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), DRAINED_WITHIN_S)
 
@@ -225,7 +225,7 @@ async def _exchange(channel: socket.socket, inputs: bytes) -> bytes | None:
     """Return the inputs, take the answer; None where it is too long."""
     reader, writer = await asyncio.open_unix_connection(sock=channel)
     try:
-        with suppress(OSError):  # a run that ends before it has read them says so by its end
+        with suppress(OSError):  # a run may end before it has read them
             writer.write(inputs)
             writer.write_eof()
             await writer.drain()

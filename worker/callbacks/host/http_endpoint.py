@@ -164,7 +164,7 @@ def _reply(response: httpx.Response, content: bytes) -> Reply:
 
 
 def _said(value: object) -> Iterator[str]:
-    """Return what an answer says of itself in words. Never all of it: it may hold a token that nobody here knows."""
+    """Return the part of an answer that describes it. Never all of it: it may hold a token that is not known here."""
     if isinstance(value, dict):
         for name in _SAID_IN:
             if isinstance(words := value.get(name), str) and words:

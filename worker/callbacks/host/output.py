@@ -49,7 +49,7 @@ class Captured:
 class OutputRedaction:
     """The secrets of one run, in every form in which they are likely to be printed.
 
-    Those that nobody has told us of (a callback printed the provider's answer, and failed) go by their names and looks.
+    Unknown ones (a callback printed the provider's answer, and failed) are recognized by name and shape.
     """
 
     def __init__(self, secrets: list[str], *, pairs: list[tuple[str, str]] | None = None) -> None:

@@ -1,7 +1,7 @@
 """From what a callback returned to an `Answer`. Never raises, whatever it is.
 
 An `errorResponse` wins over a token beside it. A usable access token is stored even if something else is odd:
-what is left out is said in the notes, which the account's history keeps beside the output.
+what is left out stands in the notes, which the account's history keeps beside the output.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def failed(words: str) -> Read:
 def _refusal(fields: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return the error response, None where there is none; an empty one is none."""
     found = fields.get("errorResponse")
-    if _is_left_out(found):  # nobody knows what it said; a token beside it is known
+    if _is_left_out(found):  # its content is unknown; a token beside it is known
         return None
     if isinstance(found, Mapping):
         return found if any(value not in (None, "") for value in found.values()) else None

@@ -41,7 +41,7 @@ LEAST_S: Final = 1.0
 #: What is kept of the time for reading the answer.
 _READING_S: Final = 0.25
 DETAIL_MAX: Final = 500
-#: What was printed, and what we say beside it.
+#: What was printed, and refreshd's own lines beside it.
 OUTPUT_MAX: Final = KEPT + 4_096
 
 

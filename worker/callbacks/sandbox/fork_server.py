@@ -61,7 +61,7 @@ BOOT: Final = (
 
 
 def main(options: str, descriptor: int) -> NoReturn:
-    """Import the operator's modules, say what they offer, then run what is asked for until nobody asks."""
+    """Import the operator's modules, send their catalog, then run what is asked for until the pipe ends."""
     wanted = json.loads(options)
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a module prints is no report
@@ -73,7 +73,7 @@ def main(options: str, descriptor: int) -> NoReturn:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     server = ForkServer(socket.socket(fileno=descriptor), reports)
     server.describe(wanted["modules"], wanted["skipped"])
-    gc.freeze()  # runs share these pages as long as nobody writes to them
+    gc.freeze()  # runs share these pages until one writes to them
     while True:
         server.run_next()
 
@@ -201,7 +201,7 @@ class _Process:
         self._status: int | None = None
 
     def is_over(self) -> bool:
-        """Look, where the system can without reaping: while the zombie is there, nobody else gets its number."""
+        """Look, where the system can without reaping: while the zombie is there, no other process gets its pid."""
         if hasattr(os, "waitid"):
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         if self._status is None:  # macOS before Python 3.13

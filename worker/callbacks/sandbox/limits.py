@@ -84,7 +84,7 @@ def confine_run(*, memory_mb: int, process_limit: int) -> None:
         limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with suppress(ValueError, OSError):  # macOS refuses an address space smaller than what is taken
             resource.setrlimit(which, (limit, limit))
-    # One second apart: the first ends it by a signal of its own, which says why.
+    # One second apart: the first ends it by a signal of its own, which names the cause.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
 

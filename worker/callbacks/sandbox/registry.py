@@ -23,7 +23,7 @@ from models.callback import CALLBACK_NAME
 Function = Callable[..., object]
 F = TypeVar("F", bound=Function)
 
-#: What a module that holds no callback is told; its file shows where another module of that name was found.
+#: The error of a module that holds no callback; its file shows where another module of that name was found.
 NOTHING_REGISTERED: Final = (
     "it was imported ({}) and registers no callback: is it the right file, and has its function "
     '@refresh_callback("NAME") above it?'
@@ -156,9 +156,7 @@ def source_files(modules: Sequence[str]) -> list[str]:
         for name, module in list(sys.modules.items())
         if name.partition(".")[0] in tops
     }
-    for top in (
-        tops - sys.modules.keys()
-    ):  # it could not be imported: whoever mends it need not restart anything
+    for top in tops - sys.modules.keys():  # it could not be imported: once it is mended, no restart is needed
         with suppress(ImportError, ValueError):
             spec = find_spec(top)
             files.add(spec.origin if spec is not None else None)

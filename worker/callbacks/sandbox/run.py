@@ -74,7 +74,7 @@ def _answer(callback: Registered, command: Command, inputs: CallbackInput) -> di
         return {TIMED_OUT: command.soft_s}
     except SystemExit as error:
         return {EXITED: error.code if isinstance(error.code, int) or error.code is None else str(error.code)}
-    except BaseException as error:  # noqa: BLE001  (whatever a callback raises is told)
+    except BaseException as error:  # noqa: BLE001  (whatever a callback raises is reported)
         _no_alarm()
         at = _print(error, callback)
         return {RAISED: {"type": type(error).__name__, "words": str(error), "at": at}}

@@ -1,4 +1,4 @@
-"""Asking for consent at a terminal: a page is opened, or a code is shown, and somebody waits for the answer."""
+"""Consent asked for at a terminal: a page is opened, or a code is shown, and the command waits for the answer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.cli.terminal.console import err
 from worker.cli.terminal.prompts import ask
-from worker.clock import Clock
+from worker.context import AppContext
 from worker.durations import duration
 from worker.errors import RefreshdError, UsageError
+from worker.intake.services import provider_client
 from worker.providers.authorization import (
     AUTHORIZATION_PENDING,
     SLOW_DOWN,
@@ -42,47 +43,38 @@ from worker.providers.authorization.loopback_redirect import (
     is_answer,
     parameters_of,
 )
-from worker.providers.client import ProviderClient
 from worker.providers.draft import InvalidRequest
-from worker.providers.egress import Egress
 from worker.providers.request import RequestBuilder
-from worker.settings import Settings
 
 #: How often a waiting terminal looks up, so that Ctrl-C is heard at once.
 _LOOK_S: Final = 0.2
 
 
 class NoConsent(RefreshdError):
-    """The owner, or the provider, said no; or nobody said anything in time. Nothing was stored."""
+    """The owner or the provider refused, or no answer came in time. Nothing was stored."""
 
 
 class Consent:
     """Asks for one account's consent. Leaving the block closes the connections.
 
     Args:
-        settings: of this environment.
-        clock: the database's.
+        here: this environment.
         opens_browser: open pages in the browser of this machine.
-        timeout_s: how long to wait for somebody.
+        timeout_s: how long to wait for the owner.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, *, opens_browser: bool, timeout_s: float) -> None:
-        self._check = RequestBuilder(settings.allow_http_hosts).check
-        self._client = ProviderClient(
-            ca_file=settings.ca_file,
-            allow_http_hosts=settings.allow_http_hosts,
-            egress=Egress.of(settings),
-            now=clock.now,
-        )
-        self._call_timeout_s = settings.call_timeout_s
-        self._clock = clock
+    def __init__(self, here: AppContext, *, opens_browser: bool, timeout_s: float) -> None:
+        self._check = RequestBuilder(here.allow_http_hosts).check
+        self._client = provider_client(here)
+        self._call_timeout_s = here.settings.call_timeout_s
+        self._clock = here.clock
         self._opens_browser = opens_browser and _has_browser()
         self._timeout_s = timeout_s
         self._runner = asyncio.Runner()
         #: When the tokens were asked for, epoch seconds.
         self.issued_at = 0.0
-        #: What the redirect told of the account, to keep among its custom fields.
-        self.told: dict[str, Secret] = {}
+        #: Facts of the account that came with the redirect, to keep among its custom fields.
+        self.redirect_fields: dict[str, Secret] = {}
 
     def in_browser(self, request: RefreshRequest, *, redirect_uri: str | None, pastes: bool) -> TokenResponse:
         """Ask by authorization code with PKCE.
@@ -111,8 +103,10 @@ class Consent:
         if "error" in parameters:
             raise NoConsent(_refusal(parameters["error"], parameters.get("error_description")))
         wanted = request.provider.redirect_fields
-        self.told = {field: Secret(parameters[name]) for name, field in wanted.items() if name in parameters}
-        request = replace(request, custom_fields={**request.custom_fields, **self.told})
+        self.redirect_fields = {
+            field: Secret(parameters[name]) for name, field in wanted.items() if name in parameters
+        }
+        request = replace(request, custom_fields={**request.custom_fields, **self.redirect_fields})
         return self._tokens(self._call(code_request(request, asking, parameters["code"])))
 
     def on_another_device(self, request: RefreshRequest) -> TokenResponse:
@@ -146,7 +140,7 @@ class Consent:
         opened = self._opens_browser and webbrowser.open(page)
         what = "This page was opened in your browser:" if opened else "Open this page in a browser:"
         err.print(f"\n{what}\n")
-        err.print(page, style="cyan", markup=False, soft_wrap=True)
+        err.plain(page, style="cyan")
         err.print()
 
     def _wait(self, server: LoopbackRedirect) -> dict[str, str]:
@@ -156,7 +150,7 @@ class Consent:
                 found = server.wait(min(left_s, _LOOK_S))
                 if found is not None:
                     return dict(found)
-        raise NoConsent(f"nobody consented within {duration(self._timeout_s)} (--timeout)")
+        raise NoConsent(f"no consent within {duration(self._timeout_s)} (--timeout)")
 
     def _poll(self, request: RefreshRequest, device: DeviceCode) -> TokenResponse:
         ends_at = time.monotonic() + min(device.lifetime_s, self._timeout_s)
@@ -170,7 +164,7 @@ class Consent:
                 interval_s *= 2  # RFC 8628 section 3.5, for a connection that times out
             elif answer.error != AUTHORIZATION_PENDING:
                 return self._tokens(answer)
-        raise NoConsent("nobody typed the code in before it ended")
+        raise NoConsent("the code ended before it was typed in")
 
     def _call(self, request: RefreshRequest) -> Answer:
         async def call() -> Answer:
@@ -210,7 +204,7 @@ def _listening(asking: Asking, redirect_uri: str | None) -> Iterator[LoopbackRed
 
 @contextmanager
 def _spinner(words: str) -> Iterator[None]:
-    """Show that somebody is waited for; a log gets the words alone."""
+    """Show what is waited for; a log gets the words alone."""
     if not err.is_terminal:
         err.print(words, style="dim")
         yield

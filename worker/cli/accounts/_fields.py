@@ -27,7 +27,7 @@ def fields_of(words: Sequence[str]) -> dict[str, str]:
     """Read FIELD=VALUE words; a secret's FIELD alone is taken from the environment or asked for.
 
     Raises:
-        UsageError: a word is neither, a field stands there twice, or nobody can be asked.
+        UsageError: a word is neither, a field stands there twice, or there is no terminal to ask on.
     """
     found: dict[str, str] = {}
     for word in words:
@@ -65,7 +65,7 @@ def secret_of(name: str) -> str:
     """Return a secret from the environment, else ask for it without showing it.
 
     Raises:
-        UsageError: it is not there and nobody can be asked.
+        UsageError: it is not there, and there is no terminal to ask on.
     """
     variable = variable_of(name)
     if variable in os.environ:
@@ -73,6 +73,20 @@ def secret_of(name: str) -> str:
     if not sys.stdin.isatty():
         raise UsageError(f"{name}: set {variable}, or give {name}=@FILE: there is no terminal to ask on")
     return ask(name, hidden=True, optional=True)
+
+
+def field_of(name: str) -> str:
+    """Return our name of a field, which may be given by one of its other names; as it is, where that has its own unit."""
+    column = column_of(name)
+    if column is None or column.in_minutes or column.empty_means is not None:
+        return name
+    return column.name
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether what is typed for a field is not shown."""
+    column = column_of(name)
+    return column is not None and column.kind in _ASKED_FOR
 
 
 def variable_of(name: str) -> str:

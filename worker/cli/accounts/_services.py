@@ -30,7 +30,7 @@ _NAMED_MAX: Final = 5
 
 @contextmanager
 def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
-    """Open the stores for a command that writes, and say at its end what Redis was not told.
+    """Open the stores for a command that writes, and print at its end what was not published.
 
     Args:
         shared_grants: two accounts of one client may have the same refresh token.
@@ -42,19 +42,15 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
         yield account_services(here, publisher, here.actor, shared_grants=shared_grants)
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
-            err.print(
+            err.plain(
                 f"not published: Redis has a newer generation than the database of {len(publisher.newer):,} accounts ({names}), "
                 "and keeps it. Was a backup restored? Then `refreshd db restored`; a refresh publishes again",
                 style="yellow",
-                markup=False,
-                soft_wrap=True,
             )
         if publisher.unpublished:
             reason = publisher.unreachable
             what = reason if reason == NO_REDIS else f"Redis does not answer ({reason})"
-            err.print(
+            err.plain(
                 f"not published yet: {what}; a running worker publishes it as soon as both are there",
                 style="yellow",
-                markup=False,
-                soft_wrap=True,
             )

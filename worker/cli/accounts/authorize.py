@@ -1,4 +1,4 @@
-"""`refreshd accounts authorize`: the first grant, so that nobody has to fetch a refresh token by hand."""
+"""`refreshd accounts authorize`: the first grant, without a refresh token fetched by hand."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from models.refresh_request import RefreshRequest
 from models.token import TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.authorization import request_of, with_grant
-from worker.accounts.columns import SECRETS
 from worker.accounts.configuration import KnownClients
 from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 from worker.cli.accounts._consent import Consent, NoConsent
-from worker.cli.accounts._fields import fields_of
+from worker.cli.accounts._fields import fields_of, is_hidden
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error, report
 from worker.cli.terminal.console import err
@@ -25,7 +24,7 @@ from worker.cli.terminal.prompts import ask
 from worker.errors import UsageError
 from worker.providers.authorization import scope_of
 
-#: Nobody is asked for these: they come with the consent.
+#: Fields that come with the consent.
 _TO_COME: Final = frozenset({"access_token", "refresh_token"})
 _TIMEOUT_S: Final = 300.0
 
@@ -58,7 +57,7 @@ def authorize(
         typer.Option("--paste", help="Ask for the address at which the browser ended; for a far machine."),
     ] = False,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", help="Seconds to wait for somebody.", min=1, max=3600)
+        float, typer.Option("--timeout", help="Seconds to wait for the consent.", min=1, max=3600)
     ] = _TIMEOUT_S,
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -82,12 +81,10 @@ def authorize(
             except KeyboardInterrupt:
                 err.print("Nothing was stored.")
                 raise
-            with Consent(
-                desk.stores.settings, desk.stores.clock, opens_browser=browser, timeout_s=timeout_s
-            ) as consent:
+            with Consent(desk.stores, opens_browser=browser, timeout_s=timeout_s) as consent:
                 granted = _granted(consent, request, device=device, redirect_uri=redirect_uri, pastes=paste)
                 issued_at = consent.issued_at
-                entry.custom_fields |= consent.told
+                entry.custom_fields |= consent.redirect_fields
             _check_offline(request, granted)
             entry = with_grant(entry, granted, asked_scope=scope_of(request), issued_at=issued_at)
             applied = _store(desk, entry)
@@ -99,7 +96,7 @@ def authorize(
 def _asked(
     desk: AccountServices, account_id: str, fields: dict[str, str]
 ) -> tuple[AccountEntry, RefreshRequest]:
-    """Return what consent is asked with; on a terminal somebody is asked for what is missing."""
+    """Return what consent is asked with; on a terminal, ask for what is missing."""
     asked: set[str] = set()
     while True:
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
@@ -115,8 +112,7 @@ def _asked(
                 raise
         for name in missing:
             asked.add(name)
-            hidden = name in SECRETS or name.startswith("custom_fields.")
-            fields[name] = ask(name, hidden=hidden)
+            fields[name] = ask(name, hidden=is_hidden(name))
 
 
 def _granted(

@@ -70,11 +70,7 @@ def report(applied: Applied, *, as_json: bool) -> None:
     if account.next_refresh_at is not None:
         due = account.next_refresh_at <= wall_clock()
         planned = "refresh due now" if due else f"next refresh {ago_or_in(account.next_refresh_at)}"
-    out.print(
-        f"{account.id}: {applied.outcome.value}{fields}; {account.status}, {planned}",
-        markup=False,
-        soft_wrap=True,
-    )
+    out.plain(f"{account.id}: {applied.outcome.value}{fields}; {account.status}, {planned}")
 
 
 def applied_json(applied: Applied) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from worker.cli.accounts.edit import as_usage_error
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.prompts import ask
 from worker.errors import UsageError
-from worker.providers.client import ProviderClient
-from worker.providers.egress import Egress
+from worker.intake.services import provider_client
 
 _STDIN: Final = Path("-")
 #: No token response is longer.
@@ -96,16 +95,11 @@ def _asked() -> dict[str, Any]:
 def _verified(desk: AccountServices, given: Grant) -> Grant:
     """Return a grant as one refresh leaves it."""
     desk.grants.check(given)
-    here, settings = desk.stores, desk.stores.settings
+    here = desk.stores
     account = desk.editor.account(given.account)
 
     async def tried() -> Grant:
-        client = ProviderClient(
-            ca_file=settings.ca_file,
-            allow_http_hosts=settings.allow_http_hosts,
-            egress=Egress.of(settings),
-            now=here.clock.now,
-        )
+        client = provider_client(here)
         try:
             return await Verifier(
                 sealer=here.sealer,
@@ -113,7 +107,7 @@ def _verified(desk: AccountServices, given: Grant) -> Grant:
                 client_of=here.clients.of,
                 client=client,
                 now=here.clock.now,
-                call_timeout_s=settings.call_timeout_s,
+                call_timeout_s=here.settings.call_timeout_s,
             ).verify(given, account)
         finally:
             await client.aclose()
@@ -129,8 +123,6 @@ def _report(stored: StoredGrant, *, published: bool, as_json: bool) -> None:
     planned = (
         "" if account.next_refresh_at is None else f", next refresh {ago_or_in(account.next_refresh_at)}"
     )
-    out.print(
-        f"{account.id}: {stored.outcome.value}, generation {account.generation}; {account.status}{planned}",
-        markup=False,
-        soft_wrap=True,
+    out.plain(
+        f"{account.id}: {stored.outcome.value}, generation {account.generation}; {account.status}{planned}"
     )

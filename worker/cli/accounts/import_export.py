@@ -124,7 +124,7 @@ def export_file(
         )
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"
-    err.print(f"exported {count:,} accounts{target}, {secrets}", style="dim", markup=False, soft_wrap=True)
+    err.plain(f"exported {count:,} accounts{target}, {secrets}", style="dim")
 
 
 @contextmanager
@@ -193,10 +193,10 @@ def _report(summary: Summary, name: str, named: Mapping[str, int] | None, *, as_
         print_json(summary.to_json() | ({} if named is None else {"clients": named}))
     else:
         words = ", ".join(f"{counts[one]:,} {one.value.replace('_', ' ')}" for one in ImportOutcome)
-        out.print(f"{name}: {words}", markup=False, soft_wrap=True)
+        out.plain(f"{name}: {words}")
         for error in summary.errors[:_ERRORS_SHOWN]:
             where = f"line {error.line}" + (f", account {error.account}" if error.account else "")
-            err.print(f"error: {where}: {error.problem}", markup=False, soft_wrap=True)
+            err.plain(f"error: {where}: {error.problem}")
         if len(summary.errors) > _ERRORS_SHOWN:
             _note(f"... and {len(summary.errors) - _ERRORS_SHOWN:,} more errors: --json names them all")
     if named and not as_json:
@@ -231,4 +231,4 @@ def _say_how_far(summary: Summary) -> None:
 
 
 def _note(text: str) -> None:
-    err.print(text, markup=False, soft_wrap=True)
+    err.plain(text)

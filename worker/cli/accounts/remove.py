@@ -58,7 +58,7 @@ def remove(
         for account_id in ids:
             print_json({"account": account_id, "removed": True, "revocation": None, "reason": ""})
         return
-    out.print(f"removed {', '.join(ids)}", markup=False, soft_wrap=True)
+    out.plain(f"removed {', '.join(ids)}")
 
 
 def _revoke_and_remove(desk: AccountServices, ids: list[str], *, force: bool, as_json: bool) -> bool:
@@ -97,7 +97,7 @@ def _say(revoked: Revoked, *, removed: bool, as_json: bool) -> None:
         return
     words = f"{revoked.account}: {revoked.outcome.value.replace('_', ' ')}, {'removed' if removed else 'not removed'}"
     if not revoked.reason:
-        out.print(words, markup=False, soft_wrap=True)
+        out.plain(words)
         return
     remedy = "" if removed or revoked.outcome is Revocation.BUSY else "; --force removes it all the same"
-    err.print(f"{words} ({revoked.reason}{remedy})", markup=False, soft_wrap=True)
+    err.plain(f"{words} ({revoked.reason}{remedy})")

@@ -12,10 +12,8 @@ from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
 from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
-from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.context import accounts_of, open_stores
 from worker.db.accounts import Accounts, Filter
-from worker.db.nearest_ids import nearest_ids
-from worker.errors import UnknownAccount
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -74,9 +72,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     with open_stores() as here:
-        account = Accounts(here.engine).find([account_id]).get(account_id)
-        if account is None:
-            raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+        (account,) = accounts_of(here, [account_id])
         found, now = masked(account, here.sealer), here.clock.now()
     if as_json:
         print_json(found)
@@ -127,5 +123,5 @@ def _say_none(in_all: int) -> None:
     if in_all:
         err.print(f"No account is like that; {in_all:,} are stored in all.")
         return
-    err.print("No accounts yet. Import a file:  refreshd accounts import FILE", markup=False)
-    err.print("or add one by hand:              refreshd accounts add ID --provider NAME", markup=False)
+    err.plain("No accounts yet. Import a file:  refreshd accounts import FILE")
+    err.plain("or add one by hand:              refreshd accounts add")

@@ -46,13 +46,11 @@ def create(
     if as_json:
         print_json(key_json(key) | {"key": made.to_text()})
         return
-    out.print(made.to_text(), markup=False, soft_wrap=True)
-    err.print(
+    out.plain(made.to_text())
+    err.plain(
         f"Send it as `Authorization: Bearer {made.to_text()[:6]}...`. It is not shown again; "
         f"`refreshd api-keys revoke {name}` ends it.",
         style="dim",
-        markup=False,
-        soft_wrap=True,
     )
 
 
@@ -66,7 +64,7 @@ def list_keys(
             print_json(key_json(key))
         return
     if not keys:
-        err.print("No keys yet:  refreshd api-keys create NAME --scope accounts:write", markup=False)
+        err.plain("No keys yet:  refreshd api-keys create NAME --scope accounts:write")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "id", "scopes", "labels", "ends", "last used", "state"):
@@ -98,7 +96,7 @@ def revoke(
     if as_json:
         print_json({"name": found.name, "id": found.id, "outcome": outcome})
         return
-    out.print(f"{found.name}: {outcome.replace('_', ' ')}", markup=False)
+    out.plain(f"{found.name}: {outcome.replace('_', ' ')}")
 
 
 def key_json(key: ApiKey) -> dict[str, Any]:

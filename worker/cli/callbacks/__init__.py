@@ -25,5 +25,5 @@ def new_command(
     """Write a commented skeleton of a callback and its test. Nothing that is there is overwritten."""
     written = write_skeleton(name, folder)
     for file in (written.callback, written.test):
-        out.print(f"wrote {file}", markup=False, soft_wrap=True)
-    out.print(f"\n{written.next_steps}", markup=False, soft_wrap=True)
+        out.plain(f"wrote {file}")
+    out.plain(f"\n{written.next_steps}")

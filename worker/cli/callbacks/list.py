@@ -16,7 +16,7 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.host.environment import environment_of_callbacks
 from worker.callbacks.host.sandbox import describe
 from worker.callbacks.usage import (
-    NOBODY_OFFERS,
+    NO_CATALOG,
     LastRun,
     Use,
     lacking,
@@ -72,13 +72,13 @@ def list_command(as_json: _AsJson = False) -> None:
     else:
         out.print(_table(lines, now=here.clock.now(), told=bool(told)))
     missing = lacking(used, told)
-    for words in lines_of(missing) or ([] if told else [NOBODY_OFFERS]):
-        err.print(words, style="red", markup=False, soft_wrap=True)
+    for words in lines_of(missing) or ([] if told else [NO_CATALOG]):
+        err.plain(words, style="red")
     problems = {
         (where, why): worker for worker, offer in offers.items() for where, why in offer.problems.items()
     }
     for (where, why), worker in problems.items():
-        err.print(f"{worker}: {where}: {why}", style="red", markup=False, soft_wrap=True)
+        err.plain(f"{worker}: {where}: {why}", style="red")
     if missing or problems:
         raise typer.Exit(1)
 
@@ -87,7 +87,7 @@ def offered_by_workers(here: AppContext) -> dict[str, CallbackCatalog]:
     """Return what the running callback workers offer.
 
     Raises:
-        RedisUnreachable: nobody can be asked.
+        RedisUnreachable: the workers' catalogs can't be read.
     """
     with in_words(here.settings.redis):
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()

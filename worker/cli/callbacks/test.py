@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from kombu.exceptions import OperationalError
 from rich.text import Text
-from sqlmodel import Session
 
 from models.account import Account, RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
@@ -19,17 +15,15 @@ from models.callback import OWN_LINE
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER
 from worker.callbacks.catalog import CallbackCatalog, unknown_words
 from worker.callbacks.heartbeats import CallbackHeartbeats
+from worker.celery.forced_refresh import send
+from worker.cli.requests import outcomes
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
-from worker.cli.terminal.context import stores
+from worker.cli.terminal.context import accounts_of, stores
 from worker.context import AppContext
-from worker.db.engine import reading
-from worker.db.nearest_ids import nearest_ids
-from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
+from worker.errors import RefreshdError, UsageError, WaitTimedOut
 from worker.policy.reasons import message_of
 from worker.policy.reasons.done import STASH_ADOPTED
 from worker.redis.client import in_words
-
-_POLL_S: Final = 0.05
 
 
 class NotRegistered(RefreshdError):
@@ -48,7 +42,7 @@ def try_command(
     The result is stored with [b]--apply[/b] alone. Exits with 1 if it brought no token.
     """
     here = stores()
-    row = _account(here, account)
+    (row,) = accounts_of(here, [account])
     known_to = _check(here, row, name, apply=apply)
     trigger = Trigger.FORCED if apply else Trigger.TEST
     if apply:
@@ -56,7 +50,7 @@ def try_command(
     attempt = _run(here, row, trigger, timeout_s)
     if not apply and attempt.reason == STASH_ADOPTED:
         # What an earlier test had put aside was stored first; this test runs on top of it.
-        row = _account(here, account)
+        (row,) = accounts_of(here, [account])
         attempt = _run(here, row, trigger, timeout_s)
     if as_json:
         print_json(_as_json(name, attempt, known_to, applied=apply))
@@ -66,20 +60,12 @@ def try_command(
         raise typer.Exit(1)
 
 
-def _account(here: AppContext, account_id: str) -> Account:
-    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
-        row = session.get(Account, account_id)
-    if row is None:
-        raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
-    return row
-
-
 def _check(here: AppContext, row: Account, name: str, *, apply: bool) -> list[str]:
     """Find what keeps the test from being made before it is sent; returns the workers that know the callback.
 
     Raises:
         UsageError: the account names another callback, or is not refreshed by callbacks.
-        NotRegistered: nobody knows the callback.
+        NotRegistered: no running worker knows the callback.
     """
     if row.callback != name:
         named = f"names the callback {row.callback!r}" if row.callback else "names no callback"
@@ -111,39 +97,18 @@ def _not_registered(name: str, offers: Mapping[str, CallbackCatalog]) -> str:
 
 
 def _run(here: AppContext, row: Account, trigger: Trigger, timeout_s: float) -> Attempt:
-    from worker.app import app
-
-    task_id = str(uuid.uuid4())
+    task_id = send([(row.id, row.generation)], CALLBACK, trigger, expires_s=timeout_s)
     try:
-        app.send_task(
-            "refreshd.refresh",
-            kwargs={"accounts": [[row.id, row.generation]], "reason": trigger.value},
-            queue=CALLBACK,
-            task_id=task_id,
-            expires=timeout_s,
-            retry=False,
-        )
-    except OperationalError as error:
-        raise RedisUnreachable(
-            f"the broker can't be reached: {error}. REFRESHD_REDIS_URL says where it is"
-        ) from error
-    until = time.monotonic() + timeout_s
-    try:
-        while time.monotonic() < until:
-            found = here.history.by_tasks([row.id], [task_id])
-            if row.id in found:
-                return found[row.id]
-            time.sleep(_POLL_S)
+        for attempt in outcomes(here, {row.id: row.generation}, [task_id], timeout_s):
+            return attempt
     except KeyboardInterrupt:
-        err.print(
-            f"The run goes on without you: `refreshd history {row.id}` shows how it ends.", soft_wrap=True
-        )
+        err.plain(f"The run goes on without you: `refreshd history {row.id}` shows how it ends.")
         raise
     raise WaitTimedOut(_not_ended(here, row.id, task_id, timeout_s))
 
 
 def _not_ended(here: AppContext, account_id: str, task_id: str, timeout_s: float) -> str:
-    """Return whether somebody runs it, or nobody took it."""
+    """Return whether a worker runs it still, or none took it."""
     latest = next(iter(here.history.of(account_id, limit=1)), None)
     if latest is not None and latest.task_id == task_id:
         return (

@@ -115,7 +115,7 @@ def remove(
         print_json({"client": name, "removed": True, "accounts": used})
         return
     left = f"; {used:,} accounts still name it, and can't be refreshed" if used else ""
-    out.print(f"removed {name}{left}", markup=False, soft_wrap=True)
+    out.plain(f"removed {name}{left}")
 
 
 def applied_json(applied: ClientApplied) -> dict[str, Any]:
@@ -152,4 +152,4 @@ def _report(applied: ClientApplied, *, as_json: bool) -> None:
     woken = (
         f", {over.woken:,} that it had stopped are refreshed again, one after the other" if over.woken else ""
     )
-    out.print(f"{name}: {applied.outcome.value}{fields}{accounts}{woken}", markup=False, soft_wrap=True)
+    out.plain(f"{name}: {applied.outcome.value}{fields}{accounts}{woken}")

@@ -24,9 +24,7 @@ def list_clients(as_json: AsJson = False) -> None:
             print_json(client_json(one, accounts=used.get(one.name, 0)))
         return
     if not found:
-        err.print(
-            "No clients yet:  refreshd clients add NAME --provider PROVIDER --client-id ID", markup=False
-        )
+        err.plain("No clients yet:  refreshd clients add NAME --provider PROVIDER --client-id ID")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("client", "provider", "client id", "accounts", "secret ends"):

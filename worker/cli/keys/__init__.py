@@ -26,7 +26,7 @@ def generate(
     """Make a new key, ready for REFRESHD_KEYS. It is printed once and not stored."""
     key = generate_key(key_id)
     parse_keys(key)
-    out.print(key, markup=False, soft_wrap=True)
+    out.plain(key)
     err.print(
         "To rotate: put it first in REFRESHD_KEYS (NEW,OLD) of every worker, restart them, `refreshd keys rotate`,\n"
         "`refreshd keys check`, then take the old one out.",

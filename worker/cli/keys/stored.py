@@ -48,13 +48,13 @@ def list_keys(as_json: Json = False) -> None:
                 if row["configured"]
                 else "NOT CONFIGURED: add it to REFRESHD_KEYS"
             )
-            out.print(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip(), markup=False)
+            out.plain(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip())
 
 
 def intake_key() -> None:
     """It is no secret. After a rotation print it again: values sealed to the old key open as long as that key is kept."""
     with open_stores() as here:
-        out.print(here.cipher.intake_key, markup=False, soft_wrap=True)
+        out.plain(here.cipher.intake_key)
 
 
 def rotate_keys(as_json: Json = False) -> None:
@@ -74,14 +74,13 @@ def check_keys(as_json: Json = False) -> None:
         waiting = waiting_by_key(here.redis, here.keys)
     except (RedisError, OSError, SettingsError) as error:
         waiting = {}
-        err.print(f"answers that wait in Redis were not looked at: {error}", style="yellow", markup=False)
+        err.plain(f"answers that wait in Redis were not looked at: {error}", style="yellow")
     for key in waiting:
         if key != here.cipher.writing_key:
-            err.print(
+            err.plain(
                 f"{waiting[key]:,} answers wait in Redis for the database, sealed with key {key!r}: it is needed until "
                 "workers have stored them",
                 style="yellow",
-                markup=False,
             )
     _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
 
@@ -111,7 +110,7 @@ def _report(passes: Iterator[Pass], *, total: int, verb: str, as_json: bool) -> 
         took = duration(time.monotonic() - began)
         out.print(f"{looked_at:,} accounts looked at{values}, {len(bad):,} values do not open. Took {took}.")
         for value in bad[:_NAMED_MAX]:
-            err.print(f"  {value.reason}", markup=False, soft_wrap=True)
+            err.plain(f"  {value.reason}")
         if len(bad) > _NAMED_MAX:
             err.print(f"  ... and {len(bad) - _NAMED_MAX:,} more (--json names all)", style="dim")
     if bad:

@@ -1,4 +1,4 @@
-"""The demo's running part: looks, draws, revokes one grant, until somebody asks it to end."""
+"""The demo's running part: looks, draws, revokes one grant, until the user ends it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from worker.redis.event_stream import SeenEvent
 
 #: When an owner revokes a grant, so that a person sees what that looks like; sooner where the demo ends sooner.
 REVOKED_AFTER_S: Final = 30.0
-#: How often somebody without a terminal is told how things stand.
+#: Seconds between two lines about the state, where there is no terminal.
 _TOTALS_EVERY_S: Final = 10.0
 
 
@@ -51,7 +51,7 @@ class DemoShow:
         return not self._picture.reuses and not self._picture.lost
 
     def run(self, seconds: float | None) -> None:
-        """Show until somebody asks us to end, or so many seconds."""
+        """Show until the user asks for the end, or for so many seconds."""
         until = math.inf if seconds is None else self._began + seconds
         revoke_at = self._began + min(REVOKED_AFTER_S, math.inf if seconds is None else seconds / 3)
         on_screen = self._console.is_terminal

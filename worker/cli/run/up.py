@@ -90,7 +90,7 @@ def _tasks(stack: Stack, workers: int, *, flower: bool, api: bool) -> list[Task]
 
     def start_flower() -> Step:
         step = stack.start_flower()
-        # A terminal is somebody's; a log file is read by many.
+        # A terminal is seen by one person; a log file is read by many.
         return replace(step, detail=f"{step.detail}   {stack.login(reveal=out.is_terminal)}")
 
     return [*tasks, ("Starting Flower", start_flower)] if flower else tasks
@@ -106,7 +106,7 @@ def _show_what_is_there(stack: Stack) -> None:
         out.print("No accounts yet. Then:\n")
         hints = {
             "refreshd accounts import FILE": "many: JSON Lines, YAML or CSV",
-            "refreshd accounts add --help": "one",
+            "refreshd accounts add": "one",
             "refreshd status --watch": "see them being refreshed",
         }
         table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)

@@ -19,6 +19,10 @@ class PipedConsole(Console):
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704  (rich calls it where it has caught the error)
 
+    def plain(self, words: str, style: str | None = None) -> None:
+        """Print a text as it is: square brackets are no markup, and long lines are the terminal's to break."""
+        self.print(words, style=style, markup=False, soft_wrap=True)
+
 
 out = PipedConsole(highlight=False)
 err = PipedConsole(stderr=True, highlight=False)

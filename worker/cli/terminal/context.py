@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from models.account import Account
 from worker.context import AppContext
+from worker.db.accounts import Accounts
+from worker.db.nearest_ids import nearest_ids
+from worker.errors import UnknownAccount
 from worker.settings import load_settings
 
 
@@ -22,3 +26,16 @@ def open_stores() -> Iterator[AppContext]:
         yield here
     finally:
         here.close()
+
+
+def accounts_of(here: AppContext, ids: Sequence[str]) -> list[Account]:
+    """Read accounts, in this order.
+
+    Raises:
+        UnknownAccount: there is none of one of these ids; it names those that are spelled nearly so.
+    """
+    found = Accounts(here.engine).find(ids)
+    for account_id in ids:
+        if account_id not in found:
+            raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
+    return [found[account_id] for account_id in ids]

@@ -30,7 +30,7 @@ class Opening:
         self._interrupts = interrupts
 
     def run(self, tasks: Sequence[Task]) -> bool:
-        """Do one thing after the other; False as soon as somebody asked us to end."""
+        """Do one step after the other; return False as soon as the user asks for the end."""
         for words, do in tasks:
             with self._console.status(f"{words} ..."):
                 step = do()

@@ -20,7 +20,7 @@ _SECRET_BYTES = 32
 def secret() -> None:
     """Make a new signing secret, ready for REFRESHD_WEBHOOK_SECRET. It is printed once and kept nowhere."""
     key = base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-    out.print(f"whsec_{key}", markup=False, soft_wrap=True)
+    out.plain(f"whsec_{key}")
     err.print(
         "Set it for every worker and for the receiver. To replace an old one: REFRESHD_WEBHOOK_SECRET=NEW,OLD signs with both\n"
         "until the receiver has the new one.",

@@ -18,7 +18,7 @@ from worker.diagnostics.doctor.fleet import (
 )
 from worker.diagnostics.doctor.gates import check_gates
 from worker.diagnostics.doctor.lost_commits import check_lost_commits
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, Level, failed
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
 from worker.diagnostics.doctor.truth import check_clocks, check_content, check_set_back, check_tokens
@@ -69,4 +69,4 @@ def _guarded(name: str, check: Callable[[], Iterator[CheckResult]]) -> Iterator[
     try:
         yield from check()
     except (RefreshdError, RedisError, OSError) as error:
-        yield CheckResult(name, Level.FAILED, f"the check failed: {error}", "mend that, and run doctor again")
+        yield failed(name, f"the check failed: {error}", "mend that, and run doctor again")

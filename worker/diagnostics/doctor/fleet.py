@@ -15,7 +15,7 @@ from worker.context import AppContext
 from worker.db.accounts import uses_callbacks
 from worker.db.engine import is_sqlite, reading
 from worker.db.fleet.counts import PLAN_LATE_S
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
 from worker.errors import RefreshdError
@@ -34,29 +34,26 @@ def check_beat(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckRes
     late_s = None if finished is None else here.clock.now() - float(finished)
     beats = staff.beats if staff else 0
     if late_s is not None and late_s < -TOLERATED_SKEW_S:
-        yield CheckResult(
+        yield warning(
             "clock",
-            Level.WARNING,
             f"the last plan lies {duration(-late_s)} in the future: the database's clock was set back by that; {_beats(beats)}",
             SET_BACK_REMEDY,
         )
         return
     if late_s is None or late_s > PLAN_LATE_S + here.settings.plan_interval_s:
         ago = "nothing was ever planned" if late_s is None else f"the last plan ended {late_s:.0f} s ago"
-        yield CheckResult(
+        yield failed(
             "beat",
-            Level.FAILED,
             f"{ago}; {_beats(beats)}",
             _have_it_planned(staff)
             if beats and staff
             else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
         )
     else:
-        yield CheckResult("beat", Level.OK, f"the last plan ended {late_s:.1f} s ago; {_beats(beats)}")
+        yield ok("beat", f"the last plan ended {late_s:.1f} s ago; {_beats(beats)}")
     if beats > 1:
-        yield CheckResult(
+        yield warning(
             "beat",
-            Level.WARNING,
             f"{_beats(beats)}: no harm, but each plan is asked for so many times",
             "one is enough, restarted by its supervisor",
         )
@@ -80,14 +77,13 @@ def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
     try:
         configured = {one.name for one in here.endpoints}
     except RefreshdError as error:
-        yield CheckResult("webhooks", Level.FAILED, str(error), "correct the setting that it names")
+        yield failed("webhooks", str(error), "correct the setting that it names")
         return
     backlogs = here.outbox.backlog()
     for one in backlogs:
         if one.dead_lettered or one.last_error:
-            yield CheckResult(
+            yield warning(
                 "webhooks",
-                Level.WARNING,
                 f"{one.endpoint}: {one.waiting:,} waiting, {one.dead_lettered:,} dead-lettered"
                 + (f"; the last attempt got: {one.last_error}" if one.last_error else ""),
                 "`refreshd webhooks test` shows whether it accepts one now, `refreshd webhooks retry` sends dead-lettered "
@@ -96,7 +92,7 @@ def check_webhooks(here: AppContext) -> Iterator[CheckResult]:
                 else "REFRESHD_WEBHOOK_URL names it no more: its messages are dead-lettered in time",
             )
     if configured and not any(one.dead_lettered or one.last_error for one in backlogs):
-        yield CheckResult("webhooks", Level.OK, ", ".join(sorted(configured)))
+        yield ok("webhooks", ", ".join(sorted(configured)))
 
 
 def check_pauses(here: AppContext) -> Iterator[CheckResult]:
@@ -104,18 +100,14 @@ def check_pauses(here: AppContext) -> Iterator[CheckResult]:
     found, now = here.pauses.all(), here.clock.now()
     for one in found[:PAUSES_NAMED_MAX]:
         why = f": {one.reason}" if one.reason else ""
-        yield CheckResult(
+        yield warning(
             "pauses",
-            Level.WARNING,
             f"{one.what} is paused for {now - one.paused_at:.0f} s, by {one.actor}@{one.host}{why}",
             f"`refreshd resume {one.option}` when the time has come",
         )
     if len(found) > PAUSES_NAMED_MAX:
-        yield CheckResult(
-            "pauses",
-            Level.WARNING,
-            f"... and {len(found) - PAUSES_NAMED_MAX:,} more",
-            "`refreshd pause` names them all",
+        yield warning(
+            "pauses", f"... and {len(found) - PAUSES_NAMED_MAX:,} more", "`refreshd pause` names them all"
         )
 
 
@@ -130,9 +122,8 @@ def check_proofs(here: AppContext) -> Iterator[CheckResult]:
     with reading(here.engine) as connection:
         rows = connection.execute(failing).all()
     for provider, reason, accounts in rows:
-        yield CheckResult(
+        yield warning(
             "proofs of possession",
-            Level.WARNING,
             f"{provider}: {accounts:,} {'account' if accounts == 1 else 'accounts'}: {message_of(reason)}",
             f"`refreshd accounts list --status misconfigured --provider {provider}`, then `refreshd explain ACCOUNT`"
             if reason != "dpop_nonce_required"
@@ -148,27 +139,24 @@ def check_workers(here: AppContext, staff: LiveWorkers | None) -> Iterator[Check
     if uses_callbacks(here.engine) and CALLBACK not in taken:
         lacking.append(CALLBACK)
     if lacking:
-        yield CheckResult(
+        yield failed(
             "workers",
-            Level.FAILED,
             f"no worker takes from {', '.join(lacking)}",
             f"start `{STANDARD_WORKER}`" + (f" and `{CALLBACK_WORKER}`" if CALLBACK in lacking else ""),
         )
     if workers:
         words = "; ".join(f"{name} takes {', '.join(queues)}" for name, queues in workers.items())
-        yield CheckResult("workers", Level.OK, words)
+        yield ok("workers", words)
     for name in staff.namesakes if staff else ():
-        yield CheckResult(
+        yield warning(
             "workers",
-            Level.WARNING,
             f"more than one worker is called {name}: Flower shows one of them, and they share one liveness file",
             "give each a name of its own: `celery -A worker.app worker -n refresh@%h ...`, `-n callback@%h ...`",
         )
     hosts = sorted({name.rpartition("@")[2] for name in workers})
     if is_sqlite(here.engine) and len(hosts) > 1:
-        yield CheckResult(
+        yield failed(
             "workers",
-            Level.FAILED,
             f"workers on {len(hosts)} machines ({', '.join(hosts)}), and the database is a SQLite file: they do not share it",
             "use PostgreSQL for more than one machine: REFRESHD_DATABASE_URL",
         )
@@ -180,9 +168,8 @@ def check_callbacks(here: AppContext) -> Iterator[CheckResult]:
     used = uses(here.engine)
     missing = lacking(used, offers)
     for words in lines_of(missing):
-        yield CheckResult(
+        yield failed(
             "callbacks",
-            Level.FAILED,
             f"no running worker knows it: {words}" if offers else words,
             "correct the accounts, or list its module in REFRESHD_CALLBACK_MODULES of the callback workers"
             if offers
@@ -190,17 +177,14 @@ def check_callbacks(here: AppContext) -> Iterator[CheckResult]:
         )
     for worker, offer in offers.items():
         for where, why in offer.problems.items():
-            yield CheckResult(
-                "callbacks", Level.WARNING, f"{worker}: {where}: {why}", "mend it: nothing of it can be run"
-            )
+            yield warning("callbacks", f"{worker}: {where}: {why}", "mend it: nothing of it can be run")
     for use in used:
         lacks = [worker for worker, offer in offers.items() if use.name not in offer.callbacks]
         if lacks and len(lacks) < len(offers):
-            yield CheckResult(
+            yield failed(
                 "callbacks",
-                Level.FAILED,
                 f"{use.name}: not known to {', '.join(lacks)}, which may be given it: the queue is shared",
                 "give every callback worker the same REFRESHD_CALLBACK_MODULES and REFRESHD_CALLBACKS_FILE; restart them",
             )
     if used and not missing:
-        yield CheckResult("callbacks", Level.OK, ", ".join(f"{one.name}: {one.shown}" for one in used))
+        yield ok("callbacks", ", ".join(f"{one.name}: {one.shown}" for one in used))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worker.context import AppContext
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, Level, ok
 from worker.monitoring.gate_status import look_at_gates
 
 
@@ -14,7 +14,7 @@ def check_gates(here: AppContext) -> Iterator[CheckResult]:
     now = here.clock.now()
     closed = look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now)
     if not closed:
-        yield CheckResult("gates", Level.OK, "no gate holds any account")
+        yield ok("gates", "no gate holds any account")
     for one in closed:
         ended = f", {one.held.ended:,} of them without a living token" if one.held.ended else ""
         late = f"; {one.held.too_many:,} healthy ones end before their turn" if one.held.too_many else ""

@@ -32,3 +32,15 @@ class CheckResult:
             "words": self.message,
             "remedy": self.hint,
         }
+
+
+def ok(check: str, message: str) -> CheckResult:
+    return CheckResult(check, Level.OK, message)
+
+
+def warning(check: str, message: str, hint: str) -> CheckResult:
+    return CheckResult(check, Level.WARNING, message, hint)
+
+
+def failed(check: str, message: str, hint: str) -> CheckResult:
+    return CheckResult(check, Level.FAILED, message, hint)

@@ -14,7 +14,7 @@ from worker.callbacks.catalog import configured_callbacks
 from worker.context import AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import keys_text, source_of
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.errors import RefreshdError
 from worker.settings import Settings
 
@@ -25,9 +25,8 @@ TASK_BESIDE_CALLS_S: Final = 60.0
 def check_versions() -> CheckResult:
     """Return the versions that a bug report needs."""
     names = ("refreshd", "celery", "kombu", "redis", "flower", "sqlalchemy", "httpx")
-    return CheckResult(
+    return ok(
         "versions",
-        Level.OK,
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names),
     )
 
@@ -40,28 +39,26 @@ def check_settings(here: AppContext) -> Iterator[CheckResult]:
         here.cipher  # noqa: B018
         configured_callbacks(settings)
     except RefreshdError as error:
-        yield CheckResult("settings", Level.FAILED, str(error), "correct the setting that it names")
+        yield failed("settings", str(error), "correct the setting that it names")
         return
     found = [*_times(settings), *_files(settings), *_exposed(settings)]
     yield from found
     if not found:
         words = f"call timeout {settings.call_timeout_s:g} s, claim {settings.claim_seconds:g} s, nothing contradicts"
-        yield CheckResult("settings", Level.OK, words)
+        yield ok("settings", words)
 
 
 def _times(settings: Settings) -> Iterator[CheckResult]:
     longest_s = settings.claim_seconds + TASK_BESIDE_CALLS_S
     if longest_s * 2 > VISIBILITY_TIMEOUT_S:
-        yield CheckResult(
+        yield warning(
             "settings",
-            Level.WARNING,
             f"a task may take {longest_s:.0f} s, and an unacknowledged message comes again after {VISIBILITY_TIMEOUT_S} s",
             "shorten REFRESHD_CLAIM_S or REFRESHD_CALL_TIMEOUT_S: a message must not come again while its task runs",
         )
     if settings.plan_interval_s > settings.call_timeout_s:
-        yield CheckResult(
+        yield warning(
             "settings",
-            Level.WARNING,
             f"a plan every {settings.plan_interval_s:g} s may begin refreshes of short tokens too late",
             "lower REFRESHD_PLAN_INTERVAL_S (1 is the default)",
         )
@@ -69,9 +66,8 @@ def _times(settings: Settings) -> Iterator[CheckResult]:
 
 def _files(settings: Settings) -> Iterator[CheckResult]:
     if settings.ca_file is not None and not settings.ca_file.is_file():
-        yield CheckResult(
+        yield failed(
             "settings",
-            Level.FAILED,
             f"REFRESHD_CA_FILE: there is no file {settings.ca_file}: no token URL can be reached",
             "name a PEM file with the authorities, or unset it",
         )
@@ -79,9 +75,8 @@ def _files(settings: Settings) -> Iterator[CheckResult]:
     if source_of(settings) is None and file.exists():
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield CheckResult(
+            yield warning(
                 "settings",
-                Level.WARNING,
                 f"{file} can be read by others than its owner (mode {mode:03o})",
                 f"`chmod 600 {file}`; then `refreshd keys rotate` to a new key, if anybody may have read it",
             )
@@ -90,9 +85,8 @@ def _files(settings: Settings) -> Iterator[CheckResult]:
 def _exposed(settings: Settings) -> Iterator[CheckResult]:
     plain = [host for host in settings.allow_http_hosts if not _is_here(host)]
     if plain:
-        yield CheckResult(
+        yield warning(
             "settings",
-            Level.WARNING,
             f"REFRESHD_ALLOW_HTTP_HOSTS names {', '.join(plain)}: secrets go there unencrypted",
             "use https there, and take it off the list",
         )
@@ -106,9 +100,8 @@ def _exposed(settings: Settings) -> Iterator[CheckResult]:
         if key in stored
     ]
     if shared:
-        yield CheckResult(
+        yield failed(
             "settings",
-            Level.FAILED,
             f"REFRESHD_PUBLISH_KEYS: {', '.join(shared)} is a key of REFRESHD_KEYS, too: readers of tokens could open "
             "refresh tokens and client secrets",
             "make another with `refreshd keys generate`, for connectors alone",

@@ -17,7 +17,7 @@ from worker.db.engine import current_revision, is_sqlite, reading, write_refused
 from worker.db.fleet.sealed import sealed_sample
 from worker.db.postgres import is_pooled
 from worker.db.rekey import check
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.errors import RefreshdError
 
 #: `UPDATE ... FROM` came with 3.33, RETURNING with 3.35.
@@ -45,32 +45,26 @@ def check_database(here: AppContext) -> Iterator[CheckResult]:
                 pooler = " behind a connection pooler" if is_pooled(connection) else ""
                 name, new_enough = f"PostgreSQL {number // 10000}{pooler}", number >= POSTGRES_MIN
     except RefreshdError as error:
-        yield CheckResult(
-            "database", Level.FAILED, str(error), "`refreshd db upgrade`, or correct REFRESHD_DATABASE_URL"
-        )
+        yield failed("database", str(error), "`refreshd db upgrade`, or correct REFRESHD_DATABASE_URL")
         return
     if not new_enough:
-        yield CheckResult(
-            "database", Level.FAILED, f"{name} is too old", "SQLite 3.35 or PostgreSQL 12 and later work"
-        )
+        yield failed("database", f"{name} is too old", "SQLite 3.35 or PostgreSQL 12 and later work")
         return
     current, head = current_revision(engine), HEAD
     words = f"{name}, schema at revision {current}" + (
         "" if current == head else f", newer than this code's {head}"
     )
-    yield CheckResult("database", Level.OK, words)
+    yield ok("database", words)
     if refused := write_refused(engine):
-        yield CheckResult(
+        yield failed(
             "database writes",
-            Level.FAILED,
             f"it can be read and not written, so nothing is refreshed: {refused}",
             "give its disk space and the role its rights; after a failover, point REFRESHD_DATABASE_URL to the primary",
         )
     skew_s = here.clock.skew_s()
     if abs(skew_s) > TOLERATED_SKEW_S:
-        yield CheckResult(
+        yield warning(
             "clock",
-            Level.WARNING,
             f"this machine's clock is {skew_s:+.1f} s off the database's",
             "synchronize the clocks (NTP): readers compare `expires_at` with their own",
         )
@@ -91,21 +85,20 @@ def _check_server(
         info: dict[str, Any] = client.info()
         seconds, micros = client.time()
     except (RedisError, OSError, RefreshdError) as error:
-        yield CheckResult(name, Level.FAILED, str(error), f"start it, or correct {setting}")
+        yield failed(name, str(error), f"start it, or correct {setting}")
         return
     kind = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MIN:
-        yield CheckResult(name, Level.FAILED, f"{kind} is too old", "Redis 6.2 and later, or Valkey, work")
+        yield failed(name, f"{kind} is too old", "Redis 6.2 and later, or Valkey, work")
         return
-    yield CheckResult(name, Level.OK, kind)
+    yield ok(name, kind)
     yield from _redis_writes(info, name, setting)
     yield from _test_write(client, here.settings.redis_prefix, name)
     yield from _redis_memory(info, name)
     off_s = seconds + micros / 1e6 - here.clock.now()
     if abs(off_s) > TOLERATED_SKEW_S:
-        yield CheckResult(
+        yield warning(
             "clock",
-            Level.WARNING,
             f"Redis' clock is {off_s:+.1f} s off the database's: tokens leave Redis too early or too late"
             if name == "redis"
             else f"the broker's clock is {off_s:+.1f} s off the database's: workers and beats are compared with it",
@@ -118,9 +111,8 @@ def _test_write(client: Any, prefix: str, name: str) -> Iterator[CheckResult]:
     try:
         client.set(f"{prefix}write-check", "1", px=_WRITE_CHECK_MS)
     except OutOfMemoryError:
-        yield CheckResult(
+        yield failed(
             f"{name} writes",
-            Level.FAILED,
             "it is full (maxmemory) and refuses writes: no lease, no message, no published token, so nothing is refreshed; "
             "what is published stays until it ends",
             "raise maxmemory: `CONFIG SET maxmemory BYTES`, and in its configuration; everything goes on within seconds",
@@ -128,9 +120,8 @@ def _test_write(client: Any, prefix: str, name: str) -> Iterator[CheckResult]:
     except ReadOnlyError:
         return  # its role says it
     except RedisError as error:
-        yield CheckResult(
+        yield failed(
             f"{name} writes",
-            Level.FAILED,
             f"a test write was refused: {error}",
             "give its user the rights of deploy/redis/users.acl; its log says what else keeps it from writing",
         )
@@ -138,16 +129,14 @@ def _test_write(client: Any, prefix: str, name: str) -> Iterator[CheckResult]:
 
 def _redis_writes(info: Mapping[str, Any], name: str, setting: str) -> Iterator[CheckResult]:
     if info.get("role", "master") != "master":
-        yield CheckResult(
+        yield failed(
             f"{name} writes",
-            Level.FAILED,
             f"it is a replica of {info.get('master_host')}:{info.get('master_port')}: it takes no writes",
             f"point {setting} to the primary, or to the sentinels that know it: sentinel://HOST:26379,HOST:26379/MASTER/0",
         )
     if info.get("cluster_enabled"):
-        yield CheckResult(
+        yield failed(
             f"{name} writes",
-            Level.FAILED,
             "it is a node of a Redis Cluster (cluster_enabled:1), which refreshd does not support: neither Celery's broker "
             "nor the publication of tokens works on one",
             f"point {setting} to a single primary, with Sentinel or a managed failover",
@@ -158,9 +147,8 @@ def _redis_writes(info: Mapping[str, Any], name: str, setting: str) -> Iterator[
         if info.get(key, "ok") != "ok"
     ]
     if broken:
-        yield CheckResult(
+        yield failed(
             f"{name} writes",
-            Level.FAILED,
             f"its last save to disk failed ({', '.join(broken)}): it may refuse writes, and a restart loses what it holds",
             "its log says why; mostly its disk is full, or the folder is not its own",
         )
@@ -169,9 +157,8 @@ def _redis_writes(info: Mapping[str, Any], name: str, setting: str) -> Iterator[
 def _redis_memory(info: Mapping[str, Any], name: str) -> Iterator[CheckResult]:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        yield CheckResult(
+        yield failed(
             f"{name} eviction",
-            Level.FAILED,
             f"maxmemory-policy is {policy}: when it is full, it throws away without a word what grants depend on: leases (then "
             "one refresh token is sent twice, and a provider may revoke the grant), answers that wait sealed for the database "
             "(a rotated refresh token is lost, and its owner has to log in again), tokens that connectors read, messages",
@@ -179,16 +166,14 @@ def _redis_memory(info: Mapping[str, Any], name: str) -> Iterator[CheckResult]:
         )
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if most and used > most * NEARLY_FULL:
-        yield CheckResult(
+        yield warning(
             f"{name} memory",
-            Level.WARNING,
             f"{used / most:.0%} of its maxmemory are used; when it is full, it refuses locks, tokens and messages",
             "raise maxmemory: `CONFIG SET maxmemory BYTES`, and in its configuration",
         )
     if not info.get("aof_enabled"):
-        yield CheckResult(
+        yield warning(
             f"{name} persistence",
-            Level.WARNING,
             "appendonly is off: a restart empties Redis; tokens are published again, stashed answers are lost",
             "`CONFIG SET appendonly yes`, and in its configuration",
         )
@@ -201,9 +186,8 @@ def check_keys(here: AppContext) -> Iterator[CheckResult]:
     missing = {key: count for key, count in used.keys.items() if key not in known}
     among = f" of {used.accounts:,} accounts that were looked at" if used.partial else ""
     for key, count in missing.items():
-        yield CheckResult(
+        yield failed(
             "keys",
-            Level.FAILED,
             f"{count:,} values{among} are sealed with key {key!r}, which is not configured",
             "add it to REFRESHD_KEYS after the first; `refreshd keys check` names the accounts",
         )
@@ -212,9 +196,8 @@ def check_keys(here: AppContext) -> Iterator[CheckResult]:
     sample = next(check(here.engine, here.cipher), None)
     if sample is not None and sample.unreadable:
         bad = sample.unreadable[0]
-        yield CheckResult(
+        yield failed(
             "keys",
-            Level.FAILED,
             f"{len(sample.unreadable):,} values of the first {sample.accounts:,} accounts do not open: {bad.reason}",
             "a key of that id with other bytes is configured, or the rows were copied from another place: put the right "
             "key back; `refreshd keys check` names all",
@@ -224,4 +207,4 @@ def check_keys(here: AppContext) -> Iterator[CheckResult]:
             ", ".join(f"{key}: {count:,} values" for key, count in used.keys.items())
             or "nothing is sealed yet"
         )
-        yield CheckResult("keys", Level.OK, f"{len(known)} configured; {words}{among}")
+        yield ok("keys", f"{len(known)} configured; {words}{among}")

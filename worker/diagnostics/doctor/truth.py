@@ -12,7 +12,7 @@ from worker.context import AppContext
 from worker.db.comparison import CAUSES, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
 from worker.db.engine import reading
 from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, Level, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, is_far_off, off, words_of
 from worker.durations import duration
 from worker.policy.reasons import message_of
@@ -36,24 +36,21 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
         of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
-        yield CheckResult(
+        yield warning(
             "tokens",
-            Level.WARNING,
             f"{_accounts(accounts)} without a good token ({of}){_in_words(reason)}",
             f"`refreshd accounts list --status {status}` names them, `refreshd explain ACCOUNT` shows what each waits for",
         )
     if left := sum(accounts for *_, accounts in lacking[GROUPS_MAX:]):
-        yield CheckResult(
+        yield warning(
             "tokens",
-            Level.WARNING,
             f"... and {_accounts(left)} without a good token, for other reasons",
             "`refreshd status` groups them",
         )
     late, oldest_s = overdue(here.engine)
     if late:
-        yield CheckResult(
+        yield warning(
             "due accounts",
-            Level.WARNING,
             f"{_accounts(late)} due for more than {OVERDUE_AFTER_S:.0f} s and not refreshed yet, the oldest for {duration(oldest_s)}",
             "`refreshd status` names the providers that are behind, `refreshd explain ACCOUNT` what one of them waits for",
         )
@@ -75,18 +72,16 @@ def check_content(here: AppContext) -> Iterator[CheckResult]:
     progress, now = ComparisonStore(here.engine).state().progress, here.clock.now()
     loss, last = progress.loss, progress.last
     if loss is not None and now - loss.at < LOSS_NEWS_S:
-        yield CheckResult(
+        yield warning(
             "redis content",
-            Level.WARNING,
             f"{duration(now - loss.at)} ago, Redis lacked what was published of {_accounts(loss.accounts)} "
             f"({', '.join(loss.some[:NAMED_SHOWN])}{', ...' if loss.accounts > NAMED_SHOWN else ''}): {CAUSES[loss.why]}. "
             "It was published again",
             LOSS_REMEDIES[loss.why],
         )
     elif last is not None:
-        yield CheckResult(
+        yield ok(
             "redis content",
-            Level.OK,
             f"{_accounts(last.accounts)} compared {duration(now - last.ended_at)} ago, in {duration(last.took_s)}: "
             f"{last.missing:,} missing in Redis",
         )
@@ -98,9 +93,8 @@ def check_set_back(here: AppContext) -> Iterator[CheckResult]:
         latest = connection.execute(text("SELECT max(opened_at) FROM attempt")).scalar()
     future_s = (latest or 0.0) - here.clock.now()
     if future_s > TOLERATED_SKEW_S:
-        yield CheckResult(
+        yield warning(
             "clock",
-            Level.WARNING,
             f"the latest attempt lies {duration(future_s)} in the future: the database's clock was set back by at least that",
             SET_BACK_REMEDY,
         )

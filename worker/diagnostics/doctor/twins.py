@@ -9,7 +9,7 @@ from models.account import Account
 from worker.accounts.twins import SameGrant
 from worker.context import AppContext
 from worker.db.fleet.twins import shared
-from worker.diagnostics.doctor.result import CheckResult, Level
+from worker.diagnostics.doctor.result import CheckResult, warning
 
 #: Shared grants listed one by one, and accounts of each.
 _GRANTS_NAMED_MAX: Final = 10
@@ -27,18 +27,16 @@ def check_twins(here: AppContext) -> Iterator[CheckResult]:
     for twins in list(grants.values())[:_GRANTS_NAMED_MAX]:
         names = ", ".join(f"{one.id} ({one.status})" for one in twins[:_ACCOUNTS_NAMED_MAX])
         more = f" and {len(twins) - _ACCOUNTS_NAMED_MAX:,} more" if len(twins) > _ACCOUNTS_NAMED_MAX else ""
-        yield CheckResult(
+        yield warning(
             "shared grants",
-            Level.WARNING,
             f"{names}{more} of {twins[0].provider} have the same refresh token, or were given the same one: where it is "
             "replaced at each use, the first refresh of one ends the grant of all",
             "keep one and `refreshd accounts disable` the others, or give each a grant of its own: "
             f"`refreshd accounts authorize {twins[-1].id}`",
         )
     if len(grants) > _GRANTS_NAMED_MAX:
-        yield CheckResult(
+        yield warning(
             "shared grants",
-            Level.WARNING,
             f"... and {len(grants) - _GRANTS_NAMED_MAX:,} more, at least",
             "`refreshd explain ACCOUNT` names the twins of one; `refreshd doctor` names the next ones when these are mended",
         )

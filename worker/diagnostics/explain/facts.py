@@ -63,6 +63,14 @@ class GateFacts:
     holds: bool
     accounts: int
 
+    def words_for(self, account_id: str) -> str:
+        """Return what the gate means for an account: whom it holds, since when and why, and who is asked next."""
+        others = self.accounts - 1
+        beside = f" and {others:,} {'other' if others == 1 else 'others'}" if others > 0 else ""
+        held = f"A gate holds this account{beside}" if self.holds else "A gate is closed"
+        by = " It was this account's call that closed it." if self.gate.by == account_id else ""
+        return f"{held}. {self.sentence}.{by} Next: {self.next_words or 'no account is left to try'}."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -124,6 +132,14 @@ class Facts:
     def is_wanting(self) -> bool:
         """Return whether the account lacks a token, or its status says so: what keeps it from being refreshed is wrong then."""
         return self.lacks_token or self.account.status not in {Status.ACTIVE, Status.DISABLED}
+
+    @property
+    def gate_met(self) -> GateFacts | None:
+        """Return the closed gate that the next refresh meets; None where there is none, or it may open before."""
+        found, due_at = self.gate, self.account.next_refresh_at
+        if found is None or due_at is None:
+            return None
+        return found if found.holds or due_at <= max(self.now, found.gate.until) else None
 
     @property
     def was_imported(self) -> bool:

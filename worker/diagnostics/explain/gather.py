@@ -264,7 +264,7 @@ def _request(here: AppContext, account: Account, client: Client | None, now: flo
     if request.refresh_token is None:
         return _Request(form_encoding_matters=matters)
     try:
-        shown = RequestBuilder(here.settings.allow_http_hosts).build(request, now=now).certificate
+        shown = RequestBuilder(here.allow_http_hosts).build(request, now=now).certificate
     except InvalidRequest as error:
         return _Request(url_error=str(error), form_encoding_matters=matters)
     ends_at = None if shown is None else certificate_ends_at(shown.certificate)

@@ -19,7 +19,7 @@ DEMO_ID: Final = re.compile(r"demo-\d{2,}")
 
 #: Short, so that something happens all the time.
 LIFETIMES_S: Final = (20, 30, 45, 60, 90, 120)
-#: Nobody refreshes these, so they live longer than a person watches.
+#: These are never refreshed, so they live longer than a person watches.
 NONE_LIFETIME_S: Final = 3600
 #: Every so manieth account has session management `none`.
 _EVERY_NONE: Final = 12
@@ -58,7 +58,7 @@ KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DemoAccount:
-    """One account: the grant that the provider knows, and how refreshd is told of it."""
+    """One account: the grant that the provider knows, and its row in the accounts file."""
 
     grant: GrantSpec
     kind: AccountKind

@@ -91,7 +91,7 @@ class DemoStack(Stack):
         return step
 
     def find_keys(self) -> Step:
-        """Make a key; nobody needs to keep a copy of it."""
+        """Make a key, which needs no copy."""
         return replace(super().find_keys(), note="")
 
     def start_provider(self) -> Step:

@@ -1,4 +1,4 @@
-"""The demo's files: the accounts, what the provider is told of them, and what a shell needs to find them."""
+"""The demo's files: the accounts, the provider's grants, and the lines by which a shell finds them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from worker.clock import wall_clock
+from worker.context import UP_LOCK
 from worker.crypto.private_file import write_private
 from worker.errors import RefreshdError
 from worker.local.api import KEY_FILE
@@ -28,8 +29,6 @@ REDIS_ADDRESS: Final = "DEMO_REDIS"
 API_KEY: Final = "DEMO_KEY"
 #: Stands in every folder that a demo made, so that no other is ever emptied.
 _MARK: Final = "demo.json"
-#: What whoever took the folder made right before.
-_LOCK: Final = "up.lock"
 _LOGS: Final = "logs"
 
 
@@ -50,7 +49,7 @@ class Workspace:
 
     @property
     def grants(self) -> Path:
-        """What the provider is told at its start."""
+        """The file that the provider reads at its start."""
         return self.folder / "provider.json"
 
     @property
@@ -74,14 +73,14 @@ class Workspace:
             FolderForeign: something is there that no demo made.
         """
         if not self.used:
-            if {path.name for path in self.folder.iterdir()} <= {_LOCK, _LOGS}:
+            if {path.name for path in self.folder.iterdir()} <= {UP_LOCK, _LOGS}:
                 return
             raise FolderForeign(
                 f"{self.folder} holds something that no demo made, and the demo begins with an empty folder: "
                 "move it away, or name another data folder with REFRESHD_DATA_DIR"
             )
         EmbeddedServer(self.folder).stop_left_behind()
-        found = [path for path in self.folder.iterdir() if path.name != _LOCK]
+        found = [path for path in self.folder.iterdir() if path.name != UP_LOCK]
         # The mark goes last: a clearing that is cut short can go on.
         for path in sorted(found, key=lambda path: path.name == _MARK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -125,7 +124,7 @@ class Workspace:
         write_private(self.shell, f"# `. {self.shell}`: commands of this shell then find the demo.\n{text}")
 
     def _moved_to_a_free_port(self) -> int:
-        """Keep the provider's port; where somebody else has it now, the accounts move to another."""
+        """Keep the provider's port; where another process has it now, the accounts move to another port."""
         rows = self._rows()
         port = urlsplit(rows[0]["token_url"]).port if rows else None
         if port is not None and is_free_port(port):

@@ -52,7 +52,9 @@ def test_a_429_that_asks_for_hours_is_told_as_what_keeps_the_token_away(desk: Ac
     desk.execute("UPDATE account SET expires_at = expires_at - 2280")
     cause, shown = desk.first()
     assert cause == "rate_limited"
-    assert "What is wrong, most likely first\n  1. The provider asked to be left alone" in shown
+    assert "What is wrong\n  1. The provider asked to be left alone" in shown, (
+        "the gate is no finding of its own"
+    )
     assert "Readers have no token: the last one ended 3" in shown
     assert "The next try is due in 2h" in shown
 

@@ -11,13 +11,13 @@ from typing import Final
 
 from models.account import RefreshMethod, SessionManagement, Status
 from models.providers import GrantType
-from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.callback import callback_says
 from worker.diagnostics.explain.rules.claims import claims
 from worker.diagnostics.explain.rules.client import named_client
 from worker.diagnostics.explain.rules.clock import clock, process_clocks, set_back
 from worker.diagnostics.explain.rules.dpop import key_error, possession
+from worker.diagnostics.explain.rules.fleet import beat, no_worker, queue_full, stores, waiting
 from worker.diagnostics.explain.rules.gate import held_by_a_gate
 from worker.diagnostics.explain.rules.pause import paused
 from worker.diagnostics.explain.rules.provider import (
@@ -27,19 +27,10 @@ from worker.diagnostics.explain.rules.provider import (
     provider_says,
 )
 from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, had_lost, published, rejected
-from worker.diagnostics.explain.rules.token import implausible_life, no_token, shortest_life_s, since_when
+from worker.diagnostics.explain.rules.token import implausible_life, shortest_life_s
 from worker.diagnostics.explain.rules.twins import twins
-from worker.durations import duration
 from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
 
-#: A plan that is older was not made; beat makes one each second.
-PLAN_LATE_S: Final = 15.0
-#: An account that is due for longer than this waits for something.
-OVERDUE_S: Final = 15.0
-#: How PostgreSQL refuses what would be written on a standby, or where its settings allow reading alone.
-STANDBY: Final = "read-only transaction"
-#: Fewer messages are between a plan and a worker; more are a backlog, of which a queue holds ten seconds of work.
-WAITING: Final = 3
 #: A hard end of the refresh token is a finding so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
 
@@ -49,34 +40,7 @@ def diagnose(facts: Facts) -> list[Finding]:
     found = [finding for rule in _RULES for finding in rule(facts)]
     wrong = [one for one in found if one.wrong]
     # That it waits is a finding only where no other one says what for.
-    return [*wrong, *(one for one in found if not one.wrong), *(() if wrong else _waiting(facts))]
-
-
-def _stores(facts: Facts) -> Iterator[Finding]:
-    if facts.read_only:
-        yield Finding(
-            "database_read_only",
-            f"The database can be read but not written ({facts.read_only}): no attempt can be opened, so nothing is "
-            "refreshed.",
-            "PostgreSQL takes no writes here, as a standby after a failover: point REFRESHD_DATABASE_URL to the primary, here and for every worker; then "
-            "`refreshd doctor`."
-            if STANDBY in facts.read_only
-            else "Give the database disk space and the work role its rights, then `refreshd doctor`.",
-        )
-    if facts.redis is None and facts.redis_refuses:
-        yield Finding(
-            "redis_refuses",
-            f"Redis answers, and refuses what is asked of it ({facts.redis_error}): what readers find can't be told. Workers "
-            "that have the same settings do nothing.",
-            "Compare REFRESHD_REDIS_URL (user, password) and REFRESHD_REDIS_PREFIX here with the workers': the users of "
-            "deploy/redis/users.acl may touch the keys of one prefix. `ACL LOG` in Redis has what was refused.",
-        )
-    elif facts.redis is None:
-        yield Finding(
-            "redis_unreachable",
-            f"Redis does not answer ({facts.redis_error}): nothing is refreshed, and no reader gets a token.",
-            "Start it, or correct REFRESHD_REDIS_URL, for every worker and connector.",
-        )
+    return [*wrong, *(one for one in found if not one.wrong), *(() if wrong else waiting(facts))]
 
 
 def _keys(facts: Facts) -> Iterator[Finding]:
@@ -95,71 +59,6 @@ def _keys(facts: Facts) -> Iterator[Finding]:
             f"{last.error_description or last.reason}.",
             "Give every worker the same REFRESHD_KEYS and restart them; then "
             f"`refreshd refresh {facts.account.id} --force --wait`.",
-        )
-
-
-def _beat(facts: Facts) -> Iterator[Finding]:
-    late_s = None if facts.planned_at is None else facts.now - facts.planned_at
-    if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
-        ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"
-        yield Finding(
-            "beat_down", f"Nothing is planned: {ago}. {_why_nothing_plans(facts)}", _have_it_planned(facts)
-        )
-
-
-def _planners(facts: Facts) -> list[str]:
-    return [worker for worker, queues in (facts.workers or {}).items() if CONTROL in queues]
-
-
-def _why_nothing_plans(facts: Facts) -> str:
-    if planners := _planners(facts):
-        return (
-            f"Yet {', '.join(planners)} takes from `control`: so beat is down, or what it sends is refused, or they work on "
-            "another database."
-        )
-    if facts.workers:
-        return f"Of {', '.join(facts.workers)}, which answer, no worker takes from `control`, where plans are made."
-    return "Either beat is down, or no worker takes from `control`."
-
-
-def _have_it_planned(facts: Facts) -> str:
-    if facts.workers and not _planners(facts):
-        return f"Start one: `{STANDARD_WORKER}`."
-    if _planners(facts):
-        return (
-            "`refreshd doctor` says whether a beat answers: if none does, start `celery -A worker.app beat`. If one does, the "
-            "worker's log says why: `message_refused` means that beat lacks the workers' REFRESHD_MESSAGE_KEYS; nothing at all, "
-            "that they work elsewhere: compare REFRESHD_DATABASE_URL, and REFRESHD_DATA_DIR where it is SQLite."
-        )
-    return "Start `celery -A worker.app beat` (exactly one is enough) and a worker; `refreshd doctor` looks for both."
-
-
-def _no_worker(facts: Facts) -> Iterator[Finding]:
-    wanted = CALLBACK if facts.account.refresh_method == RefreshMethod.CALLBACK else REFRESH
-    if not _is_planned(facts) or facts.workers is None:
-        return
-    if any(wanted in queues for queues in facts.workers.values()):
-        return
-    waiting = facts.redis.queues.get(wanted, 0) if facts.redis else 0
-    start = CALLBACK_WORKER if wanted == CALLBACK else STANDARD_WORKER
-    yield Finding(
-        "no_worker_on_queue",
-        f"No worker takes from the queue `{wanted}`, so nothing of this account is ever run. Alive: "
-        f"{', '.join(facts.workers) or 'none'}; {waiting} messages wait there.",
-        f"Start one: `{start}`.",
-    )
-
-
-def _queue_full(facts: Facts) -> Iterator[Finding]:
-    waiting = facts.redis.queues.get(REFRESH, 0) if facts.redis else 0
-    late = _overdue_s(facts) > OVERDUE_S
-    if _is_planned(facts) and (waiting >= facts.queue_limit or (waiting >= WAITING and late)):
-        yield Finding(
-            "queue_full",
-            f"{waiting} messages wait in `{REFRESH}`: the workers do not keep up. What else is due waits for its turn, the "
-            "token that ends soonest first.",
-            f"Start more workers, on more cores: `{STANDARD_WORKER}`.",
-            wrong=late,
         )
 
 
@@ -288,57 +187,21 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _waiting(facts: Facts) -> Iterator[Finding]:
-    """Return that it waits, or that it has no token, where nothing that is wrong says what for."""
-    overdue = _overdue_s(facts) > OVERDUE_S and not facts.pauses
-    if overdue and facts.account.status in {Status.ACTIVE, Status.DEGRADED}:
-        yield _overdue(facts)
-    elif facts.lacks_token:
-        yield no_token(facts)
-
-
-def _overdue(facts: Facts) -> Finding:
-    waiting, remedy = "", "`refreshd status` shows whether the whole fleet is behind, and the queues."
-    if facts.account.refresh_method == RefreshMethod.CALLBACK and facts.redis:
-        count = facts.redis.queues.get(CALLBACK, 0)
-        waiting = (
-            f" {count} messages wait in `{CALLBACK}`: all its processes may be busy with slow callbacks."
-            if count
-            else f" No message waits in `{CALLBACK}`: its workers take them, and are busy or refuse them."
-        )
-        remedy += (
-            " `refreshd callbacks list` shows how the last runs ended: give those that hang a shorter `timeout_s`, or "
-            "the callback worker a larger `--concurrency`."
-        )
-    remedy += " A worker that refuses its messages says `message_refused` in its log: it has other REFRESHD_MESSAGE_KEYS."
-    readers = f" {words}" if (words := since_when(facts)) else ""
-    return Finding("overdue", f"It has been due for {duration(_overdue_s(facts))}.{readers}{waiting}", remedy)
-
-
 def _was_impossible(facts: Facts) -> bool:
     """Return whether a worker could not send it either: a worker's settings are not this shell's."""
     last = last_call(facts.attempts)
     return last is None or last.reason == REQUEST_IMPOSSIBLE
 
 
-def _is_planned(facts: Facts) -> bool:
-    return facts.account.next_refresh_at is not None
-
-
-def _overdue_s(facts: Facts) -> float:
-    due_at = facts.account.next_refresh_at
-    return 0.0 if due_at is None else facts.now - due_at
-
-
 _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
-    _stores,
+    stores,
     another_redis,
     set_back,
     process_clocks,
     _keys,
     _policy,
     paused,
-    _no_worker,
+    no_worker,
     callback_says,
     _credentials,
     named_client,
@@ -347,7 +210,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     possession,
     _certificate,
     provider_says,
-    _beat,
+    beat,
     held_by_a_gate,
     _scope_sent,
     implausible_life,
@@ -356,6 +219,6 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     elsewhere,
     had_lost,
     rejected,
-    _queue_full,
+    queue_full,
     clock,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from models.account import RefreshMethod
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, Finding
-from worker.diagnostics.explain.rules.provider import resolver
+from worker.diagnostics.explain.rules.provider import is_rate_limited, resolver
 from worker.diagnostics.explain.rules.token import since_when
 from worker.policy.gates import Gate
 from worker.policy.reasons.passing import DNS_FAILED
@@ -21,19 +21,15 @@ _CODES = {
 
 def held_by_a_gate(facts: Facts) -> Iterator[Finding]:
     """Yield the closed gate that the account meets: wrong is what leaves it without a token."""
-    account, found = facts.account, facts.gate
-    if found is None or account.next_refresh_at is None:
+    account, found = facts.account, facts.gate_met
+    if found is None:
         return
     cause = found.gate.cause or WaitReason.DOWN
-    if not found.holds and account.next_refresh_at > max(facts.now, found.gate.until):
-        return  # it is not due before the gate may open
-    others = found.accounts - 1
-    beside = f" and {others:,} {'other' if others == 1 else 'others'}" if others > 0 else ""
-    held = f"A gate holds this account{beside}" if found.holds else "A gate is closed"
-    by = " It was this account's call that closed it." if found.gate.by == account.id else ""
+    if cause is WaitReason.THROTTLED and is_rate_limited(facts):
+        return  # `provider_says` says it, with the provider's words
     yield Finding(
         _CODES[cause],
-        f"{held}. {found.sentence}.{by} Next: {found.next_words or 'no account is left to try'}. {since_when(facts)}".strip(),
+        f"{found.words_for(account.id)} {since_when(facts)}".strip(),
         _remedy(facts, cause, found.gate),
         wrong=facts.is_wanting,
     )

@@ -50,20 +50,17 @@ EDIT_URL: Final = "Compare the token URL with the provider's documentation: `ref
 
 def provider_says(facts: Facts) -> Iterator[Finding]:
     """Return what the last answers mean for the account."""
-    account = facts.account
-    # A test is no refresh: it left the account's status as it was, and stands beside the history.
-    last = last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
+    account, last = facts.account, _last_refresh(facts)
     said = _said(account, last)
-    if account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED} or account.reason in {
-        TO_BE_CONFIRMED,
-        PROBABLY_DEAD,
-    }:
+    if _is_refused(account):
         if found := _refused(facts, last, said):
             yield found
-    elif last and last.outcome == Outcome.RATE_LIMITED:
+    elif last and is_rate_limited(facts):
+        met = facts.gate_met
+        gate = f" {met.words_for(account.id)}" if met and met.gate.cause is WaitReason.THROTTLED else ""
         yield Finding(
             "rate_limited",
-            f"The provider asked to be left alone ({message_of(last.reason or '')}).{said} {_meanwhile(facts)}",
+            f"The provider asked to be left alone ({message_of(last.reason or '')}).{said}{gate} {_meanwhile(facts)}",
             "Nothing: it is tried again by itself. If it lasts, lower `requests_per_s` of the provider."
             if not facts.lacks_token
             else f"It is tried again by itself; `refreshd refresh {account.id} --force --wait` asks now. If it lasts, lower "
@@ -93,6 +90,22 @@ def _said(account: Account, last: Attempt | None) -> str:
     )
     words = ": ".join(part for part in (code, (last.error_description or "").rstrip(".")) if part)
     return f' It said: "{words}".' if words else ""
+
+
+def is_rate_limited(facts: Facts) -> bool:
+    """Return whether the last refresh of an account that is not refused was put off by its provider."""
+    last = _last_refresh(facts)
+    return last is not None and last.outcome == Outcome.RATE_LIMITED and not _is_refused(facts.account)
+
+
+def _is_refused(account: Account) -> bool:
+    refused_by_reason = account.reason in {TO_BE_CONFIRMED, PROBABLY_DEAD}
+    return refused_by_reason or account.status in {Status.REAUTHORIZE, Status.MISCONFIGURED}
+
+
+def _last_refresh(facts: Facts) -> Attempt | None:
+    """Return the last call that was no test: a test left the account's status as it was."""
+    return last_call(one for one in facts.attempts if one.trigger != Trigger.TEST)
 
 
 def _meanwhile(facts: Facts) -> str:

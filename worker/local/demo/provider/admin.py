@@ -1,4 +1,4 @@
-"""What whoever runs the local provider may do: make and revoke grants, set faults and latency."""
+"""The local provider's administration: make and revoke grants, set faults and latency."""
 
 from __future__ import annotations
 

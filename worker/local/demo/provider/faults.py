@@ -23,7 +23,7 @@ class FaultKind(StrEnum):
     RATE_LIMITED = "rate_limited"
     #: The answer comes `delay_s` late; the refresh token is spent.
     HANG = "hang"
-    #: 200 with a body that nobody can read; the refresh token is spent.
+    #: 200 with an unreadable body; the refresh token is spent.
     GARBAGE = "garbage"
 
 

@@ -123,7 +123,7 @@ async def _fault_after_commit(request: web.Request, fault: FaultSpec) -> web.Str
 
 
 def _cut(request: web.Request, *, reset: bool = False) -> web.StreamResponse:
-    """End the connection; the response that is returned reaches nobody."""
+    """End the connection; the response that is returned is never sent."""
     if request.transport is not None:
         if reset and (connection := request.transport.get_extra_info("socket")) is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,0 +1,62 @@
+"""Refreshes that a command asks of the workers: who forced them, and the attempts that answer them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from models.account import Account
+from models.attempt import Attempt
+from models.audit import Act, Action
+from worker.celery.forced_refresh import send_forced
+from worker.context import AppContext
+from worker.errors import WaitTimedOut
+
+#: Longer than the longest call, and a worker that restarts meanwhile.
+WAIT_S: Final = 90.0
+_POLL_S: Final = 0.05
+
+
+def refresh_once(here: AppContext, account: Account, timeout_s: float = WAIT_S) -> Attempt:
+    """Have the workers refresh one account, due or not, and return how it went.
+
+    Raises:
+        WaitTimedOut: no worker did it in time.
+        RedisUnreachable: the message can't be sent.
+    """
+    record_forced(here, [account])
+    task_ids = send_forced([account])
+    for attempt in outcomes(here, {account.id: account.generation}, task_ids, timeout_s):
+        return attempt
+    raise not_in_time(1, 1, timeout_s)
+
+
+def record_forced(here: AppContext, forced: Sequence[Account]) -> None:
+    """Write into the audit trail who forces these refreshes."""
+    here.audit.record(
+        here.actor, *(Act(Action.REFRESH, a.id, a.provider, {"generation": a.generation}) for a in forced)
+    )
+
+
+def not_in_time(left: int, asked: int, timeout_s: float) -> WaitTimedOut:
+    """Return the error of refreshes that no worker made in time."""
+    return WaitTimedOut(
+        f"{left} of {asked} not refreshed after {timeout_s:g} s: is a worker running? "
+        "`refreshd status` shows the workers and the queues; one that refuses the message says `message_refused` in its log"
+    )
+
+
+def outcomes(
+    here: AppContext, pending: dict[str, int], task_ids: Sequence[str], timeout_s: float
+) -> list[Attempt]:
+    """Wait for the attempts of these tasks; what is left in `pending` did not end in time."""
+    ended: list[Attempt] = []
+    until = time.monotonic() + timeout_s
+    while pending and time.monotonic() < until:
+        for account_id, attempt in here.history.by_tasks(list(pending), task_ids).items():
+            ended.append(attempt)
+            del pending[account_id]
+        if pending:
+            time.sleep(_POLL_S)
+    return ended
