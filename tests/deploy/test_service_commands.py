@@ -31,7 +31,7 @@ LOGIN: Final = ("operator", "flower-password")
 @pytest.fixture(scope="module")
 def secrets_of_env() -> dict[str, str]:
     """Return what .env holds."""
-    passwords = ("REDIS", "REDIS_WORKER", "REDIS_WATCHER", "REDIS_CONNECTOR")
+    passwords = ("REDIS", "REDIS_WORKER", "REDIS_WATCHER", "REDIS_CONNECTOR", "REDIS_API", "POSTGRES_API")
     return {
         **{f"{name}_PASSWORD": secrets.token_hex(12) for name in passwords},
         "REFRESHD_KEYS": f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
