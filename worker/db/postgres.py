@@ -18,6 +18,7 @@ from worker.log import log
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 #: A PostgreSQL that does not take a connection within this time is unreachable.
 CONNECT_TIMEOUT_S: Final = 5
@@ -33,6 +34,8 @@ _TIMEOUTS: Final = {
     "lock_timeout": LOCK_TIMEOUT_S,
     "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_S,
 }
+#: Whether a pooler stands between, in what SQLAlchemy keeps beside a connection.
+_POOLED: Final = "refreshd_pooled"
 #: What PgBouncer answers to a session that begins with options.
 _OPTIONS_REFUSED: Final = "unsupported startup parameter"
 #: PostgreSQL: "password authentication failed", "PAM authentication failed"; PgBouncer: "SASL authentication failed".
@@ -70,8 +73,11 @@ def postgres_engine(
     connector = _Connector(password, " ".join(f"-c {name}={value}" for name, value in session.items()))
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Dialect, _record: object, cargs: list[Any], cparams: dict[str, Any]) -> Any:
-        return connector.connect(dialect, cargs, cparams)
+    def connect(
+        dialect: Dialect, record: ConnectionPoolEntry, cargs: list[Any], cparams: dict[str, Any]
+    ) -> Any:
+        driver, record.info[_POOLED] = connector.connect(dialect, cargs, cparams)
+        return driver
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -84,8 +90,7 @@ def postgres_engine(
 
 def is_pooled(connection: Connection) -> bool:
     """Return whether a pooler stands between: such a connection begins its transactions itself."""
-    driver: Any = connection.connection.driver_connection
-    return bool(driver is not None and getattr(driver, "autocommit", False))
+    return bool(connection.info.get(_POOLED))
 
 
 class _Connector:
@@ -96,8 +101,8 @@ class _Connector:
         self._options = options
         self._options_refused = False
 
-    def connect(self, dialect: Dialect, cargs: list[Any], cparams: dict[str, Any]) -> Any:
-        """Open a connection: one of a pooler is in autocommit, and prepares nothing."""
+    def connect(self, dialect: Dialect, cargs: list[Any], cparams: dict[str, Any]) -> tuple[Any, bool]:
+        """Open a connection, and return whether a pooler stands between: then it is in autocommit, and prepares nothing."""
         driver = self._open(dialect, cargs, cparams)
         try:
             pid, statement_timeout = driver.execute(
@@ -112,7 +117,7 @@ class _Connector:
             with suppress(Exception):
                 driver.close()
             raise
-        return driver
+        return driver, not straight
 
     def _open(self, dialect: Dialect, cargs: list[Any], cparams: dict[str, Any]) -> Any:
         import psycopg  # late: who uses SQLite does not load it

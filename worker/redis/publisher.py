@@ -126,7 +126,10 @@ class TokenPublisher:
             )
         replies = await run(pipeline)
         published = zip(publications, replies, strict=False)  # the replies of answers and events follow
-        return {one.account: int(seen) for one, seen in published if seen is not None}
+        newer = {one.account: int(seen) for one, seen in published if seen is not None}
+        if overtaken := newer.keys() & answers.keys():  # removed, or stored by a later refresh
+            await self._redis.delete(*map(self._keys.answer, overtaken))
+        return newer
 
     def _fields(self, account: str, token: Token) -> dict[str, str]:
         return token.to_hash() if self._seal is None else self._seal.to_hash(account, token)
