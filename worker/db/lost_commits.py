@@ -31,6 +31,8 @@ LOCK_S: Final = 120.0
 BATCH: Final = 1_000
 #: Doctor compares so many accounts: those that are due first, where rows that lost commits stand.
 SAMPLE: Final = 1_000
+#: ... of those that are due within so long, seconds.
+DUE_WITHIN_S: Final = 86_400.0
 
 _BEHIND: Final = """
 UPDATE account SET
@@ -149,9 +151,10 @@ def compare(engine: Engine, redis: Redis, keys: Keys) -> Behind:
     with reading(engine) as connection:
         found = connection.execute(
             text(
-                "SELECT id, generation FROM account WHERE plan_at IS NOT NULL ORDER BY plan_at, expires_at LIMIT :most"
+                f"SELECT id, generation FROM account WHERE plan_at <= {now_sql(engine)} + :ahead "
+                "ORDER BY plan_at, expires_at LIMIT :most"
             ),
-            {"most": SAMPLE},
+            {"most": SAMPLE, "ahead": DUE_WITHIN_S},
         )
         rows = {str(row[0]): int(row[1]) for row in found}
     seen = _generations(client, keys, list(rows))
