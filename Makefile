@@ -1,4 +1,4 @@
-# refreshd: what there is to make. Needs make (GNU make 3.81 and later) and Python 3.11, 3.12 or 3.13; no root.
+# refreshd: what there is to make. Needs make (GNU make 3.81 and later) and Python 3.11 or later; no root.
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
@@ -46,6 +46,9 @@ else
 LEFT_OUT := @echo "LEFT OUT: tests/oidc, the tests against oidc-provider: they need Node.js 20 or later with npm"
 endif
 
+# Those that lock files are made for; CI runs the oldest.
+PYTHONS := python3.12 python3.13 python3.14 python3.15
+
 # A process a core and one more, for many tests wait. Neighbours stay together, for they share servers, until a process
 # has nothing left to do and takes over half of another's.
 AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
@@ -83,6 +86,16 @@ test: $(WITH_OIDC)  ## The whole check: style, import rules, types, tests
 $(OIDC): tests/oidc/package-lock.json
 	cd tests/oidc && npm ci
 
+# The commit, not what is not committed: each in a checkout and a .venv of its own.
+.PHONY: test-pythons
+test-pythons:  ## `make test` with each later Python that is on PATH
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; failed=; \
+	for python in $(PYTHONS); do \
+		command -v $$python >/dev/null || { echo "$$python: not here"; continue; }; \
+		echo "$$python: make test"; git clone --quiet . "$$folder/$$python"; \
+		$(MAKE) --directory="$$folder/$$python" test PYTHON=$$python || failed="$$failed $$python"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
 .PHONY: soak
 soak: $(OIDC)  ## Ten minutes of 20-second tokens against oidc-provider; exit code 1 where a reader found none
 	$(DEV)
@@ -116,6 +129,11 @@ isolation:  ## Ten minutes of sick accounts beside healthy ones; exit code 1 whe
 	$(BIN)/python -m benchmarks.isolation --minutes $(or $(MINUTES),10)
 
 # Two of the targets start a Redis and a worker of their own.
+.PHONY: simulate
+simulate:  ## A simulated day of ten million accounts on fifty workers, with the real policy; what scaling it down changes
+	$(DEV)
+	$(BIN)/python -m benchmarks.simulate --errors
+
 .PHONY: fuzz
 fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 for less
 	$(DEV)

@@ -7,7 +7,7 @@ set -eu
 
 lock=$1
 stamp=.venv/.holds-$lock
-fits='import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
+fits='import sys; raise SystemExit(not sys.version_info >= (3, 11))'
 
 # What .venv was made from: another lock, other metadata or another folder (scripts hold its path) make it anew.
 wanted() {
@@ -24,7 +24,7 @@ usable_venv() {
 # Prints the first interpreter that fits; says on stderr what was wrong with each where none does.
 find_python() {
     looked=
-    for python in ${PYTHON:-python3.13 python3.12 python3.11 python3 python}; do
+    for python in ${PYTHON:-python3.13 python3.14 python3.15 python3.12 python3.11 python3 python}; do
         if ! "$python" -c "$fits" >/dev/null 2>&1; then
             version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || version='not found'
             looked="$looked\n    $python: $version"
@@ -35,7 +35,7 @@ find_python() {
             return
         fi
     done
-    printf 'refreshd needs Python 3.11, 3.12 or 3.13 with venv. Looked at:%b\n' "$looked" >&2
+    printf 'refreshd needs Python 3.11 or later with venv. Looked at:%b\n' "$looked" >&2
     printf 'Install one, or name it: make %s PYTHON=/path/to/python3.12\n' "${GOAL:-demo}" >&2
     return 1
 }

@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import Column, Float, Index, Text, text
 from sqlmodel import Field, SQLModel
 
+from models.label import NO_LABELS, read_labels
 from models.token import Secret
 
 _FAILING: Final = "status IN ('degraded', 'reauthorize', 'misconfigured')"
@@ -166,6 +167,13 @@ class Account(SQLModel, table=True):
             for column in ("refresh_fp", "source_fp")
         ),
         Index(
+            "ix_account_client",
+            "client",
+            "id",
+            sqlite_where=text("client IS NOT NULL"),
+            postgresql_where=text("client IS NOT NULL"),
+        ),
+        Index(
             "ix_account_callback",
             "callback",
             sqlite_where=text("refresh_method = 'callback'"),
@@ -232,6 +240,10 @@ class Account(SQLModel, table=True):
     #: Fingerprint of the refresh token of the file that was imported last.
     source_fp: str | None = None
     created_at: float = Field(default=0.0, sa_type=Float)
+    #: JSON object name -> value; the table `account_label` has the same for filters.
+    labels: str = Field(default=NO_LABELS, sa_column=Column(Text, nullable=False, server_default=NO_LABELS))
+    #: The client (`models/client.py`) whose id, secret and way of authentication it uses; None: its own.
+    client: str | None = Field(default=None, max_length=128)
 
     def refreshed(
         self,
@@ -257,6 +269,10 @@ class Account(SQLModel, table=True):
         self.rescheduled(next_refresh_at, due_reason)
         self._become(Status.ACTIVE if self.refresh_enabled else Status.DISABLED, None, now)
         self._release()
+
+    def caught_up(self, seen: int) -> None:
+        """Continue from the generation that Redis has seen: the database lost the commits between."""
+        self._set(generation=max(self.generation, seen))
 
     def refresh_token_replaced(self, tokens: SealedTokens) -> None:
         """Store a new refresh token that came without an access token: the generation grows by one, all else stays."""
@@ -317,6 +333,15 @@ class Account(SQLModel, table=True):
         else:
             self._become(Status.DISABLED, None, now)
 
+    def client_changed(self, *, now: float) -> None:
+        """Record that the client which had stopped the account was changed: failures under the old one count no more.
+
+        Its earlier successes count: an account that worked before is evidence against a client that fails now.
+        """
+        self._set(failures=0, failed_at=None, held_by=None)
+        if self.refresh_enabled:
+            self._become(Status.ACTIVE, RECONFIGURED if self.is_troubled else None, now)
+
     def enable(self, *, now: float) -> None:
         self._set(refresh_enabled=True)
         self.reconfigured(now=now)
@@ -326,6 +351,11 @@ class Account(SQLModel, table=True):
         self._set(refresh_enabled=False)
         self.reconfigured(now=now)
         self.rescheduled(None, "refresh_disabled")
+
+    @property
+    def label_set(self) -> dict[str, str]:
+        """Return its labels, name -> value."""
+        return read_labels(self.labels)
 
     @property
     def is_troubled(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,6 +19,8 @@ class Action(StrEnum):
     ENABLE = "enable"
     DISABLE = "disable"
     AUTHORIZE = "authorize"
+    #: A new grant took the place of the stored one.
+    GRANT = "grant"
     REMOVE = "remove"
     #: A grant was to be revoked; whether it has ended is unknown, and its account stays.
     REVOKE = "revoke"
@@ -29,7 +32,12 @@ class Action(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     KEYS_ROTATE = "keys_rotate"
+    CLIENT_ADD = "client_add"
+    CLIENT_EDIT = "client_edit"
+    CLIENT_REMOVE = "client_remove"
     DB_RESTORED = "db_restored"
+    API_KEY_CREATE = "api_key_create"
+    API_KEY_REVOKE = "api_key_revoke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +77,7 @@ class Audit(SQLModel, table=True):
     provider: str | None = None
     #: JSON object.
     detail: str = Field(default="{}", sa_type=Text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as scripts and clients of the API read it."""
+        return {"kind": "audit"} | self.model_dump() | {"detail": json.loads(self.detail)}

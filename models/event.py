@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from models.label import NO_LABELS
+
 
 class EventType(StrEnum):
     """Types of the entries of `refreshd:events`."""
@@ -16,6 +18,10 @@ class EventType(StrEnum):
     MISCONFIGURED = "misconfigured"
     RECOVERED = "recovered"
     EXPIRING = "expiring"
+    #: The account's first grant was stored.
+    CONNECTED = "connected"
+    #: A new grant took the place of the stored one: its owner consented again.
+    RECONNECTED = "reconnected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +38,10 @@ class Event:
     generation: int | None = None
     provider: str | None = None
     client: str | None = None
-    #: End of the refresh token (`expiring`).
+    #: End of the refresh token, or of the client's secret (`expiring`).
     expires_at: float | None = None
+    #: The account's labels as its column has them: a JSON object.
+    labels: str = NO_LABELS
 
     def to_fields(self) -> dict[str, str]:
         """Return the entry's fields."""
@@ -43,6 +51,7 @@ class Event:
             "client": self.client,
             "generation": None if self.generation is None else str(self.generation),
             "expires_at": None if self.expires_at is None else f"{self.expires_at:.3f}",
+            "labels": None if self.labels == NO_LABELS else self.labels,
         }
         known = {name: value for name, value in about.items() if value is not None}
         return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Column, Float, Index, Text, text
 from sqlmodel import Field, SQLModel
 
+from models.label import NO_LABELS
+
 
 class OutboxEvent(SQLModel, table=True):
     """One row of `outbox`: something that happened to an account, a client or a provider, not yet made a message.
@@ -27,6 +29,8 @@ class OutboxEvent(SQLModel, table=True):
     at: float = Field(sa_type=Float)
     #: When the refresh token has its hard end, where that is what is told.
     ends_at: float | None = Field(default=None, sa_type=Float)
+    #: JSON object: the account's labels.
+    labels: str = Field(default=NO_LABELS, sa_column=Column(Text, nullable=False, server_default=NO_LABELS))
 
 
 class Message(SQLModel, table=True):

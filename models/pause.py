@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 from refreshd_reader.contract import PAUSED  # the reason of every refresh that a pause kept from being begun
 
-__all__ = ["PAUSED", "Pause", "Scope"]
+__all__ = ["PAUSED", "LabelPause", "Pause", "Scope"]
 
 
 class Scope(StrEnum):
@@ -17,6 +17,7 @@ class Scope(StrEnum):
 
     ALL = "all"
     PROVIDER = "provider"
+    LABEL = "label"
     ACCOUNT = "account"
 
 
@@ -29,7 +30,7 @@ class Pause(SQLModel, table=True):
     __tablename__ = "pause"
 
     scope: str = Field(primary_key=True)
-    #: The provider's name or the account's id; empty for everything.
+    #: The provider's name, the account's id or NAME=VALUE of a label; empty for everything.
     name: str = Field(primary_key=True, max_length=128)
     paused_at: float = Field(sa_type=Float)
     until: float | None = Field(default=None, sa_type=Float)
@@ -47,6 +48,36 @@ class Pause(SQLModel, table=True):
     @property
     def option(self) -> str:
         """Return the words that name it on a command line."""
-        return {Scope.ALL: "--all", Scope.PROVIDER: f"--provider {self.name}"}.get(
-            Scope(self.scope), self.name
+        options = {
+            Scope.ALL: "--all",
+            Scope.PROVIDER: f"--provider {self.name}",
+            Scope.LABEL: f"--label {self.name}",
+        }
+        return options.get(Scope(self.scope), self.name)
+
+
+class LabelPause(SQLModel, table=True):
+    """One row of `label_pause`: a pause of the accounts that have a label. Times are as in `pause`.
+
+    It has a table of its own, so that a planner of a release before it goes on.
+    """
+
+    __tablename__ = "label_pause"
+
+    name: str = Field(primary_key=True, max_length=128)
+    value: str = Field(primary_key=True, max_length=128)
+    paused_at: float = Field(sa_type=Float)
+    until: float | None = Field(default=None, sa_type=Float)
+    actor: str
+    host: str
+    reason: str = ""
+    #: A person ended it, before its time was over.
+    resumed: bool = False
+
+    def as_pause(self) -> Pause:
+        """Return it as a pause of the scope `label`, whose name is NAME=VALUE."""
+        return Pause(
+            scope=Scope.LABEL.value,
+            name=f"{self.name}={self.value}",
+            **self.model_dump(exclude={"name", "value"}),
         )

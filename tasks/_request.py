@@ -8,11 +8,15 @@ exception's repr and a traceback, and no result; `TaskRequest` says it better.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from datetime import UTC, datetime
+from typing import Any, Literal, NoReturn
 
 from celery.exceptions import Retry
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
+from celery.worker.state import revoked as revoked_tasks
+
+from worker.clock import shared_now
 
 
 class Unfinished(Exception):
@@ -39,7 +43,15 @@ def retried(words: str, result: Mapping[str, Any], runtime_s: float | None = Non
 
 
 class TaskRequest(Request):
-    """A task's message in the worker, whose last event tells what became of it."""
+    """A task's message in the worker: its end is the fleet's time, and its last event tells what became of it."""
+
+    def maybe_expire(self) -> Literal[True] | None:
+        """Return True if the message has ended by the clock that its sender named the end by."""
+        end: datetime | None = self.expires
+        if end is None or shared_now() <= (end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp():
+            return None
+        revoked_tasks.add(self.id)
+        return True
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         self._unfinished = _unfinished(exc_info.exception)

@@ -32,7 +32,7 @@ def count_failure() -> dict[str, Any]:
 def plan() -> dict[str, Any]:
     """Dispatch due accounts; mark accounts whose token has ended; have Redis filled where it lacks anything."""
     here = runtime()
-    if here.run(here.reconciler.needed()):
+    if here.run(here.reconciler.needed()) or here.run(here.comparison.needed()):
         app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
     done = here.planner(dispatch_with(app)).plan()
     ended = here.run(here.token_ends.sweep())

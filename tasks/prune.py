@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tasks._periodic import periodic
 from worker.app import PRUNE_INTERVAL_S, settings
+from worker.db.connect_sessions import ConnectSessions
 from worker.runtime import runtime
 from worker.scheduling.planner import CLAIM_MAX
 
@@ -19,7 +20,7 @@ BUSY_WITHIN_S: Final = 3 * PRUNE_INTERVAL_S
 def prune() -> dict[str, Any]:
     """Delete attempts that are too old, or too many of one account, old entries of the audit trail, and done webhooks.
 
-    It also has accounts planned again that a pause set aside in the moment in which it ended.
+    Connect sessions that ended a week ago go, too. It also has accounts planned again that a pause set aside in the moment in which it ended.
     """
     here = runtime()
     deleted = here.history.prune(
@@ -30,4 +31,11 @@ def prune() -> dict[str, Any]:
     webhooks = here.outbox.prune(delivered_s=DELIVERED_KEPT_S, dead_lettered_s=settings.history_days * 86400)
     audited = here.audit.prune(older_than_s=settings.audit_days * 86400)
     stray = here.pauses.bring_back_stray(CLAIM_MAX)
-    return {"deleted": deleted, "webhooks": webhooks, "audit": audited, "brought_back": stray}
+    sessions = ConnectSessions(here.engine, exchange_s=settings.claim_seconds).prune()
+    return {
+        "connect_sessions": sessions,
+        "deleted": deleted,
+        "webhooks": webhooks,
+        "audit": audited,
+        "brought_back": stray,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ import redis
 
 from tests.support.examples import register_profiles
 from tests.support.providers.certificates import Authority
+from tests.support.server_binaries import ServerMissing, postgres_binaries, redis_binary
 from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
 from worker.db.engine import make_engine
 from worker.db.migrate import upgrade
@@ -126,6 +128,19 @@ _OF_PROCESSES: Final = (
     "tests/integration/reader/test_wheel.py",
     "tests/integration/test_services.py",
 )
+
+
+def pytest_report_header() -> str:
+    """Name the servers that this run has: where they differ, what passes on one may fail on another."""
+    found = []
+    for binary in (redis_binary, lambda: postgres_binaries() / "postgres"):
+        try:
+            found.append(
+                subprocess.run([binary(), "--version"], capture_output=True, text=True, check=False).stdout
+            )
+        except (ServerMissing, OSError) as error:
+            found.append(str(error))
+    return "servers: " + "; ".join(text.strip() for text in found)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ import gc
 import logging
 import socket
 import sys
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery
@@ -18,17 +19,19 @@ from celery.signals import beat_init, setup_logging
 from kombu import Queue
 
 from worker.broker.kombu import (
-    TRANSPORT_OPTIONS,
     broker_tls,
     broker_url,
+    restore_by_shared_time,
     reuse_clients,
     survive_garbage,
     survive_lost_connections,
+    survive_refused_writes,
+    transport_options,
 )
 from worker.broker.program import program
-from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, REFRESH, STANDARD_QUEUES
+from worker.broker.queues import CONTROL, MESSAGE_EXPIRES_S, REFRESH, STANDARD_QUEUES, URGENT
 from worker.broker.signing import CheckedTask, signer_of_this_process
-from worker.clock import steady_now
+from worker.clock import shared_now, steady_now
 from worker.crypto.private_file import data_folder
 from worker.errors import RefreshdError
 from worker.log import configure_logging, log_celery
@@ -48,12 +51,14 @@ STUCK_AFTER_S: Final = 300
 survive_lost_connections()
 survive_garbage()
 reuse_clients()
+restore_by_shared_time()
+survive_refused_writes()
 
 
 def _settings_or_exit() -> Settings:
     try:
         settings = load_settings()
-        settings.redis  # noqa: B018  (fails here, with what to do, rather than in the first task)
+        settings.redis, settings.broker  # noqa: B018  (fails here, with what to do, rather than in the first task)
         data_folder(settings)
         signer_of_this_process()
     except RefreshdError as error:
@@ -61,10 +66,17 @@ def _settings_or_exit() -> Settings:
     return settings
 
 
+class FleetApp(Celery):
+    """Celery's application, whose messages end by the fleet's time."""
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(shared_now(), UTC).astimezone(self.timezone)
+
+
 def _configured(settings: Settings) -> Celery:
-    celery: Celery = Celery(
+    celery: Celery = FleetApp(
         "refreshd",
-        broker=broker_url(settings.redis),
+        broker=broker_url(settings.broker),
         # Who only sends and watches needs neither the tasks nor what they stand on.
         include=[] if program() in {"beat", "flower"} else ["tasks"],
         task_cls=CheckedTask,
@@ -79,6 +91,7 @@ def _configured(settings: Settings) -> Celery:
             "refreshd.webhooks": {"queue": CONTROL},
             "refreshd.expiring": {"queue": CONTROL},
             "refreshd.refresh": {"queue": REFRESH},
+            "refreshd.intake": {"queue": URGENT},
         },
         accept_content=["json"],
         task_serializer="json",
@@ -92,8 +105,8 @@ def _configured(settings: Settings) -> Celery:
         task_time_limit=settings.claim_seconds + STUCK_AFTER_S,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_transport_options=TRANSPORT_OPTIONS,
-        broker_use_ssl=broker_tls(settings.redis),
+        broker_transport_options=transport_options(settings.broker),
+        broker_use_ssl=broker_tls(settings.broker),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_pool_acquire_timeout=10,

@@ -38,6 +38,35 @@ def wall_clock() -> float:
     return time.time()
 
 
+class SharedClock:
+    """The time of the whole fleet, epoch seconds: what one server's clock showed, carried on by what does not jump.
+
+    A message's end is named by its sender and read by its taker. By their own wall clocks, one that is an hour off
+    drops every message, or sends none that is taken.
+    """
+
+    def __init__(self) -> None:
+        self._offset_s: float | None = None
+
+    def set(self, now: float) -> None:
+        """Note what the shared server's clock (Redis') shows at this moment."""
+        self._offset_s = now - time.monotonic()
+
+    def begin(self, now: float) -> None:
+        """Note the time of another server, until the shared one's is known."""
+        if self._offset_s is None:
+            self.set(now)
+
+    def now(self) -> float:
+        """Return that time; this machine's wall clock where no server was asked yet."""
+        return time.time() if self._offset_s is None else time.monotonic() + self._offset_s
+
+
+_SHARED: Final = SharedClock()
+shared_now: Final = _SHARED.now
+set_shared_now: Final = _SHARED.set
+begin_shared_now: Final = _SHARED.begin
+
 _STARTED_AT: Final = datetime.now(UTC)
 _STARTED: Final = time.monotonic()
 

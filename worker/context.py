@@ -16,14 +16,16 @@ from models.audit import Actor
 from models.providers import Provider
 from models.rate_limit import Limits
 from refreshd_reader.contract import Keys
-from worker.clock import Clock
+from worker.clock import Clock, begin_shared_now
 from worker.crypto.cipher import Cipher
 from worker.crypto.keyring import load_cipher, source_of
 from worker.crypto.sealer import AccountSealer
 from worker.db.audit import AuditTrail
+from worker.db.clients import Clients
 from worker.db.engine import check_schema, database_now, make_engine, reading
 from worker.db.history import History
 from worker.db.outbox import Outbox
+from worker.db.password import password_of
 from worker.db.pauses import Pauses
 from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule
@@ -51,11 +53,12 @@ class AppContext:
         Raises:
             SchemaOutdated, DatabaseUnreachable: it can't be used.
         """
-        engine = make_engine(self.settings.database)
+        engine = make_engine(self.settings.database, password=password_of(self.settings))
         try:
             check_schema(engine)
             with reading(engine) as connection:
                 self.clock.set(database_now(connection))
+                begin_shared_now(self.clock.now())  # commands send messages, too
         except BaseException:
             engine.dispose()
             raise
@@ -102,6 +105,11 @@ class AppContext:
         return connect(self.settings.redis)
 
     @cached_property
+    def broker(self) -> Redis:
+        """The Redis of the task queues: that of the tokens, where no other is set."""
+        return self.redis if self.settings.broker_url is None else connect(self.settings.broker)
+
+    @cached_property
     def history(self) -> History:
         return History(self.engine)
 
@@ -134,6 +142,10 @@ class AppContext:
         return Pauses(self.engine)
 
     @cached_property
+    def clients(self) -> Clients:
+        return Clients(self.engine)
+
+    @cached_property
     def audit(self) -> AuditTrail:
         return AuditTrail(self.engine)
 
@@ -145,8 +157,9 @@ class AppContext:
     def close(self) -> None:
         """Close what was opened."""
         opened = vars(self)
-        if "redis" in opened:
-            self.redis.close()
+        for name in ("redis", "broker"):
+            if name in opened:
+                opened[name].close()
         if "engine" in opened:
             self.engine.dispose()
 

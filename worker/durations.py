@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from worker.clock import wall_clock
 from worker.errors import UsageError
 
 
@@ -20,6 +21,15 @@ def duration(seconds: float) -> str:
             rest = whole % size // next_size
             return f"{whole // size}{unit} {rest}{next_unit}" if rest else f"{whole // size}{unit}"
     return f"{whole}s"
+
+
+def ago_or_in(at: float | None, *, now: float | None = None) -> str:
+    """Say a point in time as people do: `in 4m 10s`, `12s ago`, `-` for none."""
+    if at is None:
+        return "-"
+    distance_s = at - (wall_clock() if now is None else now)
+    words = duration(abs(distance_s))
+    return f"in {words}" if distance_s >= 0 else f"{words} ago"
 
 
 _UNIT_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}

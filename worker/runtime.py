@@ -14,12 +14,17 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from models.account import RefreshMethod
+from worker.accounts.client_changes import ClientChanges
 from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.async_stores import AsyncPublicationStore, AsyncRefreshStore
+from worker.db.accounts import Accounts
+from worker.db.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
+from worker.db.client_accounts import ClientAccounts
+from worker.db.comparison import COMPARISON
 from worker.db.engine import is_sqlite
 from worker.db.executor import DatabaseExecutor
+from worker.db.fleet.client_secrets import ClientSecrets
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.fleet_locks import AsyncFleetLock, FleetLock
@@ -31,6 +36,7 @@ from worker.notifications.notices import Notices
 from worker.notifications.webhook_client import WebhookClient
 from worker.notifications.webhook_sender import WebhookSender
 from worker.policy.gates import Gate
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.client import ProviderClient
 from worker.providers.egress import Egress
 from worker.redis.client import connect_async, in_words
@@ -47,7 +53,8 @@ from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import AnswerRecovery
 from worker.refresh.refresher import SLOW_CALL_S, AttemptOpener, Refresher
 from worker.refresh.requests import RequestBuilder
-from worker.scheduling import planner, reconciler
+from worker.scheduling import comparison, planner, reconciler
+from worker.scheduling.comparison import Comparison
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.planner import Dispatch, Planner, PlanSettings
 from worker.scheduling.reconciler import Reconciler
@@ -114,12 +121,22 @@ class Runtime(AppContext):
             lock=self._lock(planner.LOCK, planner.LOCK_S),
         )
 
+    def client_changes(self) -> ClientChanges:
+        """Return what has accounts take over a change of their client that was interrupted."""
+        return ClientChanges(
+            accounts=Accounts(self.engine, self.settings.webhook_event_types),
+            client_accounts=ClientAccounts(self.engine),
+            provider_of=self.providers.for_schedule,
+            clock=self.clock,
+            requests_per_s=self.settings.requests_per_s or ASSUMED_REQUESTS_PER_S,
+        )
+
     def _lock(self, name: str, ttl_s: float) -> FleetLock:
         return FleetLock(self.engine, name, holder=self.worker, ttl_s=ttl_s)
 
     def _messages_in(self, queue: str) -> int:
-        with in_words(self.settings.redis):
-            return int(self.redis.llen(queue))
+        with in_words(self.settings.broker):
+            return int(self.broker.llen(queue))
 
     def _read_gates(self, names: Sequence[str]) -> dict[str, Gate]:
         with in_words(self.settings.redis):
@@ -159,6 +176,13 @@ class Runtime(AppContext):
             sealer=self.sealer,
             clock=self.clock,
             lock=AsyncFleetLock(self._lock(reconciler.LOCK, reconciler.LOCK_S), self.executor),
+        )
+        self.comparison = Comparison(
+            redis=self.async_redis,
+            keys=self.keys,
+            store=AsyncComparisonStore(self.engine, self.executor),
+            clock=self.clock,
+            lock=AsyncFleetLock(self._lock(COMPARISON, comparison.LOCK_S), self.executor),
         )
 
     def _compose_callers(self) -> None:
@@ -235,6 +259,7 @@ class Runtime(AppContext):
         self.watch = Notices(
             outages=Outages(self.engine, event_types),
             ends=Ends(self.engine, event_types),
+            secrets=ClientSecrets(self.engine, event_types),
             gates=partial(read_gates_async, self.async_redis, settings.redis_prefix),
             publisher=self.publisher,
             clock=self.clock,

@@ -2,10 +2,11 @@
 -- `refreshd db upgrade` and again after each one (it makes the views anew); to run it twice does no harm:
 --
 --   psql --set=migrate_password=... --set=work_password=... --set=read_password=... \
---        --dbname=refreshd --file=deploy/postgresql/roles.sql
+--        [--set=api_password=...] --dbname=refreshd --file=deploy/postgresql/roles.sql
 --
 --   refreshd_migrate  owns the tables: `refreshd db upgrade`, and nothing else
 --   refreshd_work     rows only: workers, and the commands that change accounts
+--   refreshd_api      `refreshd api`: api.sql, with api_password
 --   refreshd_read     `refreshd status`, `explain`, `history` and `accounts list|show`: views without what is sealed
 
 \set ON_ERROR_STOP on
@@ -59,3 +60,11 @@ GROUP BY table_name \gexec
 GRANT SELECT ON ALL TABLES IN SCHEMA refreshd_read TO refreshd_read;
 
 COMMIT;
+
+-- The API's role (docs/api.md), where its password is given too and the tables are there.
+\if :{?api_password}
+    SELECT to_regclass('public.api_key') IS NOT NULL AS has_api \gset
+    \if :has_api
+        \ir api.sql
+    \endif
+\endif

@@ -46,6 +46,10 @@ acme-eu:
   token_url: https://${{account.subdomain}}.acme.example.eu/oauth/token
 ```
 
+`refreshd providers discover URL` prints such an entry for a server that publishes metadata: URL is an issuer (RFC 8414, OpenID
+Connect), or a resource that names its authorization server (RFC 9728), such as an MCP server. It asks and stores nothing; the document's
+issuer has to be the one asked for, and what it names obeys the rules of token URLs.
+
 `refreshd providers check FILE` names every mistake in it. `refreshd providers schema > providers.schema.json` is for
 editors: with `# yaml-language-server: $schema=providers.schema.json` on top they complete and check the file as you type.
 

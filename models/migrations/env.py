@@ -6,8 +6,12 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import models.account
+import models.api_key
 import models.attempt
 import models.audit
+import models.client
+import models.connect_session
+import models.label
 import models.outbox
 import models.pause  # noqa: F401  (they register their tables)
 

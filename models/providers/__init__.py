@@ -164,6 +164,8 @@ class Provider(BaseModel):
     # --- the first grant -----------------------------------------------------------------------------
     authorize_url: UrlTemplate | None = None
     """Where an account's owner consents (RFC 6749 section 3.1), for `refreshd accounts authorize`."""
+    issuer: str | None = None
+    """The authorization server's identifier (RFC 8414), which `iss` of a redirect must equal (RFC 9207)."""
     device_url: UrlTemplate | None = None
     """Where a code is had that the owner types in on another device (RFC 8628 section 3.1)."""
     revocation_url: UrlTemplate | None = None

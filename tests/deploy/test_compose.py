@@ -20,26 +20,33 @@ from worker.settings import Settings
 #: The least that an .env must hold.
 REQUIRED: Final = {
     "POSTGRES_PASSWORD": "pg-marker",
+    "POSTGRES_API_PASSWORD": "pg-api-marker",
     "REDIS_PASSWORD": "redis-marker",
     "REDIS_WORKER_PASSWORD": "redis-worker-marker",
     "REDIS_WATCHER_PASSWORD": "redis-watcher-marker",
     "REDIS_CONNECTOR_PASSWORD": "redis-connector-marker",
+    "REDIS_API_PASSWORD": "redis-api-marker",
     "REFRESHD_KEYS": "k1:key-marker",
     "REFRESHD_FLOWER_BASIC_AUTH": "operator:flower-marker",
     "GRAFANA_PASSWORD": "grafana-marker",
 }
-OURS: Final = ("migrate", "worker", "callback", "beat", "flower", "exporter")
-THEIRS: Final = ("redis", "postgres", "prometheus", "grafana")
+OURS: Final = ("migrate", "worker", "callback", "beat", "flower", "api", "exporter")
+THEIRS: Final = ("redis", "postgres", "api-role", "prometheus", "grafana")
 MONITORING: Final = ("exporter", "prometheus", "grafana")
-LONG_RUNNING: Final = tuple(name for name in (*OURS, *THEIRS) if name != "migrate")
+#: They need the public intake key in .env first.
+API: Final = ("api-role", "api")
+LONG_RUNNING: Final = tuple(name for name in (*OURS, *THEIRS) if name not in {"migrate", "api-role"})
 #: Variables whose value is a secret or holds one.
 SECRET: Final = re.compile(r"PASSWORD|KEYS|BASIC_AUTH|_URL")
 #: Settings that no worker needs from .env, and why.
 NOT_FOR_WORKERS: Final = {
     "keys_file": "`make env` makes REFRESHD_KEYS; one source of keys is set",
     "keys_command": "as keys_file",
+    "intake_key": "of a process without REFRESHD_KEYS; a worker has what opens",
+    "database_password_command": "the database is compose's own, its password is in .env",
     "data_dir": "set by the image",
     "redis_prefix": "Redis is refreshd's own here, and users.acl names the keys",
+    "broker_url": "the one Redis has tokens and tasks here",
     "flower_port": "Flower's",
     "flower_address": "Flower's",
     "flower_basic_auth": "Flower's",
@@ -126,19 +133,30 @@ def test_beat_and_flower_get_no_database_no_key_and_no_token(running: dict[str, 
 
 def test_what_is_published_listens_on_loopback_unless_asked_otherwise(running: dict[str, Any]) -> None:
     published = [port for service in running.values() for port in service.get("ports", [])]
-    assert len(published) == 4
+    assert len(published) == 5
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_monitoring_starts_only_where_it_is_asked_for(running: dict[str, Any]) -> None:
+def test_monitoring_and_the_api_start_only_where_they_are_asked_for(running: dict[str, Any]) -> None:
     profiles = {name: service["profiles"] for name, service in running.items() if "profiles" in service}
-    assert profiles == {name: ["monitoring"] for name in MONITORING}
+    assert profiles == {name: ["monitoring"] for name in MONITORING} | {name: ["api"] for name in API}
 
 
 def test_the_exporter_gets_no_key_and_may_not_read_a_token(running: dict[str, Any]) -> None:
     environment = running["exporter"]["environment"]
     assert "REFRESHD_KEYS" not in environment
     assert "refreshd-watcher:" in environment["REFRESHD_REDIS_URL"]
+
+
+def test_the_api_gets_no_key_and_a_role_and_a_user_of_its_own(running: dict[str, Any]) -> None:
+    environment = running["api"]["environment"]
+    assert (
+        not {"REFRESHD_KEYS", "REFRESHD_KEYS_FILE", "REFRESHD_PUBLISH_KEYS", "REFRESHD_WEBHOOK_URL"}
+        & environment.keys()
+    )
+    assert "refreshd_api:" in environment["REFRESHD_DATABASE_URL"]
+    assert "refreshd-api:" in environment["REFRESHD_REDIS_URL"]
+    assert not re.search("marker", json.dumps(running["api"]["command"]))
 
 
 def test_databases_are_not_reached_from_the_networks_of_others(running: dict[str, Any]) -> None:

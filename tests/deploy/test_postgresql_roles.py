@@ -32,7 +32,7 @@ DATABASE = "of_roles"
 
 
 def apply_roles(server: PostgresServer) -> subprocess.CompletedProcess[str]:
-    passwords = [f"--set={role}_password={PASSWORD}" for role in ("migrate", "work", "read")]
+    passwords = [f"--set={role}_password={PASSWORD}" for role in ("migrate", "work", "read", "api")]
     return subprocess.run(
         [str(server.binaries / "psql"), "--no-psqlrc", "--quiet", f"--dbname={server.url_of(DATABASE)}", *passwords,
          f"--file={ROLES}"],
@@ -57,7 +57,7 @@ def server(postgres_service: PostgresServer) -> Iterator[PostgresServer]:
     yield postgres_service
     postgres_service.drop_database(DATABASE)
     with psycopg.connect(postgres_service.url, autocommit=True) as connection:
-        for role in ("migrate", "work", "read"):
+        for role in ("migrate", "work", "read", "api"):
             connection.execute(f"DROP ROLE refreshd_{role}")
 
 

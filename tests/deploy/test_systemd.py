@@ -16,6 +16,7 @@ UNITS: Final = {
     "callback": "refreshd-callback.service",
     "beat": "refreshd-beat.service",
     "flower": "refreshd-flower.service",
+    "api": "refreshd-api.service",
 }
 
 
@@ -63,14 +64,15 @@ def test_a_migration_is_tried_until_the_database_is_there() -> None:
 
 @pytest.mark.parametrize("service", UNITS)
 def test_a_unit_gets_the_database_only_where_compose_gives_it(service: str) -> None:
-    has_database = "REFRESHD_DATABASE_URL" in raw()["services"][service]["environment"]
+    has_database = "REFRESHD_DATABASE_URL" in raw()["services"][service]["environment"] and service != "api"
     assert ("/etc/refreshd/work.env" in unit(service)["EnvironmentFile"]) == has_database
 
 
 @pytest.mark.parametrize("service", UNITS)
 def test_a_unit_can_do_as_little_as_possible(service: str) -> None:
     options = unit(service)
-    assert options["User"] == "refreshd"
+    # The API's user can read no file of the others: theirs hold the keys.
+    assert options["User"] == ("refreshd-api" if service == "api" else "refreshd")
     assert options["NoNewPrivileges"] == "yes"
     assert options["ProtectSystem"] == "strict"
     assert options["CapabilityBoundingSet"] == ""

@@ -12,6 +12,8 @@ from sqlalchemy import make_url, text
 
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import Fleet, Member
+from tests.support.pgbouncer import pgbouncer
+from tests.support.server_binaries import ServerMissing
 from tests.support.services import PostgresServer, postgres_server
 from tests.support.waiting import wait_until
 from tests.support.world import World
@@ -85,6 +87,27 @@ def test_the_next_worker_adopts_what_a_killed_one_left(
     for account in ACCOUNTS:
         assert world.attempts(account)[-1].reason == STASH_ADOPTED
         assert world.agrees_with_the_provider(account)
+
+
+def test_answers_are_put_aside_while_a_pooler_has_commits_wait(
+    make_world: MakeWorld, own_postgres: PostgresServer, redis_url: str, tmp_path: Path
+) -> None:
+    """PgBouncer refuses nothing for two minutes: a worker that is killed meanwhile has lost no answer."""
+    own_postgres.create_database("refreshd")
+    try:
+        with pgbouncer(own_postgres, pool_mode="transaction", server_login_retry="1") as pooler:
+            url = pooler.url_of("refreshd")
+            upgrade(url)
+            world = make_world(url, redis_url, call_timeout_s="5", claim_s="15", requests_per_s="1000")
+            with Fleet(world.environment, tmp_path) as fleet:
+                answers_wait(world, fleet, own_postgres).kill()
+                own_postgres.start()
+                fleet.worker("next").wait_ready()
+                wait_until(lambda: world.all_refreshed(ACCOUNTS), "every answer adopted")
+            assert world.provider.refreshes == len(ACCOUNTS)
+            assert all(map(world.agrees_with_the_provider, ACCOUNTS))
+    except ServerMissing as error:
+        pytest.skip(str(error))
 
 
 def test_a_full_disk_is_said_and_tears_nothing(

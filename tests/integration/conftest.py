@@ -15,9 +15,11 @@ from sqlmodel import Session
 
 from models.account import Account, RefreshMethod, fingerprint
 from models.attempt import Trigger
+from models.client import Client
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
 from worker.crypto.cipher import generate_key
+from worker.db import labels
 from worker.db.engine import database_now, writing
 from worker.providers.client import ProviderClient
 from worker.refresh.attempt import Origin, Result
@@ -74,7 +76,14 @@ class Bench:
             )
             session.add(account)
             session.flush()
+            labels.write(connection, [account])
         return account
+
+    def add_client(self, name: str = "crm", **fields: Any) -> None:
+        """Store a client with the secret `clients-secret`, whose id is its name behind `id-of-`."""
+        sealed = self.runtime.sealer.seal_client_secret(name, Secret("clients-secret"))
+        columns = {"provider": "acme", "client_id": f"id-of-{name}", "client_secret_sealed": sealed, **fields}
+        assert self.runtime.clients.save(Client(name=name, **columns), seen=None)
 
     def seal(self, account: str, field: str, text: str) -> str | None:
         return self.runtime.sealer.seal(account, field, Secret(text))

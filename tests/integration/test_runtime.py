@@ -32,8 +32,10 @@ def ended(name, **arguments):
     except Exception as error:
         return [type(error).__name__, str(error)]
 
-names = [name for name in app.tasks if name.startswith("refreshd.") and name != "refreshd.refresh"]
+takes = {"refreshd.refresh", "refreshd.intake"}
+names = [name for name in app.tasks if name.startswith("refreshd.") and name not in takes]
 found = {name: ended(name) for name in names}
+found["refreshd.intake"] = ended("refreshd.intake", request="h1.k.AAAA", request_id="0123456789abcdef")
 found["refreshd.refresh"] = ended("refreshd.refresh", accounts=[["one", 3], ["two", 4]])
 print(json.dumps(found))
 """
@@ -109,7 +111,7 @@ def test_every_task_of_a_process_without_its_database_is_tried_again_in_words(
     found = json.loads(done.stdout.splitlines()[-1])
 
     assert {name: ended for name, (ended, _) in found.items()} == dict.fromkeys(found, "Retry")
-    assert len(found) == 6
+    assert len(found) == 7
     assert "can't be used" in found["refreshd.plan"][1]
     assert "one not_sent: database_unreachable" in found["refreshd.refresh"][1]
 

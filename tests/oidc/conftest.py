@@ -47,6 +47,12 @@ def _clients() -> Iterator[Client]:
             token_endpoint_auth_signing_alg=algorithm.value,
             jwks=public_set(algorithm),
         )
+    yield client(
+        "connect",
+        client_secret=SECRET,
+        token_endpoint_auth_method="client_secret_post",
+        redirect_uris=["http://127.0.0.1/connect/callback"],
+    )
     yield client("public", token_endpoint_auth_method="none")
     yield client("dpop", token_endpoint_auth_method="none", dpop_bound_access_tokens=True)
     yield client(

@@ -50,10 +50,45 @@ class Browser:
     def resize(self, width: int, height: int) -> None:
         self._ask("window/rect", width=width, height=height)
 
+    @property
+    def url(self) -> str:
+        """The address of the page that is shown."""
+        return str(self._session.get("url").raise_for_status().json()["value"])
+
+    def has(self, selector: str) -> bool:
+        """Return whether the page has such an element."""
+        return bool(self._ask("elements", using="css selector", value=selector))
+
+    def text(self, selector: str) -> str:
+        """Return the text of an element, as it is shown."""
+        answer = self._session.get(f"element/{self._element(selector)}/text").raise_for_status()
+        return str(answer.json()["value"])
+
+    def click(self, selector: str) -> None:
+        """Click an element as a person does."""
+        self._ask(f"element/{self._element(selector)}/click")
+
+    def type(self, selector: str, text: str) -> None:
+        """Type into an element."""
+        self._ask(f"element/{self._element(selector)}/value", text=text)
+
+    def press(self, key: str) -> None:
+        """Press a key, wherever the focus is."""
+        actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self._ask("actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Run a command of Chromium's own protocol."""
+        return self._ask("goog/cdp/execute", cmd=command, params=parameters)
+
     def picture(self) -> bytes:
         """Return what the window shows, as PNG."""
         answer = self._session.get("screenshot").raise_for_status()
         return base64.b64decode(answer.json()["value"])
+
+    def _element(self, selector: str) -> str:
+        found: dict[str, str] = self._ask("element", using="css selector", value=selector)
+        return next(iter(found.values()))
 
     def _ask(self, command: str, **body: Any) -> Any:
         answer = self._session.post(command, json=body)

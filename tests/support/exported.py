@@ -35,6 +35,7 @@ def of_worker() -> dict[str, Exported]:
     metrics.results({(Outcome.BUSY, "lease_held"): 1}, Trigger.REPORTED)
     metrics.planned("planned", 1)
     metrics.message_refused("forged")
+    metrics.compared("taken_over", 1)
     ended = AttemptEntry(
         id="a",
         account_id="acct",
@@ -82,7 +83,9 @@ def renamed() -> dict[str, str]:
 def _of_exporter() -> dict[str, Exported]:
     counts = small_counts()
     found = RedisCounts(
-        {"refresh": 1}, {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")}
+        {"refresh": 1},
+        {"https://acme.example": Gate(cause=WaitReason.DOWN, provider="acme")},
+        {"beat@one": 3.0},
     )
     live = LiveWorkers({"worker": ["refresh"]}, 1)
     stores = of_stores({"redis": StoreState(up=True, took_s=0.1, age_s=1.0)})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from worker.local import redis_server as embedded
+from worker.local import redis_binary as embedded
 
 #: Where systems keep PostgreSQL's server binaries when they are not on PATH.
 POSTGRES_FOLDERS: Final = (

@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -95,6 +95,7 @@ class PostgresServer(ServerProcess):
             folder, because the unprivileged user could not reach most others.
         durable: False leaves out fsync: a killed server loses nothing, a machine without power would.
         binaries: folder with `initdb` and `postgres`; by default the system's, else the wheel's.
+        options: settings of the server beside those of every test.
     """
 
     USER: Final = "refreshd"
@@ -106,7 +107,9 @@ class PostgresServer(ServerProcess):
         port: int | None = None,
         durable: bool = False,
         binaries: Path | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
+        self.options = dict(options or {})
         user = unprivileged_user() if os.geteuid() == 0 else None
         folder = Path(tempfile.mkdtemp(prefix="refreshd-postgres-")) if user else directory / "postgres"
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,6 +194,7 @@ class PostgresServer(ServerProcess):
             "unix_socket_directories": self._sockets,
             "max_connections": 200,
             "fsync": "on" if self.durable else "off",
+            **self.options,
         }
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         return [str(self.binaries / "postgres"), "-D", str(self.data), *flags]
@@ -205,6 +209,10 @@ class PostgresServer(ServerProcess):
 
     def _polite_signal(self) -> signal.Signals:
         return signal.SIGINT  # "fast": sessions are ended, not waited for
+
+    def stop_at_once(self) -> None:
+        """End it without a checkpoint, as `pg_ctl stop -m immediate` does: its next start recovers."""
+        self._end(signal.SIGQUIT)
 
     def _reachable(self, binaries: Path) -> Path:
         """Copy the wheel's installation where the unprivileged user can't reach it (a venv in /root)."""

@@ -16,7 +16,7 @@ from models.token import Secret
 from refreshd_reader.contract import Token
 from tests.support.providers.grants import access_token, refresh_token
 from tests.support.providers.scripted_provider import ScriptedProvider
-from worker.broker.kombu import broker_url
+from worker.broker.kombu import broker_url, transport_options
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import database_now, writing
@@ -47,6 +47,7 @@ class World:
             )
         )
         self._broker = Celery("tests", broker=broker_url(redis_url))
+        self._broker.conf.broker_transport_options = transport_options(redis_url)
 
     def close(self) -> None:
         self._broker.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 from models.account import Account, Status, fingerprint
+from models.client import Client
 from models.providers import Provider
 from models.token import Secret, TokenResponse, TokenSet
+from worker.accounts.columns import LABELS
+from worker.accounts.configuration import KnownClients, configure
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.token_precedence import (
     Decision,
@@ -34,7 +37,7 @@ _TIMES: Final = frozenset({"issued_at", "expires_in", "expires_at"})
 _BEARER: Final = "Bearer"
 #: What tells at which server, and of which client, a refresh token is a grant.
 _OF_THE_CLIENT: Final = frozenset(
-    {"client_id", "provider", "token_url", "server_url", "refresh_method", "callback"}
+    {"client", "client_id", "provider", "token_url", "server_url", "refresh_method", "callback"}
 )
 
 
@@ -64,6 +67,8 @@ class Applied:
     recovered: bool = False
     #: The tokens stay; only where they came from is noted.
     source_only: bool = False
+    #: Nothing changed but labels, which no refresh depends on.
+    labels_only: bool = False
     #: Fingerprints of refresh tokens that become the account's, or come to be another client's: none may be a twin's.
     new_grants: frozenset[str] = frozenset()
 
@@ -90,12 +95,32 @@ class DueSpreader:
 
 
 class Applier:
-    """Applies entries, one at a time."""
+    """Applies entries, one at a time.
 
-    def __init__(self, *, sealer: AccountSealer, checker: AccountValidator, spread: DueSpreader) -> None:
+    Args:
+        sealer: opens and seals secrets.
+        checker: finds providers, and says what is wrong.
+        spread: gives accounts their turn.
+        clients: what entries may name as `client`; read for the next entries by `know_clients`. None: none is known.
+    """
+
+    def __init__(
+        self,
+        *,
+        sealer: AccountSealer,
+        checker: AccountValidator,
+        spread: DueSpreader,
+        clients: KnownClients | None = None,
+    ) -> None:
         self._sealer = sealer
         self._checker = checker
         self._spread = spread
+        self._clients = clients
+
+    def know_clients(self, entries: Iterable[AccountEntry], accounts: Collection[Account] = ()) -> None:
+        """Read the clients that the next entries name, and those of the accounts that they change, at once."""
+        if self._clients is not None:
+            self._clients.read(entries, accounts)
 
     def add(self, entry: AccountEntry, *, retired: int, now: float) -> Applied:
         """Make a new account. `retired`: the generation from which one of this id that was removed goes on, or 0.
@@ -103,9 +128,10 @@ class Applier:
         Raises:
             Refused: it can't be stored.
         """
+        client = self._client(entry, None)
         account = blank(
             entry.id,
-            provider=GENERIC,
+            provider=GENERIC if client is None else client.provider,
             generation=retired,
             published_generation=-1,
             jitter=draw_jitter(),
@@ -113,8 +139,9 @@ class Applier:
             status_at=now,
         )
         opened = UnsealedAccount(account, self._sealer)
-        configure(opened, entry)
-        if "provider" not in entry.settings and not (account.token_url or account.callback):
+        configure(opened, entry, client)
+        named = client is not None or "provider" in entry.settings
+        if not named and not (account.token_url or account.callback):
             raise RowRefused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
         provider = self._checker.provider(account)
         file_fp = fingerprint(entry.refresh_token or entry.access_token)
@@ -152,7 +179,7 @@ class Applier:
         seen, was_troubled = (account.generation, account.config_version), account.is_troubled
         had = _grants(account)
         opened = UnsealedAccount(account, self._sealer)
-        changed = configure(opened, entry)
+        changed = configure(opened, entry, self._client(entry, account))
         facts = _facts(opened, entry, once_held=once_held)
         decision = decide(facts, replace=intent is not Intent.FILE)
         provider = self._checker.provider(account)
@@ -166,7 +193,10 @@ class Applier:
                 account.source_fp = facts.file_fp
             counted = outcome(decision, configuration_changed=False)
             return Applied(account, counted, decision, seen, source_only=source_only)
-        if set(changed) - {ACCESS_TOKEN, REFRESH_TOKEN}:
+        if changed == [LABELS]:
+            counted = outcome(decision, configuration_changed=True)
+            return Applied(account, counted, decision, seen, changed=(LABELS,), labels_only=True)
+        if set(changed) - {ACCESS_TOKEN, REFRESH_TOKEN, LABELS}:
             account.reconfigured(now=now)
         if decision.tokens is StoredTokens.TAKE:
             self._take(opened, entry, provider, new_generation=True, now=now)
@@ -183,6 +213,10 @@ class Applier:
             recovered=decision.tokens is StoredTokens.TAKE and was_troubled,
             new_grants=_grants(account) - (frozenset() if _OF_THE_CLIENT & set(changed) else had),
         )
+
+    def _client(self, entry: AccountEntry, account: Account | None) -> Client | None:
+        """Return the client that the account uses once the entry is applied."""
+        return None if self._clients is None else self._clients.of(entry, account)
 
     def _take(
         self,
@@ -223,50 +257,6 @@ def _grants(account: Account) -> frozenset[str]:
     if account.refresh_fp is None:
         return frozenset()
     return frozenset(fp for fp in (account.refresh_fp, account.source_fp) if fp is not None)
-
-
-def configure(opened: UnsealedAccount, entry: AccountEntry) -> list[str]:
-    """Write what an entry says of the configuration; returns the names of the fields that changed.
-
-    Raises:
-        Refused: a field is taken back that an account can't be without.
-    """
-    account, changed = opened.account, []
-    for name, value in entry.settings.items():
-        field = Account.model_fields[name]
-        if value is None and field.is_required():
-            raise RowRefused([Problem(name, "an account can't be without it")])
-        wanted = field.get_default() if value is None else value
-        if getattr(account, name) != wanted:
-            opened.set_columns(**{name: wanted})
-            changed.append(name)
-    if CLIENT_SECRET in entry.secrets and entry.secrets[CLIENT_SECRET] != opened.get(CLIENT_SECRET):
-        opened.set_client_secret(entry.secrets[CLIENT_SECRET])
-        changed.append(CLIENT_SECRET)
-    if entry.custom_fields or entry.all_custom_fields:
-        changed += _configure_custom_fields(opened, entry)
-    if entry.knobs:
-        changed += _configure_knobs(account, entry)
-    return changed
-
-
-def _configure_custom_fields(opened: UnsealedAccount, entry: AccountEntry) -> list[str]:
-    stored = opened.custom_fields
-    kept = {} if entry.all_custom_fields else dict(stored)
-    fields = {name: value for name, value in {**kept, **entry.custom_fields}.items() if value is not None}
-    if fields == stored and not any(one.field == "custom_fields" for one in opened.unreadable()):
-        return []
-    opened.set_custom_fields(fields)
-    return ["custom_fields"]
-
-
-def _configure_knobs(account: Account, entry: AccountEntry) -> list[str]:
-    stored: dict[str, object] = {} if account.knobs == "{}" else json.loads(account.knobs)
-    changed = [name for name, value in entry.knobs.items() if stored.get(name) != value]
-    if changed:
-        knobs = {name: value for name, value in {**stored, **entry.knobs}.items() if value is not None}
-        account.knobs = json.dumps(knobs, sort_keys=True)
-    return changed
 
 
 def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool) -> TokenFacts:

@@ -10,7 +10,8 @@ from models.provider_requirements import check
 from models.providers import WITH_CONSENT
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
-from worker.accounts.apply import GENERIC, configure
+from worker.accounts.apply import GENERIC
+from worker.accounts.configuration import KnownClients, configure
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator
@@ -22,15 +23,32 @@ _TO_COME: Final = Secret("to come")
 
 
 def request_of(
-    entry: AccountEntry, account: Account | None, *, sealer: AccountSealer, checker: AccountValidator
+    entry: AccountEntry,
+    account: Account | None,
+    *,
+    sealer: AccountSealer,
+    checker: AccountValidator,
+    clients: KnownClients | None = None,
 ) -> RefreshRequest:
     """Return what consent is asked with: the stored account, or a new one, as the entry wants it. Nothing is stored.
+
+    Args:
+        entry: what the person or the platform says of the account.
+        account: as it is stored; None: it is new.
+        sealer: opens secrets.
+        checker: finds the provider.
+        clients: what the entry may name as `client`; None: none is known.
 
     Raises:
         Refused: with everything that is missing or wrong.
     """
-    opened = UnsealedAccount(account or blank(entry.id, provider=GENERIC), sealer)
-    configure(opened, entry)
+    client = None
+    if clients is not None:
+        clients.read([entry], [account] if account is not None else [])
+        client = clients.of(entry, account)
+    provider_name = GENERIC if client is None else client.provider
+    opened = UnsealedAccount(account or blank(entry.id, provider=provider_name), sealer)
+    configure(opened, entry, client)
     provider = checker.provider(opened.account)
     request = opened.request(provider)
     if "scope" in entry.of_the_token:

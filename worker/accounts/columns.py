@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from models.providers import Provider
+from refreshd_reader.contract import ACCOUNT_ID
 
 
 class ColumnKind(StrEnum):
@@ -25,6 +26,8 @@ class ColumnKind(StrEnum):
     OF_THE_TOKEN = "of_the_token"
     CUSTOM_FIELDS = "custom_fields"
     CUSTOM_FIELD = "custom_field"
+    LABELS = "labels"
+    LABEL = "label"
     KNOB = "knob"
 
 
@@ -41,6 +44,7 @@ class Column:
 
 SETTINGS: Final = (
     "provider",
+    "client",
     "client_id",
     "client_auth",
     "token_url",
@@ -51,9 +55,12 @@ SETTINGS: Final = (
     "session_management",
     "session_timeout_s",
 )
+#: What an account takes from the client that it names, and has no values of its own for.
+OF_THE_CLIENT: Final = ("client_id", "client_auth")
 SECRETS: Final = ("client_secret", "access_token", "refresh_token")
 OF_THE_TOKEN: Final = ("token_type", "scope", "issued_at", "expires_in", "expires_at")
 CUSTOM_FIELDS: Final = "custom_fields"
+LABELS: Final = "labels"
 
 _NOT_KNOBS: Final = {"name", "title", "sources", "verified", "notes", *SETTINGS}
 KNOBS: Final = tuple(name for name in Provider.model_fields if name not in _NOT_KNOBS)
@@ -68,6 +75,7 @@ _REFRESH: Final = Column(ColumnKind.SETTING, "refresh_enabled", empty_means="fal
 _OURS: Final = {
     "id": Column(ColumnKind.ID, "id"),
     CUSTOM_FIELDS: Column(ColumnKind.CUSTOM_FIELDS, CUSTOM_FIELDS),
+    LABELS: Column(ColumnKind.LABELS, LABELS),
     **{name: Column(ColumnKind.SETTING, name) for name in SETTINGS},
     **{name: Column(ColumnKind.SECRET, name) for name in SECRETS},
     **{name: Column(ColumnKind.OF_THE_TOKEN, name) for name in OF_THE_TOKEN},
@@ -103,6 +111,7 @@ _WEBMETHODS: Final = {
 }
 _UNIT: Final = re.compile(r"\s*\(\s*min(?:ute)?s?\s*\)$")
 _CUSTOM_PREFIX: Final = f"{CUSTOM_FIELDS}."
+_LABEL_PREFIX: Final = f"{LABELS}."
 
 
 @lru_cache(maxsize=4096)
@@ -112,6 +121,9 @@ def column_of(name: str) -> Column | None:
     if words[: len(_CUSTOM_PREFIX)].casefold() == _CUSTOM_PREFIX:
         field = words[len(_CUSTOM_PREFIX) :]
         return Column(ColumnKind.CUSTOM_FIELD, field) if CUSTOM_NAME.fullmatch(field) else None
+    if words[: len(_LABEL_PREFIX)].casefold() == _LABEL_PREFIX:
+        label = words[len(_LABEL_PREFIX) :]
+        return Column(ColumnKind.LABEL, label) if ACCOUNT_ID.fullmatch(label) else None
     lowered = words.casefold()
     found = _WEBMETHODS.get(_UNIT.sub("", lowered))
     return found or _OURS.get(re.sub(r"[ -]", "_", lowered))
@@ -121,6 +133,8 @@ def unknown_column(name: str) -> str:
     """Return the error for an unknown column, with the closest known name."""
     if name.casefold().startswith(_CUSTOM_PREFIX):
         return "a custom field's name is 1 to 64 letters, digits, '_', '.' or '-'"
+    if name.casefold().startswith(_LABEL_PREFIX):
+        return "a label's name is 1 to 128 letters, digits and ._:@-"
     near = difflib.get_close_matches(name.casefold(), [*_OURS, *_WEBMETHODS], n=1)
     if near:
         return f"unknown column; did you mean {near[0]!r}?"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account
+from models.account import Account, fingerprint
 from models.audit import Act, Action, Actor
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
+from worker.accounts.authority import EVERY_ACCOUNT, foreign, sees
 from worker.accounts.entry import AccountEntry, RowRefused
 from worker.accounts.importer import change_of, recovered_event
 from worker.accounts.publisher import CommandPublisher
@@ -26,6 +28,10 @@ if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no 
 
 #: An account that is refreshed every second still holds still between two tries.
 _TRIES: Final = 20
+
+
+#: Writes beside an account, in the commit that stores it.
+Also = Callable[[Connection, Applied], None]
 
 
 class AlreadyThere(UsageError):
@@ -48,8 +54,20 @@ class Editor:
         clock: Clock,
         actor: Actor,
         twins: SameGrant | None,
+        require_labels: Mapping[str, str] = EVERY_ACCOUNT,
     ) -> None:
-        """`twins` compares grants, so that no two accounts share one; None: they may."""
+        """Make an editor.
+
+        Args:
+            accounts: their table.
+            applier: applies entries.
+            publisher: publishes what is stored.
+            clock: the database's.
+            actor: whom the audit trail names.
+            twins: compares grants, so that no two accounts share one; None: they may.
+            require_labels: accounts without them are as if they were not there, and new ones get them.
+        """
+        self._required = require_labels
         self._twins = twins
         self._actor = actor
         self._accounts = accounts
@@ -57,8 +75,8 @@ class Editor:
         self._publisher = publisher
         self._clock = clock
 
-    def add(self, entry: AccountEntry, action: Action = Action.ADD) -> Applied:
-        """Add an account; `action` is what the audit trail calls it.
+    def add(self, entry: AccountEntry, action: Action = Action.ADD, also: Also | None = None) -> Applied:
+        """Add an account; `action` is what the audit trail calls it, `also` writes beside it in the same commit.
 
         Raises:
             AlreadyThere: its id is taken.
@@ -67,8 +85,9 @@ class Editor:
         if self._accounts.find([entry.id]):
             raise _already_there(entry.id)
         retired = self._accounts.retired([entry.id]).get(entry.id, 0)
+        self._applier.know_clients([entry])
         applied = self._applier.add(entry, retired=retired, now=self._clock.now())
-        if not self._save(applied, action):
+        if not self._save(applied, action, also):
             raise _already_there(entry.id)
         self._publish(applied)
         return applied
@@ -80,17 +99,62 @@ class Editor:
             UnknownAccount: there is none of this id.
             Refused: the account can't be like that, or another one has its refresh token.
         """
+        if entry.labels or entry.all_labels:
+            entry.labels |= self._required
         for _ in range(_TRIES):
             account = self.account(entry.id)
+            self._applier.know_clients([entry], [account])
             applied = self._applier.change(
                 entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
             )
             if applied.outcome is not ImportOutcome.CHANGED:
                 return applied
             if self._save(applied, action):
-                self._publish(applied)
+                if not applied.labels_only:
+                    self._publish(applied)
                 return applied
-        raise Busy(f"account {entry.id} changed each time between being read and being stored: try again")
+        raise _moved(entry.id)
+
+    def put(self, entry: AccountEntry, also: Also | None = None) -> Applied:
+        """Add an account, or change what an entry names; a stored token that is newer than the entry's stays.
+
+        `also` writes beside an account that is added, in the same commit.
+
+        Raises:
+            Refused: the account can't be like that, or another one has its refresh token.
+        """
+        entry.labels |= self._required
+        for _ in range(_TRIES):
+            account = self._accounts.find([entry.id]).get(entry.id)
+            if account is None:
+                with suppress(AlreadyThere):
+                    return self.add(entry, also=also)
+                continue
+            if not sees(self._required, account):
+                raise UnknownAccount(entry.id)
+            self._applier.know_clients([entry], [account])
+            applied = self._applier.change(
+                entry,
+                account,
+                once_held=self._once_held(entry, account),
+                intent=Intent.FILE,
+                now=self._clock.now(),
+            )
+            if applied.source_only:
+                self._accounts.note_source([change_of(applied, now=self._clock.now())])
+            if applied.outcome is not ImportOutcome.CHANGED:
+                return applied
+            if self._save(applied, Action.EDIT):
+                if not applied.labels_only:
+                    self._publish(applied)
+                return applied
+        raise _moved(entry.id)
+
+    def _once_held(self, entry: AccountEntry, account: Account) -> bool:
+        fp = fingerprint(entry.refresh_token)
+        if fp is None or fp in {account.refresh_fp, account.source_fp}:
+            return False
+        return bool(self._accounts.once_held([(entry.id, fp)]))
 
     def remove(self, ids: Sequence[str], *, revoked: Revoked | None = None) -> None:
         """Remove accounts, and take what Redis has of them away.
@@ -130,29 +194,38 @@ class Editor:
         """
         found = self._accounts.find(ids)
         for account_id in ids:
-            if account_id not in found:
+            if account_id not in found or not sees(self._required, found[account_id]):
                 raise UnknownAccount(account_id)
         return [found[account_id] for account_id in ids]
 
-    def _save(self, applied: Applied, action: Action) -> bool:
+    def _save(self, applied: Applied, action: Action, also: Also | None = None) -> bool:
         """Store an account; False where it is not as it was read any more."""
-        note, guard = self._note(applied, action), None
-        if self._twins is not None:
-            guard = TwinGuard(self._twins, [applied])
+        note = self._note(applied, action, also)
+        twins = None if self._twins is None else TwinGuard(self._twins, [applied])
+        account, unseen = applied.account, set[str]()
+
+        def guard(connection: Connection) -> set[str]:
+            unseen.update(foreign(connection, self._required, [account.id]))
+            return unseen | (twins(connection) if twins is not None else set())
+
         if applied.seen is None:
-            stored = self._accounts.save([applied.account], (), note, guard)
+            stored = self._accounts.save([account], (), note, guard)
         else:
             stored = self._accounts.save([], [change_of(applied, now=self._clock.now())], note, guard)
-        if guard is not None and guard.problems:
-            raise RowRefused(list(guard.problems.values()))
+        if unseen:
+            raise UnknownAccount(account.id)
+        if twins is not None and twins.problems:
+            raise RowRefused(list(twins.problems.values()))
         return bool(stored)
 
-    def _note(self, applied: Applied, action: Action) -> Note:
+    def _note(self, applied: Applied, action: Action, also: Also | None) -> Note:
         detail = {"fields": list(applied.changed)} if applied.changed else {}
         account = applied.account
 
-        def note(connection: Connection, _: set[str]) -> None:
+        def note(connection: Connection, stored: set[str]) -> None:
             record(connection, self._actor, [Act(action, account.id, account.provider, detail)])
+            if also is not None and account.id in stored:
+                also(connection, applied)
 
         return note
 
@@ -160,6 +233,10 @@ class Editor:
         now = self._clock.now()
         events = [recovered_event(applied, now=now)] if applied.recovered else []
         self._publisher.put([publication(applied.account, applied.access_token, now=now)], events)
+
+
+def _moved(account_id: str) -> Busy:
+    return Busy(f"account {account_id} changed each time between being read and being stored: try again")
 
 
 def _already_there(account_id: str) -> AlreadyThere:

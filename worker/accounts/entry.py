@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from models.token import Secret, TokenResponse
+from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.columns import CUSTOM_NAME, Column, ColumnKind, column_of, unknown_column
 from worker.accounts.values import (
     SETTING_READERS,
@@ -15,6 +16,7 @@ from worker.accounts.values import (
     account_id,
     custom_value,
     json_of,
+    label_value,
     secret,
     timeout_minutes,
     token,
@@ -57,6 +59,10 @@ class AccountEntry:
     custom_fields: dict[str, Secret | None] = field(default_factory=dict)
     #: The row has all of the account's custom fields: others are removed.
     all_custom_fields: bool = False
+    #: None takes a label away.
+    labels: dict[str, str | None] = field(default_factory=dict)
+    #: The row has all of the account's labels: others are removed.
+    all_labels: bool = False
     knobs: dict[str, object] = field(default_factory=dict)
     #: The provider's token response, where the tokens come from it directly.
     granted: TokenResponse | None = None
@@ -170,6 +176,16 @@ class _Reading:
                 entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
             case ColumnKind.KNOB:
                 entry.knobs[name] = json_of(value) if self.cells else value
+            case ColumnKind.LABEL | ColumnKind.LABELS:
+                self._store_labels(column, value)
+
+    def _store_labels(self, column: Column, value: object) -> None:
+        entry = self.entry
+        if column.kind is ColumnKind.LABEL:
+            entry.labels[column.field] = None if value is None else label_value(value)
+            return
+        entry.all_labels = True
+        entry.labels = {**dict(_labels(value)), **entry.labels}
 
 
 def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:
@@ -187,6 +203,21 @@ def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:
             raise ValueError(f"{name}: {error}") from None
 
 
+def _labels(value: object) -> Iterator[tuple[str, str]]:
+    labels = {} if value is None else json_of(value)
+    if not isinstance(labels, Mapping):
+        raise ValueError("expected an object of names and values")  # noqa: TRY004  (a wrong value in a file)
+    for name, inner in labels.items():
+        if not isinstance(name, str) or not ACCOUNT_ID.fullmatch(name):
+            raise ValueError("a label's name is 1 to 128 letters, digits and ._:@-")
+        if _is_empty(inner):
+            continue
+        try:
+            yield name, label_value(inner)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+
 def _check_times(entry: AccountEntry, problems: list[Problem]) -> None:
     issued_at, expires_at = entry.seconds("issued_at"), entry.seconds("expires_at")
     if issued_at is not None and expires_at is not None and expires_at <= issued_at:
@@ -194,7 +225,8 @@ def _check_times(entry: AccountEntry, problems: list[Problem]) -> None:
 
 
 def _shown_field(column: Column) -> str:
-    return f"custom_fields.{column.field}" if column.kind is ColumnKind.CUSTOM_FIELD else column.field
+    prefix = {ColumnKind.CUSTOM_FIELD: "custom_fields.", ColumnKind.LABEL: "labels."}.get(column.kind, "")
+    return f"{prefix}{column.field}"
 
 
 def _is_empty(value: object) -> bool:

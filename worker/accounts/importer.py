@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -14,6 +14,7 @@ from models.account import Account, fingerprint
 from models.event import Event, EventType
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
+from worker.accounts.authority import EVERY_ACCOUNT, sees
 from worker.accounts.entry import ROW, AccountEntry, Problem, RowRefused, id_of, read_entry
 from worker.accounts.formats.row import Raw
 from worker.accounts.publisher import CommandPublisher
@@ -62,6 +63,15 @@ class LeftOut:
         return {"line": self.line, "account": self.account, "field": self.name}
 
 
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What became of a row that was stored, or was as it is stored already."""
+
+    account: str
+    outcome: ImportOutcome
+    generation: int
+
+
 @dataclass(slots=True)
 class Summary:
     """What an import did."""
@@ -96,8 +106,26 @@ class Importer:
         intent: Intent,
         entry: RunningEntry,
         twins: SameGrant | None,
+        require_labels: Mapping[str, str] = EVERY_ACCOUNT,
+        keep_results: bool = False,
     ) -> None:
-        """`twins` compares grants, so that no two accounts share one; None: they may."""
+        """Make an importer of one file.
+
+        Args:
+            accounts: their table.
+            applier: applies rows.
+            publisher: publishes what is stored.
+            clock: the database's.
+            intent: whose word the file is.
+            entry: the entry of the audit trail.
+            twins: compares grants, so that no two accounts share one; None: they may.
+            require_labels: accounts without them can't be touched, and new ones get them.
+            keep_results: have `results` tell of each row.
+        """
+        self._required = require_labels
+        self._keeps_results = keep_results
+        #: By line.
+        self.results: dict[int, RowResult] = {}
         self._twins = twins
         self._accounts = accounts
         self._entry = entry
@@ -186,8 +214,12 @@ class Importer:
                 again[account] = entries[account]
                 continue
             self.summary.counts[one.outcome] += 1
+            if self._keeps_results:
+                result = RowResult(account, one.outcome, one.account.generation)
+                self.results[self._lines[account]] = result
             if writes:
-                done.append(one)
+                if not one.labels_only:
+                    done.append(one)
                 self.summary.changed_but_kept += one.decision.tokens is StoredTokens.KEEP
         self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
         self._publish(done)
@@ -207,10 +239,16 @@ class Importer:
         found = self._accounts.find(ids)
         retired = self._accounts.retired([one for one in ids if one not in found])
         held = self._accounts.once_held(list(_differing(entries.values(), found)))
+        self._applier.know_clients(entries.values(), found.values())
         now = self._clock.now()
         applied: dict[str, Applied] = {}
         for account_id, entry in entries.items():
             account = found.get(account_id)
+            if account is not None and not sees(self._required, account):
+                self._fail(self._lines[account_id], account_id, [NOT_YOURS])
+                continue
+            if self._required:
+                entry.labels |= self._required
             try:
                 if account is None:
                     applied[account_id] = self._applier.add(
@@ -239,6 +277,8 @@ class Importer:
         )
 
 
+#: Of an id that somebody else's account has: more would say that there is one.
+NOT_YOURS: Final = Problem("id", "can't be used with this key")
 _MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; import it once more")
 
 
@@ -255,6 +295,7 @@ def recovered_event(applied: Applied, *, now: float) -> Event:
         at=now,
         account=account.id,
         generation=account.generation,
+        labels=account.labels,
     )
 
 
@@ -262,7 +303,7 @@ def change_of(applied: Applied, *, now: float) -> Change:
     """Return what to store of an account that was there, and what to tell of it."""
     generation, config_version = applied.seen or (0, 0)
     event = recovered_event(applied, now=now) if applied.recovered else None
-    return Change(applied.account, generation, config_version, event)
+    return Change(applied.account, generation, config_version, event, applied.labels_only)
 
 
 def _differing(entries: Iterable[AccountEntry], found: dict[str, Account]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from models.account import Account
 from models.attempt import new_attempt_id
+from models.client import Client
 from models.providers import Provider
 from worker.accounts.unsealed import UnsealedAccount
 from worker.clock import Clock
@@ -41,6 +42,7 @@ class Revoker:
     """Revokes grants. Leaving the block closes the connections.
 
     Args:
+        client_of: reads the client that an account names.
         has_stash: tells whether a newer answer of an account waits in Redis. Raises RedisError.
         call_timeout_s: for one whole call.
         claim_s: how long the account is kept from workers meanwhile.
@@ -52,6 +54,7 @@ class Revoker:
         accounts: Accounts,
         sealer: AccountSealer,
         provider_of: Callable[[Account], Provider | None],
+        client_of: Callable[[Account], Client | None],
         client: ProviderClient,
         clock: Clock,
         has_stash: Callable[[str], bool],
@@ -61,6 +64,7 @@ class Revoker:
         self._accounts = accounts
         self._sealer = sealer
         self._provider_of = provider_of
+        self._client_of = client_of
         self._client = client
         self._clock = clock
         self._has_stash = has_stash
@@ -109,7 +113,7 @@ class Revoker:
         if provider is None:
             return Revoked(account.id, Revocation.UNSUPPORTED, "its provider is not known")
         try:
-            opened = UnsealedAccount(account, self._sealer)
+            opened = UnsealedAccount(account, self._sealer, self._client_of(account))
             request = opened.request(provider)
             if unreadable := opened.unreadable():
                 return Revoked(account.id, Revocation.FAILED, str(unreadable[0]))

@@ -7,7 +7,7 @@ of both (RFC 9700 section 4.14). So a second account is not given a token that a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
@@ -18,7 +18,6 @@ from worker.accounts.entry import Problem
 from worker.db.fleet.twins import holders, one_after_the_other
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
-    from worker.accounts.apply import Applied
     from worker.providers.registry import Providers
 
 #: The option of every command that stores a refresh token.
@@ -59,16 +58,30 @@ class SameGrant:
         return frozenset(names)
 
 
+class HasGrants(Protocol):
+    """An account as it shall be stored."""
+
+    @property
+    def account(self) -> Account:
+        """The row."""
+
+    @property
+    def new_grants(self) -> frozenset[str]:
+        """Fingerprints of refresh tokens that become the account's, or come to be another client's."""
+
+
 class TwinGuard:
     """Names, within the transaction that stores accounts, those that would be twins: they are left out of it.
 
     Args:
         same: compares two accounts.
         applied: what is about to be stored, in the order in which it was asked for.
+        has_turn: the transaction has waited for others that store refresh tokens.
     """
 
-    def __init__(self, same: SameGrant, applied: Iterable[Applied]) -> None:
+    def __init__(self, same: SameGrant, applied: Iterable[HasGrants], *, has_turn: bool = False) -> None:
         self._same = same
+        self._has_turn = has_turn
         self._applied = list(applied)
         #: Of each account that was left out, why.
         self.problems: dict[str, Problem] = {}
@@ -79,7 +92,8 @@ class TwinGuard:
         fingerprints = sorted({fp for one in self._applied for fp in one.new_grants})
         if not fingerprints:
             return set()
-        one_after_the_other(connection)
+        if not self._has_turn:
+            one_after_the_other(connection)
         held: dict[str, list[Account]] = {}
         for fp, account in holders(connection, fingerprints, but=[one.account.id for one in self._applied]):
             held.setdefault(fp, []).append(account)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from models.account import Account, fingerprint
+from models.client import Client
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
@@ -18,11 +19,18 @@ from worker.errors import CipherError
 
 
 class UnsealedAccount:
-    """Opens each secret when it is first read. One that does not open is noted, and may be replaced."""
+    """Opens each secret when it is first read. One that does not open is noted, and may be replaced.
 
-    def __init__(self, account: Account, sealer: AccountSealer) -> None:
+    Args:
+        account: the row.
+        sealer: opens and seals.
+        client: the client that the account names, whose secret is then the account's.
+    """
+
+    def __init__(self, account: Account, sealer: AccountSealer, client: Client | None = None) -> None:
         self.account = account
         self._sealer = sealer
+        self._client = client
         self._plain: dict[str, Secret | None] = {}
         self._custom_fields: dict[str, Secret] | None = None
         self._unreadable: dict[str, str] = {}
@@ -31,11 +39,22 @@ class UnsealedAccount:
         """Return `client_secret`, `access_token` or `refresh_token`."""
         if name not in self._plain:
             try:
-                self._plain[name] = self._sealer.open(self.account, name)
+                self._plain[name] = self._open(name)
             except CipherError as error:
                 self._plain[name] = None
                 self._unreadable[name] = str(error)
         return self._plain[name]
+
+    def _open(self, name: str) -> Secret | None:
+        if name == CLIENT_SECRET and self._client is not None:
+            return self._sealer.client_secret(self._client)
+        return self._sealer.open(self.account, name)
+
+    def use(self, client: Client) -> None:
+        """Have the client's secret from now on."""
+        self._client = client
+        self._plain.pop(CLIENT_SECRET, None)
+        self._unreadable.pop(CLIENT_SECRET, None)
 
     @property
     def custom_fields(self) -> Mapping[str, Secret]:
@@ -52,6 +71,7 @@ class UnsealedAccount:
         vars(self.account).update(values)
 
     def set_client_secret(self, secret: Secret | None) -> None:
+        self._client = None
         self._plain[CLIENT_SECRET] = secret
         self._unreadable.pop(CLIENT_SECRET, None)
         self.set_columns(client_secret_sealed=self._sealer.seal(self.account.id, CLIENT_SECRET, secret))

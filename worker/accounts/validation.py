@@ -77,7 +77,7 @@ class AccountValidator:
         request = opened.request(provider)
         if planned:
             problems += [_split(problem) for problem in check(provider, request)]
-            problems += [] if is_callback else _key_problems(request)
+            problems += [] if is_callback else key_problems(request)
         problems += self._address_problems(request, own_only=is_callback or not planned)
         problems = opened.unreadable() or _explained(problems, account)
         if problems:
@@ -132,7 +132,7 @@ class AccountValidator:
         )
 
 
-def _key_problems(request: RefreshRequest) -> list[Problem]:
+def key_problems(request: RefreshRequest) -> list[Problem]:
     """Check the key that proves possession, and that it is the access token's; that there has to be one is said already."""
     if not request.custom_fields.get(KEY_FIELD):
         return []

@@ -71,6 +71,24 @@ def account_id(value: object) -> str:
     return text
 
 
+def client_name(value: object) -> str:
+    text = plain_text(value)
+    if not ACCOUNT_ID.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)}: not a client's name; expected 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"
+        )
+    return text
+
+
+def label_value(value: object) -> str:
+    text = plain_text(value)
+    if not ACCOUNT_ID.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)}: not a label's value; expected 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"
+        )
+    return text
+
+
 def provider_name(value: object) -> str:
     text = plain_text(value).lower()
     if not _PROVIDER.fullmatch(text):
@@ -197,6 +215,7 @@ def printable(text: str) -> str:
 
 SETTING_READERS: Final[dict[str, Callable[[object], Value]]] = {
     "provider": provider_name,
+    "client": client_name,
     "client_id": plain_text,
     "client_auth": client_auth,
     "token_url": plain_text,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from models.account import Account
-from worker.accounts.columns import CUSTOM_FIELDS, SECRETS, SETTINGS
+from worker.accounts.columns import CUSTOM_FIELDS, LABELS, OF_THE_CLIENT, SECRETS, SETTINGS
 from worker.crypto.sealer import AccountSealer
 
 MASK: Final = "**********"
@@ -28,6 +28,7 @@ _MAY_HOLD_SECRETS: Final = frozenset(
 _LISTED: Final = (
     "id",
     "provider",
+    "client",
     "status",
     "reason",
     "refresh_enabled",
@@ -66,6 +67,8 @@ def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"id": account.id}
     settings = {name: getattr(account, name) for name in SETTINGS}
+    if account.client is not None:
+        settings |= dict.fromkeys(OF_THE_CLIENT)
     found |= {
         name: value for name, value in settings.items() if sealer is not None or not _has_secret(name, value)
     }
@@ -78,6 +81,7 @@ def row(account: Account, sealer: AccountSealer | None) -> dict[str, Any]:
         found[CUSTOM_FIELDS] = {
             name: value.reveal() for name, value in sealer.custom_fields(account).items()
         } or None
+    found[LABELS] = account.label_set or None
     knobs: dict[str, Any] = json.loads(account.knobs)
     found |= {
         name: value for name, value in knobs.items() if sealer is not None or not _has_secret(name, value)
@@ -92,20 +96,28 @@ def masked(account: Account, sealer: AccountSealer) -> dict[str, Any]:
         CipherError: its custom fields, whose names are shown, do not open.
     """
     found: dict[str, Any] = {"id": account.id}
-    found |= {name: _shown(name, getattr(account, name)) for name in SETTINGS}
+    found |= {name: shown_setting(name, getattr(account, name)) for name in SETTINGS}
     found |= {name: MASK if getattr(account, f"{name}_sealed") else None for name in SECRETS}
     found |= {name: getattr(account, name) for name in ("token_type", "scope", "issued_at", "expires_at")}
     found[CUSTOM_FIELDS] = dict.fromkeys(sealer.custom_fields(account), MASK)
+    found[LABELS] = account.label_set
     knobs: dict[str, Any] = json.loads(account.knobs)
-    found |= {name: _shown(name, value) for name, value in knobs.items()}
+    found |= {name: shown_setting(name, value) for name, value in knobs.items()}
     found |= {name: getattr(account, name) for name in _STATE}
     found["extra"] = dict.fromkeys(json.loads(account.extra), MASK)
     return found
 
 
+def shown_settings(account: Account) -> dict[str, Any]:
+    """Return an account's settings and knobs without what may be a secret in them; no key is needed for it."""
+    knobs: dict[str, Any] = json.loads(account.knobs)
+    settings = {name: getattr(account, name) for name in SETTINGS}
+    return {name: shown_setting(name, value) for name, value in (settings | knobs).items()}
+
+
 def listed(account: Account) -> dict[str, Any]:
     """Return what a list shows of an account."""
-    return {name: getattr(account, name) for name in _LISTED}
+    return {name: getattr(account, name) for name in _LISTED} | {LABELS: account.label_set}
 
 
 def _short(value: object) -> object:
@@ -119,10 +131,10 @@ def _has_secret(knob: str, value: object) -> bool:
     return knob in _MAY_HOLD_SECRETS and any("${" not in text for text in _texts(value))
 
 
-def _shown(name: str, value: object) -> object:
+def shown_setting(name: str, value: object) -> object:
     """Return a setting's or a knob's value without what may be a secret in it."""
     if name in _URLS and isinstance(value, list):
-        return [_shown(name, one) for one in value]
+        return [shown_setting(name, one) for one in value]
     if name in _URLS and isinstance(value, str):
         return _masked_url(value)
     return _masked(value) if _has_secret(name, value) else value

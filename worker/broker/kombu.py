@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from queue import Empty
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
+import kombu.transport.redis
 from kombu.exceptions import OperationalError
-from kombu.transport.redis import Channel, Transport
+from kombu.transport.redis import Channel, SentinelChannel, Transport
+from redis._parsers.base import BaseParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
+from refreshd_reader.redis.sentinel import SentinelAddress, is_sentinel
+from worker.broker.program import program
+from worker.clock import shared_now
 from worker.log import log
 from worker.redis.client import SOCKET_OPTIONS
 
@@ -33,6 +39,7 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
 #: kombu's classes, whose methods below are their own business and in no stub.
 _CHANNEL: Any = Channel
 _TRANSPORT: Any = Transport
+_SENTINEL_CHANNEL: Any = SentinelChannel
 
 
 def broker_url(redis_url: str) -> str:
@@ -40,6 +47,8 @@ def broker_url(redis_url: str) -> str:
 
     kombu 5.7 checks no certificate where a `rediss://` URL does not say that it should; redis-py always does.
     """
+    if is_sentinel(redis_url):
+        return _sentinel_url(SentinelAddress.of(redis_url))
     if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
         return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
     if redis_url.startswith("unix://"):
@@ -48,12 +57,42 @@ def broker_url(redis_url: str) -> str:
 
 
 def broker_tls(redis_url: str) -> dict[str, str] | None:
-    """Return the TLS options of a `rediss://` URL as Flower wants them; None: no TLS. The password of a key is left out."""
+    """Return the TLS options of a URL as Flower wants them; None: no TLS. The password of a key is left out."""
+    if is_sentinel(redis_url):
+        address = SentinelAddress.of(redis_url)
+        return (
+            _without_password({"ssl_cert_reqs": "required", **address.tls_options}) if address.tls else None
+        )
     parts = urlsplit(broker_url(redis_url))
     if parts.scheme != "rediss":
         return None
     wanted = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
-    return {name: value for name, value in wanted.items() if name != "ssl_password"}
+    return _without_password(wanted)
+
+
+def _without_password(options: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if name != "ssl_password"}
+
+
+def _sentinel_url(address: SentinelAddress) -> str:
+    """Return the URLs of all sentinels, as kombu wants them; user and password are those of the servers."""
+    user = quote(address.username or "", safe="")
+    login = f"{user}:{quote(address.password, safe='')}@" if address.password is not None else ""
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts)
+    return ";".join(f"sentinel://{login}{host}/{address.database}" for host in hosts)
+
+
+def transport_options(redis_url: str) -> dict[str, Any]:
+    """Return kombu's options for a broker's URL."""
+    if not is_sentinel(redis_url):
+        return TRANSPORT_OPTIONS
+    address = SentinelAddress.of(redis_url)
+    options = {**TRANSPORT_OPTIONS, "master_name": address.master}
+    # A worker's statistics show these options, and Flower shows the statistics: the sentinels' login stands elsewhere.
+    _SENTINEL_CHANNEL.sentinel_kwargs = address.sentinel_kwargs()
+    if program() == "flower":  # whose own page of queues reads them here, and which answers no statistics
+        options["sentinel_kwargs"] = address.sentinel_kwargs()
+    return options
 
 
 def survive_lost_connections() -> None:
@@ -96,6 +135,34 @@ def reuse_clients() -> None:
 
     create_client.kept = True  # type: ignore[attr-defined]
     _CHANNEL._create_client = create_client  # noqa: SLF001
+
+
+class RefusedWrite(ResponseError):
+    """Redis takes no writes for now: its last save failed (MISCONF), or too few replicas follow it (NOREPLICAS)."""
+
+
+#: Redis answers, and takes no writes for now: it is full, a replica, or one of the above.
+REFUSED_WRITES: Final = (OutOfMemoryError, ReadOnlyError, RefusedWrite)
+
+
+def survive_refused_writes() -> None:
+    """Have a worker try again, as after a lost connection, when Redis refuses a write for now.
+
+    To kombu 5.7 such an answer is none of its errors, and Celery ends the process over it: when it takes a message, or
+    answers whoever asks what it does.
+    """
+    BaseParser.EXCEPTION_CLASSES |= {"MISCONF": RefusedWrite, "NOREPLICAS": RefusedWrite}
+    known = _TRANSPORT.connection_errors
+    _TRANSPORT.connection_errors = (*known, *(one for one in REFUSED_WRITES if one not in known))
+
+
+def restore_by_shared_time() -> None:
+    """Have kombu note by the fleet's time when a message was taken, and when it is overdue.
+
+    By its own, a worker whose clock is an hour ahead takes every message in work for lost, and delivers it again.
+    """
+    module: Any = kombu.transport.redis
+    module.time = shared_now
 
 
 def survive_garbage() -> None:

@@ -10,7 +10,7 @@ from celery.signals import before_task_publish
 from kombu.serialization import dumps
 
 from worker.broker.messages import SIGNATURE, Signer
-from worker.clock import wall_clock
+from worker.clock import shared_now
 from worker.settings import load_settings
 
 
@@ -28,7 +28,7 @@ def _sign(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> 
     if signer is None or headers is None or not str(headers.get("task")).startswith("refreshd."):
         return
     _type, _encoding, text = dumps(body, serializer="json")  # exactly as it is written afterwards
-    headers[SIGNATURE] = signer.sign(headers, text, now=wall_clock())
+    headers[SIGNATURE] = signer.sign(headers, text, now=shared_now())
 
 
 @cache

@@ -11,7 +11,7 @@ from celery.worker import strategy as celery_strategy
 
 from worker.broker.messages import ID_MAX, RefusedMessage, check_shape
 from worker.broker.signing import signer_of_this_process
-from worker.clock import wall_clock
+from worker.clock import shared_now
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
 
@@ -27,7 +27,7 @@ def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[
         try:
             check_shape(message.headers, message.body, message.content_type)
             if signer is not None:
-                signer.verify(message.headers, message.body, now=wall_clock())
+                signer.verify(message.headers, message.body, now=shared_now())
         except RefusedMessage as error:
             log.error(
                 "message_refused",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
@@ -14,7 +14,8 @@ from models.audit import Action, Audit
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
-from worker.db.accounts import Accounts, nearest_ids
+from worker.db.accounts import Accounts
+from worker.db.nearest_ids import nearest_ids
 from worker.durations import duration, seconds_of
 from worker.errors import UnknownAccount
 
@@ -72,11 +73,6 @@ def audit_line(entry: Audit, *, now: float) -> Text:
     return line.append(f"  {words}" if words else "", style="dim")
 
 
-def audit_json(entry: Audit) -> dict[str, Any]:
-    """Return one entry as scripts read it."""
-    return {"kind": "audit"} | entry.model_dump() | {"detail": json.loads(entry.detail)}
-
-
 def _words(name: str, value: object) -> str:
     if isinstance(value, list):
         return f"{name} {' '.join(map(str, value))}"
@@ -113,6 +109,6 @@ def _read(
 
 def _show(entry: Audit, *, now: float, as_json: bool) -> None:
     if as_json:
-        print_json(audit_json(entry))
+        print_json(entry.to_json())
     else:
         out.print(audit_line(entry, now=now), soft_wrap=True)

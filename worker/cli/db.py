@@ -9,7 +9,9 @@ import typer
 from models.audit import Act, Action
 from worker.cli.terminal.console import out, print_json
 from worker.cli.terminal.context import open_stores
+from worker.db.lost_commits import keep_lost_answers
 from worker.db.migrate import upgrade
+from worker.db.password import password_of
 from worker.db.restore import believe_filled, raise_generations
 from worker.redis.client import in_words
 from worker.settings import load_settings
@@ -27,7 +29,8 @@ def upgrade_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Bring the database of REFRESHD_DATABASE_URL to this version's schema. Safe to run again, and while workers run."""
-    before, after = upgrade(load_settings().database)
+    settings = load_settings()
+    before, after = upgrade(settings.database, password=password_of(settings))
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:
@@ -42,17 +45,24 @@ def restored(
 ) -> None:
     """Run this after the database was restored from a backup, before workers start again.
 
-    Raises every generation above what Redis has seen, so that nothing newer in Redis is overwritten and the next
-    refresh of each account is published. Safe to run again.
+    Keeps the answers that Redis has of commits which the database lost, and raises the other generations above what
+    Redis has seen, so that nothing newer in Redis is overwritten and the next refresh of each account is published. Safe
+    to run again.
     """
     with open_stores() as here:
         with in_words(here.settings.redis):
+            kept = keep_lost_answers(here.engine, here.redis, here.keys)
             raised = raise_generations(here.engine, here.redis, here.keys)
             believe_filled(here.engine, here.redis, here.keys)
-        here.audit.record(here.actor, Act(Action.DB_RESTORED, detail={"raised": raised}))
+        here.audit.record(here.actor, Act(Action.DB_RESTORED, detail={"raised": raised, "kept": kept}))
     if as_json:
-        print_json({"raised": raised})
+        print_json({"raised": raised, "kept": kept})
         return
+    if kept:
+        out.print(
+            f"{kept:,} accounts were behind Redis, which had kept their last answers: the next refresh of each, due now, "
+            "stores it again. Nothing of them is lost."
+        )
     out.print(f"{raised:,} accounts were behind Redis; their generations are raised.")
     if raised:
         out.print(

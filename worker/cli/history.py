@@ -12,11 +12,12 @@ from rich.text import Text
 
 from models.attempt import Attempt, Outcome
 from models.audit import Audit
-from worker.cli.audit import audit_json, audit_line
+from worker.cli.audit import audit_line
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.context import AppContext
-from worker.db.accounts import Accounts, nearest_ids
+from worker.db.accounts import Accounts
+from worker.db.history import entry_json
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 
 _STYLES: dict[str | None, str] = {
@@ -43,7 +44,7 @@ def history(
     with open_stores() as here:
         found = Accounts(here.engine).find([account]).get(account)
         provider = None if found is None else found.provider
-        entries = _read(here, account, provider, limit)
+        entries = here.history.trail(here.audit, account, provider, limit=limit)
         if found is None and not entries:
             raise UnknownAccount(account, near=nearest_ids(here.engine, account))
         shown: dict[str, tuple[Any, ...]] = {}
@@ -57,25 +58,10 @@ def history(
             )
         while follow:
             time.sleep(_FOLLOW_S)
-            for entry in _read(here, account, provider, limit):
+            for entry in here.history.trail(here.audit, account, provider, limit=limit):
                 if shown.get(entry.id) != _state(entry):
                     shown[entry.id] = _state(entry)
                     _show(entry, now=here.clock.now(), full=full, as_json=as_json)
-
-
-def _read(here: AppContext, account: str, provider: str | None, limit: int) -> list[Attempt | Audit]:
-    """Return attempts and what people did, in the order of time: the latest so many."""
-    people = (
-        here.audit.own(account, limit=limit)
-        if provider is None
-        else here.audit.of(account, provider, limit=limit)
-    )
-    both: list[Attempt | Audit] = [*here.history.of(account, limit=limit), *people]
-    return sorted(both, key=lambda one: (_at(one), one.id))[-limit:]
-
-
-def _at(entry: Attempt | Audit) -> float:
-    return entry.at if isinstance(entry, Audit) else entry.opened_at
 
 
 def line_of(entry: Attempt, *, now: float) -> Text:
@@ -129,14 +115,11 @@ def details(entry: Attempt) -> Iterator[tuple[str, str]]:
 
 
 def _show(entry: Attempt | Audit, *, now: float, full: bool, as_json: bool) -> None:
-    if isinstance(entry, Audit):
-        if as_json:
-            print_json(audit_json(entry))
-        else:
-            out.print(audit_line(entry, now=now), soft_wrap=True)
-        return
     if as_json:
-        print_json({"kind": "attempt"} | entry.model_dump())
+        print_json(entry_json(entry))
+        return
+    if isinstance(entry, Audit):
+        out.print(audit_line(entry, now=now), soft_wrap=True)
         return
     out.print(line_of(entry, now=now), soft_wrap=True)
     for name, words in details(entry) if full else ():

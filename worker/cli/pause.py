@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from models.pause import Pause, Scope
+from worker.cli.labels import labels_of
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
@@ -20,6 +21,12 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT...", help="Ids
 Provider = Annotated[
     list[str] | None, typer.Option("--provider", metavar="NAME", help="A provider; may be repeated.")
 ]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="NAME=VALUE", help="All accounts with a label; may be repeated, each by itself."
+    ),
+]
 Everything = Annotated[bool, typer.Option("--all", help="Everything.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
 
@@ -30,6 +37,7 @@ _NAMED_MAX: Final = 5
 def pause(
     accounts: Ids = None,
     provider: Provider = None,
+    label: Label = None,
     everything: Everything = False,
     reason: Annotated[str, typer.Option(help="Why: shown wherever the pause is.")] = "",
     for_: Annotated[
@@ -43,10 +51,10 @@ def pause(
     """
     for_s = None if for_ is None else seconds_of(for_, option="--for")
     with open_stores() as here:
-        wanted = _wanted(here, accounts, provider, everything=everything)
+        wanted = _wanted(here, accounts, provider, label, everything=everything)
         if not wanted:
             if reason or for_:
-                raise UsageError("say what: ids of accounts, --provider NAME or --all")
+                raise UsageError("say what: ids of accounts, --provider NAME, --label NAME=VALUE or --all")
             _show_all(here, as_json=as_json)
         for scope, names in wanted.items():
             new = here.pauses.pause(scope, names, for_s=for_s, reason=reason, actor=here.actor)
@@ -58,15 +66,16 @@ def pause(
 def resume(
     accounts: Ids = None,
     provider: Provider = None,
+    label: Label = None,
     everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
-    """[b]--all[/b] ends the pause of everything; pauses of single providers and accounts stay, and are listed."""
+    """[b]--all[/b] ends the pause of everything; pauses of single providers, labels and accounts stay, and are listed."""
     with open_stores() as here:
-        wanted = _wanted(here, accounts, provider, everything=everything)
+        wanted = _wanted(here, accounts, provider, label, everything=everything)
         if not wanted:
             raise UsageError(
-                "say what: ids of accounts, --provider NAME or --all. `refreshd pause` shows what is paused"
+                "say what: ids of accounts, --provider NAME, --label NAME=VALUE or --all. `refreshd pause` shows what is paused"
             )
         for scope, names in wanted.items():
             ended = here.pauses.resume(scope, names, actor=here.actor)
@@ -90,7 +99,12 @@ def pause_json(pause: Pause) -> dict[str, Any]:
 
 
 def _wanted(
-    here: AppContext, accounts: Sequence[str] | None, providers: Sequence[str] | None, *, everything: bool
+    here: AppContext,
+    accounts: Sequence[str] | None,
+    providers: Sequence[str] | None,
+    labels: Sequence[str] | None,
+    *,
+    everything: bool,
 ) -> dict[Scope, list[str]]:
     """Return what is named, each checked before anything is done."""
     ids = list(dict.fromkeys(accounts or ()))
@@ -99,8 +113,18 @@ def _wanted(
         if account_id not in found:
             raise UnknownAccount(account_id)
     names = list(dict.fromkeys(_known(here, name) for name in providers or ()))
-    wanted = {Scope.ALL: [""] if everything else [], Scope.PROVIDER: names, Scope.ACCOUNT: ids}
+    wanted = {
+        Scope.ALL: [""] if everything else [],
+        Scope.PROVIDER: names,
+        Scope.LABEL: list(dict.fromkeys(_label(word) for word in labels or ())),
+        Scope.ACCOUNT: ids,
+    }
     return {scope: named for scope, named in wanted.items() if named}
+
+
+def _label(word: str) -> str:
+    ((name, value),) = labels_of([word]).items()
+    return f"{name}={value}"
 
 
 def _known(here: AppContext, name: str) -> str:
@@ -131,7 +155,7 @@ def _show_all(here: AppContext, *, as_json: bool) -> None:
             out.print(words_of(one, now=now), markup=False, soft_wrap=True)
     if not found and not as_json:
         out.print(
-            "Nothing is paused. `refreshd pause ACCOUNT...`, `--provider NAME` or `--all` pauses planned refreshes.",
+            "Nothing is paused. `refreshd pause ACCOUNT...`, `--provider NAME`, `--label NAME=VALUE` or `--all` pauses planned refreshes.",
             markup=False,
         )
 

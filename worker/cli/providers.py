@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 import yaml
+from pydantic import ValidationError
 
 from models.provider_requirements import needed
 from models.providers import ClientAuth, GrantType, Provider
 from models.providers.presets import PresetError, load_presets, load_providers
 from models.providers.schema import providers_schema
-from worker.cli.terminal.console import out, print_json
+from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import stores
-from worker.errors import UsageError
+from worker.errors import RefreshdError, UsageError
+
+if TYPE_CHECKING:  # the other commands ask no server
+    from worker.providers.discovery.discover import Discovered
 
 providers_app = typer.Typer(no_args_is_help=True)
 
@@ -49,6 +54,10 @@ class UnknownProvider(UsageError):
         offered = ", ".join(dict.fromkeys(near[:_OFFERED]))
         meant = f"did you mean {offered}?" if offered else "`refreshd providers list` shows all."
         super().__init__(f"unknown provider {name!r}: {meant} Any other is `generic`, with a token_url")
+
+
+class Undiscovered(RefreshdError):
+    """A server says nothing of itself that a provider can be made of."""
 
 
 class UnusableProviders(UsageError):
@@ -124,6 +133,74 @@ def check_command(
         if providers[name].send_scope and providers[name].grant is GrantType.REFRESH_TOKEN:
             out.print(f"{name}: {_SCOPE_SENT}", markup=False, soft_wrap=True)
     out.print(f"{file}: {len(own)} providers can be used.", markup=False, soft_wrap=True)
+
+
+@providers_app.command("discover")
+def discover_command(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="An issuer, the address of its metadata, or a resource that names its authorization server, such as an MCP server.",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The provider's name. Default: its host.")
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the entry as JSON, beside what the server said and was asked."),
+    ] = False,
+) -> None:
+    """Ask a server for its metadata, and print a provider to keep in REFRESHD_PROVIDERS_FILE.
+
+    Reads RFC 8414, OpenID Connect discovery, and RFC 9728 from a resource's challenge. Nothing is stored.
+
+    Examples: `discover https://login.example.com`; `discover https://mcp.example.com/mcp --name acme-mcp >> providers.yaml`.
+    """
+    from worker.providers.discovery.entry import entry_of, name_of
+
+    found = asyncio.run(_discovered(url))
+    try:
+        entry = entry_of(found)
+    except ValueError as error:
+        raise Undiscovered(str(error)) from None
+    provider = name or name_of(found)
+    try:
+        Provider.model_validate({"name": provider, **entry})
+    except ValidationError as error:
+        words = "; ".join(one["msg"] for one in error.errors())
+        raise UsageError(f"{provider}: {words}") from None
+    if as_json:
+        print_json({"name": provider, "entry": entry, "asked": [list(step) for step in found.trail.steps]})
+        return
+    for asked, words in found.trail.steps:
+        err.print(f"{asked}: {words}", markup=False, soft_wrap=True, highlight=False)
+    out.print(
+        yaml.safe_dump({provider: entry}, sort_keys=False, allow_unicode=True, width=110),
+        markup=False,
+        soft_wrap=True,
+        end="",
+    )
+
+
+async def _discovered(url: str) -> Discovered:
+    from worker.providers.discovery.discover import discover
+    from worker.providers.discovery.fetch import DocumentClient
+    from worker.providers.discovery.metadata import DiscoveryFailed
+    from worker.providers.egress import Egress
+
+    settings = stores().settings
+    client = DocumentClient(
+        ca_file=settings.ca_file, allow_http_hosts=settings.allow_http_hosts, egress=Egress.of(settings)
+    )
+    try:
+        return await discover(client, url)
+    except DiscoveryFailed as failed:
+        asked = "".join(f"\nasked {note}" for note in getattr(failed, "__notes__", ()))
+        raise Undiscovered(f"{failed} [{failed.failure.value}]{asked}") from None
+    finally:
+        await client.aclose()
 
 
 @providers_app.command("schema")

@@ -14,8 +14,8 @@ from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
 from worker.crypto.sealer import ACCESS_TOKEN
-from worker.db.accounts import nearest_ids
 from worker.db.engine import database_now, reading
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import RefreshdError, UnknownAccount
 
 #: Of a secret this long, eight characters tell which it is and nothing more.

@@ -1,7 +1,8 @@
 """Secrets at rest: AES-256-GCM, the key's id beside each value, its account and field bound in.
 
 A sealed value is `v1.KEYID.BASE64(nonce + ciphertext + tag)`. The associated data is the account's id and the
-field's name, so a value copied to another row or column does not open.
+field's name, so a value copied to another row or column does not open. Values of `h1.` were sealed to a key's public
+half (`worker/crypto/intake.py`), and open with the same key.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from functools import cache
 from time import gmtime, strftime
 from typing import Final
 
@@ -20,6 +22,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from models.token import Secret
 from worker.clock import wall_clock
+from worker.crypto import intake
+from worker.crypto.intake import KEY_ID, intake_private_key, intake_public_text, open_intake
 from worker.errors import KeyMissing, SealBroken, SettingsError
 
 _VERSION: Final = "v1"
@@ -28,7 +32,7 @@ _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
 _NONCES_DRAWN: Final = 256
 #: Random bytes in an id, beside the day.
 _ID_BYTES: Final = 4
-_KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_VERSIONS: Final = frozenset({_VERSION, intake.VERSION})
 
 
 class _Nonces:
@@ -67,11 +71,22 @@ class Cipher:
     def __init__(self, keys: Mapping[str, bytes], source: str = "REFRESHD_KEYS") -> None:
         self._source = source
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
+        #: By id; each is derived when the first value that was sealed to it is opened.
+        self._private = cache(lambda key_id: intake_private_key(keys[key_id]))
         self.writing_key = next(iter(self._ciphers))
 
     @property
     def key_ids(self) -> tuple[str, ...]:
         return tuple(self._ciphers)
+
+    @property
+    def intake_key(self) -> str:
+        """The public half of the writing key, as REFRESHD_INTAKE_KEY has it."""
+        return intake_public_text(self.writing_key, self._private(self.writing_key))
+
+    def is_current(self, sealed: str) -> bool:
+        """Return whether a value is sealed as `seal` would seal it now: with the writing key, and not to its public half."""
+        return sealed.startswith(f"{_VERSION}.{self.writing_key}.")
 
     def seal(self, secret: Secret, *, account: str, field: str) -> str:
         nonce = _nonces.take()
@@ -89,15 +104,18 @@ class Cipher:
         where = f"{field} of account {account}"
         version, _, rest = sealed.partition(".")
         key_id, _, text = rest.partition(".")
-        if version != _VERSION:
+        if version not in _VERSIONS:
             raise SealBroken(f"{where} is no sealed value: restore it from a backup, or store it anew")
         if key_id not in self._ciphers:
             raise KeyMissing(key_id, where, self._source)
         try:
             raw = base64.b64decode(text, validate=True)
-            plain = self._ciphers[key_id].decrypt(
-                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(account, field)
-            )
+            if version == intake.VERSION:
+                plain = open_intake(raw, self._private(key_id), account=account, field=field)
+            else:
+                plain = self._ciphers[key_id].decrypt(
+                    raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(account, field)
+                )
         except (InvalidTag, binascii.Error, ValueError):
             raise SealBroken(
                 f"{where} does not open with key {key_id!r} of {self._source}: the value was changed or belongs elsewhere, or the key "
@@ -109,7 +127,7 @@ class Cipher:
 def key_of(sealed: str) -> str | None:
     """Return the id of the key that sealed a value, None where it is no sealed value."""
     version, _, rest = sealed.partition(".")
-    return rest.partition(".")[0] if version == _VERSION else None
+    return rest.partition(".")[0] if version in _VERSIONS else None
 
 
 def new_key_id() -> str:
@@ -133,7 +151,7 @@ def parse_keys(text: str, setting: str = "REFRESHD_KEYS") -> dict[str, bytes]:
     for position, part in enumerate(parts, start=1):
         key_id, colon, encoded = part.partition(":")
         where = f"{setting}, key {position}"
-        if not colon or not _KEY_ID.fullmatch(key_id):
+        if not colon or not KEY_ID.fullmatch(key_id):
             raise SettingsError(
                 f"{where}: not a key; expected ID:BASE64 (an id is 1 to 32 letters, digits, - or _)"
             )

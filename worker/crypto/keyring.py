@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import stat
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.crypto.command import output_of
 from worker.crypto.private_file import data_folder, write_private
 from worker.errors import SettingsError
 from worker.log import log
 from worker.settings import Settings
 
-#: A key service that takes longer is down. `REFRESHD_KEYS_COMMAND` runs once in each process, at its start.
-COMMAND_TIMEOUT_S: Final = 30
 #: No list of keys is longer, bytes.
 KEYS_MAX_BYTES: Final = 64 * 1024
-_COMPLAINT_MAX: Final = 300
-#: A run that long without a space or a path's dots may be a key or a token.
-_MAY_BE_SECRET: Final = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 #: Nobody but its owner may change the file, and others may not read it; a group may, as `root:refreshd 0640` has it.
 _TOO_OPEN: Final = stat.S_IWGRP | stat.S_IWOTH | stat.S_IROTH
 
@@ -83,36 +76,8 @@ def keys_of_command(command: str) -> str:
         SettingsError: it can't be run, fails, takes too long, or prints no text.
     """
     where = "REFRESHD_KEYS_COMMAND"
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise SettingsError(f"{where} can't be split into words: {str(error).lower()}") from None
-    if not words:
-        raise SettingsError(f"{where} names no command")
-    name = Path(words[0]).name
-    try:
-        ran = subprocess.run(  # noqa: S603  (the operator's own command, by the operator's own setting)
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise SettingsError(f"{where}: {name} did not end within {COMMAND_TIMEOUT_S} s") from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{where}: {name} can't be run: {getattr(error, 'strerror', None) or 'not a command'}"
-        ) from None
-    if ran.returncode:
-        said = _without_secrets(ran.stderr.decode(errors="replace"), ran.stdout.decode(errors="replace"))
-        raise SettingsError(f"{where}: {name} ended with exit code {ran.returncode}{said}")
-    return _decoded(ran.stdout, f"{where}: what {name} printed")
-
-
-def _without_secrets(complaint: str, printed: str) -> str:
-    """Return the end of what a failed command said, without what may be a secret."""
-    for secret in sorted(printed.split(), key=len, reverse=True):
-        complaint = complaint.replace(secret, "[redacted]")
-    shown = _MAY_BE_SECRET.sub("[redacted]", " ".join(complaint.split()))
-    shown = "".join(char if char.isprintable() else "\ufffd" for char in shown)
-    return f": {shown[-_COMPLAINT_MAX:]}" if shown else ""
+    printed, name = output_of(command, where)
+    return _decoded(printed, f"{where}: what {name} printed")
 
 
 def _decoded(content: bytes, where: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from models.account import Account, RefreshMethod, SealedTokens, fingerprint, write_extra
+from models.client import CLIENT, Client
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
 from worker.crypto.cipher import Cipher
+from worker.crypto.intake import IntakeSealer
 
 ACCESS_TOKEN: Final = "access_token"
 REFRESH_TOKEN: Final = "refresh_token"
@@ -19,46 +22,15 @@ CLIENT_SECRET: Final = "client_secret"
 CUSTOM_FIELDS: Final = "custom_fields"
 
 
-class AccountSealer:
-    """Opens and seals the `_sealed` columns of accounts."""
+class TokenSealer:
+    """Seals the `_sealed` columns of accounts, and opens none."""
 
-    def __init__(self, cipher: Cipher) -> None:
-        self._cipher = cipher
-
-    def request(
-        self, account: Account, provider: Provider, method: RefreshMethod | None = None
-    ) -> RefreshRequest:
-        """Return everything that one refresh needs; by another method than the account's where one is named.
-
-        Raises:
-            CipherError: a secret does not open; the message says which, and with what key it was sealed.
-        """
-        custom_fields = self.custom_fields(account)
-        return request_of(account, provider, partial(self.open, account), custom_fields, method)
-
-    def open(self, account: Account, field: str) -> Secret | None:
-        """Open one secret of an account, None where it has none.
-
-        Raises:
-            CipherError: it does not open.
-        """
-        sealed: str | None = getattr(account, f"{field}_sealed")
-        return None if sealed is None else self._cipher.open(sealed, account=account.id, field=field)
-
-    def custom_fields(self, account: Account) -> dict[str, Secret]:
-        """Open the custom fields, name -> value.
-
-        Raises:
-            CipherError: they do not open.
-        """
-        plain = self.open(account, CUSTOM_FIELDS)
-        if plain is None:
-            return {}
-        return {name: Secret(value) for name, value in json.loads(plain.reveal()).items()}
+    def __init__(self, cipher: Cipher | IntakeSealer) -> None:
+        self._sealing = cipher
 
     def seal(self, account_id: str, field: str, secret: Secret | None) -> str | None:
         """Seal one secret; an empty one is none."""
-        return self._cipher.seal(secret, account=account_id, field=field) if secret else None
+        return self._sealing.seal(secret, account=account_id, field=field) if secret else None
 
     def seal_custom_fields(self, account_id: str, fields: Mapping[str, Secret]) -> str | None:
         """Seal the custom fields as a whole."""
@@ -80,6 +52,76 @@ class AccountSealer:
             refresh_token_expires_at=tokens.refresh_token_expires_at,
             extra=write_extra(tokens.extra),
         )
+
+
+class AccountSealer(TokenSealer):
+    """Opens and seals the `_sealed` columns of accounts."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        super().__init__(cipher)
+        self._cipher = cipher
+
+    def request(
+        self,
+        account: Account,
+        provider: Provider,
+        method: RefreshMethod | None = None,
+        client: Client | None = None,
+    ) -> RefreshRequest:
+        """Return everything that one refresh needs.
+
+        Args:
+            account: the row.
+            provider: its provider.
+            method: another refresh method than the account's.
+            client: the client that the account names: its id, secret and way of authentication are used.
+
+        Raises:
+            CipherError: a secret does not open; the message says which, and with what key it was sealed.
+        """
+        custom_fields = self.custom_fields(account)
+        found = request_of(account, provider, partial(self.open, account), custom_fields, method)
+        return found if client is None else replace(found, **self._of_client(client))
+
+    def _of_client(self, client: Client) -> dict[str, Any]:
+        return {
+            "client_id": client.client_id,
+            "client_secret": self.client_secret(client),
+            "client_auth": client.client_auth,
+        }
+
+    def client_secret(self, client: Client) -> Secret | None:
+        """Open a client's secret, None where it has none.
+
+        Raises:
+            CipherError: it does not open.
+        """
+        sealed = client.client_secret_sealed
+        return None if sealed is None else self._cipher.open(sealed, account=client.name, field=CLIENT)
+
+    def seal_client_secret(self, name: str, secret: Secret | None) -> str | None:
+        """Seal the secret of the client of this name; an empty one is none."""
+        return self._cipher.seal(secret, account=name, field=CLIENT) if secret else None
+
+    def open(self, account: Account, field: str) -> Secret | None:
+        """Open one secret of an account, None where it has none.
+
+        Raises:
+            CipherError: it does not open.
+        """
+        sealed: str | None = getattr(account, f"{field}_sealed")
+        return None if sealed is None else self._cipher.open(sealed, account=account.id, field=field)
+
+    def custom_fields(self, account: Account) -> dict[str, Secret]:
+        """Open the custom fields, name -> value.
+
+        Raises:
+            CipherError: they do not open.
+        """
+        plain = self.open(account, CUSTOM_FIELDS)
+        if plain is None:
+            return {}
+        return {name: Secret(value) for name, value in json.loads(plain.reveal()).items()}
 
 
 def request_of(

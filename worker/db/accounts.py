@@ -6,21 +6,22 @@ the config version that were seen; a row that has moved on is left alone, and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import class_mapper
 from sqlmodel import Session, col, select
 
 from models.account import Account, RetiredAccount, Status
 from models.event import Event
+from models.label import AccountLabel
+from worker.db import labels
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
+from worker.db.plain_accounts import plain_account
 from worker.errors import DatabaseUnreachable
 
 #: Rows that are read at once when all are asked for.
@@ -61,6 +62,8 @@ class Change:
     seen_config: int
     #: What is told of it, if it is stored.
     event: Event | None = None
+    #: Only the labels are new: what workers write beside them stays.
+    labels_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,12 @@ class Filter:
     status: str | None = None
     provider: str | None = None
     refresh_method: str | None = None
+    #: The name of the client that they use.
+    client: str | None = None
+    #: Labels that they have, all of them: name -> value.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Those whose status changed then or since, epoch seconds.
+    changed_since: float | None = None
 
 
 class Accounts:
@@ -182,6 +191,7 @@ class Accounts:
                 "DELETE FROM account WHERE id IN (SELECT id FROM r) RETURNING id, generation",
                 rows,
             )
+            labels.forget(connection, ids)
             # As it was deleted: read before, it could be one behind what a worker stores meanwhile.
             removed = {str(row[0]): int(row[1]) + 1 for row in gone}
             execute(
@@ -211,13 +221,14 @@ class Accounts:
         """Return accounts in the order of their ids, read page by page."""
         after, left = "", limit
         while left is None or left > 0:
-            page = self._page(wanted, after, PAGE if left is None else min(PAGE, left))
+            page = self.page(wanted, after, PAGE if left is None else min(PAGE, left))
             yield from page
             if len(page) < PAGE:
                 return
             after, left = page[-1].id, None if left is None else left - len(page)
 
-    def _page(self, wanted: Filter, after: str, size: int) -> list[Account]:
+    def page(self, wanted: Filter, after: str, size: int) -> list[Account]:
+        """Return the accounts that follow an id, in the order of their ids."""
         statement = select(Account).where(col(Account.id) > after, *_conditions(wanted))
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
@@ -257,9 +268,13 @@ class Accounts:
                 [
                     _change_row(one, ("id", *_WRITTEN))
                     for one in sorted(changed, key=lambda one: one.account.id)
+                    if not one.labels_only
                 ],
             )
+            stored += labels.change(connection, [one.account for one in changed if one.labels_only])
             ids = {str(row[0]) for row in stored}
+            written = (*added, *(one.account for one in changed))
+            labels.write(connection, [one for one in written if one.id in ids])
             if note is not None and ids:
                 note(connection, ids)
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
@@ -270,11 +285,10 @@ class Accounts:
 def blank(account_id: str, **columns: str | float) -> Account:
     """Return a new account, every column that is not named at its default.
 
-    It is made as the ORM makes one of a row: SQLModel's constructor takes 90 us, which an import feels.
+    It is a plain object: SQLModel's constructor takes 90 us, and an import would read each attribute by a call of SQLAlchemy's.
     """
-    account: Account = class_mapper(Account).class_manager.new_instance()
-    account.__dict__.update(_DEFAULTS, id=account_id, **columns)
-    return account
+    values = {**_DEFAULTS, "id": account_id, **columns}
+    return plain_account(tuple(values), tuple(values.values()))
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
@@ -282,8 +296,18 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         (Account.status, wanted.status),
         (Account.provider, wanted.provider),
         (Account.refresh_method, wanted.refresh_method),
+        (Account.client, wanted.client),
     )
-    return [col(column) == value for column, value in pairs if value is not None]
+    return [
+        *(col(column) == value for column, value in pairs if value is not None),
+        *(_has_label(name, value) for name, value in wanted.labels.items()),
+        *(() if wanted.changed_since is None else (col(Account.status_at) >= wanted.changed_since,)),
+    ]
+
+
+def _has_label(name: str, value: str) -> ColumnElement[bool]:
+    having = select(AccountLabel.account_id).where(AccountLabel.name == name, AccountLabel.value == value)
+    return col(Account.id).in_(having)
 
 
 def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
@@ -295,7 +319,9 @@ def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _fields(account: Account, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(account, name) for name in names}
+    # Not by attribute: each would be a call of SQLAlchemy's, and a row has some forty.
+    columns = vars(account)
+    return {name: columns[name] for name in names}
 
 
 def _id(account: Account) -> str:
@@ -325,25 +351,3 @@ def knows_provider(engine: Engine, name: str) -> bool:
             {"name": name},
         ).first()
     return found is not None
-
-
-#: Ids with the same beginning that are compared.
-_ALIKE: Final = 1000
-
-
-def nearest_ids(engine: Engine, account_id: str) -> list[str]:
-    """Return ids that a person may have meant: the same letters in another case, or nearly the same. A scan."""
-    with reading(engine) as connection:
-        same = connection.execute(
-            text("SELECT id FROM account WHERE lower(id) = lower(:id) ORDER BY id LIMIT 3"),
-            {"id": account_id},
-        ).scalars()
-        if found := [str(one) for one in same]:
-            return found
-        alike = connection.execute(
-            text(
-                "SELECT id FROM account WHERE lower(substr(id, 1, 2)) = lower(:start) ORDER BY id LIMIT :most"
-            ),
-            {"start": account_id[:2], "most": _ALIKE},
-        ).scalars()
-        return get_close_matches(account_id, [str(one) for one in alike], 2, 0.8)

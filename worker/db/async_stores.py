@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from sqlalchemy import Engine
 
 from worker.clock import Clock
+from worker.db.clients import Clients
+from worker.db.comparison import ComparisonStore
 from worker.db.ended_tokens import EndedTokens
 from worker.db.executor import DatabaseExecutor
 from worker.db.fleet.outages import Outages
@@ -36,6 +38,7 @@ class AsyncRefreshStore:
         self._executor = executor
         self.load = executor.awaitable(store.load)
         self.load_for_refresh = executor.awaitable(store.load_for_refresh)
+        self.clients = executor.awaitable(Clients(engine).find)
         self.open = executor.awaitable(store.open)
         self.close = executor.awaitable(store.close)
         self.postpone = executor.awaitable(store.postpone)
@@ -68,3 +71,13 @@ class AsyncPublicationStore:
         self.give_back_all = executor.awaitable(schedule.give_back_all)
         self.close_abandoned = executor.awaitable(schedule.close_abandoned)
         self.mark_ended = executor.awaitable(EndedTokens(engine, event_types=event_types).mark)
+
+
+class AsyncComparisonStore:
+    """What the comparison asks of the database; `ComparisonStore` describes each function."""
+
+    def __init__(self, engine: Engine, executor: DatabaseExecutor) -> None:
+        store = ComparisonStore(engine)
+        self.state = executor.awaitable(store.state)
+        self.published_after = executor.awaitable(store.published_after)
+        self.mark_lost = executor.awaitable(store.mark_lost)

@@ -75,7 +75,7 @@ class EndedTokens:
                       SELECT id FROM account WHERE {ended} AND expires_at >= :from_end
                        AND expires_at > {self._now} - :within_s
                       ORDER BY expires_at LIMIT :limit {self._skip_locked})
-                    RETURNING id, generation, status_at, reason, expires_at
+                    RETURNING id, generation, status_at, reason, expires_at, labels
                     """
                 ),
                 {
@@ -88,7 +88,14 @@ class EndedTokens:
                 },
             ).all()
             events = tuple(
-                Event(type=Status.DEGRADED.value, account=row[0], generation=row[1], reason=row[3], at=row[2])
+                Event(
+                    type=Status.DEGRADED.value,
+                    account=row[0],
+                    generation=row[1],
+                    reason=row[3],
+                    at=row[2],
+                    labels=row[5],
+                )
                 for row in rows
             )
             put(connection, [event for event in events if event.type in self._event_types])

@@ -16,6 +16,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, Programm
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.migrations import HEAD, REVISIONS
+from worker.db.password import DatabasePassword
+from worker.db.postgres import postgres_engine
 from worker.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
 
 if TYPE_CHECKING:
@@ -38,18 +40,23 @@ SQLITE_PRAGMAS: Final = (
     "cache_size=-65536",
     "wal_autocheckpoint=4000",
 )
-#: A PostgreSQL that does not take a connection within this time is unreachable.
-CONNECT_TIMEOUT_S: Final = 5
-#: No statement of ours takes longer on a healthy server; a longer one must not hold a worker.
-STATEMENT_TIMEOUT_S: Final = 60
-#: A process that is stopped within a transaction holds its rows; after this long the server frees them.
-IDLE_TRANSACTION_TIMEOUT_S: Final = 10
-
 _SECRET_OPTIONS: Final = ("password", "sslpassword")
 
 
-def make_engine(url: str, *, pool_size: int = 8) -> Engine:
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 8,
+    password: DatabasePassword | None = None,
+    search_path: str | None = None,
+) -> Engine:
     """Make the engine. Call it after a fork, never before.
+
+    Args:
+        url: of a SQLite or a PostgreSQL.
+        pool_size: connections to PostgreSQL that stay open.
+        password: where PostgreSQL's comes from; None: from the URL.
+        search_path: the schema that names of tables mean on PostgreSQL; None: the role's own.
 
     Raises:
         SettingsError: the URL is invalid, or of a database that is neither SQLite nor PostgreSQL.
@@ -57,23 +64,7 @@ def make_engine(url: str, *, pool_size: int = 8) -> Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed)
-    timeouts = (
-        f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={STATEMENT_TIMEOUT_S // 2}s "
-        f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_S}s"
-    )
-    return create_engine(
-        parsed,
-        pool_size=pool_size,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": timeouts,
-            "keepalives_idle": 10,
-            "tcp_user_timeout": 10_000,
-            "application_name": "refreshd",
-        },
-    )
+    return postgres_engine(parsed, pool_size=pool_size, password=password, search_path=search_path)
 
 
 def is_sqlite(engine: Engine) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
 from models.attempt import Attempt, AttemptEntry, Outcome, Trigger, new_attempt_id
+from models.audit import Audit
 from models.pause import PAUSED
 from worker.clock import wall_clock
+from worker.db.audit import AuditTrail
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 
@@ -81,6 +83,25 @@ class History:
         )
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement))
+
+    def trail(
+        self, audit: AuditTrail, account_id: str, provider: str | None, *, limit: int
+    ) -> list[Attempt | Audit]:
+        """Return an account's attempts and what people did, in the order of time: the latest so many.
+
+        Args:
+            audit: what people did.
+            account_id: the account's.
+            provider: the account's, for pauses that held it with others; None: it was removed.
+            limit: entries at most.
+        """
+        people = (
+            audit.own(account_id, limit=limit)
+            if provider is None
+            else audit.of(account_id, provider, limit=limit)
+        )
+        both: list[Attempt | Audit] = [*self.of(account_id, limit=limit), *people]
+        return sorted(both, key=lambda one: (_at(one), one.id))[-limit:]
 
     def by_tasks(self, account_ids: Sequence[str], task_ids: Sequence[str]) -> dict[str, Attempt]:
         """Return the closed attempts that these tasks made, by account."""
@@ -189,3 +210,12 @@ class History:
                 keep=keep,
             )
         return len(gone)
+
+
+def entry_json(entry: Attempt | Audit) -> dict[str, Any]:
+    """Return an entry of `History.trail` as scripts and clients of the API read it."""
+    return entry.to_json() if isinstance(entry, Audit) else {"kind": "attempt"} | entry.model_dump()
+
+
+def _at(entry: Attempt | Audit) -> float:
+    return entry.at if isinstance(entry, Audit) else entry.opened_at

@@ -11,26 +11,32 @@ from alembic.config import Config
 import models.migrations
 from models.migrations import HEAD, REVISIONS
 from worker.db.engine import is_sqlite, make_engine, revision_of, writing
+from worker.db.password import DatabasePassword
+from worker.db.postgres import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S
 
 #: Two upgrades at once go one after the other, however long the first one takes; its tables are waited for as always.
 #: The number is any that no other program takes in this database.
 _WAIT_FOR_UPGRADE: Final = (
     "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; "
     f"SELECT pg_advisory_xact_lock({0x7265667265736864}); "
-    "SET LOCAL lock_timeout TO DEFAULT; SET LOCAL statement_timeout TO DEFAULT"
+    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
 )
 _MIGRATIONS: Final = Path(models.migrations.__file__).parent
 
 
-def upgrade(url: str) -> tuple[str | None, str]:
+def upgrade(url: str, *, password: DatabasePassword | None = None) -> tuple[str | None, str]:
     """Bring the schema to this code's revision. Returns (revision before, revision after).
 
     The schema of a newer release stays as it is: who goes back a release starts with the same command.
 
+    Args:
+        url: of the database.
+        password: where PostgreSQL's password comes from; None: from the URL.
+
     Raises:
         DatabaseUnreachable: the server is away or refuses.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, password=password)
     try:
         with writing(engine) as connection:
             if not is_sqlite(engine):  # SQLite has one writer; here a second one would make the same tables

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
 from models.event import Event
+from models.label import NO_LABELS
 from models.outbox import Message, OutboxEvent
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
@@ -117,9 +118,10 @@ def put(connection: Connection, events: Sequence[Event]) -> None:
         connection,
         _HAPPENING,
         f"""
-        INSERT INTO outbox ({", ".join(_HAPPENING)})
+        INSERT INTO outbox ({", ".join(_HAPPENING)}, labels)
         SELECT r.id, r.type, r.account, coalesce(r.provider, account.provider, ''),
-         coalesce(r.client, account.client_id, ''), r.generation, r.reason, r.at, r.ends_at
+         coalesce(r.client, account.client_id, ''), r.generation, r.reason, r.at, r.ends_at,
+         coalesce(account.labels, '{NO_LABELS}')
         FROM r LEFT JOIN account ON account.id = r.account WHERE true
         """,
         [
@@ -186,7 +188,7 @@ class Outbox:
                 text(
                     f"""
                     DELETE FROM outbox WHERE type = :type AND provider = :provider AND client = :client
-                    RETURNING {", ".join(_HAPPENING)}
+                    RETURNING {", ".join(_HAPPENING)}, labels
                     """
                 ),
                 {"type": topic.type, "provider": topic.provider, "client": topic.client},

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
 from models.audit import Act, Action, Actor
+from models.label import label_of
 from models.pause import Pause, Scope
+from worker.db import label_pauses
 from worker.db.audit import record
 from worker.db.bulk import execute
 from worker.db.engine import database_now, now_sql, reading, writing
 
+_HAS_LABEL: Final = "id IN (SELECT account_id FROM account_label WHERE account_label.name = :label AND account_label.value = :value)"
 #: Pauses of single accounts that one plan ends.
 _ACCOUNTS_AT_ONCE: Final = 500
 
@@ -36,7 +39,7 @@ def is_paused(now: str) -> str:
         f"EXISTS (SELECT 1 FROM pause WHERE scope = '{scope}' AND name = {name} AND {in_force(now)})"
         for scope, name in names.items()
     )
-    return f"({' OR '.join(held)})"
+    return f"({' OR '.join((*held, label_pauses.is_paused(now)))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Pauses:
                 text(
                     f"""
                     SELECT scope, CASE WHEN scope = 'provider' THEN name ELSE '' END, {in_force(self._now)}, count(*)
-                    FROM pause GROUP BY 1, 2, 3
+                    FROM pause GROUP BY 1, 2, 3 UNION ALL
+                    SELECT 'label', '', {label_pauses.in_force(self._now)}, count(*) FROM label_pause GROUP BY 3
                     """
                 )
             ).all()
@@ -83,7 +87,8 @@ class Pauses:
         statement = select(Pause).where(text(in_force(self._now))).order_by(col(Pause.paused_at)).limit(limit)
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             order = list(Scope)
-            return sorted(session.exec(statement), key=lambda one: order.index(Scope(one.scope)))
+            found = [*session.exec(statement), *label_pauses.found(connection, self._now, limit=limit)]
+        return sorted(found, key=lambda one: order.index(Scope(one.scope)))
 
     def of(self, account_id: str, provider: str) -> list[Pause]:
         """Return the pauses that hold an account, the widest first."""
@@ -91,7 +96,8 @@ class Pauses:
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             keys = " OR ".join(f"(scope = '{scope.value}' AND name = :{scope.value})" for scope in names)
             statement = select(Pause).where(text(f"({keys})"), text(in_force(self._now)))
-            found = session.exec(statement, params={scope.value: name for scope, name in names.items()}).all()
+            found = list(session.exec(statement, params={scope.value: name for scope, name in names.items()}))
+            found += label_pauses.of(connection, account_id, self._now)
         return sorted(found, key=lambda one: list(Scope).index(Scope(one.scope)))
 
     def pause(
@@ -101,17 +107,38 @@ class Pauses:
 
         Args:
             scope: what the names are of.
-            names: providers, ids of accounts, or one empty text for everything.
+            names: providers, ids of accounts, labels (NAME=VALUE), or one empty text for everything.
             for_s: seconds after which it ends by itself; None: when a person ends it.
             reason: why, in a person's words.
             actor: who.
         """
         with writing(self._engine) as connection:
             now = database_now(connection)
-            rows = execute(
-                connection,
-                {"name": "text"},
-                f"""
+            until = None if for_s is None else now + for_s
+            rows = (
+                label_pauses.begin(connection, names, now=now, until=until, reason=reason, actor=actor)
+                if scope is Scope.LABEL
+                else self._begin(connection, scope, names, now=now, until=until, reason=reason, actor=actor)
+            )
+            detail = {"scope": scope.value, "reason": reason, "for_s": for_s}
+            record(connection, actor, [_act(Action.PAUSE, scope, name, detail) for name in names])
+        return {str(name): float(paused_at) == now for name, paused_at in rows}
+
+    def _begin(
+        self,
+        connection: Connection,
+        scope: Scope,
+        names: Sequence[str],
+        *,
+        now: float,
+        until: float | None,
+        reason: str,
+        actor: Actor,
+    ) -> list[tuple[Any, ...]]:
+        return execute(
+            connection,
+            {"name": "text"},
+            f"""
                 INSERT INTO pause (scope, name, paused_at, "until", actor, host, reason, resumed)
                 SELECT :scope, r.name, :now, CAST(:until AS double precision), :actor, :host, :reason, false FROM r WHERE true
                 ON CONFLICT (scope, name) DO UPDATE SET "until" = excluded."until", reason = excluded.reason,
@@ -119,35 +146,39 @@ class Pauses:
                  paused_at = CASE WHEN {in_force(":now")} THEN pause.paused_at ELSE excluded.paused_at END
                 RETURNING name, paused_at
                 """,
-                [{"name": name} for name in names],
-                scope=scope.value,
-                now=now,
-                until=None if for_s is None else now + for_s,
-                actor=actor.name,
-                host=actor.host,
-                reason=reason,
-            )
-            detail = {"scope": scope.value, "reason": reason, "for_s": for_s}
-            record(connection, actor, [_act(Action.PAUSE, scope, name, detail) for name in names])
-        return {str(name): float(paused_at) == now for name, paused_at in rows}
+            [{"name": name} for name in names],
+            scope=scope.value,
+            now=now,
+            until=until,
+            actor=actor.name,
+            host=actor.host,
+            reason=reason,
+        )
 
     def resume(self, scope: Scope, names: Sequence[str], *, actor: Actor) -> set[str]:
         """End pauses; returns the names that were paused. Their accounts come back with the next plans."""
         with writing(self._engine) as connection:
-            rows = execute(
-                connection,
-                {"name": "text"},
-                f"""
-                UPDATE pause SET "until" = {self._now}, resumed = true FROM r
-                WHERE pause.scope = :scope AND pause.name = r.name AND {in_force(self._now)} RETURNING pause.name
-                """,
-                [{"name": name} for name in names],
-                scope=scope.value,
+            rows = (
+                label_pauses.end(connection, names, self._now)
+                if scope is Scope.LABEL
+                else self._end(connection, scope, names)
             )
             ended = {str(row[0]) for row in rows}
             detail = {"scope": scope.value}
             record(connection, actor, [_act(Action.RESUME, scope, name, detail) for name in sorted(ended)])
         return ended
+
+    def _end(self, connection: Connection, scope: Scope, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        return execute(
+            connection,
+            {"name": "text"},
+            f"""
+            UPDATE pause SET "until" = {self._now}, resumed = true FROM r
+            WHERE pause.scope = :scope AND pause.name = r.name AND {in_force(self._now)} RETURNING pause.name
+            """,
+            [{"name": name} for name in names],
+            scope=scope.value,
+        )
 
     def bring_back(self, limit: int, *, actor: Actor) -> int:
         """Have accounts planned again whose pause is over, soonest due first; returns how many came back.
@@ -155,7 +186,8 @@ class Pauses:
         A pause's row goes with the last of its accounts.
         """
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            ended = session.exec(select(Pause).where(text(f"NOT {in_force(self._now)}"))).all()
+            ended = list(session.exec(select(Pause).where(text(f"NOT {in_force(self._now)}"))))
+            ended += label_pauses.found(connection, self._now, over=True)
         count = 0
         for pause in (one for one in ended if one.scope != Scope.ACCOUNT):
             if count >= limit:
@@ -164,6 +196,9 @@ class Pauses:
                 back = 0
                 if pause.scope == Scope.PROVIDER:
                     back = self._back(connection, "provider = :name", limit - count, name=pause.name)
+                elif pause.scope == Scope.LABEL:
+                    label, value = label_of(pause.name)
+                    back = self._back(connection, _HAS_LABEL, limit - count, label=label, value=value)
                 if back < limit - count:
                     self._forget(connection, [pause], actor)
             count += back
@@ -206,6 +241,7 @@ class Pauses:
         return len(rows)
 
     def _forget(self, connection: Connection, pauses: Sequence[Pause], actor: Actor) -> None:
+        labels = [one.name for one in pauses if one.scope == Scope.LABEL]
         gone = execute(
             connection,
             {"scope": "text", "name": "text"},
@@ -213,8 +249,9 @@ class Pauses:
             DELETE FROM pause WHERE EXISTS (SELECT 1 FROM r WHERE r.scope = pause.scope AND r.name = pause.name)
              AND NOT {in_force(self._now)} RETURNING scope, name, resumed
             """,
-            [{"scope": one.scope, "name": one.name} for one in pauses],
+            [{"scope": one.scope, "name": one.name} for one in pauses if one.scope != Scope.LABEL],
         )
+        gone += [(Scope.LABEL, *one) for one in label_pauses.forget(connection, labels, self._now)]
         by_itself = [(Scope(scope), str(name)) for scope, name, resumed in gone if not resumed]
         record(
             connection,
@@ -227,6 +264,7 @@ class Pauses:
 
 
 def _act(action: Action, scope: Scope, name: str, detail: Mapping[str, object]) -> Act:
+    detail = {**detail, "label": name if scope is Scope.LABEL else None}
     return Act(
         action,
         account=name if scope is Scope.ACCOUNT else None,

@@ -42,15 +42,16 @@ def accounts_with(names: Sequence[str]) -> Select[Any]:
 
 def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, Sequence[Any]]]:
     """Run a statement of `accounts_and`; returns each account with what else was asked for."""
-    return [(_account(_NAMES, row), row[len(_NAMES) :]) for row in connection.execute(statement).all()]
+    return [(plain_account(_NAMES, row), row[len(_NAMES) :]) for row in connection.execute(statement).all()]
 
 
 def read_with(names: Sequence[str], connection: Connection, statement: Select[Any]) -> list[Account]:
     """Run a statement of `accounts_with` these columns."""
-    return [_account(names, row) for row in connection.execute(statement).all()]
+    return [plain_account(names, row) for row in connection.execute(statement).all()]
 
 
-def _account(names: Sequence[str], row: Sequence[Any]) -> Account:
+def plain_account(names: Sequence[str], row: Sequence[Any]) -> Account:
+    """Return an account that has these columns, and no others."""
     account = _Unwatched()
     vars(account).update(zip(names, row, strict=False))
     return cast("Account", account)

@@ -12,8 +12,9 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
+from models.client import CLIENT
 from models.token import Secret
-from worker.crypto.cipher import Cipher, key_of
+from worker.crypto.cipher import Cipher
 from worker.db.bulk import execute
 from worker.db.engine import is_sqlite, reading, writing
 from worker.errors import CipherError
@@ -42,9 +43,17 @@ _RESEAL: Final = "UPDATE account SET {} FROM r WHERE account.id = r.id".format(
 )
 
 
+_CLIENT_SECRETS: Final = (
+    "SELECT name, client_secret_sealed FROM client WHERE client_secret_sealed IS NOT NULL ORDER BY name"
+)
+_RESEAL_CLIENT: Final = (
+    "UPDATE client SET client_secret_sealed = :sealed WHERE name = :name AND client_secret_sealed = :was"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A value that does not open, and why; it stays as it is."""
+    """A value that does not open, and why; it stays as it is. Of the field `client`, `account` is a client's name."""
 
     account: str
     field: str
@@ -82,10 +91,11 @@ def check(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
             for field, sealed in row.values.items():
                 _open(cipher, row.account, field, sealed, bad)
         yield Pass(len(rows), 0, tuple(bad))
+    yield from _clients(engine, cipher, anew=False)
 
 
 def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
-    """Seal with the writing key whatever another one sealed; a batch is one transaction."""
+    """Seal with the writing key whatever another one sealed, or was sealed to a public key; a batch is one transaction."""
     for rows in _batches(engine):
         bad: list[Unreadable] = []
         changes = [change for row in rows if len(change := _anew(cipher, row, bad)) > 1]
@@ -93,13 +103,31 @@ def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
             with writing(engine) as connection:
                 execute(connection, _TYPES, _RESEAL, (_NOTHING | change for change in changes))
         yield Pass(len(rows), sum(len(change) // 2 for change in changes), tuple(bad))
+    yield from _clients(engine, cipher, anew=True)
+
+
+def _clients(engine: Engine, cipher: Cipher, *, anew: bool) -> Iterator[Pass]:
+    """Open every client's secret and, with `anew`, seal with the writing key what another one sealed."""
+    with reading(engine) as connection:
+        rows = connection.execute(text(_CLIENT_SECRETS)).all()
+    bad: list[Unreadable] = []
+    resealed = 0
+    for name, sealed in rows:
+        opened = _open(cipher, name, CLIENT, sealed, bad)
+        if not anew or opened is None or cipher.is_current(sealed):
+            continue
+        with writing(engine) as connection:
+            values = {"name": name, "was": sealed, "sealed": cipher.seal(opened, account=name, field=CLIENT)}
+            resealed += connection.execute(text(_RESEAL_CLIENT), values).rowcount
+    if rows:
+        yield Pass(0, resealed, tuple(bad))
 
 
 def _anew(cipher: Cipher, row: _Row, bad: list[Unreadable]) -> dict[str, str]:
-    """Return the account's id, and for each value that another key sealed what it was and what it becomes."""
+    """Return the account's id, and for each value that is not sealed with the writing key what it was and what it becomes."""
     change = {"id": row.account}
     for field, sealed in row.values.items():
-        if key_of(sealed) == cipher.writing_key:
+        if cipher.is_current(sealed):
             continue
         secret = _open(cipher, row.account, field, sealed, bad)
         if secret is not None:
@@ -141,11 +169,12 @@ def sealed_with(engine: Engine) -> dict[str, int]:
     """Count sealed values by the key that sealed them: one pass over the accounts."""
     key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
     counts: dict[str, int] = {}
+    places = [("account", column) for column in SEALED_COLUMNS] + [("client", "client_secret_sealed")]
     with reading(engine) as connection:
-        for column in SEALED_COLUMNS:
+        for table, column in places:
             rows = connection.execute(
                 text(
-                    f"SELECT {key.format(column)}, count(*) FROM account WHERE {column} IS NOT NULL GROUP BY 1"
+                    f"SELECT {key.format(column)}, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY 1"
                 )
             )
             for key_id, count in rows:

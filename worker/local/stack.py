@@ -6,6 +6,7 @@ was started, in order.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,13 @@ from worker.context import AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
+from worker.db.api_keys import ApiKeys
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.counts import Fleet, look
 from worker.db.migrate import upgrade
+from worker.db.password import password_of
 from worker.errors import RefreshdError
+from worker.local.api import first_key
 from worker.local.file_lock import FolderLock
 from worker.local.leftovers import end_leftovers
 from worker.local.ports import LOOPBACK, is_free_port
@@ -33,11 +37,13 @@ from worker.local.supervisor import Killed, Service, Supervisor
 from worker.monitoring.flower import LOGIN_FILE, made_login
 from worker.redis.client import connect, in_words
 from worker.settings import Settings
+from worker.settings.api import ApiSettings, load_api_settings
+from worker.settings.redis_url import address_of as redis_address_of
 
 #: Hosts whose token URL may be http: this machine's own.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
-#: Flower takes the first free port of so many, beginning with the one that is set.
-FLOWER_PORTS: Final = 50
+#: Flower and the API take the first free port of so many, beginning with the one that is set.
+PORTS_TRIED: Final = 50
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what an operator may set)
 
 
@@ -74,6 +80,10 @@ class Stack:
         self.supervisor = Supervisor()
         self.embedded: EmbeddedServer | None = None
         self.flower_port: int | None = None
+        #: The API's settings, once it was started, and where its first key is.
+        self.api: ApiSettings | None = None
+        self.api_key_file: Path | None = None
+        self._api_overrides: dict[str, object] = {}
         self._log_level = log_level
         self._lock = FolderLock(self.data_dir / "up.lock")
         self._workers_since = 0.0
@@ -143,7 +153,7 @@ class Stack:
         with in_words(self.redis_url):
             version = _version_of(self.redis_url)
         if self.embedded is None:
-            return Step("Redis", f"{version}, {self.redis_url.rpartition('@')[2]} (REFRESHD_REDIS_URL)")
+            return Step("Redis", f"{version}, {redis_address_of(self.redis_url)} (REFRESHD_REDIS_URL)")
         return Step(
             "Redis", f"{version}, embedded, {LOOPBACK}:{self.embedded.port} (URL with password in redis.url)"
         )
@@ -168,7 +178,7 @@ class Stack:
 
     def migrate(self) -> Step:
         """Bring the database to this version's schema."""
-        before, after = upgrade(self.settings.database)
+        before, after = upgrade(self.settings.database, password=password_of(self.settings))
         url = make_url(self.settings.database)
         where = (
             _short(Path(str(url.database)), self.data_dir)
@@ -198,17 +208,34 @@ class Stack:
         if self.settings.flower_basic_auth is None:
             self._login_made = True
             self._set(flower_basic_auth=SecretStr(made_login(self.data_dir)))
-        first = self.settings.flower_port
-        ports = range(first, min(first + FLOWER_PORTS, 65536))
-        port = next((port for port in ports if is_free_port(port)), None)
-        if port is None:
-            raise RefreshdError(
-                f"no free port for Flower from {first} on: set REFRESHD_FLOWER_PORT, or say --no-flower"
-            )
+        port = _free_port(self.settings.flower_port, "Flower", "REFRESHD_FLOWER_PORT", ", or say --no-flower")
         self._set(flower_port=port)
         self.flower_port = port
         self.supervisor.add(self.services.flower(port))
         return Step("Flower", f"{self.flower_url}")
+
+    def start_api(self) -> Step:
+        """Start the API on the port that is set or the next free one, and make a first key for it.
+
+        Raises:
+            RefreshdError: no port is free.
+        """
+        settings = load_api_settings()
+        port = _free_port(settings.port, "API", "REFRESHD_API_PORT")
+        self.api = settings.model_copy(update={"port": port} | self._api_overrides)
+        key_file, made = first_key(
+            ApiKeys(self.stores.engine), self.stores.clock, self.data_dir, self.stores.actor
+        )
+        self.api_key_file = key_file
+        self.supervisor.add(self.services.api(self.api))
+        return Step("API", f"{self.api.base_url}   key {'made in' if made else 'in'} {key_file.name}")
+
+    def api_curl(self) -> str:
+        """Return the command that tries the API; a shell puts the key in, so that no history has it."""
+        if self.api is None or self.api_key_file is None:
+            return ""
+        key_file = shlex.quote(str(self.api_key_file))
+        return f'curl -H "Authorization: Bearer $(cat {key_file})" {self.api.base_url}/v1/accounts'
 
     # --- afterwards -----------------------------------------------------------------------------------
 
@@ -237,6 +264,14 @@ class Stack:
 
     def _set(self, **resolved: object) -> None:
         self.settings = self.settings.model_copy(update=resolved)
+
+
+def _free_port(first: int, name: str, variable: str, otherwise: str = "") -> int:
+    ports = range(first, min(first + PORTS_TRIED, 65536))
+    port = next((port for port in ports if is_free_port(port)), None)
+    if port is None:
+        raise RefreshdError(f"no free port for {name} from {first} on: set {variable}{otherwise}")
+    return port
 
 
 def _version_of(url: str) -> str:

@@ -30,6 +30,8 @@ class ClockWatch:
         self._thread = threading.Thread(target=self._go_on, name="refreshd-clock", daemon=True)
 
     def start(self) -> None:
+        """Measure once, so that the first message has the right end already, and then in the thread."""
+        self.look()
         self._thread.start()
 
     def stop(self) -> None:
@@ -56,7 +58,6 @@ class ClockWatch:
         self._is_off = is_off
 
     def _go_on(self) -> None:
-        self.look()
         while not self._stopping.wait(LOOKED_EVERY_S):
             self.look()
 
@@ -64,7 +65,7 @@ class ClockWatch:
 def watch_clock(process: str) -> ClockWatch:
     """Start to measure this process' clock, and return the thread to stop."""
     settings = load_settings()
-    watch = ClockWatch(process, ClockOffsets(connect(settings.redis), settings.redis_prefix))
+    watch = ClockWatch(process, ClockOffsets(connect(settings.broker), settings.redis_prefix))
     watch.start()
     return watch
 

@@ -84,6 +84,7 @@ class FleetCollector(Collector):
             self._gates = [gate for (gate,) in counts.answer.held]
         return look_at_traffic(
             here.redis,
+            here.broker,
             here.settings.redis_prefix,
             queues=self._queues,
             gates=self._gates,

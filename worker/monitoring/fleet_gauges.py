@@ -238,6 +238,12 @@ def of_redis(
     gates = _gate_counts(found, counts, many_origins)
     for gauge in _REDIS:
         yield from _families(gauge, gauge.values(gates))
+    yield _family(
+        "refreshd_clock_offset_seconds",
+        "By how much the clock of a worker or beat is ahead of Redis'.",
+        ("process",),
+        _by_name(found.clocks),
+    )
 
 
 def of_workers(live: LiveWorkers, queues: Sequence[str]) -> Iterator[Metric]:

@@ -65,6 +65,11 @@ class WorkerMetrics:
             "interrupted_attempts_total",
             "Attempts found open after their end: whether the provider saw the request is unknown.",
         )
+        self._lost = self._counter(
+            "redis_lost_accounts_total",
+            "Accounts whose token or state Redis had lost, found by comparison and published again.",
+            "why",
+        )
         self._reports = self._counter(
             "reports_total", "Rejected tokens that connectors reported, and the outcome.", "outcome"
         )
@@ -144,6 +149,11 @@ class WorkerMetrics:
     def interrupted(self, number: int) -> None:
         """Count open attempts that were closed because their worker is gone."""
         self._interrupted.inc(number)
+
+    def compared(self, why: str, missing: int) -> None:
+        """Count the accounts of which Redis had lost something, by why that was looked for."""
+        if missing:
+            self._lost.labels(why).inc(missing)
 
     def planned(self, result: str, accounts: int) -> None:
         """Count a plan."""

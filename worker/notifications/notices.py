@@ -1,4 +1,4 @@
-"""Events that no refresh emits: a provider or client recovered, a refresh token is about to expire."""
+"""Events that no refresh emits: a provider or client recovered, a refresh token or a client's secret is about to expire."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from redis.exceptions import RedisError
 from models.event import Event, EventType
 from worker.clock import Clock
 from worker.db.executor import DatabaseExecutor
+from worker.db.fleet.client_secrets import ClientSecrets
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.errors import RedisUnreachable
 from worker.log import log
 from worker.policy.gates import Gate
 from worker.policy.reasons.done import CLIENT_ACCEPTED_AGAIN, PROVIDER_ANSWERS_AGAIN
-from worker.policy.reasons.due import REFRESH_TOKEN_ENDS
+from worker.policy.reasons.due import CLIENT_SECRET_ENDS, REFRESH_TOKEN_ENDS
 from worker.redis.publisher import TokenPublisher
 
 
 class Notices:
-    """Announces recoveries and ends of refresh tokens, each once in the fleet."""
+    """Announces recoveries, and ends of refresh tokens and of clients' secrets, each once in the fleet."""
 
     def __init__(
         self,
         *,
         outages: Outages,
         ends: Ends,
+        secrets: ClientSecrets,
         gates: Callable[[Sequence[str]], Awaitable[dict[str, Gate]]],
         publisher: TokenPublisher,
         clock: Clock,
@@ -34,6 +36,7 @@ class Notices:
     ) -> None:
         self._outages = outages
         self._ends = ends
+        self._secrets = secrets
         self._gates = gates
         self._publisher = publisher
         self._clock = clock
@@ -68,14 +71,19 @@ class Notices:
         return len(events)
 
     async def expiring(self, days: Sequence[float]) -> int:
-        """Announce refresh tokens with a fixed end within so many days, and return their number."""
+        """Announce refresh tokens and clients' secrets that end within so many days, and return their number."""
         announced = 0
         while events := await self._sql(
             self._ends.announce, days, kind=EventType.EXPIRING.value, reason=REFRESH_TOKEN_ENDS
         ):
             announced += len(events)
             await self._publish(events)
-        return announced
+        secrets = await self._sql(
+            self._secrets.announce, days, kind=EventType.EXPIRING.value, reason=CLIENT_SECRET_ENDS
+        )
+        if secrets:
+            await self._publish(secrets)
+        return announced + len(secrets)
 
     async def _publish(self, events: Sequence[Event]) -> None:
         try:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
+from models.account import Status
+from models.label import read_labels
 from models.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
 from worker.db.executor import DatabaseExecutor
@@ -31,8 +35,10 @@ RUN_S: Final = 20.0
 LOCK_S: Final = RUN_S + DELIVERY_TIMEOUT_S + 5.0
 #: Deliveries to one endpoint at a time. A receiver is a small thing, and nothing here is in a hurry.
 AT_ONCE: Final = 8
-#: Accounts that a folded message names.
-NAMED_MAX: Final = 20
+#: Accounts that a folded message names: all of its own. More accounts are more messages.
+NAMED_MAX: Final = 100
+#: Types of events that are statuses, by which a list of accounts can be asked for.
+_STATUSES: Final = frozenset(status.value for status in Status)
 TEST: Final = "test"
 
 
@@ -44,6 +50,14 @@ class RunSummary:
     delivered: int = 0
     failed: int = 0
     dead_lettered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Events that were folded together: their accounts, in however many messages, and the first one's time."""
+
+    accounts: int
+    since: float
 
 
 class WebhookSender:
@@ -93,15 +107,21 @@ class WebhookSender:
     def _composer(self, topic: Topic, gathering: Batching) -> Callable[[list[OutboxEvent]], list[Message]]:
         def compose(found: list[OutboxEvent]) -> list[Message]:
             one_by_one = gathering is Batching.SINGLY or len(found) == 1
-            groups = [[one] for one in found] if one_by_one else [found]
-            return [message for group in groups for message in self._addressed(topic, group)]
+            groups = [[one] for one in found] if one_by_one else parts(found)
+            all_of_them = len({one.account for one in found if one.account})
+            since = min(one.at for one in found)
+            return [
+                message
+                for group in groups
+                for message in self._addressed(topic, group, Fold(all_of_them, since))
+            ]
 
         return compose
 
-    def _addressed(self, topic: Topic, group: list[OutboxEvent]) -> list[Message]:
+    def _addressed(self, topic: Topic, group: list[OutboxEvent], fold: Fold) -> list[Message]:
         first, message_id = group[0], new_id("msg_", self._clock.now())
         alone = len(group) == 1
-        body = _body(first.type, group[-1].at, _single(first) if alone else _folded(topic, group))
+        body = _body(first.type, group[-1].at, _single(first) if alone else _folded(topic, group, fold))
         subject = f"account:{first.account}" if alone and first.account else f"topic:{topic.name}"
         return [
             Message(
@@ -189,26 +209,59 @@ def _single(one: OutboxEvent) -> dict[str, Any]:
         "generation": one.generation,
         "reason": one.reason,
         **_messages(message_of(one.reason)),
+        "labels": read_labels(one.labels) or None,
         "expires_at": one.ends_at,
     }
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _folded(topic: Topic, group: Sequence[OutboxEvent]) -> dict[str, Any]:
-    accounts = list(dict.fromkeys(one.account for one in group if one.account))
+def parts(found: Sequence[OutboxEvent]) -> list[list[OutboxEvent]]:
+    """Return events in groups of up to `NAMED_MAX` accounts; each account is in one of them."""
+    accounts = dict.fromkeys(one.account for one in found if one.account)
+    place = {account: number // NAMED_MAX for number, account in enumerate(accounts)}
+    groups: list[list[OutboxEvent]] = [[] for _ in range(max(place.values(), default=0) + 1)]
+    for one in found:  # what is about the client or provider as a whole goes first
+        groups[place.get(one.account or "", 0)].append(one)
+    return groups
+
+
+def _folded(topic: Topic, group: Sequence[OutboxEvent], fold: Fold) -> dict[str, Any]:
+    last = {one.account: one for one in group if one.account}
     reasons = Counter(one.reason for one in group)
     common = reasons.most_common(1)[0][0]
     known = {
         "provider": topic.provider,
         "client": topic.client or None,
-        "count": len(accounts),
-        "accounts": accounts[:NAMED_MAX],
+        "count": len(last),
+        "total": fold.accounts,
+        "accounts": list(last),
+        "items": [_item(one) for one in last.values()],
         "reason": common,
         **_messages(message_of(common)),
         "reasons": dict(reasons.most_common()),
         "expires_at": min((one.ends_at for one in group if one.ends_at is not None), default=None),
+        "next": _rest(topic, fold) if len(last) < fold.accounts else None,
     }
     return {name: value for name, value in known.items() if value is not None}
+
+
+def _item(one: OutboxEvent) -> dict[str, Any]:
+    known = {
+        "account": one.account,
+        "generation": one.generation,
+        "reason": one.reason,
+        "labels": read_labels(one.labels) or None,
+        "at": round(one.at, 3),
+        "expires_at": one.ends_at,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _rest(topic: Topic, fold: Fold) -> str:
+    """Return where all accounts of a fold can be read in one list: a path of the API, behind REFRESHD_API_URL."""
+    status = {"status": topic.type} if topic.type in _STATUSES else {}
+    since = math.floor(fold.since * 1000) / 1000
+    return "/v1/accounts?" + urlencode(status | {"provider": topic.provider, "changed_since": f"{since:.3f}"})
 
 
 def summary(done: RunSummary) -> dict[str, int]:

@@ -78,17 +78,17 @@ def record(origin: Gate, client: Gate, found: Signal, failure: Failure, seconds:
         case Signal.DOWN:
             return origin.failed(failure), client
         case Signal.REFUSED:
-            return origin.answered(), client.failed(failure)
+            return origin.answered(failure.now), client.failed(failure)
         case Signal.THROTTLED:
             until = failure.now + seconds
             return (
-                origin.answered().paused(failure, until, clients=THROTTLED_CLIENTS),
+                origin.answered(failure.now).paused(failure, until, clients=THROTTLED_CLIENTS),
                 client.paused(failure, until, clients=1),
             )
         case Signal.ACCEPTED:
-            return origin.answered(), client.answered()
+            return origin.answered(failure.now), client.answered(failure.now)
         case Signal.ANSWERED:
-            return origin.answered(), client
+            return origin.answered(failure.now), client
         case Signal.SUCCEEDED:
             return origin.succeeded(failure.now), client.succeeded(failure.now)
         case Signal.NOTHING:

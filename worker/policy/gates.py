@@ -33,6 +33,11 @@ _BURST_S: Final = 1.0
 URGENT_S: Final = 5.0
 #: After a gate had to hold a healthy account, the planner alone says who is next for this long: it sees everybody.
 CONTENDED_S: Final = 5.0
+#: A gate that has opened brings back twice as many accounts every so many seconds: an origin that is well again, with half a
+#: million accounts whose tokens have ended, is not to be hammered, and not to be made to wait for hours.
+RELEASE_DOUBLES_S: Final = 10.0
+#: A gate is known to have opened for this long: enough for millions of accounts to come back.
+OPENING_S: Final = 600.0
 #: In the last seconds of a pause only accounts are called whose token ends before it does: the others come when it is
 #: over, in the order in which their tokens end.
 PAUSE_ENDS_S: Final = 2.0
@@ -73,6 +78,8 @@ class Gate:
     calls_per_s: float = TRICKLE_PER_S
     #: When it last had to hold a healthy account because others were before it.
     contended_at: float = 0.0
+    #: When it opened; 0: long ago, or it was never closed.
+    opened_at: float = 0.0
     #: Whose gate it is, for people: the provider's name, and the client's id where the gate is a client's.
     provider: str = ""
     client_id: str = ""
@@ -112,29 +119,36 @@ class Gate:
             return replace(heard, until=max(until, heard.until), last_failed=failure.account)
         return replace(heard.closed(failure, until), for_all=True)
 
-    def answered(self) -> Gate:
+    def answered(self, now: float) -> Gate:
         """Return the gate after an answer that is no token, but shows that the origin (or the client) is well."""
         if self.cause is WaitReason.THROTTLED:
             return replace(self, evidence=(), doubts=())
-        return Gate(throttled=self.throttled)
+        return Gate(throttled=self.throttled, opened_at=self._opened(now))
 
     def succeeded(self, sent_at: float) -> Gate:
         """Return the gate after a success: open, unless the call was on its way before a 429 paused the others."""
         if self.cause is WaitReason.THROTTLED and self.since > sent_at:
             return replace(self, evidence=(), doubts=())
-        return Gate()
+        return Gate(opened_at=self._opened(sent_at))
 
-    def released_per_s(self, now: float, most: float) -> float:
-        """Return how many accounts a second come back from an open gate.
+    def _opened(self, now: float) -> float:
+        """Return when the gate opened, for the gate that it is after a call showed its origin well."""
+        if self.cause is not None:
+            return now
+        return self.opened_at if now - self.opened_at < OPENING_S else 0.0
 
-        After a pause few at first, and twice as many each second: calls that go out together arrive in any order, and whose
+    def released_per_s(self, now: float, first: float) -> float:
+        """Return how many accounts a second come back from an open gate: so many at first, and more while it stays open.
+
+        After a pause fewer at first, and twice as many each second: calls that go out together arrive in any order, and whose
         token ended first shall be first. The first success forgets the pause.
         """
         if self.cause is not WaitReason.THROTTLED:
-            return most
+            open_s = max(now - self.opened_at, 0.0) if self.opened_at else 0.0
+            return first * 2.0 ** min(int(open_s / RELEASE_DOUBLES_S), _DOUBLINGS_MAX)
         # The first plan after a pause comes up to two seconds after its end.
         doublings = min(max(int(now - self.until) - 1, 0), _DOUBLINGS_MAX)
-        return min(self.calls_per_s * 2.0**doublings, most)
+        return min(self.calls_per_s * 2.0**doublings, first)
 
     def trickle_left(self, now: float) -> int:
         """Return how many calls of healthy accounts the trickle lets through now."""
@@ -182,6 +196,7 @@ class Gate:
             by=failure.account,
             until=until,
             failures=0,
+            opened_at=0.0,
             last_failed=failure.account,
             # The calls that were its evidence have used up the first second of the trickle.
             trickle_whole_at=failure.now + max(_BURST_S, 1 / calls_per_s),

@@ -55,6 +55,7 @@ def lane_of(account: Account, method: str, request: RefreshRequest | None) -> La
         origin = _origin(endpoint) or f"provider:{account.provider}"
     client_id, secret, auth = account.client_id or "", "", account.client_auth or ""
     if request is not None:
+        client_id = request.client_id or ""
         secret = request.client_secret.reveal() if request.client_secret else ""
         auth = request.client_auth or str(request.provider.client_auth)
     proof = Secret(f"{endpoint}\0{client_id}\0{secret}\0{auth}").fingerprint()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-#: So many events of one type about one provider (or client) are sent one by one; more are folded into one message.
+#: So many events of one type about one provider (or client) are sent one by one; more share messages.
 SINGLY_MAX: Final = 10
-#: The window for that. If 10,000 grants end at once, one message in five minutes has their count.
+#: The window for that. If 10,000 grants end at once, a hundred messages name them, and further ones wait for five minutes.
 FOLD_WINDOW_S: Final = 300.0
 
 #: The pause after a first failure; each further one is twice as long, half of it by chance.
@@ -26,7 +26,7 @@ class Batching(Enum):
 
     #: One message each.
     SINGLY = "singly"
-    #: All of them in one.
+    #: All of them together, in as few messages as name each account.
     TOGETHER = "together"
     #: They wait until the window is over.
     WAIT = "wait"

@@ -18,6 +18,8 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from refreshd_reader.redis.sentinel import is_sentinel
+from refreshd_reader.redis.url import pool_of
 from worker.errors import RedisUnreachable
 from worker.settings.redis_url import address_of
 
@@ -38,20 +40,25 @@ SOCKET_OPTIONS: Final[dict[str, Any]] = {
 
 def connect(url: str, **options: Any) -> redis.Redis:
     """Make a client for one thread's calls. A lost connection is tried once more, at once."""
-    return redis.Redis.from_url(
-        url, decode_responses=True, retry=Retry(NoBackoff(), 1), **_socket_options(url), **options
-    )
+    wanted = {"decode_responses": True, "retry": Retry(NoBackoff(), 1), **_socket_options(url), **options}
+    if is_sentinel(url):
+        return redis.Redis.from_pool(pool_of(redis.ConnectionPool, url, **wanted))
+    return redis.Redis.from_url(url, **wanted)
 
 
 def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
     """Make a client for the process's event loop. Its calls go through `answered`, which is their time-out."""
-    client = redis.asyncio.Redis.from_url(
-        url,
-        decode_responses=True,
-        retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
-        **{**_socket_options(url), "socket_timeout": None},
+    wanted = {
+        "decode_responses": True,
+        "retry": redis.asyncio.retry.Retry(NoBackoff(), 1),
+        **_socket_options(url),
+        "socket_timeout": None,
         **options,
-    )
+    }
+    if is_sentinel(url):
+        client = redis.asyncio.Redis.from_pool(pool_of(redis.asyncio.ConnectionPool, url, **wanted))
+    else:
+        client = redis.asyncio.Redis.from_url(url, **wanted)
     pool: Any = client.connection_pool
     pool.connection_class = _packing(pool.connection_class)
     return client
@@ -149,7 +156,7 @@ def in_words(url: str) -> Iterator[None]:
 
 def _of_tls(url: str, error: Exception) -> str:
     """A server that misses the client's certificate says so by a TLS alert, or hangs up before it is out."""
-    if not url.startswith("rediss://") or "refused" in str(error):
+    if not url.startswith(("rediss://", "sentinels://")) or "refused" in str(error):
         return ""
     return (
         ", with ssl_ca_certs=FILE whom it trusts, and with ssl_certfile=FILE and ssl_keyfile=FILE what to show "

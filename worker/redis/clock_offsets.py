@@ -1,7 +1,7 @@
-"""How far each running process' wall clock is from Redis' clock: told to Redis by each of them, believed for a minute.
+"""How far each running process' wall clock is from Redis' clock: each writes its own offset, which counts for a minute.
 
-A message carries its end by the wall clock of the process that sends it, and is dropped by that of the one that takes it.
-One hash, `refreshd:clocks`: process -> seconds that it is ahead, and when it said so, by Redis' clock.
+Messages end by Redis' clock (`worker.clock.shared_now`), so that a wall clock that is off delays nothing; it still
+misleads readers on that machine, logs and certificates. One hash, `refreshd:clocks`: process -> seconds that it is ahead, and when it said so, by Redis' clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from redis import Redis
 
-from worker.clock import wall_clock
+from worker.clock import set_shared_now, wall_clock
 
 #: How often a process looks at its clock and says what it found.
 LOOKED_EVERY_S: Final = 15.0
@@ -40,6 +40,7 @@ class ClockOffsets:
         """
         before = wall_clock()
         now = self._now()
+        set_shared_now(now)
         ahead_s = (before + wall_clock()) / 2 - now
         gone = [name for name, said in self._said().items() if now - said["at"] > BELIEVED_S]
         if gone:

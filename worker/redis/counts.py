@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
 
 from worker.policy.gates import Gate
+from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.gates import read_gates
 
 
@@ -20,6 +21,8 @@ class RedisCounts:
     queues: Mapping[str, int]
     #: Closed gates that hold accounts, by name.
     closed: Mapping[str, Gate]
+    #: Worker or beat -> seconds by which its clock is ahead of Redis'.
+    clocks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,13 @@ class LiveWorkers:
 
 
 def look_at_traffic(
-    redis: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
+    redis: Redis, broker: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
 ) -> RedisCounts:
     """Look once, in two round trips.
 
     Args:
-        redis: the broker.
+        redis: of the gates.
+        broker: of the queues, and of the clocks that they go by.
         prefix: of all keys but the queues'.
         queues: whose messages to count.
         gates: those that hold accounts.
@@ -47,7 +51,7 @@ def look_at_traffic(
     Raises:
         RedisError: Redis is away.
     """
-    pipeline: Any = redis.pipeline(transaction=False)
+    pipeline: Any = broker.pipeline(transaction=False)
     for queue in queues:
         pipeline.llen(queue)
     lengths = pipeline.execute()
@@ -55,4 +59,5 @@ def look_at_traffic(
     return RedisCounts(
         queues=dict(zip(queues, map(int, lengths), strict=True)),
         closed={name: gate for name, gate in known.items() if gate.is_closed(now)},
+        clocks=ClockOffsets(broker, prefix).all(),
     )

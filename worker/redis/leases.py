@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
@@ -19,15 +21,38 @@ from worker.redis.client import queue, run
 #: Renewed when this share of its time has passed, so that two renewals may fail before it ends.
 RENEW_SHARE: Final = 1 / 3
 
+#: Pause between two tries to return leases to a Redis that was away, seconds.
+RELEASE_AGAIN_S: Final = 1.0
+
 _RELEASE: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 )
-#: KEYS: lease, stash. ARGV: token, time in ms. Gives nothing where somebody holds it, else {stash or false}.
+#: KEYS: lease, stash, account, answer. ARGV: token, time in ms, the generation that the caller has seen.
+#: Gives nothing where somebody holds it, else {stash or false}; where Redis has seen a newer generation than the caller,
+#: {stash or false, that generation, the answer that was committed last or false}.
 _ACQUIRE: Final = """
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
-return {redis.call('GET', KEYS[2])}
+local seen = tonumber(redis.call('HGET', KEYS[3], 'generation') or '-1')
+if seen <= tonumber(ARGV[3]) then return {redis.call('GET', KEYS[2])} end
+return {redis.call('GET', KEYS[2]), seen, redis.call('GET', KEYS[4])}
 """
 _RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What Redis holds, sealed, of an account whose lease was taken."""
+
+    #: An answer that waits for the database.
+    stash: str | None = None
+    #: The generation that Redis has seen, where it is newer than the caller's.
+    generation: int | None = None
+    #: The answer that was committed last, beside a `generation`, while it is kept.
+    answer: str | None = None
+
+
+#: Nothing is sealed there.
+NOTHING: Final = Sealed()
 
 
 class Leases:
@@ -45,24 +70,36 @@ class Leases:
         self._release = redis.register_script(_RELEASE)
         self._renew = redis.register_script(_RENEW)
         self._renewer: asyncio.Task[None] | None = None
+        #: Leases that Redis may still have though this process is done with them: account -> token, and their end.
+        self._left: dict[str, tuple[str, float]] = {}
+        self._releaser: asyncio.Task[None] | None = None
 
-    async def acquire(self, accounts: Sequence[str]) -> dict[str, str | None]:
-        """Take the leases that are free, in one round trip; returns the stashed answer of each one taken.
+    async def acquire(self, seen: Mapping[str, int]) -> dict[str, Sealed]:
+        """Take the leases that are free, in one round trip; returns the sealed answers of each one taken.
+
+        Args:
+            seen: account -> the generation that the caller has seen of it.
 
         Raises:
             RedisError: Redis is away: nothing is refreshed without it.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        tokens = [f"{self._holder}/{next(self._numbers)}" for _ in accounts]
-        for account, token in zip(accounts, tokens, strict=True):
-            keys = [self._keys.lock(account), self._keys.stash(account)]
-            queue(pipeline, self._acquire, keys, [token, self._lease_ms])
-        replies = await run(pipeline)
-        taken: dict[str, str | None] = {}
-        for account, token, reply in zip(accounts, tokens, replies, strict=True):
+        tokens = [f"{self._holder}/{next(self._numbers)}" for _ in seen]
+        names = (self._keys.lock, self._keys.stash, self._keys.account, self._keys.answer)
+        for (account, generation), token in zip(seen.items(), tokens, strict=True):
+            keys = [name(account) for name in names]
+            queue(pipeline, self._acquire, keys, [token, self._lease_ms, generation])
+        try:
+            replies = await run(pipeline)
+        except (RedisError, OSError):
+            # Some may have been taken, and the reply was lost.
+            self._leave(zip(seen, tokens, strict=True))
+            raise
+        taken: dict[str, Sealed] = {}
+        for account, token, reply in zip(seen, tokens, replies, strict=True):
             if reply is not None:
                 self._held[account] = token
-                taken[account] = reply[0]
+                taken[account] = NOTHING if reply == [None] else Sealed(*reply)
         if taken and (self._renewer is None or self._renewer.done()):
             self._renewer = asyncio.create_task(self._keep_renewing(), context=Context())
         return taken
@@ -71,25 +108,54 @@ class Leases:
         """Return the key and token of a lease to whoever ends it together with something else."""
         return self._keys.lock(account), self._held.pop(account, "")
 
+    def take_back(self, leases: Mapping[str, tuple[str, str]]) -> None:
+        """Hold leases again that were handed over in vain: account -> what `hand_over` returned."""
+        self._held |= {account: token for account, (_, token) in leases.items() if token}
+
     async def release(self, accounts: Iterable[str]) -> None:
-        """Return leases back, each only while it is still ours. A Redis that is away lets them end by themselves."""
+        """Return leases back, each only while it is still ours. Where Redis is away, they are returned once it is there.
+
+        A server that takes over from another has its leases: they would keep everybody off until they end.
+        """
         mine = [(account, token) for account in accounts if (token := self._held.pop(account, None))]
         if not mine:
             return
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for account, token in mine:
-                queue(pipeline, self._release, [self._keys.lock(account)], [token])
-            await run(pipeline)
+            await self._give_back(mine)
         except (RedisError, OSError) as error:
             log.warning("lease_release_failed", accounts=len(mine), error=str(error))
+            self._leave(mine)
 
     async def close(self) -> None:
         """Return every lease back and stop renewing."""
         await self.release(list(self._held))
-        if self._renewer is not None:
-            self._renewer.cancel()
-            await asyncio.wait([self._renewer])
+        tasks = [task for task in (self._renewer, self._releaser) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _give_back(self, leases: Iterable[tuple[str, str]]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for account, token in leases:
+            queue(pipeline, self._release, [self._keys.lock(account)], [token])
+        await run(pipeline)
+
+    def _leave(self, leases: Iterable[tuple[str, str]]) -> None:
+        ends_at = asyncio.get_running_loop().time() + self._lease_ms / 1000
+        self._left |= {account: (token, ends_at) for account, token in leases}
+        if self._releaser is None or self._releaser.done():
+            self._releaser = asyncio.create_task(self._keep_releasing(), context=Context())
+
+    async def _keep_releasing(self) -> None:
+        now = asyncio.get_running_loop().time
+        while self._left:
+            await asyncio.sleep(RELEASE_AGAIN_S)
+            self._left = {account: one for account, one in self._left.items() if one[1] > now()}
+            tried = dict(self._left)
+            with suppress(RedisError, OSError):
+                await self._give_back([(account, token) for account, (token, _) in tried.items()])
+                self._left = {a: one for a, one in self._left.items() if tried.get(a) != one}
 
     async def _keep_renewing(self) -> None:
         while self._held:

@@ -1,7 +1,8 @@
-"""The stash: an answer that waits, sealed, in Redis until the database takes it.
+"""Answers, sealed, in Redis: those that wait for the database, and for some minutes those that it has taken.
 
 Whoever loads the account adopts a stash before anything else; one that can't be read means no call, for the
-refresh token in the database may be spent.
+refresh token in the database may be spent. An answer that was committed stays for `KEPT_S`: a database that lost the
+commit (a promoted replica that lagged, a backup) gets it back (docs/decisions/0032).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from worker.log import log
 from worker.redis.client import run
 
 _FIELD: Final = "stash"
+#: An answer stays so long after its commit, seconds: longer than replicas lag, and than a failover takes to be noticed.
+KEPT_S: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class PendingAnswer:
 
     generation: int
     tokens: TokenSet
+    #: The generation that Redis has seen of the account, where that is above the row's: the database lost commits.
+    seen: int | None = None
 
 
 class PendingAnswers:
@@ -45,8 +50,13 @@ class PendingAnswers:
 
     def seal(self, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, bound to the account."""
+        return self.seal_with(self._cipher, account, answer)
+
+    @staticmethod
+    def seal_with(cipher: Cipher, account: str, answer: PendingAnswer) -> str:
+        """Return an answer as one sealed text, without a connection to Redis."""
         plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
-        return self._cipher.seal(Secret(plain), account=account, field=_FIELD)
+        return cipher.seal(Secret(plain), account=account, field=_FIELD)
 
     def open(self, account: str, sealed: str) -> PendingAnswer:
         """Open a sealed answer.

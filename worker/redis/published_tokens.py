@@ -8,7 +8,7 @@ from models.event import Event
 from models.publication import Publication
 from worker.redis.leases import Leases
 from worker.redis.pending_answers import PendingAnswers
-from worker.redis.publisher import TokenPublisher
+from worker.redis.publisher import NO_ANSWERS, TokenPublisher
 
 
 class PublishedTokens:
@@ -20,17 +20,29 @@ class PublishedTokens:
         self._leases = leases
 
     async def publish(
-        self, publications: Sequence[Publication], events: Sequence[Event] = ()
+        self,
+        publications: Sequence[Publication],
+        events: Sequence[Event] = (),
+        answers: Mapping[str, str] = NO_ANSWERS,
     ) -> dict[str, int]:
         """Publish states, tokens and events; the lease of each published token ends with it.
 
         Returns the accounts of which Redis has a newer generation, and keeps it: id -> that generation.
 
+        Args:
+            publications: what to write.
+            events: what to add to the stream.
+            answers: account -> the answer that was committed, sealed, which stays for some minutes.
+
         Raises:
             RedisError: Redis is away; SQL knows what it lacks.
         """
         leases = {p.account: self._leases.hand_over(p.account) for p in publications if p.token is not None}
-        return await self._publisher.put(publications, events, leases=leases)
+        try:
+            return await self._publisher.put(publications, events, leases=leases, answers=answers)
+        except BaseException:
+            self._leases.take_back(leases)
+            raise
 
     async def park(self, sealed: Mapping[str, str]) -> None:
         """Put sealed answers where every worker finds them, account -> text, until the database takes them.

@@ -13,6 +13,7 @@ from models.publication import Publication
 from refreshd_reader.contract import Announcement, Keys, Token
 from refreshd_reader.sealing import TokenSeal
 from worker.redis.client import queue, run
+from worker.redis.pending_answers import KEPT_S
 
 #: The stream of events keeps about this many entries.
 EVENTS_KEPT: Final = 100_000
@@ -50,6 +51,8 @@ return false
 
 #: What is published without a lease: by reconcile, and by people's edits.
 NO_LEASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+#: What is published without an answer: states, and tokens whose refresh token is the one before.
+NO_ANSWERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class TokenPublisher:
@@ -74,6 +77,7 @@ class TokenPublisher:
         events: Sequence[Event] = (),
         *,
         leases: Mapping[str, tuple[str, str]] = NO_LEASES,
+        answers: Mapping[str, str] = NO_ANSWERS,
     ) -> dict[str, int]:
         """Publish in one round trip; each account is written as a whole or, where Redis has a newer one, not.
 
@@ -83,6 +87,7 @@ class TokenPublisher:
             publications: what to write.
             events: what to add to the stream.
             leases: account -> key and token of a lease that ends as its token is published.
+            answers: account -> the answer that was committed, sealed, which stays for `KEPT_S`.
 
         Raises:
             RedisError: Redis is away; SQL knows what it lacks.
@@ -113,12 +118,14 @@ class TokenPublisher:
                     *_flat(self._fields(account, token)),
                 ],
             )
+        for account, sealed in answers.items():
+            pipeline.execute_command("SET", self._keys.answer(account), sealed, "EX", KEPT_S)
         for event in events:
             pipeline.xadd(
                 self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
             )
         replies = await run(pipeline)
-        published = zip(publications, replies, strict=False)  # the events' replies follow
+        published = zip(publications, replies, strict=False)  # the replies of answers and events follow
         return {one.account: int(seen) for one, seen in published if seen is not None}
 
     def _fields(self, account: str, token: Token) -> dict[str, str]:
@@ -129,7 +136,7 @@ class TokenPublisher:
         return f"{self._keys.prefix}removed:{{{account}}}"
 
     async def drop(self, account: str, goes_on_at: int) -> None:
-        """Take everything of an account away, token, state, lock and stash, and have readers forget it.
+        """Take everything of an account away, token, state, lock and sealed answers, and have readers forget it.
 
         Args:
             account: its id. Its row is gone.
@@ -138,7 +145,8 @@ class TokenPublisher:
         pipeline = self._redis.pipeline(transaction=False)
         # First: nothing comes back behind it.
         pipeline.set(self._removal(account), goes_on_at, px=REMOVED_KEPT_S * 1000)
-        for key in (self._keys.token, self._keys.account, self._keys.stash, self._keys.lock):
+        keys = self._keys
+        for key in (keys.token, keys.account, keys.stash, keys.answer, keys.lock):
             pipeline.delete(key(account))
         pipeline.publish(self._keys.announce, Announcement(account, 0).to_text())
         await run(pipeline)

@@ -31,6 +31,9 @@ from worker.redis.published_tokens import PublishedTokens
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
+#: A commit takes milliseconds. A pooler has statements wait for a database that is away (PgBouncer: 120 s): after this long
+#: the answers are put aside, and the commit goes on.
+COMMIT_PATIENCE_S: Final = 5.0
 #: A process that ends checks this often whether its answers are safe.
 DRAIN_LOOK_S: Final = 0.2
 #: So many tasks are named in a line about the answers of many.
@@ -144,7 +147,7 @@ class Committer:
             updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
             completions = [waiting.completed.completion for waiting in batch]
             try:
-                stored = await self._store.close(completions, updates)
+                stored = await self._closed(completions, updates)
             except DatabaseUnreachable as error:
                 self._take_back(updates)
                 await self._set_aside(error)
@@ -163,6 +166,16 @@ class Committer:
                 publisher = asyncio.create_task(self._publish(batch, stored))
                 self._publishers.add(publisher)
                 publisher.add_done_callback(self._publishers.discard)
+
+    async def _closed(self, completions: list[Completion], updates: PublicationUpdates) -> list[Stored]:
+        """Commit; put answers aside once that takes long, and go on waiting."""
+        closing = asyncio.ensure_future(self._store.close(completions, updates))
+        done, _ = await asyncio.wait([closing], timeout=COMMIT_PATIENCE_S)
+        if not done:
+            await self._set_aside(
+                DatabaseUnreachable(f"the commit has not ended within {COMMIT_PATIENCE_S:g} s")
+            )
+        return await closing
 
     def _take_updates(self) -> PublicationUpdates:
         updates = PublicationUpdates(self._published, self._unpublished, self._dropped, self._outdated)
@@ -218,7 +231,7 @@ class Committer:
         cleared = [w.completed.completion.account.id for w in batch if w.stashed]
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
-            newer = await self._tokens.publish(publications, events)
+            newer = await self._tokens.publish(publications, events, _to_keep(kept))
             if newer:
                 publications = await self._put_above(publications, newer)
             await self._tokens.clear(cleared)
@@ -326,6 +339,16 @@ class Committer:
             waiting.stashed = waiting.stashed or waiting.completed.completion.account.id in fresh
             if waiting.stashed and not waiting.done.done():
                 waiting.done.set_result(None)
+
+
+def _to_keep(stored: Sequence[_Waiting]) -> dict[str, str]:
+    """Return the answers, sealed, that a database which loses their commit can't do without: they rotated."""
+    ended = [waiting.completed.completion for waiting in stored]
+    return {
+        one.account.id: one.sealed_answer
+        for one in ended
+        if one.attempt.received_fp != one.attempt.refresh_fp and one.sealed_answer is not None
+    }
 
 
 def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:

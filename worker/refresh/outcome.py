@@ -22,6 +22,7 @@ from worker.policy.confirmation import Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
 from worker.policy.reasons.done import (
     KEPT_ANSWER_ADOPTED,
+    LOST_COMMIT_ADOPTED,
     REFRESH_TOKEN_ALONE,
     STASH_ADOPTED,
     TESTED_NOT_STORED,
@@ -103,9 +104,13 @@ class OutcomeBuilder:
         ), aside
 
     def adopted(self, one: OpenAttempt, stashed: PendingAnswer) -> Completed:
-        """Return how an attempt ends that adopts the parked answer; no call is made."""
+        """Return how an attempt ends that adopts an answer of Redis; no call is made."""
         _compare(one)
-        return self._succeeded(one, stashed.tokens, STASH_ADOPTED, stashed=True)
+        reason = STASH_ADOPTED
+        if stashed.seen is not None:
+            reason = LOST_COMMIT_ADOPTED
+            one.account.caught_up(stashed.seen)
+        return self._succeeded(one, stashed.tokens, reason, stashed=True)
 
     def broke_off(
         self, one: OpenAttempt, account: Account, error: Exception
@@ -297,4 +302,11 @@ def _compare(one: OpenAttempt) -> None:
 
 
 def _event(kind: EventType, account: Account, reason: str, now: float) -> Event:
-    return Event(type=kind.value, account=account.id, generation=account.generation, reason=reason, at=now)
+    return Event(
+        type=kind.value,
+        account=account.id,
+        generation=account.generation,
+        reason=reason,
+        at=now,
+        labels=account.labels,
+    )

@@ -1,39 +1,68 @@
-"""Answers that wait: a refresh adopts one before it asks for another, for the row's refresh token may be spent."""
+"""Answers in Redis: a refresh adopts one before it asks for another, for the row's refresh token may be spent."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from models.account import Account, fingerprint
 from worker.db.async_stores import AsyncRefreshStore
 from worker.log import log
+from worker.redis.leases import Sealed
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
 
 class AnswerRecovery:
-    """Finds the answer that follows an account's row: parked in Redis, or kept beside the row."""
+    """Finds the answer that follows an account's row: in Redis, or kept beside the row."""
 
     def __init__(self, *, pending: PendingAnswers, store: AsyncRefreshStore) -> None:
         self._pending = pending
         self._store = store
 
-    async def answer_for(self, account: Account, sealed: str | None) -> PendingAnswer | None:
+    async def answer_for(self, account: Account, sealed: Sealed) -> PendingAnswer | None:
         """Return the answer to adopt, None where there is none.
 
         Args:
             account: the row as it was loaded.
-            sealed: its parked answer in Redis, if it has one.
+            sealed: what Redis holds of it, sealed.
 
         Raises:
-            CipherError: the parked answer does not open, so that the row's refresh token may be spent.
+            CipherError: an answer in Redis does not open, so that the row's refresh token may be spent.
         """
-        if not (sealed or account.kept_sealed):
+        if not (sealed.stash or account.kept_sealed or sealed.generation):
             return None
-        stashed = await self._stashed(account, sealed) if sealed else None
-        if stashed is not None:
-            return stashed
-        # An answer that follows the row is a test's that Redis did not take. One that lost a race follows an older row,
-        # and waits until the row's refresh token is refused.
+        found = [await self._stashed(account, sealed.stash) if sealed.stash else None]
+        seen = sealed.generation
+        if seen is not None and seen > account.generation:
+            found.append(self._lost(account, seen, sealed.answer))
+        else:
+            seen = None
+        # An answer that follows the row is a test's that Redis did not take, or one whose row a promoted replica lacks.
+        # One that lost a race follows an older row, and waits until the row's refresh token is refused.
         kept = self._pending.kept(account)
-        return kept if kept is not None and kept.generation >= account.generation else None
+        if kept is not None and kept.generation >= account.generation:
+            found.append(kept)
+        answers = [one for one in found if one is not None]
+        if not answers:
+            return None
+        return replace(max(answers, key=lambda one: one.generation), seen=seen)
+
+    def _lost(self, account: Account, seen: int, sealed: str | None) -> PendingAnswer | None:
+        """Open the answer that was committed last, of a row that lacks the commit; None where it is of no use."""
+        answer = self._pending.open(account.id, sealed) if sealed else None
+        useful = (
+            answer is not None
+            and answer.generation >= account.generation
+            and (answer.tokens.issued_at or 0.0) > max(account.issued_at or 0.0, account.created_at)
+            and fingerprint(answer.tokens.refresh_token) != account.refresh_fp
+        )
+        log.error(
+            "database_lost_commits",
+            account=account.id,
+            generation=account.generation,
+            redis_generation=seen,
+            adopted=useful,
+        )
+        return answer if useful else None
 
     async def _stashed(self, account: Account, sealed: str) -> PendingAnswer | None:
         """Open a parked answer; where its generation is over, keep it beside the row, unless the row came from it."""

@@ -36,7 +36,7 @@ from worker.policy.reasons.skipped import (
 from worker.policy.reasons.waiting import ANSWER_STASHED, DATABASE_UNREACHABLE, REDIS_UNREACHABLE
 from worker.policy.rejected_tokens import report_refusal
 from worker.policy.verdicts.verdict import judge, refreshed_before
-from worker.redis.leases import Leases
+from worker.redis.leases import Leases, Sealed
 from worker.refresh.admission import Admission
 from worker.refresh.attempt import (
     Deadlines,
@@ -102,7 +102,7 @@ class AttemptOpener:
         """
         seen, began = dict(accounts), _monotonic()
         try:
-            taken = await self._leases.acquire(list(seen))
+            taken = await self._leases.acquire(seen)
         except (RedisError, OSError) as error:
             log.error("redis_unreachable", accounts=len(seen), error=str(error))
             return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})
@@ -140,7 +140,7 @@ class AttemptOpener:
 
     async def _check(
         self,
-        taken: Mapping[str, str | None],
+        taken: Mapping[str, Sealed],
         seen: Mapping[str, int],
         origin: Origin,
         began: float,
@@ -148,9 +148,11 @@ class AttemptOpener:
     ) -> list[OpenAttempt]:
         """Load accounts, and prepare an attempt of each that is to be refreshed; write the results of the others."""
         found, paused = await self._store.load_for_refresh(list(taken))
+        named = {account.client for account in found.values() if account.client is not None}
+        clients = await self._store.clients(named) if named else {}
         ready: list[OpenAttempt] = []
         ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
-        for account_id, stash in taken.items():
+        for account_id, sealed in taken.items():
             account = found.get(account_id)
             refused = await self._refused(account, seen[account_id], origin, paused=account_id in paused)
             if account is None or refused:
@@ -159,14 +161,14 @@ class AttemptOpener:
                 results[account_id] = Result(refused.outcome, refused.reason, generation)
                 continue
             try:
-                stashed = await self._recovery.answer_for(account, stash)
+                stashed = await self._recovery.answer_for(account, sealed)
             except CipherError as error:
                 log.error("stash_unreadable", account=account_id, error=str(error))
                 results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
                 continue
             attempt = new_attempt(next(ids), account, origin, now=self._clock.now())
             attempt.lock_wait_ms = (_monotonic() - began) * 1000
-            ready.append(self._requests.prepare(account, attempt, stashed))
+            ready.append(self._requests.prepare(account, attempt, stashed, clients))
         return ready
 
     async def _refused(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from models.account import Account, RefreshMethod
 from models.attempt import AttemptEntry, Trigger
+from models.client import Client
 from models.providers import Provider
 from worker.crypto.sealer import AccountSealer
 from worker.errors import CipherError, KeyMissing, KnobsUnfit
-from worker.policy.reasons.correction import KEY_MISSING, PROVIDER_KNOBS_UNFIT, SEAL_BROKEN
+from worker.policy.reasons.correction import CLIENT_UNKNOWN, KEY_MISSING, PROVIDER_KNOBS_UNFIT, SEAL_BROKEN
 from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.attempt import OpenAttempt
 
@@ -26,8 +27,17 @@ class RequestBuilder:
         self._sealer = sealer
         self._providers = providers
 
-    def prepare(self, account: Account, attempt: AttemptEntry, stashed: PendingAnswer | None) -> OpenAttempt:
-        """Return an account's attempt with its request, or with the reason why there is none."""
+    def prepare(
+        self,
+        account: Account,
+        attempt: AttemptEntry,
+        stashed: PendingAnswer | None,
+        clients: Mapping[str, Client],
+    ) -> OpenAttempt:
+        """Return an account's attempt with its request, or with the reason why there is none.
+
+        `clients` has, by name, the client that the account names.
+        """
         try:
             provider = self._providers(account)
         except KnobsUnfit as error:
@@ -36,10 +46,13 @@ class RequestBuilder:
                 account, attempt, error.provider, None, stashed, account.status, impossible=unfit
             )
         one = OpenAttempt(account, attempt, provider, None, stashed, account.status)
-        if provider is not None:
+        client = None if account.client is None else clients.get(account.client)
+        if account.client is not None and client is None:
+            one.impossible = (CLIENT_UNKNOWN, f"client: no client {account.client!r} is stored")
+        elif provider is not None:
             try:
                 method = RefreshMethod.CALLBACK if attempt.trigger == Trigger.TEST else account.refresh_method
-                one.request = self._sealer.request(account, provider, RefreshMethod(method))
+                one.request = self._sealer.request(account, provider, RefreshMethod(method), client)
             except CipherError as error:
                 one.impossible = (KEY_MISSING if isinstance(error, KeyMissing) else SEAL_BROKEN, str(error))
         return one

@@ -12,6 +12,8 @@ from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 
 #: One plan looks at no more gates than this; with more, each plan begins at another one.
 GATES_MAX: Final = 200
+#: One plan brings back no more accounts of a gate: as many as it claims of those that are due.
+RELEASED_MAX: Final = 5_000
 
 
 class HeldPicks:
@@ -50,7 +52,7 @@ class HeldPicks:
         for name, gate in self._gates([*names[first:], *names[:first]][:GATES_MAX]).items():
             if not gate.is_closed(now):
                 per_s = gate.released_per_s(now, ASSUMED_REQUESTS_PER_S)
-                self._accounts.release(name, max(round(per_s * self._interval_s), 1))
+                self._accounts.release(name, min(max(round(per_s * self._interval_s), 1), RELEASED_MAX))
                 continue
             if room := gate.trickle_left(now):
                 picked += self._accounts.claim_healthy(name, room, hold_s=hold_s)

@@ -25,12 +25,17 @@ WEBHOOK_KEY_MIN_BYTES: Final = 24
 EXPIRING_DAYS_MAX: Final = 366
 
 _PREFIX: Final = "REFRESHD_"
+_REDIS_URLS: Final = (
+    "redis://user:password@host:6379/0, rediss://... or sentinel://user:password@h1:26379,h2:26379/MASTER/0"
+)
 _EXAMPLES: Final = {
     "keys": "k1:BASE64 of 32 bytes, made by `refreshd keys generate`",
     "publish_keys": "p1:BASE64 of 32 bytes, made by `refreshd keys generate`; connectors get the same",
+    "intake_key": "k1:BASE64 of 32 bytes, printed by `refreshd keys intake`",
     "message_keys": "m1:BASE64 of 32 bytes, made by `refreshd keys generate`; beat and every worker get the same",
     "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
-    "redis_url": "redis://user:password@host:6379/0 or rediss://...",
+    "redis_url": _REDIS_URLS,
+    "broker_url": _REDIS_URLS,
     "flower_basic_auth": "user:password (several: comma separated; a password holds no comma)",
     "callback_modules": "my_callbacks,acme.refresh",
     "allow_http_hosts": "localhost,127.0.0.1",
@@ -40,7 +45,9 @@ _EXAMPLES: Final = {
     "expiring_days": "14,3,1",
 }
 #: Types of events that webhooks may be told of.
-WEBHOOK_TYPES: Final = ("reauthorize", "misconfigured", "recovered", "degraded", "expiring")
+WEBHOOK_TYPES: Final = (
+    "reauthorize", "misconfigured", "recovered", "degraded", "expiring", "connected", "reconnected",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -51,7 +58,14 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(None, description="default: refreshd.db in the data folder")
+    database_password_command: SecretStr | None = Field(
+        None, description="command that prints PostgreSQL's password, run for new connections; no shell"
+    )
     redis_url: SecretStr | None = Field(None, description="default: the embedded server")
+    broker_url: SecretStr | None = Field(
+        None,
+        description="Redis of the task queues, where it is not the one of the tokens; default: REFRESHD_REDIS_URL",
+    )
     data_dir: Path = Field(Path(".refreshd"), description="database, embedded Redis, keys and logs")
     redis_prefix: str = Field("refreshd:", min_length=1, description="of every key that refreshd writes")
     keys: SecretStr | None = Field(None, description="ID:BASE64, comma separated; the first one writes")
@@ -60,6 +74,10 @@ class Settings(BaseSettings):
     )
     keys_command: SecretStr | None = Field(
         None, description="command that prints what REFRESHD_KEYS would hold; run without a shell"
+    )
+    intake_key: SecretStr | None = Field(
+        None,
+        description="ID:BASE64, public (`refreshd keys intake`): seals what a process without REFRESHD_KEYS takes in",
     )
     publish_keys: SecretStr | None = Field(
         None,
@@ -148,10 +166,13 @@ class Settings(BaseSettings):
 
     @field_validator(
         "database_url",
+        "database_password_command",
         "redis_url",
+        "broker_url",
         "keys",
         "keys_file",
         "keys_command",
+        "intake_key",
         "publish_keys",
         "message_keys",
         "claim_s",
@@ -185,11 +206,11 @@ class Settings(BaseSettings):
     def _is_an_address(cls, value: str) -> str:
         return str(ip_address(value))
 
-    @field_validator("publish_keys", "redis_url")
+    @field_validator("publish_keys", "redis_url", "broker_url")
     @classmethod
     def _can_be_read(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None:
-            (check_redis_url if info.field_name == "redis_url" else TokenSeal.of)(value.get_secret_value())
+            (TokenSeal.of if info.field_name == "publish_keys" else check_redis_url)(value.get_secret_value())
         return value
 
     @field_validator("webhook_types")
@@ -303,6 +324,15 @@ class Settings(BaseSettings):
             SettingsError: none is set and no embedded server runs from this data folder.
         """
         return self._redis.get_secret_value()
+
+    @property
+    def broker(self) -> str:
+        """The URL of the Redis that carries task messages: the one set, else that of the tokens.
+
+        Raises:
+            SettingsError: as `redis`.
+        """
+        return self.redis if self.broker_url is None else self.broker_url.get_secret_value()
 
     @cached_property
     def _redis(self) -> SecretStr:

@@ -15,8 +15,9 @@ _TLS: Final = {
 }
 #: Options by scheme that both of redis-py's clients and Celery's broker accept. Any other ends one of them in a TypeError.
 _OPTIONS: Final = {"redis": set[str](), "rediss": _TLS, "unix": {"db", "username", "password"}}
+_SENTINEL: Final = ("sentinel://", "sentinels://")
 #: No URL appears in an error: a password that is not quoted may be in any part of it.
-_INVALID: Final = "not a valid Redis URL; @ : / ? # [ in a password are written as %40 %3A %2F %3F %23 %5B"
+_INVALID: Final = "not a valid Redis URL; expected redis://, rediss://, unix://, sentinel:// or sentinels://; @ : / ? # [ in a password are written as %40 %3A %2F %3F %23 %5B"
 
 
 def check_redis_url(url: str) -> None:
@@ -27,6 +28,9 @@ def check_redis_url(url: str) -> None:
     """
     from redis import ConnectionPool, RedisError  # late: commands without Redis do not load it
 
+    if url.startswith(_SENTINEL):
+        _check_sentinel_url(url)
+        return
     try:
         parts = urlsplit(url)
         options = parse_qs(parts.query)
@@ -46,6 +50,25 @@ def check_redis_url(url: str) -> None:
         raise ValueError(
             f"not a valid Redis URL: unknown option behind the ?; {parts.scheme}:// takes {known}"
         )
+
+
+def _check_sentinel_url(url: str) -> None:
+    from redis import ConnectionPool, RedisError
+
+    from refreshd_reader.redis.sentinel import OPTIONS, SentinelAddress
+
+    address = SentinelAddress.of(url)
+    takes = OPTIONS | (_TLS if address.tls else set())
+    options = parse_qs(urlsplit(url).query)
+    _check_files(options)
+    if not options.keys() <= takes:
+        raise ValueError(
+            f"not a valid Redis URL: unknown option behind the ?; {urlsplit(url).scheme}:// takes {', '.join(sorted(takes))}"
+        )
+    try:
+        ConnectionPool(**address.connection_kwargs(asynchronous=False)).make_connection()
+    except (ValueError, TypeError, RedisError):
+        raise ValueError(_INVALID) from None
 
 
 class _FileError(ValueError):

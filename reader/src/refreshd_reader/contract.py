@@ -51,6 +51,9 @@ class Keys:
     def stash(self, account: str) -> str:
         return f"{self.prefix}stash:{{{account}}}"
 
+    def answer(self, account: str) -> str:
+        return f"{self.prefix}answer:{{{account}}}"
+
     @property
     def events(self) -> str:
         return f"{self.prefix}events"

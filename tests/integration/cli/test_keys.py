@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from models.token import Secret
 from tests.integration.accounts.conftest import KEY, Refreshd
-from worker.crypto.cipher import generate_key
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
+from worker.crypto.intake import IntakeSealer
 
 pytestmark = pytest.mark.usefixtures("three", "both_keys")
 NEW = generate_key("new")
@@ -34,6 +36,14 @@ def test_a_rotation_says_what_it_did_and_a_second_one_finds_nothing_to_do(refres
         "new": 10,
         KEY.partition(":")[0]: 0,
     }
+
+
+def test_the_public_half_of_the_writing_key_is_printed(refreshd: Refreshd) -> None:
+    printed = refreshd("keys", "intake").stdout.strip()
+
+    sealed = IntakeSealer.of(printed).seal(Secret("secret"), account="a", field="f")
+    assert printed.startswith("new:")
+    assert Cipher(parse_keys(f"{NEW},{KEY}")).open(sealed, account="a", field="f") == Secret("secret")
 
 
 def test_a_rotation_that_ctrl_c_stops_says_how_far_it_came_and_is_run_again(

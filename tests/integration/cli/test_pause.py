@@ -30,6 +30,27 @@ def test_a_pause_is_shown_with_who_why_and_until_when(
     assert shown.endswith(": an outage\n")
 
 
+def test_a_label_is_paused_shown_and_resumed(refreshd: Refreshd) -> None:
+    refreshd("accounts", "edit", "a", "labels.tenant=acme")
+    assert refreshd("pause", "--label", "tenant=acme", "--label", "stage=live", "--json").lines == [
+        {"scope": "label", "name": name, "outcome": "paused"} for name in ("tenant=acme", "stage=live")
+    ]
+    assert "label tenant=acme since " in refreshd("pause").stdout
+    assert "label tenant=acme" in refreshd("explain", "a").stdout
+    status = refreshd("status", "--json").json
+    assert {one["name"] for one in status["pauses"]} == {"tenant=acme", "stage=live"}
+    assert refreshd("resume", "--label", "tenant=acme").stdout == "label tenant=acme: resumed\n"
+    assert refreshd("pause", "--label", "tenant").exit_code == 2
+
+
+def test_the_status_of_a_label_is_that_of_its_accounts(refreshd: Refreshd) -> None:
+    refreshd("accounts", "edit", "a", "labels.tenant=acme")
+    seen = refreshd("status", "--label", "tenant=acme", "--json").json
+    assert (seen["accounts"], seen["statuses"]["active"], seen["overdue"]) == (1, 1, 0)
+    assert "acme" in refreshd("status", "--label", "tenant=acme").stdout
+    assert "No account has these labels" in refreshd("status", "--label", "tenant=beta").stdout
+
+
 def test_pausing_twice_keeps_the_beginning_and_takes_the_new_reason(refreshd: Refreshd) -> None:
     assert [one["outcome"] for one in refreshd("pause", "a", "b", "--json").lines] == ["paused"] * 2
     (before, _) = refreshd("pause", "--json").lines

@@ -9,7 +9,7 @@ import pytest
 
 from models.rate_limit import Limits, WaitReason
 from worker.policy.gate_signals import Signal, record
-from worker.policy.gates import Failure, Gate
+from worker.policy.gates import OPENING_S, Failure, Gate
 from worker.policy.lane import Lane
 from worker.redis.client import connect, connect_async
 from worker.redis.gates import Decided, Gates, Granted, Pair, Take, gate_key, read_gates
@@ -138,7 +138,9 @@ async def test_a_success_opens_what_another_worker_closed(workers: Workers, redi
     one.succeeded(LANE, sent_at=2.0)
     await one.close()
     client = connect(redis_url)
-    assert read_gates(client, "refreshd:", [LANE.origin]) == {LANE.origin: Gate()}
+    assert read_gates(client, "refreshd:", [LANE.origin]) == {LANE.origin: Gate(opened_at=2.0)}
+    other.succeeded(LANE, sent_at=2.0 + OPENING_S)
+    await other.close()
     assert not client.exists(gate_key("refreshd:", LANE.origin))
     client.close()
 

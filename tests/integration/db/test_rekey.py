@@ -9,9 +9,12 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from models.account import Account
+from models.client import Client
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, generate_key, key_of, parse_keys
+from worker.crypto.sealer import AccountSealer
+from worker.db.clients import Clients
 from worker.db.engine import make_engine, reading, writing
 from worker.db.rekey import check, rotate, sealed_with
 from worker.redis.client import connect
@@ -150,3 +153,22 @@ def test_answers_that_wait_in_redis_are_counted_by_key(redis_url: str) -> None:
         redis.set(Keys("other:").stash("c"), "v1.lost.x")
 
         assert waiting_by_key(redis, keys) == {"new": 1, "old": 1}
+
+
+def test_the_secret_of_a_client_is_sealed_anew_checked_and_counted(engine: Engine) -> None:
+    old, both, new = cipher(OLD), cipher(NEW, OLD), cipher(NEW)
+    clients = Clients(engine)
+    clients.save(Client(name="public", provider="acme"), seen=None)
+    sealed_once = AccountSealer(old).seal_client_secret("crm", Secret("hush"))
+    clients.save(Client(name="crm", provider="acme", client_secret_sealed=sealed_once), seen=None)
+    assert sealed_with(engine) == {"old": 1}
+    (unreadable,) = [bad for one in check(engine, new) for bad in one.unreadable]
+    assert (unreadable.account, unreadable.field) == ("crm", "client")
+
+    assert sum(one.resealed for one in rotate(engine, both)) == 1
+
+    assert sealed_with(engine) == {"new": 1}
+    assert [bad for one in check(engine, new) for bad in one.unreadable] == []
+    secret = AccountSealer(new).client_secret(clients.find(["crm"])["crm"])
+    assert secret is not None
+    assert secret.reveal() == "hush"

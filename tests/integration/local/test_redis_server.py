@@ -20,7 +20,8 @@ from redis.retry import Retry
 from tests.support.waiting import wait_until
 from worker.local import redis_server as embedded
 from worker.local.ports import LOOPBACK
-from worker.local.redis_server import EmbeddedServer, ServerFailed, server_binary
+from worker.local.redis_binary import server_binary, server_name
+from worker.local.redis_server import EmbeddedServer, ServerFailed
 
 
 @pytest.fixture
@@ -65,6 +66,91 @@ class TestBinary:
         server.start()
         with closing(client(server.url)) as redis_:
             assert redis_.info("server")["valkey_version"].startswith("9.")
+
+
+#: A server of another version, which can't read what the real one has written.
+OTHER_SERVER = """\
+[ "$1" = --version ] && {{ echo "Redis server v=7.0.15 sha=0"; exit; }}
+[ -e "$3/appendonlydir" ] && {{ echo "Can't handle RDB format version 80"; exit 1; }}
+exec {real} "$@"
+"""
+
+
+class TestAnotherServer:
+    """What `refreshd up` finds on PATH may change from one day to the next."""
+
+    @pytest.fixture
+    def path(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        """Return a folder that comes first on PATH."""
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        return folder
+
+    @staticmethod
+    def write(server: EmbeddedServer, value: str) -> None:
+        server.start()
+        with closing(client(server.url)) as redis_:
+            redis_.set("kept", value)
+        server.stop()
+
+    @staticmethod
+    def read(server: EmbeddedServer) -> str | None:
+        server.start()
+        with closing(client(server.url)) as redis_:
+            found = redis_.get("kept")
+        assert found is None or isinstance(found, str)
+        return found
+
+    def test_the_server_that_wrote_the_folder_goes_on_whatever_comes_to_path(
+        self, server: EmbeddedServer, path: Path
+    ) -> None:
+        self.write(server, "value")
+        executable(path / "valkey-server", "exit 1")
+        assert self.read(server) == "value"
+
+    def test_where_it_is_gone_one_that_can_read_the_folder_takes_over(
+        self, server: EmbeddedServer, path: Path
+    ) -> None:
+        real = server_binary()
+        first = executable(path / "valkey-server", f'exec {real} "$@"')
+        self.write(server, "value")
+        first.unlink()
+        assert self.read(server) == "value"
+
+    def test_where_none_can_read_it_the_data_are_set_aside_and_said_to_be(
+        self, server: EmbeddedServer, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        real = server_binary()
+        first = executable(path / "valkey-server", f'exec {real} "$@"')
+        self.write(server, "value")
+        address = server.url
+        first.unlink()
+        executable(path / "redis-server", OTHER_SERVER.format(real=real))
+
+        assert self.read(server) is None
+        assert server.url == address
+        (aside,) = server.folder.glob("aside-*")
+        assert (aside / "appendonlydir").is_dir()
+        assert "redis_data_set_aside" in capsys.readouterr().out
+
+    def test_a_server_that_fails_for_another_reason_leaves_the_data_where_they_are(
+        self, server: EmbeddedServer, path: Path
+    ) -> None:
+        real = server_binary()
+        executable(path / "valkey-server", f'exec {real} "$@"')
+        self.write(server, "value")
+        executable(path / "valkey-server", "exit 1")
+        with pytest.raises(ServerFailed):
+            server.start()
+        assert not list(server.folder.glob("aside-*"))
+        assert (server.folder / "appendonlydir").is_dir()
+
+    def test_a_binary_says_what_it_is(self, path: Path) -> None:
+        assert server_name(server_binary()).startswith(("Valkey ", "Redis "))
+        silent = executable(path / "silent")
+        assert server_name(silent) == str(silent)
+        assert server_name(path / "missing") == str(path / "missing")
 
 
 class TestRunning:

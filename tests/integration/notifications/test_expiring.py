@@ -100,3 +100,26 @@ def test_ends_are_found_by_an_index(sqlite_url: str) -> None:
         ).all()
     engine.dispose()
     assert "ix_account_refresh_token_end" in str(plan)
+
+
+def test_the_end_of_a_clients_secret_is_announced_once_a_threshold(post: Post) -> None:
+    now = post.runtime.clock.now()
+    post.add_client("crm", provider="xero", secret_expires_at=now + 10 * DAY_S)
+    post.add_client("later", secret_expires_at=now + 30 * DAY_S)
+    post.add_client("ended", secret_expires_at=now - DAY_S)
+
+    assert [announced(post), announced(post)] == [1, 0]
+    post.sql("UPDATE client SET secret_expires_at = secret_expires_at - 8 * 86400 WHERE name = 'crm'")
+    assert [announced(post), announced(post)] == [1, 0]
+    post.tell()
+
+    assert [message["type"] for _, message in post.taken] == ["expiring"] * 2
+    data = post.taken[0][1]["data"]
+    assert (data["client"], data["provider"], data["reason"]) == (
+        "id-of-crm",
+        "xero",
+        "before_the_client_secret_ends",
+    )
+    assert "account" not in data
+    entries: Any = post.runtime.redis.xrange(post.runtime.keys.events)
+    assert [(fields["type"], fields["client"]) for _, fields in entries] == [("expiring", "id-of-crm")] * 2

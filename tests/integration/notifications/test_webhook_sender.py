@@ -5,8 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from models.audit import Actor
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted
+from worker.accounts.grants import GrantStore, read_grant
 from worker.db.async_stores import AsyncRefreshStore
 from worker.db.fleet_locks import FleetLock
 from worker.policy.webhook_batching import SINGLY_MAX
@@ -213,10 +215,79 @@ def test_a_fleet_that_is_hit_at_once_is_told_in_one_message_with_a_count(post: P
         "acme",
         {"invalid_grant": len(accounts) - 3},
     )
-    assert set(data["accounts"]) <= set(accounts)
+    assert sorted(data["accounts"]) == sorted(accounts[:-3])
+    assert (data["total"], data.get("next")) == (len(accounts) - 3, None)
     post.sql("UPDATE outbox SET at = at - 300")
     post.tell()
     assert post.taken[1][1]["data"]["count"] == 3
+
+
+def test_of_250_dead_accounts_the_webhooks_name_250(post: Post) -> None:
+    accounts = [f"acct-{number:03}" for number in range(250)]
+    for number, account in enumerate(accounts):
+        post.add(account, refresh_token=f"r-{number}", labels=f'{{"tenant": "t{number}"}}')
+    post.answer = revoked
+    post.refresh(*accounts)
+
+    summary = post.tell()
+
+    assert (summary.made, summary.delivered) == (3, 3)
+    messages = [message["data"] for _, message in post.taken]
+    assert [data["count"] for data in messages] == [100, 100, 50]
+    assert {data["total"] for data in messages} == {250}
+    assert sorted(account for data in messages for account in data["accounts"]) == accounts
+    items = {item["account"]: item for data in messages for item in data["items"]}
+    assert sorted(items) == accounts
+    assert items["acct-007"] | {"at": 0} == {
+        "account": "acct-007",
+        "generation": 1,
+        "reason": "invalid_grant",
+        "labels": {"tenant": "t7"},
+        "at": 0,
+    }
+    for data in messages:
+        assert data["next"].startswith("/v1/accounts?status=reauthorize&provider=acme&changed_since=")
+    first = min(item["at"] for item in items.values())
+    assert float(messages[0]["next"].rpartition("=")[2]) <= first
+    assert len({message_id for message_id, _ in post.taken}) == 3
+
+
+def test_an_account_that_dies_twice_meanwhile_is_named_once(post: Post) -> None:
+    accounts = [f"acct-{number}" for number in range(SINGLY_MAX + 5)]
+    for account in accounts:
+        post.add(account)
+    post.answer = revoked
+    post.refresh(*accounts)
+    post.sql(
+        "INSERT INTO outbox (id, type, account, provider, client, generation, reason, at, labels) "
+        "SELECT 'z' || id, type, account, provider, client, 2, 'access_denied', at, labels FROM outbox "
+        "WHERE account = 'acct-3'"
+    )
+    post.tell()
+
+    ((_, message),) = post.taken
+    assert message["data"]["accounts"].count("acct-3") == 1
+    (item,) = (one for one in message["data"]["items"] if one["account"] == "acct-3")
+    assert (item["generation"], item["reason"]) == (2, "access_denied")
+
+
+def test_a_consent_is_told_with_the_accounts_labels(post: Post) -> None:
+    post.add("acme-1", status="reauthorize", labels='{"tenant": "t1"}')
+    runtime = post.runtime
+    store = GrantStore(
+        engine=runtime.engine,
+        sealer=runtime.sealer,
+        providers=runtime.providers,
+        clock=runtime.clock,
+        told=runtime.settings.webhook_event_types,
+    )
+    fields = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
+    store.store_one(read_grant("acme-1", fields, actor=Actor("platform", "web")))
+
+    post.tell()
+
+    assert sorted(post.told_of) == [("reconnected", "acme-1"), ("recovered", "acme-1")]
+    assert [message["data"]["labels"] for _, message in post.taken] == [{"tenant": "t1"}] * 2
 
 
 def test_delivered_messages_are_pruned_and_waiting_ones_are_not(post: Post) -> None:

@@ -19,13 +19,14 @@ class AclRedisServer(RedisServer):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.passwords = {user: secrets.token_hex(12) for user in ("worker", "watcher", "connector")}
+        users = ("worker", "watcher", "connector", "api", "events")
+        self.passwords = {user: secrets.token_hex(12) for user in users}
 
     def url_of(self, database: int) -> str:
         return f"redis://administrator:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def url_as(self, user: str) -> str:
-        """Return the URL for `worker`, `watcher` or `connector`."""
+        """Return the URL for `worker`, `watcher`, `connector`, `api` or `events`."""
         return f"redis://refreshd-{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"
 
     def _command(self) -> list[str]:

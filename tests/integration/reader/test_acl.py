@@ -97,6 +97,9 @@ INFO
 CONFIG GET *
 CLIENT LIST
 CLIENT KILL TYPE normal
+CLIENT PAUSE 1
+CLIENT UNBLOCK 1
+CLIENT TRACKING ON BCAST
 ACL LIST
 MONITOR
 MULTI
@@ -120,6 +123,27 @@ FLUSHALL
 ACL LIST
 MONITOR
 """
+EVENTS_MAY_NOT = """
+HGETALL refreshd:token:{a}
+HGETALL refreshd:account:{a}
+GET refreshd:lock:{a}
+GET refreshd:stash:{a}
+XREAD STREAMS refreshd:rejected 0
+XADD refreshd:events * type refreshed
+XADD refreshd:rejected * account a
+XTRIM refreshd:events MAXLEN 0
+XGROUP CREATE refreshd:events mine 0
+DEL refreshd:events
+LRANGE urgent 0 -1
+SUBSCRIBE refreshd:announce
+PSUBSCRIBE *
+EVAL return 0
+KEYS *
+SCAN 0
+CONFIG GET *
+INFO
+FLUSHALL
+"""
 WORKER_MAY_NOT = """
 GET other
 SET other mine
@@ -139,7 +163,12 @@ CLIENT KILL TYPE normal
 
 
 def _forbidden() -> list[tuple[str, str]]:
-    tables = {"connector": CONNECTOR_MAY_NOT, "watcher": WATCHER_MAY_NOT, "worker": WORKER_MAY_NOT}
+    tables = {
+        "connector": CONNECTOR_MAY_NOT,
+        "watcher": WATCHER_MAY_NOT,
+        "worker": WORKER_MAY_NOT,
+        "events": EVENTS_MAY_NOT,
+    }
     return [(user, line) for user, table in tables.items() for line in table.strip().splitlines()]
 
 
@@ -148,9 +177,22 @@ def test_nothing_else(acl_server: AclRedisServer, user: str, command: str) -> No
     words: list[Any] = command.split()
     with (
         redis.Redis.from_url(acl_server.url_as(user)) as client,
-        pytest.raises(redis.ResponseError, match=r"(?i)no permissions"),
+        pytest.raises(redis.ResponseError, match=r"(?i)no permissions|can't access"),
     ):
         client.execute_command(*words)
+
+
+def test_events_are_read_and_nothing_else(acl_server: AclRedisServer, administrator: redis.Redis) -> None:
+    stream = Keys().events
+    administrator.xadd(stream, {"type": "reauthorize", "account": "acct-1"})
+    with redis.Redis.from_url(acl_server.url_as("events"), decode_responses=True) as client:
+        assert client.ping()
+        read: Any = client.xread({stream: "0"}, count=10, block=10)
+        assert read[0][1][-1][1]["account"] == "acct-1"
+        assert client.xrevrange(stream, count=1)
+        assert client.xrange(stream, "-", "+", count=1)
+        assert client.xlen(stream) >= 1
+    assert refusals(administrator) == []
 
 
 def test_a_login_is_required(acl_server: AclRedisServer) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from tests.integration.conftest import Bench
 from tests.integration.diagnostics.test_doctor import ALL, checked, execute
 from worker.crypto.cipher import generate_key
+from worker.db.comparison import TAKEN_OVER, Loss, Progress
+from worker.db.engine import writing
 from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
 from worker.policy.reasons import message_of
@@ -72,10 +76,10 @@ def test_accounts_that_have_been_due_for_long_are_counted(bench: Bench, settings
 @pytest.mark.parametrize(
     ("ahead_s", "level", "words"),
     [
-        (480.0, Level.FAILED, "The clock of worker@one is 8m ahead of Redis': it takes each message for expired"),
-        (20.0, Level.WARNING, "it drops messages that have waited for more than 40 s as expired"),
-        (-90.0, Level.FAILED, "the messages that it sends are expired before anybody takes them"),
-        (-5.0, Level.WARNING, "the messages that it sends expire after 55 s"),
+        (480.0, Level.FAILED, "The clock of worker@one is 8m ahead of Redis'. Plans and messages go by Redis'"),
+        (20.0, Level.WARNING, "20s ahead of Redis'"),
+        (-90.0, Level.FAILED, "1m 30s behind Redis'"),
+        (-5.0, Level.WARNING, "5s behind Redis'"),
     ],
 )  # fmt: skip
 def test_a_worker_whose_clock_is_off_is_named_with_what_follows(
@@ -141,3 +145,22 @@ def test_a_process_says_in_redis_and_once_in_its_log_that_its_clock_is_off(
     watch.start()
     watch.stop()
     assert offsets.all() == {}
+
+
+def test_what_redis_had_lost_is_named_with_why(bench: Bench, settings: Settings) -> None:
+    bench.add(expires_at=time.time() + 600)
+    runtime = bench.runtime
+    runtime.run(runtime.reconciler.reconcile())
+    runtime.run(runtime.comparison.step())
+    (found,) = told(settings, "redis content")
+    assert (found.level, found.message.partition(" compared")[0]) == (Level.OK, "1 account")
+    loss = Loss(7, TAKEN_OVER, runtime.clock.now() - 300, tuple("abcdefg"))
+    with writing(runtime.engine) as connection:
+        connection.execute(
+            text("UPDATE duty SET note = :note WHERE name = 'comparison'"),
+            {"note": replace(Progress(), loss=loss).to_note()},
+        )
+    (found,) = told(settings, "redis content")
+    assert found.level is Level.WARNING
+    words = "5m ago, Redis lacked what was published of 7 accounts (a, b, c, d, e, ...): Redis was restarted"
+    assert words in found.message

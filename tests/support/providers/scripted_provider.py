@@ -63,6 +63,8 @@ class ScriptedProvider:
         #: Account -> the lifetime of its tokens, where it is not `lifetime_s`.
         self.lifetimes_s: dict[str, float] = {}
         self.grants: dict[str, Grant] = {}
+        #: The client's secret; a call with another one is refused. None: each is taken.
+        self.client_secret: str | None = None
         #: What goes wrong with a call, asked at its begin.
         self.script: Callable[[Grant], Fault | None] = lambda _: None
         #: Told of every call that loses its answer.
@@ -141,6 +143,8 @@ class ScriptedProvider:
             grant = self.grants[account]
         except (ValueError, KeyError):
             return web.json_response({"error": "invalid_grant"}, status=400)
+        if self.client_secret is not None and form.get("client_secret") != self.client_secret:
+            return self._refusal(Fault.INVALID_CLIENT)
         peer = request.get_extra_info("peername")
         call = Call(account, serial, peer[1] if peer else 0, time.monotonic(), self.script(grant))
         grant.begin(call)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from models.token import Secret
-from worker.crypto import keyring as key_source
+from worker.crypto import command
 from worker.crypto.cipher import generate_key
 from worker.crypto.keyring import keys_of_command, keys_of_file, load_cipher, make_key
 from worker.errors import KeyMissing, SettingsError
@@ -95,7 +95,7 @@ def test_a_command_that_gives_no_keys_is_named(command: str, words: str) -> None
 
 
 def test_a_command_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_source, "COMMAND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(command, "COMMAND_TIMEOUT_S", 0.2)
     with pytest.raises(SettingsError, match=r"did not end within 0.2 s"):
         keys_of_command(python("import time; time.sleep(60)"))
 

@@ -101,7 +101,7 @@ def test_the_page_has_every_metric_with_its_kind_and_labels() -> None:
 
 def test_no_label_can_grow_with_the_accounts() -> None:
     bounded = {"provider", "outcome", "reason", "result", "store", "status", "within_seconds", "task"}
-    bounded |= {"callback", "scope", "queue", "version", "cause"}
+    bounded |= {"callback", "scope", "queue", "version", "cause", "why", "process"}
     used = {label for one in (of_worker() | of_exporter()).values() for label in one.labels}
     assert used <= bounded
 

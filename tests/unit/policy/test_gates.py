@@ -10,7 +10,9 @@ from models.answer import Answer, Fault, Judgement, Verdict
 from models.rate_limit import WaitReason
 from models.token import Secret, TokenResponse
 from worker.policy.gate_signals import Signal, pause_s, record, signal
-from worker.policy.gates import EVIDENCE, PROBE_S, TRICKLE_PER_S, Ask, Failure, Gate, admit
+from worker.policy.gates import EVIDENCE, OPENING_S, PROBE_S, TRICKLE_PER_S, Ask, Failure, Gate, admit
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
+from worker.scheduling.held_picks import RELEASED_MAX
 
 NOW = 1_000_000.0
 
@@ -207,7 +209,34 @@ def test_nobody_probes_during_a_pause() -> None:
 
 @pytest.mark.parametrize("cause", [WaitReason.DOWN, WaitReason.REFUSED])
 def test_one_success_opens_a_gate(cause: WaitReason) -> None:
-    assert closed(cause).succeeded(NOW + 1) == Gate()
+    assert closed(cause).succeeded(NOW + 1) == Gate(opened_at=NOW + 1)
+
+
+def test_an_open_gate_brings_back_twice_as_many_each_ten_seconds_until_it_closes_again() -> None:
+    gate = closed().succeeded(NOW)
+    assert [gate.released_per_s(NOW + after, 50) for after in (0, 9, 10, 30, 60)] == [50, 50, 100, 400, 3200]
+    assert gate.succeeded(NOW + 599).released_per_s(NOW + 30, 50) == 400
+    again = gate
+    for number in range(EVIDENCE):
+        again = again.failed(failure(f"p{number}", now=NOW + 40))
+    assert again.is_closed(NOW + 40)
+    assert again.succeeded(NOW + 50).released_per_s(NOW + 59, 50) == 50
+
+
+def test_half_a_million_accounts_are_back_in_three_minutes() -> None:
+    gate, left, seconds = closed().succeeded(NOW), 500_000, 0
+    while left > 0:
+        left -= min(round(gate.released_per_s(NOW + seconds, ASSUMED_REQUESTS_PER_S)), RELEASED_MAX)
+        seconds += 1
+    assert seconds < 180
+
+
+@pytest.mark.parametrize("opens", ["succeeded", "answered"])
+def test_that_a_gate_was_closed_is_forgotten_in_the_end(opens: str) -> None:
+    gate = getattr(closed(), opens)(NOW)
+    assert gate == Gate(opened_at=NOW)
+    assert gate.succeeded(NOW + OPENING_S) == Gate()
+    assert Gate().succeeded(NOW) == Gate()
 
 
 def test_a_success_that_was_on_its_way_before_a_429_does_not_end_the_pause() -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TextIO
 
-from worker.accounts.columns import CUSTOM_FIELDS, KNOBS
+from worker.accounts.columns import CUSTOM_FIELDS, KNOBS, LABELS
 from worker.accounts.formats.source import Format
 from worker.accounts.values import json_of
 from worker.errors import RefreshdError, UsageError
@@ -82,8 +82,8 @@ def _csv(rows: Callable[[], Iterable[Row]], file: TextIO) -> int:
 
 def _cells(row: Row) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
-        if name == CUSTOM_FIELDS:
-            yield from ((f"{CUSTOM_FIELDS}.{field}", text) for field, text in value.items())
+        if name in {CUSTOM_FIELDS, LABELS}:
+            yield from ((f"{name}.{field}", text) for field, text in value.items())
         elif isinstance(value, str) and (name not in KNOBS or json_of(value) == value):
             yield name, value
         else:

@@ -88,6 +88,10 @@ class Source:
             return yaml_rows(self.stream, self.name, start)
         return json_rows(self.stream)
 
+    def rewind(self) -> None:
+        """Have the rows read once more from the first."""
+        self.stream.seek(0)
+
     def position(self) -> int:
         """Return the number of bytes read so far."""
         return self.stream.tell()

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from models.answer import Answer, Fault
 from models.callback import CallbackInput
 from refreshd_reader.callback_task import EnvelopeBroken, Envelopes
-from worker.broker.kombu import TRANSPORT_OPTIONS, broker_url
+from worker.broker.kombu import broker_tls, broker_url, transport_options
 from worker.callbacks.host.result import failed
 from worker.callbacks.host.run_result import Reply
 from worker.redis.client import answered
@@ -43,6 +43,7 @@ class TaskClient:
     def __init__(self, redis: Redis, redis_url: str, prefix: str) -> None:
         self._redis: Any = redis
         self._prefix = prefix
+        self._own_url = redis_url
         self._own_broker = broker_url(redis_url)
         self._celeries: dict[str, Celery] = {}
 
@@ -104,7 +105,8 @@ class TaskClient:
             celery = Celery("refreshd-callback-tasks", broker=broker, set_as_current=False)
             celery.conf.update(task_ignore_result=True, task_serializer="json")
             if broker == self._own_broker:
-                celery.conf.broker_transport_options = TRANSPORT_OPTIONS
+                celery.conf.broker_transport_options = transport_options(self._own_url)
+                celery.conf.broker_use_ssl = broker_tls(self._own_url)
             self._celeries[broker] = celery
         celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
 

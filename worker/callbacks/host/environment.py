@@ -24,7 +24,7 @@ def environment_of_callbacks(settings: Settings, secrets: Iterable[str] = ()) ->
         if ring is not None
     ]
     texts = [key.rpartition(":")[2] for ring in rings for key in re.split(r"[,\s]+", ring)]
-    return keyless(os.environ, [*texts, settings.database, settings.redis, *secrets])
+    return keyless(os.environ, [*texts, settings.database, settings.redis, settings.broker, *secrets])
 
 
 def keyless(environment: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:

@@ -210,7 +210,7 @@ def make_callback_runner(
             now=now,
             egress=Egress.of(settings),
         ),
-        tasks=TaskClient(redis, settings.redis, settings.redis_prefix),
+        tasks=TaskClient(redis, settings.broker, settings.redis_prefix),
         configured=configured,
         memory_mb=settings.callback_memory_mb,
         now=now,

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
 
-from models.audit import Action
-from worker.accounts.apply import Applier, DueSpreader, Intent
-from worker.accounts.editor import Editor
-from worker.accounts.importer import Importer
-from worker.accounts.publisher import NO_REDIS, CommandPublisher
-from worker.accounts.twins import ALLOW_SHARED_GRANT, SameGrant
-from worker.accounts.validation import AccountValidator
+from worker.accounts.publisher import NO_REDIS
+from worker.accounts.twins import ALLOW_SHARED_GRANT
 from worker.cli.terminal.console import err
 from worker.cli.terminal.context import open_stores
-from worker.context import AppContext
-from worker.db.accounts import Accounts
-from worker.db.audit import RunningEntry
-from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
-from worker.providers.request import RequestBuilder
+from worker.intake.services import AccountServices, account_services, publisher_of
+
+__all__ = ["AccountServices", "AllowSharedGrant", "open_services"]
 
 AllowSharedGrant = Annotated[
     bool,
@@ -36,47 +28,6 @@ AllowSharedGrant = Annotated[
 _NAMED_MAX: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class AccountServices:
-    """Stores, and whoever writes to them."""
-
-    stores: AppContext
-    accounts: Accounts
-    checker: AccountValidator
-    applier: Applier
-    publisher: CommandPublisher
-    #: Compares grants, so that no two accounts share one; None: they may.
-    twins: SameGrant | None
-
-    @property
-    def editor(self) -> Editor:
-        return Editor(
-            accounts=self.accounts,
-            applier=self.applier,
-            publisher=self.publisher,
-            clock=self.stores.clock,
-            actor=self.stores.actor,
-            twins=self.twins,
-        )
-
-    def importer(self, name: str, *, replace_tokens: bool) -> Importer:
-        return Importer(
-            accounts=self.accounts,
-            applier=self.applier,
-            publisher=self.publisher,
-            clock=self.stores.clock,
-            intent=Intent.FILE_REPLACES if replace_tokens else Intent.FILE,
-            entry=RunningEntry(
-                self.stores.engine,
-                self.stores.actor,
-                Action.IMPORT,
-                {"file": name, "replace_tokens": replace_tokens}
-                | ({} if self.twins is not None else {"allow_shared_grant": True}),
-            ),
-            twins=self.twins,
-        )
-
-
 @contextmanager
 def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
     """Open the stores for a command that writes, and say at its end what Redis was not told.
@@ -87,18 +38,8 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
     Raises:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
     """
-    with open_stores() as here, _publisher(here) as publisher:
-        checker = AccountValidator(
-            known=here.providers.known,
-            provider_of=here.providers.of,
-            urls=RequestBuilder(here.settings.allow_http_hosts),
-        )
-        spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
-        applier = Applier(sealer=here.sealer, checker=checker, spread=spread)
-        twins = None if shared_grants else SameGrant(here.providers)
-        yield AccountServices(
-            here, Accounts(here.engine, here.settings.webhook_event_types), checker, applier, publisher, twins
-        )
+    with open_stores() as here, publisher_of(here) as publisher:
+        yield account_services(here, publisher, here.actor, shared_grants=shared_grants)
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
             err.print(
@@ -117,12 +58,3 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
                 markup=False,
                 soft_wrap=True,
             )
-
-
-def _publisher(here: AppContext) -> CommandPublisher:
-    return CommandPublisher(
-        redis_url=lambda: here.settings.redis,
-        keys=here.keys,
-        store=here.publication_store,
-        seal=here.settings.token_seal,
-    )

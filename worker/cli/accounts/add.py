@@ -12,11 +12,12 @@ import typer
 from models.account import RefreshMethod, SessionManagement
 from models.provider_requirements import needed
 from models.providers import ClientAuth
-from worker.accounts.columns import SECRETS, ColumnKind, column_of
+from worker.accounts.columns import OF_THE_CLIENT, SECRETS, ColumnKind, column_of
 from worker.accounts.entry import RowRefused, read_entry
 from worker.cli.accounts._fields import fields_of, value_of, variable_of
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error, report
+from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.prompts import ask
 from worker.errors import UsageError
 
@@ -30,6 +31,12 @@ def add(
     account_id: Annotated[str | None, typer.Argument(metavar="ID", help="The account's id.")] = None,
     provider: Annotated[
         str | None, typer.Option(help="A preset's name, or any name together with --token-url.")
+    ] = None,
+    client: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A stored client (`refreshd clients`) instead of an id and secret."
+        ),
     ] = None,
     client_id: Annotated[str | None, typer.Option()] = None,
     client_secret: Annotated[str | None, typer.Option(help=_HOW)] = None,
@@ -61,6 +68,7 @@ def add(
             "--set", metavar="KNOB=VALUE", help="A provider's knob, for this account; may be repeated."
         ),
     ] = None,
+    label: Labels = None,
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -71,6 +79,7 @@ def add(
     given = {
         "id": account_id,
         "provider": provider,
+        "client": client,
         "client_id": client_id,
         "client_secret": client_secret,
         "client_auth": client_auth,
@@ -92,6 +101,7 @@ def add(
     row = {name: value for name, value in _resolved(given) if value is not None}
     row |= fields_of([f"custom_fields.{word}" for word in custom_field or []])
     row |= _knobs(knob or [])
+    row |= {f"labels.{name}": value for name, value in labels_of(label).items()}
     with open_services(shared_grants=allow_shared_grant) as desk:
         if sys.stdin.isatty():
             _ask(row, desk)
@@ -123,11 +133,13 @@ def _knobs(words: list[str]) -> dict[str, str]:
 
 def _ask(row: dict[str, object], desk: AccountServices) -> None:
     """Ask for the id, the provider, and what a refresh at this provider needs."""
-    for name in ("id", "provider"):
+    client = desk.stores.clients.find([str(row["client"])]) if row.get("client") else {}
+    for name in ("id",) if client else ("id", "provider"):
         if not row.get(name):
             row[name] = ask(name)
     known = desk.stores.providers.known
-    preset = known.get(str(row["provider"]).strip().lower())
+    provider = row.get("provider") or next(iter(client.values())).provider
+    preset = known.get(str(provider).strip().lower())
     if row.get("refresh_method") == RefreshMethod.CALLBACK:
         _ask_optional(row, _OPTIONAL_OF_A_CALLBACK)
         return
@@ -135,10 +147,15 @@ def _ask(row: dict[str, object], desk: AccountServices) -> None:
         return
     auth = row.get("client_auth")
     wanted = needed(preset or known["generic"], auth if isinstance(auth, ClientAuth) else None)
+    theirs = (*OF_THE_CLIENT, "client_secret", "token_url") if client else ()
     for name in wanted:
-        if name not in row and not (name == "token_url" and preset is not None and preset.endpoint):
+        if (
+            name not in row
+            and name not in theirs
+            and not (name == "token_url" and preset is not None and preset.endpoint)
+        ):
             row[name] = _answer(name)
-    if preset is None or preset.endpoint is None:
+    if not client and (preset is None or preset.endpoint is None):
         _ask_optional(row, _OPTIONAL_OF_ANY_PROVIDER)
 
 

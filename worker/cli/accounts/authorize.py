@@ -14,6 +14,7 @@ from models.token import TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.authorization import request_of, with_grant
 from worker.accounts.columns import SECRETS
+from worker.accounts.configuration import KnownClients
 from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 from worker.cli.accounts._consent import Consent, NoConsent
 from worker.cli.accounts._fields import fields_of
@@ -104,7 +105,10 @@ def _asked(
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
         account = desk.accounts.find([entry.id]).get(entry.id)
         try:
-            return entry, request_of(entry, account, sealer=desk.stores.sealer, checker=desk.checker)
+            clients = KnownClients(desk.stores.clients)
+            return entry, request_of(
+                entry, account, sealer=desk.stores.sealer, checker=desk.checker, clients=clients
+            )
         except RowRefused as refused:
             missing = [one.field for one in refused.problems]
             if not sys.stdin.isatty() or asked.intersection(missing):

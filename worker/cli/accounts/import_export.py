@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Final, TextIO
@@ -19,13 +19,15 @@ from worker.accounts.formats.export import export
 from worker.accounts.formats.nango import NangoRows
 from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.importer import Summary
+from worker.accounts.shared_clients import SharedClients
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
-from worker.cli.accounts._services import AllowSharedGrant, open_services
+from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
+from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
-from worker.db.accounts import Accounts
+from worker.db.accounts import Accounts, Filter
 from worker.errors import DatabaseUnreachable, UsageError
 
 #: More bad rows than a person reads; scripts get them all.
@@ -49,6 +51,13 @@ def import_file(
             help="Take the file's tokens even where the stored ones are newer. A stale refresh token ends the grant.",
         ),
     ] = False,
+    clients: Annotated[
+        bool,
+        typer.Option(
+            "--clients",
+            help="Store the clients that rows share as clients (`refreshd clients`), and have those rows name them.",
+        ),
+    ] = False,
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -62,16 +71,19 @@ def import_file(
     """
     with open_source(file, file_format) as source, open_services(shared_grants=allow_shared_grant) as desk:
         importer = desk.importer(source.name, replace_tokens=replace_tokens)
+        shared = _shared_clients(desk, source) if clients else None
         # A signal inside a driver may be taken for a broken connection: ours is asked for between two commits.
         with _bar(source) as bar, Interrupts() as interrupts:
             interrupts.hurry = _end_now
             try:
                 rows = NangoRows(desk.stores.providers.known).translate(source.rows())
+                rows = rows if shared is None else shared.translate(rows)
                 importer.run(rows, progress=bar, stop=lambda: interrupts.asked is not None)
             except DatabaseUnreachable:
                 _say_how_far(importer.summary)
                 raise
-    _report(importer.summary, source.name, as_json=as_json)
+    named = None if shared is None else dict(sorted(shared.named.items()))
+    _report(importer.summary, source.name, named, as_json=as_json)
     if interrupts.asked is not None:
         _say_how_far(importer.summary)
         raise typer.Exit(INTERRUPTED)
@@ -89,6 +101,7 @@ def export_file(
         bool,
         typer.Option("--with-secrets", help="Include client secrets, tokens and custom fields, in clear."),
     ] = False,
+    label: Labels = None,
 ) -> None:
     """The file is readable by its owner alone, and replaced only when it is complete.
 
@@ -101,10 +114,14 @@ def export_file(
         nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
     ):
         accounts, sealer = Accounts(here.engine), here.sealer if with_secrets else None
+        wanted_accounts = Filter(labels=labels_of(label))
         # Written first: what can't be written down is not given out.
-        detail = {"file": "standard output" if to_stdout else str(file), "with_secrets": with_secrets}
+        target_name = "standard output" if to_stdout else str(file)
+        detail = {"file": target_name, "with_secrets": with_secrets, **({"labels": label} if label else {})}
         here.audit.record(here.actor, Act(Action.EXPORT, detail=detail))
-        count = export(lambda: (row(account, sealer) for account in accounts.all()), wanted, stream)
+        count = export(
+            lambda: (row(account, sealer) for account in accounts.all(wanted_accounts)), wanted, stream
+        )
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"
     err.print(f"exported {count:,} accounts{target}, {secrets}", style="dim", markup=False, soft_wrap=True)
@@ -162,10 +179,18 @@ def _bar(source: Source) -> Iterator[_Bar]:
         yield _Bar(progress, source)
 
 
-def _report(summary: Summary, name: str, *, as_json: bool) -> None:
+def _shared_clients(desk: AccountServices, source: Source) -> SharedClients:
+    """Store the clients that the file's rows share."""
+    shared = SharedClients(desk.stores.clients, desk.client_editor)
+    shared.learn(NangoRows(desk.stores.providers.known).translate(source.rows()))
+    source.rewind()
+    return shared
+
+
+def _report(summary: Summary, name: str, named: Mapping[str, int] | None, *, as_json: bool) -> None:
     counts = summary.counts
     if as_json:
-        print_json(summary.to_json())
+        print_json(summary.to_json() | ({} if named is None else {"clients": named}))
     else:
         words = ", ".join(f"{counts[one]:,} {one.value.replace('_', ' ')}" for one in ImportOutcome)
         out.print(f"{name}: {words}", markup=False, soft_wrap=True)
@@ -174,6 +199,11 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
             err.print(f"error: {where}: {error.problem}", markup=False, soft_wrap=True)
         if len(summary.errors) > _ERRORS_SHOWN:
             _note(f"... and {len(summary.errors) - _ERRORS_SHOWN:,} more errors: --json names them all")
+    if named and not as_json:
+        words = ", ".join(f"{client} ({rows:,})" for client, rows in named.items())
+        _note(
+            f"clients that rows share: {words}. A new secret of one is one edit: `refreshd clients edit NAME`"
+        )
     if summary.left_out and not as_json:
         names = Counter(one.name for one in summary.left_out)
         said = ", ".join(f"{name} ({number:,})" for name, number in names.most_common())
@@ -182,7 +212,8 @@ def _report(summary: Summary, name: str, *, as_json: bool) -> None:
     if kept:
         _note(
             f"{kept:,} accounts keep the tokens that are stored: they are newer than the file's, or not known to "
-            "be older. --replace-tokens takes the file's, where you know that they are the newer ones"
+            "be older. If an owner consented again, `refreshd accounts grant ID` takes the new tokens for one account; "
+            "--replace-tokens takes the file's for all of its accounts"
         )
     if not sum(counts.values()):
         _note("the file names no accounts: docs/accounts.md and examples/ show what one looks like")

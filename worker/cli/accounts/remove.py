@@ -8,14 +8,11 @@ from typing import Annotated, Final
 import typer
 
 from models.audit import Act, Action
-from worker.accounts.revoker import Revoked, Revoker
+from worker.accounts.revoker import Revoked
 from worker.cli.accounts._services import AccountServices, open_services
 from worker.cli.accounts.edit import AsJson, Ids
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.prompts import confirm
-from worker.errors import SettingsError
-from worker.providers.client import ProviderClient
-from worker.providers.egress import Egress
 from worker.providers.revocation import Revocation
 
 #: There is nothing left at the provider, or never was.
@@ -67,7 +64,7 @@ def remove(
 def _revoke_and_remove(desk: AccountServices, ids: list[str], *, force: bool, as_json: bool) -> bool:
     """Revoke and remove one account after the other; returns whether each grant has ended."""
     all_ended = True
-    with _revoker(desk) as revoker:
+    with desk.revoker() as revoker:
         for account_id in ids:
             revoked = revoker.revoke(desk.editor.account(account_id))
             ended = revoked.outcome in _DONE
@@ -104,30 +101,3 @@ def _say(revoked: Revoked, *, removed: bool, as_json: bool) -> None:
         return
     remedy = "" if removed or revoked.outcome is Revocation.BUSY else "; --force removes it all the same"
     err.print(f"{words} ({revoked.reason}{remedy})", markup=False, soft_wrap=True)
-
-
-def _revoker(desk: AccountServices) -> Revoker:
-    here = desk.stores
-    settings = here.settings
-
-    def has_stash(account_id: str) -> bool:
-        try:
-            return bool(here.redis.exists(here.keys.stash(account_id)))
-        except SettingsError:  # no Redis was ever there
-            return False
-
-    return Revoker(
-        accounts=desk.accounts,
-        sealer=here.sealer,
-        provider_of=here.providers.of,
-        client=ProviderClient(
-            ca_file=settings.ca_file,
-            allow_http_hosts=settings.allow_http_hosts,
-            egress=Egress.of(settings),
-            now=here.clock.now,
-        ),
-        clock=here.clock,
-        has_stash=has_stash,
-        call_timeout_s=settings.call_timeout_s,
-        claim_s=settings.claim_seconds,
-    )

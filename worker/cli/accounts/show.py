@@ -10,9 +10,11 @@ from rich.text import Text
 
 from models.account import Account, RefreshMethod, Status
 from worker.accounts.view import listed, masked
+from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.db.accounts import Accounts, Filter, nearest_ids
+from worker.db.accounts import Accounts, Filter
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
@@ -36,12 +38,20 @@ def list_accounts(
     status: Annotated[Status | None, typer.Option(help="Only accounts in this status.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only this provider's accounts.")] = None,
     method: Annotated[RefreshMethod | None, typer.Option(help="Only accounts refreshed this way.")] = None,
+    client: Annotated[str | None, typer.Option(help="Only accounts that name this client.")] = None,
+    label: Labels = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many. Default: {_ROWS_SHOWN}, with --json all.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
 ) -> None:
-    wanted = Filter(status.value if status else None, provider, method.value if method else None)
+    wanted = Filter(
+        status.value if status else None,
+        provider,
+        method.value if method else None,
+        client,
+        labels_of(label),
+    )
     with open_stores() as here:
         accounts = Accounts(here.engine)
         if as_json:

@@ -22,8 +22,8 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.context import AppContext
-from worker.db.accounts import nearest_ids
 from worker.db.engine import reading
+from worker.db.nearest_ids import nearest_ids
 from worker.errors import RedisUnreachable, RefreshdError, UnknownAccount, UsageError, WaitTimedOut
 from worker.policy.reasons import message_of
 from worker.policy.reasons.done import STASH_ADOPTED

@@ -1,4 +1,4 @@
-"""`refreshd keys list`, `rotate` and `check`: what each key has sealed."""
+"""`refreshd keys list`, `intake`, `rotate` and `check`: what each key has sealed, and what is sealed to it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def list_keys(as_json: Json = False) -> None:
                 else "NOT CONFIGURED: add it to REFRESHD_KEYS"
             )
             out.print(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip(), markup=False)
+
+
+def intake_key() -> None:
+    """It is no secret. After a rotation print it again: values sealed to the old key open as long as that key is kept."""
+    with open_stores() as here:
+        out.print(here.cipher.intake_key, markup=False, soft_wrap=True)
 
 
 def rotate_keys(as_json: Json = False) -> None:

@@ -76,8 +76,12 @@ class DemoShow:
         self._watcher.close()
 
     def sum_up(self) -> None:
-        """Say in two lines how it went, and where everything is."""
+        """Print how the API is tried, how it went, and where everything is."""
         ran = short_time(self._ended - self._began)
+        if curl := self._stack.api_curl():
+            self._console.print(
+                f"The API (docs/api.md), with `refreshd demo --keep`:  {curl}", soft_wrap=True, markup=False
+            )
         self._console.print(f"After {ran}: {totals(self._picture)}.", soft_wrap=True)
         self._console.print(
             f"Its files stay in {self._stack.data_dir}; `refreshd demo --keep` goes on with them.",

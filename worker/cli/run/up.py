@@ -55,9 +55,10 @@ def up(
         int, typer.Option("--workers", help="Worker processes; one uses one core.", min=1, max=64)
     ] = 1,
     flower: Annotated[bool, typer.Option("--flower/--no-flower", help="Start Flower's web pages.")] = True,
+    api: Annotated[bool, typer.Option("--api/--no-api", help="Start the run-time API.")] = True,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="Of the logs.")] = LogLevel.INFO,
 ) -> None:
-    """Starts Redis, the database, workers, beat and Flower.
+    """Starts Redis, the database, workers, beat, the API and Flower.
 
     Redis is an embedded one unless REFRESHD_REDIS_URL is set, the database SQLite unless REFRESHD_DATABASE_URL is
     set. Processes that end are restarted; their logs are in the data folder. Ctrl-C finishes and stores refreshes
@@ -67,7 +68,7 @@ def up(
         interrupts.hurry = stack.supervisor.hurry
         title(out, "refreshd", stack)
         opening = Opening(out, stack, interrupts)
-        if opening.run(_tasks(stack, workers, flower=flower)):
+        if opening.run(_tasks(stack, workers, flower=flower, api=api)):
             opening.wait_until_it_works()
         if interrupts.asked is None:
             _show_what_is_there(stack)
@@ -77,13 +78,15 @@ def up(
         raise typer.Exit(interrupts.exit_code)
 
 
-def _tasks(stack: Stack, workers: int, *, flower: bool) -> list[Task]:
+def _tasks(stack: Stack, workers: int, *, flower: bool, api: bool) -> list[Task]:
     tasks: list[Task] = [
         ("Starting Redis", stack.start_redis),
         ("Reading the keys", stack.find_keys),
         ("Preparing the database", stack.migrate),
         ("Starting workers", lambda: stack.start_workers(workers)),
     ]
+    if api:
+        tasks.append(("Starting the API", stack.start_api))
 
     def start_flower() -> Step:
         step = stack.start_flower()
@@ -113,6 +116,9 @@ def _show_what_is_there(stack: Stack) -> None:
             )
         out.print(Padding(table, (0, 0, 0, 2)))
         out.print()
+    if stack.api is not None:
+        out.print("The API (docs/api.md):\n")
+        out.print(Text(f"  {stack.api_curl()}\n", style="cyan"), soft_wrap=True)
     out.print("Ctrl-C stops everything.\n")
 
 

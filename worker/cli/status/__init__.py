@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from models.account import Status
@@ -20,44 +19,51 @@ from worker.broker.queues import QUEUES, STANDARD_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
 from worker.celery.inspect import alive_workers
-from worker.cli.status.paused import gate_lines, held_json, pause_lines
+from worker.cli.labels import Labels, labels_of
+from worker.cli.status.labelled import labelled_json, labelled_screen
+from worker.cli.status.paused import gate_lines, held_json, pause_lines, secret_lines
+from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
+from worker.db.comparison import CAUSES, ComparisonStore, Loss
+from worker.db.fleet.client_secrets import EndingSecret, ending
 from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
+from worker.db.fleet.labelled import look_at
 from worker.db.outbox import Backlog
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError
 from worker.monitoring.gate_status import GateStatus, look_at_gates
 from worker.redis.client import in_words
 
-_STYLES = {
-    Status.ACTIVE: "green",
-    Status.DEGRADED: "yellow",
-    Status.REAUTHORIZE: "red",
-    Status.MISCONFIGURED: "red",
-    Status.DISABLED: "dim",
-}
 _WATCH_S = 2.0
+#: A loss of Redis stays on the screen for so long, seconds.
+_LOSS_SHOWN_S = 3600.0
 
 
 def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")
     ] = False,
+    label: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    here = stores()
+    """With --label: only the accounts that have it, without queues and workers."""
+    here, labels = stores(), labels_of(label)
+
+    def screen() -> RenderableType:
+        return labelled_screen(look_at(here.engine, labels)) if labels else _screen(_look(here))
+
     if as_json:
-        print_json(_as_json(_look(here)))
+        print_json(labelled_json(look_at(here.engine, labels)) if labels else _as_json(_look(here)))
         return
     if not watch:
-        out.print(_screen(_look(here)))
+        out.print(screen())
         return
     with Live(console=out, refresh_per_second=4, screen=True) as live:
         while True:
-            live.update(_screen(_look(here)))
+            live.update(screen())
             time.sleep(_WATCH_S)
 
 
@@ -78,6 +84,10 @@ class _Seen:
     pauses: list[Pause]
     #: Closed gates that hold accounts; None if Redis does not answer.
     gates: list[GateStatus] | None
+    #: Clients' secrets that end soon, or have ended.
+    secrets: list[EndingSecret]
+    #: What Redis lacked, and has again.
+    loss: Loss | None
 
 
 def _look(here: AppContext) -> _Seen:
@@ -99,6 +109,8 @@ def _look(here: AppContext) -> _Seen:
         webhooks=here.outbox.backlog(),
         pauses=pauses,
         gates=None if queues is None else _gates(here, fleet.now),
+        secrets=ending(here.engine, within_days=max(here.settings.expiring_thresholds_days, default=0.0)),
+        loss=ComparisonStore(here.engine).state().progress.loss,
     )
 
 
@@ -118,8 +130,8 @@ def _missing(here: AppContext) -> list[Lacking] | None:
 
 def _queues(here: AppContext) -> tuple[dict[str, int] | None, str]:
     try:
-        with in_words(here.settings.redis):
-            return {name: int(here.redis.llen(name)) for name in QUEUES}, ""
+        with in_words(here.settings.broker):
+            return {name: int(here.broker.llen(name)) for name in QUEUES}, ""
     except (RedisUnreachable, SettingsError) as error:
         return None, str(error)
 
@@ -156,9 +168,11 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
             {"callback": m.use.name, "accounts": m.use.accounts, "example": m.use.example, "reason": m.words}
             for m in seen.missing
         ],
+        "client_secrets_ending": [one.as_json() for one in seen.secrets],
         "webhooks": [one.as_json() for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
+        "redis_lost": None if seen.loss is None else asdict(seen.loss),
     } | held_json(seen.pauses, fleet, seen.gates)
 
 
@@ -168,43 +182,14 @@ def _screen(seen: _Seen) -> RenderableType:
         return Text.from_markup(
             "No accounts yet. [b]refreshd accounts import FILE[/b] stores many, [b]refreshd accounts add[/b] one."
         )
-    parts: list[RenderableType] = [_accounts(fleet), Text()]
+    parts: list[RenderableType] = [accounts_table(fleet.by_status), Text()]
     if fleet.failing:
-        parts += [_failing(fleet), Text()]
+        parts += [failing_table(fleet.failing), Text()]
     parts += pause_lines(seen.pauses, fleet)
     parts += gate_lines(seen.gates or (), now=fleet.now)
+    parts += secret_lines(seen.secrets, now=fleet.now)
     parts += [*_work(seen), *_webhooks(seen), *_machinery(seen)]
     return Stack(*parts)
-
-
-def _accounts(fleet: Fleet) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("provider")
-    for status_ in Status:
-        table.add_column(status_.value, justify="right")
-    counts: dict[str, dict[str, int]] = {}
-    for (provider, of), number in sorted(fleet.by_status.items()):
-        counts.setdefault(provider, {})[of] = number
-    for provider, row in counts.items():
-        table.add_row(Text(provider), *(_count(row.get(status_, 0), _STYLES[status_]) for status_ in Status))
-    if len(counts) > 1:
-        totals = {s: sum(row.get(s, 0) for row in counts.values()) for s in Status}
-        table.add_section()
-        table.add_row(Text("all", style="bold"), *(_count(totals[s], _STYLES[s]) for s in Status))
-    return table
-
-
-def _count(number: int, style: str) -> Text:
-    return Text(f"{number:,}" if number else "-", style=style if number else "dim")
-
-
-def _failing(fleet: Fleet) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("failing", "status", "reason", "accounts"):
-        table.add_column(name, justify="right" if name == "accounts" else "left")
-    for (provider, of, reason), number in fleet.failing.items():
-        table.add_row(Text(provider), Text(of, style=_STYLES[Status(of)]), Text(reason), f"{number:,}")
-    return table
 
 
 def _work(seen: _Seen) -> list[Text]:
@@ -252,6 +237,14 @@ def _machinery(seen: _Seen) -> list[Text]:
             Text(
                 "  nothing is planned: `refreshd doctor` shows whether beat or a worker is missing, or a clock is wrong",
                 style="red",
+            )
+        )
+    if seen.loss is not None and fleet.now - seen.loss.at < _LOSS_SHOWN_S:
+        lines.append(
+            Text(
+                f"redis lost      {seen.loss.accounts:,} accounts, found and published again "
+                f"{ago_or_in(seen.loss.at, now=fleet.now)}: {CAUSES[seen.loss.why]}",
+                style="yellow",
             )
         )
     if queues is None:

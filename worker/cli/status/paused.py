@@ -1,4 +1,4 @@
-"""Lines of `status` about accounts that a pause or a closed gate holds."""
+"""Lines of `status` about accounts that a pause or a closed gate holds, and about clients whose secret ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from rich.text import Text
 
 from models.pause import Pause
 from worker.cli.pause import pause_json, words_of
+from worker.cli.terminal.console import ago_or_in
+from worker.db.fleet.client_secrets import EndingSecret
 from worker.db.fleet.counts import Fleet
 from worker.monitoring.gate_status import GateStatus
 
@@ -70,6 +72,20 @@ def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
                 style="red",
             )
         )
+    return lines
+
+
+def secret_lines(secrets: Sequence[EndingSecret], *, now: float) -> list[Text]:
+    """Return the clients whose secret ends soon, or has ended."""
+    lines = [
+        Text(
+            f"secret ends     client {one.client} ({one.provider}): {ago_or_in(one.expires_at, now=now)}, {one.accounts:,} accounts",
+            style="bold red" if one.expires_at <= now else "yellow",
+        )
+        for one in secrets[:NAMED_MAX]
+    ]
+    if len(secrets) > NAMED_MAX:
+        lines.append(Text(f"                and {len(secrets) - NAMED_MAX:,} more: `refreshd clients list`"))
     return lines
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from worker.clock import wall_clock
-from worker.durations import duration
+from worker.durations import ago_or_in
+
+__all__ = ["PipedConsole", "ago_or_in", "err", "out", "print_json"]
 
 
 class PipedConsole(Console):
@@ -26,12 +27,3 @@ err = PipedConsole(stderr=True, highlight=False)
 def print_json(value: Any) -> None:
     """Print one JSON object on one line."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-
-
-def ago_or_in(at: float | None, *, now: float | None = None) -> str:
-    """Say a point in time as people do: `in 4m 10s`, `12s ago`, `-` for none."""
-    if at is None:
-        return "-"
-    distance_s = at - (wall_clock() if now is None else now)
-    words = duration(abs(distance_s))
-    return f"in {words}" if distance_s >= 0 else f"{words} ago"

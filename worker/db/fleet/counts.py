@@ -73,11 +73,11 @@ class FleetCounts:
     failing: Counts
     #: Provider -> accounts that are overdue, most first.
     late: Mapping[str, Overdue]
-    #: Provider -> accounts that a pause of an account or provider has set aside, most first.
+    #: Provider -> accounts that a pause of an account, label or provider has set aside, most first.
     set_aside: Mapping[str, PausedDue]
     #: Due accounts that a pause of everything holds; 0 without one.
     held_by_all: int = 0
-    #: Scope (`all`, `provider`, `account`) -> pauses in force.
+    #: Scope (`all`, `provider`, `label`, `account`) -> pauses in force.
     pauses: Counts
     #: Periodic task (`plan`, `reconcile` ...) -> when it last ended; None: never.
     job_ended_at: Mapping[str, float | None]
@@ -143,9 +143,10 @@ SELECT provider, status, coalesce(reason, ''), count(*) FROM account
 WHERE status IN ('degraded', 'reauthorize', 'misconfigured')
 GROUP BY status, provider, reason ORDER BY 4 DESC, 1, 2, 3 LIMIT :most
 """
-_PAUSES: Final = (
-    "SELECT scope, count(*) FROM pause WHERE NOT resumed AND (until IS NULL OR until > :now) GROUP BY scope"
-)
+_PAUSES: Final = """
+SELECT scope, count(*) FROM pause WHERE NOT resumed AND (until IS NULL OR until > :now) GROUP BY scope UNION ALL
+SELECT 'label', count(*) FROM label_pause WHERE NOT resumed AND (until IS NULL OR until > :now) HAVING count(*) > 0
+"""
 # `||` keeps SQLite from the index of the status: nearly every account is active, and few tokens have ended.
 _EXPIRED: Final = """
 SELECT provider, count(*) FROM account

@@ -57,13 +57,13 @@ class Ends:
 
     def _near(
         self, connection: Connection, nearer: float, within: float, batch: int
-    ) -> dict[str, tuple[int, float, float]]:
-        """Return accounts between two thresholds that were not announced: id -> generation, end, now."""
+    ) -> dict[str, tuple[int, float, float, str]]:
+        """Return accounts between two thresholds that were not announced: id -> generation, end, now, labels."""
         rows = connection.execute(
             text(
                 f"""
-                SELECT account.id, account.generation, account.refresh_token_expires_at, {self._now}
-                FROM account LEFT JOIN announced_end AS known ON known.account = account.id
+                SELECT account.id, account.generation, account.refresh_token_expires_at, {self._now},
+                 account.labels FROM account LEFT JOIN announced_end AS known ON known.account = account.id
                 WHERE account.refresh_token_end_fixed AND account.status NOT IN ('disabled', 'reauthorize')
                  AND account.refresh_token_expires_at > {self._now} + :nearer_s
                  AND account.refresh_token_expires_at <= {self._now} + :within_s
@@ -80,12 +80,12 @@ class Ends:
                 "batch": batch,
             },
         ).all()
-        return {str(row[0]): (int(row[1]), float(row[2]), float(row[3])) for row in rows}
+        return {str(row[0]): (int(row[1]), float(row[2]), float(row[3]), str(row[4])) for row in rows}
 
     def _note(
         self,
         connection: Connection,
-        near: dict[str, tuple[int, float, float]],
+        near: dict[str, tuple[int, float, float, str]],
         days: float,
         kind: str,
         reason: str,
@@ -110,6 +110,7 @@ class Ends:
                 reason=reason,
                 at=near[account][2],
                 expires_at=near[account][1],
+                labels=near[account][3],
             )
             for (account,) in noted
         ]

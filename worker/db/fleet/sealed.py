@@ -39,5 +39,12 @@ def sealed_sample(engine: Engine, *, accounts: int = 2_000) -> SealedSample:
             partial = len(found) == accounts
             if not partial:
                 break
-    keys = Counter(str(key_of(value)) for values in rows.values() for value in values if value is not None)
+        clients = connection.execute(
+            text(
+                "SELECT client_secret_sealed FROM client WHERE client_secret_sealed IS NOT NULL LIMIT :most"
+            ),
+            {"most": accounts},
+        ).scalars()
+        keys = Counter(str(key_of(value)) for value in clients)
+    keys += Counter(str(key_of(value)) for values in rows.values() for value in values if value is not None)
     return SealedSample(dict(sorted(keys.items())), len(rows), partial)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from redis.exceptions import RedisError
 
 from worker.context import AppContext
+from worker.diagnostics.doctor.clients import check_client_secrets
 from worker.diagnostics.doctor.fleet import (
     check_beat,
     check_callbacks,
@@ -16,10 +17,11 @@ from worker.diagnostics.doctor.fleet import (
     check_workers,
 )
 from worker.diagnostics.doctor.gates import check_gates
+from worker.diagnostics.doctor.lost_commits import check_lost_commits
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
-from worker.diagnostics.doctor.truth import check_clocks, check_set_back, check_tokens
+from worker.diagnostics.doctor.truth import check_clocks, check_content, check_set_back, check_tokens
 from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.redis.counts import LiveWorkers
@@ -41,19 +43,22 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
     redis = list(check_redis(here))
     yield from redis
     readable = all(one.check != "database" or one.level is not Level.FAILED for one in database)
-    reachable = all(one.check != "redis" or one.level is not Level.FAILED for one in redis)
+    reachable = all(one.check not in {"redis", "broker"} or one.level is not Level.FAILED for one in redis)
     there = staff() if reachable else None
     if readable:
         yield from _guarded("keys", lambda: check_keys(here))
         yield from _guarded("beat", lambda: check_beat(here, there))
         yield from _guarded("clock", lambda: check_set_back(here))
         yield from _guarded("tokens", lambda: check_tokens(here))
+        yield from _guarded("redis content", lambda: check_content(here))
         yield from _guarded("webhooks", lambda: check_webhooks(here))
         yield from _guarded("pauses", lambda: check_pauses(here))
+        yield from _guarded("clients", lambda: check_client_secrets(here))
         yield from _guarded("proofs of possession", lambda: check_proofs(here))
         yield from _guarded("shared grants", lambda: check_twins(here))
     if readable and reachable:
         yield from _guarded("clock", lambda: check_clocks(here))
+        yield from _guarded("lost commits", lambda: check_lost_commits(here))
         yield from _guarded("workers", lambda: check_workers(here, there))
         yield from _guarded("callbacks", lambda: check_callbacks(here))
         yield from _guarded("gates", lambda: check_gates(here))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from redis.exceptions import RedisError
+from redis import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from sqlalchemy import text
 
 from models.migrations import HEAD
@@ -14,6 +15,7 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
 from worker.db.fleet.sealed import sealed_sample
+from worker.db.postgres import is_pooled
 from worker.db.rekey import check
 from worker.diagnostics.doctor.result import CheckResult, Level
 from worker.errors import RefreshdError
@@ -24,6 +26,8 @@ REDIS_MIN: Final = (6, 2)
 POSTGRES_MIN: Final = 120_000
 #: A Redis that may not evict refuses writes when it is full; this much of its limit is a warning.
 NEARLY_FULL: Final = 0.9
+#: Long enough to be a write, too short to stay.
+_WRITE_CHECK_MS: Final = 1_000
 
 
 def check_database(here: AppContext) -> Iterator[CheckResult]:
@@ -38,7 +42,8 @@ def check_database(here: AppContext) -> Iterator[CheckResult]:
                 )
             else:
                 number = int(str(connection.execute(text("SHOW server_version_num")).scalar_one()))
-                name, new_enough = f"PostgreSQL {number // 10000}", number >= POSTGRES_MIN
+                pooler = " behind a connection pooler" if is_pooled(connection) else ""
+                name, new_enough = f"PostgreSQL {number // 10000}{pooler}", number >= POSTGRES_MIN
     except RefreshdError as error:
         yield CheckResult(
             "database", Level.FAILED, str(error), "`refreshd db upgrade`, or correct REFRESHD_DATABASE_URL"
@@ -72,80 +77,117 @@ def check_database(here: AppContext) -> Iterator[CheckResult]:
 
 
 def check_redis(here: AppContext) -> Iterator[CheckResult]:
-    """Check version, role, eviction, memory, persistence and clock."""
+    """Check version, role, writes, eviction, memory, persistence and clock of each Redis."""
+    yield from _check_server(here, "redis", "REFRESHD_REDIS_URL", lambda: here.redis)
+    if here.settings.broker_url is not None:
+        yield from _check_server(here, "broker", "REFRESHD_BROKER_URL", lambda: here.broker)
+
+
+def _check_server(
+    here: AppContext, name: str, setting: str, connected: Callable[[], Redis]
+) -> Iterator[CheckResult]:
     try:
-        client: Any = here.redis
+        client: Any = connected()
         info: dict[str, Any] = client.info()
         seconds, micros = client.time()
     except (RedisError, OSError, RefreshdError) as error:
-        yield CheckResult("redis", Level.FAILED, str(error), "start it, or correct REFRESHD_REDIS_URL")
+        yield CheckResult(name, Level.FAILED, str(error), f"start it, or correct {setting}")
         return
-    name = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+    kind = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
     if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MIN:
-        yield CheckResult("redis", Level.FAILED, f"{name} is too old", "Redis 6.2 and later, or Valkey, work")
+        yield CheckResult(name, Level.FAILED, f"{kind} is too old", "Redis 6.2 and later, or Valkey, work")
         return
-    yield CheckResult("redis", Level.OK, name)
-    yield from _redis_writes(info)
-    yield from _redis_memory(info)
+    yield CheckResult(name, Level.OK, kind)
+    yield from _redis_writes(info, name, setting)
+    yield from _test_write(client, here.settings.redis_prefix, name)
+    yield from _redis_memory(info, name)
     off_s = seconds + micros / 1e6 - here.clock.now()
     if abs(off_s) > TOLERATED_SKEW_S:
         yield CheckResult(
             "clock",
             Level.WARNING,
-            f"Redis' clock is {off_s:+.1f} s off the database's: tokens leave Redis too early or too late",
+            f"Redis' clock is {off_s:+.1f} s off the database's: tokens leave Redis too early or too late"
+            if name == "redis"
+            else f"the broker's clock is {off_s:+.1f} s off the database's: workers and beats are compared with it",
             "synchronize the clocks (NTP)",
         )
 
 
-def _redis_writes(info: Mapping[str, Any]) -> Iterator[CheckResult]:
+def _test_write(client: Any, prefix: str, name: str) -> Iterator[CheckResult]:
+    """Write a key that ends at once."""
+    try:
+        client.set(f"{prefix}write-check", "1", px=_WRITE_CHECK_MS)
+    except OutOfMemoryError:
+        yield CheckResult(
+            f"{name} writes",
+            Level.FAILED,
+            "it is full (maxmemory) and refuses writes: no lease, no message, no published token, so nothing is refreshed; "
+            "what is published stays until it ends",
+            "raise maxmemory: `CONFIG SET maxmemory BYTES`, and in its configuration; everything goes on within seconds",
+        )
+    except ReadOnlyError:
+        return  # its role says it
+    except RedisError as error:
+        yield CheckResult(
+            f"{name} writes",
+            Level.FAILED,
+            f"a test write was refused: {error}",
+            "give its user the rights of deploy/redis/users.acl; its log says what else keeps it from writing",
+        )
+
+
+def _redis_writes(info: Mapping[str, Any], name: str, setting: str) -> Iterator[CheckResult]:
     if info.get("role", "master") != "master":
         yield CheckResult(
-            "redis writes",
+            f"{name} writes",
             Level.FAILED,
             f"it is a replica of {info.get('master_host')}:{info.get('master_port')}: it takes no writes",
-            "point REFRESHD_REDIS_URL to the primary",
+            f"point {setting} to the primary, or to the sentinels that know it: sentinel://HOST:26379,HOST:26379/MASTER/0",
         )
     if info.get("cluster_enabled"):
         yield CheckResult(
-            "redis writes",
+            f"{name} writes",
             Level.FAILED,
-            "it is a cluster: Celery's broker can't work on one",
-            "point REFRESHD_REDIS_URL to a single primary, Sentinel or not",
+            "it is a node of a Redis Cluster (cluster_enabled:1), which refreshd does not support: neither Celery's broker "
+            "nor the publication of tokens works on one",
+            f"point {setting} to a single primary, with Sentinel or a managed failover",
         )
     broken = [
-        name
-        for name in ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
-        if info.get(name, "ok") != "ok"
+        key
+        for key in ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
+        if info.get(key, "ok") != "ok"
     ]
     if broken:
         yield CheckResult(
-            "redis writes",
+            f"{name} writes",
             Level.FAILED,
             f"its last save to disk failed ({', '.join(broken)}): it may refuse writes, and a restart loses what it holds",
             "its log says why; mostly its disk is full, or the folder is not its own",
         )
 
 
-def _redis_memory(info: Mapping[str, Any]) -> Iterator[CheckResult]:
+def _redis_memory(info: Mapping[str, Any], name: str) -> Iterator[CheckResult]:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield CheckResult(
-            "redis eviction",
+            f"{name} eviction",
             Level.FAILED,
-            f"maxmemory-policy is {policy}: Redis may throw away locks, stashed answers and messages",
+            f"maxmemory-policy is {policy}: when it is full, it throws away without a word what grants depend on: leases (then "
+            "one refresh token is sent twice, and a provider may revoke the grant), answers that wait sealed for the database "
+            "(a rotated refresh token is lost, and its owner has to log in again), tokens that connectors read, messages",
             "`CONFIG SET maxmemory-policy noeviction`, and in its configuration",
         )
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if most and used > most * NEARLY_FULL:
         yield CheckResult(
-            "redis memory",
+            f"{name} memory",
             Level.WARNING,
             f"{used / most:.0%} of its maxmemory are used; when it is full, it refuses locks, tokens and messages",
             "raise maxmemory: `CONFIG SET maxmemory BYTES`, and in its configuration",
         )
     if not info.get("aof_enabled"):
         yield CheckResult(
-            "redis persistence",
+            f"{name} persistence",
             Level.WARNING,
             "appendonly is off: a restart empties Redis; tokens are published again, stashed answers are lost",
             "`CONFIG SET appendonly yes`, and in its configuration",

@@ -9,14 +9,24 @@ from sqlalchemy import text
 
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
+from worker.db.comparison import CAUSES, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
 from worker.db.engine import reading
 from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
 from worker.diagnostics.doctor.result import CheckResult, Level
-from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, loses_messages, off, words_of
+from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, is_far_off, off, words_of
 from worker.durations import duration
 from worker.policy.reasons import message_of
 from worker.redis.clock_offsets import ClockOffsets
 
+#: A loss is told for so long, seconds.
+LOSS_NEWS_S: Final = 86_400.0
+#: Accounts of a loss that are named.
+NAMED_SHOWN: Final = 5
+LOSS_REMEDIES: Final = {
+    TAKEN_OVER: "nothing to do for these; if it repeats, its log says which replica lagged, or why it restarts",
+    EVICTED: "`CONFIG SET maxmemory-policy noeviction`, and more memory: it may evict locks and answers, too",
+    ROLLING: "find out who deletes: `ACL LOG`, and docs/redis.md for users that may not",
+}
 #: Groups of accounts listed one by one.
 GROUPS_MAX: Final = 10
 
@@ -51,12 +61,34 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
 
 def check_clocks(here: AppContext) -> Iterator[CheckResult]:
     """Check the clocks of workers and beats, as each has reported its own."""
-    for process, ahead_s in off(ClockOffsets(here.redis, here.settings.redis_prefix).all()).items():
+    for process, ahead_s in off(ClockOffsets(here.broker, here.settings.redis_prefix).all()).items():
         yield CheckResult(
             "clock",
-            Level.FAILED if loses_messages(ahead_s) else Level.WARNING,
+            Level.FAILED if is_far_off(ahead_s) else Level.WARNING,
             words_of(process, ahead_s).rstrip("."),
             SYNCHRONIZE,
+        )
+
+
+def check_content(here: AppContext) -> Iterator[CheckResult]:
+    """Report what the last comparison of Redis with SQL found missing, and when a whole one ended."""
+    progress, now = ComparisonStore(here.engine).state().progress, here.clock.now()
+    loss, last = progress.loss, progress.last
+    if loss is not None and now - loss.at < LOSS_NEWS_S:
+        yield CheckResult(
+            "redis content",
+            Level.WARNING,
+            f"{duration(now - loss.at)} ago, Redis lacked what was published of {_accounts(loss.accounts)} "
+            f"({', '.join(loss.some[:NAMED_SHOWN])}{', ...' if loss.accounts > NAMED_SHOWN else ''}): {CAUSES[loss.why]}. "
+            "It was published again",
+            LOSS_REMEDIES[loss.why],
+        )
+    elif last is not None:
+        yield CheckResult(
+            "redis content",
+            Level.OK,
+            f"{_accounts(last.accounts)} compared {duration(now - last.ended_at)} ago, in {duration(last.took_s)}: "
+            f"{last.missing:,} missing in Redis",
         )
 
 

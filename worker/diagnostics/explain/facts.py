@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from models.account import Account, Status
 from models.attempt import Attempt, Outcome
+from models.client import Client
 from models.pause import Pause
 from models.providers import Provider
+from worker.db.comparison import Loss
 from worker.policy.gates import Gate
 
 
@@ -33,6 +35,8 @@ class RedisFacts:
     lease_renewed_ago_s: float | None = None
     stashed: bool = False
     stash_error: str | None = None
+    #: The answer that was committed last is kept.
+    answer_kept: bool = False
     queues: Mapping[str, int] = field(default_factory=dict)
     #: Seconds by which Redis' clock is ahead of the database's.
     ahead_s: float = 0.0
@@ -89,6 +93,8 @@ class Facts:
     pauses: Sequence[Pause] = ()
     #: Worker or beat -> seconds by which its clock is ahead of Redis', as it reported.
     clocks: Mapping[str, float] = field(default_factory=dict)
+    #: What Redis lacked of accounts, as a comparison with SQL found, and has again.
+    loss: Loss | None = None
     #: Seconds by which this machine's clock is ahead of the database's.
     skew_s: float = 0.0
     #: Why a secret of the account does not open, None where all do.
@@ -105,6 +111,8 @@ class Facts:
     certificate_ends_at: float | None = None
     #: Accounts with the same grant.
     twins: Sequence[Twin] = ()
+    #: The client that the account names; None: it names none, or one that is not stored.
+    client: Client | None = None
 
     @property
     def lacks_token(self) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from models.account import Account
+from models.client import Client
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
@@ -22,9 +23,10 @@ from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.inspect import Workers, alive_workers
 from worker.context import AppContext
-from worker.db.accounts import nearest_ids
+from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
+from worker.db.nearest_ids import nearest_ids
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
@@ -42,13 +44,21 @@ ATTEMPTS_LOOKED_AT = 50
 TWINS_LOOKED_AT = 20
 
 
-def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] = alive_workers) -> Facts:
+def gather(
+    here: AppContext,
+    account_id: str,
+    *,
+    workers: Callable[[], Workers | None] = alive_workers,
+    reads_tokens: bool = True,
+) -> Facts:
     """Return the facts of one account.
 
     Args:
         here: the stores.
         account_id: whose.
-        workers: asks which workers are alive, and what each takes from.
+        workers: asks which workers are alive, and what each takes from; None: that can't be asked from here.
+        reads_tokens: this process may read published tokens and stashed answers; else, where a token is there, it is taken
+            for one of the generation that Redis has of the account.
 
     Raises:
         UnknownAccount: there is none.
@@ -60,9 +70,10 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
         planned_at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     if account is None:
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
-    redis, trouble = _redis(here, account)
+    redis, trouble = _redis(here, account, reads_tokens=reads_tokens)
     offers = _offers(here) if redis is not None else {}
-    request = _request(here, account, now)
+    client = here.clients.of(account)
+    request = _request(here, account, client, now)
     return Facts(
         now=now,
         account=account,
@@ -81,6 +92,7 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
         queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
         clocks=_clocks(here) if redis is not None else {},
+        loss=ComparisonStore(here.engine).state().progress.loss,
         skew_s=here.clock.skew_s(),
         sealed_error=request.sealed_error,
         read_only=write_refused(here.engine),
@@ -88,6 +100,7 @@ def gather(here: AppContext, account_id: str, *, workers: Callable[[], Workers] 
         form_encoding_matters=request.form_encoding_matters,
         certificate_ends_at=request.certificate_ends_at,
         twins=_twins(here, account),
+        client=client,
     )
 
 
@@ -97,22 +110,29 @@ def _twins(here: AppContext, account: Account) -> list[Twin]:
     return [Twin(one.id, one.status) for one in found if same(account, one)]
 
 
-def _redis(here: AppContext, account: Account) -> tuple[RedisFacts | None, Exception | None]:
+def _redis(
+    here: AppContext, account: Account, *, reads_tokens: bool
+) -> tuple[RedisFacts | None, Exception | None]:
     keys, prefix = here.keys, here.settings.redis_prefix
     try:
         client: Any = here.redis
         pipeline = client.pipeline(transaction=False)
-        pipeline.hmget(keys.token(account.id), "generation", SEALED_FIELD)
+        if reads_tokens:
+            pipeline.hmget(keys.token(account.id), "generation", SEALED_FIELD)
+        else:
+            pipeline.exists(keys.token(account.id))
         pipeline.hget(keys.account(account.id), "generation")
         pipeline.get(keys.lock(account.id))
         pipeline.pttl(keys.lock(account.id))
-        pipeline.get(keys.stash(account.id))
+        (pipeline.get if reads_tokens else pipeline.exists)(keys.stash(account.id))
+        pipeline.exists(keys.answer(account.id))
         pipeline.time()
-        for queue in QUEUES:
-            pipeline.llen(queue)
-        (token, sealed), state, holder, lease_ms, stash, clock, *lengths = pipeline.execute()
+        seen, state, holder, lease_ms, stash, kept, clock = pipeline.execute()
+        lengths = _queue_lengths(here.broker)
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, error
+    token, sealed = seen if reads_tokens else (state if seen else None, None)
+    stash = stash if reads_tokens else stash or None
     redis_now = clock[0] + clock[1] / 1_000_000
     return RedisFacts(
         where=address_of(here.settings.redis),
@@ -125,6 +145,7 @@ def _redis(here: AppContext, account: Account) -> tuple[RedisFacts | None, Excep
         lease_s=lease_ms / 1000 if lease_ms > 0 else None,
         lease_renewed_ago_s=max(here.settings.claim_seconds - lease_ms / 1000, 0.0) if lease_ms > 0 else None,
         stashed=stash is not None,
+        answer_kept=bool(kept),
         stash_error=_stash_error(here, account, stash),
         queues=dict(zip(QUEUES, lengths, strict=True)),
         ahead_s=redis_now - here.clock.now(),
@@ -178,6 +199,13 @@ def _elsewhere(client: Any, account: Account, prefix: str) -> int | None:
     return None if found is None else int(found)
 
 
+def _queue_lengths(broker: Any) -> list[int]:
+    pipeline = broker.pipeline(transaction=False)
+    for queue in QUEUES:
+        pipeline.llen(queue)
+    return [int(length) for length in pipeline.execute()]
+
+
 def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
     try:
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
@@ -187,7 +215,7 @@ def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
 
 def _clocks(here: AppContext) -> dict[str, float]:
     try:
-        return ClockOffsets(here.redis, here.settings.redis_prefix).all()
+        return ClockOffsets(here.broker, here.settings.redis_prefix).all()
     except (RedisError, OSError):  # nor may everybody look there
         return {}
 
@@ -223,13 +251,13 @@ class _Request:
     form_encoding_matters: bool = False
 
 
-def _request(here: AppContext, account: Account, now: float) -> _Request:
+def _request(here: AppContext, account: Account, client: Client | None, now: float) -> _Request:
     """Return the request that a worker would build."""
     provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
         return _Request()
     try:
-        request = here.sealer.request(account, provider)
+        request = here.sealer.request(account, provider, client=client)
     except CipherError as error:
         return _Request(sealed_error=str(error))
     matters = _form_encoding_matters(request)

@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 
 from worker.errors import RefreshdError
+from worker.local.api import KEY_FILE
 from worker.local.demo.accounts import DemoAccount, demo_accounts
 from worker.local.demo.previous_run import PreviousRun
 from worker.local.demo.screen import Place
@@ -44,6 +45,8 @@ class DemoStack(Stack):
         self.ground = ground
         self.accounts: Sequence[DemoAccount] = ()
         self._provider_port = 0
+        # Its tokens are made up.
+        self._api_overrides = {"tokens": True, "host": LOOPBACK, "url": None}
         #: Whether the last demo goes on.
         self.goes_on = False
 
@@ -69,6 +72,7 @@ class DemoStack(Stack):
             ("Starting the provider", self.start_provider),
             ("Starting workers", lambda: self.start_workers(1)),
         ]
+        tasks.append(("Starting the API", self.start_api))
         if flower:
             tasks.append(("Starting Flower", self.start_flower))
         # Last: everything else needs seconds to start, and starts meanwhile.
@@ -131,6 +135,10 @@ class DemoStack(Stack):
         return Place(
             facts=[
                 ("Flower", flower),
+                (
+                    "API",
+                    f"{self.api.base_url if self.api else ''}   key in {KEY_FILE}, documentation at /docs",
+                ),
                 ("Provider", f"{self.provider_url}   rotates refresh tokens, revokes on reuse"),
                 ("Files", f"{self.data_dir}   accounts.jsonl, logs/ ..."),
             ],
@@ -139,6 +147,7 @@ class DemoStack(Stack):
                 (f"refreshd token {first} --reveal", "what connectors get"),
                 (f"refreshd refresh {first} --force --wait", "through a worker, at once"),
                 (self._redis_hint(first), ""),
+                (f'curl -H "$DEMO_KEY" {self.api.base_url if self.api else ""}/v1/accounts', "the API"),
                 (f"kill -9 {worker or '...'}", "the worker: nothing is lost"),
             ],
         )

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from worker.clock import wall_clock
 from worker.crypto.private_file import write_private
 from worker.errors import RefreshdError
+from worker.local.api import KEY_FILE
 from worker.local.demo.accounts import DemoAccount, accounts_file
 from worker.local.demo.provider.grants import Grants
 from worker.local.ports import LOOPBACK, free_port, is_free_port
@@ -23,6 +24,8 @@ from worker.local.redis_server import EmbeddedServer
 
 #: Holds the address of the demo's own Redis in a shell that has read the demo's file.
 REDIS_ADDRESS: Final = "DEMO_REDIS"
+#: Holds the header with the demo's key of the API there.
+API_KEY: Final = "DEMO_KEY"
 #: Stands in every folder that a demo made, so that no other is ever emptied.
 _MARK: Final = "demo.json"
 #: What whoever took the folder made right before.
@@ -110,6 +113,8 @@ class Workspace:
             "REFRESHD_DATA_DIR": shlex.quote(str(self.folder)),
             "REFRESHD_DATABASE_URL": "",
             "REFRESHD_ALLOW_HTTP_HOSTS": LOOPBACK,
+            # A header for curl, so that the hint on the screen fits its line.
+            API_KEY: f'"Authorization: Bearer $(cat {shlex.quote(str(self.folder / KEY_FILE))} 2>/dev/null)"',
             "PATH": f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
         }
         if embedded_redis:

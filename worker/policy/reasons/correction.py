@@ -8,7 +8,7 @@ from worker.policy.reasons.reason import Reason
 
 _THEIRS_ENDS: Final = "no token once theirs ends"
 _ALL_OF_THE_CLIENT: Final = "no token once theirs ends, for all of the client"
-_NEW_SECRET: Final = "a new secret: `refreshd accounts import FILE` with the new `client_secret`, or `refreshd accounts edit`; `client_auth`"
+_NEW_SECRET: Final = "a new secret: `refreshd clients edit NAME client_secret=@FILE` for all accounts of a client; else `refreshd accounts import FILE` with the new `client_secret`, or `refreshd accounts edit`; `client_auth`"
 _RIGHT_KEY: Final = (
     "`refreshd accounts edit ACCOUNT custom_fields.dpop_key=@FILE` with the key that the grant was made with"
 )
@@ -147,6 +147,12 @@ PROVIDER_KNOBS_UNFIT: Final = Reason(
     _THEIRS_ENDS,
     "`refreshd explain ACCOUNT` names the setting; `refreshd accounts edit ACCOUNT OPTION=VALUE`, or mend the provider's "
     "entry in `REFRESHD_PROVIDERS_FILE`, which was changed or taken away since",
+)
+CLIENT_UNKNOWN: Final = Reason(
+    "client_unknown",
+    "The account names a client that is not stored any more; nothing was sent.",
+    _THEIRS_ENDS,
+    "`refreshd clients add NAME ...` under the name that it has, or `refreshd accounts edit ACCOUNT client=OTHER`",
 )
 PROVIDER_UNKNOWN: Final = Reason(
     "provider_unknown",

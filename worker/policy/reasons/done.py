@@ -16,6 +16,12 @@ STASH_ADOPTED: Final = Reason(
     "An answer that had waited in Redis for the database was stored.",
     action="nothing; why was the database away? `refreshd doctor`",
 )
+LOST_COMMIT_ADOPTED: Final = Reason(
+    "lost_commit_adopted",
+    "The database was older than Redis (a promoted replica that lagged, a restored backup); the answer that Redis had kept "
+    "was stored again.",
+    action="nothing for this account; which commits did the database lose? `refreshd doctor`",
+)
 KEPT_ANSWER_ADOPTED: Final = Reason(
     "kept_answer_adopted",
     "An answer that had once come too late was stored, because the newer grant was refused.",
@@ -25,6 +31,9 @@ CLIENT_ACCEPTED_AGAIN: Final = Reason(
     "client_accepted_again", "The provider accepts the client again.", _COME_AGAIN
 )
 CREDENTIALS_REPLACED: Final = Reason("credentials_replaced", "Somebody stored new credentials.", _COME_AGAIN)
+CONSENT_GIVEN: Final = Reason(
+    "consent_given", "Its owner consented, and a new grant was stored.", _COME_AGAIN
+)
 RECONFIGURED: Final = Reason(
     RECONFIGURED_CODE,
     "The account was edited after it had failed; its next refresh will show whether that helped.",

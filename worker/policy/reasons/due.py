@@ -46,6 +46,12 @@ REFRESH_TOKEN_ENDS: Final = Reason(
     "has to log in again before it, if the refresh does not move it",
     "`refreshd accounts authorize ACCOUNT`",
 )
+CLIENT_SECRET_ENDS: Final = Reason(
+    "before_the_client_secret_ends",
+    "The client's secret has an end; without a new one the provider refuses all accounts of the client from then on.",
+    "no token once theirs ends, for all of the client",
+    "a new secret at the provider, then `refreshd clients edit NAME client_secret=@FILE client_secret_expires_at=TIME`",
+)
 EARLY_REFRESH: Final = Reason(
     "ahead_of_a_crowd",
     "More accounts come due than the provider takes, so some are begun early.",

@@ -38,6 +38,9 @@ _INTERVAL_MAX_S: Final = 60.0
 _VERIFIER_BYTES: Final = 48
 #: What is exchanged travels as custom fields of this name, so that no error quotes it.
 _FIELD: Final = "consent."
+#: What each question has of its own.
+_STATE: Final = "state"
+_CHALLENGE: Final = "code_challenge"
 #: Fields of the answer to a device request, and the name that Google gave one of them.
 _DEVICE_FIELDS: Final = ("user_code", "verification_uri", "verification_uri_complete", "interval")
 _GOOGLES_URI: Final = "verification_url"
@@ -85,14 +88,28 @@ def scope_of(request: RefreshRequest) -> str | None:
     return " ".join(words) or None
 
 
-def consent_url(
-    request: RefreshRequest, asking: Asking, *, check: Callable[[str, str], object], now: float
-) -> str:
+@dataclass(frozen=True, slots=True)
+class ConsentPage:
+    """The page on which the owner consents, all but the values of one question; none of it is a secret."""
+
+    url: str
+    #: By what names the provider wants the state and the challenge; one that it does not take is missing.
+    names: Mapping[str, str]
+
+    def asked(self, asking: Asking) -> str:
+        """Return the page's URL with the values of a question."""
+        values = {_STATE: asking.state, _CHALLENGE: asking.challenge}
+        return with_query(self.url, {name: values[one] for one, name in self.names.items()})
+
+
+def consent_page(
+    request: RefreshRequest, redirect_uri: str, *, check: Callable[[str, str], object], now: float
+) -> ConsentPage:
     """Return the page on which the owner consents.
 
     Args:
         request: the account.
-        asking: this question.
+        redirect_uri: where the provider sends the browser.
         check: raises `InvalidRequest` for a URL (and its field) to which no person should be sent.
         now: epoch seconds, for templates.
 
@@ -104,20 +121,32 @@ def consent_url(
     params: dict[str, str | None] = {
         "response_type": "code",
         "client_id": request.client_id,
-        "redirect_uri": asking.redirect_uri,
+        "redirect_uri": redirect_uri,
         "scope": scope_of(request),
-        "state": asking.state,
-        "code_challenge": asking.challenge,
         "code_challenge_method": "S256",
         "dpop_jkt": thumbprint(request),  # RFC 9449 section 10: the code is bound to the key as well
     }
     named = {provider.param_names.get(name, name): value for name, value in params.items()}
     for name, text in provider.authorize_params.items():
         named[name] = None if text is None else draft.text(text)
-    base = _url(provider.authorize_url, "authorize_url", draft)
-    url = with_query(base, {name: value for name, value in named.items() if value is not None})
+    url = with_query(
+        _url(provider.authorize_url, "authorize_url", draft),
+        {name: value for name, value in named.items() if value is not None},
+    )
     check(url, "authorize_url")
-    return url
+    asked = {name: provider.param_names.get(name, name) for name in (_STATE, _CHALLENGE)}
+    return ConsentPage(url, {one: name for one, name in asked.items() if name not in named})
+
+
+def consent_url(
+    request: RefreshRequest, asking: Asking, *, check: Callable[[str, str], object], now: float
+) -> str:
+    """Return the URL of the page on which the owner consents: `consent_page` for one question.
+
+    Raises:
+        InvalidRequest: a variable has no value, or the URL is none.
+    """
+    return consent_page(request, asking.redirect_uri, check=check, now=now).asked(asking)
 
 
 def code_request(request: RefreshRequest, asking: Asking, code: str) -> RefreshRequest:

@@ -80,7 +80,8 @@ class AsyncReader:
         """Return a reader with a client of its own.
 
         Args:
-            url: `redis://`, `rediss://` (TLS) or `unix://`, with the connector's user and password.
+            url: `redis://`, `rediss://` (TLS), `unix://`, or `sentinel://USER:PASSWORD@HOST:26379,HOST:26379/MASTER/0`
+                (`sentinels://`: TLS), with the connector's user and password.
             prefix: see the class.
             cache_size: see the class.
             keys: see the class.

@@ -6,8 +6,10 @@ import re
 from typing import Any, Final, TypeVar
 
 from redis import RedisError
+from redis.asyncio import ConnectionPool as AsyncConnectionPool
 
 from refreshd_reader.errors import UnusableUrl
+from refreshd_reader.redis.sentinel import SentinelAddress, is_sentinel
 
 Pool = TypeVar("Pool")
 
@@ -24,7 +26,7 @@ def pool_of(kind: type[Pool], url: str, **options: Any) -> Pool:
     """
     made: Any = kind
     try:
-        pool: Any = made.from_url(url, **options)
+        pool: Any = _sentinel_pool(made, url, options) if is_sentinel(url) else made.from_url(url, **options)
         pool.connection_class(**pool.connection_kwargs)  # nothing is connected yet
     except (TypeError, ValueError, AttributeError, RedisError) as error:
         raise UnusableUrl(_problem(url, str(error))) from None
@@ -32,7 +34,14 @@ def pool_of(kind: type[Pool], url: str, **options: Any) -> Pool:
     return found
 
 
+def _sentinel_pool(kind: Any, url: str, options: dict[str, Any]) -> Any:
+    address = SentinelAddress.of(url)
+    return kind(**address.connection_kwargs(asynchronous=issubclass(kind, AsyncConnectionPool)), **options)
+
+
 def _problem(url: str, message: str) -> str:
+    if message.startswith("not a Sentinel URL"):
+        return message
     options = url.partition("?")[2]
     if "@" in options:  # the apparent options may be a piece of the password
         return _NO_URL

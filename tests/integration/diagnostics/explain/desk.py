@@ -17,7 +17,6 @@ from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
-from worker.cli.explain import as_object
 from worker.cli.explain.text import page
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
@@ -25,6 +24,7 @@ from worker.db.engine import writing
 from worker.diagnostics.explain.facts import Facts
 from worker.diagnostics.explain.gather import gather
 from worker.diagnostics.explain.rules import diagnose
+from worker.diagnostics.explain.words import as_object
 from worker.settings import Settings
 
 STANDARD: Mapping[str, Sequence[str]] = {"standard@one": ["control", "refresh", "urgent"]}

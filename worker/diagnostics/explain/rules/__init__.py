@@ -15,6 +15,7 @@ from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, ST
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.callback import callback_says
 from worker.diagnostics.explain.rules.claims import claims
+from worker.diagnostics.explain.rules.client import named_client
 from worker.diagnostics.explain.rules.clock import clock, process_clocks, set_back
 from worker.diagnostics.explain.rules.dpop import key_error, possession
 from worker.diagnostics.explain.rules.gate import held_by_a_gate
@@ -25,7 +26,7 @@ from worker.diagnostics.explain.rules.provider import (
     last_call,
     provider_says,
 )
-from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, published, rejected
+from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, had_lost, published, rejected
 from worker.diagnostics.explain.rules.token import implausible_life, no_token, shortest_life_s, since_when
 from worker.diagnostics.explain.rules.twins import twins
 from worker.durations import duration
@@ -340,6 +341,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _no_worker,
     callback_says,
     _credentials,
+    named_client,
     _hard_end,
     twins,
     possession,
@@ -352,6 +354,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     claims,
     published,
     elsewhere,
+    had_lost,
     rejected,
     _queue_full,
     clock,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from models.account import Status
 from models.attempt import Attempt
 from models.providers import ClientAuth
 from worker.diagnostics.explain.facts import Facts, Finding
+from worker.durations import duration
 from worker.policy.reasons import message_of
 from worker.policy.reasons.correction import (
     CLIENT_CERTIFICATE_REFUSED,
     CLIENT_REFUSED,
+    CLIENT_UNKNOWN,
     INVALID_CLIENT,
     UNAUTHORIZED_CLIENT,
 )
 from worker.policy.verdicts.causes import Cause, cause_of
 
+#: The end of a client's secret is a finding so long before.
+ENDS_SOON_S: Final = 7 * 86_400.0
 #: Reasons that concern the client.
 OF_THE_CLIENT: Final = frozenset(
     {INVALID_CLIENT, CLIENT_REFUSED, UNAUTHORIZED_CLIENT, CLIENT_CERTIFICATE_REFUSED}
@@ -63,9 +69,13 @@ def _why(facts: Facts) -> tuple[str, str]:
     if auth is ClientAuth.MTLS:
         fields = "custom_fields.client_certificate=@FILE custom_fields.client_key=@FILE"
         return _of_certificate(facts), f"{edit} {fields}`"
-    if auth in _WITH_SECRET and account.client_secret_sealed is None:
+    holder = account if facts.client is None else facts.client
+    if account.client is not None:
+        edit = f"`refreshd clients edit {account.client}"
+    if auth in _WITH_SECRET and holder.client_secret_sealed is None:
+        who = "account" if account.client is None else f"client {account.client}"
         return (
-            f"The account has no client secret, and `client_auth` is {auth}.",
+            f"The {who} has no client secret, and `client_auth` is {auth}.",
             f"{edit} client_secret=@FILE`, or for a public client {edit} client_auth=none`",
         )
     if auth in {ClientAuth.BASIC, ClientAuth.BASIC_RAW} and facts.form_encoding_matters:
@@ -78,6 +88,10 @@ def _why(facts: Facts) -> tuple[str, str]:
             why,
             f"{edit} client_auth={other}`; if that is refused, {edit} client_secret=@FILE client_auth={auth}`",
         )
+    ends_at = None if facts.client is None else facts.client.secret_expires_at
+    if ends_at is not None and ends_at <= facts.now:
+        ago = duration(facts.now - ends_at)
+        return f"The secret of its client {account.client} ended {ago} ago.", f"{edit} client_secret=@FILE`"
     return "Probably its client secret was replaced, or has ended.", f"{edit} client_secret=@FILE`"
 
 
@@ -94,3 +108,28 @@ def _of_certificate(facts: Facts) -> str:
     if ends_at <= facts.now:
         return f"Its client certificate ended {days:.1f} days ago."
     return f"Its client certificate holds for {days:.1f} days more: probably it is not registered there."
+
+
+def named_client(facts: Facts) -> Iterator[Finding]:
+    """Return that the client which the account names is not stored, or that its secret comes to its end."""
+    name, client = facts.account.client, facts.client
+    if name is None:
+        return
+    if client is None:
+        yield Finding(
+            CLIENT_UNKNOWN,
+            f"The account names a client {name!r}, and none of this name is stored: nothing can be sent.",
+            f"`refreshd clients add {name} ...`, or `refreshd accounts edit {facts.account.id} client=OTHER`.",
+        )
+        return
+    ends_at = client.secret_expires_at
+    if ends_at is None or facts.account.status == Status.MISCONFIGURED or ends_at > facts.now + ENDS_SOON_S:
+        return
+    left_s = ends_at - facts.now
+    when = f"ends in {duration(left_s)}" if left_s > 0 else f"ended {duration(-left_s)} ago"
+    yield Finding(
+        "client_secret_ends",
+        f"The secret of its client {name} {when}: the provider refuses all accounts of the client from then on.",
+        f"`refreshd clients edit {name} client_secret=@FILE client_secret_expires_at=TIME` with a new one.",
+        wrong=left_s <= 0,
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from worker.broker.queues import MESSAGE_EXPIRES_S
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 
 TOLERATED_SKEW_S: Final = 2.0
+#: Providers and TLS tolerate about a minute of difference (RFC 7519 section 4.1.4: "no more than a few minutes").
+FAR_OFF_S: Final = 60.0
 SYNCHRONIZE: Final = "Synchronize the clock of that machine (NTP): `timedatectl` shows whether it is."
 #: What a clock of the database that was set back leaves behind.
 SET_BACK_REMEDY: Final = (
@@ -24,30 +25,24 @@ def off(clocks: Mapping[str, float]) -> dict[str, float]:
     return dict(sorted(wrong.items(), key=lambda one: -abs(one[1])))
 
 
-def loses_messages(ahead_s: float) -> bool:
-    """Return whether a clock is off by the whole life of a message."""
-    return abs(ahead_s) >= MESSAGE_EXPIRES_S - TOLERATED_SKEW_S
+def is_far_off(ahead_s: float) -> bool:
+    """Return whether a clock is so far off that certificates and assertions made on its machine are refused."""
+    return abs(ahead_s) >= FAR_OFF_S
 
 
 def words_of(process: str, ahead_s: float) -> str:
-    """Return what a process' clock does to messages, whose end is named by the sender's clock and read by the taker's."""
+    """Return by how much a process' clock is off, and what that does."""
     way = "ahead of" if ahead_s > 0 else "behind"
-    clock = f"The clock of {process} is {duration(abs(ahead_s))} {way} Redis'"
-    if ahead_s > 0 and loses_messages(ahead_s):
-        return f"{clock}: it takes each message for expired ({MESSAGE_EXPIRES_S:.0f} s after it was sent) and drops it unread."
-    if ahead_s > 0:
-        return f"{clock}: it drops messages that have waited for more than {MESSAGE_EXPIRES_S - ahead_s:.0f} s as expired."
-    if loses_messages(ahead_s):
-        return f"{clock}: the messages that it sends are expired before anybody takes them."
-    return f"{clock}: the messages that it sends expire after {MESSAGE_EXPIRES_S + ahead_s:.0f} s."
+    return (
+        f"The clock of {process} is {duration(abs(ahead_s))} {way} Redis'. Plans and messages go by Redis' clock and are "
+        "on time; callbacks, readers, certificate checks and logs on that machine go by the wrong one."
+    )
 
 
 def process_clocks(facts: Facts) -> Iterator[Finding]:
-    """Return which workers and beats drop messages, or send such as are dropped, because of their clocks."""
+    """Return the workers and beats whose clock is off."""
     for process, ahead_s in off(facts.clocks).items():
-        yield Finding(
-            "worker_clock_skew", words_of(process, ahead_s), SYNCHRONIZE, wrong=loses_messages(ahead_s)
-        )
+        yield Finding("worker_clock_skew", words_of(process, ahead_s), SYNCHRONIZE, wrong=False)
 
 
 def set_back(facts: Facts) -> Iterator[Finding]:

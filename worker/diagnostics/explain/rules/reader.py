@@ -11,11 +11,14 @@ from models.account import RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
+from worker.db.comparison import CAUSES
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
 from worker.policy.rejected_tokens import WORKED_S
 
+#: A loss that was made good is told for so long, seconds.
+LOSS_NEWS_S: Final = 3600.0
 #: So many refreshes that connectors reported for are a pattern.
 _REPORTS_TELLING: Final = 2
 
@@ -49,8 +52,15 @@ def published(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "database_older_than_redis",
             f"The database has generation {account.generation}, Redis has seen {redis.state_generation}: the database "
-            "was restored from a backup.",
-            "`refreshd db restored`",
+            "was restored from a backup, or is a replica that lagged when it was promoted. "
+            + (
+                "Redis keeps the last answer, sealed: the next refresh stores it again, and sends nothing to the provider."
+                if redis.answer_kept
+                else "Redis does not keep the last answer any more: where refresh tokens rotate, the database's is spent."
+            ),
+            f"`refreshd refresh {account.id} --force --wait` stores it now; `refreshd db restored` has all of them stored"
+            if redis.answer_kept
+            else "`refreshd db restored`",
         )
         return
     behind = account.published_generation < account.generation
@@ -75,7 +85,25 @@ def _lost_unnoticed(facts: Facts) -> str:
     until = f" in {duration(left_s)}" if left_s > 0 else ""
     return (
         " It was published, so Redis has lost it since: the key was deleted or evicted, or a failover led to a replica that "
-        f"lagged. It need not come back before the next refresh{until}, or before a connector reports it."
+        "lagged. A comparison with SQL finds it: at once after a failover, a restart or an eviction, else when its turn comes "
+        f"(`refreshd doctor` shows the last one); the next refresh{until}, or a connector's report, brings it too."
+    )
+
+
+def had_lost(facts: Facts) -> Iterator[Finding]:
+    """Return that Redis had lost what it has again: a connector that read in between found nothing, or older data."""
+    loss = facts.loss
+    if loss is None or facts.now - loss.at > LOSS_NEWS_S:
+        return
+    if facts.account.id not in loss.some and loss.accounts <= len(loss.some):
+        return
+    this = "this one" if facts.account.id in loss.some else "perhaps this one"
+    yield Finding(
+        "redis_had_lost_tokens",
+        f"{duration(facts.now - loss.at)} ago Redis lacked what was published of {loss.accounts:,} accounts, {this} among them: "
+        f"{CAUSES[loss.why]}. It was published again; a connector that read before then found no token, or an older one.",
+        "Nothing for this account; `refreshd doctor` says what to do so that it does not repeat.",
+        wrong=False,
     )
 
 

@@ -1,0 +1,108 @@
+"""Tokens for whoever can't reach Redis, and what happens, as server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from models.api_key import ApiScope
+from tests.integration.api.conftest import Desk
+from worker.api.auth import Caller
+from worker.api.routes import events as route
+
+
+async def _granted(desk: Desk, account_id: str, **fields: Any) -> None:
+    desk.bench.add(account_id, refresh_token=f"r-{account_id}", **fields)
+    body = {"access_token": f"access-{account_id}", "refresh_token": f"n-{account_id}", "expires_in": 3600}
+    async with desk.client() as client:
+        assert (await client.put(f"/v1/accounts/{account_id}/grant", json=body)).status_code == 200
+
+
+async def test_a_published_token_is_given_out(desk: Desk) -> None:
+    await _granted(desk, "acct-1")
+    async with desk.client(ApiScope.TOKENS_READ) as client:
+        found = (await client.get("/v1/accounts/acct-1/token?min_lifetime_s=60")).json()
+        short = await client.get("/v1/accounts/acct-1/token?min_lifetime_s=4000")
+    assert (found["access_token"], found["generation"], found["token_type"]) == ("access-acct-1", 2, "Bearer")
+    assert (short.status_code, short.json()["reason"]) == (409, "token_too_short")
+    assert short.headers["retry-after"] == "1"
+
+
+async def test_an_account_without_a_token_says_why(desk: Desk) -> None:
+    desk.bench.add("acct-1", status="reauthorize", reason="invalid_grant")
+    async with desk.client(ApiScope.TOKENS_READ) as client:
+        answer = await client.get("/v1/accounts/acct-1/token")
+    assert answer.status_code == 409
+    assert answer.json()["account_status"] == "reauthorize"
+    assert answer.json()["reason"] == "invalid_grant"
+
+
+async def test_no_token_is_given_out_unless_it_is_allowed(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(tokens=False)
+    await _granted(desk, "acct-1")
+    async with desk.client() as client:
+        answer = await client.get("/v1/accounts/acct-1/token")
+    assert answer.status_code == 403
+    assert "access-acct-1" not in answer.text
+
+
+class Connected:
+    """A request whose client stays for so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+
+    async def is_disconnected(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+
+async def _read(desk: Desk, caller: Caller, last: str, looks: int = 1) -> list[str]:
+    stream: AsyncIterator[str] = route._stream(desk.context, caller, Connected(looks), last)  # type: ignore[arg-type]
+    return [part async for part in stream]
+
+
+def _data(parts: list[str]) -> list[dict[str, Any]]:
+    lines = "".join(parts).splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+
+async def test_events_are_streamed_and_resumed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route, "HEARTBEAT_MS", 10)
+    await _granted(desk, "acct-1")
+    await _granted(desk, "acct-2")
+    anyone = Caller("id", "name", frozenset(), {})
+    parts = await _read(desk, anyone, "0-0", looks=2)
+    assert parts[0] == ": connected\n\n"
+    assert [(one["type"], one["account"], one["generation"]) for one in _data(parts)] == [
+        ("reconnected", "acct-1", 2),
+        ("reconnected", "acct-2", 2),
+    ]
+    ids = [line.removeprefix("id: ") for line in "".join(parts).splitlines() if line.startswith("id: ")]
+    assert parts[-1] == f": {ids[-1]}\n\n"  # a heartbeat, as nothing happened
+    assert [one["account"] for one in _data(await _read(desk, anyone, ids[0]))] == ["acct-2"]
+    assert desk.context.event_clients == 0
+
+
+async def test_a_key_with_labels_gets_the_events_of_its_accounts_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "HEARTBEAT_MS", 10)
+    await _granted(desk, "hers", labels='{"tenant": "acme"}')
+    await _granted(desk, "other")
+    desk.bench.runtime.redis.xadd(
+        desk.bench.runtime.keys.events, {"type": "misconfigured", "client": "c", "reason": "x", "at": "1"}
+    )
+    found = await _read(desk, Caller("id", "name", frozenset(), {"tenant": "acme"}), "0-0")
+    assert [one["account"] for one in _data(found)] == ["hers"]
+
+
+async def test_only_so_many_clients_listen_at_a_time(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(event_clients=1)
+    desk.context.event_clients = 1
+    async with desk.client() as client:
+        answer = await client.get("/v1/events")
+    assert answer.status_code == 429

@@ -1,0 +1,135 @@
+"""A client as a person or a platform gives it: every value parsed, none compared with the stored one yet."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from models.client import write_urls
+from models.token import Secret
+from worker.accounts.entry import Problem, RowRefused
+from worker.accounts.values import (
+    client_auth,
+    client_name,
+    json_of,
+    moment,
+    plain_text,
+    provider_name,
+    secret,
+    shown,
+)
+
+NAME: Final = "name"
+CLIENT_SECRET: Final = "client_secret"
+RETURN_URLS: Final = "return_urls"
+#: RFC 7591 section 3.2.1: epoch seconds; 0: it does not end.
+EXPIRES_AT: Final = "client_secret_expires_at"
+#: Field -> the client's column.
+COLUMNS: Final = {
+    "provider": "provider",
+    "client_id": "client_id",
+    "client_auth": "client_auth",
+    "token_url": "token_url",
+    RETURN_URLS: RETURN_URLS,
+    EXPIRES_AT: "secret_expires_at",
+}
+FIELDS: Final = ("provider", "client_id", CLIENT_SECRET, "client_auth", "token_url", RETURN_URLS, EXPIRES_AT)
+#: A browser on the person's own machine may be sent there without TLS.
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_RETURN_URLS_MAX: Final = 100
+
+
+@dataclass(slots=True)
+class ClientEntry:
+    """The parsed fields of a client. A field that is not given is missing; None takes a value back."""
+
+    name: str
+    settings: dict[str, str | float | None] = field(default_factory=dict)
+    secrets: dict[str, Secret | None] = field(default_factory=dict)
+
+
+def read_client(row: Mapping[str, object]) -> ClientEntry:
+    """Read a client.
+
+    Args:
+        row: field -> value. `return_urls` is a list, or text with commas between.
+
+    Raises:
+        RowRefused: with every problem of the row.
+    """
+    entry, problems = ClientEntry(""), []
+    for name, value in row.items():
+        try:
+            _take(entry, name, None if value in (None, "", []) else value)
+        except ValueError as error:
+            problems.append(Problem(name[:60], str(error)))
+    if not entry.name and not any(one.field == NAME for one in problems):
+        problems.insert(0, Problem(NAME, "is missing"))
+    if problems:
+        raise RowRefused(problems)
+    return entry
+
+
+def _take(entry: ClientEntry, name: str, value: object) -> None:
+    if name == NAME:
+        entry.name = client_name(value)
+    elif name == CLIENT_SECRET:
+        entry.secrets[name] = None if value is None else secret(value)
+    elif name in COLUMNS:
+        entry.settings[COLUMNS[name]] = _NONE.get(name) if value is None else _READERS[name](value)
+    else:
+        near = difflib.get_close_matches(name, [NAME, *FIELDS], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(FIELDS)}"
+        raise ValueError(f"unknown field{hint}")
+
+
+def _return_urls(value: object) -> str:
+    given = json_of(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    if isinstance(given, str):
+        given = given.split(",")
+    if not isinstance(given, list):
+        raise ValueError("expected a list of URLs")  # noqa: TRY004  (a wrong value in a row)
+    urls = list(dict.fromkeys(_return_url(one) for one in given))
+    if len(urls) > _RETURN_URLS_MAX:
+        raise ValueError(f"holds {len(urls)} URLs; expected {_RETURN_URLS_MAX} at most")
+    return write_urls(urls)
+
+
+def _return_url(value: object) -> str:
+    text = plain_text(value)
+    try:
+        url = urlsplit(text)
+        host = url.hostname
+    except ValueError:
+        host = None
+    if not host or url.scheme not in {"http", "https"} or "@" in url.netloc or "#" in text:
+        raise ValueError(f"{shown(text)}: not a return URL; expected https://HOST/PATH without a fragment")
+    if url.scheme == "http" and host not in _LOOPBACK:
+        raise ValueError(f"{shown(text)}: plain http is for 127.0.0.1 and localhost; expected https://...")
+    return text
+
+
+def _end(value: object) -> float | None:
+    at = moment(value)
+    return at or None
+
+
+_READERS: Final[dict[str, Callable[[object], str | float | None]]] = {
+    "provider": provider_name,
+    "client_id": plain_text,
+    "client_auth": client_auth,
+    "token_url": plain_text,
+    RETURN_URLS: _return_urls,
+    EXPIRES_AT: _end,
+}
+#: The value of a field that is taken back, where it is not None.
+_NONE: Final = {RETURN_URLS: write_urls(())}
+
+
+def shown_fields(changed: Iterable[str]) -> list[str]:
+    """Return the names under which people know columns."""
+    names = {column: name for name, column in COLUMNS.items()}
+    return [names.get(one, one) for one in changed]

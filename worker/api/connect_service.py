@@ -1,0 +1,84 @@
+"""Connect in the API process: sessions are opened, browsers taken through them, and codes brought to workers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.api.context import ApiContext
+from worker.connect.flow import Code, Flow, NotSent
+from worker.connect.opening import Opener
+from worker.db.connect_sessions import ConnectSessions
+from worker.db.connectable import Connectable
+from worker.errors import RefreshdError
+from worker.intake.client import NoWorkerAnswered
+from worker.intake.requests import Op, RequestTooLong
+from worker.log import log
+from worker.providers.request import RequestBuilder
+from worker.settings.connect import ConnectSettings, load_connect_settings
+
+#: A browser waits for the exchange so long, with nothing on its screen; then a page waits in its place.
+_WAIT_S: Final = 8.0
+
+
+class ConnectService:
+    """What the routes of Connect use.
+
+    Args:
+        here: what the process stands on.
+        settings: how the pages look; None: what the environment says.
+    """
+
+    def __init__(self, here: ApiContext, settings: ConnectSettings | None = None) -> None:
+        looks = settings or load_connect_settings()
+        self._here = here
+        self.url = here.api.base_url
+        self.sessions = ConnectSessions(here.writer, exchange_s=here.settings.claim_seconds)
+        self.opener = Opener(
+            connectable=Connectable(here.engine),
+            sessions=self.sessions,
+            provider_of=here.providers.of,
+            check=RequestBuilder(here.settings.allow_http_hosts).check,
+            sealer=here.intake_sealer,
+            now=here.clock.now,
+            url=self.url,
+        )
+        self.flow = Flow(
+            sessions=self.sessions,
+            exchange=self._exchange,
+            url=self.url,
+            name=looks.name,
+            colour=looks.colour,
+            title_of=self._title_of,
+            now=here.clock.now,
+        )
+
+    def _title_of(self, name: str) -> str:
+        provider = self._here.providers.known.get(name)
+        return (provider.title if provider is not None else None) or name
+
+    async def _exchange(self, code: Code) -> None:
+        """Have a worker exchange a code, and wait for it for a while.
+
+        Raises:
+            NotSent: no worker will.
+        """
+        session = code.session
+        payload = {
+            "session": session.id,
+            "code": code.code.reveal(),
+            "verifier": code.verifier.reveal(),
+            "parameters": dict(code.parameters),
+        }
+        try:
+            await self._here.workers.ask(
+                Op.EXCHANGE_CODE,
+                actor=f"{session.actor} (connect)",
+                require_labels=session.key_label_set,
+                payload=payload,
+                timeout_s=_WAIT_S,
+            )
+        except NoWorkerAnswered:
+            return  # one may be at work: the session says what became of it
+        except (RefreshdError, RequestTooLong) as error:
+            log.error("connect_not_sent", error=str(error))
+            raise NotSent from None

@@ -1,0 +1,136 @@
+"""`refreshd accounts grant`: the account's owner consented again, and what came of it takes the stored grant's place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from worker.accounts.entry import RowRefused
+from worker.accounts.grants import Grant, StoredGrant, read_grant
+from worker.accounts.verification import Verifier
+from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
+from worker.cli.accounts.edit import as_usage_error
+from worker.cli.terminal.console import ago_or_in, out, print_json
+from worker.cli.terminal.prompts import ask
+from worker.errors import UsageError
+from worker.providers.client import ProviderClient
+from worker.providers.egress import Egress
+
+_STDIN: Final = Path("-")
+#: No token response is longer.
+_MAX_BYTES: Final = 1 << 20
+
+
+def grant(
+    account_id: Annotated[str, typer.Argument(metavar="ID", help="The account's id.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The provider's token response, JSON; - reads standard input."),
+    ] = _STDIN,
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Ask for the tokens, unseen, instead of reading JSON.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Refresh once first; where that fails nothing is stored (exit code 2)."
+        ),
+    ] = False,
+    allow_shared_grant: AllowSharedGrant = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """A new grant always replaces the stored one, ends `reauthorize`, clears old refusals, and is published at once.
+
+    Fields: access_token, refresh_token, token_type, scope, expires_in, expires_at, issued_at (default: now), refresh_token_expires_in. Others of a token response are not looked at, but for those that the provider's `publish_fields` names.
+
+    Examples: `grant acme-1 token.json`; `curl ... | refreshd accounts grant acme-1`; `grant acme-1 --prompt --verify`.
+    """
+    fields = _asked() if prompt else _read(file)
+    try:
+        with open_services(shared_grants=allow_shared_grant) as desk:
+            given = read_grant(account_id, fields, actor=desk.actor, allow_shared=allow_shared_grant)
+            if verify:
+                given = _verified(desk, given)
+            stored = desk.grants.store_one(given)
+            desk.publisher.put([stored.publication], stored.events)
+            published = not desk.publisher.unreachable and account_id not in desk.publisher.newer
+    except RowRefused as refused:
+        raise as_usage_error(refused) from None
+    _report(stored, published=published, as_json=as_json)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file == _STDIN and sys.stdin.isatty():
+        raise UsageError("no token response: give FILE, pipe JSON into standard input, or use --prompt")
+    try:
+        text = sys.stdin.read(_MAX_BYTES + 1) if file == _STDIN else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise UsageError(f"{file}: {reason}") from None
+    if len(text) > _MAX_BYTES:
+        raise UsageError(f"{file}: longer than {_MAX_BYTES:,} characters, more than any token response")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise UsageError(
+            f'{file}: not a token response; expected a JSON object such as {{"access_token": "..."}}'
+        )
+    return fields
+
+
+def _asked() -> dict[str, Any]:
+    if not sys.stdin.isatty():
+        raise UsageError("--prompt: there is no terminal to ask on; pipe JSON into standard input")
+    asked = {name: ask(name, hidden=True, optional=True) for name in ("access_token", "refresh_token")}
+    lifetime = ask("expires_in", optional=True)
+    return {name: value for name, value in {**asked, "expires_in": lifetime}.items() if value}
+
+
+def _verified(desk: AccountServices, given: Grant) -> Grant:
+    """Return a grant as one refresh leaves it."""
+    desk.grants.check(given)
+    here, settings = desk.stores, desk.stores.settings
+    account = desk.editor.account(given.account)
+
+    async def tried() -> Grant:
+        client = ProviderClient(
+            ca_file=settings.ca_file,
+            allow_http_hosts=settings.allow_http_hosts,
+            egress=Egress.of(settings),
+            now=here.clock.now,
+        )
+        try:
+            return await Verifier(
+                sealer=here.sealer,
+                checker=desk.checker,
+                client_of=here.clients.of,
+                client=client,
+                now=here.clock.now,
+                call_timeout_s=settings.call_timeout_s,
+            ).verify(given, account)
+        finally:
+            await client.aclose()
+
+    return asyncio.run(tried())
+
+
+def _report(stored: StoredGrant, *, published: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(stored.as_json(published=published))
+        return
+    account = stored.account
+    planned = (
+        "" if account.next_refresh_at is None else f", next refresh {ago_or_in(account.next_refresh_at)}"
+    )
+    out.print(
+        f"{account.id}: {stored.outcome.value}, generation {account.generation}; {account.status}{planned}",
+        markup=False,
+        soft_wrap=True,
+    )

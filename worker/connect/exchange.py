@@ -1,0 +1,286 @@
+"""A worker's part of Connect: a session's code is exchanged for a grant, and the grant stored with the session's end.
+
+The code is taken once: by the request's own mark in Redis, and by the session's step from `returned` to `exchanging`. A
+worker that ends in between leaves a session that fails by itself. The account is there already, and its grant is replaced
+as by anybody who consents again; or it is made, with the client and the labels of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+
+from models.account import Account
+from models.answer import Answer
+from models.audit import Action
+from models.connect_session import ConnectSession
+from models.event import Event, EventType
+from models.providers import GrantType
+from models.refresh_request import RefreshRequest
+from models.token import Secret, TokenResponse
+from worker.accounts.apply import Applied
+from worker.accounts.authorization import request_of, with_grant
+from worker.accounts.configuration import KnownClients
+from worker.accounts.editor import AlreadyThere
+from worker.accounts.entry import AccountEntry, Problem, RowRefused, read_entry
+from worker.accounts.grants import Grant, GrantOutcome, GrantStore
+from worker.accounts.values import printable
+from worker.connect import reasons
+from worker.connect.opening import SEALED_AS
+from worker.connect.reasons import ConnectReason
+from worker.db.connect_sessions import ConnectSessions
+from worker.db.outbox import put
+from worker.errors import RefreshdError, UnknownAccount
+from worker.intake.carry_out import Desk, NotFound, handles, payload_of
+from worker.intake.requests import Code, IntakeRequest, Op, Reply
+from worker.log import log
+from worker.policy.reasons.done import CONSENT_GIVEN
+from worker.policy.verdicts.verdict import judge
+from worker.providers.authorization import Asking, code_request, scope_of
+from worker.providers.dpop import check_key
+from worker.providers.draft import InvalidRequest
+
+_DETAIL_MAX: Final = 500
+
+
+class CodePayload(BaseModel):
+    """What the browser brought, and the verifier that proves whose question it answers."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    session: str
+    code: str = Field(repr=False)
+    verifier: str = Field(repr=False)
+    #: What else the redirect said.
+    parameters: dict[str, str] = Field(default_factory=dict, repr=False)
+
+
+class NotConnected(Exception):
+    """The session has failed, for this reason."""
+
+    def __init__(self, reason: ConnectReason, detail: str | None) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+@handles(Op.EXCHANGE_CODE)
+def exchange_code(desk: Desk, request: IntakeRequest) -> Reply:
+    """Exchange a session's code, and store the grant."""
+    payload = payload_of(request, CodePayload)
+    stores = desk.tools.stores
+    sessions = ConnectSessions(stores.engine, exchange_s=stores.settings.claim_seconds)
+    session = sessions.find(payload.session)
+    if session is None:
+        raise NotFound("there is no such session")
+    if sessions.claim(session.id):
+        _carried_through(_Exchange(desk, request, sessions, session), payload)
+    return _reply(sessions.find(session.id) or session)
+
+
+def _carried_through(exchange: _Exchange, payload: CodePayload) -> None:
+    """Bring a session to its end, whatever happens."""
+    session, sessions = exchange.session, exchange.sessions
+    try:
+        outcome = exchange.run(payload)
+    except NotConnected as failed:
+        detail = None if failed.detail is None else printable(failed.detail)[:_DETAIL_MAX]
+        sessions.failed(session.id, str(failed.reason), detail)
+        log.info(
+            "connect", account=session.account, outcome="failed", reason=str(failed.reason), detail=detail
+        )
+    except BaseException:
+        with suppress(RefreshdError):  # a database that is away: the session ends by itself
+            sessions.failed(session.id, str(reasons.INTERRUPTED), None)
+        raise
+    else:
+        log.info("connect", account=session.account, outcome=outcome.value)
+
+
+def _reply(session: ConnectSession) -> Reply:
+    result = {"session": session.id, "status": session.status, "reason": session.reason}
+    return Reply(code=Code.DONE, result=result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One exchange."""
+
+    desk: Desk
+    asked: IntakeRequest
+    sessions: ConnectSessions
+    session: ConnectSession
+
+    def run(self, payload: CodePayload) -> GrantOutcome:
+        """Exchange and store.
+
+        Raises:
+            NotConnected: there is no grant, or it can't be stored.
+        """
+        services, session = self.desk.services, self.session
+        account = services.accounts.find([session.account]).get(session.account)
+        self._check_visible(account)
+        try:
+            entry = self._entry(account)
+            request = request_of(
+                entry,
+                account,
+                sealer=services.stores.sealer,
+                checker=services.checker,
+                clients=KnownClients(services.stores.clients),
+            )
+        except RowRefused as refused:
+            raise NotConnected(reasons.MISCONFIGURED, str(refused)) from None
+        told = {
+            field: Secret(payload.parameters[name])
+            for name, field in request.provider.redirect_fields.items()
+            if name in payload.parameters
+        }
+        entry.custom_fields |= told
+        request = replace(request, custom_fields={**request.custom_fields, **told})
+        issued_at = services.stores.clock.now()
+        asking = Asking(session.redirect_uri, "", Secret(payload.verifier))
+        granted = self._granted(request, code_request(request, asking, payload.code))
+        try:
+            return self._store(entry, account, request, granted, issued_at)
+        except RowRefused as refused:
+            raise NotConnected(_reason_of(refused.problems, granted), str(refused)) from None
+
+    def _check_visible(self, account: Account | None) -> None:
+        """Check again that the API key of the session sees the account: it may be another one's since."""
+        if account is not None and not self.asked.require_labels.items() <= account.label_set.items():
+            raise NotConnected(reasons.NOT_STORED, "the account belongs to others")
+
+    def _entry(self, account: Account | None) -> AccountEntry:
+        """Return what the session says of its account; one that is there keeps its labels."""
+        session = self.session
+        row: dict[str, object] = {"id": session.account, "client": session.client, "scope": session.scope}
+        if account is None:
+            row["labels"] = session.label_set
+        entry = read_entry(row)
+        sealed = self.sessions.custom_fields(session.id)
+        if sealed is not None:
+            plain = self.desk.tools.stores.cipher.open(sealed, account=session.account, field=SEALED_AS)
+            entry.custom_fields |= {name: Secret(text) for name, text in json.loads(plain.reveal()).items()}
+        return entry
+
+    def _granted(self, request: RefreshRequest, exchange: RefreshRequest) -> TokenResponse:
+        answer = self._call(exchange)
+        if answer.token is not None:
+            return answer.token
+        judged = judge(answer, request.provider.error_rules)
+        words = ": ".join(filter(None, (answer.error or judged.reason, answer.error_description)))
+        raise NotConnected(reasons.reason_of_verdict(judged.verdict), words)
+
+    def _call(self, request: RefreshRequest) -> Answer:
+        tools = self.desk.tools
+
+        async def call() -> Answer:
+            deadline = asyncio.get_running_loop().time() + tools.stores.settings.call_timeout_s
+            return await tools.client.call(request, deadline=deadline)
+
+        return tools.run(call())
+
+    def _store(
+        self,
+        entry: AccountEntry,
+        account: Account | None,
+        request: RefreshRequest,
+        granted: TokenResponse,
+        issued_at: float,
+    ) -> GrantOutcome:
+        asked_scope = scope_of(request)
+        if account is None:
+            if granted.refresh_token is None and request.provider.grant is GrantType.REFRESH_TOKEN:
+                raise NotConnected(reasons.NO_REFRESH_TOKEN, None)
+            whole = with_grant(entry, granted, asked_scope=asked_scope, issued_at=issued_at)
+            with suppress(AlreadyThere):  # made by somebody else while the customer consented
+                return self._add(whole)
+            self._check_visible(self.desk.services.editor.account(entry.id))
+        return self._replace(entry, request, replace(granted, scope=granted.scope or asked_scope), issued_at)
+
+    def _add(self, entry: AccountEntry) -> GrantOutcome:
+        """Make the account."""
+        services = self.desk.services
+        events: list[Event] = []
+
+        def note(connection: Connection, applied: Applied) -> None:
+            events[:] = [self._connected(applied.account)]
+            told = services.stores.settings.webhook_event_types
+            put(connection, [event for event in events if event.type in told])
+            self._end(connection, GrantOutcome.CONNECTED, applied.account.generation)
+
+        services.editor.add(entry, Action.AUTHORIZE, also=note)
+        services.publisher.put([], events)
+        return GrantOutcome.CONNECTED
+
+    def _connected(self, account: Account) -> Event:
+        return Event(
+            type=EventType.CONNECTED.value,
+            reason=CONSENT_GIVEN,
+            at=self.desk.services.stores.clock.now(),
+            account=account.id,
+            generation=account.generation,
+            labels=account.labels,
+        )
+
+    def _replace(
+        self, entry: AccountEntry, request: RefreshRequest, granted: TokenResponse, issued_at: float
+    ) -> GrantOutcome:
+        """Give the account that is there its new grant; its settings stay, but for the client and what came along."""
+        services, stores = self.desk.services, self.desk.services.stores
+        entry.of_the_token.clear()
+        try:
+            services.editor.edit(entry, Action.EDIT)
+
+            def check(_: Account, grant: Grant) -> Sequence[Problem]:
+                return _key_problems(replace(request, access_token=grant.tokens.access_token))
+
+            store = GrantStore(
+                engine=stores.engine,
+                sealer=stores.sealer,
+                providers=stores.providers,
+                clock=stores.clock,
+                told=stores.settings.webhook_event_types,
+                check_key=check,
+            )
+            stored = store.store_one(
+                Grant(
+                    account=entry.id,
+                    tokens=granted,
+                    issued_at=issued_at,
+                    actor=self.asked.by,
+                    require_labels=self.asked.require_labels,
+                    also=self._end,
+                )
+            )
+        except UnknownAccount:
+            raise NotConnected(reasons.NOT_STORED, "the account was removed meanwhile") from None
+        services.publisher.put([stored.publication], stored.events)
+        return stored.outcome
+
+    def _end(self, connection: Connection, outcome: GrantOutcome, generation: int) -> None:
+        self.sessions.stored(connection, self.session.id, outcome=outcome.value, generation=generation)
+
+
+def _key_problems(request: RefreshRequest) -> list[Problem]:
+    try:
+        check_key(request)
+    except InvalidRequest as error:
+        field_name, _, reason = str(error).partition(": ")
+        return [Problem(field_name, reason)]
+    return []
+
+
+def _reason_of(problems: Sequence[Problem], granted: TokenResponse) -> ConnectReason:
+    """Return why a grant could not be stored."""
+    if any(one.field == "refresh_token" for one in problems):
+        return reasons.NO_REFRESH_TOKEN if granted.refresh_token is None else reasons.GRANT_IN_USE
+    return reasons.NOT_STORED

@@ -1,0 +1,328 @@
+"""A browser's way through a session: what each of its requests leads to, a page or another address.
+
+It knows of no web framework: `worker/api/routes/connect.py` translates. Who asks is known by the key that the browser
+has in a cookie; a browser without it neither finishes a session nor ends one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from models.connect_session import NO_WORKER, ConnectSession, ConnectStatus
+from models.token import Secret
+from worker.connect import reasons
+from worker.connect.browser_key import BrowserKey, is_session_id, state_hash
+from worker.connect.redirect import CodeReturned, NoCode, SessionPage, read_redirect, single
+from worker.connect.rendering import Theme
+from worker.connect.return_urls import with_outcome
+from worker.db.connect_sessions import ConnectSessions
+
+#: How soon a waiting page looks again, seconds.
+_LOOK_S: Final = 2
+_WAITING: Final = frozenset({ConnectStatus.RETURNED, ConnectStatus.EXCHANGING})
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A page. `key` is what the browser is to keep for this session, for so many seconds."""
+
+    html: str
+    status: HTTPStatus = HTTPStatus.OK
+    key: BrowserKey | None = None
+    keep_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GoTo:
+    """Another address."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a worker exchanges: the code, its verifier, and what else the redirect says."""
+
+    session: ConnectSession
+    code: Secret
+    verifier: Secret
+    parameters: Mapping[str, str]
+
+
+class NotSent(Exception):
+    """The code can't be brought to a worker."""
+
+
+#: Has a worker exchange a code, and waits for it for a while. Raises `NotSent`.
+Exchange = Callable[[Code], Awaitable[None]]
+#: Gives the key that the browser has for a session.
+KeyOf = Callable[[str], BrowserKey | None]
+
+
+class Flow:
+    """Takes browsers through sessions.
+
+    Args:
+        sessions: where sessions are kept.
+        exchange: has a worker exchange a code.
+        url: where browsers reach this process (REFRESHD_API_URL).
+        name: who asks; None: the host that the browser goes back to.
+        colour: of the pages' button.
+        title_of: a provider's name as people write it.
+        now: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: ConnectSessions,
+        exchange: Exchange,
+        url: str,
+        name: str | None,
+        colour: str,
+        title_of: Callable[[str], str],
+        now: Callable[[], float],
+    ) -> None:
+        self._sessions = sessions
+        self._exchange = exchange
+        self._url = url
+        self._name = name
+        self._colour = colour
+        self._title_of = title_of
+        self._now = now
+
+    def stylesheet(self) -> str:
+        return self._theme(None).css
+
+    def url_of(self, session: ConnectSession) -> str:
+        """Return a session's page."""
+        return f"{self._url}/connect/{session.id}"
+
+    def open(self, session_id: str, key_of: KeyOf) -> Show | GoTo:
+        """Show a session's page: who asks, for what, and the button."""
+        session = self._found(session_id)
+        if session is None:
+            return self._unknown()
+        key = key_of(session.id)
+        stays = self._elsewhere(session, key)
+        if stays is not None:
+            return stays
+        key = key or BrowserKey.new()
+        title = self._title_of(session.provider)
+        page = self._theme(session).page("start.html", provider=title, action=self.url_of(session))
+        return Show(page, key=key, keep_s=self._keep_s(session))
+
+    def begin(self, session_id: str, key_of: KeyOf, *, from_our_page: bool) -> Show | GoTo:
+        """Send the browser to the provider: it pressed the button."""
+        session = self._found(session_id)
+        if session is None:
+            return self._unknown()
+        key = key_of(session.id)
+        stays = self._elsewhere(session, key)
+        if stays is not None:
+            return stays
+        if key is None or not from_our_page:
+            return self._no_cookie(session)
+        asking = key.asking(session.id, session.redirect_uri)
+        if not self._sessions.begin(
+            session.id, state_hash=state_hash(asking.state), browser_hash=key.hash(session.id)
+        ):
+            return self.open(session_id, key_of)  # it moved on, or ended, right now
+        title = self._title_of(session.provider)
+        page = self._theme(session).page(
+            "going.html",
+            title=f"Going to {title}",
+            text="If nothing happens, use this link.",
+            link=f"Continue to {title}",
+            target=SessionPage.of_text(session.page).page.asked(asking),
+            after_s=0,
+        )
+        return Show(page, key=key, keep_s=self._keep_s(self._sessions.find(session_id) or session))
+
+    async def back(self, query: Sequence[tuple[str, str]], key_of: KeyOf) -> Show | GoTo:
+        """Take what the provider's redirect brought. It is read once; the same again leads to what became of it."""
+        parameters = single(query)
+        state = (parameters or {}).get("state")
+        if parameters is None or not state:
+            return self._foreign()
+        session = await asyncio.to_thread(self._sessions.find_by_state, state_hash(state))
+        if session is None:
+            return self._foreign()
+        key = key_of(session.id)
+        if key is None or not key.is_of(session.id, session.browser_hash):
+            return self._lost(session)
+        if session.status == ConnectStatus.STARTED:
+            await self._take(session, key, parameters)
+        return await asyncio.to_thread(self.finish, session.id, key_of)
+
+    async def _take(self, session: ConnectSession, key: BrowserKey, parameters: Mapping[str, str]) -> None:
+        match read_redirect(parameters, SessionPage.of_text(session.page)):
+            case NoCode(reason, detail):
+                await asyncio.to_thread(self._sessions.refused, session.id, str(reason), detail)
+            case CodeReturned(code, rest):
+                if not await asyncio.to_thread(self._sessions.returned, session.id):
+                    return  # the same redirect, twice at once
+                verifier = key.asking(session.id, session.redirect_uri).verifier
+                try:
+                    await self._exchange(Code(session, code, verifier, rest))
+                except NotSent:
+                    await asyncio.to_thread(self._sessions.given_up, session.id, NO_WORKER)
+
+    def finish(self, session_id: str, key_of: KeyOf) -> Show | GoTo:
+        """Send the browser back to the platform, once it is known what became of the session."""
+        session = self._found(session_id)
+        if session is None:
+            return self._unknown()
+        key = key_of(session.id)
+        if key is None or not key.is_of(session.id, session.browser_hash):
+            return self._lost(session)
+        if session.has_ended:
+            return GoTo(outcome_url(session))
+        if session.status in _WAITING:
+            return self._wait(session)
+        return self.open(session_id, key_of)
+
+    def _found(self, session_id: str) -> ConnectSession | None:
+        return self._sessions.find(session_id) if is_session_id(session_id) else None
+
+    def _elsewhere(self, session: ConnectSession, key: BrowserKey | None) -> Show | None:
+        """Return what a browser is shown for which there is nothing to begin; None: it may begin."""
+        if session.has_ended:
+            return self._over(session)
+        if session.browser_hash is not None and (
+            key is None or not key.is_of(session.id, session.browser_hash)
+        ):
+            return self._lost(session)
+        return self._wait(session) if session.status in _WAITING else None
+
+    def _wait(self, session: ConnectSession) -> Show:
+        page = self._theme(session).page(
+            "going.html",
+            title="Almost done",
+            text=f"The connection to {self._title_of(session.provider)} is being completed. This page goes on by itself.",
+            link="Look again",
+            target=f"{self.url_of(session)}/finish",
+            after_s=_LOOK_S,
+        )
+        return Show(page)
+
+    def _over(self, session: ConnectSession) -> Show:
+        title = self._title_of(session.provider)
+        if session.status == ConnectStatus.CONNECTED:
+            return self._message(
+                session, f"{title} is connected", ["There is nothing more to do here."], outcome_url(session)
+            )
+        return self._message(
+            session,
+            f"{title} is not connected",
+            [
+                reasons.message_of(session.reason),
+                "Go back and connect again to get a new page like this one.",
+            ],
+            outcome_url(session),
+            HTTPStatus.GONE,
+        )
+
+    def _lost(self, session: ConnectSession) -> Show:
+        """Show a browser that is not the session's what to do; the session goes on in the one that is."""
+        return self._message(
+            session,
+            "This was begun in another browser",
+            [
+                "For your safety, only the browser in which you pressed the button can go on, and it has to keep cookies.",
+                "Go on there, or go back and connect again in this browser.",
+            ],
+            _lost_url(session),
+            HTTPStatus.FORBIDDEN,
+        )
+
+    def _no_cookie(self, session: ConnectSession) -> Show:
+        return self._message(
+            session,
+            "This browser did not keep a cookie",
+            [
+                "Connecting needs one cookie, which is gone after some minutes.",
+                "Allow cookies for this site, then go back and connect again.",
+            ],
+            _lost_url(session),
+            HTTPStatus.FORBIDDEN,
+        )
+
+    def _unknown(self) -> Show:
+        return self._message(
+            None,
+            "There is no such page",
+            [
+                "The link is incomplete, or was made too long ago. Go back to where you came from and connect again."
+            ],
+            None,
+            HTTPStatus.NOT_FOUND,
+        )
+
+    def _foreign(self) -> Show:
+        return self._message(
+            None,
+            "This answer was not expected",
+            [
+                "It belongs to no connection that was begun here, or to one of long ago. Nothing was connected.",
+                "Go back to where you came from and connect again.",
+            ],
+            None,
+            HTTPStatus.BAD_REQUEST,
+        )
+
+    def _message(
+        self,
+        session: ConnectSession | None,
+        title: str,
+        paragraphs: Sequence[str],
+        target: str | None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> Show:
+        theme = self._theme(session)
+        page = theme.page(
+            "message.html", title=title, paragraphs=paragraphs, target=target, link=f"Back to {theme.name}"
+        )
+        return Show(page, status)
+
+    def _theme(self, session: ConnectSession | None) -> Theme:
+        host = urlsplit(session.return_url).hostname if session is not None else None
+        return Theme(self._url, self._name or host or "Connect", self._colour)
+
+    def _keep_s(self, session: ConnectSession) -> int:
+        """Return how long the browser keeps its key: past the end, for whoever presses "back" then."""
+        return int(max(0.0, session.ends_at - self._now())) + _KEPT_BEYOND_S
+
+
+#: A code that comes at the last moment is waited for.
+_KEPT_BEYOND_S: Final = 900
+
+
+def outcome_url(session: ConnectSession) -> str:
+    """Return where the browser of a session that has ended goes."""
+    return with_outcome(
+        session.return_url,
+        {
+            "session": session.id,
+            "account": session.account,
+            "status": session.status,
+            "reason": session.reason,
+        },
+    )
+
+
+def _lost_url(session: ConnectSession) -> str:
+    return with_outcome(
+        session.return_url,
+        {
+            "session": session.id,
+            "account": session.account,
+            "status": ConnectStatus.FAILED.value,
+            "reason": str(reasons.LOST_SESSION),
+        },
+    )

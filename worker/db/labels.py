@@ -1,0 +1,64 @@
+"""The SQL of the index of labels: written in the transaction that writes `account.labels`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from models.account import Account
+from models.label import read_labels
+from worker.db.bulk import execute
+
+_LABEL: Final = {"account_id": "text", "name": "text", "value": "text"}
+
+
+def write(connection: Connection, accounts: Sequence[Account]) -> None:
+    """Have the index say of accounts what their column `labels` says, whatever it said before."""
+    forget(connection, [account.id for account in accounts])
+    execute(
+        connection,
+        _LABEL,
+        "INSERT INTO account_label (account_id, name, value) SELECT r.account_id, r.name, r.value FROM r WHERE true",
+        [
+            {"account_id": account.id, "name": name, "value": value}
+            for account in sorted(accounts, key=_id)
+            for name, value in account.label_set.items()
+        ],
+    )
+
+
+def change(connection: Connection, accounts: Sequence[Account]) -> list[tuple[Any, ...]]:
+    """Write the column `labels` alone, and return the ids of the accounts that are there."""
+    return execute(
+        connection,
+        {"id": "text", "labels": "text"},
+        "UPDATE account SET labels = r.labels FROM r WHERE account.id = r.id RETURNING account.id",
+        [{"id": account.id, "labels": account.labels} for account in sorted(accounts, key=_id)],
+    )
+
+
+def forget(connection: Connection, ids: Collection[str]) -> None:
+    """Take accounts out of the index."""
+    execute(
+        connection,
+        {"id": "text"},
+        "DELETE FROM account_label WHERE account_id IN (SELECT id FROM r)",
+        [{"id": account_id} for account_id in sorted(ids)],
+    )
+
+
+def _id(account: Account) -> str:
+    return account.id
+
+
+def lacking(connection: Connection, ids: Sequence[str], required: Mapping[str, str]) -> set[str]:
+    """Return the accounts that are there and lack one of these labels, as their column says."""
+    rows = execute(
+        connection,
+        {"id": "text"},
+        "SELECT account.id, account.labels FROM r JOIN account ON account.id = r.id",
+        [{"id": account_id} for account_id in ids],
+    )
+    return {str(account_id) for account_id, text in rows if not required.items() <= read_labels(text).items()}

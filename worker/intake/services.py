@@ -1,0 +1,203 @@
+"""What changes accounts: put together from the stores of a command, or of a worker that carries out a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from models.account import Account
+from models.audit import Action, Actor
+from worker.accounts.apply import Applier, DueSpreader, Intent
+from worker.accounts.authority import EVERY_ACCOUNT
+from worker.accounts.client_changes import ClientChanges
+from worker.accounts.clients import ClientEditor
+from worker.accounts.configuration import KnownClients
+from worker.accounts.editor import Editor
+from worker.accounts.entry import Problem
+from worker.accounts.grants import Grant, GrantStore
+from worker.accounts.importer import Importer
+from worker.accounts.publisher import CommandPublisher
+from worker.accounts.twins import SameGrant
+from worker.accounts.unsealed import UnsealedAccount
+from worker.accounts.validation import AccountValidator, key_problems
+from worker.context import AppContext
+from worker.db.accounts import Accounts
+from worker.db.audit import RunningEntry
+from worker.db.client_accounts import ClientAccounts
+from worker.errors import SettingsError
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
+from worker.providers.request import RequestBuilder
+
+if TYPE_CHECKING:
+    from worker.accounts.revoker import Revoker
+
+
+@dataclass(frozen=True, slots=True)
+class AccountServices:
+    """Stores, and whoever writes to them."""
+
+    stores: AppContext
+    accounts: Accounts
+    checker: AccountValidator
+    applier: Applier
+    publisher: CommandPublisher
+    actor: Actor
+    #: Compares grants, so that no two accounts share one; None: they may.
+    twins: SameGrant | None
+    #: Accounts without these labels are as if they were not there.
+    require_labels: Mapping[str, str]
+
+    @property
+    def editor(self) -> Editor:
+        return Editor(
+            accounts=self.accounts,
+            applier=self.applier,
+            publisher=self.publisher,
+            clock=self.stores.clock,
+            actor=self.actor,
+            twins=self.twins,
+            require_labels=self.require_labels,
+        )
+
+    @property
+    def grants(self) -> GrantStore:
+        here = self.stores
+        return GrantStore(
+            engine=here.engine,
+            sealer=here.sealer,
+            providers=here.providers,
+            clock=here.clock,
+            told=here.settings.webhook_event_types,
+            check_key=self._check_key,
+        )
+
+    def _check_key(self, account: Account, grant: Grant) -> Sequence[Problem]:
+        """Return what is wrong with a grant that is bound to a key: its token is another key's, say."""
+        stored = self.accounts.find([account.id]).get(account.id)
+        provider = None if stored is None else self.stores.providers.for_schedule(stored)
+        if stored is None or provider is None:
+            return []
+        request = UnsealedAccount(stored, self.stores.sealer, self.stores.clients.of(stored)).request(
+            provider
+        )
+        return key_problems(replace(request, access_token=grant.tokens.access_token or None))
+
+    @property
+    def client_editor(self) -> ClientEditor:
+        here = self.stores
+        changes = ClientChanges(
+            accounts=self.accounts,
+            client_accounts=ClientAccounts(here.engine),
+            provider_of=here.providers.for_schedule,
+            clock=here.clock,
+            requests_per_s=here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S,
+        )
+        return ClientEditor(
+            clients=here.clients,
+            changes=changes,
+            sealer=here.sealer,
+            checker=self.checker,
+            clock=here.clock,
+            actor=self.actor,
+        )
+
+    def importer(self, name: str, *, replace_tokens: bool, keep_results: bool = False) -> Importer:
+        """Return what imports the rows of a file; the audit trail has its name."""
+        return Importer(
+            accounts=self.accounts,
+            applier=self.applier,
+            publisher=self.publisher,
+            clock=self.stores.clock,
+            intent=Intent.FILE_REPLACES if replace_tokens else Intent.FILE,
+            entry=RunningEntry(
+                self.stores.engine,
+                self.actor,
+                Action.IMPORT,
+                {"file": name, "replace_tokens": replace_tokens}
+                | ({} if self.twins is not None else {"allow_shared_grant": True}),
+            ),
+            twins=self.twins,
+            require_labels=self.require_labels,
+            keep_results=keep_results,
+        )
+
+    def revoker(self) -> Revoker:
+        """Return what ends grants at their providers."""
+        # They bring the HTTP client, which most commands have no use for.
+        from worker.accounts.revoker import Revoker
+        from worker.providers.client import ProviderClient
+        from worker.providers.egress import Egress
+
+        here = self.stores
+        settings = here.settings
+
+        def has_stash(account_id: str) -> bool:
+            try:
+                return bool(here.redis.exists(here.keys.stash(account_id)))
+            except SettingsError:  # no Redis was ever there
+                return False
+
+        return Revoker(
+            accounts=self.accounts,
+            sealer=here.sealer,
+            provider_of=here.providers.of,
+            client_of=here.clients.of,
+            client=ProviderClient(
+                ca_file=settings.ca_file,
+                allow_http_hosts=settings.allow_http_hosts,
+                egress=Egress.of(settings),
+                now=here.clock.now,
+            ),
+            clock=here.clock,
+            has_stash=has_stash,
+            call_timeout_s=settings.call_timeout_s,
+            claim_s=settings.claim_seconds,
+        )
+
+
+def account_services(
+    here: AppContext,
+    publisher: CommandPublisher,
+    actor: Actor,
+    *,
+    shared_grants: bool = False,
+    require_labels: Mapping[str, str] = EVERY_ACCOUNT,
+) -> AccountServices:
+    """Put together what changes accounts.
+
+    Args:
+        here: the stores.
+        publisher: publishes what is stored; it is open.
+        actor: whom the audit trail names.
+        shared_grants: two accounts of one client may have the same refresh token.
+        require_labels: accounts without them are as if they were not there.
+    """
+    checker = AccountValidator(
+        known=here.providers.known,
+        provider_of=here.providers.of,
+        urls=RequestBuilder(here.settings.allow_http_hosts),
+    )
+    spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
+    return AccountServices(
+        stores=here,
+        accounts=Accounts(here.engine, here.settings.webhook_event_types),
+        checker=checker,
+        applier=Applier(
+            sealer=here.sealer, checker=checker, spread=spread, clients=KnownClients(here.clients)
+        ),
+        publisher=publisher,
+        actor=actor,
+        twins=None if shared_grants else SameGrant(here.providers),
+        require_labels=require_labels,
+    )
+
+
+def publisher_of(here: AppContext) -> CommandPublisher:
+    """Return what publishes for one command or request."""
+    return CommandPublisher(
+        redis_url=lambda: here.settings.redis,
+        keys=here.keys,
+        store=here.publication_store,
+        seal=here.settings.token_seal,
+    )

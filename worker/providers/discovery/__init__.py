@@ -1,0 +1,1 @@
+"""A provider's data from its address: the documents that authorization servers and resources publish about themselves."""

@@ -1,0 +1,168 @@
+"""GET of one JSON document, under the rules of every request here: https, allowed addresses, limits of time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
+from worker.providers.content import Content
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure
+from worker.providers.draft import InvalidRequest
+from worker.providers.egress import ANYWHERE, Egress
+from worker.providers.http1.transport import open_transport
+from worker.providers.request import RequestBuilder
+from worker.providers.sending import SENDING, Sending
+from worker.providers.tls import TLSContexts
+from worker.providers.transport import AnnouncedTransport, fault_of, until
+
+#: For one document, seconds.
+TIMEOUT_S: Final = 10.0
+#: Redirects that are followed, on one host: `/x` to `/x/`, and the like.
+_REDIRECTS_MAX: Final = 3
+#: Nested deeper, a document is no metadata; Python's own reader ends at about a thousand.
+_DEPTH_MAX: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The answer to a GET. `document` is None where the body is no JSON object."""
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    document: Mapping[str, object] | None
+
+
+class DocumentClient:
+    """Fetches documents. One per event loop, because it keeps connections.
+
+    Args:
+        ca_file: certificates (PEM) to trust beside the public ones.
+        allow_http_hosts: hosts that may be asked without TLS.
+        egress: refused addresses, and the proxy.
+        transport: another wire, for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        allow_http_hosts: Collection[str] = (),
+        egress: Egress = ANYWHERE,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._check = RequestBuilder(allow_http_hosts).check
+        self._egress = egress
+        self._transport = (
+            open_transport(TLSContexts(ca_file).context)
+            if transport is None
+            else AnnouncedTransport(transport)
+        )
+
+    def check(self, url: str, field: str) -> str:
+        """Return a URL that may be asked, or may be given credentials.
+
+        Raises:
+            DiscoveryFailed: it may not; `field` says whose it is.
+        """
+        try:
+            return str(self._check(url, field))
+        except InvalidRequest as error:
+            raise DiscoveryFailed(Failure.UNSAFE_URL, str(error)) from None
+
+    async def get(self, url: str) -> Fetched:
+        """Fetch a document. Redirects are followed on the same host alone.
+
+        Raises:
+            DiscoveryFailed: the URL may not be asked, there is no whole answer, or it leads to another host.
+        """
+        asked = httpx.URL(self.check(url, "URL"))
+        for _ in range(_REDIRECTS_MAX + 1):
+            response, content = await self._once(asked)
+            if not response.is_redirect or "location" not in response.headers:
+                return Fetched(str(asked), response.status_code, response.headers, _object(content))
+            target = httpx.URL(self.check(str(asked.join(response.headers["location"])), "redirect"))
+            if (target.scheme, target.host, target.port) != (asked.scheme, asked.host, asked.port):
+                raise DiscoveryFailed(
+                    Failure.UNSAFE_URL,
+                    f"{asked}: redirects to another server, {target.host}; ask there if it is to be trusted",
+                )
+            asked = target
+        raise DiscoveryFailed(Failure.UNREACHABLE, f"{asked}: more than {_REDIRECTS_MAX} redirects")
+
+    async def head_of(self, url: str) -> tuple[int, httpx.Headers]:
+        """Ask for a resource, and return the status and headers of its answer; its body may never end.
+
+        Raises:
+            DiscoveryFailed: the URL may not be asked, or there is no answer.
+        """
+        response, _ = await self._once(httpx.URL(self.check(url, "URL")), reads_body=False)
+        return response.status_code, response.headers
+
+    async def _once(self, url: httpx.URL, *, reads_body: bool = True) -> tuple[httpx.Response, bytes]:
+        loop = asyncio.get_running_loop()
+        sending = Sending(loop.time() + TIMEOUT_S, loop.time)
+        request = httpx.Request(
+            "GET",
+            url,
+            headers={
+                "accept": "application/json",
+                "accept-encoding": "gzip, deflate",
+                "user-agent": "refreshd",
+            },
+            extensions={"timeout": {"connect": CONNECT_TIMEOUT_S}},
+        )
+        try:
+            sending.route = self._egress.route(url)
+        except InvalidRequest as error:
+            raise DiscoveryFailed(Failure.UNSAFE_URL, _named(str(error), url)) from None
+        unset = SENDING.set(sending)
+        try:
+            async with until(sending.deadline):
+                response = await self._transport.handle_async_request(request)
+                response.request = request
+                if reads_body:
+                    return response, await Content().read(response)
+                await response.aclose()
+                return response, b""
+        except WIRE_ERRORS as error:
+            _, words = fault_of(error, sending)
+            raise DiscoveryFailed(Failure.UNREACHABLE, _named(words, url)) from None
+        finally:
+            SENDING.reset(unset)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+
+def _named(words: str, url: httpx.URL) -> str:
+    return f"{url}: {words.removeprefix('token_url: ')}"
+
+
+def _object(content: bytes) -> Mapping[str, object] | None:
+    """Return the JSON object of a body; None where it is something else, or nested too deep."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and _depth(value) <= _DEPTH_MAX else None
+
+
+def _depth(value: object) -> int:
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        one, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(one, dict):
+            waiting += [(inner, depth + 1) for inner in one.values()]
+        elif isinstance(one, list):
+            waiting += [(inner, depth + 1) for inner in one]
+    return deepest
