@@ -50,9 +50,9 @@ class StandardBesideCallbacks(Refreshd):
 
     def __init__(self, place: Place, *, accounts: int) -> None:
         super().__init__(place, accounts=accounts)
-        self._env |= {"REFRESHD_CALL_TIMEOUT_S": str(CALL_TIMEOUT_S), "BENCH_FOLDER": str(place.folder)}
+        self.env |= {"REFRESHD_CALL_TIMEOUT_S": str(CALL_TIMEOUT_S), "BENCH_FOLDER": str(place.folder)}
         environment = {
-            **self._env,
+            **self.env,
             "PYTHONPATH": str(_ROOT),
             "REFRESHD_CALLBACK_MODULES": "benchmarks.hanging_callbacks",
         }
@@ -79,7 +79,7 @@ class StandardBesideCallbacks(Refreshd):
             for kind in KINDS for n in range(HANGING)
         ]  # fmt: skip
         accounts.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        run((REFRESHD, "accounts", "import", str(accounts)), folder=self._place.folder, env=self._env)
+        run((REFRESHD, "accounts", "import", str(accounts)), folder=self._place.folder, env=self.env)
 
     def start(self) -> None:
         super().start()

@@ -54,6 +54,12 @@ class Contestant(Protocol):
     def stop(self) -> None: ...
 
 
+def worker_command(name: str = "celery@%h") -> tuple[str, ...]:
+    """Return how an operator starts a worker, with the name of its node."""
+    command = ("celery", "-A", "worker.app", "worker", "-P", "threads", "-c", str(THREADS), "-l", "INFO")
+    return (*command, "-n", name, "-Q", "urgent,control,refresh")
+
+
 class Floor:
     """Bare POSTs, a new process each round."""
 
@@ -97,7 +103,7 @@ class CeleryWorker(ABC):
         self.name = name
         self._place = place
         self.accounts = accounts
-        self._process = process
+        self.process = process
         self._queue = Celery(broker=place.redis_url, set_as_current=False)
         self._engine: Engine = obvious.make_engine(place.database_url)
 
@@ -120,14 +126,14 @@ class CeleryWorker(ABC):
     def start(self) -> None:
         """Start the worker. Nobody waits until it is ready: the first round does, and doesn't count."""
         self.prepare()
-        self._process.start()
+        self.process.start()
 
     def measure(self) -> Sample:
         """Refresh every account once: from the first message to the last token stored."""
         asked = len(self.accounts)
         answered, stored = self._answered() + asked, self.refreshes() + asked
         messages = self.messages()
-        cpu_s, began_at = self._process.cpu_s(), time.monotonic()
+        cpu_s, began_at = self.cpu_s(), time.monotonic()
         for message in messages:
             self._queue.send_task(**message)
         # The provider is asked first, and the database only at the end: asking it costs the contestants.
@@ -135,10 +141,14 @@ class CeleryWorker(ABC):
         self._wait(lambda: self.refreshes() >= stored, what="all tokens stored")
         self._wait(lambda: self.unpublished() == 0, what="all tokens published")
         elapsed_s = time.monotonic() - began_at
-        return Sample.of(asked, elapsed_s=elapsed_s, cpu_s=self._process.cpu_s() - cpu_s)
+        return Sample.of(asked, elapsed_s=elapsed_s, cpu_s=self.cpu_s() - cpu_s)
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that its processes have used."""
+        return self.process.cpu_s()
 
     def stop(self) -> None:
-        self._process.stop()
+        self.process.stop()
         self._queue.close()
         self._engine.dispose()
 
@@ -146,7 +156,7 @@ class CeleryWorker(ABC):
         return self._place.provider.tally()["answered"]
 
     def _wait(self, condition: Callable[[], bool], *, what: str) -> None:
-        self._process.wait_for(condition, within_s=ROUND_DEADLINE_S, what=what)
+        self.process.wait_for(condition, within_s=ROUND_DEADLINE_S, what=what)
 
     def _number(self, statement: str) -> int:
         with self._engine.connect() as connection:
@@ -212,7 +222,7 @@ class Refreshd(CeleryWorker):
 
     def __init__(self, place: Place, *, accounts: int, revision: Revision = PRESENT) -> None:
         self._revision = revision
-        self._env = {
+        self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")},
             "REFRESHD_DATABASE_URL": place.database_url,
             "REFRESHD_REDIS_URL": place.redis_url,
@@ -225,11 +235,8 @@ class Refreshd(CeleryWorker):
             **revision.env,
         }
         if place.provider.ca_file is not None:
-            self._env["REFRESHD_CA_FILE"] = str(place.provider.ca_file)
-        command = ("celery", "-A", "worker.app", "worker", "-P", "threads", "-c", str(THREADS), "-l", "INFO")
-        process = Process(
-            "refreshd", (*command, "-Q", "urgent,control,refresh"), folder=place.folder, env=self._env
-        )
+            self.env["REFRESHD_CA_FILE"] = str(place.provider.ca_file)
+        process = Process("refreshd", worker_command(), folder=place.folder, env=self.env)
         ids = [f"refreshd-{place.folder.name}-{n}" for n in range(accounts)]
         super().__init__(revision.name, place, accounts=ids, process=process)
 
@@ -237,7 +244,7 @@ class Refreshd(CeleryWorker):
         accounts = self._place.folder / "accounts.jsonl"
         accounts.write_text("".join(f"{json.dumps(self._entry(account))}\n" for account in self.accounts))
         for command in (("db", "upgrade"), ("accounts", "import", str(accounts))):
-            run((REFRESHD, *command), folder=self._place.folder, env=self._env)
+            run((REFRESHD, *command), folder=self._place.folder, env=self.env)
 
     def messages(self) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:

@@ -69,6 +69,10 @@ class Process:
                 )
             time.sleep(POLL_S)
 
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
     def cpu_s(self) -> float:
         """CPU seconds, user and system, that this process and its living children have used."""
         parent = psutil.Process(self._running().pid)

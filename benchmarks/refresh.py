@@ -19,7 +19,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,18 +142,19 @@ class Lines:
         """Make the contestants."""
         obvious = OBVIOUS_ACCOUNTS if with_obvious else {}
         return LineUp(
-            refreshd=Refreshd(self._place(), accounts=REFRESHD_ACCOUNTS),
+            refreshd=Refreshd(self.place(), accounts=REFRESHD_ACCOUNTS),
             floor=Floor(self.provider, refreshes=FLOOR_REFRESHES, folder=self.folder, run_name=self.database),
             earlier=None
             if earlier is None
-            else Refreshd(self._place(), accounts=REFRESHD_ACCOUNTS, revision=earlier),
+            else Refreshd(self.place(), accounts=REFRESHD_ACCOUNTS, revision=earlier),
             obvious=[
-                Obvious(self._place(), concurrency=concurrency, accounts=accounts)
+                Obvious(self.place(), concurrency=concurrency, accounts=accounts)
                 for concurrency, accounts in obvious.items()
             ],
         )
 
-    def _place(self) -> Place:
+    def place(self) -> Place:
+        """Return the next place."""
         number, self._taken = self._taken, self._taken + 1
         name = f"{self.database}-{number}"
         folder = self.folder / name
@@ -166,7 +167,13 @@ class Lines:
         return Place(url, self.redis.url_of(self.number * PLACES + number), self.provider, folder)
 
 
-def compete(contestants: Sequence[Contestant], rounds: int, console: Console) -> Samples:
+def compete(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    console: Console,
+    *,
+    before_stop: Callable[[], None] = lambda: None,
+) -> Samples:
     """Let the contestants take turns. The first turn of each opens its connections and doesn't count."""
     samples: Samples = {contestant.name: [] for contestant in contestants}
     with ExitStack() as stack:
@@ -184,6 +191,7 @@ def compete(contestants: Sequence[Contestant], rounds: int, console: Console) ->
                     f"{sample.refreshes_per_s:.0f}/s, {sample.cpu_ms:.2f} ms CPU each",
                     style="dim",
                 )
+        before_stop()
     return samples
 
 

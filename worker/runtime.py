@@ -49,9 +49,10 @@ from worker.refresh.admission import Admission
 from worker.refresh.attempt import Deadlines
 from worker.refresh.caller import Caller
 from worker.refresh.committer import Committer
+from worker.refresh.opener import AttemptOpener
 from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.recovery import AnswerRecovery
-from worker.refresh.refresher import SLOW_CALL_S, AttemptOpener, Refresher
+from worker.refresh.refresher import SLOW_CALL_S, Refresher
 from worker.refresh.requests import RequestBuilder
 from worker.scheduling import comparison, planner, reconciler
 from worker.scheduling.comparison import Comparison

@@ -14,6 +14,7 @@ from celery.signals import (
     worker_process_shutdown,
     worker_ready,
     worker_shutdown,
+    worker_shutting_down,
 )
 
 from worker.app import app, settings
@@ -24,6 +25,7 @@ from worker.celery.bootsteps import Alone, Liveness, Reports
 from worker.celery.callback_heartbeat import start_heartbeat, stop_heartbeat
 from worker.celery.dispatch import empty_urgent_first
 from worker.context import AppContext
+from worker.ending import note_end
 from worker.errors import RefreshdError, SettingsError
 from worker.log import correlate, log
 from worker.monitoring.clocks import Clocks
@@ -86,6 +88,11 @@ def _begin_beside_the_tasks(sender: Any, **_: Any) -> None:
 def _count_anew(**_: Any) -> None:
     """Make counters of this forked process' own: a lock of the inherited ones could have been held at the fork."""
     worker_metrics.cache_clear()
+
+
+@worker_shutting_down.connect
+def _begin_nothing_new(**_: Any) -> None:
+    note_end()
 
 
 @worker_process_shutdown.connect

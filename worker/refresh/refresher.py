@@ -8,38 +8,30 @@ arrived is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
 
-from redis.exceptions import RedisError
-
-from models.account import Account, RefreshMethod
+from models.account import RefreshMethod
 from models.answer import Answer, Judgement, Verdict
-from models.attempt import Outcome, Trigger, new_attempt_ids
+from models.attempt import Outcome, Trigger
 from worker.clock import Clock
-from worker.db.async_stores import AsyncRefreshStore
-from worker.errors import CipherError, DatabaseUnreachable
+from worker.ending import is_ending
 from worker.log import log
-from worker.policy.eligibility import Skip, skip_reason
-from worker.policy.reasons.correction import (
-    PROVIDER_UNKNOWN,
-    STASH_UNREADABLE,
-)
+from worker.policy.reasons.correction import PROVIDER_UNKNOWN
 from worker.policy.reasons.passing import INTERNAL_ERROR
 from worker.policy.reasons.skipped import (
-    ATTEMPT_OPEN,
     CALL_UNDER_WAY,
     GENERATION_MOVED,
     LEASE_HELD,
-    METHOD_NOT_RUN_HERE,
 )
-from worker.policy.reasons.waiting import ANSWER_STASHED, DATABASE_UNREACHABLE, REDIS_UNREACHABLE
-from worker.policy.rejected_tokens import report_refusal
+from worker.policy.reasons.waiting import (
+    ANSWER_STASHED,
+    DATABASE_UNREACHABLE,
+    REDIS_UNREACHABLE,
+    WORKER_ENDING,
+)
 from worker.policy.verdicts.verdict import judge, refreshed_before
-from worker.redis.leases import Leases, Sealed
 from worker.refresh.admission import Admission
 from worker.refresh.attempt import (
-    Deadlines,
     Hold,
     OpenAttempt,
     Opened,
@@ -47,169 +39,17 @@ from worker.refresh.attempt import (
     Result,
     describe,
     log_attempt,
-    new_attempt,
-    refused_entries,
 )
 from worker.refresh.caller import Caller, call_provider
 from worker.refresh.committer import Committer, Completed
+from worker.refresh.opener import AttemptOpener
 from worker.refresh.outcome import OutcomeBuilder
-from worker.refresh.recovery import AnswerRecovery
-from worker.refresh.requests import RequestBuilder
+from worker.refresh.under_way import UnderWay, parts
 
 #: Reasons that are not the account's own: a plan has to see it again.
 _DROPPED = frozenset({LEASE_HELD, REDIS_UNREACHABLE, DATABASE_UNREACHABLE})
 #: A planned group is done after this long, seconds; calls that are slower go on without it, and hold no thread.
 SLOW_CALL_S = 3.0
-#: A message of many accounts is refreshed so many at a time: more calls at once would need more connections, and keep the
-#: event loop longer from answers that arrive.
-AT_ONCE: Final = 50
-#: The next accounts of a message wait for the calls before them, but no longer than this, seconds.
-NEXT_AFTER_S: Final = 1.0
-#: While more calls are under way in one process, it takes no further planned group.
-CALLS_MAX = 1_000
-#: Entries of an account's history that a report is judged by.
-REPORTS_LOOKED_AT = 20
-
-
-class AttemptOpener:
-    """Takes a group through the steps before the call: lease, load, check, admit, open."""
-
-    def __init__(
-        self,
-        *,
-        leases: Leases,
-        store: AsyncRefreshStore,
-        recovery: AnswerRecovery,
-        requests: RequestBuilder,
-        admission: Admission,
-        methods: Collection[RefreshMethod],
-        clock: Clock,
-        deadlines: Deadlines,
-    ) -> None:
-        self._leases = leases
-        self._store = store
-        self._recovery = recovery
-        self._requests = requests
-        self._admission = admission
-        self._methods = methods
-        self._clock = clock
-        self._deadlines = deadlines
-
-    async def open(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> Opened:
-        """Open attempts on accounts, each at the generation that the caller had seen.
-
-        The lease of each account that is not called is released.
-        """
-        seen, began = dict(accounts), _monotonic()
-        try:
-            taken = await self._leases.acquire(seen)
-        except (RedisError, OSError) as error:
-            log.error("redis_unreachable", accounts=len(seen), error=str(error))
-            return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})
-        found = Opened([], {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken})
-        try:
-            ready = await self._check(taken, seen, origin, began, found.results)
-            found.attempts = await self._open(await self._admitted(ready, found.results), found.results)
-        except (DatabaseUnreachable, RedisError, OSError) as error:
-            gone = DATABASE_UNREACHABLE if isinstance(error, DatabaseUnreachable) else REDIS_UNREACHABLE
-            log.error(gone, accounts=len(taken), error=str(error))
-            found.results |= {i: Result(Outcome.NOT_SENT, gone, seen[i]) for i in taken}
-        finally:
-            await self._leases.release(taken.keys() - {one.account.id for one in found.attempts})
-        return found
-
-    async def still_open(self, one: OpenAttempt) -> Account | None:
-        """Read the row of an attempt again; None where the attempt is not the account's any more."""
-        account = (await self._store.load([one.account.id])).get(one.account.id)
-        return account if account is not None and account.claim_attempt == one.attempt.id else None
-
-    async def let_go(self, one: OpenAttempt) -> None:
-        """Release the lease of an attempt that was not committed."""
-        await self._leases.release([one.account.id])
-
-    async def note_refused(self, results: Mapping[str, Result], origin: Origin) -> None:
-        """Write the history of accounts that are not refreshed; a plan that met another leaves no entry."""
-        passed_on = {i for i, r in results.items() if r.reason == METHOD_NOT_RUN_HERE}
-        entries = refused_entries(results, origin, but=passed_on, now=self._clock.now())
-        if not entries or any(r.reason == DATABASE_UNREACHABLE for r in results.values()):
-            return
-        try:
-            await self._store.note_attempts(entries, fold=origin.trigger is not Trigger.FORCED)
-        except Exception as error:  # noqa: BLE001  (what has begun goes on, noted or not)
-            log.error("refusals_not_noted", accounts=len(entries), error=str(error))
-
-    async def _check(
-        self,
-        taken: Mapping[str, Sealed],
-        seen: Mapping[str, int],
-        origin: Origin,
-        began: float,
-        results: dict[str, Result],
-    ) -> list[OpenAttempt]:
-        """Load accounts, and prepare an attempt of each that is to be refreshed; write the results of the others."""
-        found, paused = await self._store.load_for_refresh(list(taken))
-        named = {account.client for account in found.values() if account.client is not None}
-        clients = await self._store.clients(named) if named else {}
-        ready: list[OpenAttempt] = []
-        ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
-        for account_id, sealed in taken.items():
-            account = found.get(account_id)
-            refused = await self._refused(account, seen[account_id], origin, paused=account_id in paused)
-            if account is None or refused:
-                refused = refused or Skip(Outcome.SUPERSEDED, GENERATION_MOVED)
-                generation = account.generation if account else seen[account_id]
-                results[account_id] = Result(refused.outcome, refused.reason, generation)
-                continue
-            try:
-                stashed = await self._recovery.answer_for(account, sealed)
-            except CipherError as error:
-                log.error("stash_unreadable", account=account_id, error=str(error))
-                results[account_id] = Result(Outcome.NOT_SENT, STASH_UNREADABLE, account.generation)
-                continue
-            attempt = new_attempt(next(ids), account, origin, now=self._clock.now())
-            attempt.lock_wait_ms = (_monotonic() - began) * 1000
-            ready.append(self._requests.prepare(account, attempt, stashed, clients))
-        return ready
-
-    async def _refused(
-        self, account: Account | None, seen: int, origin: Origin, *, paused: bool
-    ) -> Skip | None:
-        """Return why an account is not refreshed now; None where it is."""
-        now, trigger = self._clock.now(), origin.trigger
-        refused = skip_reason(account, seen=seen, trigger=trigger, now=now, paused=paused)
-        if account is not None and refused is None and trigger is Trigger.REPORTED:
-            latest = await self._store.latest_attempts(account.id, limit=REPORTS_LOOKED_AT)
-            refused = report_refusal(latest, now=self._clock.now())
-        return refused
-
-    async def _admitted(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
-        here: list[OpenAttempt] = []
-        for one in ready:
-            if one.request is None or one.request.refresh_method in self._methods:
-                here.append(one)
-            else:
-                results[one.account.id] = Result(
-                    Outcome.NOT_SENT, METHOD_NOT_RUN_HERE, one.account.generation
-                )
-        admitted = await self._admission.admit(here)
-        for one, shortage in admitted.later:
-            results[one.account.id] = Result(Outcome.NOT_SENT, shortage.value, one.account.generation)
-        return list(admitted.now)
-
-    async def _open(self, ready: list[OpenAttempt], results: dict[str, Result]) -> list[OpenAttempt]:
-        if not ready:
-            return []
-        asked_at = _monotonic()
-        ours = await self._store.open(
-            [(one.attempt, one.account) for one in ready], claim_s=self._deadlines.claim_s
-        )
-        deadline = self._deadlines.end_of_call(asked_at=asked_at, now=_monotonic())
-        for one in ready:
-            one.deadline = deadline
-            if one.account.id not in ours:
-                results[one.account.id] = Result(Outcome.BUSY, ATTEMPT_OPEN, one.account.generation)
-                self._admission.ended(one)
-        return [one for one in ready if one.account.id in ours]
 
 
 class Refresher:
@@ -224,6 +64,7 @@ class Refresher:
         committer: Committer,
         admission: Admission,
         clock: Clock,
+        is_ending: Callable[[], bool] = is_ending,
         slow_call_s: float | None = None,
     ) -> None:
         self._opener = opener
@@ -232,58 +73,65 @@ class Refresher:
         self._committer = committer
         self._admission = admission
         self._clock = clock
+        self._is_ending = is_ending
         self._slow_call_s = slow_call_s
-        self._calls: set[asyncio.Task[Result]] = set()
+        self._under_way = UnderWay()
 
     async def refresh(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> dict[str, Result]:
         """Refresh a group of accounts, each at the generation that the caller had seen.
 
         Never raises for what a provider, a store or an account does: each account has its result.
         """
-        patience_s = self._slow_call_s if origin.trigger is Trigger.PLANNED else None
+        is_planned = origin.trigger is Trigger.PLANNED
         results: dict[str, Result] = {}
         calls: list[tuple[OpenAttempt, asyncio.Task[Result]]] = []
-        for start in range(0, len(accounts), AT_ONCE):
-            if patience_s is not None:
-                await self._room()
-            opened, begun = await self._take(accounts[start : start + AT_ONCE], origin)
+        for nth, part in enumerate(all_parts := parts(accounts)):
+            await self._turn(len(part), is_first=not nth, is_planned=is_planned)
+            if is_planned and self._is_ending():
+                self._under_way.answered(len(part))
+                results |= self._handed_back([pair for left in all_parts[nth:] for pair in left])
+                break
+            opened, begun = await self._take(part, origin)
             results |= opened
             calls += begun
-            if begun and start + AT_ONCE < len(accounts):
-                await asyncio.wait([call for _, call in begun], timeout=NEXT_AFTER_S)
-        return results | await self._ended(calls, patience_s)
+        return results | await self._ended(calls, self._slow_call_s if is_planned else None)
+
+    async def _turn(self, accounts: int, *, is_first: bool, is_planned: bool) -> None:
+        if is_planned:
+            await self._under_way.room()
+        if is_first:
+            self._under_way.begin(accounts)
+        else:
+            await self._under_way.turn(accounts)
+
+    def _handed_back(self, accounts: Sequence[tuple[str, int]]) -> dict[str, Result]:
+        """Have the rest of a message planned again at once: this worker ends, and another takes it."""
+        self._committer.dropped(accounts)
+        log.info("handed_back", accounts=len(accounts))
+        return {i: Result(Outcome.NOT_SENT, WORKER_ENDING, generation) for i, generation in accounts}
 
     async def _take(
         self, accounts: Sequence[tuple[str, int]], origin: Origin
     ) -> tuple[dict[str, Result], list[tuple[OpenAttempt, asyncio.Task[Result]]]]:
         """Open attempts and begin their calls; return them, and the results of accounts that are not called."""
-        opened = await self._opener.open(accounts, origin)
+        opened = Opened([], {})
+        try:
+            opened = await self._opener.open(accounts, origin)
+        finally:
+            self._under_way.answered(len(accounts) - len(opened.attempts))
         if origin.trigger is Trigger.PLANNED:
             # The planner waits as long as a message may live for those it sent; these need not wait.
             dropped = [(i, r.generation) for i, r in opened.results.items() if r.reason in _DROPPED]
             self._committer.dropped(dropped)
         elif origin.trigger is Trigger.REPORTED:
             self._committer.republish([i for i, r in opened.results.items() if r.reason == GENERATION_MOVED])
-        calls = self._begin(opened.attempts)
+        tasks = self._under_way.start(self._finish(one) for one in opened.attempts)
         await self._opener.note_refused(opened.results, origin)
-        return opened.results, calls
+        return opened.results, list(zip(opened.attempts, tasks, strict=True))
 
     async def drain(self) -> None:
         """Wait until every call that is under way has ended, and its answer is stored or safe."""
-        while self._calls:
-            await asyncio.wait(self._calls)
-
-    async def _room(self) -> None:
-        while len(self._calls) >= CALLS_MAX:
-            await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
-
-    def _begin(self, opened: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, asyncio.Task[Result]]]:
-        """Start a task for each account: a group that is cancelled drops no answer."""
-        calls = [(one, asyncio.create_task(self._finish(one))) for one in opened]
-        for _, call in calls:
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
-        return calls
+        await self._under_way.drain()
 
     async def _ended(
         self, calls: Sequence[tuple[OpenAttempt, asyncio.Task[Result]]], patience_s: float | None
@@ -320,12 +168,14 @@ class Refresher:
     async def _go_on(self, one: OpenAttempt) -> Result:
         """Call, judge, store, publish."""
         if one.stashed is not None:
+            self._under_way.answered()
             return await self._commit(one, self._outcomes.adopted(one, one.stashed))
         began = _monotonic()
         try:
             answer, judgement = await self._call(one)
         finally:
             self._admission.ended(one)
+            self._under_way.answered()
         describe(one.attempt, answer, (_monotonic() - began) * 1000)
         if one.attempt.trigger == Trigger.TEST:
             return await self._tested(one, answer, judgement)

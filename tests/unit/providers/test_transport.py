@@ -211,6 +211,35 @@ async def test_a_kept_connection_that_ended_carries_no_request(client: ProviderC
         assert (len(server.requests), server.connections) == (2, 2)
 
 
+async def test_a_kept_connection_that_ends_while_others_are_asked_in_the_same_turn_carries_no_request(
+    client: ProviderClient,
+) -> None:
+    connections: list[asyncio.StreamWriter] = []
+    both = asyncio.Event()
+
+    async def respond(_: bytes, writer: asyncio.StreamWriter) -> None:
+        if writer not in connections:
+            connections.append(writer)
+        if len(connections) > 1:
+            both.set()
+        await both.wait()
+        writer.write(response(BODY))
+
+    def end_the_one_that_is_left() -> None:
+        (kept,) = (one for idle in client._transport._idle.values() for one in idle)  # type: ignore[union-attr]
+        address = kept._transport.get_extra_info("sockname")  # type: ignore[union-attr]
+        (server_side,) = (one for one in connections if one.get_extra_info("peername") == address)
+        server_side.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    async with serving(respond) as server:
+        await asyncio.gather(call(client, at(server.url)), call(client, at(server.url)))
+        answers = await asyncio.gather(
+            call(client, at(server.url), on_send=end_the_one_that_is_left), call(client, at(server.url))
+        )
+        assert [token(answer) for answer in answers] == ["AT-2", "AT-2"]
+        assert (len(server.requests), server.connections) == (4, 3)
+
+
 async def test_framing_is_the_transports_whatever_a_header_says(client: ProviderClient) -> None:
     """A preset may not set them; where one came to, the transport's own are sent."""
     headers = {"content-length": "3", "transfer-encoding": "chunked"}

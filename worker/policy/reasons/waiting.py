@@ -58,6 +58,11 @@ ANSWER_STASHED: Final = Reason(
     "An answer arrived, and waits in Redis, sealed, for the database.",
     action="[RefreshdAnswersWaiting](#refreshdanswerswaiting)",
 )
+WORKER_ENDING: Final = Reason(
+    "worker_ending",
+    "Its worker was asked to end (SIGTERM) before it began; the next plan sends it again.",
+    action="nothing",
+)
 ANOTHER_PLAN: Final = Reason(
     "another_plan_is_running",
     "There are two beats, or a plan takes long.",

@@ -8,7 +8,7 @@ import select
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._parser: ResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self._fileno = -1
+        self._poll: select.poll | None = None
 
     # asyncio.Protocol
 
@@ -141,12 +141,14 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._error is None and self._transport is not None and not self._transport.is_closing()
 
-    def fileno(self) -> int:
-        """Return the descriptor of its socket."""
-        if self._fileno < 0:
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing waits in its socket, such as an end that the event loop has not seen yet: a system call."""
+        if self._poll is None:
             assert self._transport is not None  # noqa: S101  (it was asked before)
-            self._fileno = self._transport.get_extra_info("socket").fileno()
-        return self._fileno
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -207,15 +209,6 @@ class Resolver:
     async def _look_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[AddrInfoType]:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         return list(found)
-
-
-def silent(connections: Sequence[Connection]) -> dict[Connection, bool]:
-    """Return of each open connection whether nothing waits in its socket: one look at all of them."""
-    poll = select.poll()
-    for one in connections:
-        poll.register(one.fileno(), select.POLLIN)
-    speaking = {fileno for fileno, _ in poll.poll(0)}
-    return {one: one.fileno() not in speaking for one in connections}
 
 
 class _Tunnel(asyncio.Protocol):

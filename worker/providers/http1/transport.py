@@ -15,22 +15,19 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import lru_cache
-from itertools import islice
 from typing import Final
 
 import httpx
 from aiohappyeyeballs import AddrInfoType
 
 from worker.providers.egress import PrivateAddress, public_socket
-from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization, silent
+from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization
 from worker.providers.http1.parser import Head
 from worker.providers.sending import SENDING, Sending
 from worker.providers.wire import Target, WireResponse
 
 #: More than the 400 calls that one worker process has in flight; budgets keep providers apart, not the pool.
 POOL_SIZE: Final = 1024
-#: Kept connections that are looked at together: as many as a group of refreshes needs.
-LOOKED_AT_ONCE: Final = 50
 #: Shorter than the 5 s after which Node, Apache and uvicorn close an idle connection: a request that meets a
 #: connection being closed is lost, and whether its refresh token was spent is unknown.
 KEEPALIVE_S: Final = 4.0
@@ -53,8 +50,6 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: dict[Peer, deque[Connection]] = {}
         self._idle_count = 0
         self._used: set[Connection] = set()
-        #: Connections that were looked at in this turn of the event loop, and whether nothing waits in their sockets.
-        self._silent: dict[Connection, bool] = {}
         self._room = asyncio.Semaphore(POOL_SIZE)
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -156,34 +151,20 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     def _take(self, peer: Peer) -> Connection | None:
-        """Return the connection that was used last, if there is one on which a request can be sent."""
+        """Return the connection that was used last, if there is one on which a request can be sent.
+
+        A request on a connection that the server has closed is lost, and it is unknown whether it was read before: the
+        socket is looked at right before each request, and the window that remains is until the bytes leave.
+        """
         idle = self._idle.get(peer)
         now = asyncio.get_running_loop().time()
         while idle:
             connection = idle.pop()
             self._idle_count -= 1
-            if (
-                connection.is_open
-                and now - connection.idle_since < KEEPALIVE_S
-                and self._is_silent(connection, idle)
-            ):
+            if connection.is_open and now - connection.idle_since < KEEPALIVE_S and connection.is_silent:
                 return connection
             connection.close()
         return None
-
-    def _is_silent(self, connection: Connection, others: deque[Connection]) -> bool:
-        """Return whether nothing waits in a connection's socket: an end that the event loop has not seen yet, mostly.
-
-        A request that is sent on a connection which the server has closed is lost, and it is unknown whether it was
-        read before. One look (a system call) in a turn of the event loop, at the end of which bytes leave, finds most of
-        those, for all requests that begin in this turn.
-        """
-        if connection not in self._silent:
-            if not self._silent:
-                asyncio.get_running_loop().call_soon(self._silent.clear)
-            next_ones = islice(reversed(others), LOOKED_AT_ONCE)
-            self._silent.update(silent([connection, *(one for one in next_ones if one.is_open)]))
-        return self._silent.pop(connection)
 
     def _sweep(self) -> None:
         """Close connections whose time is over."""
