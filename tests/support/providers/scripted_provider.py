@@ -67,6 +67,8 @@ class ScriptedProvider:
         self.client_secret: str | None = None
         #: What goes wrong with a call, asked at its begin.
         self.script: Callable[[Grant], Fault | None] = lambda _: None
+        #: Account -> status, body and headers of each answer to it, before the refresh token is looked at.
+        self.answers: dict[str, tuple[int, object, dict[str, str]]] = {}
         #: Told of every call that loses its answer.
         self.on_lost: Callable[[Call], None] = lambda _: None
         #: Told of every use of a spent refresh token.
@@ -164,6 +166,9 @@ class ScriptedProvider:
     async def _answer(self, request: web.Request, grant: Grant, call: Call) -> web.StreamResponse:
         """Half of the time goes by before the token is exchanged, half after it."""
         await asyncio.sleep(self.latency_s / 2)
+        if grant.account in self.answers:
+            status, body, headers = self.answers[grant.account]
+            return web.json_response(body, status=status, headers=headers)
         if call.fault is not None and call.fault in _REFUSALS:
             return self._refusal(call.fault)
         if call.fault is Fault.RESET:

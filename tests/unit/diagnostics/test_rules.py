@@ -241,18 +241,25 @@ def test_the_cause_is_named_first(cause: str) -> None:
     findings = diagnose(CASES[cause])
     assert findings
     assert findings[0].cause == cause
-    assert findings[0].remedy
+    assert findings[0].hint
 
 
 def test_nothing_is_wrong_with_a_good_account() -> None:
-    assert diagnose(facts()) == []
+    assert diagnose(facts(attempts=[attempt(Outcome.REFRESHED, generation_after=7)])) == []
+
+
+def test_an_imported_token_that_was_never_refreshed_is_not_known_to_work() -> None:
+    (found,) = diagnose(facts())
+    assert (found.cause, found.wrong) == ("token_untried", False)
+    assert "is unknown" in found.message
+    assert "`refreshd refresh acct --force --wait` finds out" in found.hint
 
 
 @pytest.mark.parametrize(("left_s", "said"), [(10.0, True), (23.0, False), (44.0, False)])
 def test_a_lease_that_nobody_renews_is_told_by_process_and_time(left_s: float, said: bool) -> None:
     """Its host answers all the same: another worker runs there."""
     held = replace(REDIS, lease_holder="one/12/abcd/1", lease_s=left_s, lease_renewed_ago_s=45.0 - left_s)
-    words = [one.words for one in diagnose(facts(redis=held)) if one.cause == "lease_of_a_dead_worker"]
+    words = [one.message for one in diagnose(facts(redis=held)) if one.cause == "lease_of_a_dead_worker"]
     assert bool(words) is said
     if said:
         assert "process 12 on one, which does not renew it any more" in words[0]
@@ -271,8 +278,8 @@ def test_lost_scopes_are_named() -> None:
     lost = attempt(Outcome.REFRESHED, scope_lost="write")
     found = diagnose(facts({"scope": "read"}, attempts=[REPORTED, REPORTED, lost]))
     (alone,) = diagnose(facts({"scope": "read"}, attempts=[lost]))
-    assert "`refreshd accounts authorize acct scope=...`" in alone.remedy
-    assert "lost these scopes: write" in found[0].words
+    assert "`refreshd accounts authorize acct scope=...`" in alone.hint
+    assert "lost these scopes: write" in found[0].message
 
 
 def test_a_nonce_that_is_wanted_in_vain_is_told_once() -> None:
@@ -283,7 +290,7 @@ def test_a_bound_token_that_is_rejected_may_lack_the_proof() -> None:
     rejected = attempt(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED, Trigger.REPORTED)
     found = diagnose(facts(BOUND, provider=PROVING, attempts=[rejected, *[REPORTED] * 3]))
     assert found[0].cause == "api_rejects_fresh_tokens"
-    assert "does the connector prove the account's `dpop_key`" in found[0].words
+    assert "does the connector prove the account's `dpop_key`" in found[0].message
 
 
 def test_another_shell_s_settings_are_no_cause_where_workers_do_send() -> None:
@@ -292,7 +299,7 @@ def test_another_shell_s_settings_are_no_cause_where_workers_do_send() -> None:
 
 def test_the_nearest_callback_is_named() -> None:
     found = diagnose(facts(CALLBACK, callbacks={"callback@one": ["acmee", "other"]}))
-    assert "The nearest is 'acmee'" in found[0].words
+    assert "The nearest is 'acmee'" in found[0].message
 
 
 @pytest.mark.parametrize("status", [Status.DISABLED])
@@ -314,8 +321,8 @@ def test_a_disabled_account_is_not_blamed_on_beat(status: Status) -> None:
 def test_why_nothing_is_planned_is_told_by_who_answers(workers: Any, words: str, remedy: str) -> None:
     (found,) = diagnose(facts(planned_at=NOW - 3600, workers=workers))
     assert found.cause == "beat_down"
-    assert words in found.words
-    assert remedy in found.remedy
+    assert words in found.message
+    assert remedy in found.hint
 
 
 @pytest.mark.parametrize(
@@ -329,22 +336,23 @@ def test_a_callback_that_nobody_runs_may_be_refused(waiting: int, words: str) ->
     redis = replace(REDIS, queues={"callback": waiting})
     account = CALLBACK | {"next_refresh_at": NOW - 120}
     (found,) = diagnose(facts(account, redis=redis, callbacks={"callback@one": ["acme"]}))
-    assert words in found.words
-    assert "`message_refused`" in found.remedy
+    assert words in found.message
+    assert "`message_refused`" in found.hint
 
 
 def test_a_pause_is_no_fault_while_the_token_is_good() -> None:
     (finding,) = diagnose(facts({"next_refresh_at": NOW - 60}, pauses=[PAUSE]))
     assert (finding.cause, finding.wrong) == ("paused", False)
-    assert finding.words.startswith(
+    assert finding.message.startswith(
         "Planned refreshes of provider acme were paused 10m ago by mia@desk-1: an outage."
     )
-    assert "`refreshd resume --provider acme`" in finding.remedy
+    assert "`refreshd resume --provider acme`" in finding.hint
 
 
 def test_a_pause_of_its_client_concerns_whoever_waits_for_it() -> None:
     paused = replace(gate(WaitReason.THROTTLED), holds=False)
-    assert diagnose(facts(gate=paused)) == [], "it is due long after"
+    held = facts(gate=paused, attempts=[attempt(Outcome.REFRESHED, generation_after=7)])
+    assert diagnose(held) == [], "it is due long after"
     (waits,) = diagnose(facts({"next_refresh_at": NOW + 20}, gate=paused))
     assert (waits.cause, waits.wrong) == ("provider_paused", False)
     (lacks,) = diagnose(facts({"next_refresh_at": NOW - 20, "expires_at": NOW - 5}, gate=paused))
@@ -357,10 +365,10 @@ def test_a_pause_after_429_is_one_finding_with_the_providers_words() -> None:
     account = {"next_refresh_at": NOW - 1, "failures": 1}
     (finding,) = diagnose(facts(account, attempts=[last], gate=gate(WaitReason.THROTTLED)))
     assert finding.cause == "rate_limited"
-    assert 'It said: "Slow down". A gate holds this account and 6 others. It is closed.' in finding.words
+    assert 'It said: "Slow down". A gate holds this account and 6 others. It is closed.' in finding.message
     later = replace(gate(WaitReason.THROTTLED), holds=False)
     (finding,) = diagnose(facts({"next_refresh_at": NOW + 90}, attempts=[last], gate=later))
-    assert "gate" not in finding.words, "it is due when the gate is open"
+    assert "gate" not in finding.message, "it is due when the gate is open"
 
 
 @pytest.mark.parametrize(
@@ -373,9 +381,9 @@ def test_a_pause_after_429_is_one_finding_with_the_providers_words() -> None:
 )
 def test_a_closed_gate_says_who_closed_it_and_what_helps(cause: WaitReason, advice: str) -> None:
     (finding,) = diagnose(facts({"next_refresh_at": NOW - 1}, gate=gate(cause)))
-    assert finding.words == "A gate holds this account and 6 others. It is closed. Next: acct-3 probes."
-    assert advice in finding.remedy
-    assert "`refreshd refresh acct --force`" in finding.remedy
+    assert finding.message == "A gate holds this account and 6 others. It is closed. Next: acct-3 probes."
+    assert advice in finding.hint
+    assert "`refreshd refresh acct --force`" in finding.hint
 
 
 def test_what_is_wrong_stands_before_what_is_worth_knowing() -> None:
@@ -393,7 +401,7 @@ def test_a_callback_that_nobody_knows_is_told_once() -> None:
 
 def test_what_stands_between_worker_and_provider_is_looked_for_where_the_worker_is() -> None:
     (found,) = diagnose(CASES["wrong_token_url"])
-    assert "`curl -i -X POST https://acme.example/token`" in found.remedy
+    assert "`curl -i -X POST https://acme.example/token`" in found.hint
 
 
 def test_tokens_that_are_rejected_at_once_miss_a_permission_and_not_a_shorter_life() -> None:
@@ -407,7 +415,7 @@ def test_tokens_that_are_rejected_at_once_miss_a_permission_and_not_a_shorter_li
 )
 def test_a_client_that_is_refused_is_told_by_what_it_proves_itself(client_auth: str, words: str) -> None:
     refused = CLIENT_REFUSED | {"client_auth": client_auth}
-    assert f"Probably its {words}" in diagnose(facts(refused))[0].words
+    assert f"Probably its {words}" in diagnose(facts(refused))[0].message
 
 
 def test_an_interruption_that_was_refreshed_since_is_not_blamed() -> None:
@@ -420,29 +428,29 @@ def test_a_test_says_nothing_of_why_the_account_is_misconfigured() -> None:
     refused = {"callback": "acme", "status": Status.MISCONFIGURED, "reason": "invalid_request"}
     tested = attempt(Outcome.RETRY, "unknown_error", Trigger.TEST, error_description="no tenant")
     planned = attempt(Outcome.MISCONFIGURED, "invalid_request", error_description="JSON please")
-    found = {one.cause: one.words for one in diagnose(facts(refused, attempts=[tested, planned]))}
+    found = {one.cause: one.message for one in diagnose(facts(refused, attempts=[tested, planned]))}
     assert found["misconfigured"].endswith('It said: "JSON please".')
 
 
 def test_of_many_that_could_not_be_used_those_named_alike_are_told() -> None:
     problems = {f"m{n}": "ImportError" for n in range(9)} | {"acme_callback": "SyntaxError"}
     (found,) = diagnose(facts(CALLBACK, callbacks={"callback@one": ["other"]}, callback_problems=problems))
-    assert "it never runs. acme_callback could not be used: SyntaxError." in found.words
-    assert "Nor could 8 more (`refreshd callbacks list`). They know: other." in found.words
+    assert "it never runs. acme_callback could not be used: SyntaxError." in found.message
+    assert "Nor could 8 more (`refreshd callbacks list`). They know: other." in found.message
 
 
 def test_a_callback_worker_that_has_said_nothing_yet_may_still_import() -> None:
     (found,) = diagnose(facts(CALLBACK))
     assert (
         "callback@one said nothing under the prefix `refreshd:`: a worker that has just started"
-        in found.words
+        in found.message
     )
 
 
 def test_workers_that_answer_and_plan_nothing_here_may_have_another_database() -> None:
     (found,) = diagnose(facts(planned_at=None))
-    assert "or they work on another database" in found.words
-    assert "compare REFRESHD_DATABASE_URL" in found.remedy
+    assert "or they work on another database" in found.message
+    assert "compare REFRESHD_DATABASE_URL" in found.hint
 
 
 def test_an_account_that_waits_for_slow_callbacks_is_told_so() -> None:
@@ -452,14 +460,14 @@ def test_an_account_that_waits_for_slow_callbacks_is_told_so() -> None:
         redis=replace(REDIS, queues={"callback": 12}),
     )
     (found,) = diagnose(slow)
-    assert "12 messages wait in `callback`" in found.words
+    assert "12 messages wait in `callback`" in found.message
 
 
 def test_a_callback_whose_module_is_broken_is_told_why() -> None:
     problems = {"acme_callback": "SyntaxError: (acme.py:3)"}
     found = diagnose(facts(CALLBACK, callback_problems=problems))[0]
-    assert "SyntaxError: (acme.py:3)" in found.words
-    assert found.remedy.startswith("Mend that module")
+    assert "SyntaxError: (acme.py:3)" in found.message
+    assert found.hint.startswith("Mend that module")
 
 
 @pytest.mark.parametrize(("rotates", "wrong"), [(True, True), (False, False), (None, False)])
@@ -469,12 +477,12 @@ def test_a_twin_of_a_good_account_is_wrong_where_refresh_tokens_are_replaced(
     found = diagnose(facts(provider=Provider(name="acme", rotates=rotates), twins=[Twin("twin", "active")]))
     (finding,) = [one for one in found if one.cause == "shared_grant"]
     assert finding.wrong is wrong
-    assert "twin (active)" in finding.words
-    assert "have its connectors read twin" in finding.remedy
+    assert "twin (active)" in finding.message
+    assert "have its connectors read twin" in finding.hint
 
 
 def test_many_twins_are_counted_and_the_first_are_named() -> None:
     found = diagnose(facts(twins=[Twin(f"twin-{number}", "active") for number in range(20)]))
-    (words,) = [one.words for one in found if one.cause == "shared_grant"]
+    (words,) = [one.message for one in found if one.cause == "shared_grant"]
     assert "twin-2 (active) and 17 more" in words
     assert "twin-3" not in words

@@ -18,12 +18,12 @@ def explain(
     account: Annotated[str, typer.Argument(help="The account's id.", metavar="ACCOUNT")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Reads the database, Redis and the running workers. Exits with 1 if something is wrong."""
+    """Reads the database, Redis and the running workers. Exits with 1 if something is wrong, or there is no good token."""
     facts = gather(stores(), account)
     findings = diagnose(facts)
     if as_json:
         print_json(as_object(facts, findings))
     else:
         out.print(page(facts, findings))
-    if any(finding.wrong for finding in findings):
+    if facts.lacks_token or any(finding.wrong for finding in findings):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Group as Stack
@@ -13,8 +14,10 @@ from rich.text import Text
 from models.account import RefreshMethod, Status
 from worker.cli.history import line_of
 from worker.diagnostics.explain.facts import Facts, Finding
-from worker.diagnostics.explain.words import LATELY, compare_words, policy_words, token_words
+from worker.diagnostics.explain.words import compare_words, policy_words, token_words
 
+#: Entries of the history that fit on a screen with the rest; `refreshd history` has all.
+_LATELY: Final = 3
 _STATUS_STYLES: Final[dict[str, str]] = {
     Status.ACTIVE: "bold green",
     Status.DEGRADED: "bold yellow",
@@ -23,7 +26,7 @@ _STATUS_STYLES: Final[dict[str, str]] = {
 
 
 def page(facts: Facts, findings: list[Finding]) -> RenderableType:
-    """Return the whole page."""
+    """Return the whole page: what is wrong stands first, then what is known of the account."""
     account = facts.account
     method = (
         f"callback {account.callback}" if account.refresh_method == RefreshMethod.CALLBACK else "standard"
@@ -41,28 +44,40 @@ def page(facts: Facts, findings: list[Finding]) -> RenderableType:
     if account.scope:
         rows.add_row("Scopes", Text(account.scope))
     rows.add_row("Lately", _lately(facts))
-    wrong = [finding for finding in findings if finding.wrong]
-    title = "What is wrong, most likely first" if len(wrong) > 1 else "What is wrong"
-    parts: list[RenderableType] = [head, Text(), rows, Text()]
+    return Stack(head, Text(), *_findings(facts, findings), Text(), rows)
+
+
+def _findings(facts: Facts, findings: list[Finding]) -> Iterator[RenderableType]:
+    """Yield what is wrong, then what is worth knowing; where nothing is wrong, what a connector has to find."""
+    wrong = sum(finding.wrong for finding in findings)
+    if wrong:
+        yield Text("What is wrong, most likely first" if wrong > 1 else "What is wrong", style="bold")
+    elif not findings:
+        yield Text("Nothing is wrong that refreshd can see", style="bold")
+    for nth, finding in enumerate(findings, start=1):
+        if nth == wrong + 1:
+            yield Text("Worth knowing", style="bold")
+        yield _finding(nth, finding)
     if not wrong:
-        title = "Worth knowing" if findings else "Nothing is wrong that refreshd can see"
-    parts.append(Text(title, style="bold"))
-    parts += [_finding(nth, finding) for nth, finding in enumerate(findings, start=1)]
-    if not wrong:
-        parts.append(_compare(facts))
-    return Stack(*parts)
+        yield _compare(facts)
 
 
 def _lately(facts: Facts) -> RenderableType:
     if not facts.attempts:
         return Text("Nothing: no refresh was ever tried, and nobody asked for one.")
-    return Stack(*(line_of(one, now=facts.now) for one in facts.attempts[:LATELY]))
+    shown = facts.attempts[:_LATELY]
+    return Stack(*(_one_row(line_of(one, now=facts.now)) for one in shown))
+
+
+def _one_row(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def _finding(nth: int, finding: Finding) -> RenderableType:
     rows = Table.grid(padding=(0, 1))
-    rows.add_row(Text(f"{nth}.", style="bold red" if finding.wrong else "yellow"), Text(finding.words))
-    rows.add_row("", Text.assemble(("-> ", "dim"), (finding.remedy, "cyan")))
+    rows.add_row(Text(f"{nth}.", style="bold red" if finding.wrong else "yellow"), Text(finding.message))
+    rows.add_row("", Text.assemble(("-> ", "dim"), (finding.hint, "cyan")))
     return Padding(rows, (0, 0, 0, 2))
 
 

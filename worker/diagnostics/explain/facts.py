@@ -156,8 +156,9 @@ class Finding:
 
     #: A stable word for scripts and the runbook.
     cause: str
-    words: str
+    #: What is wrong, since when, and who says so.
+    message: str
     #: What to type or to do.
-    remedy: str
+    hint: str
     #: False: worth knowing, but not what breaks anything now.
     wrong: bool = True

@@ -9,7 +9,7 @@ from typing import Any, Final
 from models.account import SessionManagement
 from models.attempt import Attempt
 from worker.diagnostics.explain.facts import Facts, Finding
-from worker.diagnostics.explain.rules.token import untried
+from worker.diagnostics.explain.rules.token import is_untried
 from worker.durations import ago_or_in, duration
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons import due as reasons_due
@@ -41,8 +41,13 @@ def as_object(facts: Facts, findings: list[Finding]) -> dict[str, Any]:
         "redis": None if facts.redis is None else asdict(facts.redis),
         "compare": compare_words(facts),
         "lately": [_brief(one) for one in facts.attempts[:LATELY]],
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [_finding(one) for one in findings],
     }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    """Return a finding as data; `words` and `remedy` are the former names of `message` and `hint`."""
+    return {**asdict(finding), "words": finding.message, "remedy": finding.hint}
 
 
 def _brief(attempt: Attempt) -> dict[str, Any]:
@@ -100,18 +105,19 @@ def compare_words(facts: Facts) -> str:
         else ""
     )
     has = "nothing" if redis.token_generation is None else f"generation {redis.token_generation}"
-    refuses = untried(facts) or (
-        "the API refuses a good token (scope, permission, environment), which no refresh mends; have the connector report it "
+    refuses = (
+        "the token may be dead, see above."
+        if is_untried(facts)
+        else "the API refuses a good token (scope, permission, environment), which no refresh mends; have the connector report it "
         "(`report_rejected`), and this page says more."
     )
     return (
-        "A connector that gets 401 or 403 all the same may look elsewhere. Run this with the connector's own Redis "
-        f"address (refreshd's is {redis.where}) and prefix:\n"
+        "A connector that gets 401 or 403 all the same may look elsewhere. Run this with its own Redis address (refreshd's "
+        f"is {redis.where}) and prefix:\n"
         # Of all commands that read a field, a connector's user may HGETALL alone; its other lines are not to be shown.
         f"  redis-cli -u REDIS_URL hgetall '{key}' 2>&1 | grep -A1 -E '{_SHOWN}'\n"
-        f"Here it gives {has}. Another generation, or nothing at all: it is another Redis, database or prefix. An error is no "
-        "answer: NOAUTH and WRONGPASS mean the login (some releases of redis-cli need a user name in the URL: "
-        "`redis://default:PASSWORD@HOST`). "
+        f"Here it gives {has}. Another one, or nothing: it is another Redis, database or prefix. NOAUTH, WRONGPASS: the login "
+        "(some redis-cli need a user name: `redis://default:PASSWORD@HOST`). "
         f"The same one: {refuses}{sealed}"
     )
 
@@ -129,7 +135,7 @@ def _due_why(facts: Facts) -> str:
         )
         if policy.at == account.next_refresh_at:
             return _sentence(policy.reason)
-    if not facts.attempts:
+    if not any(one.closed_at is not None for one in facts.attempts):
         return "as it was imported"
     return f"after a failure ({account.due_reason or account.reason or 'the last try'})"
 

@@ -103,7 +103,7 @@ class AccountServices:
         with console.capture() as printed:
             console.print(page(facts, findings))
         shown = "\n".join(line.rstrip() for line in printed.get().splitlines())
-        assert all(finding["remedy"] in shown for finding in said["findings"])
+        assert all(finding["hint"] in shown for finding in said["findings"])
         return said["findings"][0]["cause"] if findings else "", shown
 
 

@@ -26,9 +26,11 @@ def good_page(desk: AccountServices) -> str:
 def test_an_imported_token_that_is_dead_may_be_mended_by_a_refresh(desk: AccountServices) -> None:
     desk.bench.add(next_refresh_at=time.time() + 30, plan_at=time.time() + 30, issued_at=time.time() - 30)
     desk.bench.runtime.run(desk.bench.runtime.reconciler.reconcile())
-    shown = good_page(desk)
-    assert "the token is as it was imported" in shown
-    assert "a refresh is what helps: `refreshd refresh acct --force --wait`" in shown
+    cause, shown = desk.first()
+    assert cause == "token_untried", shown
+    assert NOTHING_WRONG not in shown
+    assert "a refresh is what helps" in shown
+    assert "`refreshd refresh acct --force --wait` finds out" in shown
     assert "which no refresh mends" not in shown
     desk.bench.answer = granted
     desk.bench.refresh(seen=1, trigger=Trigger.FORCED)

@@ -27,7 +27,7 @@ from worker.diagnostics.explain.rules.provider import (
     provider_says,
 )
 from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, had_lost, published, rejected
-from worker.diagnostics.explain.rules.token import implausible_life, shortest_life_s
+from worker.diagnostics.explain.rules.token import implausible_life, shortest_life_s, untried
 from worker.diagnostics.explain.rules.twins import twins
 from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
 
@@ -38,9 +38,10 @@ _ENDS_SOON_S: Final = 7 * 86_400.0
 def diagnose(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, most likely first, then what is worth knowing."""
     found = [finding for rule in _RULES for finding in rule(facts)]
-    wrong = [one for one in found if one.wrong]
-    # That it waits is a finding only where no other one says what for.
-    return [*wrong, *(one for one in found if not one.wrong), *(() if wrong else waiting(facts))]
+    wrong = any(one.wrong for one in found)
+    if not wrong:  # that it waits, or is untried, is a finding only where no other one says more
+        found += list(waiting(facts)) or ([] if found else list(untried(facts)))
+    return sorted(found, key=lambda one: not one.wrong)
 
 
 def _keys(facts: Facts) -> Iterator[Finding]:

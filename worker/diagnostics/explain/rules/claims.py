@@ -73,8 +73,15 @@ def claims(facts: Facts) -> Iterator[Finding]:
 def _under_way(facts: Facts, open_until: float) -> Finding:
     """Return that a call is open, by whom, and when its hold ends: its worker may have come back under the same name."""
     opened = _open_attempt(facts)
-    since = f" since {duration(facts.now - opened.opened_at)}" if opened else ""
+    since = f" for {duration(facts.now - opened.opened_at)}" if opened else ""
     on = f" on {opened.worker}" if opened and opened.worker else ""
+    if not _is_old(facts):
+        return Finding(
+            "refresh_under_way",
+            f"A refresh has been under way{since}{on}. {since_when(facts)}".strip(),
+            f"Wait for its answer; `refreshd history {facts.account.id}` has it within seconds.",
+            wrong=facts.lacks_token,
+        )
     return Finding(
         "refresh_under_way",
         f"A refresh has been under way{since}{on}. {since_when(facts)} Its hold on the account ends by itself in "

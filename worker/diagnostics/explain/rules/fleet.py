@@ -90,11 +90,12 @@ def no_worker(facts: Facts) -> Iterator[Finding]:
     if any(wanted in queues for queues in facts.workers.values()):
         return
     messages = facts.redis.queues.get(wanted, 0) if facts.redis else 0
+    waiting = f"{messages} message{' waits' if messages == 1 else 's wait'} there"
     start = CALLBACK_WORKER if wanted == CALLBACK else STANDARD_WORKER
     yield Finding(
         "no_worker_on_queue",
         f"No worker takes from the queue `{wanted}`, so nothing of this account is ever run. Alive: "
-        f"{', '.join(facts.workers) or 'none'}; {messages} messages wait there.",
+        f"{', '.join(facts.workers) or 'none'}; {waiting}.",
         f"Start one: `{start}`.",
     )
 

@@ -72,6 +72,9 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
             return
         if facts.gate is not None and facts.gate.holds and facts.gate.gate.cause is WaitReason.DOWN:
             return  # `held_by_a_gate` says it, of everybody
+        if account.refresh_method == RefreshMethod.CALLBACK and account.callback is not None:
+            yield _callback_failing(facts, account.callback, last, said)
+            return
         tries = f"The last {account.failures} tries" if account.failures > 1 else "The last try"
         yield Finding(
             "provider_failing",
@@ -79,6 +82,21 @@ def provider_says(facts: Facts) -> Iterator[Finding]:
             f"It is tried again by itself, with growing pauses. {_look_at(facts, last)}",
             wrong=facts.is_wanting,
         )
+
+
+def _callback_failing(facts: Facts, callback: str, last: Attempt, said: str) -> Finding:
+    """Return that what a callback returned, or met, ended no try with a token."""
+    account = facts.account
+    times = f" {account.failures} times in a row" if account.failures > 1 else ""
+    what = "returned an errorResponse" if last.error else "brought no token"
+    why = "" if last.error and said else f": {message_of(last.reason or '')}"
+    return Finding(
+        "callback_refuses",
+        f"The callback {callback!r} {what}{times}{why or '.'}{said} {_meanwhile(facts)}",
+        f"It is tried again by itself, with growing pauses. `refreshd callbacks test {callback} --account {account.id}` runs it "
+        "now and shows what it returns.",
+        wrong=facts.is_wanting,
+    )
 
 
 def _said(account: Account, last: Attempt | None) -> str:

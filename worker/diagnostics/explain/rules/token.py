@@ -116,11 +116,18 @@ def shortest_life_s(facts: Facts) -> float | None:
     return min((life_s for life_s in lives if life_s > 0), default=None)
 
 
-def untried(facts: Facts) -> str:
-    """Return that a token which looks good may be dead all the same: refreshd has only been given it."""
-    if not facts.was_imported or facts.lacks_token:
-        return ""
-    return (
-        "the token is as it was imported. Its history has no refresh that brought it, so nothing shows that it works. If the "
-        f"API refuses it, it may be dead already, and a refresh is what helps: `refreshd refresh {facts.account.id} --force --wait`."
-    )
+def is_untried(facts: Facts) -> bool:
+    """Return whether a token that looks good may be dead all the same: it was given to refreshd, no refresh brought it."""
+    return facts.was_imported and not facts.lacks_token and not facts.attempts
+
+
+def untried(facts: Facts) -> Iterator[Finding]:
+    """Return that nothing shows whether an imported token works, and what does."""
+    if is_untried(facts):
+        yield Finding(
+            "token_untried",
+            "Whether its token works is unknown: it is as it was imported, and no refresh was tried. If the API refuses it, it "
+            "may be dead already, and a refresh is what helps.",
+            f"`refreshd refresh {facts.account.id} --force --wait` finds out.",
+            wrong=False,
+        )
