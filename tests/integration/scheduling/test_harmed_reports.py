@@ -55,6 +55,11 @@ def connector(users: AclRedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.redis.report_stream.TRIM_EVERY_S", 0.0)
+
+
 @pytest.fixture
 def dispatched(users: AclRedisServer, administrator: redis.Redis) -> Iterator[Dispatched]:  # noqa: ARG001  (empties)
     found = Dispatched()
@@ -156,9 +161,7 @@ def test_a_stream_that_a_connector_trimmed_is_noticed(
     users: AclRedisServer,
     tmp_path: Path,
     how: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.redis.report_stream.TRIM_EVERY_S", 0.0)
     before = mended(TRIMMED)
     report(connector, "others")
     dispatched.wait_for(1)
