@@ -20,6 +20,7 @@ from worker.clock import Clock
 from worker.db.async_stores import AsyncRefreshStore
 from worker.errors import CipherError, DatabaseUnreachable
 from worker.log import log
+from worker.monitoring.traces import account_step, step
 from worker.policy.eligibility import Skip, skip_reason
 from worker.policy.reasons.correction import (
     PROVIDER_UNKNOWN,
@@ -71,6 +72,11 @@ CALLS_MAX = 1_000
 REPORTS_LOOKED_AT = 20
 
 
+@step("lease")
+async def _lease(leases: Leases, seen: Mapping[str, int]) -> dict[str, Sealed]:
+    return await leases.acquire(seen)
+
+
 class AttemptOpener:
     """Takes a group through the steps before the call: lease, load, check, admit, open."""
 
@@ -95,6 +101,7 @@ class AttemptOpener:
         self._clock = clock
         self._deadlines = deadlines
 
+    @step("open")
     async def open(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> Opened:
         """Open attempts on accounts, each at the generation that the caller had seen.
 
@@ -102,7 +109,7 @@ class AttemptOpener:
         """
         seen, began = dict(accounts), _monotonic()
         try:
-            taken = await self._leases.acquire(seen)
+            taken = await _lease(self._leases, seen)
         except (RedisError, OSError) as error:
             log.error("redis_unreachable", accounts=len(seen), error=str(error))
             return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})
@@ -297,6 +304,7 @@ class Refresher:
             for one, call in calls
         }
 
+    @account_step
     async def _finish(self, one: OpenAttempt) -> Result:
         """Take an account through the steps that it goes alone. Where they break off, that is a failure of this account."""
         try:

@@ -17,6 +17,7 @@ from models.attempt import Trigger
 from refreshd_reader.contract import Keys, Rejection
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
+from worker.monitoring.traces import TRACEPARENT, reported_by
 from worker.redis.client import connect
 from worker.redis.report_stream import ReportStream
 from worker.scheduling.planner import Dispatch, Undeliverable
@@ -109,10 +110,12 @@ class ReportReader:
     def _handle(self, entries: Sequence[_Entry]) -> None:
         if not entries:
             return
-        reports = [report for _, fields in entries if (report := _read(fields))]
-        first = {(one.account, one.generation): one for one in reversed(reports)}
+        read = [(report, fields.get(TRACEPARENT)) for _, fields in entries if (report := _read(fields))]
+        reports = [report for report, _ in read]
+        first = {(one.account, one.generation): (one, trace) for one, trace in reversed(read)}
         repeated = len(reports) - len(first)
-        for (account, generation), report in first.items():
+        for (account, generation), (report, trace) in first.items():
+            reported_by(trace)
             key = f"{self._keys.prefix}reported:{{{account}}}:{generation}"
             if self._redis.set(key, "1", nx=True, px=SAME_REPORT_MS):
                 log.info(
