@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -204,7 +204,9 @@ def step(
     return decorate
 
 
-def account_step(function: Callable[[Any, Any], Awaitable[T]]) -> Callable[[Any, Any], Awaitable[T]]:
+def account_step(
+    function: Callable[[Any, Any], Coroutine[Any, Any, T]],
+) -> Callable[[Any, Any], Coroutine[Any, Any, T]]:
     """Make a span of what an open attempt goes through alone: `function(self, open_attempt)` returns its result."""
 
     @wraps(function)
