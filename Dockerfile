@@ -20,6 +20,16 @@ RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels ./re
     && pip --python /opt/refreshd/bin/python install --no-index --no-deps /wheels/*.whl
 
 FROM python:${PYTHON_VERSION}-slim
+# What a release says of itself; `make image` fills the last two in from the commit.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="refreshd" \
+      org.opencontainers.image.description="Keeps OAuth 2.0 access tokens fresh for many accounts" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
 RUN groupadd --gid 10001 refreshd \
     && useradd --uid 10001 --gid refreshd --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin refreshd \
     && install --directory --owner refreshd --group refreshd --mode 0700 /var/lib/refreshd

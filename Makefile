@@ -148,18 +148,27 @@ screenshots:  ## Take the docs' pictures of Flower anew, in headless Chromium; P
 env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays
 	@sh deploy/env.sh
 
+# The commit's time: the same commit gives the same bytes, whenever it is built.
+COMMITTED := $$(git log -1 --format=%ct 2>/dev/null)
+
 .PHONY: wheel
 wheel:  ## Build both wheels into dist/
 	$(RUNTIME)
-	$(BIN)/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist ./reader .
+	SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist ./reader .
 	@ls dist/*.whl
 
 # The same commit gives the same bill, without a network.
 .PHONY: sbom
 sbom: wheel  ## Build both wheels, and the bill of materials of what they run on (CycloneDX), into dist/
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(BIN)/python deploy/sbom.py requirements.lock >dist/refreshd.cdx.json.new
+	SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/python deploy/sbom.py requirements.lock >dist/refreshd.cdx.json.new
 	@mv dist/refreshd.cdx.json.new dist/refreshd.cdx.json
 	@ls dist/refreshd.cdx.json
+
+.PHONY: image
+image:  ## Build the image refreshd:VERSION, labelled with the commit (needs Docker)
+	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) && docker build --tag "refreshd:$$version" \
+		--build-arg "VERSION=$$version" --build-arg "REVISION=$$(git rev-parse HEAD)" \
+		--build-arg "CREATED=$$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd)" .
 
 # pip-audit asks pypi.org itself, whatever index pip uses, or another source of advisories: `make audit ADVISORIES=osv`.
 ADVISORIES := pypi

@@ -42,6 +42,8 @@ class Event:
     expires_at: float | None = None
     #: The account's labels as its column has them: a JSON object.
     labels: str = NO_LABELS
+    #: W3C Trace Context of the refresh, where it is traced and events carry it.
+    traceparent: str | None = None
 
     def to_fields(self) -> dict[str, str]:
         """Return the entry's fields."""
@@ -52,6 +54,7 @@ class Event:
             "generation": None if self.generation is None else str(self.generation),
             "expires_at": None if self.expires_at is None else f"{self.expires_at:.3f}",
             "labels": None if self.labels == NO_LABELS else self.labels,
+            "traceparent": self.traceparent,
         }
         known = {name: value for name, value in about.items() if value is not None}
         return {"type": self.type, **known, "reason": self.reason, "at": f"{self.at:.3f}"}

@@ -124,6 +124,7 @@ _OF_PROCESSES: Final = (
     "tests/contract/leaks/test_leaks.py",
     "tests/deploy/test_going_back.py",
     "tests/deploy/test_image.py",
+    "tests/deploy/test_wheels.py",
     "tests/integration/callbacks/test_examples.py",
     "tests/integration/reader/test_wheel.py",
     "tests/integration/test_services.py",

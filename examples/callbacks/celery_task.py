@@ -1,6 +1,6 @@
 """A callback that is a Celery task, in an environment of its own: other packages, another Python, another machine.
 
-    pip install 'refreshd-reader[callback]' celery[redis] requests
+    pip install './reader[callback]' celery[redis] requests
     CALLBACK_SECRET=... REFRESHD_REDIS_URL=redis://... celery -A celery_task worker -Q callback.celery-task
 
 and in refreshd's REFRESHD_CALLBACKS_FILE:

@@ -2,7 +2,7 @@
 
     REFRESHD_REDIS_URL=redis://refreshd-connector:PASSWORD@HOST:6379/0 python with_asyncio.py URL ACCOUNT...
 
-Needs `pip install refreshd-reader[httpx]`.
+Needs `pip install './reader[httpx]'` in a checkout of refreshd.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
     REFRESHD_REDIS_URL=redis://refreshd-connector:PASSWORD@HOST:6379/0 python with_requests.py ACCOUNT URL
 
-Needs `pip install refreshd-reader[requests]`.
+Needs `pip install './reader[requests]'` in a checkout of refreshd.
 """
 
 import os

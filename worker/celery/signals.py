@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from celery.concurrency.prefork import TaskPool as Prefork
@@ -31,6 +32,7 @@ from worker.log import correlate, log
 from worker.monitoring.clocks import Clocks
 from worker.monitoring.metrics import worker_metrics
 from worker.monitoring.metrics_server import serve_metrics
+from worker.monitoring.traces import start_traces, stop_traces
 from worker.runtime import close_runtime, run_callbacks_here
 
 app.steps["worker"].update({Alone, Clocks, Liveness, Reports})
@@ -59,6 +61,8 @@ def _check_before_work(instance: Any, **_: Any) -> None:
         stores = AppContext(settings)
         stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
         stores.engine.dispose()
+        if settings.traces:
+            start_traces(version=version("refreshd"), in_events=settings.traces_in_events)
     except RefreshdError as error:
         log.error("startup_failed", error=str(error))
         raise SystemExit(error.exit_code) from None
@@ -98,9 +102,11 @@ def _begin_nothing_new(**_: Any) -> None:
 @worker_process_shutdown.connect
 def _store_what_arrived_in_this_process(**_: Any) -> None:
     close_runtime()
+    stop_traces()
 
 
 @worker_shutdown.connect
 def _store_what_arrived(**_: Any) -> None:
     stop_heartbeat(settings)
     close_runtime()
+    stop_traces()

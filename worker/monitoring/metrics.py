@@ -73,6 +73,11 @@ class WorkerMetrics:
         self._reports = self._counter(
             "reports_total", "Rejected tokens that connectors reported, and the outcome.", "outcome"
         )
+        self._streams_mended = self._counter(
+            "report_streams_mended_total",
+            "Times that the stream of reports was made anew after a connector had harmed it, and why.",
+            "why",
+        )
         self._messages_refused = self._counter(
             "messages_refused_total", "Task messages that were not acted on, and why.", "reason"
         )
@@ -141,6 +146,10 @@ class WorkerMetrics:
         """Count reports that led to no refresh: repeated and unreadable ones."""
         if number:
             self._reports.labels(why).inc(number)
+
+    def report_stream_mended(self, why: str) -> None:
+        """Count a stream of reports that was made anew; `worker.redis.report_stream` has the reasons."""
+        self._streams_mended.labels(why).inc()
 
     def message_refused(self, reason: str) -> None:
         """Count a message that was not acted on; `worker.broker.messages` has the reasons."""

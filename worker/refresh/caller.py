@@ -9,6 +9,7 @@ from models.answer import Answer, Fault
 from models.refresh_request import RefreshRequest
 from worker.clock import Clock
 from worker.log import log
+from worker.monitoring.traces import step
 from worker.refresh.attempt import OpenAttempt
 
 
@@ -20,6 +21,14 @@ class Caller(Protocol):
     ) -> Answer: ...
 
 
+def _told(answer: Answer) -> dict[str, str | int | None]:
+    return {
+        "http.response.status_code": answer.status,
+        "error.type": answer.fault.value if answer.fault else None,
+    }
+
+
+@step("call", "CLIENT", _told)
 async def call_provider(caller: Caller, request: RefreshRequest, one: OpenAttempt, clock: Clock) -> Answer:
     """Make the call of an open attempt, once, and note when it was sent.
 

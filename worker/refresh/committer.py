@@ -8,9 +8,9 @@ and, sealed, in Redis, and are committed in order as soon as it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -26,6 +26,7 @@ from worker.db.refresh_store import Completion, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
+from worker.monitoring.traces import StoreTimes, store_times
 from worker.policy.due import due, session_policy, token_times
 from worker.redis.published_tokens import PublishedTokens
 
@@ -59,6 +60,13 @@ class _Waiting:
     completed: Completed
     done: asyncio.Future[Stored | None]
     stashed: bool = field(default=False)
+    times: StoreTimes | None = field(default_factory=store_times)
+
+    def events(self) -> Iterable[Event]:
+        """Return its entries for the event stream."""
+        events = self.completed.events
+        header = None if self.times is None else self.times.header()
+        return events if header is None else [replace(event, traceparent=header) for event in events]
 
 
 class Committer:
@@ -98,7 +106,10 @@ class Committer:
         waiting = _Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
         self._waiting.append(waiting)
         self._wake()
-        return await waiting.done
+        stored = await waiting.done
+        if waiting.times is not None:
+            waiting.times.published()
+        return stored
 
     async def put_aside(self, account_id: str, sealed: str) -> None:
         """Park a token set where the account's next refresh finds it: in Redis, or else beside the row.
@@ -162,6 +173,9 @@ class Committer:
                 self._metrics.waiting(0)
             self._batch_max, self._database_away = BATCH_MAX, False
             self._forget(batch)
+            for waiting in batch:
+                if waiting.times is not None:
+                    waiting.times.committed()
             if batch:
                 publisher = asyncio.create_task(self._publish(batch, stored))
                 self._publishers.add(publisher)
@@ -227,7 +241,7 @@ class Committer:
     async def _publish(self, batch: list[_Waiting], stored: list[Stored]) -> None:
         kept = [waiting for waiting, result in zip(batch, stored, strict=True) if result.stored]
         publications = [waiting.completed.publication for waiting in kept]
-        events = [event for waiting in kept for event in waiting.completed.events]
+        events = [event for waiting in kept for event in waiting.events()]
         cleared = [w.completed.completion.account.id for w in batch if w.stashed]
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:

@@ -14,6 +14,7 @@ from worker.clock import Clock
 from worker.db.async_stores import AsyncRefreshStore
 from worker.errors import CipherError, DatabaseUnreachable
 from worker.log import log
+from worker.monitoring.traces import step
 from worker.policy.eligibility import Skip, skip_reason
 from worker.policy.reasons.correction import STASH_UNREADABLE
 from worker.policy.reasons.skipped import ATTEMPT_OPEN, GENERATION_MOVED, LEASE_HELD, METHOD_NOT_RUN_HERE
@@ -35,6 +36,11 @@ from worker.refresh.requests import RequestBuilder
 
 #: Entries of an account's history that a report is judged by.
 REPORTS_LOOKED_AT: Final = 20
+
+
+@step("lease")
+async def _lease(leases: Leases, seen: Mapping[str, int]) -> dict[str, Sealed]:
+    return await leases.acquire(seen)
 
 
 class AttemptOpener:
@@ -61,6 +67,7 @@ class AttemptOpener:
         self._clock = clock
         self._deadlines = deadlines
 
+    @step("open")
     async def open(self, accounts: Sequence[tuple[str, int]], origin: Origin) -> Opened:
         """Open attempts on accounts, each at the generation that the caller had seen.
 
@@ -68,7 +75,7 @@ class AttemptOpener:
         """
         seen, began = dict(accounts), _monotonic()
         try:
-            taken = await self._leases.acquire(seen)
+            taken = await _lease(self._leases, seen)
         except (RedisError, OSError) as error:
             log.error("redis_unreachable", accounts=len(seen), error=str(error))
             return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})

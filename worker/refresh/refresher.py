@@ -16,6 +16,7 @@ from models.attempt import Outcome, Trigger
 from worker.clock import Clock
 from worker.ending import is_ending
 from worker.log import log
+from worker.monitoring.traces import account_step
 from worker.policy.reasons.correction import PROVIDER_UNKNOWN
 from worker.policy.reasons.passing import INTERNAL_ERROR
 from worker.policy.reasons.skipped import (
@@ -145,6 +146,7 @@ class Refresher:
             for one, call in calls
         }
 
+    @account_step
     async def _finish(self, one: OpenAttempt) -> Result:
         """Take an account through the steps that it goes alone. Where they break off, that is a failure of this account."""
         try:

@@ -17,7 +17,9 @@ from models.attempt import Trigger
 from refreshd_reader.contract import Keys, Rejection
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
+from worker.monitoring.traces import TRACEPARENT, reported_by
 from worker.redis.client import connect
+from worker.redis.report_stream import ReportStream
 from worker.scheduling.planner import Dispatch, Undeliverable
 
 GROUP: Final = "refreshd"
@@ -50,6 +52,7 @@ class ReportReader:
         self._dispatch = dispatch
         self._consumer = consumer
         self._metrics = worker_metrics()
+        self._stream = ReportStream(redis, keys, GROUP)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name="refreshd-reports", daemon=True)
 
@@ -64,16 +67,22 @@ class ReportReader:
     def _read_on(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._keep_in_order()
                 self._handle(self._left_by_others())
                 self._handle(self._new())
             except ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                     log.error("reports_not_read", error=str(error))
                     self._stopping.wait(_PAUSE_S)
                 self._make_group()
             except (RedisError, OSError) as error:
                 log.warning("reports_not_read", error=str(error))
                 self._stopping.wait(_PAUSE_S)
+
+    def _keep_in_order(self) -> None:
+        if mended := self._stream.look():
+            log.warning("report_stream_made_anew", why=mended.why, kept=mended.kept)
+            self._metrics.report_stream_mended(mended.why)
 
     def _make_group(self) -> None:
         """Make the group, from the stream's beginning: a report that came before the first worker counts."""
@@ -101,10 +110,12 @@ class ReportReader:
     def _handle(self, entries: Sequence[_Entry]) -> None:
         if not entries:
             return
-        reports = [report for _, fields in entries if (report := _read(fields))]
-        first = {(one.account, one.generation): one for one in reversed(reports)}
+        read = [(report, fields.get(TRACEPARENT)) for _, fields in entries if (report := _read(fields))]
+        reports = [report for report, _ in read]
+        first = {(one.account, one.generation): (one, trace) for one, trace in reversed(read)}
         repeated = len(reports) - len(first)
-        for (account, generation), report in first.items():
+        for (account, generation), (report, trace) in first.items():
+            reported_by(trace)
             key = f"{self._keys.prefix}reported:{{{account}}}:{generation}"
             if self._redis.set(key, "1", nx=True, px=SAME_REPORT_MS):
                 log.info(

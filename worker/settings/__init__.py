@@ -154,6 +154,12 @@ class Settings(BaseSettings):
         "127.0.0.1", description="address that metrics are served at; 0.0.0.0 or :: for all interfaces"
     )
     exporter_port: int = Field(9750, ge=1, le=65535, description="TCP port of `refreshd exporter`")
+    traces: bool = Field(
+        False, description="workers send traces (OpenTelemetry, the extra `otel`) to where OTEL_* says"
+    )
+    traces_in_events: bool = Field(
+        False, description="entries of the event stream carry their trace's `traceparent`"
+    )
 
     @field_validator(
         "allow_http_hosts", "allow_private_hosts", "callback_modules", "webhook_types", mode="before"

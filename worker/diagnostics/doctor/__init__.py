@@ -18,6 +18,7 @@ from worker.diagnostics.doctor.fleet import (
 )
 from worker.diagnostics.doctor.gates import check_gates
 from worker.diagnostics.doctor.lost_commits import check_lost_commits
+from worker.diagnostics.doctor.reports import check_reports
 from worker.diagnostics.doctor.result import CheckResult, Level, failed
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
@@ -59,6 +60,7 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
     if readable and reachable:
         yield from _guarded("clock", lambda: check_clocks(here))
         yield from _guarded("lost commits", lambda: check_lost_commits(here))
+        yield from _guarded("reports", lambda: check_reports(here))
         yield from _guarded("workers", lambda: check_workers(here, there))
         yield from _guarded("callbacks", lambda: check_callbacks(here))
         yield from _guarded("gates", lambda: check_gates(here))
