@@ -119,7 +119,7 @@ class GrantRefused(Invalid):
 
     @property
     def verdict(self) -> str:
-        """What refreshing it came to, such as `invalid_grant` (docs/verdicts.md)."""
+        """What refreshing it came to, such as `reauthorize` (docs/verdicts.md)."""
         return str(self.members.get("verdict", ""))
 
 

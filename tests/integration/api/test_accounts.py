@@ -196,7 +196,9 @@ async def test_an_account_may_be_created_first_and_wait_for_its_grant(desk: Desk
         changed = await client.patch("/v1/accounts/new-1", json={"server_url": "https://api.example"})
         assert changed.json()["outcome"] == "changed"
         assert (await client.get("/v1/accounts/new-1")).json()["reason"] == "no_grant_yet"
-        wrong = await client.put("/v1/accounts/new-2", json={**without, "token_url": "ftp://provider.example"})
+        wrong = await client.put(
+            "/v1/accounts/new-2", json={**without, "token_url": "ftp://provider.example"}
+        )
         assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "token_url")
 
         granted = await client.put(

@@ -107,7 +107,7 @@ def test_a_problem_is_an_exception_that_carries_it(accounts: Accounts, desk: Des
     desk.bench.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
     with pytest.raises(GrantRefused) as refused:
         accounts.put_grant("acct-1", grant(2), verify=True)
-    assert refused.value.verdict == "invalid_grant"
+    assert refused.value.verdict == "reauthorize"
     assert "refresh-2" not in str(refused.value.members)
 
     with Accounts(url, desk.key(ApiScope.CONNECT)) as other, pytest.raises(Forbidden):
