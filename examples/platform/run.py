@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Self
 from urllib.parse import urljoin
 
 import httpx
@@ -35,6 +36,12 @@ class Customer:
 
     def __init__(self) -> None:
         self._http = httpx.Client(follow_redirects=True, timeout=60, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def open(self, url: str) -> httpx.Response:
         return self._arrived(self._http.get(url))
@@ -180,7 +187,7 @@ class Around:
             "PLATFORM_URL": self.platform,
             "CRM_URL": self.provider,
             "REFRESHD_API_URL": self.api,
-            "REFRESHD_API_KEY": re.findall(r"rk_\S+", made.stdout)[0],
+            "REFRESHD_API_KEY": made.stdout.strip(),
             "REFRESHD_REDIS_URL": (self._folder / "redis.url").read_text().strip(),
             "REFRESHD_WEBHOOK_SECRET": self.environment["REFRESHD_WEBHOOK_SECRET"],
         }
@@ -203,9 +210,9 @@ class Around:
         return self._stack.enter_context(running(list(command), environment or self.environment, log))
 
 
-def tour(around: Around) -> None:
+def tour(around: Around, customer: Customer) -> None:
     """Have a customer connect, see the token refreshed, lose the grant, be told so, and connect again."""
-    customer, crm = Customer(), f"{around.platform}/crm"
+    crm = f"{around.platform}/crm"
 
     def generation() -> int:
         found = re.search(r"with token (\d+)", customer.open(crm).text)
@@ -238,7 +245,8 @@ def main() -> None:
             print("starting a provider, refreshd and the platform", flush=True)
             around.start()
             around.serve(options.example)
-            tour(around)
+            with Customer() as customer:
+                tour(around, customer)
             if not options.once:
                 print(f"\nNow you: {around.platform} (Ctrl-C ends everything)", flush=True)
                 with suppress(KeyboardInterrupt):
