@@ -195,7 +195,7 @@ def test_one_edit_of_a_secret_serves_every_account_and_wakes_those_that_its_end_
 
 
 def test_an_edit_that_changes_nothing_touches_no_account(
-    refreshd: Refreshd, file: File, database_url: str
+    refreshd: Refreshd, file: File, crm: Path, database_url: str
 ) -> None:
     refreshd("accounts", "import", str(file(row("a"))))
     before = account(database_url, "a").config_version

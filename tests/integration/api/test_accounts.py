@@ -196,6 +196,8 @@ async def test_an_account_may_be_created_first_and_wait_for_its_grant(desk: Desk
         changed = await client.patch("/v1/accounts/new-1", json={"server_url": "https://api.example"})
         assert changed.json()["outcome"] == "changed"
         assert (await client.get("/v1/accounts/new-1")).json()["reason"] == "no_grant_yet"
+        explained = (await client.get("/v1/accounts/new-1/explain")).json()
+        assert [one["cause"] for one in explained["findings"]] == ["no_grant_yet"]
         wrong = await client.put(
             "/v1/accounts/new-2", json={**without, "token_url": "ftp://provider.example"}
         )
