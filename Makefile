@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 help:  ## What you are reading
 	@echo "Run 'make demo' first. PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Ctrl-C is the demo's way out. It reaches make, this shell and the demo at once: the shell waits for the demo
 # (a trap, which unlike an ignored signal is not handed down), and 130 is no failure.
@@ -40,8 +40,9 @@ install:  ## Make .venv and install what is locked for running; `. .venv/bin/act
 # tests/oidc needs an authorization server that nobody here wrote: npm's oidc-provider. CI has Node.js, and fails
 # without it; a machine that has none runs all other tests, and is told.
 OIDC := tests/oidc/node_modules/.package-lock.json
+EXPRESS := examples/platform_express/node_modules/.package-lock.json
 ifneq ($(CI)$(shell command -v node >/dev/null && command -v npm >/dev/null && echo here),)
-WITH_OIDC := $(OIDC)
+WITH_OIDC := $(OIDC) $(EXPRESS)
 else
 LEFT_OUT := @echo "LEFT OUT: tests/oidc, the tests against oidc-provider: they need Node.js 20 or later with npm"
 endif
@@ -95,6 +96,20 @@ test-pythons:  ## `make test` with each later Python that is on PATH
 		echo "$$python: make test"; git clone --quiet . "$$folder/$$python"; \
 		$(MAKE) --directory="$$folder/$$python" test PYTHON=$$python || failed="$$failed $$python"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+$(EXPRESS): examples/platform_express/package-lock.json
+	cd examples/platform_express && npm ci
+
+# Each starts a provider, refreshd and the platform, has a customer connect, and leaves nothing behind. Ctrl-C is the way out.
+.PHONY: example-fastapi
+example-fastapi:  ## A platform with a Connect button (FastAPI), everything around it, and a first customer
+	$(RUNTIME)
+	@trap : INT; $(BIN)/python examples/platform/run.py examples/platform_fastapi $(OPTIONS)
+
+.PHONY: example-express
+example-express: $(EXPRESS)  ## The same with Express; needs Node.js 20 or later with npm
+	$(RUNTIME)
+	@trap : INT; $(BIN)/python examples/platform/run.py examples/platform_express $(OPTIONS)
 
 .PHONY: soak
 soak: $(OIDC)  ## Ten minutes of 20-second tokens against oidc-provider; exit code 1 where a reader found none

@@ -311,6 +311,11 @@ class Account(SQLModel, table=True):
         self._set(plan_at=None if retry_at is None or due_at is None else max(retry_at, due_at))
         self._release()
 
+    def awaits_grant(self, reason: str, *, now: float) -> None:
+        """Record that the account's owner has not consented yet."""
+        self.rescheduled(None, reason)
+        self._become(Status.REAUTHORIZE, reason, now)
+
     def degraded(self, reason: str, *, now: float) -> None:
         """Record that the token ended while the account had to wait."""
         self._become(Status.DEGRADED, reason, now)

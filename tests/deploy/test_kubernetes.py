@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from tests.deploy.test_compose import seconds
 FOLDER: Final = ROOT / "deploy/kubernetes"
 #: The oldest version whose makers still mend it, and the newest whose schemas are at hand.
 VERSIONS: Final = ("1.34", "1.37")
-OURS: Final = ("migrate", "worker", "callback", "beat", "flower", "exporter")
+OURS: Final = ("migrate", "worker", "callback", "beat", "flower", "exporter", "api")
 #: Processes that open what is stored, and what the others may not be given.
 MAY_OPEN: Final = frozenset({"worker", "callback"})
 SECRETS_OF: Final = {
@@ -26,6 +27,7 @@ SECRETS_OF: Final = {
     "beat": {"refreshd-watch"},
     "flower": {"refreshd-watch", "refreshd-flower"},
     "exporter": {"refreshd-watch", "refreshd-database"},
+    "api": {"refreshd-api"},
 }
 
 
@@ -70,7 +72,7 @@ def test_each_file_belongs_to_a_kustomization() -> None:
 
 
 def test_every_process_of_ours_is_there() -> None:
-    assert {*OURS, "redis", "postgres"} == set(PODS)
+    assert {*OURS, "redis", "postgres", "api-role"} == set(PODS)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -84,6 +86,11 @@ def test_the_servers_of_the_trial_run_the_images_and_commands_of_compose() -> No
     assert container("redis")["image"] == services["redis"]["image"]
     assert container("redis")["command"] == services["redis"]["command"]
     assert container("postgres")["image"] == services["postgres"]["image"]
+    role, shown = container("api-role"), services["api-role"]
+    assert (role["image"], [word.replace("$", "$$") for word in role["command"]]) == (
+        shown["image"],
+        shown["command"],
+    )
 
 
 @pytest.mark.parametrize("name", ["worker", "callback", "beat"])
@@ -133,6 +140,8 @@ def test_the_script_of_the_trial_gives_keys_to_workers_alone_and_keeps_what_is_t
     named = {line["envs"][0] for line in _generators()}
     assert named == set(made)
     assert [name for name, text in made.items() if "REFRESHD_KEYS=" in text] == ["work.env"]
+    asked = set(re.findall(r"\$\{?(REDIS_\w+)", (ROOT / "deploy/redis/start.sh").read_text()))
+    assert asked <= set(re.findall(r"^(\w+)=", made["redis.env"], re.MULTILINE))
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.glob("*.env"))
     again = subprocess.run(["sh", script], check=False, capture_output=True, text=True)
     assert again.returncode == 1
@@ -156,3 +165,19 @@ def test_only_what_needs_the_database_or_providers_reaches_them() -> None:
     ]
     (providers,) = reach["refreshd-providers"]["matchExpressions"]
     assert set(providers["values"]) == MAY_OPEN
+
+
+def test_the_api_takes_requests_until_nodes_know_that_its_pod_ends() -> None:
+    only = container("api")
+    pause_s = only["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert PODS["api"]["terminationGracePeriodSeconds"] >= pause_s + _grace_of_compose("api")
+    assert only["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert only["livenessProbe"]["httpGet"]["path"] == "/healthz", "a store that is away restarts no process"
+    budget, policy = (
+        one["spec"]
+        for kind in ("PodDisruptionBudget", "NetworkPolicy")
+        for one in TRIAL
+        if (one["kind"], one["metadata"]["name"]) == (kind, "refreshd-api")
+    )
+    assert budget["selector"] == policy["podSelector"]
+    assert [one["port"] for one in policy["ingress"][0]["ports"]] == [only["ports"][0]["containerPort"]]

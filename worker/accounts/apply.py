@@ -30,6 +30,7 @@ from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Acc
 from worker.db.accounts import blank
 from worker.policy.due import due, expiry, refresh_token_expiry, session_policy, token_times
 from worker.policy.reasons.due import ISSUE_TIME_UNKNOWN, NO_TOKEN_YET
+from worker.policy.reasons.login import NO_GRANT_YET
 
 #: The provider of an account that names none and brings its own address.
 GENERIC: Final = "generic"
@@ -122,8 +123,14 @@ class Applier:
         if self._clients is not None:
             self._clients.read(entries, accounts)
 
-    def add(self, entry: AccountEntry, *, retired: int, now: float) -> Applied:
-        """Make a new account. `retired`: the generation from which one of this id that was removed goes on, or 0.
+    def add(self, entry: AccountEntry, *, retired: int, now: float, may_await_grant: bool = False) -> Applied:
+        """Make a new account.
+
+        Args:
+            entry: what the row or the person says.
+            retired: the generation from which an account of this id that was removed goes on, or 0.
+            now: epoch seconds.
+            may_await_grant: without a refresh token that it needs it is stored in `reauthorize`, and waits for a grant.
 
         Raises:
             Refused: it can't be stored.
@@ -150,8 +157,7 @@ class Applier:
         self._take(opened, entry, provider, new_generation=entry.access_token is not None, now=now)
         status = Status.ACTIVE if account.refresh_enabled else Status.DISABLED
         opened.set_columns(source_fp=file_fp, status=status)
-        self._checker.check(opened, provider)
-        self._spread.schedule(account, provider, now=now)
+        self._check_and_schedule(opened, provider, may_await_grant=may_await_grant, now=now)
         return Applied(
             account,
             ImportOutcome.ADDED,
@@ -177,7 +183,7 @@ class Applier:
             Refused: the account could not be stored like that.
         """
         seen, was_troubled = (account.generation, account.config_version), account.is_troubled
-        had = _grants(account)
+        had, awaits_grant = _grants(account), account.reason == NO_GRANT_YET
         opened = UnsealedAccount(account, self._sealer)
         changed = configure(opened, entry, self._client(entry, account))
         facts = _facts(opened, entry, once_held=once_held)
@@ -201,8 +207,7 @@ class Applier:
         if decision.tokens is StoredTokens.TAKE:
             self._take(opened, entry, provider, new_generation=True, now=now)
             account.source_fp = facts.file_fp
-        self._checker.check(opened, provider)
-        self._spread.schedule(account, provider, now=now)
+        self._check_and_schedule(opened, provider, may_await_grant=awaits_grant, now=now)
         return Applied(
             account,
             outcome(decision, configuration_changed=True),
@@ -213,6 +218,26 @@ class Applier:
             recovered=decision.tokens is StoredTokens.TAKE and was_troubled,
             new_grants=_grants(account) - (frozenset() if _OF_THE_CLIENT & set(changed) else had),
         )
+
+    def _check_and_schedule(
+        self, opened: UnsealedAccount, provider: Provider, *, may_await_grant: bool, now: float
+    ) -> None:
+        """Check an account, and set when it is due; without a grant it waits for one, where it may.
+
+        Raises:
+            Refused: it can't be stored.
+        """
+        account = opened.account
+        try:
+            self._checker.check(opened, provider)
+        except RowRefused as refused:
+            if not may_await_grant or opened.get(ACCESS_TOKEN):
+                raise
+            if others := [one for one in refused.problems if one.field != REFRESH_TOKEN]:
+                raise RowRefused(others) from None
+            account.awaits_grant(NO_GRANT_YET, now=now)
+        else:
+            self._spread.schedule(account, provider, now=now)
 
     def _client(self, entry: AccountEntry, account: Account | None) -> Client | None:
         """Return the client that the account uses once the entry is applied."""

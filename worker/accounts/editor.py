@@ -75,8 +75,17 @@ class Editor:
         self._publisher = publisher
         self._clock = clock
 
-    def add(self, entry: AccountEntry, action: Action = Action.ADD, also: Also | None = None) -> Applied:
+    def add(
+        self,
+        entry: AccountEntry,
+        action: Action = Action.ADD,
+        also: Also | None = None,
+        *,
+        may_await_grant: bool = False,
+    ) -> Applied:
         """Add an account; `action` is what the audit trail calls it, `also` writes beside it in the same commit.
+
+        With `may_await_grant` it may come without the refresh token that it needs, and waits for a grant.
 
         Raises:
             AlreadyThere: its id is taken.
@@ -86,7 +95,9 @@ class Editor:
             raise _already_there(entry.id)
         retired = self._accounts.retired([entry.id]).get(entry.id, 0)
         self._applier.know_clients([entry])
-        applied = self._applier.add(entry, retired=retired, now=self._clock.now())
+        applied = self._applier.add(
+            entry, retired=retired, now=self._clock.now(), may_await_grant=may_await_grant
+        )
         if not self._save(applied, action, also):
             raise _already_there(entry.id)
         self._publish(applied)
@@ -118,7 +129,7 @@ class Editor:
     def put(self, entry: AccountEntry, also: Also | None = None) -> Applied:
         """Add an account, or change what an entry names; a stored token that is newer than the entry's stays.
 
-        `also` writes beside an account that is added, in the same commit.
+        `also` writes beside an account that is added, in the same commit. One that is added without a grant waits for it.
 
         Raises:
             Refused: the account can't be like that, or another one has its refresh token.
@@ -128,7 +139,7 @@ class Editor:
             account = self._accounts.find([entry.id]).get(entry.id)
             if account is None:
                 with suppress(AlreadyThere):
-                    return self.add(entry, also=also)
+                    return self.add(entry, also=also, may_await_grant=True)
                 continue
             if not sees(self._required, account):
                 raise UnknownAccount(entry.id)

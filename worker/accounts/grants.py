@@ -297,7 +297,7 @@ def _events(account: Account, outcome: GrantOutcome, *, now: float) -> tuple[Eve
     """Return what is announced: whoever waits for `recovered` after a failure gets it, as with any other new token."""
     kind = EventType.CONNECTED if outcome is GrantOutcome.CONNECTED else EventType.RECONNECTED
     told = [_event(kind, CONSENT_GIVEN, account, account.generation + 1, now)]
-    if account.is_troubled:
+    if account.is_troubled and outcome is not GrantOutcome.CONNECTED:
         told.insert(
             0, _event(EventType.RECOVERED, CREDENTIALS_REPLACED, account, account.generation + 1, now)
         )

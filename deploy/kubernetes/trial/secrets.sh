@@ -14,13 +14,15 @@ password() {
 }
 
 umask 077
-worker=$(password) watcher=$(password) postgres=$(password)
+worker=$(password) watcher=$(password) api=$(password) postgres=$(password) postgres_api=$(password)
 key="k-$(date -u +%Y%m%d)-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n'):$(head -c 32 /dev/urandom | base64 | tr -d '\n')"
 
 cat >redis.env <<EOF
 REDIS_PASSWORD=$(password)
 REDIS_WORKER_PASSWORD=$worker
 REDIS_WATCHER_PASSWORD=$watcher
+REDIS_API_PASSWORD=$api
+REDIS_EVENTS_PASSWORD=$(password)
 REDIS_CONNECTOR_PASSWORD=$(password)
 REDIS_MAXMEMORY=512mb
 EOF
@@ -31,6 +33,19 @@ POSTGRES_PASSWORD=$postgres
 EOF
 echo "REFRESHD_DATABASE_URL=postgresql://refreshd:$postgres@postgres:5432/refreshd" >database.env
 echo "REFRESHD_REDIS_URL=redis://refreshd-watcher:$watcher@redis:6379/0" >watch.env
+# REFRESHD_INTAKE_KEY is public, and follows from REFRESHD_KEYS: docs/kubernetes.md says how it gets here.
+cat >api.env <<EOF
+REFRESHD_DATABASE_URL=postgresql://refreshd_api:$postgres_api@postgres:5432/refreshd
+REFRESHD_REDIS_URL=redis://refreshd-api:$api@redis:6379/0
+REFRESHD_INTAKE_KEY=
+EOF
+cat >api-role.env <<EOF
+PGHOST=postgres
+PGUSER=refreshd
+PGDATABASE=refreshd
+PGPASSWORD=$postgres
+API_PASSWORD=$postgres_api
+EOF
 echo "REFRESHD_FLOWER_BASIC_AUTH=operator:$(password)" >flower.env
 # Last, and whole or not there: it holds the key.
 {

@@ -184,3 +184,29 @@ async def test_a_key_without_the_scope_is_refused(
         refused = await client.request(method, path, json={} if method == "PUT" else None)
     assert refused.status_code == 403
     assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+
+
+async def test_an_account_may_be_created_first_and_wait_for_its_grant(desk: Desk) -> None:
+    without = {name: value for name, value in NEW.items() if name != "refresh_token"}
+    async with desk.client(WRITE, READ) as client:
+        added = await client.put("/v1/accounts/new-1", json=without)
+        assert (added.status_code, added.json()["outcome"]) == (201, "added")
+        found = (await client.get("/v1/accounts?status=reauthorize")).json()["accounts"][0]
+        assert (found["id"], found["reason"], found["next_refresh_at"]) == ("new-1", "no_grant_yet", None)
+        changed = await client.patch("/v1/accounts/new-1", json={"server_url": "https://api.example"})
+        assert changed.json()["outcome"] == "changed"
+        assert (await client.get("/v1/accounts/new-1")).json()["reason"] == "no_grant_yet"
+        explained = (await client.get("/v1/accounts/new-1/explain")).json()
+        assert [one["cause"] for one in explained["findings"]] == ["no_grant_yet"]
+        wrong = await client.put(
+            "/v1/accounts/new-2", json={**without, "token_url": "ftp://provider.example"}
+        )
+        assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "token_url")
+
+        granted = await client.put(
+            "/v1/accounts/new-1/grant",
+            json={"access_token": "first", "refresh_token": "r-1", "expires_in": 3600},
+        )
+    assert (granted.json()["outcome"], granted.json()["status"]) == ("connected", "active")
+    assert granted.json()["next_refresh_at"] is not None
+    assert [kind for kind, _ in desk.bench.events()] == ["connected"]

@@ -76,14 +76,15 @@ async def test_events_are_streamed_and_resumed(desk: Desk, monkeypatch: pytest.M
     await _granted(desk, "acct-2")
     anyone = Caller("id", "name", frozenset(), {})
     parts = await _read(desk, anyone, "0-0", looks=2)
-    assert parts[0] == ": connected\n\n"
+    assert parts[0] == ": connected\nid: 0-0\n\n"  # a place, and no event
     assert [(one["type"], one["account"], one["generation"]) for one in _data(parts)] == [
         ("reconnected", "acct-1", 2),
         ("reconnected", "acct-2", 2),
     ]
     ids = [line.removeprefix("id: ") for line in "".join(parts).splitlines() if line.startswith("id: ")]
-    assert parts[-1] == f": {ids[-1]}\n\n"  # a heartbeat, as nothing happened
-    assert [one["account"] for one in _data(await _read(desk, anyone, ids[0]))] == ["acct-2"]
+    assert parts[-1] == f": connected\nid: {ids[-1]}\n\n"  # a heartbeat, as nothing happened
+    assert ids[0] == "0-0"
+    assert [one["account"] for one in _data(await _read(desk, anyone, ids[1]))] == ["acct-2"]
     assert desk.context.event_clients == 0
 
 

@@ -72,7 +72,7 @@ async def _newest(here: ApiContext) -> str:
 async def _stream(here: ApiContext, caller: Caller, request: Request, last: str) -> AsyncIterator[str]:
     here.event_clients += 1
     try:
-        yield ": connected\n\n"
+        yield _place(last)
         while not await request.is_disconnected():
             streams: Any = await here.async_redis.xread(
                 {here.keys.events: last}, count=_AT_ONCE, block=HEARTBEAT_MS
@@ -81,7 +81,7 @@ async def _stream(here: ApiContext, caller: Caller, request: Request, last: str)
             if entries:
                 last = entries[-1][0]
             seen = await _seen(here, caller, entries)
-            yield "".join(_event(one, fields) for one, fields in seen) or f": {last}\n\n"
+            yield "".join(_event(one, fields) for one, fields in seen) or _place(last)
     except (RedisError, OSError, DatabaseUnreachable) as error:
         # The client comes again by itself, and goes on behind the last event that it has.
         log.warning("event_stream_ended", error=str(error))
@@ -102,6 +102,11 @@ async def _seen(
         for one, fields in entries
         if (account := found.get(fields.get("account", ""))) is not None and caller.sees(account.label_set)
     ]
+
+
+def _place(last: str) -> str:
+    """Return an id without data: no event, but a client that comes again goes on there, even if it has seen none yet."""
+    return f": connected\nid: {last}\n\n"
 
 
 def _event(event_id: str, fields: Mapping[str, str]) -> str:

@@ -46,6 +46,12 @@ PROBABLY_DEAD: Final = Reason(
     "no token",
     "`refreshd explain ACCOUNT`; `refreshd accounts authorize ACCOUNT`. It is tried on",
 )
+NO_GRANT_YET: Final = Reason(
+    "no_grant_yet",
+    "The account was created through the API without a grant: its owner has not consented yet.",
+    "no token until then",
+    "nothing; `PUT /v1/accounts/{id}/grant`, or a Connect session, connects it",
+)
 NEEDS_REAUTHORIZATION: Final = Reason(
     "needs_reauthorization",
     "The account's owner has to log in again first; no plan and no report has it refreshed.",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -215,3 +218,47 @@ def test_as_a_process_it_says_where_it_is_and_ends_on_sigterm(tmp_path: Path) ->
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
+
+
+async def test_a_consent_gives_a_code_that_is_good_once_for_its_client_and_verifier(
+    provider: httpx.AsyncClient,
+) -> None:
+    verifier = "v" * 43
+    asked = {
+        "client_id": "platform",
+        "redirect_uri": "http://127.0.0.1:9/back",
+        "state": "s<1>",
+        "code_challenge": base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+        .rstrip(b"=")
+        .decode(),
+    }
+    page = await provider.get("/authorize", params=asked)
+    assert 'value="s&lt;1&gt;"' in page.text
+    denied = await provider.post("/authorize", data={**asked, "answer": "deny"})
+    assert "error=access_denied" in denied.headers["location"]
+
+    async def exchanged(**other: str) -> httpx.Response:
+        back = await provider.post("/authorize", data={**asked, "answer": "allow"})
+        code = parse_qs(urlsplit(back.headers["location"]).query)["code"][0]
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": verifier,
+            "redirect_uri": asked["redirect_uri"],
+            "client_id": "platform",
+            "client_secret": "secret",
+        }
+        first = await provider.post("/token", data=form | other)
+        if not other:
+            assert (await provider.post("/token", data=form)).json()["error"] == "invalid_grant"
+        return first
+
+    row = (await exchanged()).json()
+    assert row["expires_in"] == 3600
+    refreshed = await refresh(provider, {**row, "client_id": "platform", "client_secret": "secret"})
+    assert refreshed.status_code == 200
+    for wrong in ({"code_verifier": "w" * 43}, {"redirect_uri": "http://127.0.0.1:9/other"}):
+        assert (await exchanged(**wrong)).json()["error"] == "invalid_grant"
+    assert (await exchanged(client_secret="other")).status_code == 401
+    for missing in ({**asked, "code_challenge": ""}, {**asked, "redirect_uri": "https://elsewhere.example"}):
+        assert (await provider.get("/authorize", params=missing)).status_code == 400

@@ -8,13 +8,20 @@ from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
-from worker.policy.reasons.login import INVALID_GRANT, PROBABLY_DEAD, TO_BE_CONFIRMED
+from worker.policy.reasons.login import INVALID_GRANT, NO_GRANT_YET, PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.verdicts.causes import Cause, cause_of
 
 
 def refused(facts: Facts, said: str) -> Finding:
     """Return what is wrong with a grant that the provider ended. Its own words decide, then the history."""
     account, attempts = facts.account, facts.attempts
+    if account.reason == NO_GRANT_YET:
+        return Finding(
+            NO_GRANT_YET,
+            NO_GRANT_YET.message,
+            "have its owner consent: a Connect session, or the platform's own; or `refreshd accounts authorize "
+            f"{account.id}`",
+        )
     again = _again(facts)
     since = list(takewhile(lambda one: one.outcome != Outcome.REFRESHED, attempts))
     if any(one.reason == INTERRUPTED for one in since):

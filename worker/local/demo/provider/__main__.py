@@ -5,6 +5,7 @@
 It prints one line of JSON, `{"url", "token_url", "pid"}`, as soon as it listens, and ends on SIGTERM.
 
     POST   /token                      refresh (RFC 6749 section 6): parameters in the form or in the query
+    GET    /authorize                  a consent page; its code at /token gives a grant (secret of any client: `secret`)
     GET    /api/me                     a resource (RFC 6750): 200, 401; 403 where `?scope=` names more than granted
     GET    /stats                      what happened, in total; /stats/grants: per grant
     POST   /admin/grants               {"grants": [...]} or {"count": 500, "prefix": "load-", "like": {...}}
@@ -33,6 +34,8 @@ from pydantic import ValidationError
 
 from worker.clock import wall_clock
 from worker.local.demo.provider.admin import Bulk, admin_routes
+from worker.local.demo.provider.codes import Codes
+from worker.local.demo.provider.consent import consent_routes
 from worker.local.demo.provider.faults import Faults
 from worker.local.demo.provider.grants import Grants
 from worker.local.demo.provider.oauth import oauth_routes
@@ -48,6 +51,7 @@ def make_app(state: ProviderState) -> web.Application:
     app = web.Application()
     app[STATE] = state
     app.add_routes(oauth_routes)
+    app.add_routes(consent_routes)
     app.add_routes(admin_routes)
     app.router.add_get("/stats", _stats)
     app.router.add_get("/stats/grants", _stats_of_grants)
@@ -88,6 +92,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--latency-s", type=float, default=0.0, help="how long a refresh takes")
+    parser.add_argument(
+        "--lifetime-s", type=float, default=3600, help="of access tokens that a consent brings"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the faults that happen by chance")
     parser.add_argument("--grants", type=Path, help="JSON file of what POST /admin/grants takes")
     parser.add_argument(
@@ -101,7 +108,9 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     options = _options()
     key = options.signing_key.read_bytes() if options.signing_key else secrets.token_bytes(32)
-    state = ProviderState(Grants(key), Faults(options.seed), latency_s=options.latency_s)
+    state = ProviderState(
+        Grants(key), Faults(options.seed), latency_s=options.latency_s, codes=Codes(options.lifetime_s)
+    )
     if options.grants:
         try:
             bulk = Bulk.model_validate_json(options.grants.read_bytes())

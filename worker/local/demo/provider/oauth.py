@@ -6,7 +6,8 @@ import asyncio
 import json
 import socket
 import struct
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypedDict
 
 from aiohttp import web
 
@@ -14,12 +15,22 @@ from worker.clock import wall_clock
 from worker.local.demo.provider.faults import FaultKind, FaultSpec
 from worker.local.demo.provider.grants import DemoGrant, RequestRefused
 from worker.local.demo.provider.state import STATE, ProviderState
-from worker.local.demo.provider.token_request import TokenRequest, read_token_request
+from worker.local.demo.provider.token_request import TokenRequest, read_client, read_token_request
 
 oauth_routes = web.RouteTableDef()
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}  # RFC 6749 section 5.1
+_CODE: Final = "grant_type=authorization_code"
 _GARBAGE: Final = "<!doctype html><title>Oops</title>" + "\N{REPLACEMENT CHARACTER}" * 16
+
+
+class _Said(TypedDict):
+    """What a request to the token endpoint says, unread."""
+
+    query: str
+    body: str
+    authorization: str | None
+    clients: Mapping[str, tuple[str, str]]
 
 
 @oauth_routes.get("/")
@@ -30,16 +41,21 @@ async def about(_: web.Request) -> web.Response:
 
 @oauth_routes.post("/token")
 async def token(request: web.Request) -> web.StreamResponse:
-    """Exchange a refresh token for new tokens."""
+    """Exchange a refresh token, or a consent's code, for new tokens."""
     state = request.app[STATE]
     state.requests += 1
     try:
-        asked = read_token_request(
+        said = _Said(
             query=request.rel_url.raw_query_string,
             body=await _form(request),
             authorization=request.headers.get("Authorization"),
             clients=state.grants.clients,
         )
+        if _CODE in said["body"]:
+            params, client_id = read_client(**said)
+            grant = state.codes.exchange(params, state.grants, client_id=client_id)
+            return web.json_response(_token_response(state, grant, first=True), headers=_NO_STORE)
+        asked = read_token_request(**said)
         grant, serial = state.grants.of_refresh_token(asked.refresh_token, client_id=asked.client_id)
         with grant.call():
             return await _refreshed(request, state, grant, serial, asked)
@@ -72,14 +88,14 @@ async def _refreshed(
     return web.json_response(body, headers=_NO_STORE)
 
 
-def _token_response(state: ProviderState, grant: DemoGrant) -> dict[str, Any]:
+def _token_response(state: ProviderState, grant: DemoGrant, *, first: bool = False) -> dict[str, Any]:
     tokens = state.grants.tokens(grant)
     body: dict[str, Any] = {
         "access_token": tokens.access_token,
         "token_type": "Bearer",
         "scope": grant.spec.scope,
     }
-    if grant.spec.rotates:
+    if grant.spec.rotates or first:
         body["refresh_token"] = tokens.refresh_token
     lifetime_s = grant.spec.lifetime_s
     number: float = int(lifetime_s) if lifetime_s == int(lifetime_s) else lifetime_s

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
+from worker.local.demo.provider.codes import Codes
 from worker.local.demo.provider.faults import Faults
 from worker.local.demo.provider.grants import REVOKED_BY_OWNER, REVOKED_BY_REUSE, Grants
 
@@ -18,6 +19,7 @@ class ProviderState:
     grants: Grants
     faults: Faults
     latency_s: float = 0.0
+    codes: Codes = field(default_factory=Codes)
     #: Refresh requests, and those of them that were answered with an error.
     requests: int = 0
     refused: int = 0

@@ -36,8 +36,7 @@ def read_token_request(
     Raises:
         Refused: RFC 6749 section 5.2 says how.
     """
-    params = _params(query, body)
-    client_id = _authenticated(params, authorization, clients)
+    params, client_id = read_client(query=query, body=body, authorization=authorization, clients=clients)
     grant_type = params.get("grant_type")
     if grant_type is None:
         raise RequestRefused("invalid_request", "grant_type is missing")
@@ -46,6 +45,18 @@ def read_token_request(
     if "refresh_token" not in params:
         raise RequestRefused("invalid_request", "refresh_token is missing")
     return TokenRequest(client_id, params["refresh_token"], params.get("scope"))
+
+
+def read_client(
+    *, query: str, body: str, authorization: str | None, clients: Mapping[str, tuple[str, str]]
+) -> tuple[dict[str, str], str]:
+    """Return a request's parameters, and the client that it comes from; arguments as for `read_token_request`.
+
+    Raises:
+        Refused: the client did not prove who it is.
+    """
+    params = _params(query, body)
+    return params, _authenticated(params, authorization, clients)
 
 
 def _params(query: str, body: str) -> dict[str, str]:
