@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree.ElementTree import Element
@@ -12,6 +13,10 @@ from pygal.style import Style
 
 from worker.db.fleet.timeline import HOURS, SLICE_S, SLICES, TOKEN_ENDS_S, Timeline
 from worker.durations import duration
+
+# pygal leaves a finder of plugins in `sys.meta_path` that Python 3.12 no longer reads, and of which 3.11 warns at each
+# import after it; none of its plugins are used.
+sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("pygal")]
 
 #: Providers that are drawn: more bars could not be told apart.
 PROVIDERS_MAX: Final = 12
