@@ -29,6 +29,12 @@ INSERT INTO attempt (id, account_id, trigger, opened_at, closed_at, generation, 
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """SQLite alone: tests/integration/refresh/test_query_plans.py runs the same SQL on both databases."""
+    return sqlite_url
+
+
+@pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     made = make_engine(database_url)
     yield made
@@ -152,7 +158,7 @@ def test_a_browser_shows_the_page_alone(
     """)
     assert (scripts, loaded, overflow) == (0, 0, False)
     assert page == {"light": "rgb(243, 244, 246)", "dark": "rgb(18, 20, 24)"}[scheme]
-    assert label == {"light": "rgb(85, 92, 104)", "dark": "rgb(166, 173, 186)"}[scheme]
+    assert label == {"light": "rgb(26, 29, 35)", "dark": "rgb(236, 238, 242)"}[scheme]
     assert window.run("return [...document.querySelectorAll('svg .title')].map(one => one.textContent)") == [
         "Calls of the last hour",
         "Tokens by time to end",

@@ -87,7 +87,7 @@ class DemoStack(Stack):
         step = super().start_redis()
         if self.embedded is None:
             self._claim_foreign_redis()
-        self.ground.write_shell(embedded_redis=self.embedded is not None, provider_url=self.provider_url)
+        self._write_shell()
         return step
 
     def find_keys(self) -> Step:
@@ -121,6 +121,7 @@ class DemoStack(Stack):
         if done.returncode != 0:
             raise DemoFailed(f"the accounts were not imported: {(done.stderr or done.stdout).strip()}")
         self._wait_for_the_provider()
+        self._write_shell()
         counts = json.loads(done.stdout)
         words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in _COUNTS if counts[name])
         return Step("Accounts", f"{words} (refreshd accounts import {self.ground.accounts.name})")
@@ -151,6 +152,14 @@ class DemoStack(Stack):
                 (f'curl -H "$DEMO_KEY" {self.api.base_url if self.api else ""}/v1/accounts', "the API"),
                 (f"kill -9 {worker or '...'}", "the worker: nothing is lost"),
             ],
+        )
+
+    def _write_shell(self) -> None:
+        """Write where everything is that runs so far."""
+        self.ground.write_shell(
+            embedded_redis=self.embedded is not None,
+            provider_url=self.provider_url,
+            api_url=self.api.base_url if self.api else "",
         )
 
     def _claim_foreign_redis(self) -> None:

@@ -27,8 +27,9 @@ from worker.local.redis_server import EmbeddedServer
 REDIS_ADDRESS: Final = "DEMO_REDIS"
 #: Holds the header with the demo's key of the API there.
 API_KEY: Final = "DEMO_KEY"
-#: Holds the provider's address there.
+#: Hold the addresses of the provider and of the API there.
 PROVIDER: Final = "DEMO_PROVIDER"
+API: Final = "DEMO_API"
 #: Stands in every folder that a demo made, so that no other is ever emptied.
 _MARK: Final = "demo.json"
 _LOGS: Final = "logs"
@@ -116,13 +117,14 @@ class Workspace:
         """Return the number of accounts of a former demo that is still here, None where there is none."""
         return len(self._rows()) if self.accounts.exists() else None
 
-    def write_shell(self, *, embedded_redis: bool, provider_url: str) -> None:
+    def write_shell(self, *, embedded_redis: bool, provider_url: str, api_url: str = "") -> None:
         """Write what a shell must read so that commands find the demo, whatever else is set there."""
         values = {
             "REFRESHD_DATA_DIR": shlex.quote(str(self.folder)),
             "REFRESHD_DATABASE_URL": "",
             "REFRESHD_ALLOW_HTTP_HOSTS": LOOPBACK,
             PROVIDER: provider_url,
+            API: api_url,
             # A header for curl, so that the hint on the screen fits its line.
             API_KEY: f'"Authorization: Bearer $(cat {shlex.quote(str(self.folder / KEY_FILE))} 2>/dev/null)"',
             "PATH": f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
