@@ -17,11 +17,16 @@ key_id() {
     echo "k-$(date -u +%Y%m%d)-$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')"
 }
 
+# `refreshd up` in this folder reads .env from now on, and still has to open what its own keys have sealed.
+kept_keys() {
+    [ ! -s .refreshd/keys ] || tr -s ',[:space:]' '\n' <.refreshd/keys | sed -n 's/^\(.*:.*\)$/,\1/p' | tr -d '\n'
+}
+
 umask 077
 while IFS= read -r line; do
     case $line in
         *_PASSWORD=) echo "$line$(password)" ;;
-        REFRESHD_KEYS=) echo "${line}$(key_id):$(head -c 32 /dev/urandom | base64 | tr -d '\n')" ;;
+        REFRESHD_KEYS=) echo "${line}$(key_id):$(head -c 32 /dev/urandom | base64 | tr -d '\n')$(kept_keys)" ;;
         REFRESHD_FLOWER_BASIC_AUTH=) echo "${line}operator:$(password)" ;;
         *) printf '%s\n' "$line" ;;
     esac

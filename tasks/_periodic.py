@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Task
 
-from tasks._request import TaskRequest, retried
+from tasks._request import PeriodicRequest, retried
 from worker.app import app
 from worker.errors import Unreachable
 from worker.log import log
@@ -36,7 +36,7 @@ def periodic(
     passing: tuple[type[Exception], ...] = (Unreachable, *also)
 
     def decorate(run: Callable[[], Summary]) -> Task[[], Summary]:
-        @app.task(name=name, Request=TaskRequest)
+        @app.task(name=name, Request=PeriodicRequest, send_events=False)
         @wraps(run)
         def task() -> Summary:
             try:

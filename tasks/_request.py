@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from celery.exceptions import Retry
 from celery.utils.saferepr import saferepr
@@ -17,6 +17,7 @@ from celery.worker.request import Request
 from celery.worker.state import revoked as revoked_tasks
 
 from worker.clock import shared_now
+from worker.monitoring.flower_format import is_idle
 
 
 class Unfinished(Exception):
@@ -58,6 +59,10 @@ class TaskRequest(Request):
         return super().on_failure(exc_info, *args, **kwargs)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  (Celery's name)
+        super().send_event(type, **self.in_words(fields))
+
+    def in_words(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return an event's fields, with what was not done where something was not done."""
         if (known := getattr(self, "_unfinished", None)) is not None:
             fields |= {
                 "exception": known.words,
@@ -66,7 +71,31 @@ class TaskRequest(Request):
             }
             if known.runtime_s is not None:
                 fields["runtime"] = known.runtime_s
-        super().send_event(type, **fields)
+        return fields
+
+
+class PeriodicRequest(TaskRequest):
+    """The message of a task that beat asks for, which Flower shows only where it did something, or could not.
+
+    Celery sends `task-received` past `send_event`, before anybody knows what the task will find. Such a task therefore
+    sends no events of Celery's (`send_events=False`), and all of its own at its end.
+    """
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  (Celery's name)
+        events = self._eventer
+        if type not in _ENDS or events is None or not events.enabled:
+            return
+        fields = self.in_words(fields)
+        if type == _SUCCEEDED and is_idle(fields.get("result")):
+            return
+        asked = {"name": self.name, "args": self.argsrepr, "kwargs": self.kwargsrepr, "retries": 0}
+        events.send("task-received", uuid=self.id, root_id=self.root_id, parent_id=self.parent_id, **asked)
+        events.send("task-started", uuid=self.id)
+        events.send(type, uuid=self.id, **fields)
+
+
+_SUCCEEDED: Final = "task-succeeded"
+_ENDS: Final = frozenset({_SUCCEEDED, "task-failed", "task-retried", "task-revoked", "task-rejected"})
 
 
 def _unfinished(error: object) -> Unfinished | None:

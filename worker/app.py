@@ -98,7 +98,8 @@ def _configured(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_track_started=True,
-        task_send_sent_event=True,
+        # Beat asks for a plan each second: what came of it is an event, where something came of it (tasks/_request.py).
+        task_send_sent_event=program() != "beat",
         worker_send_task_events=True,
         worker_prefetch_multiplier=1,
         # Of prefork workers: a process that is stuck is replaced. Each run of a callback has limits of its own.

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 from typing import Any, Final
 
 import structlog
 
+from worker.log_sentence import Sentence
 from worker.redaction.log import IDENTIFIERS, NUMBERS, SHORTEST, is_secret, redacted
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("refreshd")
 
+#: `json` has a terminal show what a file gets. Read here, for lines are written before settings are.
+FORMAT: Final = "REFRESHD_LOG"
 #: Celery's loggers that say a line for each message received and each task done; our own lines tell more.
 _TASK_BY_TASK = ("celery.worker.strategy", "celery.app.trace")
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Log to stderr: readable on a terminal, one JSON object a line otherwise."""
+    """Log to stderr: sentences on a terminal, one JSON object a line otherwise, and where REFRESHD_LOG is `json`."""
     structlog.configure(
         processors=[*_noting(), *_showing()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -115,9 +119,8 @@ def _showing() -> list[structlog.typing.Processor]:
 
 
 def _renderer() -> structlog.typing.Processor:
-    if sys.stderr.isatty():
-        # Not rich's tracebacks: they show local variables.
-        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    if sys.stderr.isatty() and os.environ.get(FORMAT) != "json":
+        return Sentence(colours="NO_COLOR" not in os.environ)
     return _as_json
 
 

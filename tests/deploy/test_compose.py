@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.deploy.compose_file import ROOT, VariableMissing, raw, services
-from worker.crypto.cipher import parse_keys
+from worker.crypto.cipher import generate_key, parse_keys
 from worker.settings import Settings
 
 #: The least that an .env must hold.
@@ -197,6 +197,16 @@ def make_env(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/bin/sh", "deploy/env.sh"], cwd=folder, capture_output=True, text=True, check=False
     )
+
+
+def test_make_env_keeps_the_keys_of_refreshd_up_behind_the_new_one(folder: Path) -> None:
+    made = generate_key()
+    (folder / ".refreshd").mkdir()
+    (folder / ".refreshd/keys").write_text(f"{made}\n")
+    assert make_env(folder).returncode == 0
+    [line] = [one for one in (folder / ".env").read_text().splitlines() if one.startswith("REFRESHD_KEYS=")]
+    keys = line.removeprefix("REFRESHD_KEYS=")
+    assert list(parse_keys(keys))[1:] == list(parse_keys(made)), "`up` reads .env, and opens what it sealed"
 
 
 def test_make_env_writes_all_that_is_required_new_each_time_and_for_its_owner_alone(folder: Path) -> None:

@@ -70,6 +70,8 @@ def test_ctrl_c_ends_a_demo_on_a_terminal(tmp_path: Path) -> None:
     # What is there to be copied stands on one line, of 80 columns too.
     login = (tmp_path / ".refreshd" / "demo" / "flower.login").read_text().strip()
     assert f"user refreshd, password {login.removeprefix('refreshd:')}" in demo.output
+    assert "refreshd explain demo-03" in demo.output
+    assert "demo-03 fails (its grant is revoked), demo-04 fails (a wrong secret)" in demo.output
     assert re.search(r"(redis|valkey)-cli -u \$DEMO_REDIS hgetall 'refreshd:token:\{demo-01\}'", demo.output)
 
 

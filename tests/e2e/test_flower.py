@@ -19,6 +19,7 @@ from tests.support.server_process import free_port
 from tests.support.services import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.world import World
+from worker.db.fleet.counts import look
 
 PAGES: Final = (
     "/",
@@ -39,31 +40,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(folder: Path, redis_service: RedisServer, sqlite_template: Path) -> Iterator[Fleet]:
-    """A worker and Flower, for which no login was set; a group was refreshed, one failed and one is tried again."""
+def world(folder: Path, redis_service: RedisServer, sqlite_template: Path) -> Iterator[World]:
     database = folder / "refreshd.db"
     database.write_bytes(sqlite_template.read_bytes())
     port = str(free_port())
     with ScriptedProvider(latency_s=0) as provider:
         provider.script = lambda grant: Fault.UNAVAILABLE if grant.account == "down" else None
-        world = World(f"sqlite:///{database}", redis_service.url_of(15), folder, provider, flower_port=port)
-        world.stores.redis.flushdb()
-        with Fleet(world.environment, folder) as made:
-            made.worker(concurrency=1)
-            made.flower()
-            made.wait_ready()
-            with browser(made) as pages:
-                wait_until(
-                    lambda: "worker@acceptance" in pages.get("/workers?json=1").text, "Flower sees the worker"
-                )
-                world.add([*GROUP, "revoked", "down"])
-                provider.grants["revoked"].revoked = True
-                world.push([(account, 1) for account in GROUP])
-                world.push([("revoked", 1)])
-                world.push([("down", 1), ("two", 2)])
-                wait_until(lambda: len(ended(pages)) == 3, "Flower has seen all three")
-            yield made
-        world.close()
+        made = World(f"sqlite:///{database}", redis_service.url_of(15), folder, provider, flower_port=port)
+        made.stores.redis.flushdb()
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(folder: Path, world: World) -> Iterator[Fleet]:
+    """A worker and Flower, for which no login was set; a group was refreshed, one failed and one is tried again."""
+    with Fleet(world.environment, folder) as made:
+        made.worker(concurrency=1)
+        made.flower()
+        made.wait_ready()
+        with browser(made) as pages:
+            wait_until(
+                lambda: "worker@acceptance" in pages.get("/workers?json=1").text, "Flower sees the worker"
+            )
+            world.plan()
+            wait_until(lambda: look(world.stores.engine).planned_at is not None, "a plan found nothing due")
+            world.add([*GROUP, "revoked", "down"])
+            world.provider.grants["revoked"].revoked = True
+            world.push([(account, 1) for account in GROUP])
+            world.push([("revoked", 1)])
+            world.push([("down", 1), ("two", 2)])
+            wait_until(lambda: len(ended(pages)) == 3, "Flower has seen all three")
+        yield made
 
 
 def browser(fleet: Fleet, login: tuple[str, str] | None = None) -> httpx.Client:
@@ -197,3 +205,14 @@ def test_the_worker_s_page_opens(pages: httpx.Client) -> None:
 def test_nobody_controls_workers_through_the_pages(fleet: Fleet, pages: httpx.Client, path: str) -> None:
     assert pages.post(f"/api/{path}").status_code == 403
     assert fleet.members["worker"].alive
+
+
+def test_a_plan_is_listed_where_it_planned_something(world: World, pages: httpx.Client) -> None:
+    def plans() -> list[dict[str, Any]]:
+        return [task for task in pages.get("/api/tasks").json().values() if task["name"] == "refreshd.plan"]
+
+    assert plans() == []
+    world.add(["late"])
+    world.plan()
+    wait_until(lambda: any(plan["state"] == "SUCCESS" for plan in plans()), "the plan is listed")
+    assert all(re.match(r"{'planned': [1-9]", plan["result"]) for plan in plans())

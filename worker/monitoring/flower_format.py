@@ -21,7 +21,28 @@ def in_words(task: Any) -> Any:
     if task.name == "refreshd.refresh":
         task.kwargs = _asked(_literal(task.kwargs)) or task.kwargs
         task.result = _came_of_it(_literal(task.result)) or task.result
+    elif str(task.name).startswith("refreshd.") and task.result:
+        task.kwargs = "" if task.kwargs == "{}" else task.kwargs
+        task.result = _counted_up(_literal(task.result)) or task.result
     return task
+
+
+def is_idle(result: object) -> bool:
+    """Return whether a periodic task counted nothing, by its result as events have it; one that is cut short did not."""
+    counts = _literal(result)
+    return isinstance(counts, dict) and not any(
+        isinstance(number, int | float) and number for number in counts.values()
+    )
+
+
+def _counted_up(result: object) -> str | None:
+    """Return what a periodic task counted, without what it found none of."""
+    match result:
+        case dict() as found:
+            return ", ".join(
+                f"{str(name).replace('_', ' ')} {number}" for name, number in found.items() if number
+            )
+    return None
 
 
 def _asked(arguments: object) -> str | None:

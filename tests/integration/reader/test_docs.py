@@ -27,7 +27,6 @@ from worker.local.redis_server import EmbeddedServer
 ROOT = Path(__file__).parents[3]
 REDIS = (ROOT / "docs/redis.md").read_text()
 README = (ROOT / "reader/README.md").read_text()
-FRONT = (ROOT / "README.md").read_text()
 #: Stand in the README where a connector has its own.
 ADDRESS = "redis://refreshd-connector:PASSWORD@redis:6379/0"
 API = "https://api.example.com"
@@ -136,16 +135,6 @@ def _typed(script: str, checkout: Path) -> str:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
-
-
-@pytest.mark.integration
-def test_the_first_pages_examples_find_the_redis_of_refreshd_up(checkout: Path) -> None:
-    page = FRONT.partition("## Read a token")[2].partition("\n## ")[0]
-    [shell], [python], [node] = (_blocks(page, language) for language in ("sh", "python", "js"))
-    (checkout / "copied.py").write_text(python)
-    shown = _typed(f"{shell}\n'{sys.executable}' copied.py", checkout)
-    assert shown.count("access-acct-1-7") == 2
-    assert "process.env.REDIS_URL" in node
 
 
 @pytest.mark.integration

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from celery.utils.saferepr import saferepr
 
-from worker.monitoring.flower_format import in_words
+from worker.monitoring.flower_format import in_words, is_idle
 
 ONE = {"outcome": "misconfigured", "reason": "invalid_client", "generation": 3}
 
@@ -44,6 +44,28 @@ def test_what_is_none_of_ours_stays_as_it_is(text: str | None) -> None:
     assert (shown.kwargs, shown.result) == (text, text)
 
 
-def test_other_tasks_stay_as_they_are() -> None:
-    task = SimpleNamespace(name="refreshd.plan", kwargs="{'accounts': [['a', 1]]}", result="{'planned': 1}")
+def test_a_periodic_task_says_what_it_counted() -> None:
+    result = "{'planned': 3, 'messages': 1, 'ended': 0, 'held_back': None}"
+    shown = in_words(SimpleNamespace(name="refreshd.plan", kwargs="{}", result=result))
+    assert (shown.kwargs, shown.result) == ("", "planned 3, messages 1")
+
+
+def test_tasks_of_others_stay_as_they_are() -> None:
+    task = SimpleNamespace(name="acme.plan", kwargs="{'accounts': [['a', 1]]}", result="{'planned': 1}")
     assert in_words(task).kwargs == "{'accounts': [['a', 1]]}"
+
+
+@pytest.mark.parametrize(
+    ("result", "idle"),
+    [
+        ("{'planned': 0, 'messages': 0}", True),
+        ("{'planned': 0, 'messages': 0, 'held_back': 'another_plan_is_running'}", True),
+        ("{}", True),
+        ("{'planned': 2, 'messages': 1}", False),
+        ("{'planned': 0, 'ended': 3}", False),
+        ("{'planned': 0, 'cut sho...", False),
+        ("None", False),
+    ],
+)
+def test_a_result_that_counts_nothing_is_idle(result: str, *, idle: bool) -> None:
+    assert is_idle(result) is idle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -97,13 +97,19 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
         )
     else:
         out.plain(_verdict(attempt))
-    if attempt.outcome != Outcome.REFRESHED:
+    if attempt.outcome not in _WORKS:
         raise typer.Exit(1)
+
+
+#: A token that was replaced meanwhile was replaced by a refresh of this account: the plan, which was first.
+_WORKS: Final = frozenset({Outcome.REFRESHED, Outcome.SUPERSEDED})
 
 
 def _verdict(attempt: Attempt) -> str:
     from worker.policy.reasons import message_of
 
+    if attempt.outcome == Outcome.SUPERSEDED:
+        return f"{attempt.account_id}: refreshed by its plan meanwhile: the account works"
     if attempt.outcome == Outcome.REFRESHED:
         return f"{attempt.account_id}: refreshed, generation {attempt.generation_after}: the account works"
     detail = f" The provider's words: {attempt.error_description}" if attempt.error_description else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,10 +21,11 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
 from worker.celery.inspect import alive_workers
 from worker.cli.labels import Labels, labels_of
+from worker.cli.status.charts import charts
 from worker.cli.status.labelled import labelled_json, labelled_screen
 from worker.cli.status.paused import gate_lines, held_json, pause_lines, secret_lines
 from worker.cli.status.tables import accounts_table, failing_table
-from worker.cli.terminal.console import ago_or_in, out, print_json
+from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
@@ -31,9 +33,10 @@ from worker.db.comparison import CAUSES, ComparisonStore, Loss
 from worker.db.fleet.client_secrets import EndingSecret, ending
 from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
 from worker.db.fleet.labelled import look_at
+from worker.db.fleet.timeline import Timeline, timeline
 from worker.db.outbox import Backlog
 from worker.durations import duration
-from worker.errors import RedisUnreachable, SettingsError
+from worker.errors import RedisUnreachable, SettingsError, UsageError
 from worker.monitoring.gate_status import GateStatus, look_at_gates
 from worker.redis.client import in_words
 
@@ -47,10 +50,24 @@ def status(
         bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")
     ] = False,
     label: Labels = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write one page with plots; with --watch, anew every 30 s."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """With --label: only the accounts that have it, without queues and workers."""
+    """With --label: only the accounts that have it, without queues, workers and plots.
+
+    The page of --html needs no other file, no network and no script: for a wall, or for an incident report.
+    """
     here, labels = stores(), labels_of(label)
+    if html is not None:
+        if labels or as_json:
+            raise UsageError("--html shows the whole fleet to people: leave out --label and --json")
+        _write_page(here, html, watch=watch)
+        return
 
     def screen() -> RenderableType:
         return labelled_screen(look_at(here.engine, labels)) if labels else _screen(_look(here))
@@ -65,6 +82,16 @@ def status(
         while True:
             live.update(screen())
             time.sleep(_WATCH_S)
+
+
+def _write_page(here: AppContext, file: Path, *, watch: bool) -> None:
+    from worker.cli.status.page import PAGE_EVERY_S, page, write_page
+
+    write_page(file, page(here.engine, look(here.engine), reload=watch))
+    err.print(f"Written to {file}", markup=False, soft_wrap=True)
+    while watch:
+        time.sleep(PAGE_EVERY_S)
+        write_page(file, page(here.engine, look(here.engine), reload=watch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +115,7 @@ class _Seen:
     secrets: list[EndingSecret]
     #: What Redis lacked, and has again.
     loss: Loss | None
+    timeline: Timeline
 
 
 def _look(here: AppContext) -> _Seen:
@@ -111,6 +139,7 @@ def _look(here: AppContext) -> _Seen:
         gates=None if queues is None else _gates(here, fleet.now),
         secrets=ending(here.engine, within_days=max(here.settings.expiring_thresholds_days, default=0.0)),
         loss=ComparisonStore(here.engine).state().progress.loss,
+        timeline=timeline(here.engine),
     )
 
 
@@ -172,6 +201,8 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "webhooks": [one.as_json() for one in seen.webhooks],
         "queues": seen.queues,
         "workers": seen.workers,
+        "due_next_24h": list(seen.timeline.due),
+        "last_hour": [{"refreshed": one.refreshed, "failed": one.failed} for one in seen.timeline.calls],
         "redis_lost": None if seen.loss is None else asdict(seen.loss),
     } | held_json(seen.pauses, fleet, seen.gates)
 
@@ -188,7 +219,8 @@ def _screen(seen: _Seen) -> RenderableType:
     parts += pause_lines(seen.pauses, fleet)
     parts += gate_lines(seen.gates or (), now=fleet.now)
     parts += secret_lines(seen.secrets, now=fleet.now)
-    parts += [*_work(seen), *_webhooks(seen), *_machinery(seen)]
+    parts += [*_work(seen), *_webhooks(seen), *_machinery(seen), Text()]
+    parts.append(charts(seen.timeline, blocks=out.encoding.startswith("utf")))
     return Stack(*parts)
 
 

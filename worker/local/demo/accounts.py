@@ -15,7 +15,9 @@ from worker.local.demo.provider.grants import Grants, GrantSpec
 
 DEFAULT_NUMBER: Final = 36
 #: What the accounts of a demo are called.
-DEMO_ID: Final = re.compile(r"demo-\d{2,}")
+DEMO_ID: Final = re.compile(r"demo-\d{2,}|my-first")
+#: A grant that no account has yet: README has the reader add one of their own.
+FIRST: Final = GrantSpec(id="my-first", client_id="my-client", client_secret="my-secret", lifetime_s=60)
 
 #: Short, so that something happens all the time.
 LIFETIMES_S: Final = (20, 30, 45, 60, 90, 120)

@@ -112,7 +112,7 @@ def _title(picture: Picture, running_s: float) -> Text:
 
 def _facts(place: Place) -> list[Text]:
     return [
-        Text.assemble((f"{name:<9} ", "dim"), value, no_wrap=True, overflow="ellipsis")
+        Text.assemble((f"{name:<10} ", "dim"), value, no_wrap=True, overflow="ellipsis")
         for name, value in place.facts
     ]
 
@@ -139,7 +139,7 @@ def _accounts(picture: Picture, lines: int) -> Table:
     table.add_column("status", width=13, no_wrap=True)
     table.add_column("gen", justify="right", no_wrap=True)
     table.add_column("token left", width=_BAR_CELLS + _TIME_CELLS, no_wrap=True)
-    table.add_column("refresh", justify="right", width=9, no_wrap=True)
+    table.add_column("refresh", justify="right", width=10, no_wrap=True)
     rows = sorted(picture.accounts, key=_needs_attention, reverse=True)
     fit = lines - 1 if len(rows) <= lines - 1 else lines - 2
     for seen in rows[: max(fit, 1)]:
@@ -201,6 +201,8 @@ def _next(seen: Seen, now: float, *, fresh: bool) -> Text:
     state = seen.state
     if fresh:
         return Text("refreshed", style="green")
+    if seen.account.story is not None and _needs_attention(seen):
+        return Text("on purpose", style="yellow")
     if state is None or state.next_refresh_at is None:
         by_hand = seen.account.session_management is SessionManagement.NONE
         return Text("by hand" if by_hand else "-", style="dim")

@@ -17,7 +17,7 @@ import httpx
 
 from worker.errors import RefreshdError
 from worker.local.api import KEY_FILE
-from worker.local.demo.accounts import DemoAccount, demo_accounts
+from worker.local.demo.accounts import DemoAccount, Story, demo_accounts
 from worker.local.demo.previous_run import PreviousRun
 from worker.local.demo.screen import Place
 from worker.local.demo.workspace import REDIS_ADDRESS, Workspace
@@ -87,7 +87,7 @@ class DemoStack(Stack):
         step = super().start_redis()
         if self.embedded is None:
             self._claim_foreign_redis()
-        self.ground.write_shell(embedded_redis=self.embedded is not None)
+        self._write_shell()
         return step
 
     def find_keys(self) -> Step:
@@ -121,6 +121,7 @@ class DemoStack(Stack):
         if done.returncode != 0:
             raise DemoFailed(f"the accounts were not imported: {(done.stderr or done.stdout).strip()}")
         self._wait_for_the_provider()
+        self._write_shell()
         counts = json.loads(done.stdout)
         words = ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in _COUNTS if counts[name])
         return Step("Accounts", f"{words} (refreshd accounts import {self.ground.accounts.name})")
@@ -141,15 +142,24 @@ class DemoStack(Stack):
                 ),
                 ("Provider", f"{self.provider_url}   rotates refresh tokens, revokes on reuse"),
                 ("Files", f"{self.data_dir}   accounts.jsonl, logs/ ..."),
+                *([("On purpose", self._on_purpose())] if self._broken else []),
             ],
             hints=[
                 (f". {self.ground.shell}", "first: PATH and REFRESHD_DATA_DIR"),
-                (f"refreshd token {first} --reveal", "what connectors get"),
+                (f"refreshd explain {self._broken or first}", "why an account has no token"),
+                (self._redis_hint(first), "what connectors get"),
                 (f"refreshd refresh {first} --force --wait", "through a worker, at once"),
-                (self._redis_hint(first), ""),
                 (f'curl -H "$DEMO_KEY" {self.api.base_url if self.api else ""}/v1/accounts', "the API"),
                 (f"kill -9 {worker or '...'}", "the worker: nothing is lost"),
             ],
+        )
+
+    def _write_shell(self) -> None:
+        """Write where everything is that runs so far."""
+        self.ground.write_shell(
+            embedded_redis=self.embedded is not None,
+            provider_url=self.provider_url,
+            api_url=self.api.base_url if self.api else "",
         )
 
     def _claim_foreign_redis(self) -> None:
@@ -172,13 +182,24 @@ class DemoStack(Stack):
             former.mark()
 
     def _redis_hint(self, account: str) -> str:
-        """Return a command that fits a line of 80 columns: who copies it from two gets two commands."""
+        """Return a command that shows a token and fits a line of 80 columns: who copies it from two gets two commands."""
         key = self.stores.keys.token(account)
         for program in ("valkey-cli", "redis-cli"):
             if shutil.which(program):
                 address = REDIS_ADDRESS if self.embedded is not None else "REFRESHD_REDIS_URL"
                 return f"{program} -u ${address} hgetall '{key}'"
-        return "refreshd status --watch"
+        return f"refreshd token {account} --reveal"
+
+    @property
+    def _broken(self) -> str | None:
+        """Return the first account that fails on purpose, None where so few were asked for that none does."""
+        return next((one.id for one in self.accounts if one.story is not None), None)
+
+    def _on_purpose(self) -> str:
+        """Name the accounts that fail on purpose in a line of 80 columns."""
+        return ", ".join(
+            f"{one.id} fails ({_SHORT[one.story]})" for one in self.accounts if one.story is not None
+        )
 
     def _wait_for_the_provider(self) -> None:
         until = time.monotonic() + PROVIDER_START_S
@@ -193,4 +214,5 @@ class DemoStack(Stack):
         return False
 
 
+_SHORT: Final = {Story.REVOKED: "its grant is revoked", Story.WRONG_SECRET: "a wrong secret"}
 _COUNTS: Final = ("added", "changed", "unchanged", "kept_newer")

@@ -18,7 +18,7 @@ from worker.context import UP_LOCK
 from worker.crypto.private_file import write_private
 from worker.errors import RefreshdError
 from worker.local.api import KEY_FILE
-from worker.local.demo.accounts import DemoAccount, accounts_file
+from worker.local.demo.accounts import FIRST, DemoAccount, accounts_file
 from worker.local.demo.provider.grants import Grants
 from worker.local.ports import LOOPBACK, free_port, is_free_port
 from worker.local.redis_server import EmbeddedServer
@@ -27,6 +27,9 @@ from worker.local.redis_server import EmbeddedServer
 REDIS_ADDRESS: Final = "DEMO_REDIS"
 #: Holds the header with the demo's key of the API there.
 API_KEY: Final = "DEMO_KEY"
+#: Hold the addresses of the provider and of the API there.
+PROVIDER: Final = "DEMO_PROVIDER"
+API: Final = "DEMO_API"
 #: Stands in every folder that a demo made, so that no other is ever emptied.
 _MARK: Final = "demo.json"
 _LOGS: Final = "logs"
@@ -55,6 +58,11 @@ class Workspace:
     @property
     def signing_key(self) -> Path:
         return self.folder / "provider.key"
+
+    @property
+    def first_token(self) -> Path:
+        """The refresh token of the grant that waits for the reader's own first account."""
+        return self.folder / f"{FIRST.id}.token"
 
     @property
     def shell(self) -> Path:
@@ -92,7 +100,9 @@ class Workspace:
         if not self.signing_key.exists():
             write_private(self.signing_key, secrets.token_urlsafe(32))
         write_private(
-            self.grants, json.dumps({"grants": [account.grant.model_dump() for account in accounts]}) + "\n"
+            self.grants,
+            json.dumps({"grants": [one.model_dump() for one in (*(of.grant for of in accounts), FIRST)]})
+            + "\n",
         )
         if self.accounts.exists():
             return self._moved_to_a_free_port()
@@ -100,18 +110,21 @@ class Workspace:
         grants = Grants(self.signing_key.read_bytes())
         text = accounts_file(accounts, grants, token_url=_token_url(port), now=wall_clock())
         write_private(self.accounts, text)
+        write_private(self.first_token, grants.tokens(grants.put(FIRST, now=wall_clock())).refresh_token)
         return port
 
     def kept_number(self) -> int | None:
         """Return the number of accounts of a former demo that is still here, None where there is none."""
         return len(self._rows()) if self.accounts.exists() else None
 
-    def write_shell(self, *, embedded_redis: bool) -> None:
+    def write_shell(self, *, embedded_redis: bool, provider_url: str, api_url: str = "") -> None:
         """Write what a shell must read so that commands find the demo, whatever else is set there."""
         values = {
             "REFRESHD_DATA_DIR": shlex.quote(str(self.folder)),
             "REFRESHD_DATABASE_URL": "",
             "REFRESHD_ALLOW_HTTP_HOSTS": LOOPBACK,
+            PROVIDER: provider_url,
+            API: api_url,
             # A header for curl, so that the hint on the screen fits its line.
             API_KEY: f'"Authorization: Bearer $(cat {shlex.quote(str(self.folder / KEY_FILE))} 2>/dev/null)"',
             "PATH": f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',

@@ -59,7 +59,7 @@ def test_a_new_folder_is_no_obstacle(ground: Workspace) -> None:
 
 def test_files_are_private(ground: Workspace) -> None:
     ground.prepare(demo_accounts(3))
-    ground.write_shell(embedded_redis=True)
+    ground.write_shell(embedded_redis=True, provider_url="http://127.0.0.1:1")
     for path in (ground.accounts, ground.grants, ground.signing_key, ground.shell):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -86,7 +86,7 @@ def test_where_the_port_is_taken_its_accounts_move_and_keep_their_tokens(ground:
 
 
 def test_a_shell_finds_the_demo(ground: Workspace) -> None:
-    ground.write_shell(embedded_redis=True)
+    ground.write_shell(embedded_redis=True, provider_url="http://127.0.0.1:1")
     (ground.folder / "redis.url").write_text("redis://here\n")
     said = '. "$0"; echo "$REFRESHD_DATA_DIR|$REFRESHD_REDIS_URL|$DEMO_REDIS"'
     done = subprocess.run(

@@ -100,6 +100,16 @@ def test_accounts_that_fail_come_first_with_the_reason() -> None:
     assert rows[1].startswith("demo-01")
 
 
+def test_accounts_that_fail_on_purpose_are_marked_once_they_fail() -> None:
+    accounts = [seen(3), seen(4, "misconfigured", token=False, reason="invalid_client"), seen(5, "degraded")]
+    rows = {line[:7]: line.rstrip() for line in drawn(picture(accounts=accounts)) if line.startswith("demo-")}
+    assert {name: row.endswith("on purpose") for name, row in rows.items()} == {
+        "demo-03": False,
+        "demo-04": True,
+        "demo-05": False,
+    }
+
+
 def test_events_stand_whole_beside_the_accounts() -> None:
     events = [SeenEvent("reauthorize", "demo-03", "invalid_grant", 2, NOW - 65)]
     assert any(
