@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -40,6 +40,11 @@ class Column:
     in_minutes: bool = False
     #: The meaning of an empty value under webMethods' name; None: it is ignored.
     empty_means: str | None = None
+    #: What the column says, by whichever of its names.
+    says: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "says", f"{self.kind}.{self.field}")
 
     @property
     def name(self) -> str:

@@ -141,7 +141,7 @@ class _Reading:
                 value = None
             else:
                 value = column.empty_means
-        where = f"{column.kind}.{column.field}"
+        where = column.says
         if where in self._names:
             self.problems.append(
                 Problem(column.field, f"is given twice, as {self._names[where]!r} and as {name!r}")

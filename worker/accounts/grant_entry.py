@@ -48,6 +48,8 @@ class Grant:
     allow_shared: bool = False
     #: Writes beside the grant, in the commit that stores it: the outcome, and the new generation.
     also: Callable[[Connection, GrantOutcome, int], None] | None = field(default=None, repr=False)
+    #: The access and the refresh token, sealed before a transaction begins; None: they are not yet.
+    sealed: tuple[str | None, str | None] | None = field(default=None, repr=False)
 
 
 def read_grant(

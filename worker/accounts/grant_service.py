@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,9 @@ from worker.redis.publisher import TokenPublisher
 
 #: Grants in one commit: its rows are locked for some 20 ms.
 BATCH: Final = 50
+#: So long nothing has to come before a transaction of its own notes what Redis has: who asks one thing after another would
+#: wait for that commit each time.
+QUIET_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class GrantService:
         self._waiting: list[_Waiting] = []
         self._published: list[tuple[str, int]] = []
         self._running: asyncio.Task[None] | None = None
+        self._came = asyncio.Event()
+        self._closing = False
         self._publishing: set[asyncio.Task[None]] = set()
 
     async def put(self, grant: Grant) -> TakenGrant:
@@ -76,8 +82,10 @@ class GrantService:
             NeedsWorker: only a worker can store it.
             DatabaseUnreachable: whether it is stored is unknown; to ask again does no harm.
         """
-        one = _Waiting(grant, asyncio.get_running_loop().create_future())
+        # Sealed here, while the threads wait for the database, and no other transaction for this one.
+        one = _Waiting(self._store.sealed(grant), asyncio.get_running_loop().create_future())
         self._waiting.append(one)
+        self._came.set()
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         # An asker that goes away takes nothing back.
@@ -85,18 +93,31 @@ class GrantService:
 
     async def close(self) -> None:
         """Answer what waits, and note what was published."""
+        self._closing = True
+        self._came.set()
         if self._running is not None:
             await self._running
 
     async def _run(self) -> None:
         while self._waiting or self._publishing or self._published:
+            self._came.clear()
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             if batch:
                 await self._take(batch)
-            elif self._publishing:
-                await asyncio.wait(self._publishing, return_when=asyncio.FIRST_COMPLETED)
-            else:
+            elif not await self._more_came():
                 await self._note()
+
+    async def _more_came(self) -> bool:
+        """Wait for further grants, and for what is being published; False: none came within `QUIET_S`."""
+        if self._publishing:
+            coming = asyncio.ensure_future(self._came.wait())
+            await asyncio.wait({coming, *self._publishing}, return_when=asyncio.FIRST_COMPLETED)
+            coming.cancel()
+            return True
+        if not self._closing:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), QUIET_S)
+        return bool(self._waiting)
 
     async def _take(self, batch: Sequence[_Waiting]) -> None:
         published, self._published = self._published, []

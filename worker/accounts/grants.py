@@ -7,13 +7,13 @@ gives way: whoever consented last is right, and an attempt in flight for the old
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
 from models.account import Account, SealedTokens
-from models.audit import Act, Action, Actor
+from models.audit import Act, Action
 from models.event import Event, EventType
 from models.label import read_labels
 from models.providers import Provider
@@ -25,10 +25,8 @@ from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import TokenSealer
 from worker.db import grants as sql
-from worker.db.audit import record
 from worker.db.engine import reading, writing
 from worker.db.outbox import put
-from worker.db.publication import PublicationUpdates, note
 from worker.errors import RefreshdError, UnknownAccount
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons.done import CONSENT_GIVEN, CREDENTIALS_REPLACED
@@ -170,6 +168,7 @@ class GrantStore:
         Raises:
             DatabaseUnreachable: it went away; which of them are stored is unknown.
         """
+        grants = [self.sealed(one) for one in grants]
         done: dict[int, GrantResult] = {}
         for _ in range(_TRIES + len(grants)):
             batch: dict[str, int] = {}
@@ -182,6 +181,14 @@ class GrantStore:
             published = ()
         return [done.get(number) or _moved(grant.account) for number, grant in enumerate(grants)]
 
+    def sealed(self, grant: Grant) -> Grant:
+        """Return a grant with its tokens sealed, which is most of its work, and needs no transaction to be open."""
+        if grant.sealed is not None:
+            return grant
+        given = grant.tokens
+        pair = self._sealer.seal_pair(grant.account, given.access_token, given.refresh_token)
+        return replace(grant, sealed=pair)
+
     def _round(
         self, grants: Mapping[int, Grant], published: Sequence[tuple[str, int]]
     ) -> dict[int, GrantResult]:
@@ -189,8 +196,6 @@ class GrantStore:
         failed: dict[int, RefreshdError | RowRefused] = {}
         applied: dict[int, _Applied] = {}
         with writing(self._engine) as connection:
-            if published:
-                note(connection, PublicationUpdates(published=published), now="")
             found = sql.read(connection, [one.account for one in grants.values()])
             now = self._clock.now()
             for number, grant in grants.items():
@@ -201,7 +206,8 @@ class GrantStore:
             for number, problem in self._twins(connection, grants, applied).items():
                 del applied[number]
                 failed[number] = RowRefused([problem])
-            ids = sql.write(connection, [(one.account, one.seen) for one in applied.values()])
+            granted = [_granted(one, grants[number]) for number, one in applied.items()]
+            ids = sql.write(connection, granted, published)
             stored = {number: one for number, one in applied.items() if one.account.id in ids}
             self._note(connection, grants, stored)
         return failed | {number: _stored(one, grants[number], now=now) for number, one in stored.items()}
@@ -221,16 +227,10 @@ class GrantStore:
     def _note(
         self, connection: Connection, grants: Mapping[int, Grant], stored: Mapping[int, _Applied]
     ) -> None:
-        by_actor: dict[Actor, list[Act]] = {}
         for number, one in stored.items():
-            detail = {"outcome": one.outcome.value, "generation": one.account.generation}
             also = grants[number].also
             if also is not None:
                 also(connection, one.outcome, one.account.generation)
-            act = Act(Action.GRANT, one.account.id, one.account.provider, detail)
-            by_actor.setdefault(grants[number].actor, []).append(act)
-        for actor, acts in by_actor.items():
-            record(connection, actor, acts)
         events = [event for one in stored.values() for event in one.events if event.type in self._told]
         if events:
             put(connection, events)
@@ -247,7 +247,9 @@ class GrantStore:
         seen, outcome = account.generation, _outcome(account)
         events = _events(account, outcome, now=now)
         kept_fp = account.refresh_fp
-        tokens = self._sealer.seal_tokens(account.id, token_set(grant, account, provider, now=now))
+        tokens = self._sealer.seal_tokens(
+            account.id, token_set(grant, account, provider, now=now), grant.sealed
+        )
         account.refreshed(tokens, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
         vars(account)["refresh_token_end_fixed"] = False
         if grant.tokens.refresh_token is None:
@@ -279,6 +281,13 @@ class GrantStore:
         when = due(session_policy(account, provider), token_times(account), jitter=account.jitter, now=now)
         at_once = when.at is not None and tokens.access_token_sealed is None
         account.rescheduled(now if at_once else when.at, NO_TOKEN_YET if at_once else when.reason)
+
+
+def _granted(one: _Applied, grant: Grant) -> sql.Granted:
+    account = one.account
+    detail = {"outcome": one.outcome.value, "generation": account.generation}
+    act = Act(Action.GRANT, account.id, account.provider, detail)
+    return sql.Granted(account, one.seen, grant.actor, act)
 
 
 def _outcome(account: Account) -> GrantOutcome:

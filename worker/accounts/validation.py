@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Collection
+from typing import Final
 
 from pydantic_core import ErrorDetails
 
@@ -16,13 +17,17 @@ from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
+from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN
 from worker.errors import KnobsUnfit
 from worker.providers.dpop import check_key, thumbprint
 from worker.providers.draft import InvalidRequest
 from worker.providers.request import RequestBuilder
 
-#: So many checked URLs are remembered: accounts mostly share them.
-_URLS_REMEMBERED = 4096
+#: So many checked URLs, and shapes of accounts, are remembered: accounts mostly share them.
+_REMEMBERED: Final = 4096
+_NO_KNOBS: Final = "{}"
+#: How a variable of a template begins.
+_VARIABLE: Final = "${"
 
 
 class AccountValidator:
@@ -45,6 +50,8 @@ class AccountValidator:
         self._provider_of = provider_of
         self._rules = urls
         self._urls: dict[tuple[str, str | None], str | None] = {}
+        self._passed: set[tuple[object, ...]] = set()
+        self._constant: dict[str, bool] = {}
 
     def provider(self, account: Account) -> Provider:
         """Return the account's provider.
@@ -72,6 +79,9 @@ class AccountValidator:
         problems: list[Problem] = []
         planned = account.refresh_enabled and account.session_management != SessionManagement.NONE
         is_callback = account.refresh_method == RefreshMethod.CALLBACK
+        shape = self._shape(opened, provider)
+        if shape is not None and shape in self._passed:
+            return
         if planned and is_callback and not account.callback:
             problems.append(Problem("callback", "refresh_method `callback` needs the callback's name"))
         request = opened.request(provider)
@@ -82,6 +92,43 @@ class AccountValidator:
         problems = opened.unreadable() or _explained(problems, account)
         if problems:
             raise RowRefused(problems)
+        if shape is not None:
+            if len(self._passed) >= _REMEMBERED:
+                self._passed.clear()
+            self._passed.add(shape)
+
+    def _shape(self, opened: UnsealedAccount, provider: Provider) -> tuple[object, ...] | None:
+        """Return all that an account's check depends on; None where it depends on values that no other account has.
+
+        Those are values that templates put into an address, keys, and overrides of the provider.
+        """
+        account = opened.account
+        secrets = tuple(bool(opened.get(name)) for name in (CLIENT_SECRET, ACCESS_TOKEN, REFRESH_TOKEN))
+        if account.knobs != _NO_KNOBS or account.server_url or opened.custom_fields or opened.unreadable():
+            return None
+        url = account.token_url
+        if (url and _VARIABLE in url) or not self._is_constant(provider):
+            return None
+        return (
+            provider.name,
+            account.provider,
+            bool(account.client_id),
+            account.client_auth,
+            url,
+            account.refresh_method,
+            account.callback,
+            account.refresh_enabled,
+            account.session_management,
+            bool(account.scope),
+            secrets,
+        )
+
+    def _is_constant(self, provider: Provider) -> bool:
+        """Return whether no template of a provider, without overrides of an account, has a variable."""
+        if provider.name not in self._constant:
+            texts = [text for _, text in provider.templates()]
+            self._constant[provider.name] = not any(_VARIABLE in text for text in texts)
+        return self._constant[provider.name]
 
     def _address_problems(self, request: RefreshRequest, *, own_only: bool) -> list[Problem]:
         """Check where a request would go; of an account that sends none, only what stands there in full."""
@@ -108,7 +155,7 @@ class AccountValidator:
     def _remembered(self, url: str, provider: Provider | None) -> str | None:
         key = url, None if provider is None else provider.name
         if key not in self._urls:
-            if len(self._urls) >= _URLS_REMEMBERED:
+            if len(self._urls) >= _REMEMBERED:
                 self._urls.clear()
             self._urls[key] = self._url_problem(url, provider)
         return self._urls[key]

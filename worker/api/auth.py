@@ -23,8 +23,11 @@ _HOW: Final = (
 )
 
 
-def context_of(request: Request) -> ApiContext:
-    """Return what the process stands on."""
+async def context_of(request: Request) -> ApiContext:
+    """Return what the process stands on.
+
+    A coroutine, though it awaits nothing: FastAPI calls a plain function in a thread, for each request.
+    """
     found: ApiContext = request.app.state.context()
     return found
 

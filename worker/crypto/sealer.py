@@ -39,11 +39,23 @@ class TokenSealer:
         plain = json.dumps({name: value.reveal() for name, value in sorted(fields.items())})
         return self.seal(account_id, CUSTOM_FIELDS, Secret(plain))
 
-    def seal_tokens(self, account_id: str, tokens: TokenSet) -> SealedTokens:
-        """Return a token set as the row keeps it."""
+    def seal_pair(
+        self, account_id: str, access_token: Secret | None, refresh_token: Secret | None
+    ) -> tuple[str | None, str | None]:
+        """Seal an access token and a refresh token."""
+        return (
+            self.seal(account_id, ACCESS_TOKEN, access_token),
+            self.seal(account_id, REFRESH_TOKEN, refresh_token),
+        )
+
+    def seal_tokens(
+        self, account_id: str, tokens: TokenSet, sealed: tuple[str | None, str | None] | None = None
+    ) -> SealedTokens:
+        """Return a token set as the row keeps it; `sealed`: its tokens, where `seal_pair` has sealed them before."""
+        access, refresh = sealed or self.seal_pair(account_id, tokens.access_token, tokens.refresh_token)
         return SealedTokens(
-            access_token_sealed=self.seal(account_id, ACCESS_TOKEN, tokens.access_token),
-            refresh_token_sealed=self.seal(account_id, REFRESH_TOKEN, tokens.refresh_token),
+            access_token_sealed=access,
+            refresh_token_sealed=refresh,
             refresh_fp=fingerprint(tokens.refresh_token),
             token_type=tokens.token_type,
             scope=tokens.scope,

@@ -18,10 +18,10 @@ from models.account import Account, RetiredAccount, Status
 from models.event import Event
 from models.label import AccountLabel
 from worker.db import labels
-from worker.db.bulk import execute
+from worker.db.bulk import among, execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
-from worker.db.plain_accounts import plain_account
+from worker.db.plain_accounts import accounts_and, plain_account, read
 from worker.errors import DatabaseUnreachable
 
 #: Rows that are read at once when all are asked for.
@@ -34,6 +34,12 @@ _TYPES: Final[dict[str, str]] = {
     column.name: column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
     for column in Account.__table__.columns  # type: ignore[attr-defined]
 }
+#: Columns that are NULL where an INSERT does not name them.
+_NULLABLE: Final = frozenset(
+    column.name
+    for column in Account.__table__.columns  # type: ignore[attr-defined]
+    if column.nullable and column.server_default is None
+)
 _DEFAULTS: Final = {
     name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
 }
@@ -90,14 +96,16 @@ class Accounts:
 
     def find(self, ids: Sequence[str]) -> dict[str, Account]:
         """Read accounts by id."""
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            return {one.id: one for one in session.exec(select(Account).where(col(Account.id).in_(ids)))}
+        statement = accounts_and().where(among(self._engine, col(Account.id), ids))
+        with reading(self._engine) as connection:
+            return {one.id: one for one, _ in read(connection, statement)}
 
     def retired(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the generation from which accounts that were removed go on, if they are added again."""
         with reading(self._engine) as connection, Session(connection) as session:
-            found = session.exec(select(RetiredAccount).where(col(RetiredAccount.id).in_(ids)))
-            return {one.id: one.generation for one in found}
+            named = among(self._engine, col(RetiredAccount.id), ids)
+            found = session.exec(select(RetiredAccount.id, RetiredAccount.generation).where(named))
+            return dict(found.all())
 
     def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
         """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
@@ -236,18 +244,12 @@ class Accounts:
     def _save(
         self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
     ) -> set[str]:
-        names = ", ".join(_TYPES)
         sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
         with writing(self._engine) as connection:
             refused = guard(connection) if guard is not None else set()
             added = [one for one in added if one.id not in refused]
             changed = [one for one in changed if one.account.id not in refused]
-            stored = execute(
-                connection,
-                _TYPES,
-                f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
-                [_fields(one, _TYPES) for one in sorted(added, key=_id)],
-            )
+            stored = _insert(connection, sorted(added, key=_id))
             if stored:
                 execute(
                     connection,
@@ -280,6 +282,23 @@ class Accounts:
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
             put(connection, [event for event in events if event.type in self._told])
         return ids
+
+
+def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
+    """Insert accounts, and return the ids that were free. Columns that none of them has stay out of the statement."""
+    rows = [_fields(one, _TYPES) for one in added]
+    columns = {
+        name: kind
+        for name, kind in _TYPES.items()
+        if name not in _NULLABLE or any(row[name] is not None for row in rows)
+    }
+    names = ", ".join(columns)
+    return execute(
+        connection,
+        columns,
+        f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
+        rows,
+    )
 
 
 def blank(account_id: str, **columns: str | float) -> Account:

@@ -30,7 +30,7 @@ _FOR_MANY: Final = (Action.PAUSE.value, Action.RESUME.value)
 
 def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[str]:
     """Write down, in an open transaction, what somebody does; returns the ids of the entries."""
-    ids = [new_attempt_id(wall_clock()) for _ in acts]
+    entries = [entry_of(actor, act) for act in acts]
     execute(
         connection,
         _COLUMNS,
@@ -38,20 +38,22 @@ def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[st
         INSERT INTO audit ({", ".join(_COLUMNS)}, at)
         SELECT {", ".join(f"r.{name}" for name in _COLUMNS)}, {now_sql(connection.engine)} FROM r WHERE true
         """,
-        [
-            {
-                "id": entry_id,
-                "actor": actor.name,
-                "host": actor.host,
-                "action": act.action.value,
-                "account_id": act.account,
-                "provider": act.provider,
-                "detail": _json(act),
-            }
-            for entry_id, act in zip(ids, acts, strict=True)
-        ],
+        entries,
     )
-    return ids
+    return [entry["id"] for entry in entries]
+
+
+def entry_of(actor: Actor, act: Act) -> dict[str, Any]:
+    """Return the columns of a new entry of the audit trail, without its time."""
+    return {
+        "id": new_attempt_id(wall_clock()),
+        "actor": actor.name,
+        "host": actor.host,
+        "action": act.action.value,
+        "account_id": act.account,
+        "provider": act.provider,
+        "detail": _json(act),
+    }
 
 
 class RunningEntry:

@@ -50,11 +50,14 @@ def execute(
     """
     if is_sqlite(connection.engine):
         return _one_by_one(connection, tuple(columns), sql, rows, more)
-    payload = [dict(zip(columns, _storable(map(row.__getitem__, columns)), strict=True)) for row in rows]
+    payload = [{name: row[name] for name in columns} for row in rows]
     if not payload:
         return []
     statement = _recordset(tuple(columns.items()), sql)
-    result = connection.execute(statement, {"rows": json.dumps(payload), **more})
+    found = json.dumps(payload)
+    if "\\u" in found:  # what is no ASCII, and NUL, stands there as \uXXXX: mostly there is none
+        found = json.dumps([dict(zip(columns, _storable(row.values()), strict=True)) for row in payload])
+    result = connection.execute(statement, {"rows": found, **more})
     return [tuple(row) for row in result] if result.returns_rows else []
 
 

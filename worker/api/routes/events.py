@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Request
 from redis.exceptions import RedisError
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from worker.api.auth import Caller, Here, Reads
 from worker.api.context import ApiContext
@@ -56,12 +57,34 @@ async def stream_events(
             "as many clients as this process serves listen (REFRESHD_API_EVENT_CLIENTS); try again later",
             headers={"Retry-After": "30"},
         )
-    begin = last_event_id or await _newest(here)
-    return StreamingResponse(
+    # Taken before anything is awaited: of many that come at once, no more than that many pass.
+    here.event_clients += 1
+    try:
+        begin = last_event_id or await _newest(here)
+    except BaseException:
+        here.event_clients -= 1
+        raise
+    return _Listening(
+        here,
         _stream(here, caller, request, begin),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
+
+
+class _Listening(StreamingResponse):
+    """A stream that gives the client's place back, however it ends, and if it never begins."""
+
+    def __init__(self, here: ApiContext, stream: AsyncIterator[str], **options: Any) -> None:
+        super().__init__(stream, **options)
+        self._here = here
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._here.event_clients -= 1
 
 
 async def _newest(here: ApiContext) -> str:
@@ -70,7 +93,6 @@ async def _newest(here: ApiContext) -> str:
 
 
 async def _stream(here: ApiContext, caller: Caller, request: Request, last: str) -> AsyncIterator[str]:
-    here.event_clients += 1
     try:
         yield _place(last)
         while not await request.is_disconnected():
@@ -85,8 +107,6 @@ async def _stream(here: ApiContext, caller: Caller, request: Request, last: str)
     except (RedisError, OSError, DatabaseUnreachable) as error:
         # The client comes again by itself, and goes on behind the last event that it has.
         log.warning("event_stream_ended", error=str(error))
-    finally:
-        here.event_clients -= 1
 
 
 async def _seen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
 
 from models.audit import Actor
 from worker.accounts.entry import RowRefused
@@ -30,7 +31,7 @@ _VERIFY = "verify"
     **describes("put_grant", "Store a new grant", "Granted", *(404, 409, 413, 415, 504)),
     openapi_extra=body_of("Grant"),
 )
-async def put_grant(request: Request, account_id: AccountId, here: Here, caller: Writes) -> dict[str, Any]:
+async def put_grant(request: Request, account_id: AccountId, here: Here, caller: Writes) -> Response:
     """The token response that a consent brought, as it came (RFC 6749 section 5.1).
 
     It always replaces the stored grant (generation + 1), ends `reauthorize`, clears old refusals, and can be read in Redis
@@ -44,11 +45,12 @@ async def put_grant(request: Request, account_id: AccountId, here: Here, caller:
         raise invalid(FieldError(_VERIFY, "expected true or false"))
     if not verify and here.publishes:
         try:
-            return await _taken_here(here, caller, account_id, fields)
+            return JSONResponse(await _taken_here(here, caller, account_id, fields))
         except NeedsWorker:
             pass
     op = Op.VERIFY_GRANT if verify else Op.PUT_GRANT
-    return await ask(here, caller, op, {"account": account_id, "fields": fields}, calls_provider=verify)
+    result = await ask(here, caller, op, {"account": account_id, "fields": fields}, calls_provider=verify)
+    return JSONResponse(result)
 
 
 async def _taken_here(

@@ -1,0 +1,120 @@
+"""A key that is bound to a label, at every route that the API has: of accounts without the label it learns nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from models.api_key import ApiScope
+from models.connect_session import ConnectSession
+from tests.integration.api.conftest import Desk
+from worker.db.connect_sessions import ConnectSessions
+
+#: Not this key's, and sent by it; and one whose id it never sends.
+FOREIGN, HIDDEN = "foreign-1", "foreign-hidden-2"
+#: No account's; one is asked for, the other is made.
+ABSENT, FREE = "absent-1", "free-1"
+SESSION, NO_SESSION = f"cs_{'f' * 32}", f"cs_{'a' * 32}"
+_ACCOUNT = {"provider": "acme", "token_url": "https://provider.example/token", "client_id": "c"}
+_GRANT = {"access_token": "a-1", "refresh_token": "r-new", "expires_in": 3600}
+
+#: What each route that writes is sent. A new route has to stand here.
+BODIES: dict[tuple[str, str], Any] = {
+    ("put", "/v1/accounts/{id}"): _ACCOUNT,
+    ("patch", "/v1/accounts/{id}"): {"scope": "a"},
+    ("delete", "/v1/accounts/{id}"): None,
+    ("put", "/v1/accounts/{id}/grant"): _GRANT,
+    ("post", "/v1/accounts/{id}/refresh"): {"force": True},
+    ("post", "/v1/accounts/{id}/token/rejected"): {"generation": 1},
+    ("post", "/v1/accounts:batch"): [{"id": FOREIGN, **_ACCOUNT, "refresh_token": "r-2"}],
+    ("put", "/v1/clients/{name}"): {"provider": "acme", "client_id": "c"},
+    ("delete", "/v1/clients/{name}"): None,
+    ("post", "/v1/connect/sessions"): {
+        "account": FOREIGN,
+        "client": "crm",
+        "return_url": "https://platform.example/done",
+    },
+}
+#: An id that is free becomes the key's own account; one that is not is refused, and nothing of it is shown.
+CREATES = frozenset(
+    {("put", "/v1/accounts/{id}"), ("post", "/v1/accounts:batch"), ("post", "/v1/connect/sessions")}
+)
+#: It never ends; tests/integration/api/test_tokens_and_events.py has whose events a key gets.
+STREAM = ("get", "/v1/events")
+
+
+def routes(desk: Desk) -> Iterator[tuple[str, str]]:
+    """Yield the method and path of every route below /v1."""
+    for path, methods in desk.app.openapi()["paths"].items():
+        if path.startswith("/v1"):
+            yield from ((method, path) for method in methods if method != "parameters")
+
+
+@pytest.fixture
+def foreign(desk: Desk) -> Desk:
+    """Return the API with accounts, a client and a Connect session of another tenant."""
+    for number, name in enumerate((FOREIGN, HIDDEN)):
+        desk.bench.add(name, labels='{"tenant": "other"}', refresh_token=f"r-{number}")
+    desk.bench.add_client("crm", return_urls='["https://platform.example"]')
+    sessions = ConnectSessions(desk.bench.runtime.engine, exchange_s=60)
+    sessions.add(
+        ConnectSession(
+            id=SESSION,
+            account=FOREIGN,
+            provider="acme",
+            client="crm",
+            return_url="https://platform.example/done",
+            labels='{"tenant": "other"}',
+            redirect_uri="https://api.example/connect/callback",
+            page="{}",
+            actor="another",
+        ),
+        for_s=600,
+    )
+    return desk
+
+
+async def test_no_route_shows_or_touches_what_is_not_the_keys(foreign: Desk) -> None:
+    tried = set()
+    async with foreign.client(*ApiScope, labels={"tenant": "mine"}) as client:
+        for method, path in routes(foreign):
+            if (method, path) == STREAM:
+                continue
+            tried.add((method, path))
+            free = FREE if (method, path) in CREATES else ABSENT
+            theirs = await _ask(client, method, path, account=FOREIGN, session=SESSION)
+            absent = await _ask(client, method, path, account=free, session=NO_SESSION)
+            assert HIDDEN not in theirs.text, path
+            assert "other" not in theirs.text, path
+            if "{" not in path and (method, path) not in CREATES:
+                assert FOREIGN not in theirs.text, path
+            elif path.startswith("/v1/clients"):
+                assert theirs.status_code == 403, path
+            elif (method, path) == ("post", "/v1/accounts:batch"):
+                assert json.loads(theirs.text)["outcome"] == "failed"
+            elif "{" in path or path.startswith("/v1/connect"):
+                assert theirs.status_code == 404, f"{method} {path}: {theirs.text}"
+            if (method, path) not in CREATES:
+                assert (theirs.status_code, theirs.text) == (absent.status_code, absent.text), path
+    assert len(tried) >= 18
+    for name, token in ((FOREIGN, "r-0"), (HIDDEN, "r-1")):
+        account = foreign.bench.account(name)
+        assert (account.generation, account.config_version, account.labels) == (1, 1, '{"tenant": "other"}')
+        assert foreign.bench.refresh_token(name) == token
+
+
+async def _ask(client: Any, method: str, path: str, *, account: str, session: str) -> Any:
+    body = BODIES[method, path] if method != "get" else None
+    named = session if path.startswith("/v1/connect") else account
+    url = path.replace("{id}", named).replace("{name}", "crm")
+    if isinstance(body, list):
+        lines = "\n".join(json.dumps({**row, "id": account}) for row in body)
+        return await client.request(
+            method.upper(), url, content=lines, headers={"content-type": "application/x-ndjson"}
+        )
+    if isinstance(body, dict) and "account" in body:
+        body = body | {"account": account}
+    return await client.request(method.upper(), url, json=body)
