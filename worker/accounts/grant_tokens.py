@@ -24,7 +24,9 @@ def token_set(grant: Grant, account: Account, provider: Provider, *, now: float)
     issued_at = min(now if grant.issued_at is None else grant.issued_at, now)
     ends = expiry(given, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
     request = request_of(account, provider, lambda _: None, {})
-    published = Publishable(request, given.access_token, given.refresh_token).fields(grant.response, provider.publish_fields)
+    published = Publishable(request, given.access_token, given.refresh_token).fields(
+        grant.response, provider.publish_fields
+    )
     has_access = bool(given.access_token)
     return TokenSet(
         access_token=given.access_token,

@@ -1,0 +1,63 @@
+"""A protected resource, such as an MCP server, by its address alone: registration, a pushed request, and tokens for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from refreshd_reader import Reader
+from tests.oidc.conftest import Deployment
+from tests.oidc.server import AuthorizationServer
+from tests.oidc.test_authorize import refreshed
+from tests.support.waiting import PATIENCE_S
+from worker.db.clients import Clients
+from worker.db.engine import make_engine
+from worker.db.issuers import Issuers, Registrations
+
+
+@pytest.fixture(scope="module")
+def resource(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorizationServer]:
+    running = AuthorizationServer(tmp_path_factory.mktemp("resource"), [], resource=True)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+def call_tool(server: AuthorizationServer, token: str) -> httpx.Response:
+    return httpx.get(
+        server.resource_url, headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE_S
+    )
+
+
+def test_address_is_enough_up_to_the_third_refresh(
+    deployment: Deployment, resource: AuthorizationServer
+) -> None:
+    ran = deployment.refreshd("accounts", "authorize", "notes", "--mcp", resource.resource_url, login="alice")
+    assert ran.exit_code == 0, ran.stderr
+    assert "registered client 127.0.0.1" in ran.stderr
+    engine = make_engine(deployment.environment["REFRESHD_DATABASE_URL"])
+    [client] = Clients(engine).all()
+    registration = Registrations(engine).find(client.name)
+    assert (client.provider, client.issuer) == ("issuer", resource.issuer)
+    assert client.client_secret_sealed
+    assert registration is not None
+    assert registration.registration_access_token_sealed
+    assert registration.registration_client_uri
+    metadata = Issuers(engine).find(resource.issuer)
+    assert metadata is not None
+    assert metadata.failure is None
+    engine.dispose()
+
+    reader = Reader.from_url(deployment.environment["REFRESHD_REDIS_URL"])
+    seen = {reader.get("notes").access_token}
+    for _ in range(3):
+        assert refreshed(deployment, "notes") == "refreshed"
+        token = reader.get("notes").access_token
+        assert call_tool(resource, token).json() == {"scope": "tools"}
+        seen.add(token)
+    reader.close()
+    assert len(seen) == 4
