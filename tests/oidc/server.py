@@ -50,7 +50,14 @@ class AuthorizationServer(ServerProcess):
         ServerMissing: node is not here, or the package is not installed.
     """
 
-    def __init__(self, directory: Path, clients: Sequence[Client], *, access_token_s: int = 3600, resource: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clients: Sequence[Client],
+        *,
+        access_token_s: int = 3600,
+        resource: bool = False,
+    ) -> None:
         folder = directory / "oidc"
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__("oidc-provider", folder, None)

@@ -28,9 +28,7 @@ def resource(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authorization
 
 
 def call_tool(server: AuthorizationServer, token: str) -> httpx.Response:
-    return httpx.get(
-        server.resource_url, headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE_S
-    )
+    return httpx.get(server.resource_url, headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE_S)
 
 
 def test_address_is_enough_up_to_the_third_refresh(

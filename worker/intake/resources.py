@@ -75,8 +75,9 @@ async def _prepare(
         asked = tuple(scopes(found))
         if client is not None:
             return _prepared(found, address, _named(services, client, server), None, asked)
-        for one in Registrations(here.engine).with_issuer(bare_issuer(server.issuer)):
-            return _prepared(found, address, one.client, one.redirect_uri, asked)
+        known = _known(here, server)
+        if known is not None:
+            return _prepared(found, address, *known, asked)
         registering = redirect_uri()
         # One registration serves all accounts, and servers may bind a client to the scopes that it is registered with.
         registered = await register(
@@ -88,6 +89,17 @@ async def _prepare(
         await documents.aclose()
     name = _store(services, server, registered, registering)
     return _prepared(found, address, name, registering, asked, is_new=True)
+
+
+def _known(here: AppContext, server: ServerMetadata) -> tuple[str, str | None] | None:
+    """Return a client of an issuer, and the redirect URI that it is registered with; one that was registered by hand comes first."""
+    issuer = bare_issuer(server.issuer)
+    registered = {one.client: one.redirect_uri for one in Registrations(here.engine).with_issuer(issuer)}
+    for client in here.clients.all():
+        of_issuer = client.provider == ISSUER and bare_issuer(client.issuer or "") == issuer
+        if of_issuer and client.name not in registered:
+            return client.name, None
+    return next(iter(registered.items()), None)
 
 
 def _check_pkce(server: ServerMetadata) -> None:

@@ -186,7 +186,7 @@ def issuer_problem(provider: Provider, parameters: Mapping[str, str]) -> str | N
     iss = parameters.get("iss")
     if iss is None:
         return "the redirect brings no `iss`, which the server promises" if provider.iss_required else None
-    if provider.issuer is None or iss.rstrip("/") == provider.issuer.rstrip("/"):
+    if provider.issuer is None or iss == provider.issuer:
         return None
     return f"the redirect comes from {iss[:200]!r}; expected {provider.issuer!r}"
 
