@@ -48,6 +48,13 @@ def test_address_is_enough_up_to_the_third_refresh(
     metadata = Issuers(engine).find(resource.issuer)
     assert metadata is not None
     assert metadata.failure is None
+    registered_with = client.client_id, registration.registration_access_token_sealed
+    renewed = deployment.refreshd("clients", "renew", client.name, "--json")
+    assert renewed.exit_code == 0, renewed.stderr
+    registration = Registrations(engine).find(client.name)
+    assert registration is not None
+    assert client.client_id == registered_with[0]
+    assert registration.registration_access_token_sealed != registered_with[1]
     engine.dispose()
 
     reader = Reader.from_url(deployment.environment["REFRESHD_REDIS_URL"])
@@ -59,3 +66,54 @@ def test_address_is_enough_up_to_the_third_refresh(
         seen.add(token)
     reader.close()
     assert len(seen) == 4
+
+
+def test_one_registration_serves_all_accounts_and_its_port_is_sent(
+    deployment: Deployment, resource: AuthorizationServer
+) -> None:
+    for account, login in (("one", "alice"), ("two", "bob"), ("two", "bob")):
+        ran = deployment.refreshd(
+            "accounts", "authorize", account, "--mcp", resource.resource_url, login=login
+        )
+        assert ran.exit_code == 0, ran.stderr
+    engine = make_engine(deployment.environment["REFRESHD_DATABASE_URL"])
+    assert len(Clients(engine).all()) == 1
+    engine.dispose()
+    one, two = deployment.stored("one"), deployment.stored("two")
+    assert one is not None
+    assert two is not None
+    assert one.client == two.client
+    assert two.generation == 2
+
+
+def test_client_of_another_issuer_is_refused(deployment: Deployment, resource: AuthorizationServer) -> None:
+    added = deployment.refreshd(
+        *("clients", "add", "other", "--provider", "generic", "--token-url", "https://other.example/token"),
+        *("--client-id", "id", "--client-auth", "none"),
+    )
+    assert added.exit_code == 0, added.stderr
+    ran = deployment.refreshd(
+        "accounts", "authorize", "acct", "--mcp", resource.resource_url, "--client", "other"
+    )
+    assert ran.exit_code == 1
+    assert "[wrong_issuer]" in ran.stderr
+
+
+def test_accounts_of_an_issuer_need_no_token_url(
+    deployment: Deployment, resource: AuthorizationServer
+) -> None:
+    words = ["provider=issuer", f"issuer={resource.issuer}", "client_id=id", "client_auth=none"]
+    added = deployment.refreshd("accounts", "add", "acct", *words, "refresh_token=r")
+    assert added.exit_code == 0, added.stderr
+    shown = deployment.refreshd(
+        "accounts",
+        "add",
+        "lost",
+        "provider=issuer",
+        "issuer=http://127.0.0.1:9",
+        *words[2:],
+        "refresh_token=s",
+    )
+    assert shown.exit_code == 2
+    assert "issuer: " in shown.stderr
+    assert "[unreachable]" in shown.stderr

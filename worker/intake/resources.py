@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urldefrag, urlsplit
 
 from models.issuer import REGISTRATION, ClientRegistration
+from models.token import Secret
 from worker.accounts.client_entry import ClientEntry
-from worker.accounts.clients import ClientExists, UnknownClient
+from worker.accounts.clients import ClientApplied, ClientExists, UnknownClient
 from worker.context import AppContext
 from worker.db.issuers import Registrations
 from worker.errors import RefreshdError
@@ -21,7 +22,7 @@ from worker.issuers.stored import bare_issuer
 from worker.providers.discovery.discover import Discovered, of_resource
 from worker.providers.discovery.entry import scopes
 from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
-from worker.providers.discovery.registration import Registered, register
+from worker.providers.discovery.registration import Registered, register, renew
 from worker.providers.registry import ISSUER
 
 _S256: Final = "S256"  # RFC 7636 section 4.3
@@ -139,6 +140,64 @@ def _named(services: AccountServices, name: str, server: ServerMetadata) -> str:
             Failure.WRONG_ISSUER, f"client {name}: is one of {of}; expected one of {server.issuer}"
         )
     return name
+
+
+def renewed(services: AccountServices, name: str) -> ClientApplied:
+    """Renew a client's registration (RFC 7592): a secret that ends is replaced, its accounts keep their grants.
+
+    Raises:
+        UnknownClient: no client has this name.
+        Undiscovered: it was not registered from here, or the server refused.
+    """
+    return asyncio.run(_renewed(services, name))
+
+
+async def _renewed(services: AccountServices, name: str) -> ClientApplied:
+    here = services.stores
+    if name not in here.clients.find([name]):
+        raise UnknownClient(name)
+    documents = here.document_client()
+    try:
+        registration, uri, token = _kept_registration(here, name)
+        server = _stored_server(here, registration.issuer)
+        fresh = await renew(documents, server, uri=uri, access_token=token)
+    except DiscoveryFailed as failed:
+        raise Undiscovered(failed) from None
+    finally:
+        await documents.aclose()
+    # First what only this answer has: the token before it may be spent.
+    kept = replace(fresh, uri=fresh.uri or uri, access_token=fresh.access_token or token)
+    Registrations(here.engine).save(registration_of(here, name, server, kept, registration.redirect_uri))
+    return services.client_editor.edit(client_entry(name, server, fresh))
+
+
+def _stored_server(here: AppContext, issuer: str) -> ServerMetadata:
+    row = here.issuers.find(issuer)
+    if row is None or row.document is None:
+        raise DiscoveryFailed(
+            Failure.NO_METADATA,
+            f"{issuer}: its metadata are not stored; `refreshd providers discover {issuer} --keep`",
+        )
+    return ServerMetadata.of_text(row.document)
+
+
+def _kept_registration(here: AppContext, name: str) -> tuple[ClientRegistration, str, Secret]:
+    """Return a registration, where it is managed, and with what token.
+
+    Raises:
+        DiscoveryFailed: the server lets nobody manage it.
+    """
+    registration = Registrations(here.engine).find(name)
+    uri = None if registration is None else registration.registration_client_uri
+    sealed = None if registration is None else registration.registration_access_token_sealed
+    if registration is None or uri is None or sealed is None:
+        raise DiscoveryFailed(
+            Failure.NO_REGISTRATION,
+            f"client {name}: nothing is stored by which its registration could be renewed (RFC 7592); renew it at the server, "
+            f"then `refreshd clients edit {name} client_secret=@FILE`",
+        )
+    token = here.cipher.open(sealed, account=name, field=REGISTRATION)
+    return registration, uri, token
 
 
 def _store(

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from models.issuer import IssuerMetadata
-from models.providers import Provider
+from models.providers import ClientAuth, Provider
 from worker.db.issuers import Issuers
 from worker.providers.discovery.discover import Discovered, Trail, of_issuer
 from worker.providers.discovery.entry import client_auth, entry_of
@@ -49,6 +49,9 @@ def provider_of(server: ServerMetadata) -> Provider:
             Failure.NO_METADATA, f"{server.source}: none of its ways to authenticate clients is known"
         )
     entry = entry_of(Discovered(server, None, None, Trail()))
+    if client_auth(server) is ClientAuth.BASIC:
+        # Servers made of the MCP SDK look a client up by the parameter, and compare the header with it then.
+        entry["params"] = {"client_id": "${account.client_id}"}
     return Provider.model_validate({**entry, "name": ISSUER})
 
 

@@ -101,7 +101,9 @@ def authorize(
     try:
         with open_services(shared_grants=allow_shared_grant) as desk:
             if mcp is not None:
-                redirect_uri = _of_the_resource(desk, fields, mcp, client, redirect_uri)
+                redirect_uri = _of_the_resource(
+                    desk, account_id, fields, mcp, client=client, redirect_uri=redirect_uri
+                )
             try:
                 entry, request = _asked(desk, account_id, fields)
             except KeyboardInterrupt:
@@ -122,7 +124,13 @@ def authorize(
 
 
 def _of_the_resource(
-    desk: AccountServices, fields: dict[str, str], address: str, client: str | None, redirect_uri: str | None
+    desk: AccountServices,
+    account_id: str,
+    fields: dict[str, str],
+    address: str,
+    *,
+    client: str | None,
+    redirect_uri: str | None,
 ) -> str | None:
     """Add what a resource's address says of its accounts to the fields; returns the redirect URI to use.
 
@@ -151,6 +159,10 @@ def _of_the_resource(
         "client": found.client,
         "scopes": json.dumps(found.scopes),
     }
+    account = desk.accounts.find([account_id]).get(account_id)
+    if "scope" not in fields and account is not None and account.scope:
+        # What was granted before, and what the resource asks for now: consent replaces the whole.
+        fields["scope"] = " ".join(dict.fromkeys((*account.scope.split(), *found.scopes)))
     return found.redirect_uri or redirect_uri
 
 

@@ -122,6 +122,18 @@ def remove(
     out.print(f"removed {name}{left}", markup=False, soft_wrap=True)
 
 
+def renew(name: Name, as_json: AsJson = False) -> None:
+    """For clients that `accounts authorize --mcp` registered. Their accounts keep their grants, and take a new secret over."""
+    from worker.intake.resources import renewed
+
+    with open_services() as desk:
+        try:
+            applied = renewed(desk, name)
+        except RowRefused as refused:
+            raise as_usage_error(refused) from None
+    _report(applied, as_json=as_json)
+
+
 def applied_json(applied: ClientApplied) -> dict[str, Any]:
     """Return what became of a client, as scripts read it."""
     return {
