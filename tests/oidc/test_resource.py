@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -100,20 +102,19 @@ def test_client_of_another_issuer_is_refused(deployment: Deployment, resource: A
 
 
 def test_accounts_of_an_issuer_need_no_token_url(
-    deployment: Deployment, resource: AuthorizationServer
+    deployment: Deployment, resource: AuthorizationServer, tmp_path: Path
 ) -> None:
-    words = ["provider=issuer", f"issuer={resource.issuer}", "client_id=id", "client_auth=none"]
-    added = deployment.refreshd("accounts", "add", "acct", *words, "refresh_token=r")
-    assert added.exit_code == 0, added.stderr
-    shown = deployment.refreshd(
-        "accounts",
-        "add",
-        "lost",
-        "provider=issuer",
-        "issuer=http://127.0.0.1:9",
-        *words[2:],
-        "refresh_token=s",
-    )
-    assert shown.exit_code == 2
-    assert "issuer: " in shown.stderr
-    assert "[unreachable]" in shown.stderr
+    of_an_issuer = {"provider": "issuer", "client_id": "id", "client_auth": "none"}
+    rows = [
+        {"id": "acct", "issuer": resource.issuer, "refresh_token": "r", **of_an_issuer},
+        {"id": "lost", "issuer": "http://127.0.0.1:9", "refresh_token": "s", **of_an_issuer},
+        {"id": "none", "refresh_token": "t", **of_an_issuer},
+    ]
+    file = tmp_path / "accounts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = deployment.refreshd("accounts", "import", str(file), "--json")
+    assert (ran.json["added"], ran.json["failed"]) == (1, 2)
+    lost, none = ran.json["errors"]
+    assert lost["field"] == none["field"] == "issuer"
+    assert "[unreachable]" in lost["reason"]
+    assert none["reason"].startswith("is missing")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
 #: Longer values are no endpoints, names or scopes.
@@ -163,10 +163,12 @@ class ServerMetadata:
     def of_text(cls, text: str) -> Self:
         """Read what `to_text` wrote; fields that this version does not know are left out."""
         known = {one.name for one in fields(cls)}
-        read = {name: value for name, value in json.loads(text).items() if name in known}
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
-        )
+        read: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in json.loads(text).items()
+            if name in known
+        }
+        return cls(**read)
 
     @property
     def endpoints(self) -> dict[str, str]:
