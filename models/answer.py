@@ -28,6 +28,10 @@ class Fault(StrEnum):
     NO_PROOF = "no_proof"  # the key that proves possession is missing or unfit; nothing was sent
     WRONG_KEY = "wrong_key"  # the access token is bound to another key; nothing was sent
     UNBUILDABLE = "unbuildable"  # no request can be made of this: a bad URL, a refused address, a variable without value
+    NO_METADATA = "no_metadata"  # the issuer publishes none that can be used; nothing was sent
+    WRONG_ISSUER = "wrong_issuer"  # the issuer's document is another issuer's; nothing was sent
+    ISSUER_AWAY = "issuer_away"  # the issuer's metadata can't be asked for now; nothing was sent
+    ENDPOINT_MOVED = "endpoint_moved"  # the issuer names endpoints on another host; nothing was sent there
     CALLBACK = "callback"  # the callback raised, ended its process, or returned something that is no output
     NO_CALLBACK = "no_callback"  # there is no callback of that name
     INTERNAL = "internal"  # refreshd itself failed while it asked; the refresh token may be spent

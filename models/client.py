@@ -46,6 +46,8 @@ class Client(SQLModel, table=True):
     #: Which end of the secret was announced, and how many days before.
     announced_end: float | None = Field(default=None, sa_type=Float)
     announced_days: float | None = Field(default=None, sa_type=Float)
+    #: Of a client of provider `issuer`: whose metadata say how and where its accounts are refreshed.
+    issuer: str | None = Field(default=None, max_length=2048)
 
     @property
     def urls(self) -> list[str]:

@@ -24,6 +24,7 @@ from worker.db.audit import AuditTrail
 from worker.db.clients import Clients
 from worker.db.engine import check_schema, database_now, make_engine, reading
 from worker.db.history import History
+from worker.db.issuers import Issuers
 from worker.db.outbox import Outbox
 from worker.db.password import password_of
 from worker.db.pauses import Pauses
@@ -34,8 +35,10 @@ from worker.providers.registry import GENERIC, Providers
 from worker.redis.client import connect
 from worker.settings import Settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # they bring the HTTP client, which few commands have a use for
+    from worker.issuers.stored import IssuerProviders, IssuerReader
     from worker.notifications.webhook_client import Endpoint
+    from worker.providers.discovery.fetch import DocumentClient
 
 #: This machine's own hosts: `up` and `demo` refresh at them without TLS.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
@@ -85,7 +88,40 @@ class AppContext:
 
     @cached_property
     def providers(self) -> Providers:
-        return Providers(self.settings.providers_file)
+        return Providers(self.settings.providers_file, self._issuer_provider)
+
+    def _issuer_provider(self, issuer: str) -> Provider | None:
+        return self.issuer_providers(issuer)  # the database is opened for those who ask
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        return Issuers(self.engine)
+
+    @cached_property
+    def issuer_providers(self) -> IssuerProviders:
+        """The providers that issuers' stored metadata describe."""
+        from worker.issuers.stored import IssuerProviders
+
+        return IssuerProviders(self.issuers)
+
+    @property
+    def issuer_reader(self) -> IssuerReader:
+        """What reads issuers' metadata from their servers."""
+        from worker.issuers.stored import IssuerReader
+
+        return IssuerReader(self.issuers, self.issuer_providers, self.clock.now)
+
+    def document_client(self) -> DocumentClient:
+        """Return what fetches metadata; it belongs to one event loop."""
+        from worker.providers.discovery.fetch import DocumentClient
+        from worker.providers.egress import Egress
+
+        settings = self.settings
+        return DocumentClient(
+            ca_file=settings.ca_file,
+            allow_http_hosts=self.allow_http_hosts,
+            egress=Egress.of(settings),
+        )
 
     def limits(self, provider: Provider | None) -> Limits:
         """Return what a provider takes: its data's limits, else the settings'."""

@@ -29,6 +29,7 @@ from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.fleet_locks import AsyncFleetLock, FleetLock
 from worker.db.held_accounts import HeldAccounts
+from worker.issuers.caller import IssuerCaller
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
 from worker.notifications import webhook_sender
@@ -194,9 +195,11 @@ class Runtime(AppContext):
             egress=Egress.of(settings),
             now=self.clock.now,
         )
+        self.documents = self.document_client()
+        standard = IssuerCaller(self.provider_client, self.documents, self.issuer_reader)
         self.callers: dict[RefreshMethod, Caller] = {
-            RefreshMethod.BODY: self.provider_client,
-            RefreshMethod.URL_QUERY: self.provider_client,
+            RefreshMethod.BODY: standard,
+            RefreshMethod.URL_QUERY: standard,
         }
         self.callback_runner: CallbackRunner | None = None
         if self._callback_runs:
@@ -281,6 +284,7 @@ class Runtime(AppContext):
         await self.admission.close()
         await self.leases.close()
         await self.provider_client.aclose()
+        await self.documents.aclose()
         for client in (self.callback_runner, self.webhook_client):
             if client is not None:
                 await client.aclose()

@@ -38,6 +38,7 @@ SELECT format('GRANT SELECT (%s) ON public.%I TO refreshd_api',
 FROM information_schema.columns
 WHERE table_schema = 'public' AND table_name IN
       ('account', 'account_label', 'alembic_version', 'api_key', 'attempt', 'audit', 'client', 'connect_session', 'idempotency',
+       'issuer_metadata',
        'outbox', 'pause', 'label_pause')
 GROUP BY table_name \gexec
 

@@ -10,7 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from worker.policy.reasons import correction, done, due, login, passing, reasons_of, skipped, waiting
+from worker.policy.reasons import (
+    correction,
+    discovery,
+    done,
+    due,
+    login,
+    passing,
+    reasons_of,
+    skipped,
+    waiting,
+)
 
 PAGE: Final = Path(__file__).parents[1] / "runbook.md"
 
@@ -33,6 +43,7 @@ _SECTIONS: Final[tuple[tuple[str, str, ModuleType], ...]] = (
     ("What it waits for", _GATES, waiting),
     ("For now: it is tried again by itself", "", passing),
     ("It needs a correction", "", correction),
+    ("An address leads to no authorization server", "", discovery),
     ("Its owner has to log in again", "", login),
 )
 

@@ -11,6 +11,7 @@ import models.attempt
 import models.audit
 import models.client
 import models.connect_session
+import models.issuer
 import models.label
 import models.outbox
 import models.pause  # noqa: F401  (they register their tables)

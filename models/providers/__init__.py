@@ -166,6 +166,12 @@ class Provider(BaseModel):
     """Where an account's owner consents (RFC 6749 section 3.1), for `refreshd accounts authorize`."""
     issuer: str | None = None
     """The authorization server's identifier (RFC 8414), which `iss` of a redirect must equal (RFC 9207)."""
+    iss_required: bool = False
+    """Every redirect brings `iss`; one without it is refused (RFC 9207 section 2.4)."""
+    resource: str | None = None
+    """The protected resource that tokens are for (RFC 8707): sent at consent, exchange and every refresh."""
+    par_url: UrlTemplate | None = None
+    """Where what consent is asked with is pushed first (RFC 9126). None: it travels in the page's URL."""
     device_url: UrlTemplate | None = None
     """Where a code is had that the owner types in on another device (RFC 8628 section 3.1)."""
     revocation_url: UrlTemplate | None = None
@@ -257,6 +263,7 @@ class Provider(BaseModel):
         """Return the templates that only the first grant needs; a refresh needs none of their variables."""
         urls = {
             "authorize_url": self.authorize_url,
+            "par_url": self.par_url,
             "device_url": self.device_url,
             "revocation_url": self.revocation_url,
         }
@@ -286,7 +293,10 @@ class Provider(BaseModel):
         """The hosts that credentials may go to: `hosts`, else those of the URLs. A provider without URLs: any."""
         if self.hosts is not None:
             return Hosts(self.hosts)
-        urls = (self.token_url, self.refresh_url, self.authorize_url, self.device_url, self.revocation_url)
+        urls = (
+            *(self.token_url, self.refresh_url, self.authorize_url),
+            *(self.par_url, self.device_url, self.revocation_url),
+        )
         found = [host for url in urls if url is not None for host in parse(url).hosts()]
         return Hosts(tuple(dict.fromkeys(found)) or ("*",))
 

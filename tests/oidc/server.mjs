@@ -8,11 +8,11 @@
 
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import Provider from 'oidc-provider';
+import Provider, { errors } from 'oidc-provider';
 import MemoryAdapter from 'oidc-provider/lib/adapters/memory_adapter.js';
 import LRU from 'oidc-provider/lib/helpers/lru.js';
 
-const { port, accessTokenS, clients } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const { port, accessTokenS, clients, resource } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 // Its own storage forgets all but the last 1,000 things, spent refresh tokens among them.
 const store = new LRU({ maxSize: 1_000_000 });
 
@@ -27,7 +27,24 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     deviceFlow: { enabled: true },
     dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
     revocation: { enabled: true },
+    // A resource of its own, at /mcp, whose clients register themselves and push what they ask for.
+    ...(resource && {
+      dPoP: { enabled: false },
+      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true },
+      registration: { enabled: true },
+      registrationManagement: { enabled: true, rotateRegistrationAccessToken: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => { throw new errors.InvalidTarget('a resource is expected'); },
+        getResourceServerInfo: (ctx, asked) => {
+          if (asked !== resource) throw new errors.InvalidTarget();
+          return { scope: 'tools', audience: resource, accessTokenTTL: accessTokenS };
+        },
+        useGrantedResource: () => false,
+      },
+    }),
   },
+  ...(resource && { issueRefreshToken: async (ctx, client, code) => code.scopes.has('offline_access') }),
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@example.com` }) }),
   pkce: { required: () => true },
   rotateRefreshToken: true,
@@ -49,6 +66,24 @@ provider.on('server_error', (ctx, error) => console.error(error));
 provider.use(async (ctx, next) => {
   if (ctx.path !== '/tally') return next();
   ctx.body = tally;
+});
+
+// The resource: a challenge for who brings no token of it.
+provider.use(async (ctx, next) => {
+  if (!resource) return next();
+  if (ctx.path === '/.well-known/oauth-protected-resource/mcp') {
+    ctx.body = { resource, authorization_servers: [provider.issuer], scopes_supported: ['tools'] };
+    return undefined;
+  }
+  if (ctx.path !== '/mcp') return next();
+  const found = await provider.AccessToken.find((ctx.get('authorization') || '').replace('Bearer ', ''));
+  if (found?.isValid && [found.aud].flat().includes(resource)) {
+    ctx.body = { scope: found.scope };
+    return undefined;
+  }
+  ctx.status = 401;
+  ctx.set('www-authenticate', `Bearer resource_metadata="${provider.issuer}/.well-known/oauth-protected-resource/mcp", scope="tools"`);
+  return undefined;
 });
 
 provider.listen(port, '127.0.0.1', () => console.log('listening'));

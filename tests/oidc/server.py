@@ -44,18 +44,27 @@ class AuthorizationServer(ServerProcess):
         directory: for its configuration and log.
         clients: who may ask.
         access_token_s: how long access tokens live.
+        resource: it serves a resource at /mcp, registers clients, and wants requests pushed.
 
     Raises:
         ServerMissing: node is not here, or the package is not installed.
     """
 
-    def __init__(self, directory: Path, clients: Sequence[Client], *, access_token_s: int = 3600) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clients: Sequence[Client],
+        *,
+        access_token_s: int = 3600,
+        resource: bool = False,
+    ) -> None:
         folder = directory / "oidc"
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__("oidc-provider", folder, None)
         self._node = _node()
         self._clients = list(clients)
         self._access_token_s = access_token_s
+        self._resource = resource
 
     @property
     def issuer(self) -> str:
@@ -77,6 +86,10 @@ class AuthorizationServer(ServerProcess):
     def userinfo_url(self) -> str:
         return f"{self.issuer}/me"
 
+    @property
+    def resource_url(self) -> str:
+        return f"{self.issuer}/mcp"
+
     def tally(self) -> dict[str, Any]:
         """Return what its token endpoint did: `refreshed`, `issued`, `revoked`, `errors` by their words."""
         found: dict[str, Any] = httpx.get(f"{self.issuer}/tally", timeout=PATIENCE_S).json()
@@ -85,7 +98,14 @@ class AuthorizationServer(ServerProcess):
     def _command(self) -> list[str]:
         configuration = self.folder / "configuration.json"
         configuration.write_text(
-            json.dumps({"port": self.port, "accessTokenS": self._access_token_s, "clients": self._clients})
+            json.dumps(
+                {
+                    "port": self.port,
+                    "accessTokenS": self._access_token_s,
+                    "clients": self._clients,
+                    "resource": self.resource_url if self._resource else None,
+                }
+            )
         )
         return [self._node, str(HERE / "server.mjs"), str(configuration)]
 

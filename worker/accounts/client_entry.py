@@ -33,10 +33,20 @@ COLUMNS: Final = {
     "client_id": "client_id",
     "client_auth": "client_auth",
     "token_url": "token_url",
+    "issuer": "issuer",
     RETURN_URLS: RETURN_URLS,
     EXPIRES_AT: "secret_expires_at",
 }
-FIELDS: Final = ("provider", "client_id", CLIENT_SECRET, "client_auth", "token_url", RETURN_URLS, EXPIRES_AT)
+FIELDS: Final = (
+    "provider",
+    "client_id",
+    CLIENT_SECRET,
+    "client_auth",
+    "token_url",
+    "issuer",
+    RETURN_URLS,
+    EXPIRES_AT,
+)
 #: A browser on the person's own machine may be sent there without TLS.
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _RETURN_URLS_MAX: Final = 100
@@ -122,6 +132,7 @@ _READERS: Final[dict[str, Callable[[object], str | float | None]]] = {
     "client_id": plain_text,
     "client_auth": client_auth,
     "token_url": plain_text,
+    "issuer": plain_text,
     RETURN_URLS: _return_urls,
     EXPIRES_AT: _end,
 }

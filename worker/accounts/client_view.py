@@ -17,6 +17,7 @@ def client_json(client: Client, *, accounts: int) -> dict[str, Any]:
         "client_secret": MASK if client.client_secret_sealed else None,
         "client_auth": client.client_auth,
         "token_url": shown_setting("token_url", client.token_url),
+        "issuer": client.issuer,
         "return_urls": client.urls,
         "client_secret_expires_at": client.secret_expires_at,
         "accounts": accounts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,7 @@ from worker.db.clients import Clients, Note
 from worker.errors import RefreshdError, UsageError
 
 #: What the accounts of a client are refreshed with.
-_REFRESHED_WITH: Final = frozenset({CLIENT_SECRET, "client_id", "client_auth", "token_url"})
+_REFRESHED_WITH: Final = frozenset({CLIENT_SECRET, "client_id", "client_auth", "token_url", "issuer"})
 _CHECKED: Final = _REFRESHED_WITH | {"provider"}
 _TRIES: Final = 5
 _BY_NONE: Final = TakenOver()
@@ -205,6 +206,8 @@ class ClientEditor:
             client.name, **{name: getattr(client, name) for name in ("provider", "client_id", "client_auth")}
         )
         account.token_url, account.client = client.token_url, client.name
+        if client.issuer is not None:
+            account.knobs = json.dumps({"issuer": client.issuer})
         try:
             provider = self._checker.provider(account)
             self._checker.check(UnsealedAccount(account, self._sealer, client), provider)

@@ -107,7 +107,20 @@ def _use(opened: UnsealedAccount, entry: AccountEntry, client: Client) -> list[s
         theirs["token_url"] = client.token_url
     changed = [name for name, value in theirs.items() if getattr(account, name) != value]
     opened.set_columns(**theirs, client_secret_sealed=None)
-    return changed
+    return changed + _take_issuer(account, entry, client)
+
+
+def _take_issuer(account: Account, entry: AccountEntry, client: Client) -> list[str]:
+    """Take over the client's issuer, where the account is one of its metadata."""
+    if client.issuer is None or account.provider != client.provider:
+        return []
+    if entry.knobs.get("issuer") not in {None, client.issuer}:
+        raise RowRefused([Problem("issuer", f"client {client.name!r} is one of {client.issuer}")])
+    knobs: dict[str, object] = json.loads(account.knobs)
+    if knobs.get("issuer") == client.issuer:
+        return []
+    account.knobs = json.dumps({**knobs, "issuer": client.issuer}, sort_keys=True)
+    return ["issuer"]
 
 
 def _let_go_of_client(opened: UnsealedAccount) -> list[str]:

@@ -21,6 +21,7 @@ from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN
 from worker.errors import KnobsUnfit
 from worker.providers.dpop import check_key, thumbprint
 from worker.providers.draft import InvalidRequest
+from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
 
 #: So many checked URLs, and shapes of accounts, are remembered: accounts mostly share them.
@@ -65,6 +66,8 @@ class AccountValidator:
             raise RowRefused([_knob_problem(item) for item in error.problems]) from None
         if found is None:
             raise RowRefused([Problem("provider", self._unknown(account.provider))])
+        if is_unread(found) and not account.token_url:
+            raise RowRefused([Problem("issuer", _no_issuer(found.issuer))])
         if "hosts" in json.loads(account.knobs):
             raise RowRefused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
         return found
@@ -177,6 +180,12 @@ class AccountValidator:
         return (
             f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint}"
         )
+
+
+def _no_issuer(issuer: str | None) -> str:
+    if issuer is None:
+        return "is missing; expected the URL of an authorization server, as its metadata name it"
+    return f"the metadata of {issuer} were not read: `refreshd providers discover {issuer} --keep` reads and stores them"
 
 
 def key_problems(request: RefreshRequest) -> list[Problem]:

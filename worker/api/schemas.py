@@ -80,6 +80,7 @@ _CLIENT: Final[dict[str, Any]] = {
     "client_secret": {**_TEXT, "writeOnly": True},
     "client_auth": _TEXT,
     "token_url": _TEXT,
+    "issuer": {**_TEXT, "description": "Of a client of provider `issuer`."},
     "return_urls": {
         "type": "array",
         "items": {"type": "string"},

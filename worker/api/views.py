@@ -50,6 +50,7 @@ def client_shown(client: Client, accounts: int) -> dict[str, Any]:
         "client_id": client.client_id,
         "client_auth": client.client_auth,
         "token_url": client.token_url,
+        "issuer": client.issuer,
         "return_urls": json.loads(client.return_urls),
         "client_secret_expires_at": client.secret_expires_at,
         "has_secret": client.client_secret_sealed is not None,

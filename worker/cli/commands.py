@@ -61,6 +61,7 @@ COMMANDS: Final = {
         Command("list", "worker.cli.clients.show:list_clients", None, "List clients, with their accounts and the end of each secret."),
         Command("show", "worker.cli.clients.show:show", None, "Show everything stored for one client, its secret masked."),
         Command("edit", "worker.cli.clients.change:edit", None, "Change fields of a client, for all of its accounts at once. Accounts that it had stopped are refreshed again."),
+        Command("renew", "worker.cli.clients.change:renew", None, "Renew a registration at its server before its secret ends (RFC 7592)."),
         Command("remove", "worker.cli.clients.change:remove", None, "Remove a client that no account names."),
     ),
     "callbacks": (

@@ -19,8 +19,8 @@ from models.providers import ClientAuth, GrantType, Provider
 from models.providers.presets import PresetError, load_presets, load_providers
 from models.providers.schema import providers_schema
 from worker.cli.terminal.console import err, out, print_json
-from worker.cli.terminal.context import stores
-from worker.errors import RefreshdError, UsageError
+from worker.cli.terminal.context import open_stores, stores
+from worker.errors import UsageError
 
 if TYPE_CHECKING:  # the other commands ask no server
     from worker.providers.discovery.discover import Discovered
@@ -49,10 +49,6 @@ class UnknownProvider(UsageError):
         offered = ", ".join(named_like(name, known)[:_OFFERED])
         meant = f"did you mean {offered}?" if offered else "`refreshd providers list` shows all."
         super().__init__(f"unknown provider {name!r}: {meant} Any other is `generic`, with a token_url")
-
-
-class Undiscovered(RefreshdError):
-    """A server publishes no metadata that a provider can be made of."""
 
 
 def named_like(text: str, known: Mapping[str, Provider]) -> list[str]:
@@ -142,6 +138,13 @@ def discover_command(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The provider's name. Default: its host.")
     ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Store the issuer's metadata for accounts of `provider: issuer`, and trust the hosts that they name now.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print the entry as JSON, beside what the server said and was asked."),
@@ -149,7 +152,7 @@ def discover_command(
 ) -> None:
     """Ask a server for its metadata, and print a provider to keep in REFRESHD_PROVIDERS_FILE.
 
-    Reads RFC 8414, OpenID Connect discovery, and RFC 9728 from a resource's challenge. Nothing is stored.
+    Reads RFC 8414, OpenID Connect discovery, and RFC 9728 from a resource's challenge. Nothing is stored without `--keep`.
 
     Examples: `discover https://login.example.com`; `discover https://mcp.example.com/mcp --name acme-mcp >> providers.yaml`.
     """
@@ -159,7 +162,10 @@ def discover_command(
     try:
         entry = entry_of(found)
     except ValueError as error:
-        raise Undiscovered(str(error)) from None
+        raise UnusableProviders(str(error)) from None
+    if keep:
+        with open_stores() as here:
+            here.issuer_reader.keep(found.server)
     provider = name or name_of(found)
     try:
         Provider.model_validate({"name": provider, **entry})
@@ -175,20 +181,15 @@ def discover_command(
 
 
 async def _discovered(url: str) -> Discovered:
+    from worker.intake.issuer_metadata import Undiscovered
     from worker.providers.discovery.discover import discover
-    from worker.providers.discovery.fetch import DocumentClient
     from worker.providers.discovery.metadata import DiscoveryFailed
-    from worker.providers.egress import Egress
 
-    here = stores()
-    client = DocumentClient(
-        ca_file=here.settings.ca_file, allow_http_hosts=here.allow_http_hosts, egress=Egress.of(here.settings)
-    )
+    client = stores().document_client()
     try:
         return await discover(client, url)
     except DiscoveryFailed as failed:
-        asked = "".join(f"\nasked {note}" for note in getattr(failed, "__notes__", ()))
-        raise Undiscovered(f"{failed} [{failed.failure.value}]{asked}") from None
+        raise Undiscovered(failed) from None
     finally:
         await client.aclose()
 

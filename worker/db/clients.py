@@ -85,6 +85,8 @@ class Clients:
             if used is None or (used and not even_if_used):
                 return used
             connection.execute(text("DELETE FROM client WHERE name = :name"), {"name": name})
+            # Another client of this name must not be renewed as this one.
+            connection.execute(text("DELETE FROM client_registration WHERE client = :name"), {"name": name})
             if note is not None:
                 note(connection)
         return int(used)

@@ -26,7 +26,7 @@ _ACCOUNT: Final = (
     "labels",
     "status",
 )
-_CLIENT: Final = ("name", "provider", "client_id", "client_auth", "token_url", "return_urls")
+_CLIENT: Final = ("name", "provider", "client_id", "client_auth", "token_url", "return_urls", "issuer")
 _ACCOUNTS: Final = SQLModel.metadata.tables["account"]
 _CLIENTS: Final = SQLModel.metadata.tables["client"]
 

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 
 from models.client import CLIENT
+from models.issuer import REGISTRATION
 from models.token import Secret
 from worker.crypto.cipher import Cipher
 from worker.db.bulk import execute
@@ -49,11 +50,24 @@ _CLIENT_SECRETS: Final = (
 _RESEAL_CLIENT: Final = (
     "UPDATE client SET client_secret_sealed = :sealed WHERE name = :name AND client_secret_sealed = :was"
 )
+_REGISTRATIONS: Final = (
+    "SELECT client, registration_access_token_sealed FROM client_registration "
+    "WHERE registration_access_token_sealed IS NOT NULL ORDER BY client"
+)
+_RESEAL_REGISTRATION: Final = (
+    "UPDATE client_registration SET registration_access_token_sealed = :sealed "
+    "WHERE client = :name AND registration_access_token_sealed = :was"
+)
+#: What clients have sealed: the field, how it is read, and how it is replaced.
+_OF_CLIENTS: Final = (
+    (CLIENT, _CLIENT_SECRETS, _RESEAL_CLIENT),
+    (REGISTRATION, _REGISTRATIONS, _RESEAL_REGISTRATION),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A value that does not open, and why; it stays as it is. Of the field `client`, `account` is a client's name."""
+    """A value that does not open, and why; it stays as it is. Of the fields `client` and `registration`, `account` is a client's name."""
 
     account: str
     field: str
@@ -107,20 +121,25 @@ def rotate(engine: Engine, cipher: Cipher) -> Iterator[Pass]:
 
 
 def _clients(engine: Engine, cipher: Cipher, *, anew: bool) -> Iterator[Pass]:
-    """Open every client's secret and, with `anew`, seal with the writing key what another one sealed."""
-    with reading(engine) as connection:
-        rows = connection.execute(text(_CLIENT_SECRETS)).all()
-    bad: list[Unreadable] = []
-    resealed = 0
-    for name, sealed in rows:
-        opened = _open(cipher, name, CLIENT, sealed, bad)
-        if not anew or opened is None or cipher.is_current(sealed):
-            continue
-        with writing(engine) as connection:
-            values = {"name": name, "was": sealed, "sealed": cipher.seal(opened, account=name, field=CLIENT)}
-            resealed += connection.execute(text(_RESEAL_CLIENT), values).rowcount
-    if rows:
-        yield Pass(0, resealed, tuple(bad))
+    """Open every client's secret and registration access token and, with `anew`, seal with the writing key what another one sealed."""
+    for field, select, update in _OF_CLIENTS:
+        with reading(engine) as connection:
+            rows = connection.execute(text(select)).all()
+        bad: list[Unreadable] = []
+        resealed = 0
+        for name, sealed in rows:
+            opened = _open(cipher, name, field, sealed, bad)
+            if not anew or opened is None or cipher.is_current(sealed):
+                continue
+            with writing(engine) as connection:
+                values = {
+                    "name": name,
+                    "was": sealed,
+                    "sealed": cipher.seal(opened, account=name, field=field),
+                }
+                resealed += connection.execute(text(update), values).rowcount
+        if rows:
+            yield Pass(0, resealed, tuple(bad))
 
 
 def _anew(cipher: Cipher, row: _Row, bad: list[Unreadable]) -> dict[str, str]:
@@ -169,7 +188,10 @@ def sealed_with(engine: Engine) -> dict[str, int]:
     """Count sealed values by the key that sealed them: one pass over the accounts."""
     key = "substr({0}, 4, instr(substr({0}, 4), '.') - 1)" if is_sqlite(engine) else "split_part({0}, '.', 2)"
     counts: dict[str, int] = {}
-    places = [("account", column) for column in SEALED_COLUMNS] + [("client", "client_secret_sealed")]
+    places = [("account", column) for column in SEALED_COLUMNS] + [
+        ("client", "client_secret_sealed"),
+        ("client_registration", "registration_access_token_sealed"),
+    ]
     with reading(engine) as connection:
         for table, column in places:
             rows = connection.execute(

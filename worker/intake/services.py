@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models.account import Account
 from models.audit import Action, Actor
+from models.providers import Provider
 from worker.accounts.apply import Applier, DueSpreader, Intent
 from worker.accounts.authority import EVERY_ACCOUNT
 from worker.accounts.client_changes import ClientChanges
 from worker.accounts.clients import ClientEditor
 from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
-from worker.accounts.entry import Problem
+from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants import Grant, GrantStore
 from worker.accounts.importer import Importer
 from worker.accounts.publisher import CommandPublisher
@@ -25,8 +27,10 @@ from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
 from worker.db.client_accounts import ClientAccounts
-from worker.errors import SettingsError
+from worker.errors import RefreshdError, SettingsError
+from worker.intake.issuer_metadata import read_issuer
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
+from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
 
 if TYPE_CHECKING:
@@ -168,7 +172,7 @@ def account_services(
     """
     checker = AccountValidator(
         known=here.providers.known,
-        provider_of=here.providers.of,
+        provider_of=_reading_issuers(here),
         urls=RequestBuilder(here.allow_http_hosts),
     )
     spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
@@ -198,6 +202,25 @@ def provider_client(here: AppContext) -> ProviderClient:
         egress=Egress.of(here.settings),
         now=here.clock.now,
     )
+
+
+def _reading_issuers(here: AppContext) -> Callable[[Account], Provider | None]:
+    """Return what finds an account's provider; metadata of an issuer that were never read are read then, once."""
+    refused: dict[str, Problem] = {}
+
+    def provider_of(account: Account) -> Provider | None:
+        found = here.providers.of(account)
+        if found is None or not is_unread(found) or found.issuer is None or account.token_url:
+            return found
+        if found.issuer not in refused:
+            try:
+                asyncio.run(read_issuer(here, found.issuer))
+                return here.providers.of(account)
+            except RefreshdError as error:
+                refused[found.issuer] = Problem("issuer", str(error))
+        raise RowRefused([refused[found.issuer]])
+
+    return provider_of
 
 
 def publisher_of(here: AppContext) -> CommandPublisher:

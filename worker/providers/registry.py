@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -14,14 +15,27 @@ from models.providers import Provider
 from models.providers.presets import PresetError, load_providers
 from worker.errors import KnobsUnfit, SettingsError
 
+#: The provider of accounts whose issuer's metadata say the rest.
+ISSUER: Final = "issuer"
 #: Where a refresh of an account of unknown provider starts from.
 GENERIC: Final = "generic"
 
 
-class Providers:
-    """Finds the provider of an account."""
+def is_unread(provider: Provider) -> bool:
+    """Return whether a provider is an issuer whose metadata were never read."""
+    return provider.name == ISSUER and provider.token_url is None
 
-    def __init__(self, file: Path | None) -> None:
+
+class Providers:
+    """Finds the provider of an account.
+
+    Args:
+        file: providers of this deployment's own.
+        issuers: gives what an issuer's metadata say, None where they were never read.
+    """
+
+    def __init__(self, file: Path | None, issuers: Callable[[str], Provider | None] = lambda _: None) -> None:
+        self._issuers = issuers
         try:
             self.known = load_providers(file)
         except PresetError as error:
@@ -40,16 +54,24 @@ class Providers:
         Raises:
             KnobsUnfit: the provider is described otherwise than when they were stored.
         """
+        if account.provider == ISSUER:
+            return self._of_issuer(account)
         provider = self.known.get(account.provider)
         if provider is None:
             if account.token_url is None and account.callback is None:
                 return None
             provider = self.known[GENERIC]
-        try:
-            return provider.for_account(json.loads(account.knobs))
-        except ValidationError as error:
-            problems = error.errors(include_input=False, include_url=False)
-            raise KnobsUnfit(account.id, provider, problems) from None
+        return _with_knobs(provider, account, json.loads(account.knobs))
+
+    def _of_issuer(self, account: Account) -> Provider:
+        """Return what the metadata of an account's issuer say; without endpoints, where they were never read."""
+        knobs = json.loads(account.knobs)
+        issuer = knobs.get("issuer")
+        found = self._issuers(issuer) if issuer else None
+        if found is None:
+            return _with_knobs(self.known[ISSUER], account, knobs)
+        # The document's spelling counts where a redirect brings it.
+        return _with_knobs(found, account, {name: one for name, one in knobs.items() if name != "issuer"})
 
     def for_schedule(self, account: Account) -> Provider | None:
         """Return what an account's due times go by: its provider, without the account's knobs where they do not fit."""
@@ -57,3 +79,11 @@ class Providers:
             return self.of(account)
         except KnobsUnfit as error:
             return error.provider
+
+
+def _with_knobs(provider: Provider, account: Account, knobs: Mapping[str, object]) -> Provider:
+    try:
+        return provider.for_account(knobs)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False)
+        raise KnobsUnfit(account.id, provider, problems) from None

@@ -184,6 +184,8 @@ def _draft(request: RefreshRequest, now: float) -> RequestDraft:
     authenticate(draft, _client_auth(request))
     if provider.send_scope and request.scope:
         draft.params["scope"] = request.scope
+    if provider.resource:
+        draft.params["resource"] = provider.resource
     if provider.param_names:
         draft.params = {provider.param_names.get(name, name): value for name, value in draft.params.items()}
     for name, value in provider.params.items():

@@ -14,7 +14,7 @@ from tests.contract.presets.mismatches import Mismatches
 
 TEXT = BUILT_IN.read_text(encoding="utf-8")
 RAW: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)
-GENERIC = ["generic", "generic-client-credentials"]
+GENERIC = ["generic", "generic-client-credentials", "issuer"]
 #: How facts can be known; explained on top of the file.
 KNOWN_BY = {"standard", "vendor-doc", "code", "issue", "secondary", "experiment", "memory"}
 

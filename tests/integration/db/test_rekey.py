@@ -10,12 +10,14 @@ from sqlmodel import Session
 
 from models.account import Account
 from models.client import Client
+from models.issuer import REGISTRATION, ClientRegistration
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, generate_key, key_of, parse_keys
 from worker.crypto.sealer import AccountSealer
 from worker.db.clients import Clients
 from worker.db.engine import make_engine, reading, writing
+from worker.db.issuers import Registrations
 from worker.db.rekey import check, rotate, sealed_with
 from worker.redis.client import connect
 from worker.redis.pending_answers import waiting_by_key
@@ -172,3 +174,28 @@ def test_the_secret_of_a_client_is_sealed_anew_checked_and_counted(engine: Engin
     secret = AccountSealer(new).client_secret(clients.find(["crm"])["crm"])
     assert secret is not None
     assert secret.reveal() == "hush"
+
+
+def test_the_token_of_a_registration_is_sealed_anew_and_ends_with_its_client(engine: Engine) -> None:
+    old, both, new = cipher(OLD), cipher(NEW, OLD), cipher(NEW)
+    clients, registrations = Clients(engine), Registrations(engine)
+    clients.save(Client(name="mcp", provider="issuer"), seen=None)
+    sealed_once = old.seal(Secret("manages"), account="mcp", field=REGISTRATION)
+    registrations.save(
+        ClientRegistration(
+            client="mcp",
+            issuer="https://as.example.com",
+            redirect_uri="http://127.0.0.1:1/callback",
+            registration_access_token_sealed=sealed_once,
+        )
+    )
+    assert sealed_with(engine) == {"old": 1}
+
+    assert sum(one.resealed for one in rotate(engine, both)) == 1
+
+    stored = registrations.find("mcp")
+    assert stored is not None
+    sealed_now = stored.registration_access_token_sealed or ""
+    assert new.open(sealed_now, account="mcp", field=REGISTRATION) == Secret("manages")
+    assert clients.remove("mcp") == 0
+    assert registrations.find("mcp") is None

@@ -337,7 +337,8 @@ def test_the_entry_is_a_provider_that_can_be_used() -> None:
     assert (provider.token_url, provider.authorize_url) == (f"{ISSUER}/token", f"{ISSUER}/authorize")
     assert (provider.device_url, provider.revocation_url) == (f"{ISSUER}/device", f"{ISSUER}/revoke")
     assert (provider.scopes, provider.offline_scope) == (("tools",), "offline_access")
-    assert provider.params == provider.authorize_params == {"resource": MCP}  # RFC 8707
+    assert provider.resource == MCP  # RFC 8707
+    assert provider.authorize_params == {"prompt": "consent"}  # OpenID Connect Core section 11
     assert provider.allowed_hosts.admit("as.example.com")
     assert not provider.allowed_hosts.admit("mcp.example.com")
 

@@ -35,6 +35,9 @@ from worker.providers.authorization import (
     consent_url,
     device_request,
     device_token_request,
+    issuer_problem,
+    pushed_page,
+    pushed_request,
     read_device_code,
 )
 from worker.providers.authorization.loopback_redirect import (
@@ -100,6 +103,9 @@ class Consent:
         else:
             self._show(self._page(request, asking))
             parameters = _pasted(asking.state)
+        problem = issuer_problem(request.provider, parameters)
+        if problem is not None:
+            raise NoConsent(f"{problem} [wrong_issuer]")
         if "error" in parameters:
             raise NoConsent(_refusal(parameters["error"], parameters.get("error_description")))
         wanted = request.provider.redirect_fields
@@ -132,9 +138,15 @@ class Consent:
 
     def _page(self, request: RefreshRequest, asking: Asking) -> str:
         try:
-            return consent_url(request, asking, check=self._check, now=self._clock.now())
+            page = consent_url(request, asking, check=self._check, now=self._clock.now())
+            if request.provider.par_url is None:
+                return page
+            pushed = self._call(pushed_request(request, page, now=self._clock.now()))
         except InvalidRequest as error:
             raise UsageError(str(error)) from None
+        if pushed.token is None:
+            raise NoConsent(f"what consent is asked with was refused: {_words(pushed)}")
+        return pushed_page(page, request.client_id or "", pushed.token.access_token.reveal())
 
     def _show(self, page: str) -> None:
         opened = self._opens_browser and webbrowser.open(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated, Final
 
@@ -23,6 +24,8 @@ from worker.cli.terminal.console import err
 from worker.cli.terminal.prompts import ask
 from worker.errors import UsageError
 from worker.providers.authorization import scope_of
+from worker.providers.authorization.loopback_redirect import free_redirect_uri
+from worker.providers.registry import ISSUER
 
 #: Fields that come with the consent.
 _TO_COME: Final = frozenset({"access_token", "refresh_token"})
@@ -56,6 +59,22 @@ def authorize(
         bool,
         typer.Option("--paste", help="Ask for the address at which the browser ended; for a far machine."),
     ] = False,
+    mcp: Annotated[
+        str | None,
+        typer.Option(
+            "--mcp",
+            metavar="URL",
+            help="A protected resource, such as an MCP server: its address says where consent is asked, and as which client.",
+        ),
+    ] = None,
+    client: Annotated[
+        str | None,
+        typer.Option(
+            "--client",
+            metavar="NAME",
+            help="A stored client. Default with --mcp: one that is registered with the server (RFC 7591).",
+        ),
+    ] = None,
     timeout_s: Annotated[
         float, typer.Option("--timeout", help="Seconds to wait for the consent.", min=1, max=3600)
     ] = _TIMEOUT_S,
@@ -66,7 +85,9 @@ def authorize(
 
     Register the redirect URI with the provider: most accept `http://127.0.0.1` with any port for desktop clients; for others name the registered one with `--redirect-uri`. An existing account keeps its settings and its generation, and is refreshed again if it needed new consent.
 
-    Examples: `authorize acme-1 provider=google client_id=ID client_secret scope=https://www.googleapis.com/auth/drive.readonly`; `authorize acme-1`; `authorize acme-2 provider=microsoft-entra client_id=ID client_auth=none --device`.
+    `--mcp` needs nothing but the address: it reads the resource's metadata (RFC 9728) and its authorization server's, registers a client once for each server, and asks for a token of that resource alone (RFC 8707).
+
+    Examples: `authorize notes-1 --mcp https://mcp.example.com/mcp`; `authorize acme-1 provider=google client_id=ID client_secret scope=https://www.googleapis.com/auth/drive.readonly`; `authorize acme-1`; `authorize acme-2 provider=microsoft-entra client_id=ID client_auth=none --device`.
     """
     fields = fields_of(words or [])
     taken = sorted(name for name in fields if name.strip().casefold() in _TO_COME | {"id"})
@@ -74,8 +95,14 @@ def authorize(
         raise UsageError(
             f"{taken[0]}: it comes with the consent" if taken[0] != "id" else "id: is the first word"
         )
+    if client is not None:
+        fields["client"] = client
     try:
         with open_services(shared_grants=allow_shared_grant) as desk:
+            if mcp is not None:
+                redirect_uri = _of_the_resource(
+                    desk, account_id, fields, mcp, client=client, redirect_uri=redirect_uri
+                )
             try:
                 entry, request = _asked(desk, account_id, fields)
             except KeyboardInterrupt:
@@ -91,6 +118,49 @@ def authorize(
     except RowRefused as refused:
         raise as_usage_error(refused) from None
     report(applied, as_json=as_json)
+
+
+def _of_the_resource(
+    desk: AccountServices,
+    account_id: str,
+    fields: dict[str, str],
+    address: str,
+    *,
+    client: str | None,
+    redirect_uri: str | None,
+) -> str | None:
+    """Add what a resource's address says of its accounts to the fields; returns the redirect URI to use.
+
+    Raises:
+        Undiscovered: it leads to nothing that an account can be authorized with.
+    """
+    from worker.intake.resources import prepare
+
+    found = prepare(desk, address, client=client, redirect_uri=lambda: redirect_uri or free_redirect_uri())
+    if found.is_new:
+        err.print(
+            f"registered client {found.client} with {found.issuer} ({found.redirect_uri})",
+            markup=False,
+            soft_wrap=True,
+            style="dim",
+        )
+    if redirect_uri and found.redirect_uri and redirect_uri != found.redirect_uri:
+        raise UsageError(
+            f"--redirect-uri {redirect_uri}: client {found.client} is registered with {found.redirect_uri}; leave it out, or "
+            "name another client with --client"
+        )
+    fields |= {
+        "provider": ISSUER,
+        "issuer": found.issuer,
+        "resource": found.resource,
+        "client": found.client,
+        "scopes": json.dumps(found.scopes),
+    }
+    account = desk.accounts.find([account_id]).get(account_id)
+    if "scope" not in fields and account is not None and account.scope:
+        # What was granted before, and what the resource asks for now: consent replaces the whole.
+        fields["scope"] = " ".join(dict.fromkeys((*account.scope.split(), *found.scopes)))
+    return found.redirect_uri or redirect_uri
 
 
 def _asked(

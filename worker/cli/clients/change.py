@@ -34,6 +34,9 @@ def add(
         ClientAuth | None, typer.Option(help="Default: as the provider's preset says.")
     ] = None,
     token_url: Annotated[str | None, typer.Option(help="Default: the provider's.")] = None,
+    issuer: Annotated[
+        str | None, typer.Option(metavar="URL", help="Of `--provider issuer`: whose metadata say the rest.")
+    ] = None,
     return_url: Annotated[
         list[str] | None,
         typer.Option(help="Where a Connect session may send a browser back to; may be repeated."),
@@ -54,6 +57,7 @@ def add(
         "client_id": client_id,
         "client_auth": client_auth,
         "token_url": token_url,
+        "issuer": issuer,
         "return_urls": list(return_url) if return_url else None,
         EXPIRES_AT: client_secret_expires_at,
     }
@@ -73,7 +77,7 @@ def edit(
         list[str],
         typer.Argument(
             metavar="FIELD=VALUE...",
-            help="provider, client_id, client_secret, client_auth, token_url, return_urls (commas between), "
+            help="provider, client_id, client_secret, client_auth, token_url, issuer, return_urls (commas between), "
             "client_secret_expires_at. FIELD= takes a value back; @FILE reads a file.",
         ),
     ],
@@ -116,6 +120,18 @@ def remove(
         return
     left = f"; {used:,} accounts still name it, and can't be refreshed" if used else ""
     out.plain(f"removed {name}{left}")
+
+
+def renew(name: Name, as_json: AsJson = False) -> None:
+    """For clients that `accounts authorize --mcp` registered. Their accounts keep their grants, and take a new secret over."""
+    from worker.intake.resources import renewed
+
+    with open_services() as desk:
+        try:
+            applied = renewed(desk, name)
+        except RowRefused as refused:
+            raise as_usage_error(refused) from None
+    _report(applied, as_json=as_json)
 
 
 def applied_json(applied: ClientApplied) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from worker.policy.reasons import correction, done, due, login, passing, skipped, waiting
+from worker.policy.reasons import correction, discovery, done, due, login, passing, skipped, waiting
 from worker.policy.reasons.reason import Reason
 
 
@@ -20,7 +20,7 @@ def reasons_of(kind: ModuleType) -> tuple[Reason, ...]:
 
 
 #: The kinds, in the order of the runbook.
-KINDS: Final = (done, due, skipped, waiting, passing, correction, login)
+KINDS: Final = (done, due, skipped, waiting, passing, correction, discovery, login)
 REASONS: Final[dict[str, Reason]] = {str(reason): reason for kind in KINDS for reason in reasons_of(kind)}
 
 

@@ -14,6 +14,7 @@ from worker.policy.reasons.correction import (
     REQUEST_IMPOSSIBLE,
     TOKEN_URL_HOST_NOT_ALLOWED,
 )
+from worker.policy.reasons.discovery import ENDPOINT_MOVED, ISSUER_UNREACHABLE, NO_METADATA, WRONG_ISSUER
 from worker.policy.reasons.passing import (
     ANSWER_BROKE_HTTP,
     ANSWER_TOO_LARGE,
@@ -101,6 +102,26 @@ FAULTS: Final = (
         verdict=_MISCONFIGURED,
         reason=PRIVATE_ADDRESS,
         fault=Fault.ADDRESS_REFUSED,
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
+        reason=NO_METADATA,
+        fault=Fault.NO_METADATA,
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
+        reason=WRONG_ISSUER,
+        fault=Fault.WRONG_ISSUER,
+    ),
+    Row(
+        verdict=_RETRY,
+        reason=ISSUER_UNREACHABLE,
+        fault=Fault.ISSUER_AWAY,
+    ),
+    Row(
+        verdict=_MISCONFIGURED,
+        reason=ENDPOINT_MOVED,
+        fault=Fault.ENDPOINT_MOVED,
     ),
     Row(
         verdict=_RETRY,

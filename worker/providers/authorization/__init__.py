@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from models.account import RefreshMethod
 from models.answer import Answer
@@ -124,6 +125,7 @@ def consent_page(
         "redirect_uri": redirect_uri,
         "scope": scope_of(request),
         "code_challenge_method": "S256",
+        "resource": provider.resource,  # RFC 8707 section 2.1
         "dpop_jkt": thumbprint(request),  # RFC 9449 section 10: the code is bound to the key as well
     }
     named = {provider.param_names.get(name, name): value for name, value in params.items()}
@@ -147,6 +149,46 @@ def consent_url(
         InvalidRequest: a variable has no value, or the URL is none.
     """
     return consent_page(request, asking.redirect_uri, check=check, now=now).asked(asking)
+
+
+def pushed_request(request: RefreshRequest, page: str, *, now: float) -> RefreshRequest:
+    """Return the request that pushes what consent is asked with (RFC 9126 section 2.1). In its answer `request_uri` stands as the token.
+
+    Args:
+        request: the account.
+        page: the page's URL, with the values of the question.
+        now: epoch seconds, for templates.
+
+    Raises:
+        InvalidRequest: a variable has no value.
+    """
+    url = _url(request.provider.par_url, "par_url", RequestDraft(request=request, now=now, headers={}))
+    pushed = {name: Secret(values[-1]) for name, values in parse_qs(urlsplit(page).query).items()}
+    asked = _exchange(request, None, pushed)
+    provider = asked.provider.overridden(
+        {
+            "token_url": url,
+            "dpop": None,  # the page has the key's thumbprint, `dpop_jkt`
+            "resource": None,  # it is among what is pushed
+            "response": {"access_token": "request_uri", "refresh_token": []},
+        }
+    )
+    return replace(asked, provider=provider, token_url=None)
+
+
+def pushed_page(page: str, client_id: str, request_uri: str) -> str:
+    """Return the page's URL that refers to what was pushed (RFC 9126 section 4)."""
+    return with_query(page.partition("?")[0], {"client_id": client_id, "request_uri": request_uri})
+
+
+def issuer_problem(provider: Provider, parameters: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the `iss` of a redirect (RFC 9207 section 2.4); None: nothing."""
+    iss = parameters.get("iss")
+    if iss is None:
+        return "the redirect brings no `iss`, which the server promises" if provider.iss_required else None
+    if provider.issuer is None or iss == provider.issuer:
+        return None
+    return f"the redirect comes from {iss[:200]!r}; expected {provider.issuer!r}"
 
 
 def code_request(request: RefreshRequest, asking: Asking, code: str) -> RefreshRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import queue
+import socket
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -75,6 +76,13 @@ class LoopbackRedirect:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def free_redirect_uri() -> str:
+    """Return a redirect URI of a port that is free now, to be registered: many servers take no other port than that."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return f"http://{_LOOPBACK}:{probe.getsockname()[1]}{_PATH}"
 
 
 def parameters_of(url: str) -> dict[str, str]:

@@ -108,10 +108,21 @@ async def of_issuer(client: DocumentClient, issuer: str, trail: Trail) -> Server
         server = ServerMetadata.read(document, issuer=issuer, source=url)
         for name, endpoint in server.endpoints.items():
             client.check(endpoint, f"{url}: {name}")
+            check_literal(endpoint, f"{url}: {name}")
         return server
     raise DiscoveryFailed(
         Failure.NO_METADATA, f"{issuer}: publishes no metadata of an authorization server (RFC 8414)"
     )
+
+
+def check_literal(text: str, field: str) -> None:
+    """Raise for text that would be read as a template: a server must not ask for an account's fields.
+
+    Raises:
+        DiscoveryFailed: a variable stands in it.
+    """
+    if "${" in text or " || " in text:
+        raise DiscoveryFailed(Failure.UNSAFE_URL, f"{field}: holds '${{' or ' || '; expected a plain URL")
 
 
 async def _challenge(client: DocumentClient, resource: str, trail: Trail) -> dict[str, str]:

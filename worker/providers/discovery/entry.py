@@ -11,7 +11,7 @@ from worker.providers.discovery.metadata import ServerMetadata
 
 #: Methods of the registry "OAuth Token Endpoint Authentication Methods" (IANA), in the order in which they are preferred:
 #: those that every client has the means for come first.
-_METHODS: Final = {
+METHODS: Final = {
     "client_secret_basic": ClientAuth.BASIC,
     "client_secret_post": ClientAuth.BODY,
     "none": ClientAuth.NONE,
@@ -29,7 +29,7 @@ _NO_NAME: Final = re.compile(r"[^a-z0-9._-]+")
 def client_auth(server: ServerMetadata) -> ClientAuth | None:
     """Return the client authentication to use; None: the server takes none that is known here."""
     offered = server.token_endpoint_auth_methods_supported or (_DEFAULT_METHOD,)
-    return next((ours for method, ours in _METHODS.items() if method in offered), None)
+    return next((ours for method, ours in METHODS.items() if method in offered), None)
 
 
 def entry_of(found: Discovered) -> dict[str, Any]:
@@ -53,20 +53,26 @@ def entry_of(found: Discovered) -> dict[str, Any]:
         "client_auth": auth.value,
     }
     optional = {
+        "issuer": server.issuer,
+        "iss_required": server.authorization_response_iss_parameter_supported,
         "authorize_url": server.authorization_endpoint,
+        "par_url": server.pushed_authorization_request_endpoint
+        if server.require_pushed_authorization_requests
+        else None,
         "device_url": server.device_authorization_endpoint,
         "revocation_url": server.revocation_endpoint,
         "offline_scope": _OFFLINE if _OFFLINE in server.scopes_supported else None,
-        "scopes": _scopes(found),
+        "scopes": scopes(found),
     }
     entry |= {name: value for name, value in optional.items() if value}
+    if _OFFLINE in server.scopes_supported:  # OpenID Connect Core section 11: without it, no offline access
+        entry["authorize_params"] = {"prompt": "consent"}
     if resource is not None:  # RFC 8707: at consent, exchange and every refresh
-        entry["authorize_params"] = {"resource": resource.resource}
-        entry["params"] = {"resource": resource.resource}
+        entry["resource"] = resource.resource
     return entry
 
 
-def _scopes(found: Discovered) -> list[str]:
+def scopes(found: Discovered) -> list[str]:
     """Return what consent is asked for: what the challenge names, else what the resource knows."""
     if found.challenge_scope:
         return found.challenge_scope.split()

@@ -1,4 +1,4 @@
-"""GET of one JSON document, under the rules of every request here: https, allowed addresses, limits of time and size."""
+"""One JSON document fetched or sent, under the rules of every request here: https, allowed addresses, limits of time and size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 import httpx
 
+from models.token import Secret
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.providers.content import Content
 from worker.providers.discovery.metadata import DiscoveryFailed, Failure
@@ -28,6 +29,7 @@ TIMEOUT_S: Final = 10.0
 _REDIRECTS_MAX: Final = 3
 #: Nested deeper, a document is no metadata; Python's own reader ends at about a thousand.
 _DEPTH_MAX: Final = 32
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +108,49 @@ class DocumentClient:
         response, _ = await self._once(httpx.URL(self.check(url, "URL")), reads_body=False)
         return response.status_code, response.headers
 
-    async def _once(self, url: httpx.URL, *, reads_body: bool = True) -> tuple[httpx.Response, bytes]:
+    async def send(
+        self, method: str, url: str, document: Mapping[str, object] | None, *, token: Secret | None = None
+    ) -> Fetched:
+        """Send a document (RFC 7591, RFC 7592), and return the answer. No redirect is followed.
+
+        Args:
+            method: POST, PUT, GET or DELETE.
+            url: where to.
+            document: the JSON object; None: there is no body.
+            token: a bearer token that goes with it.
+
+        Raises:
+            DiscoveryFailed: the URL may not be asked, or there is no whole answer.
+        """
+        headers = {} if token is None else {"authorization": f"Bearer {token.reveal()}"}
+        body = b""
+        if document is not None:
+            body, headers["content-type"] = json.dumps(document).encode(), "application/json"
+        asked = httpx.URL(self.check(url, "URL"))
+        response, content = await self._once(asked, method=method, body=body, headers=headers)
+        return Fetched(str(asked), response.status_code, response.headers, _object(content))
+
+    async def _once(
+        self,
+        url: httpx.URL,
+        *,
+        reads_body: bool = True,
+        method: str = "GET",
+        body: bytes = b"",
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> tuple[httpx.Response, bytes]:
         loop = asyncio.get_running_loop()
         sending = Sending(loop.time() + TIMEOUT_S, loop.time)
         request = httpx.Request(
-            "GET",
+            method,
             url,
             headers={
                 "accept": "application/json",
                 "accept-encoding": "gzip, deflate",
                 "user-agent": "refreshd",
+                **headers,
             },
+            content=body or None,
             extensions={"timeout": {"connect": CONNECT_TIMEOUT_S}},
         )
         try:

@@ -5,11 +5,12 @@ Authorization servers: RFC 8414, and OpenID Connect Discovery 1.0 section 4. Pro
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
 #: Longer values are no endpoints, names or scopes.
@@ -34,6 +35,10 @@ class Failure(StrEnum):
     NO_TOKEN_ENDPOINT = "no_token_endpoint"
     NO_AUTHORIZATION_SERVER = "no_authorization_server"
     UNSAFE_URL = "unsafe_url"
+    ENDPOINT_MOVED = "endpoint_moved"
+    NO_REGISTRATION = "no_registration"
+    REGISTRATION_REFUSED = "registration_refused"
+    PKCE_UNSUPPORTED = "pkce_unsupported"
 
 
 class DiscoveryFailed(Exception):
@@ -149,6 +154,21 @@ class ServerMetadata:
             client_id_metadata_document_supported=document.get("client_id_metadata_document_supported")
             is True,
         )
+
+    def to_text(self) -> str:
+        """Return the metadata as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Read what `to_text` wrote; fields that this version does not know are left out."""
+        known = {one.name for one in fields(cls)}
+        read: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in json.loads(text).items()
+            if name in known
+        }
+        return cls(**read)
 
     @property
     def endpoints(self) -> dict[str, str]:

@@ -1,0 +1,173 @@
+"""Providers by their issuer: metadata that are stored once, for all accounts of an issuer, and read again when they moved."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from models.issuer import IssuerMetadata
+from models.providers import ClientAuth, Provider
+from worker.db.issuers import Issuers
+from worker.providers.discovery.discover import Discovered, Trail, of_issuer
+from worker.providers.discovery.entry import client_auth, entry_of
+from worker.providers.discovery.fetch import DocumentClient
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.registry import ISSUER
+
+#: A process looks at the table so seldom: whoever meets a moved endpoint reads the row at once.
+_REMEMBERED_S: Final = 30.0
+#: An issuer is asked no oftener, by all workers together: its endpoints moved or they did not.
+AGAIN_S: Final = 60.0
+#: What credentials, tokens or codes are sent to.
+_TRUSTED: Final = (
+    "token_endpoint",
+    "revocation_endpoint",
+    "pushed_authorization_request_endpoint",
+    "device_authorization_endpoint",
+    "registration_endpoint",
+)
+
+
+def bare_issuer(issuer: str) -> str:
+    """Return an issuer as it is stored: without the slash that is a URL's whole path."""
+    url = urlsplit(issuer.strip())
+    return issuer.strip()[:-1] if url.path == "/" and not url.query else issuer.strip()
+
+
+def provider_of(server: ServerMetadata) -> Provider:
+    """Return the provider that an issuer's metadata describe.
+
+    Raises:
+        DiscoveryFailed: none of its ways to authenticate clients is known.
+    """
+    if client_auth(server) is None:
+        raise DiscoveryFailed(
+            Failure.NO_METADATA, f"{server.source}: none of its ways to authenticate clients is known"
+        )
+    entry = entry_of(Discovered(server, None, None, Trail()))
+    if client_auth(server) is ClientAuth.BASIC:
+        # Servers made of the MCP SDK look a client up by the parameter, and compare the header with it then.
+        entry["params"] = {"client_id": "${account.client_id}"}
+    return Provider.model_validate({**entry, "name": ISSUER})
+
+
+class IssuerProviders:
+    """Gives an issuer's provider as it is stored, and remembers it for a while."""
+
+    def __init__(self, store: Issuers) -> None:
+        self._store = store
+        self._known: dict[str, tuple[float, Provider | None]] = {}
+
+    def __call__(self, issuer: str) -> Provider | None:
+        """Return an issuer's provider; None: its metadata were never read."""
+        name, now = bare_issuer(issuer), time.monotonic()
+        known = self._known.get(name)
+        if known is None or known[0] < now:
+            known = self._known[name] = now + _REMEMBERED_S, self._read(name)
+        return known[1]
+
+    def forget(self, issuer: str) -> None:
+        """Read an issuer's row again at the next question."""
+        self._known.pop(bare_issuer(issuer), None)
+
+    def _read(self, issuer: str) -> Provider | None:
+        row = self._store.find(issuer)
+        if row is None or row.document is None:
+            return None
+        return provider_of(ServerMetadata.of_text(row.document))
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerReader:
+    """Reads issuers' metadata from their servers, and stores what came of it.
+
+    Args:
+        store: the table.
+        providers: what remembers its rows in this process.
+        now: epoch seconds, of the database's clock.
+    """
+
+    store: Issuers
+    providers: IssuerProviders
+    now: Callable[[], float]
+
+    async def read(self, client: DocumentClient, issuer: str, *, accept_hosts: bool = False) -> Provider:
+        """Read an issuer's metadata, and store them.
+
+        Args:
+            client: fetches documents.
+            issuer: the issuer.
+            accept_hosts: an operator trusts the hosts that the document names now, whatever it named before.
+
+        Raises:
+            DiscoveryFailed: they can't be used; what was stored before stays in use.
+        """
+        name = bare_issuer(issuer)
+        row = await asyncio.to_thread(self.store.find, name) or IssuerMetadata(issuer=name)
+        row.asked_at = self.now()
+        try:
+            client.check(issuer, "issuer")
+            server = await of_issuer(client, issuer, Trail())
+            provider = provider_of(server)
+            if not accept_hosts and row.document is not None:
+                _check_hosts(ServerMetadata.of_text(row.document), server)
+        except DiscoveryFailed as failed:
+            row.failure, row.detail = failed.failure.value, str(failed)
+            await asyncio.to_thread(self.store.save, row)
+            raise
+        await asyncio.to_thread(self.keep, server)
+        return provider
+
+    def keep(self, server: ServerMetadata) -> None:
+        """Store metadata that were read just now."""
+        now, name = self.now(), bare_issuer(server.issuer)
+        self.store.save(IssuerMetadata(issuer=name, document=server.to_text(), read_at=now, asked_at=now))
+        self.providers.forget(name)
+
+    def keep_checked(self, server: ServerMetadata) -> None:
+        """Store metadata that were read just now, unless they lead to another host than those before.
+
+        Raises:
+            DiscoveryFailed: they do.
+        """
+        row = self.store.find(bare_issuer(server.issuer))
+        if row is not None and row.document is not None:
+            _check_hosts(ServerMetadata.of_text(row.document), server)
+        self.keep(server)
+
+    async def again(self, client: DocumentClient, issuer: str) -> Provider | None:
+        """Return what an issuer says now that an endpoint of it is gone; None: the same as before, or nothing new yet.
+
+        Raises:
+            DiscoveryFailed: it can't be used.
+        """
+        row = await asyncio.to_thread(self.store.find, bare_issuer(issuer))
+        if row is None or row.asked_at + AGAIN_S <= self.now():
+            return await self.read(client, issuer)
+        if row.failure is not None:
+            raise DiscoveryFailed(Failure(row.failure), row.detail or row.failure)
+        self.providers.forget(issuer)
+        return await asyncio.to_thread(self.providers, issuer)
+
+
+def _check_hosts(before: ServerMetadata, now: ServerMetadata) -> None:
+    trusted = {_origin(url) for url in before.endpoints.values()}
+    moved = {
+        name: url for name, url in now.endpoints.items() if name in _TRUSTED and _origin(url) not in trusted
+    }
+    if moved:
+        words = ", ".join(f"{name} {url}" for name, url in sorted(moved.items()))
+        raise DiscoveryFailed(
+            Failure.ENDPOINT_MOVED,
+            f"{now.source}: names another host than before: {words}; if it is to be trusted with credentials, run "
+            f"`refreshd providers discover {now.issuer} --keep`",
+        )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port

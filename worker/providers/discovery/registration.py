@@ -1,0 +1,138 @@
+"""Dynamic client registration (RFC 7591), and its management (RFC 7592)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from models.providers import ClientAuth
+from models.token import Secret
+from worker.providers.discovery.entry import METHODS, client_auth
+from worker.providers.discovery.fetch import DocumentClient, Fetched
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+
+#: What people see on consent pages.
+CLIENT_NAME: Final = "refreshd"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_WORDS_MAX: Final = 300
+#: What a registration is renewed with (RFC 7592 section 2.2), and what the server alone sets.
+_THE_SERVERS: Final = frozenset(
+    {
+        "registration_access_token",
+        "registration_client_uri",
+        "client_secret_expires_at",
+        "client_id_issued_at",
+    }
+)
+_METHOD_OF: Final = {ours: method for method, ours in reversed(METHODS.items())}
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A client as the server registered it (RFC 7591 section 3.2.1)."""
+
+    client_id: str
+    client_secret: Secret | None
+    client_auth: ClientAuth
+    #: Epoch seconds; None: the secret has no end.
+    secret_expires_at: float | None
+    #: RFC 7592 section 3.
+    uri: str | None
+    access_token: Secret | None
+
+
+async def register(
+    client: DocumentClient, server: ServerMetadata, *, redirect_uri: str, scopes: Sequence[str]
+) -> Registered:
+    """Register a client.
+
+    Args:
+        client: sends documents.
+        server: the authorization server.
+        redirect_uri: where it will send browsers.
+        scopes: what consents may ask for; empty: it is the server's choice.
+
+    Raises:
+        DiscoveryFailed: it registers none, or refused.
+    """
+    if server.registration_endpoint is None:
+        raise DiscoveryFailed(
+            Failure.NO_REGISTRATION,
+            f"{server.issuer}: no registration_endpoint; register a client there, add it with `refreshd clients add NAME "
+            f"--provider issuer --issuer {server.issuer} --client-id ...`, and name it with `--client NAME`",
+        )
+    auth = client_auth(server)
+    metadata: dict[str, object] = {
+        "client_name": CLIENT_NAME,
+        "application_type": "native" if urlsplit(redirect_uri).hostname in _LOOPBACK else "web",
+        "redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": _METHOD_OF.get(auth) if auth is not None else "none",
+    }
+    if scopes:
+        metadata["scope"] = " ".join(scopes)
+    answer = await client.send("POST", server.registration_endpoint, metadata)
+    return _read(client, server, answer)
+
+
+async def renew(
+    client: DocumentClient, server: ServerMetadata, *, uri: str, access_token: Secret
+) -> Registered:
+    """Read a registration, and write it again as it is (RFC 7592 section 2.2): servers give a new secret where the old one ends.
+
+    Raises:
+        DiscoveryFailed: the server refused, or has forgotten the client (401).
+    """
+    current = await client.send("GET", uri, None, token=access_token)
+    if current.status != HTTPStatus.OK or current.document is None:
+        raise _refused(server, current)
+    kept = {name: value for name, value in current.document.items() if name not in _THE_SERVERS}
+    token = _secret(current.document, "registration_access_token") or access_token
+    return _read(client, server, await client.send("PUT", uri, kept, token=token))
+
+
+def _read(client: DocumentClient, server: ServerMetadata, answer: Fetched) -> Registered:
+    document = answer.document
+    if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED} or document is None:
+        raise _refused(server, answer)
+    client_id, secret = document.get("client_id"), _secret(document, "client_secret")
+    if not isinstance(client_id, str) or not client_id:
+        raise _refused(server, answer)
+    # RFC 7591 section 2: one that is not named is client_secret_basic.
+    method = document.get("token_endpoint_auth_method") or ("client_secret_basic" if secret else "none")
+    auth = METHODS.get(str(method))
+    if auth is None:
+        raise DiscoveryFailed(
+            Failure.REGISTRATION_REFUSED,
+            f"{server.issuer}: token_endpoint_auth_method {method!r} is not known",
+        )
+    uri = document.get("registration_client_uri")
+    ends = document.get("client_secret_expires_at")
+    return Registered(
+        client_id=client_id,
+        client_secret=secret if auth is not ClientAuth.NONE else None,
+        client_auth=auth,
+        secret_expires_at=float(ends) if secret and isinstance(ends, int | float) and ends > 0 else None,
+        uri=client.check(uri, "registration_client_uri") if isinstance(uri, str) and uri else None,
+        access_token=_secret(document, "registration_access_token"),
+    )
+
+
+def _refused(server: ServerMetadata, answer: Fetched) -> DiscoveryFailed:
+    document: Mapping[str, object] = answer.document or {}
+    words = [
+        str(document[name])[:_WORDS_MAX] for name in ("error", "error_description") if document.get(name)
+    ]
+    said = ": ".join(words) or f"HTTP {answer.status}"
+    return DiscoveryFailed(
+        Failure.REGISTRATION_REFUSED, f"{server.issuer}: the registration of a client was refused: {said}"
+    )
+
+
+def _secret(document: Mapping[str, object], name: str) -> Secret | None:
+    value = document.get(name)
+    return Secret(value) if isinstance(value, str) and value else None
