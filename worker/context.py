@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from redis import Redis
 from sqlalchemy import Engine
 
 from models.audit import Actor
@@ -31,10 +30,11 @@ from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule
 from worker.policy.rate_limits import limits
 from worker.providers.registry import GENERIC, Providers
-from worker.redis.client import connect
 from worker.settings import Settings
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from worker.notifications.webhook_client import Endpoint
 
 #: This machine's own hosts: `up` and `demo` refresh at them without TLS.
@@ -113,12 +113,12 @@ class AppContext:
 
     @cached_property
     def redis(self) -> Redis:
-        return connect(self.settings.redis)
+        return _connected(self.settings.redis)
 
     @cached_property
     def broker(self) -> Redis:
         """The Redis of the task queues: that of the tokens, where no other is set."""
-        return self.redis if self.settings.broker_url is None else connect(self.settings.broker)
+        return self.redis if self.settings.broker_url is None else _connected(self.settings.broker)
 
     @cached_property
     def history(self) -> History:
@@ -173,6 +173,12 @@ class AppContext:
                 opened[name].close()
         if "engine" in opened:
             self.engine.dispose()
+
+
+def _connected(url: str) -> Redis:
+    from worker.redis.client import connect  # late: commands that only read SQL do not load it
+
+    return connect(url)
 
 
 def current_actor(named: str | None = None) -> Actor:
