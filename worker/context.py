@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from redis import Redis
 from sqlalchemy import Engine
 
 from models.audit import Actor
@@ -32,10 +31,11 @@ from worker.db.publication import PublicationStore
 from worker.db.schedule import Schedule
 from worker.policy.rate_limits import limits
 from worker.providers.registry import GENERIC, Providers
-from worker.redis.client import connect
 from worker.settings import Settings
 
-if TYPE_CHECKING:  # they bring the HTTP client, which few commands have a use for
+if TYPE_CHECKING:  # they bring clients of HTTP and Redis, which few commands have a use for
+    from redis import Redis
+
     from worker.issuers.stored import IssuerProviders, IssuerReader
     from worker.notifications.webhook_client import Endpoint
     from worker.providers.discovery.fetch import DocumentClient
@@ -149,12 +149,12 @@ class AppContext:
 
     @cached_property
     def redis(self) -> Redis:
-        return connect(self.settings.redis)
+        return _connected(self.settings.redis)
 
     @cached_property
     def broker(self) -> Redis:
         """The Redis of the task queues: that of the tokens, where no other is set."""
-        return self.redis if self.settings.broker_url is None else connect(self.settings.broker)
+        return self.redis if self.settings.broker_url is None else _connected(self.settings.broker)
 
     @cached_property
     def history(self) -> History:
@@ -209,6 +209,12 @@ class AppContext:
                 opened[name].close()
         if "engine" in opened:
             self.engine.dispose()
+
+
+def _connected(url: str) -> Redis:
+    from worker.redis.client import connect  # late: commands that only read SQL do not load it
+
+    return connect(url)
 
 
 def current_actor(named: str | None = None) -> Actor:

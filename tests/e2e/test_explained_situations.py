@@ -306,7 +306,7 @@ SITUATIONS: Final[dict[str, Situation]] = {
     "callback-denied": Situation(build=callback("denied"), first="The callback 'denied' returned an errorResponse.*It said: \"access_denied: the resource owner is suspended\"", advice="refreshd callbacks test denied --account ID"),
     "callback-busy": Situation(build=callback("busy", times=5), first="The callback 'busy' returned an errorResponse 5 times in a row.*It said: \"backend_busy: try later\"", advice="refreshd callbacks test busy --account ID"),
     "callback-hangs": Situation(build=callback("hangs"), first="The callback 'hangs' does not come to an end", advice="refreshd callbacks test hangs --account ID"),
-    "callback-raises": Situation(build=callback("raises"), first="The callback 'raises' ran and failed: it raised RuntimeError", advice="refreshd callbacks test raises --account ID"),
+    "callback-raises": Situation(build=callback("raises"), first="The callback 'raises' ran and failed.*: it raised RuntimeError", advice="refreshd callbacks test raises --account ID"),
     "callback-unknown": Situation(build=callback("work"), first="No running worker knows.*'work'.*The nearest is 'works'", advice="refreshd accounts edit ID callback=works", typed="accounts edit ID callback=works"),
     "callback-not-used": Situation(build=callback_not_used, first="The account names the callback 'works', but its refresh method is `body`", advice="refreshd accounts edit ID refresh_method=callback", typed="accounts edit ID refresh_method=callback"),
     "disabled-and-lacking": Situation(build=lacks_refresh_token, first="Refreshing is switched off", advice="Store a refresh token first"),

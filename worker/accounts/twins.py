@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from models.account import Account, RefreshMethod
 from models.providers import GrantType
-from worker.accounts.entry import Problem
 from worker.db.fleet.twins import holders, one_after_the_other
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
+    from worker.accounts.entry import Problem
     from worker.providers.registry import Providers
 
 #: The option of every command that stores a refresh token.
@@ -113,6 +113,8 @@ class TwinGuard:
 
 def shared_grant(twin: str) -> Problem:
     """Return what is wrong with a refresh token that another account has."""
+    from worker.accounts.entry import Problem
+
     return Problem(
         "refresh_token",
         f"account {twin} of the same client has the same one, or was given it last: two accounts that refresh one grant "

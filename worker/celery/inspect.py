@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from worker.broker.gc_freeze import kept
 from worker.redis.counts import LiveWorkers
 
 #: How long a worker has to answer.
@@ -49,7 +50,8 @@ def namesakes(answers: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def _answers() -> Sequence[Mapping[str, object]]:
-    from worker.app import app
+    with kept():  # most of what asking costs
+        from worker.app import app
 
     return app.control.broadcast("active_queues", reply=True, timeout=ANSWER_WITHIN_S) or []
 

@@ -16,6 +16,11 @@ _TLS: Final = {
 #: Options by scheme that both of redis-py's clients and Celery's broker accept. Any other ends one of them in a TypeError.
 _OPTIONS: Final = {"redis": set[str](), "rediss": _TLS, "unix": {"db", "username", "password"}}
 _SENTINEL: Final = ("sentinel://", "sentinels://")
+_UNRESERVED: Final = r"[A-Za-z0-9._~%!$&'()*+,;=-]*"
+#: A URL without options whose parts can't be mistaken; ports above 59999 are left to redis-py.
+_PLAIN: Final = re.compile(
+    rf"rediss?://(?:{_UNRESERVED}(?::{_UNRESERVED})?@)?[A-Za-z0-9.-]+(?::(?:[1-5]\d{{4}}|\d{{1,4}}))?(?:/\d*)?"
+)
 #: No URL appears in an error: a password that is not quoted may be in any part of it.
 _INVALID: Final = "not a valid Redis URL; expected redis://, rediss://, unix://, sentinel:// or sentinels://; @ : / ? # [ in a password are written as %40 %3A %2F %3F %23 %5B"
 
@@ -26,6 +31,8 @@ def check_redis_url(url: str) -> None:
     Raises:
         ValueError: the URL is invalid, has an option that its scheme does not take, or names a file that can't be read.
     """
+    if _PLAIN.fullmatch(url):
+        return
     from redis import ConnectionPool, RedisError  # late: commands without Redis do not load it
 
     if url.startswith(_SENTINEL):

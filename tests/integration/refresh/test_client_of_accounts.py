@@ -143,7 +143,7 @@ def test_a_refused_client_closes_one_gate_for_its_accounts_and_explain_says_what
     entries: Any = bench.runtime.redis.xrange(bench.runtime.keys.events)
     told = [fields for _, fields in entries]
     assert [one["client"] for one in told if "client" in one] == ["id-of-crm"]
-    remedies = [one.remedy for one in diagnose(gather(bench.runtime, "a0", workers=dict))]
+    remedies = [one.hint for one in diagnose(gather(bench.runtime, "a0", workers=dict))]
     assert any("refreshd clients edit crm client_secret=@FILE" in remedy for remedy in remedies)
 
 

@@ -94,7 +94,7 @@ def test_what_is_missing_is_said_with_since_when_and_why(why: str) -> None:
     found = first(known)
     assert (found.cause, found.wrong) == (cause, True), found
     for part in words:
-        assert part in found.words
+        assert part in found.message
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -117,8 +117,8 @@ def test_a_call_that_has_just_begun_is_no_news_while_the_token_is_good() -> None
 def test_an_imported_life_of_milliseconds_is_noticed() -> None:
     imported = {"generation": 1, "issued_at": NOW - 60, "expires_at": NOW - 60 + 3_600_000}
     found = {one.cause: one for one in diagnose(facts(imported, redis=None, redis_error="away"))}
-    assert "a thousand times 1h" in found["imported_life_implausible"].words
-    assert "`refreshd refresh acct --force --wait`" in found["imported_life_implausible"].remedy
+    assert "a thousand times 1h" in found["imported_life_implausible"].message
+    assert "`refreshd refresh acct --force --wait`" in found["imported_life_implausible"].hint
     ours = attempt(Outcome.REFRESHED, generation=0, generation_after=1)
     assert "imported_life_implausible" not in {
         one.cause for one in diagnose(facts(imported, attempts=[ours]))
@@ -136,21 +136,21 @@ def test_a_worker_whose_clock_is_off_is_named(ahead_s: float, wrong: bool | None
         [] if wrong is None else [("worker_clock_skew", wrong)]
     )
     for one in found:
-        assert "The clock of celery@one is" in one.words
+        assert "The clock of celery@one is" in one.message
 
 
 def test_a_clock_that_was_set_back_is_named_and_beat_is_not_blamed() -> None:
     (found,) = diagnose(facts(planned_at=NOW + 3556))
     assert found.cause == "clock_set_back"
-    assert "59m" in found.words
+    assert "59m" in found.message
     later = attempt(Outcome.REFRESHED, opened_at=NOW + 3000, generation_after=7)
     assert first(facts(attempts=[later])).cause == "clock_set_back"
 
 
 def test_a_standby_is_told_apart_from_a_full_disk() -> None:
     standby = facts(read_only="cannot execute INSERT in a read-only transaction")
-    assert "point REFRESHD_DATABASE_URL to the primary" in first(standby).remedy
-    assert "disk space" in first(facts(read_only="database or disk is full")).remedy
+    assert "point REFRESHD_DATABASE_URL to the primary" in first(standby).hint
+    assert "disk space" in first(facts(read_only="database or disk is full")).hint
 
 
 @pytest.mark.parametrize(("published", "comes_back"), [(6, True), (-1, True), (7, False)])
@@ -160,8 +160,8 @@ def test_a_token_that_redis_lost_unnoticed_is_not_promised_back_within_seconds(
     lost = replace(REDIS, token_generation=None)
     found = first(facts({"published_generation": published}, redis=lost))
     assert found.cause == "not_published"
-    assert "seconds" not in found.words + found.remedy
-    assert ("the next refresh in 43m" in found.words) is not comes_back
+    assert "seconds" not in found.message + found.hint
+    assert ("the next refresh in 43m" in found.message) is not comes_back
 
 
 def test_a_loss_that_was_made_good_is_told_to_whom_it_concerns() -> None:
@@ -170,25 +170,25 @@ def test_a_loss_that_was_made_good_is_told_to_whom_it_concerns() -> None:
     assert (found.cause, found.wrong) == ("redis_had_lost_tokens", False)
     assert (
         "5m ago Redis lacked what was published of 1 accounts, this one among them: Redis was restarted"
-        in found.words
+        in found.message
     )
     assert diagnose(facts(loss=replace(named, some=("other",)))) == []
     assert diagnose(facts(loss=replace(named, at=NOW - 7200))) == []
     many = diagnose(facts(loss=replace(named, accounts=5000)))
-    assert "5,000 accounts" in many[0].words
+    assert "5,000 accounts" in many[0].message
 
 
 def test_tokens_that_live_a_minute_are_no_missing_permission() -> None:
     left_alone = attempt(Outcome.NOT_DUE, FRESH_TOKENS_REJECTED, Trigger.REPORTED)
     found = first(facts(attempts=[left_alone, *replaced(ages_s=[60, 61, 59])]))
     assert found.cause == "token_ends_before_it_is_due"
-    assert "session_timeout_s=48" in found.remedy
+    assert "session_timeout_s=48" in found.hint
 
 
 def test_advice_that_would_be_refused_is_not_given() -> None:
     off = {"refresh_enabled": False, "status": Status.DISABLED, "next_refresh_at": None}
-    assert first(facts(off)).remedy == "`refreshd accounts enable acct`"
-    assert first(facts(off | {"refresh_token_sealed": None})).remedy.startswith("Store a refresh token first")
+    assert first(facts(off)).hint == "`refreshd accounts enable acct`"
+    assert first(facts(off | {"refresh_token_sealed": None})).hint.startswith("Store a refresh token first")
 
 
 def test_a_callback_of_a_dead_worker_did_run() -> None:
@@ -224,7 +224,7 @@ def test_a_fixed_day_is_too_long_where_a_test_has_shown_an_hour() -> None:
     assert diagnose(facts(unknown, callbacks=KNOWN)) == []
     found = first(facts(unknown, callbacks=KNOWN, attempts=[tested]))
     assert found.cause == "fixed_timeout_longer_than_token"
-    assert "every 86400 s, but the provider's tokens live 3600 s" in found.words
+    assert "every 86400 s, but the provider's tokens live 3600 s" in found.message
     hour = unknown | {"session_timeout_s": 3000.0}
     assert diagnose(facts(hour, callbacks=KNOWN, attempts=[tested])) == []
 
