@@ -22,7 +22,6 @@ from worker.broker.kombu import (
     broker_tls,
     broker_url,
     restore_by_shared_time,
-    reuse_clients,
     survive_garbage,
     survive_lost_connections,
     survive_refused_writes,
@@ -50,7 +49,6 @@ STUCK_AFTER_S: Final = 300
 
 survive_lost_connections()
 survive_garbage()
-reuse_clients()
 restore_by_shared_time()
 survive_refused_writes()
 

@@ -115,28 +115,6 @@ def survive_lost_connections() -> None:
     _CHANNEL._connparams = connparams  # noqa: SLF001
 
 
-def reuse_clients() -> None:
-    """Have a channel keep its Redis client instead of making one for each message, acknowledgement and event.
-
-    A client of redis-py 8 takes longer to make than most commands take to run. Connections come from the channel's
-    pool either way.
-    """
-    original = _CHANNEL._create_client  # noqa: SLF001
-    if getattr(original, "kept", False):
-        return
-
-    def create_client(self: Any, asynchronous: bool = False) -> Any:
-        if asynchronous:
-            return original(self, asynchronous=True)
-        client = vars(self).get("kept_client")
-        if client is None or client.connection_pool is not self.pool:
-            client = self.kept_client = original(self)
-        return client
-
-    create_client.kept = True  # type: ignore[attr-defined]
-    _CHANNEL._create_client = create_client  # noqa: SLF001
-
-
 class RefusedWrite(ResponseError):
     """Redis takes no writes for now: its last save failed (MISCONF), or too few replicas follow it (NOREPLICAS)."""
 
