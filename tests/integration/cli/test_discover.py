@@ -66,7 +66,7 @@ def test_the_address_of_an_mcp_server_makes_a_provider_that_the_file_of_provider
     file.write_text(found.stdout)
     assert "acme-mcp: fine, is new" in refreshd("providers", "check", str(file)).stdout
     entry = refreshd("providers", "discover", f"{server}/mcp", "--json").json["entry"]
-    assert entry["params"] == {"resource": f"{server}/mcp"}
+    assert entry["resource"] == f"{server}/mcp"
     assert (entry["client_auth"], entry["scopes"]) == ("none", ["tools"])
 
 
