@@ -31,6 +31,7 @@ from worker.diagnostics.explain.rules.token import implausible_life, no_token, s
 from worker.diagnostics.explain.rules.twins import twins
 from worker.durations import duration
 from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
+from worker.policy.reasons.login import NO_GRANT_YET
 
 #: A plan that is older was not made; beat makes one each second.
 PLAN_LATE_S: Final = 15.0
@@ -232,7 +233,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             f"The request can't be sent: {facts.url_error}.",
             EDIT_URL.format(account.id),
         )
-    if _lacks_refresh_token(facts):
+    if account.reason != NO_GRANT_YET and _lacks_refresh_token(facts):
         yield Finding(
             "refresh_token_never_issued",
             "There is no refresh token: the provider issued none, or it was not imported.",
