@@ -30,6 +30,7 @@ from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, ha
 from worker.diagnostics.explain.rules.token import implausible_life, shortest_life_s, untried
 from worker.diagnostics.explain.rules.twins import twins
 from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
+from worker.policy.reasons.login import NO_GRANT_YET
 
 #: A hard end of the refresh token is a finding so long before.
 _ENDS_SOON_S: Final = 7 * 86_400.0
@@ -132,7 +133,7 @@ def _credentials(facts: Facts) -> Iterator[Finding]:
             f"The request can't be sent: {facts.url_error}.",
             EDIT_URL.format(account.id),
         )
-    if _lacks_refresh_token(facts):
+    if account.reason != NO_GRANT_YET and _lacks_refresh_token(facts):
         yield Finding(
             "refresh_token_never_issued",
             "There is no refresh token: the provider issued none, or it was not imported.",
