@@ -193,10 +193,10 @@ def test_advice_that_would_be_refused_is_not_given() -> None:
 
 def test_a_callback_of_a_dead_worker_did_run() -> None:
     ran = attempt(Outcome.REFRESHED, worker="callback@gone", opened_at=NOW - 18, generation_after=7)
-    words = first(facts(CALLBACK, callbacks={"callback@one": ["other"]}, attempts=[ran])).words
+    words = first(facts(CALLBACK, callbacks={"callback@one": ["other"]}, attempts=[ran])).message
     assert "does not run any more: it ran 18s ago, on callback@gone, which does not answer now" in words
     known = first(facts(CALLBACK, callbacks={"callback@gone": ["acme"]}, attempts=[ran]))
-    assert "known to callback@gone only (which does not answer: it was killed, or is cut off)" in known.words
+    assert "known to callback@gone only (which does not answer: it was killed, or is cut off)" in known.message
 
 
 @pytest.mark.parametrize(
