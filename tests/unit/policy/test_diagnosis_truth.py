@@ -59,8 +59,8 @@ WITHOUT: dict[str, tuple[Facts, str, list[str]]] = {
                 Outcome.RETRY, "unknown_error", error="access_denied", error_description="IP not allowed"
             ),
         ),
-        "provider_failing",
-        ["The last 5 tries failed", 'It said: "access_denied: IP not allowed"', "The next try is due in 16s"],
+        "callback_refuses",
+        ["returned an errorResponse 5 times in a row", 'It said: "access_denied: IP not allowed"', "The next try is due in 16s"],
     ),
     "a provider that fails, and no token ever": (
         facts(NEVER | {"created_at": NOW - 180, "failures": 7}, attempts=refused(Outcome.RETRY, "server_error")),
@@ -83,7 +83,7 @@ WITHOUT: dict[str, tuple[Facts, str, list[str]]] = {
             attempts=[attempt(Outcome.RETRY, id="x", opened_at=NOW - 17, closed_at=None, worker="celery@one")],
         ),
         "refresh_under_way",
-        ["under way since 17s on celery@one", "Its hold on the account ends by itself in 28s", "come back under its name"],
+        ["under way for 17s on celery@one", "Its hold on the account ends by itself in 28s", "come back under its name"],
     ),
 }  # fmt: skip
 
@@ -193,10 +193,12 @@ def test_advice_that_would_be_refused_is_not_given() -> None:
 
 def test_a_callback_of_a_dead_worker_did_run() -> None:
     ran = attempt(Outcome.REFRESHED, worker="callback@gone", opened_at=NOW - 18, generation_after=7)
-    words = first(facts(CALLBACK, callbacks={"callback@one": ["other"]}, attempts=[ran])).words
+    words = first(facts(CALLBACK, callbacks={"callback@one": ["other"]}, attempts=[ran])).message
     assert "does not run any more: it ran 18s ago, on callback@gone, which does not answer now" in words
     known = first(facts(CALLBACK, callbacks={"callback@gone": ["acme"]}, attempts=[ran]))
-    assert "known to callback@gone only (which does not answer: it was killed, or is cut off)" in known.words
+    assert (
+        "known to callback@gone only (which does not answer: it was killed, or is cut off)" in known.message
+    )
 
 
 @pytest.mark.parametrize(
