@@ -78,9 +78,9 @@ def test_a_token_that_was_used_before_needs_the_other_program_stopped_first(
 ) -> None:
     found = diagnose(refused(description, first=first))[0]
     assert found.cause == "refresh_token_rotated_by_somebody_else"
-    assert "The provider says that the refresh token was used before." in found.words
-    assert found.remedy.startswith("Stop the other program first")
-    assert "`refreshd accounts authorize acct`" in found.remedy
+    assert "The provider says that the refresh token was used before." in found.message
+    assert found.hint.startswith("Stop the other program first")
+    assert "`refreshd accounts authorize acct`" in found.hint
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -97,9 +97,9 @@ def test_no_other_program_is_blamed_where_the_provider_says_why(
 ) -> None:
     found = diagnose(refused(description, first=first, provider=ROTATES))[0]
     assert found.cause == "grant_revoked"
-    assert words in found.words
-    assert "program" not in found.words
-    assert "Stop" not in found.remedy
+    assert words in found.message
+    assert "program" not in found.message
+    assert "Stop" not in found.hint
 
 
 def test_the_words_of_a_callback_count_as_the_providers_do() -> None:
@@ -109,13 +109,13 @@ def test_the_words_of_a_callback_count_as_the_providers_do() -> None:
             refused("user changed password", account=CALLBACK, callbacks={"callback@one": ["acme"]})
         )
     }
-    assert "as the callback 'acme' says" in found["grant_revoked"].words
-    assert "callbacks test" not in found["grant_revoked"].remedy
+    assert "as the callback 'acme' says" in found["grant_revoked"].message
+    assert "callbacks test" not in found["grant_revoked"].hint
 
 
 def test_what_it_says_nothing_of_is_told_by_the_history() -> None:
-    assert "used, revoked or replaced before" in diagnose(refused("no", first=True))[0].words
-    assert "Or another program used the refresh token" in diagnose(refused("no", provider=ROTATES))[0].words
+    assert "used, revoked or replaced before" in diagnose(refused("no", first=True))[0].message
+    assert "Or another program used the refresh token" in diagnose(refused("no", provider=ROTATES))[0].message
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_advice_about_a_client_fits_what_it_has(
 ) -> None:
     found = diagnose(facts(CLIENT_REFUSED | account, **more))[0]
     assert found.cause == "client_refused"
-    assert remedy in found.remedy
+    assert remedy in found.hint
 
 
 @pytest.mark.parametrize("reason", ["invalid_client", "unauthorized_client", "invalid_request"])
@@ -142,9 +142,9 @@ def test_a_client_id_that_is_missed_among_the_parameters_is_put_there(reason: st
     account = CLIENT_REFUSED | {"client_id": "c", "client_auth": "basic", "reason": reason}
     found = diagnose(facts(account, attempts=[missing]))[0]
     assert found.cause == "client_id_missing"
-    assert """params='{"client_id": "${account.client_id}"}'`""" in found.remedy
+    assert """params='{"client_id": "${account.client_id}"}'`""" in found.hint
     none = diagnose(facts(account | {"client_id": None}, attempts=[missing]))[0]
-    assert "`refreshd accounts edit acct client_id=ID`" in none.remedy
+    assert "`refreshd accounts edit acct client_id=ID`" in none.hint
 
 
 def test_a_name_that_is_not_resolved_is_no_matter_of_the_providers_status_page() -> None:
@@ -152,17 +152,17 @@ def test_a_name_that_is_not_resolved_is_no_matter_of_the_providers_status_page()
     down = facts(gate=gate(WaitReason.DOWN, "dns_failed"), attempts=[lost])
     failing = facts({"failures": 3}, attempts=[lost])
     for found in (diagnose(down)[0], diagnose(failing)[0]):
-        assert "status page" not in found.remedy
-        assert "`getent hosts acme.example`" in found.remedy
+        assert "status page" not in found.hint
+        assert "`getent hosts acme.example`" in found.hint
     other = facts(gate=gate(WaitReason.DOWN), attempts=[attempt(Outcome.RETRY, "server_error")])
-    assert "getent" not in diagnose(other)[0].remedy
+    assert "getent" not in diagnose(other)[0].hint
 
 
 def test_a_refusal_that_is_not_final_yet_says_when_it_is_asked_again() -> None:
     waits = {"reason": "refusal_to_be_confirmed", "next_refresh_at": NOW + 40}
     refusal = attempt(Outcome.REAUTHORIZE, "invalid_grant", error_description="gone")
     (found,) = diagnose(facts(waits, attempts=[refusal]))
-    assert ('It said: "gone". A second try, which can cost nothing here, is made in 40s') in found.words
+    assert ('It said: "gone". A second try, which can cost nothing here, is made in 40s') in found.message
     assert found.wrong is False
     over = waits | {"status": Status.DEGRADED, "expires_at": NOW - 5}
     assert diagnose(facts(over, attempts=[refusal]))[0].wrong is True
