@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import text
@@ -124,7 +124,7 @@ def lacks_refresh_token(at: Site, name: str) -> None:
 
 def twins(at: Site, name: str) -> None:
     shared = Secret(refresh_token(name, 0))
-    fields = {"refresh_fp": fingerprint(shared), "source_fp": fingerprint(shared)}
+    fields: dict[str, Any] = {"refresh_fp": fingerprint(shared), "source_fp": fingerprint(shared)}
     at.account(name, **fields)
     at.account("twin", refresh_token_sealed=at.seal("twin", "refresh_token", shared.reveal()), **fields)
     at.refreshed("twin")

@@ -211,7 +211,7 @@ class Site:
         with writing(self.world.stores.engine) as connection:
             connection.execute(text(statement), parameters)
 
-    def seal(self, account: str, column: str, value: str) -> str:
+    def seal(self, account: str, column: str, value: str) -> str | None:
         return self.world.stores.sealer.seal(account, column, Secret(value))
 
     def forget(self, account: str) -> None:

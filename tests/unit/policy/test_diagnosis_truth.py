@@ -59,8 +59,8 @@ WITHOUT: dict[str, tuple[Facts, str, list[str]]] = {
                 Outcome.RETRY, "unknown_error", error="access_denied", error_description="IP not allowed"
             ),
         ),
-        "provider_failing",
-        ["The last 5 tries failed", 'It said: "access_denied: IP not allowed"', "The next try is due in 16s"],
+        "callback_refuses",
+        ["returned an errorResponse 5 times in a row", 'It said: "access_denied: IP not allowed"', "The next try is due in 16s"],
     ),
     "a provider that fails, and no token ever": (
         facts(NEVER | {"created_at": NOW - 180, "failures": 7}, attempts=refused(Outcome.RETRY, "server_error")),
@@ -83,7 +83,7 @@ WITHOUT: dict[str, tuple[Facts, str, list[str]]] = {
             attempts=[attempt(Outcome.RETRY, id="x", opened_at=NOW - 17, closed_at=None, worker="celery@one")],
         ),
         "refresh_under_way",
-        ["under way since 17s on celery@one", "Its hold on the account ends by itself in 28s", "come back under its name"],
+        ["under way for 17s on celery@one", "Its hold on the account ends by itself in 28s", "come back under its name"],
     ),
 }  # fmt: skip
 
@@ -196,7 +196,9 @@ def test_a_callback_of_a_dead_worker_did_run() -> None:
     words = first(facts(CALLBACK, callbacks={"callback@one": ["other"]}, attempts=[ran])).message
     assert "does not run any more: it ran 18s ago, on callback@gone, which does not answer now" in words
     known = first(facts(CALLBACK, callbacks={"callback@gone": ["acme"]}, attempts=[ran]))
-    assert "known to callback@gone only (which does not answer: it was killed, or is cut off)" in known.message
+    assert (
+        "known to callback@gone only (which does not answer: it was killed, or is cut off)" in known.message
+    )
 
 
 @pytest.mark.parametrize(

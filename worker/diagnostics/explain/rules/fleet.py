@@ -48,6 +48,8 @@ def stores(facts: Facts) -> Iterator[Finding]:
 
 
 def beat(facts: Facts) -> Iterator[Finding]:
+    if facts.read_only:
+        return  # no plan can be noted; `stores` says why
     late_s = None if facts.planned_at is None else facts.now - facts.planned_at
     if _is_planned(facts) and (late_s is None or late_s > PLAN_LATE_S + facts.plan_interval_s):
         ago = "no plan was ever made" if late_s is None else f"the last plan ended {duration(late_s)} ago"

@@ -43,7 +43,7 @@ def published(facts: Facts) -> Iterator[Finding]:
     alive = account.access_token_sealed is not None and (
         account.expires_at is None or account.expires_at > facts.now
     )
-    if redis is None or not alive or redis.token_generation == account.generation:
+    if redis is None or not alive or redis.token_generation == account.generation or facts.read_only:
         return
     if account.published_generation > 0 and (redis.state_generation, redis.token_generation) == (None, None):
         return  # `another_redis` says it

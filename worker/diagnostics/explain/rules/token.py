@@ -117,8 +117,13 @@ def shortest_life_s(facts: Facts) -> float | None:
 
 
 def is_untried(facts: Facts) -> bool:
-    """Return whether a token that looks good may be dead all the same: it was given to refreshd, no refresh brought it."""
-    return facts.was_imported and not facts.lacks_token and not facts.attempts
+    """Return whether a token that looks good may be dead all the same: it was given to refreshd, no refresh brought it.
+
+    An older history may have been pruned; an account that was refreshed has a higher generation.
+    """
+    return (
+        facts.account.generation <= 1 and facts.was_imported and not facts.lacks_token and not facts.attempts
+    )
 
 
 def untried(facts: Facts) -> Iterator[Finding]:
