@@ -5,9 +5,10 @@ Names are compared without regard to case; our own may be written with spaces or
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -41,7 +42,7 @@ class Column:
     #: The meaning of an empty value under webMethods' name; None: it is ignored.
     empty_means: str | None = None
     #: What the column says, by whichever of its names.
-    says: str = field(init=False, compare=False)
+    says: str = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "says", f"{self.kind}.{self.field}")
