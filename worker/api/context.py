@@ -93,7 +93,7 @@ class ApiContext(AppContext):
         return engine
 
     @property
-    def engine(self) -> Engine:  # type: ignore[override]
+    def engine(self) -> Engine:
         """The database as it is read: through views without what is sealed, where the role sees no more."""
         with self._opening:
             return self._reader
