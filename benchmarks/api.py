@@ -50,6 +50,8 @@ ROUNDS: Final = 3
 #: Some seconds of each.
 GRANTS: Final = 2_000
 ROWS: Final = 20_000
+#: Rows of a batch.
+KINDS: Final = ("new", "unchanged")
 
 
 @dataclass(slots=True)
@@ -90,9 +92,6 @@ class Measured:
             )
             found.append((words, rows >= MIN_ROWS_PER_S))
         return found
-
-
-KINDS: Final = ("new", "unchanged")
 
 
 def main() -> int:

@@ -122,7 +122,7 @@ async def put_grants(
                 if status != 200 or b'"published":true' not in answer:  # noqa: PLR2004
                     raise BenchmarkBroken(f"{account}: answered {status} {answer[:300]!r}")
                 if len(done.waits_s) % CHECKED_EVERY == 0:
-                    found: Any = await redis.hget(keys.token(account), "access_token")  # type: ignore[misc]
+                    found: Any = await redis.hget(keys.token(account), "access_token")
                     if found != token:
                         raise BenchmarkBroken(f"{account}: its token is not in Redis when the answer comes")
                     done.checked += 1

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -146,10 +147,12 @@ async def test_of_one_idempotency_key_that_is_sent_many_times_at_once_one_is_car
 ) -> None:
     url, desk = place
     sent: list[str] = []
-    monkeypatch.setattr(
-        "worker.api.routes.refresh.send_forced",
-        lambda accounts: [sent.append(one.id) or "t" for one in accounts],
-    )
+
+    def send(accounts: Any) -> list[str]:
+        sent.extend(one.id for one in accounts)
+        return ["task"]
+
+    monkeypatch.setattr("worker.api.routes.refresh.send_forced", send)
     headers = {"authorization": f"Bearer {desk.key()}", "idempotency-key": "once-1"}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
         answers = await asyncio.gather(
