@@ -53,9 +53,28 @@ if [ -e "$stamp" ] && wanted 2>/dev/null | cmp -s - "$stamp"; then
     exec .venv/bin/python reader/hatch_build.py # installing does it, too; a module may have changed since
 fi
 
+# Counts on a terminal what pip has got so far: some minutes without a word look like a hang. Returns pip's exit code.
+counted() {
+    got=0 code=1
+    while IFS= read -r line; do
+        case $line in
+            Collecting*) got=$((got + 1)) && printf '\r  %s of about %s' "$got" "$count" ;;
+            'Installing collected'*) printf '\r  %s packages are here, unpacking them ...' "$got" ;;
+            'pip ended: '*) code=${line#pip ended: } ;;
+        esac
+    done
+    printf '\r\033[K'
+    return "$code"
+}
+
 count=$(grep -c '==' "$lock")
 echo "Installing $count packages from $lock into .venv (once)"
 pip='.venv/bin/python -m pip --disable-pip-version-check --no-input'
-$pip install --quiet --require-hashes --only-binary :all: -r requirements-build.lock -r "$lock"
+locked="--require-hashes --only-binary :all: -r requirements-build.lock -r $lock"
+if [ -t 1 ]; then
+    { PYTHONUNBUFFERED=1 $pip install --progress-bar off $locked && echo 'pip ended: 0' || echo "pip ended: $?"; } | counted
+else
+    $pip install --quiet $locked
+fi
 $pip install --quiet --no-index --no-deps --no-build-isolation -e reader -e .
 wanted >"$stamp"

@@ -82,7 +82,7 @@ class PeriodicRequest(TaskRequest):
     """
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  (Celery's name)
-        events = self._eventer
+        events: Any = getattr(self, "_eventer", None)  # celery-types leaves it out
         if type not in _ENDS or events is None or not events.enabled:
             return
         fields = self.in_words(fields)

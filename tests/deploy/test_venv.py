@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -101,6 +103,38 @@ def installable(checkout: Path) -> Path:
     file.write_text(RECORDING_PYTHON)
     file.chmod(0o755)
     return checkout
+
+
+#: Of pip, what a terminal is shown a count of.
+COLLECTING_PYTHON: Final = """\
+#!/bin/sh
+case "$*" in
+    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    *--no-index*) exit 0 ;;
+    *" install "*) echo "Collecting celery"; echo "  Using cached"; echo "Collecting redis"; exit {code} ;;
+    *) echo "Python 3.12.0" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_terminal_sees_a_count_and_pip_s_exit_code_is_kept(installable: Path, code: int) -> None:
+    (installable / "bin/python3.12").write_text(COLLECTING_PYTHON.format(code=code))
+    source, sink = pty.openpty()
+    result = subprocess.run(
+        ["/bin/sh", "deploy/venv.sh", "requirements.lock"],
+        cwd=installable,
+        env={"PATH": f"{installable / 'bin'}:/usr/bin:/bin", "PYTHON": str(installable / "bin/python3.12")},
+        stdout=sink,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    shown = os.read(source, 65536).decode()
+    os.close(source)
+    os.close(sink)
+    assert "2 of about 1" in shown
+    assert "Using cached" not in shown
+    assert (result.returncode, (installable / ".venv/.holds-requirements.lock").exists()) == (code, code == 0)
 
 
 def installs(checkout: Path) -> list[str]:

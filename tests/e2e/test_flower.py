@@ -148,7 +148,7 @@ def test_with_the_login_workers_and_tasks_are_there(pages: httpx.Client) -> None
     assert workers.status_code == 200
     assert "worker@acceptance" in workers.text
     columns = re.findall(r'<th data-column="(\w+)">', pages.get("/tasks").text)
-    assert columns == ["name", "state", "kwargs", "result", "runtime", "received", "worker"]
+    assert columns == ["name", "state", "kwargs", "result", "runtime", "received"]
     assert [(row["state"], row["kwargs"], row["result"]) for row in listed(pages)] == [
         ("SUCCESS", "forced: one, two, three", "3 refreshed"),
         ("FAILURE", "forced: revoked", "1 reauthorize (revoked: invalid_grant)"),

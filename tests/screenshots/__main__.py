@@ -23,8 +23,8 @@ from tests.support.command import refreshd
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 
-#: Wide enough for all columns of the list.
-WIDTH: Final = 1440
+#: A laptop: all columns of the list fit.
+WIDTH: Final = 1280
 #: A picture beyond is too much for a page of documentation.
 MOST_BYTES: Final = 150_000
 #: Whatever hangs ends by itself.
