@@ -5,10 +5,10 @@ Names are compared without regard to case; our own may be written with spaces or
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -42,10 +42,16 @@ class Column:
     #: The meaning of an empty value under webMethods' name; None: it is ignored.
     empty_means: str | None = None
     #: What the column says, by whichever of its names.
-    says: str = dataclasses.field(init=False, compare=False)
+    says: str = dataclass_field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "says", f"{self.kind}.{self.field}")
+
+    @property
+    def name(self) -> str:
+        """Our name of the column, as a row has it."""
+        prefix = {ColumnKind.CUSTOM_FIELD: _CUSTOM_PREFIX, ColumnKind.LABEL: _LABEL_PREFIX}.get(self.kind, "")
+        return f"{prefix}{self.field}"
 
 
 SETTINGS: Final = (
