@@ -40,7 +40,8 @@ def diagnose(facts: Facts) -> list[Finding]:
     """Return everything that is wrong, most likely first, then what is worth knowing."""
     found = [finding for rule in _RULES for finding in rule(facts)]
     wrong = any(one.wrong for one in found)
-    if not wrong:  # that it waits, or is untried, is a finding only where no other one says more
+    held = bool(found) and facts.gate_met is not None
+    if not wrong and not held:  # that it waits, or is untried, is a finding only where no other one says more
         found += list(waiting(facts)) or ([] if found else list(untried(facts)))
     return sorted(found, key=lambda one: not one.wrong)
 
