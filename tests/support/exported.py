@@ -36,6 +36,7 @@ def of_worker() -> dict[str, Exported]:
     metrics.planned("planned", 1)
     metrics.message_refused("forged")
     metrics.compared("taken_over", 1)
+    metrics.report_stream_mended("trimmed")
     ended = AttemptEntry(
         id="a",
         account_id="acct",
