@@ -1,6 +1,6 @@
 """A platform with a "Connect" button: FastAPI, refreshd's API for consent, Redis for tokens.
 
-pip install fastapi uvicorn standardwebhooks "refreshd-reader[api,httpx]"
+pip install fastapi uvicorn standardwebhooks 'refreshd_reader-0.1.0-py3-none-any.whl[api,httpx]'   # of `make wheel`
 uvicorn app:app
 
 Its key may open Connect sessions and read accounts' states. No key and no token ever reaches the browser.
