@@ -73,7 +73,7 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
         ("pause", None, {"reason": "why", "scope": "provider"}),
         ("resume", None, {"scope": "provider"}),
         ("keys_rotate", None, {"key": load_cipher(load_settings()).writing_key}),
-        ("db_restored", None, {"raised": 0}),
+        ("db_restored", None, {"raised": 0, "kept": 0}),
         ("remove", "b", {}),
     ]
     assert "hush-hush" not in refreshd("audit", "--json").stdout
