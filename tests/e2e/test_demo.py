@@ -140,7 +140,7 @@ def test_the_next_up_ends_what_a_killed_one_left_behind_and_goes_on(tmp_path: Pa
         up.family()
         up.process.kill()
         with refreshd(tmp_path, "up", "--no-flower") as again:
-            again.wait_for("Ended 3 processes of an earlier run")
+            again.wait_for("Ended 4 processes of an earlier run")
             again.wait_for("No accounts yet")
             assert up.survivors() == []
             assert address.read_text() == before
