@@ -8,11 +8,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refreshd_reader.sealing import TokenSeal
 from worker.errors import SettingsError
+from worker.settings.loading import load
 from worker.settings.redis_url import check_redis_url
 
 #: The claim outlives the whole call by this much, so that no second call starts while the first may still be
@@ -361,27 +362,8 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: names each wrong variable and what would be right. It never shows the value of one
             that could be secret.
     """
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        raise SettingsError(
-            "\n".join(_in_words(item) for item in error.errors(include_input=False))
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(".env is not UTF-8 text: save it as UTF-8") from None
-    except OSError as error:
-        raise SettingsError(f".env can't be read: {error.strerror}") from None
+    return load(Settings, _EXAMPLES, **overrides)
 
 
 def _parts(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _in_words(item: Any) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if not item["loc"]:
-        return message
-    name = str(item["loc"][0])
-    field = Settings.model_fields[name]
-    right = _EXAMPLES.get(name) or field.description
-    return f"{_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}; expected {right}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker.errors import SettingsError
+from worker.settings.loading import load
 
 _PREFIX: Final = "REFRESHD_CONNECT_"
 _COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -48,18 +48,4 @@ def load_connect_settings(**overrides: Any) -> ConnectSettings:
     Raises:
         SettingsError: names each wrong variable and what would be right.
     """
-    try:
-        return ConnectSettings(**overrides)
-    except ValidationError as error:
-        raise SettingsError(
-            "\n".join(_in_words(item) for item in error.errors(include_input=False))
-        ) from None
-    except (UnicodeDecodeError, OSError):
-        raise SettingsError(".env can't be read as UTF-8 text") from None
-
-
-def _in_words(item: Any) -> str:
-    name = str(item["loc"][0])
-    message = str(item["msg"]).removeprefix("Value error, ")
-    right = ConnectSettings.model_fields[name].description
-    return f"{_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}; expected {right}"
+    return load(ConnectSettings, **overrides)
