@@ -48,6 +48,13 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 return false
 """
 
+#: KEYS: the answer, removal. ARGV: its generation, the answer, seconds to keep it. Of a removed account nothing stays; where Redis
+#: has seen a newer generation it does: the database is behind, and the row will be raised above.
+_KEEP: Final = """
+if tonumber(redis.call('GET', KEYS[2]) or '-1') > tonumber(ARGV[1]) then return end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+"""
+
 
 #: What is published without a lease: by reconcile, and by people's edits.
 NO_LEASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
@@ -70,6 +77,7 @@ class TokenPublisher:
         self._seal = seal
         self._publish = redis.register_script(_PUBLISH)
         self._state = redis.register_script(_STATE)
+        self._keep = redis.register_script(_KEEP)
 
     async def put(
         self,
@@ -118,18 +126,17 @@ class TokenPublisher:
                     *_flat(self._fields(account, token)),
                 ],
             )
-        for account, sealed in answers.items():
-            pipeline.execute_command("SET", self._keys.answer(account), sealed, "EX", KEPT_S)
+        for publication in publications:
+            if sealed := answers.get(publication.account):
+                keys = [self._keys.answer(publication.account), self._removal(publication.account)]
+                queue(pipeline, self._keep, keys, [publication.state.generation, sealed, KEPT_S])
         for event in events:
             pipeline.xadd(
                 self._keys.events, dict[Any, Any](event.to_fields()), maxlen=EVENTS_KEPT, approximate=True
             )
         replies = await run(pipeline)
         published = zip(publications, replies, strict=False)  # the replies of answers and events follow
-        newer = {one.account: int(seen) for one, seen in published if seen is not None}
-        if overtaken := newer.keys() & answers.keys():  # removed, or stored by a later refresh
-            await self._redis.delete(*map(self._keys.answer, overtaken))
-        return newer
+        return {one.account: int(seen) for one, seen in published if seen is not None}
 
     def _fields(self, account: str, token: Token) -> dict[str, str]:
         return token.to_hash() if self._seal is None else self._seal.to_hash(account, token)
