@@ -16,6 +16,7 @@ from models.publication import Publication, publication
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Keys, Token
 from worker.redis.client import connect, connect_async
+from worker.redis.pending_answers import KEPT_S
 from worker.redis.publisher import REMOVED_KEPT_S, TokenPublisher
 
 KEYS = Keys()
@@ -141,6 +142,29 @@ async def test_what_is_removed_leaves_nothing_and_does_not_come_back(
     left_ms: Any = here.pttl(removal)
     assert 0 < left_ms <= REMOVED_KEPT_S * 1000
     assert await publisher.put([token(5)]) == {}
+
+
+@pytest.mark.parametrize(("seen", "answered"), [(None, {}), (2, {}), (7, {"a": 7})])
+async def test_an_answer_is_kept_also_where_redis_is_ahead_of_the_database(
+    publisher: TokenPublisher, here: redis.Redis, seen: int | None, answered: dict[str, int]
+) -> None:
+    """A promoted replica: the refresh token in this answer is the only one that is not spent."""
+    if seen is not None:
+        here.hset(ACCOUNT, mapping={"generation": seen})
+    assert await publisher.put([token(3)], answers={"a": "sealed"}) == answered
+    assert here.get(KEYS.answer("a")) == "sealed"
+    left_s: Any = here.ttl(KEYS.answer("a"))
+    assert 0 < left_s <= KEPT_S
+
+
+async def test_no_answer_is_kept_of_what_was_removed_until_it_is_added_again(
+    publisher: TokenPublisher, here: redis.Redis
+) -> None:
+    await publisher.drop("a", 5)
+    assert await publisher.put([token(4)], answers={"a": "sealed"}) == {"a": 5}
+    assert not here.exists(KEYS.answer("a"))
+    await publisher.put([token(5)], answers={"a": "sealed"})
+    assert here.get(KEYS.answer("a")) == "sealed"
 
 
 async def test_the_stream_of_events_is_capped(
