@@ -107,7 +107,7 @@ def _planner(engine: Engine, *, rates: bool) -> Planner:
     return Planner(
         schedule=Schedule(engine),
         pauses=Pauses(engine),
-        held=HeldPicks(HeldAccounts(engine), lambda _: {}, lambda: 0.0, 1.0),
+        held=HeldPicks(HeldAccounts(engine), lambda _: {}, lambda: 0.0, 1.0, lambda: 0.0),
         dispatch=dispatch,
         queue_length=lambda _: 0,
         limits=lambda _: Limits(50.0 if rates else None, 1_000),

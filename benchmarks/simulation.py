@@ -23,7 +23,7 @@ from worker.policy.gate_signals import Signal, pause_s, record, signal
 from worker.policy.gates import TRICKLE_PER_S, Ask, Failure, Gate, admit
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S, slots, within
 from worker.policy.verdicts.verdict import judge
-from worker.scheduling.held_picks import RELEASED_MAX
+from worker.scheduling.held_picks import RELEASED_MAX, RELEASED_SHARE
 from worker.scheduling.planner import CLAIM_MAX
 
 DAY_S: Final = 86_400
@@ -204,7 +204,9 @@ class Simulation:
         for name, held in list(self._held.items()):
             gate = self._gates[name]
             if not gate.is_closed(self._now):
-                per_s = min(gate.released_per_s(self._now, ASSUMED_REQUESTS_PER_S), RELEASED_MAX)
+                begun_per_s = sum(self._begun) * self._scenario.scale / TAKEN_WITHIN_S
+                most = min(max(begun_per_s * RELEASED_SHARE, ASSUMED_REQUESTS_PER_S), RELEASED_MAX)
+                per_s = min(gate.released_per_s(self._now, ASSUMED_REQUESTS_PER_S), most)
                 whole, self._released[name] = divmod(self._released[name] + per_s / self._scenario.scale, 1)
                 for grant in heapq.nsmallest(int(whole), held.values(), key=lambda one: one.ends_at):
                     del held[grant.number]

@@ -36,6 +36,7 @@ from worker.notifications import webhook_sender
 from worker.notifications.notices import Notices
 from worker.notifications.webhook_client import WebhookClient
 from worker.notifications.webhook_sender import WebhookSender
+from worker.policy.backlog import TAKEN_WITHIN_S
 from worker.policy.gates import Gate
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.client import ProviderClient
@@ -110,6 +111,7 @@ class Runtime(AppContext):
                 self._read_gates,
                 self.clock.now,
                 self.settings.plan_interval_s,
+                lambda: self.schedule.begun(TAKEN_WITHIN_S, callback=False)[0] / TAKEN_WITHIN_S,
             ),
             dispatch=dispatch,
             queue_length=self._messages_in,

@@ -56,7 +56,7 @@ class SimulatedFleet:
         self._planner = Planner(
             schedule=Schedule(self.engine, now=_NOW),
             pauses=Pauses(self.engine),
-            held=HeldPicks(HeldAccounts(self.engine), lambda _: {}, lambda: self.now, 1.0),
+            held=HeldPicks(HeldAccounts(self.engine), lambda _: {}, lambda: self.now, 1.0, lambda: 0.0),
             dispatch=self._dispatch,
             queue_length=lambda queue: 0 if queue == CALLBACK else len(self._queue),
             limits=lambda _: Limits(None, 1_000),

@@ -21,6 +21,7 @@ from worker.db.engine import database_now, reading
 from worker.db.fleet_locks import FleetLock
 from worker.db.held_accounts import HeldAccounts
 from worker.policy.backlog import COLD_START
+from worker.policy.gates import Gate
 from worker.policy.reasons.due import EARLY_REFRESH
 from worker.policy.reasons.waiting import ANOTHER_PLAN, QUEUES_FULL
 from worker.scheduling.held_picks import HeldPicks
@@ -43,7 +44,9 @@ Message = tuple[tuple[tuple[str, int], ...], bool]
 
 def no_gates(bench: Bench) -> HeldPicks:
     """Return picks of a fleet whose gates are all open."""
-    return HeldPicks(HeldAccounts(bench.runtime.engine), lambda _: {}, bench.runtime.clock.now, 1.0)
+    return HeldPicks(
+        HeldAccounts(bench.runtime.engine), lambda _: {}, bench.runtime.clock.now, 1.0, lambda: 0.0
+    )
 
 
 class Planning:
@@ -272,3 +275,17 @@ def test_crowds_are_counted_where_nothing_of_use_is_remembered(bench: Bench, not
     assert LoadSmoothing(schedule, lambda _: True).look(outlook) == {
         "acme": {30.0: 0, 60.0: 1, 120.0: 1, 300.0: 1, 600.0: 1, 1200.0: 1}
     }
+
+
+def test_accounts_that_come_back_take_half_of_what_workers_begin_at_most(bench: Bench) -> None:
+    """Their tokens have ended, so they go first: a healthy account elsewhere would wait behind all of them."""
+    ids = [f"held-{n}" for n in range(120)]
+    for one in ids:
+        bench.add(one, refresh_token=one, held_by="https://idp.example")
+    gate = Gate(opened_at=bench.runtime.clock.now() - 300)
+    held = HeldAccounts(bench.runtime.engine)
+    picks = HeldPicks(
+        held, lambda names: dict.fromkeys(names, gate), bench.runtime.clock.now, 1.0, lambda: 160.0
+    )
+    picks.pick(hold_s=20.0)
+    assert sum(bench.account(one).held_by is None for one in ids) == 80
