@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -58,8 +58,14 @@ def replica(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresCo
     made.remove()
 
 
-def refreshed(world: World, beyond: int, ids: Sequence[str] = ACCOUNTS) -> None:
-    wait_until(lambda: world.all_refreshed(ids, beyond=beyond), f"every account beyond generation {beyond}")
+def refreshed(world: World, beyond: int) -> None:
+    wait_until(
+        lambda: world.all_refreshed(ACCOUNTS, beyond=beyond), f"every account beyond generation {beyond}"
+    )
+
+
+def planned(world: World) -> None:
+    world.plan_until(lambda: world.all_refreshed(ACCOUNTS), "every account refreshed")
 
 
 def nothing_lost(world: World) -> None:
@@ -83,8 +89,7 @@ def test_a_replica_that_lagged_costs_no_grant(
         fleet.worker().wait_ready()
         world.send("refreshd.reconcile", {}, "control")
         replica.has(str(query(own_postgres.url, "SELECT pg_current_wal_lsn()")))
-        world.plan()
-        refreshed(world, 1)
+        planned(world)
         replica.has(str(query(own_postgres.url, "SELECT pg_current_wal_lsn()")))
         replica.cut_off()
         for generation in (2, 3):
@@ -215,8 +220,7 @@ def test_a_base_backup_with_archived_wal_costs_no_grant(
             restored = PostgresCopy(server, tmp_path / "restored", standby=False)
             with Fleet(world.environment, tmp_path) as fleet:
                 fleet.worker().wait_ready()
-                world.plan()
-                refreshed(world, 1)
+                planned(world)
                 _archive(server)
                 force(world)
                 refreshed(world, 2)

@@ -68,8 +68,7 @@ def test_a_dump_costs_the_rotating_grants_that_were_refreshed_since_and_whose_an
     world.add(NOT_ROTATING, grace_s=3600)
     with Fleet(world.environment, tmp_path) as fleet:
         fleet.worker().wait_ready()
-        world.plan()
-        wait_until(lambda: world.all_refreshed(ALL), "every account refreshed")
+        world.plan_until(lambda: world.all_refreshed(ALL), "every account refreshed")
         dump = dumped(own_postgres)
         world.push(list(world.generations(REFRESHED).items()))
         wait_until(lambda: world.all_refreshed(REFRESHED, beyond=2), "refreshed after the dump")

@@ -17,6 +17,8 @@ from tests.support.waiting import wait_until
 
 #: A cold worker imports for seconds on a busy machine.
 READY_DEADLINE_S: Final = 60.0
+#: Characters of each process's log that a failed test shows.
+LOG_TAIL: Final = 4000
 ROOT: Final = Path(__file__).parents[2]
 _LOG: Final = ("--loglevel", "INFO")
 _PLAIN: Final = ("--without-gossip", "--without-mingle", "--task-events")
@@ -151,3 +153,5 @@ class Fleet:
         for member in self.members.values():
             if member.alive:
                 member.kill()
+            if error is not None and member.log.exists():
+                print(f"--- {member.log.name}, its end:\n{member.said[-LOG_TAIL:]}")

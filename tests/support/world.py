@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from pydantic import SecretStr
@@ -16,11 +17,14 @@ from models.token import Secret
 from refreshd_reader.contract import Token
 from tests.support.providers.grants import access_token, refresh_token
 from tests.support.providers.scripted_provider import ScriptedProvider
+from tests.support.waiting import wait_until
 from worker.broker.kombu import broker_url, transport_options
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import database_now, writing
 from worker.settings import Settings
+
+PLAN_EVERY_S: Final = 1.0
 
 
 class World:
@@ -95,6 +99,19 @@ class World:
     def plan(self) -> None:
         """Ask for one plan, as beat does each second."""
         self.send("refreshd.plan", {}, "control")
+
+    def plan_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Ask for plans until a condition holds: one plan passes over rows that another transaction has locked."""
+        planned_at = 0.0
+
+        def after_a_plan() -> bool:
+            nonlocal planned_at
+            if time.monotonic() >= planned_at + PLAN_EVERY_S:
+                planned_at = time.monotonic()
+                self.plan()
+            return condition()
+
+        wait_until(after_a_plan, what)
 
     def accounts(self) -> dict[str, Account]:
         with Session(self.stores.engine, expire_on_commit=False) as session:
