@@ -22,6 +22,8 @@ from tests.support.waiting import PATIENCE_S, wait_until
 #: The size of a terminal that every emulator opens with.
 _ROWS: Final = 24
 _COLUMNS: Final = 80
+#: A process that outlives its parent ends within this, or is left behind.
+END_OF_OUTPUT_S: Final = 30.0
 
 
 class Command:
@@ -30,6 +32,7 @@ class Command:
     def __init__(self, process: subprocess.Popen[bytes], source: int) -> None:
         self.process = process
         self._output = bytearray()
+        self._sink = Path(f"/proc/self/fd/{source}").readlink()
         self._reader = threading.Thread(target=self._read, args=(source,), daemon=True)
         self._reader.start()
         self._seen: dict[int, psutil.Process] = {}
@@ -52,10 +55,20 @@ class Command:
         assert text in self.output, self.output
 
     def wait(self) -> int:
-        """Wait for its end; returns the exit code."""
+        """Wait for its end, and for that of all who write where it does; return the exit code."""
         code = self.process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
+        self._reader.join(END_OF_OUTPUT_S)
+        assert not self._reader.is_alive(), f"its output is held open by {self._writers()}"
         return code
+
+    def _writers(self) -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            with suppress(OSError, psutil.Error):
+                held = {path.readlink() for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+                if self._sink in held and process.pid != os.getpid():
+                    found.append(" ".join(process.cmdline()))
+        return found
 
     def survivors(self) -> list[str]:
         """Name whoever still runs of what it started."""
