@@ -129,6 +129,16 @@ _OF_PROCESSES: Final = (
     "tests/integration/reader/test_wheel.py",
     "tests/integration/test_services.py",
 )
+#: Modules that wait for half a minute and more. They begin first, so that a run does not end with one of them alone.
+_LONG: Final = (
+    "tests/e2e/test_demo.py",
+    "tests/e2e/test_platforms.py",
+    "tests/e2e/test_promoted_replica.py",
+    "tests/e2e/test_provider_down.py",
+    "tests/e2e/test_sick_neighbours.py",
+    "tests/e2e/test_two_releases.py",
+    "tests/oidc/test_platform_express.py",
+)
 
 
 def pytest_report_header() -> str:
@@ -145,7 +155,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests by what they need: `e2e` for processes of refreshd, `integration` for a Redis or PostgreSQL."""
+    """Mark tests by what they need: `e2e` for processes of refreshd, `integration` for a Redis or PostgreSQL.
+
+    Long ones go first.
+    """
+    items.sort(key=lambda item: item.path.relative_to(config.rootpath).as_posix() not in _LONG)
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
