@@ -8,11 +8,12 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from worker.callbacks.catalog import CallbackCatalog
-from worker.callbacks.heartbeats import HEARTBEAT_EVERY_S, CallbackHeartbeats
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.errors import RefreshdError
 from worker.log import log
 from worker.redis.client import connect
+from worker.redis.heartbeats import HEARTBEAT_EVERY_S
 from worker.runtime import runtime
 from worker.settings import Settings
 

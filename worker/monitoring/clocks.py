@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from worker.clock import TOLERATED_SKEW_S
 from worker.log import log
 from worker.redis.client import connect
-from worker.redis.clock_offsets import LOOKED_EVERY_S, ClockOffsets
+from worker.redis.clock_offsets import ClockOffsets
+from worker.redis.heartbeats import HEARTBEAT_EVERY_S
 from worker.settings import load_settings
 
 #: A stop waits so long for a measurement under way.
@@ -58,7 +59,7 @@ class ClockWatch:
         self._is_off = is_off
 
     def _go_on(self) -> None:
-        while not self._stopping.wait(LOOKED_EVERY_S):
+        while not self._stopping.wait(HEARTBEAT_EVERY_S):
             self.look()
 
 

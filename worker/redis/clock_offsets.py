@@ -1,60 +1,51 @@
-"""How far each running process' wall clock is from Redis' clock: each writes its own offset, which counts for a minute.
+"""How far each running process' wall clock is from Redis' clock, as its heartbeat in Redis (`refreshd:clocks`) has it.
 
 Messages end by Redis' clock (`worker.clock.shared_now`), so that a wall clock that is off delays nothing; it still
-misleads readers on that machine, logs and certificates. One hash, `refreshd:clocks`: process -> seconds that it is ahead, and when it said so, by Redis' clock.
+misleads readers on that machine, logs and certificates.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from redis import Redis
 
 from worker.clock import set_shared_now, wall_clock
-
-#: How often a process looks at its clock and says what it found.
-LOOKED_EVERY_S: Final = 15.0
-#: A process that has said nothing for so long is gone.
-BELIEVED_S: Final = 60.0
+from worker.redis.heartbeats import Heartbeats
 
 
 class ClockOffsets:
-    """What all running processes said of their clocks.
+    """The offsets of all running processes.
 
     Args:
-        redis: where to.
+        redis: where they are.
         prefix: of refreshd's keys.
     """
 
     def __init__(self, redis: Redis, prefix: str) -> None:
-        self._redis: Any = redis
-        self._key = f"{prefix}clocks"
+        self._heartbeats = Heartbeats(redis, f"{prefix}clocks", _ahead_s)
 
     def note(self, process: str) -> float:
-        """Compare this machine's clock with Redis', and write down how far it is ahead, seconds; returns that.
+        """Compare this machine's clock with Redis' and write the difference; return it: seconds that the machine is ahead.
 
         Raises:
             RedisError: Redis is away, or refuses.
         """
         before = wall_clock()
-        now = self._now()
+        now = self._heartbeats.now()
         set_shared_now(now)
         ahead_s = (before + wall_clock()) / 2 - now
-        gone = [name for name, said in self._said().items() if now - said["at"] > BELIEVED_S]
-        if gone:
-            self._redis.hdel(self._key, *gone)
-        self._redis.hset(self._key, process, json.dumps({"at": now, "ahead_s": round(ahead_s, 3)}))
+        self._heartbeats.write(process, {"ahead_s": round(ahead_s, 3)}, now=now)
         return ahead_s
 
     def withdraw(self, process: str) -> None:
-        """Forget a process that ends.
+        """Remove the offset of a process that ends.
 
         Raises:
             RedisError: Redis is away.
         """
-        self._redis.hdel(self._key, process)
+        self._heartbeats.withdraw(process)
 
     def all(self) -> dict[str, float]:
         """Return by how many seconds each running process is ahead of Redis.
@@ -62,26 +53,8 @@ class ClockOffsets:
         Raises:
             RedisError: Redis is away, or refuses.
         """
-        now = self._now()
-        return {
-            name: float(said["ahead_s"])
-            for name, said in sorted(self._said().items())
-            if now - said["at"] <= BELIEVED_S
-        }
-
-    def _said(self) -> dict[str, Mapping[str, Any]]:
-        found: Mapping[str, str] = self._redis.hgetall(self._key)
-        return {name: said for name, text in found.items() if (said := _read(text)) is not None}
-
-    def _now(self) -> float:
-        seconds, microseconds = self._redis.time()
-        return float(seconds + microseconds / 1_000_000)
+        return self._heartbeats.running()
 
 
-def _read(text: str) -> Mapping[str, Any] | None:
-    """Read what a process said; another release may say it in another form."""
-    try:
-        said = json.loads(text)
-        return {"at": float(said["at"]), "ahead_s": float(said["ahead_s"])}
-    except (ValueError, KeyError, TypeError):
-        return None
+def _ahead_s(values: Mapping[str, Any]) -> float:
+    return float(values["ahead_s"])

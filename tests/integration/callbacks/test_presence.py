@@ -9,8 +9,9 @@ import pytest
 from redis import Redis
 
 from worker.callbacks.catalog import CallbackCatalog, Offered
-from worker.callbacks.heartbeats import HEARTBEAT_VALID_S, CallbackHeartbeats
+from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.redis.client import connect
+from worker.redis.heartbeats import HEARTBEAT_VALID_S
 
 OFFER = CallbackCatalog({"acme": Offered("python", "acme.py:3", 20)}, {"bad": "SyntaxError"})
 

@@ -20,8 +20,9 @@ from worker.db.engine import writing
 from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
 from worker.policy.reasons import message_of
-from worker.redis.clock_offsets import BELIEVED_S, ClockOffsets
+from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.counts import LiveWorkers
+from worker.redis.heartbeats import HEARTBEAT_VALID_S
 from worker.settings import Settings
 
 
@@ -93,7 +94,7 @@ def test_a_worker_whose_clock_is_off_is_named_with_what_follows(
     offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
     offsets.note("worker@two")
     now = time.time()
-    monkeypatch.setattr(offsets, "_now", lambda: now)
+    monkeypatch.setattr("worker.redis.heartbeats.Heartbeats.now", lambda _: now)
     monkeypatch.setattr("worker.redis.clock_offsets.wall_clock", lambda: now + ahead_s)
     assert offsets.note("worker@one") == pytest.approx(ahead_s, abs=0.001)
     (found,) = told(settings, "clock")
@@ -103,7 +104,7 @@ def test_a_worker_whose_clock_is_off_is_named_with_what_follows(
 
 def test_a_process_that_is_gone_has_no_clock(bench: Bench, settings: Settings) -> None:
     offsets = ClockOffsets(bench.runtime.redis, settings.redis_prefix)
-    long_ago = {"at": time.time() - BELIEVED_S - 5, "ahead_s": 90.0}
+    long_ago = {"at": time.time() - HEARTBEAT_VALID_S - 5, "ahead_s": 90.0}
     bench.runtime.redis.hset("refreshd:clocks", "killed@one", json.dumps(long_ago))
     bench.runtime.redis.hset("refreshd:clocks", "newer@one", "[]")
     assert offsets.all() == {}

@@ -14,7 +14,6 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from models.account import Status
 from models.pause import Pause
 from worker.broker.queues import QUEUES, STANDARD_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
@@ -22,7 +21,7 @@ from worker.callbacks.usage import Lacking, lacking, lines_of, uses
 from worker.celery.inspect import alive_workers
 from worker.cli.labels import Labels, labels_of
 from worker.cli.status.charts import charts
-from worker.cli.status.labelled import labelled_json, labelled_screen
+from worker.cli.status.labelled import counts_json, labelled_json, labelled_screen
 from worker.cli.status.paused import gate_lines, held_json, pause_lines, secret_lines
 from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
@@ -167,20 +166,8 @@ def _queues(here: AppContext) -> tuple[dict[str, int] | None, str]:
 
 def _as_json(seen: _Seen) -> dict[str, Any]:
     fleet = seen.fleet
-    statuses = {status.value: 0 for status in Status}
-    for (_, status_), number in fleet.by_status.items():
-        statuses[status_] += number
     return {
-        "accounts": fleet.accounts,
-        "statuses": statuses,
-        "providers": [
-            {"provider": provider, "status": status_, "accounts": number}
-            for (provider, status_), number in sorted(fleet.by_status.items())
-        ],
-        "failing": [
-            {"provider": provider, "status": status_, "reason": reason, "accounts": number}
-            for (provider, status_, reason), number in fleet.failing.items()
-        ],
+        **counts_json(fleet.accounts, fleet.by_status, fleet.failing),
         "overdue": fleet.overdue,
         "behind": [
             {"provider": name, "accounts": count, "until": until} for name, count, until in seen.behind

@@ -11,6 +11,7 @@ from rich.text import Text
 from models.account import Status
 from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import ago_or_in
+from worker.db.fleet.counts import Counts
 from worker.db.fleet.labelled import Labelled
 from worker.durations import duration
 
@@ -35,22 +36,33 @@ def labelled_screen(seen: Labelled) -> RenderableType:
     return Stack(*parts)
 
 
-def labelled_json(seen: Labelled) -> dict[str, Any]:
-    """Return them as scripts read them: the names are those of the whole fleet's."""
+def counts_json(
+    accounts: int,
+    by_status: Counts,
+    failing: Counts,
+) -> dict[str, Any]:
+    """Return counts of accounts as scripts read them: by status, by provider and status, and failing ones by reason."""
     statuses = {status.value: 0 for status in Status}
-    for (_, status), number in seen.by_status.items():
+    for (_, status), number in by_status.items():
         statuses[status] += number
     return {
-        "accounts": seen.accounts,
+        "accounts": accounts,
         "statuses": statuses,
         "providers": [
             {"provider": provider, "status": status, "accounts": number}
-            for (provider, status), number in sorted(seen.by_status.items())
+            for (provider, status), number in sorted(by_status.items())
         ],
         "failing": [
             {"provider": provider, "status": status, "reason": reason, "accounts": number}
-            for (provider, status, reason), number in seen.failing.items()
+            for (provider, status, reason), number in failing.items()
         ],
+    }
+
+
+def labelled_json(seen: Labelled) -> dict[str, Any]:
+    """Return them as scripts read them: the names are those of the whole fleet's."""
+    return {
+        **counts_json(seen.accounts, seen.by_status, seen.failing),
         "overdue": seen.overdue,
         "overdue_by_s": None if seen.oldest_due_at is None else round(seen.now - seen.oldest_due_at, 1),
         "paused_waiting": seen.paused,
