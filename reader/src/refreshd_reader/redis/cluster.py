@@ -159,6 +159,10 @@ class ClusterClient:
             raise AttributeError(name)
         return getattr(self._connected(), name)
 
+    def pubsub(self, **options: Any) -> Any:
+        """Return a subscription, by a connection to one of the nodes."""
+        return self._connected().pubsub(**options)
+
     def register_script(self, script: str) -> Callable[..., Any]:
         """Return a script as redis-py does, without a connection."""
         sha = sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -171,6 +175,12 @@ class ClusterClient:
                 return client.eval(script, len(keys), *keys, *args)
 
         return run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close every connection."""
@@ -320,3 +330,5 @@ def in_one_family() -> Iterator[None]:
         if isinstance(error.__cause__, _REFUSALS):
             raise error.__cause__ from None
         raise RedisConnectionError(str(error)) from error
+    except KeyError as error:  # of the asyncio client's table of slots, where no node has one
+        raise RedisConnectionError(f"no node of the Cluster has slot {error}") from error
