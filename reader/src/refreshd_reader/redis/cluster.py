@@ -55,6 +55,7 @@ _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 _SYNC: Final[Any] = redis.cluster.RedisCluster
 _NODE: Final[Any] = redis.cluster.ClusterNode
 _ASYNC: Final[Any] = redis.asyncio.cluster.RedisCluster
+_ASYNC_PIPELINE: Final[Any] = redis.asyncio.cluster.ClusterPipeline
 
 
 def is_cluster(url: str) -> bool:
@@ -273,7 +274,7 @@ class AsyncClusterClient(_ASYNC):  # type: ignore[misc]
         )
 
 
-class _Pipeline(redis.asyncio.cluster.ClusterPipeline):
+class _Pipeline(_ASYNC_PIPELINE):  # type: ignore[misc]
     """A pipeline whose commands go to their nodes at once, with what `worker.redis.client` uses of one server's."""
 
     def __init__(self, client: AsyncClusterClient, transaction: Any) -> None:
