@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import MakeWorld
-from tests.support.fleet import Fleet
+from tests.support.fleet import ROOT, Fleet
 from tests.support.reads import Reads
 from tests.support.sentinels import RedisSet, redis_set
 from tests.support.server_process import free_port
@@ -37,7 +39,35 @@ def world(make_world: MakeWorld, sqlite_url: str, servers: RedisSet) -> World:
     return make_world(sqlite_url, servers.url, requests_per_s="1000", flower_port=str(free_port()))
 
 
-def test_a_killed_primary_costs_no_token_and_no_grant(world: World, fleet: Fleet, servers: RedisSet) -> None:
+@pytest.fixture
+def api(world: World, tmp_path: Path) -> Iterator[str]:
+    """Run the API, and give its address."""
+    port, log = free_port(), tmp_path / "api.log"
+    environment = {**os.environ, **world.environment, "REFRESHD_INTAKE_KEY": world.stores.cipher.intake_key}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.cli", "api", "--port", str(port)],
+            cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+        assert process.poll() is None, log.read_text()[-2000:]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def is_ready(api: str) -> bool:
+    """Return whether the API reaches both stores."""
+    try:
+        return httpx.get(f"{api}/readyz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_killed_primary_costs_no_token_and_no_grant(
+    world: World, fleet: Fleet, servers: RedisSet, api: str
+) -> None:
     world.provider.latency_s = 0.05
     world.add(ACCOUNTS, session_management="fixed", session_timeout_s=SESSION_S)
     members = [fleet.worker("one"), fleet.worker("two"), fleet.beat(), fleet.flower()]
@@ -53,6 +83,7 @@ def test_a_killed_primary_costs_no_token_and_no_grant(world: World, fleet: Fleet
             before = world.generations(ACCOUNTS)
             wait_until(partial(_all_beyond, world, before), "every account refreshed again")
             took_s += [named_s, time.monotonic() - began]
+            wait_until(lambda: is_ready(api), "the API finds the new primary")
             killed.start()
             wait_until(servers._is_whole, "the killed one follows")
     print(
