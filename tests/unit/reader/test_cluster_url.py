@@ -27,7 +27,7 @@ def test_a_url_names_hosts_and_a_login() -> None:
 def test_tls_is_for_every_node() -> None:
     address = ClusterAddress.of("clusters://:pw@h1?ssl_check_hostname=false")
     assert address.client_kwargs()["ssl"] is True
-    assert address.client_kwargs()["ssl_check_hostname"] == "false"
+    assert address.client_kwargs()["ssl_check_hostname"] is False
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from refreshd_reader.errors import UnusableUrl
 from refreshd_reader.redis.pool import WaitingPool
+from refreshd_reader.redis.tls import tls_options
 
 SCHEMES: Final = ("cluster", "clusters")
 PORT: Final = 6379
@@ -119,7 +120,7 @@ class ClusterAddress:
             hosts=addresses,
             username=unquote(username) or None,
             password=unquote(password) if at and colon else None,
-            tls_options={"ssl": True, **options} if tls else {},
+            tls_options={"ssl": True, **tls_options(options)} if tls else {},
         )
 
     def client_kwargs(self) -> dict[str, Any]:
