@@ -112,17 +112,28 @@ class RedisCluster:
 
     def move_slot(self, key: str) -> ClusterNode:
         """Move the slot of a key to another primary, as `redis-cli --cluster reshard` does; return the new one."""
+        with self.moving_slot(key) as target:
+            return target
+
+    @contextmanager
+    def moving_slot(self, key: str) -> Iterator[ClusterNode]:
+        """Begin to move the slot of a key: the key itself has arrived, others follow when the block ends."""
         slot, source = key_slot(key.encode()), self.primary_of(key)
         primaries = [node for node in self.nodes if node.running and node.role == "master"]
         target = next(node for node in primaries if node is not source)
         target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
-        while keys := source.ask("CLUSTER GETKEYSINSLOT", slot, _KEYS_AT_ONCE):
-            login = ("AUTH", self.password)
-            source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, *login, "KEYS", *keys)
-        for node in (target, source, *primaries):
-            node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
-        return target
+        self._migrate(source, target, [key])
+        try:
+            yield target
+        finally:
+            while keys := source.ask("CLUSTER GETKEYSINSLOT", slot, _KEYS_AT_ONCE):
+                self._migrate(source, target, keys)
+            for node in (target, source, *primaries):
+                node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
+
+    def _migrate(self, source: ClusterNode, target: ClusterNode, keys: list[str]) -> None:
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", self.password, "KEYS", *keys)
 
     def is_whole(self) -> bool:
         """Return whether every node runs, and every replica follows."""

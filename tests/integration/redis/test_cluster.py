@@ -107,6 +107,23 @@ async def test_a_slot_that_is_being_moved_is_written_on_whichever_side_its_keys_
     assert {here.hget(KEYS.token(account), "generation") for account in ACCOUNTS} == {"2"}
 
 
+async def test_an_account_whose_keys_are_on_both_sides_waits_and_no_other_does(
+    client: Redis, cluster_service: RedisCluster, here: redis.Redis
+) -> None:
+    publisher = TokenPublisher(client, KEYS)
+    await publisher.put(tokens(1))
+
+    with cluster_service.moving_slot(KEYS.token(ACCOUNTS[0])):
+        assert here.hget(KEYS.token(ACCOUNTS[0]), "generation") == "1", "readers follow each key"
+        with pytest.raises(RedisError):
+            await publisher.put(tokens(2))
+        found = [here.hget(KEYS.token(account), "generation") for account in ACCOUNTS]
+        assert found == ["1", *["2"] * (len(ACCOUNTS) - 1)]
+
+    assert not await publisher.put(tokens(2))
+    assert here.hget(KEYS.token(ACCOUNTS[0]), "generation") == "2"
+
+
 async def test_reports_events_and_heartbeats_are_on_one_node_each(
     here: redis.Redis, client: Redis, cluster_service: RedisCluster
 ) -> None:
