@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 import redis
 
+from tests.support.clusters import RedisCluster, redis_cluster
 from tests.support.examples import register_profiles
 from tests.support.providers.certificates import Authority
 from tests.support.server_binaries import ServerMissing, postgres_binaries, redis_binary
@@ -47,6 +48,13 @@ def ca_file(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> P
 def redis_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A Redis Cluster of three primaries; tests name accounts of their own."""
+    with redis_cluster(tmp_path_factory.mktemp("cluster"), replicas=False) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +118,7 @@ def postgres_url(postgres_service: PostgresServer, postgres_template: str) -> It
 _SERVERS: Final = frozenset(
     {
         *("redis_service", "postgres_service", "own_redis", "own_postgres", "redis_container"),
-        *("server", "own_server", "acl_server", "cluster"),
+        *("server", "own_server", "acl_server", "cluster", "cluster_service"),
     }
 )
 #: Parameters by which a test takes PostgreSQL.

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
-from refreshd_reader import NoUsableToken, Reader, RedisUnreachable
 from tests.e2e.conftest import MakeWorld
-from tests.support.fleet import Fleet
+from tests.support.fleet import ROOT, Fleet
+from tests.support.reads import Reads
 from tests.support.sentinels import RedisSet, redis_set
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
@@ -26,45 +26,6 @@ from tests.support.world import World
 KILLS: Final = int(os.environ.get("REFRESHD_TEST_KILLS", "1"))
 ACCOUNTS: Final = [f"acct-{number}" for number in range(int(os.environ.get("REFRESHD_TEST_ACCOUNTS", "40")))]
 SESSION_S: Final = 3.0
-READ_EVERY_S: Final = 0.05
-
-
-class Reads:
-    """A connector that reads one account after another, and what it met."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.tokens = 0
-        self.absent: list[str] = []
-        self.longest_outage_s = 0.0
-
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        stopping = threading.Event()
-        thread = threading.Thread(target=self._read, args=[stopping])
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join()
-
-    def _read(self, stopping: threading.Event) -> None:
-        worked_at, turn = time.monotonic(), 0
-        with Reader.from_url(self.url, timeout_s=1) as reader:
-            while not stopping.wait(READ_EVERY_S):
-                turn += 1
-                try:
-                    reader.get(ACCOUNTS[turn % len(ACCOUNTS)])
-                except RedisUnreachable:
-                    continue
-                except NoUsableToken as error:
-                    self.absent.append(str(error))
-                    continue
-                self.tokens += 1
-                now = time.monotonic()
-                self.longest_outage_s = max(self.longest_outage_s, now - worked_at)
-                worked_at = now
 
 
 @pytest.fixture
@@ -78,13 +39,41 @@ def world(make_world: MakeWorld, sqlite_url: str, servers: RedisSet) -> World:
     return make_world(sqlite_url, servers.url, requests_per_s="1000", flower_port=str(free_port()))
 
 
-def test_a_killed_primary_costs_no_token_and_no_grant(world: World, fleet: Fleet, servers: RedisSet) -> None:
+@pytest.fixture
+def api(world: World, tmp_path: Path) -> Iterator[str]:
+    """Run the API, and give its address."""
+    port, log = free_port(), tmp_path / "api.log"
+    environment = {**os.environ, **world.environment, "REFRESHD_INTAKE_KEY": world.stores.cipher.intake_key}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.cli", "api", "--port", str(port)],
+            cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+        assert process.poll() is None, log.read_text()[-2000:]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def is_ready(api: str) -> bool:
+    """Return whether the API reaches both stores."""
+    try:
+        return httpx.get(f"{api}/readyz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_killed_primary_costs_no_token_and_no_grant(
+    world: World, fleet: Fleet, servers: RedisSet, api: str
+) -> None:
     world.provider.latency_s = 0.05
     world.add(ACCOUNTS, session_management="fixed", session_timeout_s=SESSION_S)
     members = [fleet.worker("one"), fleet.worker("two"), fleet.beat(), fleet.flower()]
     wait_until(lambda: world.all_refreshed(ACCOUNTS), "every account refreshed")
     wait_until(lambda: all(map(world.is_published, ACCOUNTS)), "every token published")
-    reads, took_s = Reads(servers.url), list[float]()
+    reads, took_s = Reads(servers.url, ACCOUNTS), list[float]()
 
     with reads.going_on():
         for _ in range(KILLS):
@@ -94,6 +83,7 @@ def test_a_killed_primary_costs_no_token_and_no_grant(world: World, fleet: Fleet
             before = world.generations(ACCOUNTS)
             wait_until(partial(_all_beyond, world, before), "every account refreshed again")
             took_s += [named_s, time.monotonic() - began]
+            wait_until(lambda: is_ready(api), "the API finds the new primary")
             killed.start()
             wait_until(servers._is_whole, "the killed one follows")
     print(

@@ -42,16 +42,18 @@ class World:
             "REFRESHD_ALLOW_HTTP_HOSTS": "127.0.0.1",
             **{f"REFRESHD_{name.upper()}": value for name, value in settings.items()},
         }
+        broker = settings.get("broker_url")
         self.stores = AppContext(
             Settings(
                 database_url=SecretStr(database_url),
                 redis_url=SecretStr(redis_url),
+                broker_url=None if broker is None else SecretStr(broker),
                 keys=SecretStr(self.environment["REFRESHD_KEYS"]),
                 data_dir=folder,
             )
         )
-        self._broker = Celery("tests", broker=broker_url(redis_url))
-        self._broker.conf.broker_transport_options = transport_options(redis_url)
+        self._broker = Celery("tests", broker=broker_url(broker or redis_url))
+        self._broker.conf.broker_transport_options = transport_options(broker or redis_url)
 
     def close(self) -> None:
         self._broker.close()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import hiredis
 import redis
@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from refreshd_reader.redis.cluster import AsyncClusterClient, ClusterAddress, ClusterClient, is_cluster
 from refreshd_reader.redis.sentinel import is_sentinel
 from refreshd_reader.redis.url import pool_of
 from worker.errors import RedisUnreachable
@@ -29,6 +30,8 @@ T = TypeVar("T")
 #: (without it a worker hung for two minutes).
 SOCKET_TIMEOUT_S: Final = 5
 HEALTH_CHECK_INTERVAL_S: Final = 5
+#: A node of a Cluster that hangs is given up sooner, so that the others are asked who has taken over from it.
+NODE_TIMEOUT_S: Final = 2
 
 SOCKET_OPTIONS: Final[dict[str, Any]] = {
     "socket_timeout": SOCKET_TIMEOUT_S,
@@ -41,6 +44,9 @@ SOCKET_OPTIONS: Final[dict[str, Any]] = {
 def connect(url: str, **options: Any) -> redis.Redis:
     """Make a client for one thread's calls. A lost connection is tried once more, at once."""
     wanted = {"decode_responses": True, "retry": Retry(NoBackoff(), 1), **_socket_options(url), **options}
+    if is_cluster(url):
+        made: Any = ClusterClient(ClusterAddress.of(url), **wanted)
+        return cast(redis.Redis, made)
     if is_sentinel(url):
         return redis.Redis.from_pool(pool_of(redis.ConnectionPool, url, **wanted))
     return redis.Redis.from_url(url, **wanted)
@@ -55,6 +61,10 @@ def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
         "socket_timeout": None,
         **options,
     }
+    if is_cluster(url):
+        wanted["socket_timeout"] = NODE_TIMEOUT_S
+        made: Any = AsyncClusterClient(ClusterAddress.of(url), **wanted)
+        return cast(redis.asyncio.Redis, made)
     if is_sentinel(url):
         client = redis.asyncio.Redis.from_pool(pool_of(redis.asyncio.ConnectionPool, url, **wanted))
     else:
@@ -156,7 +166,7 @@ def in_words(url: str) -> Iterator[None]:
 
 def _of_tls(url: str, error: Exception) -> str:
     """A server that misses the client's certificate says so by a TLS alert, or hangs up before it is out."""
-    if not url.startswith(("rediss://", "sentinels://")) or "refused" in str(error):
+    if not url.startswith(("rediss://", "sentinels://", "clusters://")) or "refused" in str(error):
         return ""
     return (
         ", with ssl_ca_certs=FILE whom it trusts, and with ssl_certfile=FILE and ssl_keyfile=FILE what to show "

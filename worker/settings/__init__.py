@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from refreshd_reader.sealing import TokenSeal
 from worker.errors import SettingsError
 from worker.settings.loading import load
-from worker.settings.redis_url import check_redis_url
+from worker.settings.redis_url import NO_BROKER, check_broker_url, check_redis_url, is_cluster_url
 
 #: The claim outlives the whole call by this much, so that no second call starts while the first may still be
 #: on the wire (DESIGN section 3: longer than the deadline "by 10 s and more").
@@ -35,7 +36,7 @@ _EXAMPLES: Final = {
     "intake_key": "k1:BASE64 of 32 bytes, printed by `refreshd keys intake`",
     "message_keys": "m1:BASE64 of 32 bytes, made by `refreshd keys generate`; beat and every worker get the same",
     "database_url": "sqlite:///path/refreshd.db or postgresql://user:password@host/database",
-    "redis_url": _REDIS_URLS,
+    "redis_url": f"{_REDIS_URLS}; beside a broker of its own also cluster://user:password@h1:6379,h2:6379",
     "broker_url": _REDIS_URLS,
     "flower_basic_auth": "user:password (several: comma separated; a password holds no comma)",
     "callback_modules": "my_callbacks,acme.refresh",
@@ -216,9 +217,20 @@ class Settings(BaseSettings):
     @field_validator("publish_keys", "redis_url", "broker_url")
     @classmethod
     def _can_be_read(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        readers: dict[str | None, Callable[[str], object]] = {
+            "publish_keys": TokenSeal.of,
+            "redis_url": check_redis_url,
+            "broker_url": check_broker_url,
+        }
         if value is not None:
-            (TokenSeal.of if info.field_name == "publish_keys" else check_redis_url)(value.get_secret_value())
+            readers[info.field_name](value.get_secret_value())
         return value
+
+    @model_validator(mode="after")
+    def _messages_have_a_place(self) -> Self:
+        if self.broker_url is None and self.redis_url and is_cluster_url(self.redis_url.get_secret_value()):
+            raise ValueError(f"{_PREFIX}REDIS_URL: {NO_BROKER}")
+        return self
 
     @field_validator("webhook_types")
     @classmethod

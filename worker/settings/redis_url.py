@@ -16,17 +16,22 @@ _TLS: Final = {
 #: Options by scheme that both of redis-py's clients and Celery's broker accept. Any other ends one of them in a TypeError.
 _OPTIONS: Final = {"redis": set[str](), "rediss": _TLS, "unix": {"db", "username", "password"}}
 _SENTINEL: Final = ("sentinel://", "sentinels://")
+_CLUSTER: Final = ("cluster://", "clusters://")
 _UNRESERVED: Final = r"[A-Za-z0-9._~%!$&'()*+,;=-]*"
 #: A URL without options whose parts can't be mistaken; ports above 59999 are left to redis-py.
 _PLAIN: Final = re.compile(
     rf"rediss?://(?:{_UNRESERVED}(?::{_UNRESERVED})?@)?[A-Za-z0-9.-]+(?::(?:[1-5]\d{{4}}|\d{{1,4}}))?(?:/\d*)?"
 )
 #: No URL appears in an error: a password that is not quoted may be in any part of it.
-_INVALID: Final = "not a valid Redis URL; expected redis://, rediss://, unix://, sentinel:// or sentinels://; @ : / ? # [ in a password are written as %40 %3A %2F %3F %23 %5B"
+NO_BROKER: Final = (
+    "a Redis Cluster holds no task messages (Celery's broker needs several keys at once); expected the URL of a single "
+    "primary, or sentinel://, for them: REFRESHD_BROKER_URL"
+)
+_INVALID: Final = "not a valid Redis URL; expected redis://, rediss://, unix://, sentinel(s):// or cluster(s)://; @ : / ? # [ in a password are written as %40 %3A %2F %3F %23 %5B"
 
 
 def check_redis_url(url: str) -> None:
-    """Check that redis-py and kombu can use a URL.
+    """Check that redis-py and, unless it names a Cluster, kombu can use a URL.
 
     Raises:
         ValueError: the URL is invalid, has an option that its scheme does not take, or names a file that can't be read.
@@ -37,6 +42,9 @@ def check_redis_url(url: str) -> None:
 
     if url.startswith(_SENTINEL):
         _check_sentinel_url(url)
+        return
+    if url.startswith(_CLUSTER):
+        _check_cluster_url(url)
         return
     try:
         parts = urlsplit(url)
@@ -76,6 +84,29 @@ def _check_sentinel_url(url: str) -> None:
         ConnectionPool(**address.connection_kwargs(asynchronous=False)).make_connection()
     except (ValueError, TypeError, RedisError):
         raise ValueError(_INVALID) from None
+
+
+def _check_cluster_url(url: str) -> None:
+    from refreshd_reader.redis.cluster import ClusterAddress
+
+    ClusterAddress.of(url)
+    _check_files(parse_qs(urlsplit(url).query))
+
+
+def check_broker_url(url: str) -> None:
+    """Check that the Redis of task messages can be one.
+
+    Raises:
+        ValueError: as `check_redis_url`; or the URL names a Cluster.
+    """
+    if is_cluster_url(url):
+        raise ValueError(NO_BROKER)
+    check_redis_url(url)
+
+
+def is_cluster_url(url: str) -> bool:
+    """Return whether a URL names a Redis Cluster."""
+    return url.startswith(_CLUSTER)
 
 
 class _FileError(ValueError):

@@ -34,6 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from refreshd_reader.callback_output import as_json
 from refreshd_reader.contract import DEFAULT_PREFIX
+from refreshd_reader.redis.cluster import ClusterClient, is_cluster, usable
 from refreshd_reader.redis.url import pool_of
 
 #: An answer that is not taken expires after this many seconds.
@@ -123,6 +124,9 @@ class CallbackTask:
         Raises:
             UnusableUrl: not a Redis URL, or it has options that redis-py does not know.
         """
+        if is_cluster(url):
+            cluster: Any = ClusterClient(usable(url))
+            return cls(cluster, secret, prefix)
         return cls(Redis.from_pool(pool_of(ConnectionPool, url)), secret, prefix)
 
     def answer(self, envelope: str, function: Function) -> None:

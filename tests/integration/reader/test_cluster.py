@@ -1,15 +1,12 @@
-"""A real Cluster of two nodes: every command has a single key, so that one pipeline serves accounts of both."""
+"""A real Cluster: every command has a single key, so that one pipeline serves accounts of all nodes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
@@ -17,69 +14,29 @@ from redis.crc import key_slot
 from refreshd_reader import Announcement, AsyncReader, Keys, Reader, Rejection, Token, UnknownAccount
 from tests.integration.reader.acl_server import USERS
 from tests.integration.reader.publisher import Face, Kind, until
-from tests.support.server_process import free_port
-from tests.support.services import RedisServer
-
-#: Hash slots of a Cluster (redis.io/docs/reference/cluster-spec).
-SLOTS = 16384
-
-
-class ClusterNode(RedisServer):
-    """One primary. Its bus has a free port of its own: the usual one, 10000 above, may not exist."""
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir()
-        super().__init__(directory)
-        self.bus_port = free_port()
-        self.password = "cluster"
-
-    def _command(self) -> list[str]:
-        command = super()._command()
-        with Path(command[-1]).open("a") as config:
-            config.write(f"cluster-enabled yes\ncluster-port {self.bus_port}\n")
-        return command
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterNode]:
-    """Return the first of two nodes that have half of the slots each."""
-    nodes = [ClusterNode(tmp_path_factory.mktemp("cluster") / name) for name in ("one", "two")]
-    with ExitStack() as stack:
-        clients: list[Any] = []
-        for node in nodes:
-            stack.callback(node.stop)
-            node.start()
-            clients.append(stack.enter_context(redis.Redis.from_url(node.url, decode_responses=True)))
-        half = SLOTS // 2
-        clients[0].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, half - 1)
-        clients[1].execute_command("CLUSTER", "ADDSLOTSRANGE", half, SLOTS - 1)
-        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port, nodes[1].bus_port)
-        asyncio.run(until(lambda: all(_formed(client) for client in clients), deadline_s=30))
-        yield nodes[0]
-
-
-def _formed(client: Any) -> bool:
-    info = client.cluster("INFO")
-    return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "2")
+from tests.support.clusters import SLOTS
+from tests.support.clusters import RedisCluster as RunningCluster
 
 
 @pytest.fixture
-def client(cluster: ClusterNode) -> Iterator[RedisCluster]:
-    made = RedisCluster(host="127.0.0.1", port=cluster.port, password=cluster.password)
+def client(cluster_service: RunningCluster) -> Iterator[RedisCluster]:
+    made = RedisCluster(**_login(cluster_service))
     yield made
     made.close()
 
 
 @pytest.fixture
-async def face(kind: Kind, cluster: ClusterNode, client: RedisCluster) -> AsyncIterator[Face]:
+async def face(kind: Kind, cluster_service: RunningCluster) -> AsyncIterator[Face]:
     if kind == "sync":
-        with Reader(client, cache_size=10) as reader:
+        with Reader.from_url(cluster_service.url, cache_size=10) as reader:
             yield Face(reader)
         return
-    open_client = AsyncRedisCluster(host="127.0.0.1", port=cluster.port, password=cluster.password)
-    async with AsyncReader(open_client, cache_size=10) as open_reader:
+    async with AsyncReader.from_url(cluster_service.url, cache_size=10) as open_reader:
         yield Face(open_reader)
-    await open_client.aclose()
+
+
+def _login(cluster: RunningCluster) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": cluster.nodes[0].port, "password": cluster.password}
 
 
 def _publish(client: Any, account: str, generation: int) -> None:
@@ -87,7 +44,7 @@ def _publish(client: Any, account: str, generation: int) -> None:
     client.publish(Keys().announce, Announcement(account, generation).to_text())
 
 
-async def test_many_accounts_on_both_nodes(face: Face, client: RedisCluster) -> None:
+async def test_many_accounts_on_all_nodes(face: Face, client: RedisCluster) -> None:
     accounts = [f"acct-{number}" for number in range(20)]
     assert {key_slot(Keys().token(account).encode()) < SLOTS // 2 for account in accounts} == {True, False}
     for account in accounts:
@@ -116,22 +73,17 @@ async def test_a_refused_token_is_replaced_whichever_node_announces(face: Face, 
         assert (await face.get(account)).generation == 2
 
 
-async def test_a_connectors_rights_on_a_cluster(cluster: ClusterNode, kind: Kind) -> None:
+async def test_a_connectors_rights_on_a_cluster(cluster_service: RunningCluster, kind: Kind) -> None:
     """The line of deploy/redis/users.acl, and what docs/redis.md adds for a Cluster."""
     [line] = [line for line in USERS.read_text().splitlines() if line.startswith("user refreshd-connector ")]
     rules = line.replace("${CONNECTOR_PASSWORD}", "connect").split()[2:]
     rules += ["+cluster|slots", "+cluster|shards", "+command"]
-    administrator: Any = RedisCluster(host="127.0.0.1", port=cluster.port, password=cluster.password)
+    administrator: Any = RedisCluster(**_login(cluster_service))
     administrator.execute_command("ACL SETUSER", "connector", *rules, target_nodes=RedisCluster.ALL_NODES)
     accounts = [f"shop-{number}" for number in range(10)]
     for account in accounts:
         _publish(administrator, account, 1)
-    login: dict[str, Any] = {
-        "host": "127.0.0.1",
-        "port": cluster.port,
-        "username": "connector",
-        "password": "connect",
-    }
+    login = _login(cluster_service) | {"username": "connector", "password": "connect"}
     if kind == "sync":
         client = RedisCluster(**login)
         with Reader(client) as reader:

@@ -35,6 +35,8 @@ def test_login_and_database_may_be_left_out() -> None:
 def test_tls_is_for_sentinels_and_servers_alike() -> None:
     address = SentinelAddress.of("sentinels://:pw@h1/fleet/0?ssl_ca_certs=/ca.pem")
     assert address.sentinel_kwargs()["ssl"] is True
+    unchecked = SentinelAddress.of("sentinels://h1/fleet?ssl_check_hostname=no")
+    assert unchecked.sentinel_kwargs()["ssl_check_hostname"] is False
     assert address.sentinel_kwargs()["ssl_ca_certs"] == "/ca.pem"
     assert address.connection_kwargs(asynchronous=False)["ssl_ca_certs"] == "/ca.pem"
     assert broker_tls("sentinels://h1/fleet?ssl_ca_certs=/ca.pem&ssl_password=hush") == {

@@ -11,12 +11,14 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from sqlalchemy import text
 
 from models.migrations import HEAD
+from refreshd_reader.redis.cluster import ClusterClient
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
 from worker.db.fleet.sealed import sealed_sample
 from worker.db.postgres import is_pooled
 from worker.db.rekey import check
+from worker.diagnostics.doctor.cluster import check_cluster, key_on, primaries_of
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.errors import RefreshdError
 
@@ -82,19 +84,28 @@ def _check_server(
 ) -> Iterator[CheckResult]:
     try:
         client: Any = connected()
-        info: dict[str, Any] = client.info()
+        nodes = _nodes(client)
         seconds, micros = client.time()
     except (RedisError, OSError, RefreshdError) as error:
         yield failed(name, str(error), f"start it, or correct {setting}")
         return
-    kind = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
-    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MIN:
-        yield failed(name, f"{kind} is too old", "Redis 6.2 and later, or Valkey, work")
-        return
-    yield ok(name, kind)
-    yield from _redis_writes(info, name, setting)
-    yield from _test_write(client, here.settings.redis_prefix, name)
-    yield from _redis_memory(info, name)
+    for info in nodes.values():
+        kind = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+        if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < REDIS_MIN:
+            yield failed(name, f"{kind} is too old", "Redis 6.2 and later, or Valkey, work")
+            return
+    prefix = here.settings.redis_prefix
+    if isinstance(client, ClusterClient):
+        yield ok(name, f"{kind}, a Cluster of {len(nodes)} primaries")
+        yield from check_cluster(client, nodes, name)
+    else:
+        yield ok(name, kind)
+        yield from _no_node_of_a_cluster(info, name, setting)
+    for node, info in nodes.items():
+        one = f"{name} {node}".rstrip()
+        yield from _redis_writes(info, one, setting)
+        yield from _test_write(client, _key_of(client, node, prefix), one)
+        yield from _redis_memory(info, one)
     off_s = seconds + micros / 1e6 - here.clock.now()
     if abs(off_s) > TOLERATED_SKEW_S:
         yield warning(
@@ -106,10 +117,20 @@ def _check_server(
         )
 
 
-def _test_write(client: Any, prefix: str, name: str) -> Iterator[CheckResult]:
+def _nodes(client: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Return what each primary of a Cluster says of itself, by address; of one server, without an address."""
+    return primaries_of(client) if isinstance(client, ClusterClient) else {"": client.info()}
+
+
+def _key_of(client: Any, node: str, prefix: str) -> str:
+    key = f"{prefix}write-check"
+    return key_on(client, node, key) if node else key
+
+
+def _test_write(client: Any, key: str, name: str) -> Iterator[CheckResult]:
     """Write a key that ends at once."""
     try:
-        client.set(f"{prefix}write-check", "1", px=_WRITE_CHECK_MS)
+        client.set(key, "1", px=_WRITE_CHECK_MS)
     except OutOfMemoryError:
         yield failed(
             f"{name} writes",
@@ -127,19 +148,24 @@ def _test_write(client: Any, prefix: str, name: str) -> Iterator[CheckResult]:
         )
 
 
+def _no_node_of_a_cluster(info: Mapping[str, Any], name: str, setting: str) -> Iterator[CheckResult]:
+    if info.get("cluster_enabled"):
+        single = "a single primary, or sentinels"
+        yield failed(
+            f"{name} writes",
+            "it is a node of a Redis Cluster (cluster_enabled:1), and is spoken to as a single server",
+            f"point {setting} to {single}"
+            if name == "broker"
+            else f"write {setting}=cluster://USER:PASSWORD@HOST:6379,HOST:6379, and point REFRESHD_BROKER_URL to {single}",
+        )
+
+
 def _redis_writes(info: Mapping[str, Any], name: str, setting: str) -> Iterator[CheckResult]:
     if info.get("role", "master") != "master":
         yield failed(
             f"{name} writes",
             f"it is a replica of {info.get('master_host')}:{info.get('master_port')}: it takes no writes",
             f"point {setting} to the primary, or to the sentinels that know it: sentinel://HOST:26379,HOST:26379/MASTER/0",
-        )
-    if info.get("cluster_enabled"):
-        yield failed(
-            f"{name} writes",
-            "it is a node of a Redis Cluster (cluster_enabled:1), which refreshd does not support: neither Celery's broker "
-            "nor the publication of tokens works on one",
-            f"point {setting} to a single primary, with Sentinel or a managed failover",
         )
     broken = [
         key

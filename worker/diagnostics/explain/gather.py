@@ -126,8 +126,8 @@ def _redis(
         pipeline.pttl(keys.lock(account.id))
         (pipeline.get if reads_tokens else pipeline.exists)(keys.stash(account.id))
         pipeline.exists(keys.answer(account.id))
-        pipeline.time()
-        seen, state, holder, lease_ms, stash, kept, clock = pipeline.execute()
+        seen, state, holder, lease_ms, stash, kept = pipeline.execute()
+        clock = client.time()
         lengths = _queue_lengths(here.broker)
     except (RedisError, OSError, SettingsError) as error:  # SettingsError: none is set, and none runs here
         return None, error

@@ -23,6 +23,7 @@ from refreshd_reader.errors import (
     TokenTooShort,
 )
 from refreshd_reader.redis.announcements import Hub
+from refreshd_reader.redis.cluster import AsyncClusterClient, is_cluster
 from refreshd_reader.redis.pool import AsyncWaitingPool
 from refreshd_reader.redis.url import pool_of
 from refreshd_reader.redis.wire import (
@@ -80,27 +81,35 @@ class AsyncReader:
         """Return a reader with a client of its own.
 
         Args:
-            url: `redis://`, `rediss://` (TLS), `unix://`, or `sentinel://USER:PASSWORD@HOST:26379,HOST:26379/MASTER/0`
-                (`sentinels://`: TLS), with the connector's user and password.
+            url: `redis://`, `rediss://` (TLS), `unix://`, `sentinel://USER:PASSWORD@HOST:26379,HOST:26379/MASTER/0`
+                (`sentinels://`: TLS), or `cluster://USER:PASSWORD@HOST:6379,HOST:6379` (`clusters://`: TLS), with the
+                connector's user and password.
             prefix: see the class.
             cache_size: see the class.
             keys: see the class.
             timeout_s: for connecting, for an answer, and for a free connection. Connecting and commands are tried three times.
-            max_connections: a command that needs one more waits for up to `timeout_s`.
+            max_connections: a command that needs one more waits for up to `timeout_s`. Of a Cluster: to each node, and
+                `AsyncReader` makes as many as it has commands under way.
 
         Raises:
             UnusableUrl: not a Redis URL, or it has options that redis-py does not know.
         """
-        pool = pool_of(
-            AsyncWaitingPool,
-            url,
-            max_connections=max_connections,
-            wait_s=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), retries=2),
-        )
-        reader = cls(redis.asyncio.Redis.from_pool(pool), prefix=prefix, cache_size=cache_size, keys=keys)
+        options: dict[str, Any] = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), retries=2),
+        }
+        client: Any
+        if is_cluster(url):
+            client = AsyncClusterClient.pooled(
+                url, max_connections=max_connections, wait_s=timeout_s, **options
+            )
+        else:
+            pool = pool_of(
+                AsyncWaitingPool, url, max_connections=max_connections, wait_s=timeout_s, **options
+            )
+            client = redis.asyncio.Redis.from_pool(pool)
+        reader = cls(client, prefix=prefix, cache_size=cache_size, keys=keys)
         reader._owns_client = True
         return reader
 

@@ -25,6 +25,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
+from refreshd_reader.redis.tls import tls_options
+
 SCHEMES: Final = ("sentinel", "sentinels")
 SENTINEL_PORT: Final = 26379
 #: A sentinel that says nothing for so long is passed over, seconds: two that are dead cost less than a call's time-out.
@@ -82,7 +84,6 @@ class SentinelAddress:
         if parts.scheme not in SCHEMES or "@" in parts.query or parts.fragment:
             raise ValueError(_NO_URL)
         username, colon, password = login.partition(":")
-        tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
         own = {
             name.removeprefix("sentinel_"): value
             for name, value in options.items()
@@ -95,7 +96,7 @@ class SentinelAddress:
             username=unquote(username) or None,
             password=unquote(password) if at and colon else None,
             sentinel_options=own,
-            tls_options=tls,
+            tls_options=tls_options(options),
             tls=parts.scheme == "sentinels",
         )
 

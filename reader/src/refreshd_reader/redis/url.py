@@ -15,7 +15,7 @@ Pool = TypeVar("Pool")
 
 _UNKNOWN: Final = re.compile(r"unexpected keyword argument '(\w+)'")
 _UNREADABLE: Final = re.compile(r"Invalid value for '(\w+)'")
-_NO_URL: Final = "not a Redis URL; expected redis://, rediss:// or unix://, with / ? # [ in a password written as %2F %3F %23 %5B"
+_NO_URL: Final = "not a Redis URL; expected redis://, rediss://, unix://, sentinel:// or cluster://, with / ? # [ in a password written as %2F %3F %23 %5B"
 
 
 def pool_of(kind: type[Pool], url: str, **options: Any) -> Pool:
