@@ -129,9 +129,9 @@ lint:  ## Style, types and import rules
 	$(BIN)/mypy
 
 .PHONY: bench
-bench:  ## Refreshes a second and CPU; reads; reports; callbacks that hang; more processes; exit code 1 where a bar is missed
+bench:  ## Refreshes a second and CPU; reads; reports; callbacks that hang; more processes; commands; exit code 1 where a bar is missed
 	$(DEV)
-	@missed=; for name in refresh reader report callbacks workers; do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
+	@missed=; for name in refresh reader report callbacks workers commands; do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
 	if [ -n "$$missed" ]; then echo "a bar is missed:$$missed" >&2; exit 1; fi
 
 .PHONY: chaos
