@@ -130,7 +130,7 @@ def _seen_at_work(
     Asking takes a second, and most of what an explanation costs.
     """
     last, due_at = last_call(attempts), account.next_refresh_at
-    if last is None or last.worker not in clocks or account.claim_attempt is not None:
+    if last is None or last.worker is None or last.worker not in clocks or account.claim_attempt is not None:
         return None
     if account.refresh_method == RefreshMethod.CALLBACK or due_at is None or due_at <= now:
         return None

@@ -21,7 +21,8 @@ from worker.redis.event_stream import SeenEvent
 #: From so many columns on, events stand beside the accounts instead of below them.
 WIDE: Final = 118
 _ACCOUNTS_WIDTH: Final = 80
-_BAR_CELLS: Final = 8
+#: One more, and the table would not fit 80 columns.
+_BAR_CELLS: Final = 7
 _TIME_CELLS: Final = 6
 #: Below this much of its life a token that is about to be refreshed turns yellow.
 _LOW: Final = 0.35

@@ -84,7 +84,7 @@ def test_a_row_says_everything_of_an_account() -> None:
         "20s",
         "active",
         "7",
-        "━━━━━━╌╌",
+        "━━━━━╌╌",
         "30s",
         "in",
         "12s",
