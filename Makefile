@@ -160,6 +160,11 @@ screenshots:  ## Take the docs' pictures of Flower anew, in headless Chromium; P
 	$(DEV)
 	$(BIN)/python -m tests.screenshots $(PICTURES)
 
+.PHONY: picture
+picture:  ## Draw README's picture of the demo anew, from a demo that runs for 45 seconds
+	$(RUNTIME)
+	@drawn=$$(mktemp); $(BIN)/python -m docs.generate.demo >"$$drawn" && cp "$$drawn" docs/demo.svg; done=$$?; rm -f "$$drawn"; exit $$done
+
 .PHONY: env
 env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays
 	@sh deploy/env.sh

@@ -24,7 +24,9 @@ def test_the_built_in_presets_can_be_read_and_name_their_sources() -> None:
 
 
 def test_a_preset_that_is_read_by_itself_is_the_one_that_all_together_give() -> None:
-    one_by_one = {name: load_presets()[name].model_dump() for name in ("generic", "google", "xero-oauth2-cc", "zoho")}
+    one_by_one = {
+        name: load_presets()[name].model_dump() for name in ("generic", "google", "xero-oauth2-cc", "zoho")
+    }
     assert "nonsense" not in load_presets()
     assert load_presets().get(".code") is None
     together = dict(load_presets().items())  # reads the whole file

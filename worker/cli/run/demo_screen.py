@@ -116,6 +116,7 @@ def _as_event(change: Change) -> SeenEvent:
         case Restarted():
             return SeenEvent(RUNS_AGAIN, change.name, f"process {change.pid}", None, now)
         case ProcessEnded():
-            return SeenEvent(ENDED, change.name, f"{change.cause}, starts again", None, now)
+            cause = change.cause.partition("ended ")[2]  # the kind says it
+            return SeenEvent(ENDED, change.name, f"{cause}, starts again", None, now)
         case Killed():
             return SeenEvent(ENDED, change.name, "killed: it did not stop", None, now)
