@@ -29,9 +29,9 @@ def refreshd_lines(page: Path) -> Iterator[list[str]]:
     """Yield the words behind `refreshd` of each line, up to what pipes or redirects it."""
     for block in BLOCK.findall(page.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
-            plain = QUOTED.sub("X", line)
-            if (found := LINE.match(plain)) and not line.lstrip().startswith("#"):
-                yield re.split(r"[|&;<>()#`]", found[1])[0].split()
+            plain = re.sub(r"(^|\s)#.*", "", QUOTED.sub("X", line))
+            if found := LINE.match(plain):
+                yield re.split(r"[|&;<>()`]", found[1])[0].split()
 
 
 @cache
