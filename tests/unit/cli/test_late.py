@@ -164,6 +164,12 @@ def test_every_command_of_the_table_loads_under_its_name_with_its_summary_first(
         loaded = lazy.load()
         assert loaded.name == path[-1]
         assert loaded.help.partition("\n\n")[0] == lazy.help
+        assert "\n" not in loaded.help.replace("\n\n", ""), "lines are the terminal's to break"
+
+
+def test_no_page_shows_a_type_beside_an_option_that_takes_no_value() -> None:
+    for words in ([], ["up"], ["accounts"], ["accounts", "add"]):
+        assert "<bool>" not in CliRunner().invoke(app, [*words, "--help"]).output
 
 
 def test_a_mistyped_command_is_told_the_nearest_one_in_groups_too() -> None:

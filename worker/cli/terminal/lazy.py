@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any, Final
 
 import typer
@@ -31,14 +32,34 @@ class LazyCommand(TyperCommand):
         if isinstance(found, typer.Typer):
             group = get_group(found)
             group.name, group.help = self.name, self.help
-            return group
+            return flags_without_type(group)
         alone = typer.Typer(add_completion=False)
-        details = f"\n\n{found.__doc__}" if found.__doc__ else ""
+        details = f"\n\n{_paragraphs(found.__doc__)}" if found.__doc__ else ""
         alone.command(self.name, help=f"{self.help}{details}")(found)
-        return get_command(alone)
+        return flags_without_type(get_command(alone))
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         return self.load().make_context(*args, **extra)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a docstring whose lines are the terminal's to break."""
+    return "\n\n".join(" ".join(one.split()) for one in cleandoc(text).split("\n\n"))
+
+
+def flags_without_type(command: Any) -> Any:
+    """Have `--help` show no `<bool>` beside options that take no value."""
+    get_params = command.get_params
+
+    def get(ctx: Any) -> Any:
+        params = get_params(ctx)
+        for one in params:
+            if getattr(one, "is_flag", False):
+                one.metavar = ""
+        return params
+
+    command.get_params = get
+    return command
 
 
 def add_commands(app: typer.Typer, commands: Iterable[Command]) -> None:
