@@ -129,9 +129,9 @@ lint:  ## Style, types and import rules
 	$(BIN)/mypy
 
 .PHONY: bench
-bench:  ## Refreshes a second and CPU; reads; reports; callbacks that hang; more processes; exit code 1 where a bar is missed
+bench:  ## Refreshes a second and CPU; reads; reports; callbacks that hang; more processes; commands; exit code 1 where a bar is missed
 	$(DEV)
-	@missed=; for name in refresh reader report callbacks workers; do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
+	@missed=; for name in refresh reader report callbacks workers commands; do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
 	if [ -n "$$missed" ]; then echo "a bar is missed:$$missed" >&2; exit 1; fi
 
 .PHONY: chaos
@@ -159,6 +159,11 @@ fuzz:  ## Ten minutes of cases at random for each thing that parses; MINUTES=1 f
 screenshots:  ## Take the docs' pictures of Flower anew, in headless Chromium; PICTURES=FOLDER puts them elsewhere
 	$(DEV)
 	$(BIN)/python -m tests.screenshots $(PICTURES)
+
+.PHONY: picture
+picture:  ## Draw README's picture of the demo anew, from a demo that runs for 45 seconds
+	$(RUNTIME)
+	@drawn=$$(mktemp); $(BIN)/python -m docs.generate.demo >"$$drawn" && cp "$$drawn" docs/demo.svg; done=$$?; rm -f "$$drawn"; exit $$done
 
 .PHONY: env
 env:  ## Write .env with new passwords and keys, for compose.yaml; an .env that is there stays

@@ -11,34 +11,33 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine
 
-from models.audit import Actor
-from models.providers import Provider
-from models.rate_limit import Limits
 from refreshd_reader.contract import Keys
 from worker.clock import Clock, begin_shared_now
-from worker.crypto.cipher import Cipher
 from worker.crypto.keyring import load_cipher, source_of
-from worker.crypto.sealer import AccountSealer
-from worker.db.audit import AuditTrail
-from worker.db.clients import Clients
 from worker.db.engine import check_schema, database_now, make_engine, reading
-from worker.db.history import History
-from worker.db.issuers import Issuers
-from worker.db.outbox import Outbox
 from worker.db.password import password_of
-from worker.db.pauses import Pauses
-from worker.db.publication import PublicationStore
-from worker.db.schedule import Schedule
-from worker.policy.rate_limits import limits
-from worker.providers.registry import GENERIC, Providers
 from worker.settings import Settings
 
-if TYPE_CHECKING:  # they bring clients of HTTP and Redis, which few commands have a use for
+if TYPE_CHECKING:  # a command loads the stores that it uses: each brings tables, or clients of HTTP and Redis
     from redis import Redis
 
+    from models.audit import Actor
+    from models.providers import Provider
+    from models.rate_limit import Limits
+    from worker.crypto.cipher import Cipher
+    from worker.crypto.sealer import AccountSealer
+    from worker.db.audit import AuditTrail
+    from worker.db.clients import Clients
+    from worker.db.history import History
+    from worker.db.issuers import Issuers
+    from worker.db.outbox import Outbox
+    from worker.db.pauses import Pauses
+    from worker.db.publication import PublicationStore
+    from worker.db.schedule import Schedule
     from worker.issuers.stored import IssuerProviders, IssuerReader
     from worker.notifications.webhook_client import Endpoint
     from worker.providers.discovery.fetch import DocumentClient
+    from worker.providers.registry import Providers
 
 #: This machine's own hosts: `up` and `demo` refresh at them without TLS.
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
@@ -84,10 +83,14 @@ class AppContext:
 
     @cached_property
     def sealer(self) -> AccountSealer:
+        from worker.crypto.sealer import AccountSealer
+
         return AccountSealer(self.cipher)
 
     @cached_property
     def providers(self) -> Providers:
+        from worker.providers.registry import Providers
+
         return Providers(self.settings.providers_file, self._issuer_provider)
 
     def _issuer_provider(self, issuer: str) -> Provider | None:
@@ -95,6 +98,8 @@ class AppContext:
 
     @cached_property
     def issuers(self) -> Issuers:
+        from worker.db.issuers import Issuers
+
         return Issuers(self.engine)
 
     @cached_property
@@ -125,6 +130,9 @@ class AppContext:
 
     def limits(self, provider: Provider | None) -> Limits:
         """Return what a provider takes: its data's limits, else the settings'."""
+        from worker.policy.rate_limits import limits
+        from worker.providers.registry import GENERIC
+
         return limits(
             provider or self.providers.known[GENERIC],
             requests_per_s=self.settings.requests_per_s,
@@ -158,18 +166,26 @@ class AppContext:
 
     @cached_property
     def history(self) -> History:
+        from worker.db.history import History
+
         return History(self.engine)
 
     @cached_property
     def schedule(self) -> Schedule:
+        from worker.db.schedule import Schedule
+
         return Schedule(self.engine)
 
     @cached_property
     def publication_store(self) -> PublicationStore:
+        from worker.db.publication import PublicationStore
+
         return PublicationStore(self.engine)
 
     @cached_property
     def outbox(self) -> Outbox:
+        from worker.db.outbox import Outbox
+
         return Outbox(self.engine)
 
     @cached_property
@@ -186,14 +202,20 @@ class AppContext:
 
     @cached_property
     def pauses(self) -> Pauses:
+        from worker.db.pauses import Pauses
+
         return Pauses(self.engine)
 
     @cached_property
     def clients(self) -> Clients:
+        from worker.db.clients import Clients
+
         return Clients(self.engine)
 
     @cached_property
     def audit(self) -> AuditTrail:
+        from worker.db.audit import AuditTrail
+
         return AuditTrail(self.engine)
 
     @cached_property
@@ -223,6 +245,8 @@ def current_actor(named: str | None = None) -> Actor:
     Args:
         named: who it is by the settings (REFRESHD_ACTOR), for automations whose user tells nothing.
     """
+    from models.audit import Actor
+
     host = socket.gethostname()
     if named:
         return Actor(named, host)

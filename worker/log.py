@@ -1,151 +1,76 @@
-"""What refreshd says about itself: log lines of one stable name with key/values, and the names of events."""
+"""What refreshd says about itself: log lines of one stable name with key/values, and the names of events.
+
+structlog takes longer to import than a short command runs, and such a command has nothing to say: it is imported with the
+first line, or with the configuration of a process that will write many.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
-import os
-import sys
-import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import structlog
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
 
-from worker.log_sentence import Sentence
-from worker.redaction.log import IDENTIFIERS, NUMBERS, SHORTEST, is_secret, redacted
+#: The level that a command logs from; None: nothing waits to be configured.
+_waiting: str | None = None
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("refreshd")
 
-#: `json` has a terminal show what a file gets. Read here, for lines are written before settings are.
-FORMAT: Final = "REFRESHD_LOG"
-#: Celery's loggers that say a line for each message received and each task done; our own lines tell more.
-_TASK_BY_TASK = ("celery.worker.strategy", "celery.app.trace")
+class _Log:
+    """Stands for structlog's logger."""
+
+    def __getattr__(self, name: str) -> Any:
+        _configure_what_waits()
+        from worker.log_lines import lines
+
+        return getattr(lines, name)
+
+
+log: Final = cast("BoundLogger", _Log())
 
 
 def configure_logging(level: str = "INFO") -> None:
     """Log to stderr: sentences on a terminal, one JSON object a line otherwise, and where REFRESHD_LOG is `json`."""
-    structlog.configure(
-        processors=[*_noting(), *_showing()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: _lines,
-        cache_logger_on_first_use=False,
-    )
+    global _waiting  # noqa: PLW0603  (a process has one log)
+    _waiting = None
+    from worker.log_lines import configure
+
+    configure(level)
+
+
+def log_late(level: str) -> None:
+    """Do the same with the first line that is written, ours or a library's."""
+    global _waiting  # noqa: PLW0603  (a process has one log)
+    _waiting = level
     root = logging.getLogger()
-    if not root.handlers:  # else what libraries warn of would reach stderr as it is
-        root.addHandler(_handler())
+    if not root.handlers:
+        root.addHandler(_Late())
 
 
-class _Lines(threading.local):
-    """Writes our lines to stderr; those of one turn of an event loop together, at its end.
+class _Late(logging.Handler):
+    """Gives way to the real handler when there is a record."""
 
-    A write lets go of the interpreter's lock and has to get it back, and a batch of answers says a line for each.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._said: list[str] = []
-
-    def msg(self, line: str) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            _write(f"{line}\n")
-            return
-        if not self._said or self._loop is not loop:
-            self._loop = loop
-            loop.call_soon(self._write_all)
-        self._said.append(f"{line}\n")
-
-    debug = info = warning = error = critical = msg
-
-    def _write_all(self) -> None:
-        said, self._said = self._said, []
-        _write("".join(said))
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger().removeHandler(self)
+        _configure_what_waits()
+        logging.getLogger().handle(record)
 
 
-def _write(text: str) -> None:
-    """Look the stream up each time: the one that stood there when this was configured may be closed since."""
-    sys.stderr.write(text)
-    sys.stderr.flush()
-
-
-_lines: Final = _Lines()
+def _configure_what_waits() -> None:
+    if _waiting is not None:
+        configure_logging(_waiting)
 
 
 def log_celery(level: int) -> None:
     """Show what Celery itself says, in the same form, from `level` on (`--loglevel`)."""
-    root = logging.getLogger()
-    root.handlers = [_handler()]
-    root.setLevel(level)
-    if level > logging.DEBUG:
-        for name in _TASK_BY_TASK:
-            logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    from worker.log_lines import celery
 
-
-class _Stderr(logging.Handler):
-    """Looks the stream up for each record, as our own lines do."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            _write(f"{self.format(record)}\n")
-        except Exception:  # noqa: BLE001  (logging's own rule: what can't be logged ends nothing)
-            self.handleError(record)
-
-
-def _handler() -> logging.Handler:
-    """Return the handler by which records of the standard library take the same way as our own lines."""
-    handler = _Stderr()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_noting(), structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_showing()],
-        )
-    )
-    return handler
-
-
-def _noting() -> list[structlog.typing.Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-
-
-def _showing() -> list[structlog.typing.Processor]:
-    """Exceptions become text first, so that the net holds for them too."""
-    return [structlog.processors.format_exc_info, redact, _renderer()]
-
-
-def _renderer() -> structlog.typing.Processor:
-    if sys.stderr.isatty() and os.environ.get(FORMAT) != "json":
-        return Sentence(colours="NO_COLOR" not in os.environ)
-    return _as_json
-
-
-#: `json.dumps` makes a new encoder a call where it gets a default.
-_JSON: Final = json.JSONEncoder(default=str)
-
-
-def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
-    return _JSON.encode(event)
-
-
-def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Mask what is named or looks like a secret: a second net below `Secret`, which hides itself."""
-    for name, value in event.items():
-        # What nearly every value is, without another call: each refresh writes a line.
-        kind = type(value)
-        if value is None or name in IDENTIFIERS or (kind in NUMBERS and not is_secret(name)):
-            continue
-        if kind is str and len(value) < SHORTEST and not is_secret(name):
-            continue
-        event[name] = redacted(name, value)
-    return event
+    celery(level)
 
 
 def correlate(**facts: str | None) -> None:
     """Have every line of this thread, and of what it starts, carry these facts, and no others."""
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(**{name: fact for name, fact in facts.items() if fact})
+    from structlog.contextvars import bind_contextvars, clear_contextvars
+
+    clear_contextvars()
+    bind_contextvars(**{name: fact for name, fact in facts.items() if fact})

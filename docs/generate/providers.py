@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -255,10 +258,26 @@ def _source(source: str) -> str:
 
 
 def _option_lines() -> Iterator[str]:
+    meanings = _meanings()
     for name, field in Provider.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         shown = _code(default) if isinstance(default, str) else ""
-        yield f"| `{name}` | {shown} | {_text(field.description or '')} |\n"
+        yield f"| `{name}` | {shown} | {_text(meanings[name])} |\n"
+
+
+def _meanings() -> dict[str, str]:
+    """Return the text below each field of `Provider`, from its source."""
+    module = ast.parse(inspect.getsource(sys.modules[Provider.__module__]))
+    (body,) = (one.body for one in module.body if isinstance(one, ast.ClassDef) and one.name == "Provider")
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _path_lines() -> Iterator[str]:

@@ -112,7 +112,7 @@ ParamValue = Any
 class Provider(BaseModel):
     """Everything that is known of one provider. Amounts are in seconds; None means unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """What accounts call it."""

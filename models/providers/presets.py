@@ -7,10 +7,11 @@ several entries share stands there once, and they take it over with `<<: *ANCHOR
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from functools import cache
+import re
+from collections import ChainMap
+from collections.abc import Hashable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
 import yaml
@@ -25,6 +26,8 @@ _EXTENDS: Final = "extends"
 #: A top-level key that begins so is no provider: it holds what several take over with `<<: *ANCHOR`.
 _SHARED: Final = "."
 _MERGE: Final = "tag:yaml.org,2002:merge"
+#: Where an entry of the built-in file begins.
+_ENTRY: Final = re.compile(r"^(?=[^\s#])", re.MULTILINE)
 #: Deepest nesting that is read; no option is nested deeper than a few levels.
 _DEPTH_MAX: Final = 100
 
@@ -43,13 +46,51 @@ def load_presets(path: Path = BUILT_IN) -> Mapping[str, Provider]:
     Raises:
         PresetError: the file, or entries of it, can't be used.
     """
-    return _built_in() if path == BUILT_IN else _resolved(path, _read(path), {})
+    return _BUILT_IN if path == BUILT_IN else _resolved(path, _read(path), {})
 
 
-@cache
-def _built_in() -> Mapping[str, Provider]:
-    """Read the built-in presets, once: it takes a tenth of a second."""
-    return MappingProxyType(_resolved(BUILT_IN, _read(BUILT_IN), {}))
+class _BuiltIn(Mapping[str, Provider]):
+    """The built-in presets. One that is looked up is read by itself: all of them take a tenth of a second."""
+
+    def __init__(self) -> None:
+        self._alone: dict[str, Provider] = {}
+
+    @cached_property
+    def _all(self) -> Mapping[str, Provider]:
+        return _resolved(BUILT_IN, _read(BUILT_IN), {})
+
+    @cached_property
+    def _entries(self) -> dict[str, str]:
+        """Each entry's text by its name: the file is ours, and an entry begins where a line is not indented."""
+        texts = _ENTRY.split(BUILT_IN.read_text(encoding="utf-8"))[1:]
+        return {text.partition(":")[0]: text for text in texts}
+
+    @cached_property
+    def _shared(self) -> str:
+        return "".join(text for name, text in self._entries.items() if name.startswith(_SHARED))
+
+    def __getitem__(self, name: str) -> Provider:
+        if "_all" in vars(self):
+            return self._all[name]
+        if name not in self._alone:
+            self._alone[name] = self._read_alone(name)
+        return self._alone[name]
+
+    def _read_alone(self, name: str) -> Provider:
+        if name not in self:
+            raise KeyError(name)
+        knobs = yaml.load(self._shared + self._entries[name], _Loader)[name]  # noqa: S506 -- a SafeLoader
+        start = _start(name, knobs)
+        return _provider(name, knobs, None if start is None else self[start])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries and not str(name).startswith(_SHARED)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 def load_providers(own: Path | None) -> Mapping[str, Provider]:
@@ -61,7 +102,7 @@ def load_providers(own: Path | None) -> Mapping[str, Provider]:
     built_in = load_presets()
     if own is None:
         return built_in
-    return {**built_in, **_resolved(own, _read(own), built_in)}
+    return ChainMap(_resolved(own, _read(own), built_in), built_in)  # type: ignore[arg-type]  # it is not written to
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:
@@ -167,3 +208,6 @@ class _Loader(yaml.CSafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_BUILT_IN: Final = _BuiltIn()

@@ -31,7 +31,7 @@ def test_the_verdict_ends_the_command(
         assert "acct: refreshed, generation 1: the account works" in command.output
         assert sqlite_world.is_published("acct")
     else:
-        assert "acct: reauthorize. " in command.output
+        assert "acct: not refreshed (reauthorize). " in command.output
         assert "`refreshd explain acct` says what to do" in command.output
 
 

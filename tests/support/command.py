@@ -10,8 +10,8 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -80,15 +80,30 @@ class Command:
                 self._output += chunk
 
 
-@contextmanager
-def refreshd(folder: Path, *arguments: str, terminal: bool = False, **variables: str) -> Iterator[Command]:
+def refreshd(
+    folder: Path, *arguments: str, terminal: bool = False, **variables: str
+) -> AbstractContextManager[Command]:
     """Run `refreshd` in a folder, with nothing of refreshd in its environment but `variables`."""
+    return _running(folder, [sys.executable, "-m", "worker.cli", *arguments], terminal, variables)
+
+
+def typed(
+    folder: Path, script: str, *, terminal: bool = False, **variables: str
+) -> AbstractContextManager[Command]:
+    """Run what a person types into a shell in a folder, with nothing of refreshd in its environment but `variables`."""
+    return _running(folder, ["sh", "-uec", script], terminal, variables)
+
+
+@contextmanager
+def _running(
+    folder: Path, words: Sequence[str], terminal: bool, variables: Mapping[str, str]
+) -> Iterator[Command]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
     source, sink = pty.openpty() if terminal else os.pipe()
     if terminal:
         fcntl.ioctl(sink, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.cli", *arguments],
+        words,
         cwd=folder,
         env={**ours, "TERM": "xterm", **variables},
         stdin=subprocess.DEVNULL,

@@ -60,7 +60,10 @@ def request_of(
     problems = [Problem("client_id", f"{provider.name} needs it")] if not request.client_id else []
     if provider.authorize_url is None and provider.device_url is None:
         problems.append(
-            Problem("authorize_url", f"nothing is known of where {provider.name} asks for consent")
+            Problem(
+                "authorize_url",
+                f"nothing is known of where {provider.name} asks for consent; give it as authorize_url=https://...",
+            )
         )
     # A callback gets its first grant as anybody does.
     lacking = check(

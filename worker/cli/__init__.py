@@ -44,9 +44,11 @@ def common(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
 ) -> None:
-    from worker.log import configure_logging  # `--version`, `--help` and what is typed wrongly log nothing
+    from worker.log import (
+        log_late,
+    )  # `--version`, `--help` and what is typed wrongly log nothing
 
-    configure_logging("DEBUG" if verbose else "WARNING")
+    log_late("DEBUG" if verbose else "WARNING")
 
 
 add_commands(app, COMMANDS[""])

@@ -7,7 +7,6 @@ from typing import Annotated, Final
 import typer
 
 from models.account import Account
-from models.audit import Act, Action
 from models.token import Secret
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, open_stores
@@ -31,6 +30,8 @@ def token(
     with open_stores() as here:
         found, now, secret = _stored(here, account)
         if reveal:  # written first: what can't be written down is not shown
+            from models.audit import Act, Action
+
             detail = {"generation": found.generation}
             here.audit.record(here.actor, Act(Action.REVEAL, account, found.provider, detail))
     shown = secret.reveal() if reveal else mask(secret)

@@ -6,15 +6,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from models.account import Account, RefreshMethod, SealedTokens, fingerprint, write_extra
-from models.client import CLIENT, Client
-from models.providers import Provider
-from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
 from worker.crypto.cipher import Cipher
 from worker.crypto.intake import IntakeSealer
+
+if TYPE_CHECKING:  # a command that shows one token needs no provider
+    from models.client import Client
+    from models.providers import Provider
+    from models.refresh_request import RefreshRequest
 
 ACCESS_TOKEN: Final = "access_token"
 REFRESH_TOKEN: Final = "refresh_token"
@@ -108,11 +110,15 @@ class AccountSealer(TokenSealer):
         Raises:
             CipherError: it does not open.
         """
+        from models.client import CLIENT
+
         sealed = client.client_secret_sealed
         return None if sealed is None else self._cipher.open(sealed, account=client.name, field=CLIENT)
 
     def seal_client_secret(self, name: str, secret: Secret | None) -> str | None:
         """Seal the secret of the client of this name; an empty one is none."""
+        from models.client import CLIENT
+
         return self._cipher.seal(secret, account=name, field=CLIENT) if secret else None
 
     def open(self, account: Account, field: str) -> Secret | None:
@@ -152,6 +158,8 @@ def request_of(
         custom_fields: the custom fields, opened.
         method: another refresh method than the account's.
     """
+    from models.refresh_request import RefreshRequest
+
     return RefreshRequest(
         account_id=account.id,
         provider=provider,

@@ -20,7 +20,6 @@ from models.label import AccountLabel
 from worker.db import labels
 from worker.db.bulk import among, execute
 from worker.db.engine import now_sql, reading, writing
-from worker.db.outbox import put
 from worker.db.plain_accounts import accounts_and, plain_account, read
 from worker.errors import DatabaseUnreachable
 
@@ -280,7 +279,10 @@ class Accounts:
             if note is not None and ids:
                 note(connection, ids)
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
-            put(connection, [event for event in events if event.type in self._told])
+            if told := [event for event in events if event.type in self._told]:
+                from worker.db.outbox import put  # brings the tables of webhooks
+
+                put(connection, told)
         return ids
 
 

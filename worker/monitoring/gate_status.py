@@ -14,6 +14,7 @@ from worker.db.held_accounts import Held, HeldAccounts
 from worker.durations import duration
 from worker.policy.gates import Gate
 from worker.policy.lane import is_clients, origin_of_gate
+from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.redis.gates import read_gates
 
 #: Gates whose accounts are counted one by one; the exporter counts them all.
@@ -87,6 +88,48 @@ class GateStatus:
             "next_call": self.next_call,
             "next_probe": self.next_probe,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returning:
+    """An open gate whose accounts have not all come back yet."""
+
+    name: str
+    accounts: int
+    #: So many come back a second at most; fewer where workers do not keep up.
+    per_s: float
+
+    @property
+    def sentence(self) -> str:
+        """Return whose accounts come back, and how fast."""
+        origin = origin_of_gate(self.name)
+        where = f"a client at {origin}" if is_clients(self.name) else origin
+        accounts = f"{self.accounts:,} account{'' if self.accounts == 1 else 's'}"
+        return f"{where}: {accounts} to come back, at most {self.per_s:,.0f} a second, soonest to end first"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for scripts."""
+        return {"gate": self.name, "accounts": self.accounts, "per_s": self.per_s}
+
+
+def look_at_opened_gates(engine: Engine, redis: Redis, prefix: str, *, now: float) -> list[Returning]:
+    """Return the gates that have opened and whose accounts are on their way back, most accounts first.
+
+    Raises:
+        RedisError: Redis is away.
+        DatabaseUnreachable: the database is away.
+    """
+    held = HeldAccounts(engine)
+    opened = [gate for gate in read_gates(redis, prefix, held.gates()).items() if not gate[1].is_closed(now)]
+    found = [
+        Returning(
+            name=name,
+            accounts=held.count(name, calls_per_s=gate.calls_per_s).accounts,
+            per_s=gate.released_per_s(now, ASSUMED_REQUESTS_PER_S),
+        )
+        for name, gate in opened[:GATES_MAX]
+    ]
+    return sorted((one for one in found if one.accounts), key=lambda one: -one.accounts)
 
 
 def look_at_gates(

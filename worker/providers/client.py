@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx
 
+import worker.providers.jose  # noqa: F401  (before a pool forks, and not within the first call that signs)
 from models.answer import Answer, BodyKind, Fault
 from models.dpop import is_bound
 from models.providers import GrantType

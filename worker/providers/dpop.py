@@ -1,4 +1,4 @@
-"""Proof of possession at the token endpoint (DPoP, RFC 9449), signed through joserfc.
+"""Proof of possession at the token endpoint (DPoP, RFC 9449).
 
 The key is the account's own: its refresh token (of a public client) and its access tokens are bound to it, so whoever
 uses them needs it too. A server may want a nonce of its own in each proof (section 8); it is remembered for all of
@@ -14,19 +14,20 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
-from joserfc import jwt
 
 from models.answer import Fault
 from models.assertion import SigningAlgorithm
 from models.dpop import KEY_FIELD, NOT_OF_THE_GRANT
 from models.refresh_request import RefreshRequest
 from models.token import Secret
-from worker.providers.assertions import UNFIT_KEY, SigningKey, signing_key
 from worker.providers.draft import InvalidRequest
 from worker.providers.wire import WireResponse
+
+if TYPE_CHECKING:
+    from worker.providers.jose import SigningKey
 
 HEADER: Final = "dpop"
 NONCE_HEADER: Final = "dpop-nonce"
@@ -191,8 +192,10 @@ def bound_to(access_token: Secret) -> str | None:
 
 
 def _signed(signer: _Signer, claims: dict[str, object], algorithm: SigningAlgorithm) -> str:
+    from worker.providers.jose import UNFIT_KEY, encode
+
     try:
-        return jwt.encode(dict(signer.header), claims, signer.key, algorithms=[algorithm.value])
+        return encode(signer.header, claims, signer.key, algorithm)
     except UNFIT_KEY:
         raise NoProof(f"{_FIELD}: a key of another kind than {algorithm} wants") from None
 
@@ -209,6 +212,8 @@ def _signer_of(request: RefreshRequest, algorithm: SigningAlgorithm) -> _Signer:
 
 @lru_cache(maxsize=256)
 def _signer(secret: Secret, algorithm: SigningAlgorithm) -> _Signer:
+    from worker.providers.jose import signing_key
+
     key = signing_key(secret, algorithm, _FIELD)
     public = key.as_dict(private=False)
     jwk = {name: public[name] for name in _PUBLIC[str(public["kty"])]}

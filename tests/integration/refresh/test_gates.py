@@ -16,7 +16,7 @@ from tests.integration.refresh.test_late_answers import sealed_answer
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
 from worker.db.held_accounts import HeldAccounts
-from worker.monitoring.gate_status import GateStatus, look_at_gates
+from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates
 from worker.policy.backoff import RETRY_AFTER_MAX_S
 from worker.policy.gates import EVIDENCE, Gate
 from worker.policy.reasons.done import STASH_ADOPTED
@@ -61,6 +61,11 @@ def let_time_pass(bench: Bench, name: str = ORIGIN) -> None:
 def statuses(bench: Bench) -> list[GateStatus]:
     runtime = bench.runtime
     return look_at_gates(runtime.engine, runtime.redis, "refreshd:", now=runtime.clock.now())
+
+
+def returning(bench: Bench) -> list[Returning]:
+    runtime = bench.runtime
+    return look_at_opened_gates(runtime.engine, runtime.redis, "refreshd:", now=runtime.clock.now())
 
 
 def plan(bench: Bench) -> list[str]:
@@ -263,8 +268,12 @@ def test_a_success_opens_the_gate_and_brings_back_who_waited(bench: Bench) -> No
     opened = gate(bench)
     assert opened == Gate(opened_at=opened.opened_at)
     assert opened.opened_at > 0
+    (back,) = returning(bench)
+    assert back.sentence == f"{ORIGIN}: 1 account to come back, at most 50 a second, soonest to end first"
+    assert statuses(bench) == []
     assert "waits" in plan(bench)
     assert bench.account("waits").held_by is None
+    assert returning(bench) == []
 
 
 @pytest.mark.parametrize("trigger", [Trigger.FORCED, Trigger.REPORTED])

@@ -36,7 +36,7 @@ for stage in json.loads(sys.argv[1]):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             with contextlib.suppress(SystemExit):
                 main()
-    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+    print(json.dumps(sorted({name.partition(".")[0] for name, module in sys.modules.items() if module is not None})))
 """
 #: Commands, and what they may load beside what those above them do.
 STAGES: Final = (
@@ -65,6 +65,56 @@ def test_a_command_loads_what_it_needs_and_no_more() -> None:
     for (name, _, more), loaded in zip(STAGES, said, strict=True):
         allowed |= more
         assert HEAVY.intersection(json.loads(loaded)) - allowed == set(), name
+
+
+#: Commands about one account, and what each may load beside what those above it do. SQLModel brings SQLAlchemy and pydantic.
+ABOUT_AN_ACCOUNT: Final = (
+    (["token", "acct"], {"cryptography", "pydantic", "sqlalchemy", "sqlmodel"}),
+    (["accounts", "show", "acct"], set[str]()),
+    (["explain", "acct"], {"redis", "yaml"}),
+    # It looks a URL over as the HTTP client will.
+    (
+        ["accounts", "add", "other", "provider=none", "token_url=https://x.example/t", "refresh_token=r"],
+        {"httpx"},
+    ),
+)
+#: Too long to load for what these ask.
+FOREIGN: Final = HEAVY | {
+    "amqp",
+    "attr",
+    "fastapi",
+    "jinja2",
+    "opentelemetry",
+    "psutil",
+    "pygments",
+    "uvicorn",
+}
+
+
+@pytest.mark.e2e
+def test_a_command_about_one_account_loads_no_more_than_it_uses(tmp_path: Path) -> None:
+    environment = {"REFRESHD_REDIS_URL": "redis://127.0.0.1:1/0", "REFRESHD_DATA_DIR": str(tmp_path)}
+    fields = ["provider=none", "token_url=https://x.example/t", "access_token=an-access-token"]
+    run(["db", "upgrade"], ["accounts", "add", "acct", *fields], environment=environment)
+    loaded = run(*(words for words, _ in ABOUT_AN_ACCOUNT), environment=environment)
+    allowed: set[str] = set()
+    for (words, more), names in zip(ABOUT_AN_ACCOUNT, loaded, strict=True):
+        allowed |= more
+        assert FOREIGN & names - allowed == set(), words
+
+
+def run(*commands: list[str], environment: dict[str, str]) -> list[set[str]]:
+    """Run commands in one process, and return what was loaded after each."""
+    stages = json.dumps([[words] for words in commands])
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, stages],
+        cwd=environment["REFRESHD_DATA_DIR"],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [set(json.loads(line)) for line in ran.stdout.splitlines()]
 
 
 #: What beat and Flower do first, as Celery's command line has them do it.
@@ -114,6 +164,12 @@ def test_every_command_of_the_table_loads_under_its_name_with_its_summary_first(
         loaded = lazy.load()
         assert loaded.name == path[-1]
         assert loaded.help.partition("\n\n")[0] == lazy.help
+        assert "\n" not in loaded.help.replace("\n\n", ""), "lines are the terminal's to break"
+
+
+def test_no_page_shows_a_type_beside_an_option_that_takes_no_value() -> None:
+    for words in ([], ["up"], ["accounts"], ["accounts", "add"]):
+        assert "<bool>" not in CliRunner().invoke(app, [*words, "--help"]).output
 
 
 def test_a_mistyped_command_is_told_the_nearest_one_in_groups_too() -> None:

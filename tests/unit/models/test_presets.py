@@ -23,6 +23,16 @@ def test_the_built_in_presets_can_be_read_and_name_their_sources() -> None:
     assert all(preset.name == name for name, preset in presets.items())
 
 
+def test_a_preset_that_is_read_by_itself_is_the_one_that_all_together_give() -> None:
+    one_by_one = {
+        name: load_presets()[name].model_dump() for name in ("generic", "google", "xero-oauth2-cc", "zoho")
+    }
+    assert "nonsense" not in load_presets()
+    assert load_presets().get(".code") is None
+    together = dict(load_presets().items())  # reads the whole file
+    assert one_by_one == {name: together[name].model_dump() for name in one_by_one}
+
+
 def test_an_entry_of_a_built_ins_name_changes_it(tmp_path: Path) -> None:
     providers = load_providers(
         own(tmp_path, "xero:\n  margin_s: 60\nmine:\n  token_url: https://m.example.com/t\n")

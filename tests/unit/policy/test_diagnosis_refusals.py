@@ -80,7 +80,7 @@ def test_a_token_that_was_used_before_needs_the_other_program_stopped_first(
     assert found.cause == "refresh_token_rotated_by_somebody_else"
     assert "The provider says that the refresh token was used before." in found.message
     assert found.hint.startswith("Stop the other program first")
-    assert "`refreshd accounts authorize acct`" in found.hint
+    assert "`refreshd accounts authorize acct" in found.hint
 
 
 @pytest.mark.parametrize("first", [True, False])

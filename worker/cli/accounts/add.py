@@ -103,6 +103,7 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
 
 #: A token that was replaced meanwhile was replaced by a refresh of this account: the plan, which was first.
 _WORKS: Final = frozenset({Outcome.REFRESHED, Outcome.SUPERSEDED})
+_TRIED_AGAIN: Final = frozenset({Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.BUSY, Outcome.NOT_SENT})
 
 
 def _verdict(attempt: Attempt) -> str:
@@ -112,8 +113,10 @@ def _verdict(attempt: Attempt) -> str:
         return f"{attempt.account_id}: refreshed by its plan meanwhile: the account works"
     if attempt.outcome == Outcome.REFRESHED:
         return f"{attempt.account_id}: refreshed, generation {attempt.generation_after}: the account works"
-    detail = f" The provider's words: {attempt.error_description}" if attempt.error_description else ""
+    whose = "The provider's words" if attempt.http_status else "In detail"
+    detail = f" {whose}: {attempt.error_description}." if attempt.error_description else ""
+    again = " It is tried again by itself." if attempt.outcome in _TRIED_AGAIN else ""
     return (
-        f"{attempt.account_id}: {attempt.outcome}. {message_of(attempt.reason or '')}{detail}\n"
+        f"{attempt.account_id}: not refreshed ({attempt.outcome}). {message_of(attempt.reason or '')}{detail}{again}\n"
         f"It is stored. `refreshd explain {attempt.account_id}` says what to do"
     )

@@ -66,7 +66,7 @@ class DemoShow:
                     self._watcher.note(_as_event(change))
                 self._picture = self._watcher.look()
                 if on_screen:
-                    live.update(self._screen(), refresh=True)
+                    live.update(self.screen(), refresh=True)
                     continue
                 self._say_what_happened()
                 if time.monotonic() >= totals_at:
@@ -92,7 +92,8 @@ class DemoShow:
         for event in self._picture.new_events:
             self._console.print(event_line(event), soft_wrap=True)
 
-    def _screen(self) -> RenderableType:
+    def screen(self) -> RenderableType:
+        """Return the screen as it was looked at last."""
         size = self._console.size
         return screen(
             self._picture,
@@ -115,6 +116,7 @@ def _as_event(change: Change) -> SeenEvent:
         case Restarted():
             return SeenEvent(RUNS_AGAIN, change.name, f"process {change.pid}", None, now)
         case ProcessEnded():
-            return SeenEvent(ENDED, change.name, f"{change.cause}, starts again", None, now)
+            cause = change.cause.partition("ended ")[2]  # the kind says it
+            return SeenEvent(ENDED, change.name, f"{cause}, starts again", None, now)
         case Killed():
             return SeenEvent(ENDED, change.name, "killed: it did not stop", None, now)

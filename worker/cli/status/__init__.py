@@ -22,7 +22,7 @@ from worker.celery.inspect import alive_workers
 from worker.cli.labels import Labels, labels_of
 from worker.cli.status.charts import charts
 from worker.cli.status.labelled import counts_json, labelled_json, labelled_screen
-from worker.cli.status.paused import gate_lines, held_json, pause_lines, secret_lines
+from worker.cli.status.paused import gate_lines, held_json, pause_lines, returning_lines, secret_lines
 from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
@@ -36,7 +36,7 @@ from worker.db.fleet.timeline import Timeline, timeline
 from worker.db.outbox import Backlog
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError, UsageError
-from worker.monitoring.gate_status import GateStatus, look_at_gates
+from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates
 from worker.redis.client import in_words
 
 _WATCH_S = 2.0
@@ -110,6 +110,8 @@ class _Seen:
     pauses: list[Pause]
     #: Closed gates that hold accounts; None if Redis does not answer.
     gates: list[GateStatus] | None
+    #: Gates that have opened, and whose accounts are on their way back.
+    returning: list[Returning]
     #: Clients' secrets that end soon, or have ended.
     secrets: list[EndingSecret]
     #: What Redis lacked, and has again.
@@ -126,6 +128,7 @@ def _look(here: AppContext) -> _Seen:
         rate = here.pace(provider).requests_per_s
         behind.append((provider, count, None if rate is None else fleet.now + count / rate))
     workers = None if queues is None else alive_workers()
+    gates = None if queues is None else _gates(here, fleet.now)
     return _Seen(
         fleet=fleet,
         queues=queues,
@@ -135,16 +138,18 @@ def _look(here: AppContext) -> _Seen:
         missing=None if queues is None else _missing(here),
         webhooks=here.outbox.backlog(),
         pauses=pauses,
-        gates=None if queues is None else _gates(here, fleet.now),
+        gates=None if gates is None else gates[0],
+        returning=[] if gates is None else gates[1],
         secrets=ending(here.engine, within_days=max(here.settings.expiring_thresholds_days, default=0.0)),
         loss=ComparisonStore(here.engine).state().progress.loss,
         timeline=timeline(here.engine),
     )
 
 
-def _gates(here: AppContext, now: float) -> list[GateStatus] | None:
+def _gates(here: AppContext, now: float) -> tuple[list[GateStatus], list[Returning]] | None:
+    where = (here.engine, here.redis, here.settings.redis_prefix)
     try:
-        return look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now)
+        return look_at_gates(*where, now=now), look_at_opened_gates(*where, now=now)
     except (RedisError, OSError):
         return None
 
@@ -191,7 +196,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "due_next_24h": list(seen.timeline.due),
         "last_hour": [{"refreshed": one.refreshed, "failed": one.failed} for one in seen.timeline.calls],
         "redis_lost": None if seen.loss is None else asdict(seen.loss),
-    } | held_json(seen.pauses, fleet, seen.gates)
+    } | held_json(seen.pauses, fleet, seen.gates, seen.returning)
 
 
 def _screen(seen: _Seen) -> RenderableType:
@@ -205,6 +210,7 @@ def _screen(seen: _Seen) -> RenderableType:
         parts += [failing_table(fleet.failing), Text()]
     parts += pause_lines(seen.pauses, fleet)
     parts += gate_lines(seen.gates or (), now=fleet.now)
+    parts += returning_lines(seen.returning)
     parts += secret_lines(seen.secrets, now=fleet.now)
     parts += [*_work(seen), *_webhooks(seen), *_machinery(seen), Text()]
     parts.append(charts(seen.timeline, blocks=out.encoding.startswith("utf")))

@@ -12,7 +12,7 @@ from worker.cli.pause import pause_json, words_of
 from worker.cli.terminal.console import ago_or_in
 from worker.db.fleet.client_secrets import EndingSecret
 from worker.db.fleet.counts import Fleet
-from worker.monitoring.gate_status import GateStatus
+from worker.monitoring.gate_status import GateStatus, Returning
 
 #: Pauses and gates listed one by one.
 NAMED_MAX: Final = 5
@@ -75,6 +75,11 @@ def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
     return lines
 
 
+def returning_lines(returning: Sequence[Returning]) -> list[Text]:
+    """Return the gates that have opened, and how many accounts have yet to come back."""
+    return [Text(f"gate opened     {one.sentence}", style="yellow") for one in returning[:NAMED_MAX]]
+
+
 def secret_lines(secrets: Sequence[EndingSecret], *, now: float) -> list[Text]:
     """Return the clients whose secret ends soon, or has ended."""
     lines = [
@@ -89,7 +94,12 @@ def secret_lines(secrets: Sequence[EndingSecret], *, now: float) -> list[Text]:
     return lines
 
 
-def held_json(pauses: Sequence[Pause], fleet: Fleet, gates: Sequence[GateStatus] | None) -> dict[str, Any]:
+def held_json(
+    pauses: Sequence[Pause],
+    fleet: Fleet,
+    gates: Sequence[GateStatus] | None,
+    returning: Sequence[Returning] = (),
+) -> dict[str, Any]:
     """Return pauses and gates for scripts."""
     waiting, ended = waiting_and_ended(fleet)
     return {
@@ -97,4 +107,5 @@ def held_json(pauses: Sequence[Pause], fleet: Fleet, gates: Sequence[GateStatus]
         "paused_waiting": waiting,
         "paused_ended": ended,
         "gates": None if gates is None else [one.as_json() for one in gates],
+        "gates_opened": None if gates is None else [one.as_json() for one in returning],
     }

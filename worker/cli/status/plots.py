@@ -22,6 +22,8 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__mod
 PROVIDERS_MAX: Final = 12
 #: The page's own colours, light and dark.
 _GOOD, _BAD, _CALM, _WORSE = "var(--good)", "var(--bad)", "var(--calm)", "var(--worse)"
+#: Below this, a scale would count halves of an account.
+_SCALE_LEAST: Final = 5
 #: Shares of planned refreshes that were less late than a line.
 _LATENESS: Final = {"half": 0.5, "95 of 100": 0.95, "latest": 1.0}
 
@@ -31,7 +33,7 @@ def due_plot(seen: Timeline) -> Markup:
     chart = Bar(_config("Due in the next 24 hours", [_CALM]), show_legend=False)
     chart.x_labels = [f"+{hour}h" if hour % 3 == 0 else "" for hour in range(HOURS)]
     chart.add("accounts due", list(seen.due))
-    return _drawn(chart)
+    return _counted(chart, max(seen.due, default=0))
 
 
 def ends_plot(ends: Sequence[int]) -> Markup:
@@ -40,7 +42,7 @@ def ends_plot(ends: Sequence[int]) -> Markup:
     names = [duration(end_s) for end_s in TOKEN_ENDS_S[1:]]
     chart.x_labels = ["ended", *(f"< {name}" for name in names), f"> {names[-1]}"]
     chart.add("tokens", [{"value": ends[0], "color": _BAD}, *ends[1:]])
-    return _drawn(chart)
+    return _counted(chart, max(ends, default=0))
 
 
 def calls_plot(seen: Timeline) -> Markup:
@@ -49,7 +51,7 @@ def calls_plot(seen: Timeline) -> Markup:
     chart.x_labels = _minutes()
     chart.add("refreshed", [one.refreshed for one in seen.calls])
     chart.add("failed", [one.failed for one in seen.calls])
-    return _drawn(chart)
+    return _counted(chart, max((one.refreshed + one.failed for one in seen.calls), default=0))
 
 
 def providers_plot(seen: Timeline) -> Markup:
@@ -62,6 +64,13 @@ def providers_plot(seen: Timeline) -> Markup:
     chart.x_labels = names
     chart.add("refreshed", [shown[name][0] for name in names])
     chart.add("failed", [shown[name][1] for name in names])
+    return _counted(chart, max((sum(shown[name]) for name in names), default=0))
+
+
+def _counted(chart: Any, most: int) -> Markup:
+    """Draw a chart of whole things."""
+    if most < _SCALE_LEAST:
+        chart.range = (0, _SCALE_LEAST)
     return _drawn(chart)
 
 

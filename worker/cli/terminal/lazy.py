@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from inspect import cleandoc
+from typing import Any, Final
 
 import typer
 from typer.core import TyperCommand
@@ -13,6 +16,11 @@ from typer.main import get_command, get_group
 
 from worker.broker.gc_freeze import kept
 from worker.cli.commands import Command
+
+#: Commands that are processes of their own.
+_PROCESSES: Final = "worker.cli.run."
+#: redis-py's metrics, and the classes that Rich would print in a way of their own.
+_UNUSED: Final = ("opentelemetry", "attr")
 
 
 class LazyCommand(TyperCommand):
@@ -24,14 +32,34 @@ class LazyCommand(TyperCommand):
         if isinstance(found, typer.Typer):
             group = get_group(found)
             group.name, group.help = self.name, self.help
-            return group
+            return flags_without_type(group)
         alone = typer.Typer(add_completion=False)
-        details = f"\n\n{found.__doc__}" if found.__doc__ else ""
+        details = f"\n\n{_paragraphs(found.__doc__)}" if found.__doc__ else ""
         alone.command(self.name, help=f"{self.help}{details}")(found)
-        return get_command(alone)
+        return flags_without_type(get_command(alone))
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         return self.load().make_context(*args, **extra)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a docstring whose lines are the terminal's to break."""
+    return "\n\n".join(" ".join(one.split()) for one in cleandoc(text).split("\n\n"))
+
+
+def flags_without_type(command: Any) -> Any:
+    """Have `--help` show no `<bool>` beside options that take no value."""
+    get_params = command.get_params
+
+    def get(ctx: Any) -> Any:
+        params = get_params(ctx)
+        for one in params:
+            if getattr(one, "is_flag", False):
+                one.metavar = ""
+        return params
+
+    command.get_params = get
+    return command
 
 
 def add_commands(app: typer.Typer, commands: Iterable[Command]) -> None:
@@ -49,8 +77,29 @@ def _loader(target: str) -> Any:
         if (
             module not in sys.modules
         ):  # else every living object would be kept, at each command of one process
-            with kept():
+            with kept(), _alone(module):
                 import_module(module)
         return getattr(sys.modules[module], attribute)
 
     return load
+
+
+@contextmanager
+def _alone(module: str) -> Iterator[None]:
+    """Keep packages from what they import where it is installed, and what no command has a use for.
+
+    It costs more than the packages themselves: httpx' own command line has it load a highlighter. `refreshd up` and its like are as any other process: they write traces,
+    and start processes that have their environment.
+    """
+    if module.startswith(_PROCESSES):
+        yield
+        return
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # else it reads about every installed distribution
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: an import of it fails
+    absent = [name for name in _UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]

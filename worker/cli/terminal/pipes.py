@@ -20,6 +20,13 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class PipedGroup(TyperGroup):
     """The commands. Typer, too, would end with exit code 1."""
 
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)
+        for one in params:
+            if getattr(one, "is_flag", False):
+                one.metavar = ""  # no `<bool>` beside what takes no value
+        return params
+
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import text
 from sqlmodel import Session
 
-from models.account import Account
+from models.account import Account, RefreshMethod
+from models.attempt import Attempt
 from models.client import Client
+from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.accounts.twins import SameGrant
-from worker.broker.queues import QUEUES
-from worker.callbacks.catalog import CallbackCatalog
-from worker.callbacks.heartbeats import CallbackHeartbeats
-from worker.celery.inspect import Workers, alive_workers
+from worker.broker.queues import QUEUES, REFRESH
 from worker.context import AppContext
 from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
+from worker.db.fleet.counts import PLAN_LATE_S
 from worker.db.fleet.twins import holding
 from worker.db.nearest_ids import nearest_ids
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
+from worker.diagnostics.explain.rules.provider import last_call
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
 from worker.policy.lane import Lane, lane_of
-from worker.providers.draft import InvalidRequest
-from worker.providers.request import RequestBuilder
-from worker.providers.tls import certificate_ends_at
+from worker.policy.reasons.correction import REQUEST_IMPOSSIBLE
 from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.pending_answers import PendingAnswers
 from worker.settings.redis_url import address_of
+
+if TYPE_CHECKING:
+    from worker.callbacks.catalog import CallbackCatalog
+    from worker.celery.inspect import Workers
 
 #: Entries of the history that a diagnosis reads.
 ATTEMPTS_LOOKED_AT = 50
@@ -44,11 +47,17 @@ ATTEMPTS_LOOKED_AT = 50
 TWINS_LOOKED_AT = 20
 
 
+def _alive_workers() -> Workers | None:
+    from worker.celery.inspect import alive_workers  # brings Celery
+
+    return alive_workers()
+
+
 def gather(
     here: AppContext,
     account_id: str,
     *,
-    workers: Callable[[], Workers | None] = alive_workers,
+    workers: Callable[[], Workers | None] = _alive_workers,
     reads_tokens: bool = True,
 ) -> Facts:
     """Return the facts of one account.
@@ -56,7 +65,8 @@ def gather(
     Args:
         here: the stores.
         account_id: whose.
-        workers: asks which workers are alive, and what each takes from; None: that can't be asked from here.
+        workers: asks which workers are alive, and what each takes from; None: that can't be asked from here. They are not
+            asked where the worker that refreshed this account last is known to run, and nothing is late or under way.
         reads_tokens: this process may read published tokens and stashed answers; else, where a token is there, it is taken
             for one of the generation that Redis has of the account.
 
@@ -71,27 +81,31 @@ def gather(
     if account is None:
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     redis, trouble = _redis(here, account, reads_tokens=reads_tokens)
-    offers = _offers(here) if redis is not None else {}
+    offers = _offers(here) if redis is not None and account.callback is not None else {}
     client = here.clients.of(account)
-    request = _request(here, account, client, now)
+    attempts = here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT)
+    clocks = _clocks(here) if redis is not None else {}
+    request = _request(here, account, client, now, last_call(attempts))
     return Facts(
         now=now,
         account=account,
         provider=here.providers.for_schedule(account),
         knobs_error=_knobs_error(here, account),
-        attempts=here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT),
+        attempts=attempts,
         redis=redis,
         gate=None if redis is None else _gate(here, account, now),
         redis_error=None if trouble is None else str(trouble),
         redis_refuses=isinstance(trouble, ResponseError | AuthenticationError),
-        workers=workers() if redis is not None else None,
+        workers=None
+        if redis is None
+        else _seen_at_work(account, attempts, clocks, now, planned_at) or workers(),
         callbacks={worker: list(offer.callbacks) for worker, offer in offers.items()},
         callback_problems={where: why for offer in offers.values() for where, why in offer.problems.items()},
         planned_at=planned_at,
         pauses=here.pauses.of(account_id, account.provider),
         queue_limit=here.settings.queue_limit,
         plan_interval_s=here.settings.plan_interval_s,
-        clocks=_clocks(here) if redis is not None else {},
+        clocks=clocks,
         loss=ComparisonStore(here.engine).state().progress.loss,
         skew_s=here.clock.skew_s(),
         sealed_error=request.sealed_error,
@@ -102,6 +116,27 @@ def gather(
         twins=_twins(here, account),
         client=client,
     )
+
+
+def _seen_at_work(
+    account: Account,
+    attempts: Sequence[Attempt],
+    clocks: Mapping[str, float],
+    now: float,
+    planned_at: float | None,
+) -> Workers | None:
+    """Return the worker that refreshed the account last, where nothing speaks against its being at work; else None.
+
+    Asking takes a second, and most of what an explanation costs.
+    """
+    last, due_at = last_call(attempts), account.next_refresh_at
+    if last is None or last.worker is None or last.worker not in clocks or account.claim_attempt is not None:
+        return None
+    if account.refresh_method == RefreshMethod.CALLBACK or due_at is None or due_at <= now:
+        return None
+    if planned_at is None or not 0 <= now - planned_at <= PLAN_LATE_S:
+        return None
+    return {last.worker: [REFRESH]}
 
 
 def _twins(here: AppContext, account: Account) -> list[Twin]:
@@ -207,6 +242,8 @@ def _queue_lengths(broker: Any) -> list[int]:
 
 
 def _offers(here: AppContext) -> dict[str, CallbackCatalog]:
+    from worker.callbacks.heartbeats import CallbackHeartbeats
+
     try:
         return CallbackHeartbeats(here.redis, here.settings.redis_prefix).offers()
     except (RedisError, OSError):
@@ -251,8 +288,10 @@ class _Request:
     form_encoding_matters: bool = False
 
 
-def _request(here: AppContext, account: Account, client: Client | None, now: float) -> _Request:
-    """Return the request that a worker would build."""
+def _request(
+    here: AppContext, account: Account, client: Client | None, now: float, last: Attempt | None
+) -> _Request:
+    """Return what is to be said of the request that a worker would build."""
     provider = here.providers.for_schedule(account)
     if provider is None or not here.has_keys:
         return _Request()
@@ -261,14 +300,28 @@ def _request(here: AppContext, account: Account, client: Client | None, now: flo
     except CipherError as error:
         return _Request(sealed_error=str(error))
     matters = _form_encoding_matters(request)
-    if request.refresh_token is None:
+    if request.refresh_token is None or not _is_worth_building(account, provider, client, last):
         return _Request(form_encoding_matters=matters)
+    from worker.providers.draft import InvalidRequest  # they bring the HTTP client and what signs
+    from worker.providers.request import RequestBuilder
+    from worker.providers.tls import certificate_ends_at
+
     try:
         shown = RequestBuilder(here.allow_http_hosts).build(request, now=now).certificate
     except InvalidRequest as error:
         return _Request(url_error=str(error), form_encoding_matters=matters)
     ends_at = None if shown is None else certificate_ends_at(shown.certificate)
     return _Request(certificate_ends_at=ends_at, form_encoding_matters=matters)
+
+
+def _is_worth_building(
+    account: Account, provider: Provider, client: Client | None, last: Attempt | None
+) -> bool:
+    """Return whether a request would tell more than the last call, which was sent, has told."""
+    if last is None or last.reason == REQUEST_IMPOSSIBLE or provider.dpop is not None:
+        return True
+    chosen = account.client_auth or (client.client_auth if client is not None else None)
+    return ClientAuth.MTLS in {chosen, provider.client_auth}
 
 
 def _form_encoding_matters(request: RefreshRequest) -> bool:

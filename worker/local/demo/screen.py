@@ -20,7 +20,8 @@ from worker.redis.event_stream import SeenEvent
 
 #: From so many columns on, events stand beside the accounts instead of below them.
 WIDE: Final = 118
-_ACCOUNTS_WIDTH: Final = 80
+#: The table's 80 columns, and the space behind it.
+_ACCOUNTS_WIDTH: Final = 81
 _BAR_CELLS: Final = 8
 _TIME_CELLS: Final = 6
 #: Below this much of its life a token that is about to be refreshed turns yellow.
@@ -87,7 +88,7 @@ def _stacked(picture: Picture, room: int) -> RenderableType:
 
 
 def _beside(picture: Picture, room: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    grid = Table.grid(padding=0, expand=True)
     grid.add_column(width=_ACCOUNTS_WIDTH)
     grid.add_column(ratio=1)
     events = Group(Text(" ago  what happened", style="bold"), *_events(picture, room - 1))

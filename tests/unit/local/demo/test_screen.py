@@ -103,6 +103,10 @@ def test_accounts_that_fail_come_first_with_the_reason() -> None:
 def test_accounts_that_fail_on_purpose_are_marked_once_they_fail() -> None:
     accounts = [seen(3), seen(4, "misconfigured", token=False, reason="invalid_client"), seen(5, "degraded")]
     rows = {line[:7]: line.rstrip() for line in drawn(picture(accounts=accounts)) if line.startswith("demo-")}
+    wide = drawn(picture(accounts=accounts), 120, 30)
+    assert any("invalid_client  on purpose " in line for line in wide), (
+        "nothing is cut where events stand beside"
+    )
     assert {name: row.endswith("on purpose") for name, row in rows.items()} == {
         "demo-03": False,
         "demo-04": True,

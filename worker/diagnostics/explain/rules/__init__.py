@@ -19,6 +19,7 @@ from worker.diagnostics.explain.rules.clock import clock, process_clocks, set_ba
 from worker.diagnostics.explain.rules.dpop import key_error, possession
 from worker.diagnostics.explain.rules.fleet import beat, no_worker, queue_full, stores, waiting
 from worker.diagnostics.explain.rules.gate import held_by_a_gate
+from worker.diagnostics.explain.rules.grant import authorize
 from worker.diagnostics.explain.rules.pause import paused
 from worker.diagnostics.explain.rules.provider import (
     EDIT_URL,
@@ -162,7 +163,7 @@ def _hard_end(facts: Facts) -> Iterator[Finding]:
     ends_at = facts.account.refresh_token_expires_at
     if ends_at is None or facts.account.refresh_token_sealed is None or ends_at > facts.now + _ENDS_SOON_S:
         return
-    again = f"Have its owner log in again before then: `refreshd accounts authorize {facts.account.id}`."
+    again = f"Have its owner log in again before then: {authorize(facts)}."
     if ends_at > facts.now:
         left = f"{(ends_at - facts.now) / 3600:.0f} h"
         yield Finding("refresh_token_ends_soon", f"Its refresh token ends in {left}.", again, wrong=False)

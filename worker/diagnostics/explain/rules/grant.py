@@ -6,6 +6,7 @@ from itertools import takewhile
 
 from models.account import RefreshMethod, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome
+from models.providers import WITH_CONSENT
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons.login import INVALID_GRANT, NO_GRANT_YET, PROBABLY_DEAD, TO_BE_CONFIRMED
@@ -123,6 +124,20 @@ def _ended(facts: Facts, cause: Cause, said: str, again: str) -> Finding:
 def _again(facts: Facts) -> str:
     account = facts.account
     return (
-        f"Have its owner log in again: `refreshd accounts authorize {account.id}`; or import new tokens: "
+        f"Have its owner log in again: {authorize(facts)}; or import new tokens: "
         f"`refreshd accounts edit {account.id} refresh_token=@FILE`."
     )
+
+
+def authorize(facts: Facts) -> str:
+    """Return the command that asks the account's owner for consent, with what it lacks to be of use."""
+    command = f"refreshd accounts authorize {facts.account.id}"
+    provider = facts.provider
+    if (
+        provider is None
+        or provider.authorize_url
+        or provider.device_url
+        or provider.grant not in WITH_CONSENT
+    ):
+        return f"`{command}`"
+    return f"`{command} authorize_url=https://...` (the provider's page for that)"

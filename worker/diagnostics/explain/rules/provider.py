@@ -30,10 +30,12 @@ from worker.policy.reasons.correction import (
 from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.reasons.passing import (
     CALLBACK_FAILED,
+    CONNECTION_FAILED,
     DNS_FAILED,
     DPOP_NONCE_REQUIRED,
     PAGE_INSTEAD_OF_ANSWER,
     TIMED_OUT,
+    TLS_FAILED,
 )
 
 _CALLED: Final = frozenset(
@@ -43,6 +45,8 @@ _CALLED: Final = frozenset(
 NOT_OPENED: Final = frozenset({KEY_MISSING, SEAL_BROKEN})
 #: How a callback fails; the rules of callbacks explain it.
 _OF_THE_CALLBACK: Final = frozenset({CALLBACK_FAILED, TIMED_OUT})
+#: No provider has spoken: what is known is what this end saw.
+_UNANSWERED: Final = frozenset({CONNECTION_FAILED, DNS_FAILED, TLS_FAILED})
 #: What answers is no token endpoint.
 _NO_ENDPOINT: Final = frozenset({HTML_PAGE, NO_TOKEN_ENDPOINT, REDIRECTED})
 EDIT_URL: Final = "Compare the token URL with the provider's documentation: `refreshd accounts edit {} token_url=https://...`"
@@ -107,7 +111,10 @@ def _said(account: Account, last: Attempt | None) -> str:
         last.error if account.refresh_method == RefreshMethod.CALLBACK and last.error != last.reason else None
     )
     words = ": ".join(part for part in (code, (last.error_description or "").rstrip(".")) if part)
-    return f' It said: "{words}".' if words else ""
+    if not words:
+        return ""
+    spoke = last.http_status is not None or last.reason not in _UNANSWERED
+    return f' It said: "{words}".' if spoke else f" In detail: {words}."
 
 
 def is_rate_limited(facts: Facts) -> bool:
