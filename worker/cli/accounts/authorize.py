@@ -134,9 +134,10 @@ def _of_the_resource(
     Raises:
         Undiscovered: it leads to nothing that an account can be authorized with.
     """
-    from worker.intake.resources import prepare
+    from worker.intake.resources import Address, Redirect, prepare
 
-    found = prepare(desk, address, client=client, redirect_uri=lambda: redirect_uri or free_redirect_uri())
+    redirect = Redirect(lambda: redirect_uri or free_redirect_uri())
+    found = prepare(desk, Address(address), client=client, redirect=redirect)
     if found.is_new:
         err.print(
             f"registered client {found.client} with {found.issuer} ({found.redirect_uri})",

@@ -43,9 +43,20 @@ class Registered:
     uri: str | None
     access_token: Secret | None
 
+    @property
+    def is_managed(self) -> bool:
+        """Return whether the registration can be read and renewed (RFC 7592)."""
+        return self.uri is not None and self.access_token is not None
+
 
 async def register(
-    client: DocumentClient, server: ServerMetadata, *, redirect_uri: str, scopes: Sequence[str]
+    client: DocumentClient,
+    server: ServerMetadata,
+    *,
+    redirect_uri: str,
+    scopes: Sequence[str],
+    auth: ClientAuth | None = None,
+    name: str = CLIENT_NAME,
 ) -> Registered:
     """Register a client.
 
@@ -54,6 +65,8 @@ async def register(
         server: the authorization server.
         redirect_uri: where it will send browsers.
         scopes: what consents may ask for; empty: it is the server's choice.
+        auth: how it will authenticate; None: the first of the server's ways that is known here.
+        name: what people see on consent pages.
 
     Raises:
         DiscoveryFailed: it registers none, or refused.
@@ -64,9 +77,9 @@ async def register(
             f"{server.issuer}: no registration_endpoint; register a client there, add it with `refreshd clients add NAME "
             f"--provider issuer --issuer {server.issuer} --client-id ...`, and name it with `--client NAME`",
         )
-    auth = client_auth(server)
+    auth = auth or client_auth(server)
     metadata: dict[str, object] = {
-        "client_name": CLIENT_NAME,
+        "client_name": name,
         "application_type": "native" if urlsplit(redirect_uri).hostname in _LOOPBACK else "web",
         "redirect_uris": [redirect_uri],
         "grant_types": ["authorization_code", "refresh_token"],
