@@ -25,9 +25,11 @@ from worker.errors import RefreshdError
 from worker.intake.issuer_metadata import Undiscovered
 from worker.intake.services import AccountServices
 from worker.issuers.stored import bare_issuer
+from worker.providers.discovery.fetch import DocumentClient
 from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
-from worker.providers.discovery.registration import Registered, renew
+from worker.providers.discovery.registration import CLIENT_NAME, Registered, register_lasting, renew
 from worker.providers.registry import ISSUER
+from worker.settings.connect import load_connect_settings
 
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 #: Two commands that register at once take other names.
@@ -77,20 +79,59 @@ async def _renewed(services: AccountServices, name: str) -> ClientApplied:
         raise UnknownClient(name)
     documents = here.document_client()
     try:
-        registration, uri, token = _kept_registration(here, name)
-        server = _stored_server(here, registration.issuer)
-        fresh = await renew(documents, server, uri=uri, access_token=token)
+        return await renew_with(services, documents, name)
     except DiscoveryFailed as failed:
         raise Undiscovered(failed) from None
     finally:
         await documents.aclose()
+
+
+async def renew_with(services: AccountServices, documents: DocumentClient, name: str) -> ClientApplied:
+    """Renew a client's registration with its server.
+
+    Raises:
+        DiscoveryFailed: it was not registered from here, or the server refused.
+    """
+    here = services.stores
+    registration = Registrations(here.engine).find(name)
+    uri, token = managed(here, name, registration)
+    assert registration is not None  # noqa: S101  (else it were not managed)
+    server = stored_server(here, registration.issuer)
+    fresh = await renew(documents, server, uri=uri, access_token=token)
     # First what only this answer has: the token before it may be spent.
     kept = replace(fresh, uri=fresh.uri or uri, access_token=fresh.access_token or token)
-    Registrations(here.engine).save(registration_of(here, name, server, kept, registration.redirect_uri))
+    stored = registration_of(here, name, server, kept, registration.redirect_uri)
+    stored.registered_at = registration.registered_at  # it is the same one
+    Registrations(here.engine).save(stored)
     return services.client_editor.edit(client_entry(name, server, fresh))
 
 
-def _stored_server(here: AppContext, issuer: str) -> ServerMetadata:
+async def register_again(
+    services: AccountServices, documents: DocumentClient, registration: ClientRegistration
+) -> ClientApplied:
+    """Register a client anew that its server has forgotten, under its name: its accounts keep all but what was bound to its id.
+
+    Raises:
+        DiscoveryFailed: the server refused.
+    """
+    here = services.stores
+    server = stored_server(here, registration.issuer)
+    scopes = server.scopes_supported or Registrations(here.engine).scopes_of(registration.client)
+    name = load_connect_settings().name or CLIENT_NAME
+    fresh = await register_lasting(
+        documents, server, redirect_uri=registration.redirect_uri, scopes=scopes, name=name
+    )
+    kept = registration_of(here, registration.client, server, fresh, registration.redirect_uri)
+    Registrations(here.engine).save(kept)
+    return services.client_editor.edit(client_entry(registration.client, server, fresh))
+
+
+def stored_server(here: AppContext, issuer: str) -> ServerMetadata:
+    """Return an issuer's metadata as they are stored.
+
+    Raises:
+        DiscoveryFailed: none are.
+    """
     row = here.issuers.find(issuer)
     if row is None or row.document is None:
         raise DiscoveryFailed(
@@ -100,23 +141,21 @@ def _stored_server(here: AppContext, issuer: str) -> ServerMetadata:
     return ServerMetadata.of_text(row.document)
 
 
-def _kept_registration(here: AppContext, name: str) -> tuple[ClientRegistration, str, Secret]:
-    """Return a registration, where it is managed, and with what token.
+def managed(here: AppContext, name: str, registration: ClientRegistration | None) -> tuple[str, Secret]:
+    """Return where a client's registration is managed, and with what token.
 
     Raises:
         DiscoveryFailed: the server lets nobody manage it.
     """
-    registration = Registrations(here.engine).find(name)
     uri = None if registration is None else registration.registration_client_uri
     sealed = None if registration is None else registration.registration_access_token_sealed
-    if registration is None or uri is None or sealed is None:
+    if uri is None or sealed is None:
         raise DiscoveryFailed(
             Failure.NO_REGISTRATION,
             f"client {name}: nothing is stored by which its registration could be renewed (RFC 7592); renew it at the server, "
             f"then `refreshd clients edit {name} client_secret=@FILE`",
         )
-    token = here.cipher.open(sealed, account=name, field=REGISTRATION)
-    return registration, uri, token
+    return uri, here.cipher.open(sealed, account=name, field=REGISTRATION)
 
 
 def store_registration(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 from urllib.parse import urldefrag, urlsplit
 
-from models.providers import ClientAuth
 from worker.accounts.clients import UnknownClient
 from worker.context import AppContext
 from worker.db.issuers import Registrations
@@ -22,7 +20,7 @@ from worker.providers.discovery.discover import Discovered, Trail, of_issuer, of
 from worker.providers.discovery.entry import scopes
 from worker.providers.discovery.fetch import DocumentClient
 from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
-from worker.providers.discovery.registration import CLIENT_NAME, Registered, register
+from worker.providers.discovery.registration import CLIENT_NAME, Registered, register_lasting
 from worker.providers.registry import ISSUER
 
 _S256: Final = "S256"  # RFC 7636 section 4.3
@@ -160,23 +158,15 @@ async def _registered(
     redirect_uri: str,
     asked: tuple[str, ...],
 ) -> Registered:
-    """Return a new client: the one that our own document describes, where the server reads such documents, else a registered one.
-
-    A registration whose secret ends, and that nothing can renew, would end its accounts with it: a client without a
-    secret takes its place where the server has such clients.
-    """
+    """Return a new client: the one that our own document describes, where the server reads such documents, else a registered one."""
     document = redirect.document_url
     if document is not None and server.reads_client_documents:
         return described_by(document)
     # One registration serves all accounts, and servers may bind a client to the scopes that it is registered with.
     wanted = server.scopes_supported or asked
-    asking = partial(
-        register, documents, server, redirect_uri=redirect_uri, scopes=wanted, name=redirect.name
+    return await register_lasting(
+        documents, server, redirect_uri=redirect_uri, scopes=wanted, name=redirect.name
     )
-    registered = await asking()
-    if registered.secret_expires_at is None or registered.is_managed or not server.has_public_clients:
-        return registered
-    return await asking(auth=ClientAuth.NONE)
 
 
 def _known(here: AppContext, server: ServerMetadata, redirect: Redirect) -> tuple[str, str | None] | None:

@@ -26,9 +26,11 @@ from worker.context import AppContext
 from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
+from worker.db.issuers import Registrations
 from worker.db.nearest_ids import nearest_ids
-from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
+from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
+from worker.intake.upkeep import failure_of
 from worker.monitoring.gate_status import look_at_gates
 from worker.policy.lane import Lane, lane_of
 from worker.providers.draft import InvalidRequest
@@ -101,7 +103,18 @@ def gather(
         certificate_ends_at=request.certificate_ends_at,
         twins=_twins(here, account),
         client=client,
+        registration=_registration(here, account),
     )
+
+
+def _registration(here: AppContext, account: Account) -> RegistrationFacts | None:
+    """Return how the client was registered that the account names; a process that opens nothing can't read it."""
+    found = Registrations(here.engine).find(account.client) if account.client and here.has_keys else None
+    if found is None:
+        return None
+    failed = failure_of(here, found.client)
+    words = None if failed is None else f"{failed.words} [{failed.reason}]"
+    return RegistrationFacts(found.issuer, found.registered_at, found.is_managed, words)
 
 
 def _twins(here: AppContext, account: Account) -> list[Twin]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,6 +27,10 @@ _THE_SERVERS: Final = frozenset(
         "client_secret_expires_at",
         "client_id_issued_at",
     }
+)
+#: RFC 7592 section 2.1: a client that is no more is 401; servers that look the client up first say 404 or 403.
+_FORGOTTEN: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 )
 _METHOD_OF: Final = {ours: method for method, ours in reversed(METHODS.items())}
 
@@ -92,6 +97,26 @@ async def register(
     return _read(client, server, answer)
 
 
+async def register_lasting(
+    client: DocumentClient,
+    server: ServerMetadata,
+    *,
+    redirect_uri: str,
+    scopes: Sequence[str],
+    name: str = CLIENT_NAME,
+) -> Registered:
+    """Register a client that does not end with its secret, where the server has such.
+
+    A registration whose secret ends, and that nothing can renew, would end its accounts with it: a client without a secret
+    takes its place. Raises as `register` does.
+    """
+    asking = partial(register, client, server, redirect_uri=redirect_uri, scopes=scopes, name=name)
+    registered = await asking()
+    if registered.secret_expires_at is None or registered.is_managed or not server.has_public_clients:
+        return registered
+    return await asking(auth=ClientAuth.NONE)
+
+
 async def renew(
     client: DocumentClient, server: ServerMetadata, *, uri: str, access_token: Secret
 ) -> Registered:
@@ -106,6 +131,20 @@ async def renew(
     kept = {name: value for name, value in current.document.items() if name not in _THE_SERVERS}
     token = _secret(current.document, "registration_access_token") or access_token
     return _read(client, server, await client.send("PUT", uri, kept, token=token))
+
+
+async def is_forgotten(client: DocumentClient, *, uri: str, access_token: Secret) -> bool:
+    """Return whether a server has forgotten a client (RFC 7592 section 2.1).
+
+    Raises:
+        DiscoveryFailed: it does not say.
+    """
+    answer = await client.send("GET", uri, None, token=access_token)
+    if answer.status in _FORGOTTEN:
+        return True
+    if answer.status == HTTPStatus.OK and answer.document is not None:
+        return False
+    raise DiscoveryFailed(Failure.UNREACHABLE, f"{uri}: HTTP {answer.status}; expected the registration")
 
 
 def _read(client: DocumentClient, server: ServerMetadata, answer: Fetched) -> Registered:
