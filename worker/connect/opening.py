@@ -31,6 +31,7 @@ from worker.errors import KnobsUnfit
 from worker.providers.authorization import consent_page
 from worker.providers.discovery.client_document import CALLBACK_PATH
 from worker.providers.draft import InvalidRequest
+from worker.providers.registry import ISSUER
 
 #: Long enough to read a page and log in; a session that is open longer is longer in the hands of whoever has its URL.
 EXPIRES_S: Final = 900
@@ -184,9 +185,9 @@ class Opener:
         own_url = known.token_url or client.token_url
         if knobs or own_url != known.token_url:
             both = json.dumps({**json.loads(known.knobs), **knobs})
-            known = blank(
-                known.id, provider=known.provider, knobs=both, token_url=own_url, callback=known.callback
-            )
+            columns = {"knobs": both, "token_url": own_url, "callback": known.callback}
+            given = {name: value for name, value in columns.items() if value is not None}
+            known = blank(known.id, provider=known.provider, **given)
         provider = self._provider(known)
         token_url = known.token_url or provider.token_url
         request = RefreshRequest(
@@ -275,11 +276,13 @@ def _own_problems(wanted: Wanted, labels: Mapping[str, str]) -> list[Problem]:
 def _scope(wanted: Wanted, account: Account | None, found: Mapping[str, Any]) -> str | None:
     """Return what consent is asked for; None: as the account or the provider says.
 
-    A resource names what it needs now; what was granted before is asked for as well, for a consent replaces the whole.
+    Of an issuer's account, what was granted before is asked for as well: a consent replaces the whole, and a resource names
+    what it lacks (`insufficient_scope`), or what it needs now.
     """
-    if wanted.scope is not None or account is None or not account.scope or not found.get("scopes"):
+    asked = (wanted.scope or "").split() or found.get("scopes") or ()
+    if account is None or account.provider != ISSUER or not account.scope or not asked:
         return wanted.scope
-    return " ".join(dict.fromkeys((*account.scope.split(), *found["scopes"])))
+    return " ".join(dict.fromkeys((*account.scope.split(), *asked)))
 
 
 def _fitting_problems(

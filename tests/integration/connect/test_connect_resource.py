@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from sqlalchemy import text
 
 from models.account import Status
 from models.attempt import Trigger
@@ -15,6 +16,7 @@ from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
 from worker.accounts.entry import RowRefused
 from worker.connect.flow import GoTo
 from worker.db.clients import Clients
+from worker.db.engine import writing
 from worker.db.issuers import Issuers, Registrations
 from worker.intake.requests import Code, Op, Reply
 from worker.issuers.caller import IssuerCaller
@@ -84,17 +86,23 @@ def test_issuer_is_enough_and_no_resource_is_sent(platform: Platform, world: Mcp
     assert platform.bench.account().scope == "read"
 
 
-def test_account_that_needs_consent_connects_again_by_its_id_alone(
+def test_account_steps_up_by_its_id_and_a_scope_and_keeps_everything_else(
     platform: Platform, world: McpWorld
 ) -> None:
     platform.connected(platform.open(client=None, resource=RESOURCE, found=found(platform)))
 
-    query = platform.connected(platform.open(client=None, scope="tools more"))
+    with writing(platform.bench.runtime.engine) as connection:
+        connection.execute(text("UPDATE account SET session_timeout_s = 1234"))
+    session = platform.open(client=None, scope="more")  # of a challenge: insufficient_scope
+    browser = CookieJar()
+    asked = platform.press(session, browser)
+    assert asked["scope"] == "tools more"
+    query = outcome(platform.back(browser, code="the-code", state=asked["state"]))
 
     assert query["status"] == "connected"
     assert world.posted[-1][1]["resource"] == RESOURCE
     account = platform.bench.account()
-    assert (account.generation, account.scope) == (2, "tools more")
+    assert (account.generation, account.scope, account.session_timeout_s) == (2, "tools more", 1234)
 
 
 def test_resource_that_needs_more_now_is_asked_for_what_was_granted_as_well(
