@@ -121,7 +121,7 @@ soak: $(OIDC)  ## Ten minutes of 20-second tokens against oidc-provider; exit co
 servers:  ## Two minutes against real authorization servers, healthy accounts and sick ones; NAMES="canaille mcp" for some
 	$(DEV)
 	$(BIN)/python -m tests.servers $(NAMES) --minutes $(or $(MINUTES),2)
-	$(if $(filter-out mcp,$(NAMES)),,$(BIN)/python -m tests.servers.mcp_connection)
+	$(BIN)/python -m tests.servers.connections $(NAMES)
 
 .PHONY: lint
 lint:  ## Style, types and import rules
