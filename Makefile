@@ -122,6 +122,7 @@ servers:  ## Two minutes against real authorization servers, healthy accounts an
 	$(DEV)
 	$(BIN)/python -m tests.servers $(NAMES) --minutes $(or $(MINUTES),2)
 	$(BIN)/python -m tests.servers.connections $(NAMES)
+	$(if $(filter-out cloudflare-workers-oauth-provider,$(NAMES)),,$(BIN)/python -m tests.servers.client_document)
 
 .PHONY: lint
 lint:  ## Style, types and import rules

@@ -37,8 +37,8 @@ from worker.refresh.attempt import Origin
 from worker.runtime import Runtime
 from worker.settings import Settings
 
-_ACCOUNT: Final = "notes"
-_REFRESHES: Final = 3
+ACCOUNT: Final = "notes"
+REFRESHES: Final = 3
 _NAMES: Final = tuple(one.name for one in SERVERS if list(one.folder.glob("connection.*")))
 
 
@@ -46,12 +46,13 @@ class StepFailed(RuntimeError):
     """What a server or a command did instead."""
 
 
-class _McpServer(ServerProcess):
+class McpServer(ServerProcess):
     """A server's `connection` on a loopback port."""
 
-    def __init__(self, name: str, folder: Path, program: str) -> None:
+    def __init__(self, name: str, folder: Path, program: str, **environment: str) -> None:
         super().__init__(name, folder, None)
         self._program = program
+        self._environment = [f"{variable}={value}" for variable, value in environment.items()]
 
     @property
     def url(self) -> str:
@@ -59,7 +60,7 @@ class _McpServer(ServerProcess):
 
     def _command(self) -> list[str]:
         [file] = self.folder.glob("connection.*")
-        return ["env", f"PORT={self.port}", self._program, file.name]
+        return ["env", f"PORT={self.port}", *self._environment, self._program, file.name]
 
     def _answers(self) -> bool:
         try:
@@ -100,7 +101,7 @@ def main() -> int:
 
 def _connected(one: RealServer, place: Path, folder: Path) -> None:
     [program, *_] = install(one, place)
-    server = _McpServer(one.name, place, program)
+    server = McpServer(one.name, place, program)
     with redis_server(folder) as redis:
         server.start()
         try:
@@ -109,7 +110,21 @@ def _connected(one: RealServer, place: Path, folder: Path) -> None:
             server.stop()
 
 
-def _run(server: _McpServer, redis_url: str, folder: Path, program: str) -> None:
+def _run(server: McpServer, redis_url: str, folder: Path, program: str) -> None:
+    settings = new_settings(folder, redis_url)
+    refreshd(settings, "accounts", "authorize", ACCOUNT, "--mcp", server.url)
+    with _shown(server, redis_url, program) as call:
+        seen = [call()]
+        for _ in range(REFRESHES):
+            refresh(settings)
+            seen.append(call())
+    print(f"  {_client(settings)}; {', '.join(seen)}", flush=True)
+    if len(set(seen)) != REFRESHES + 1 or not all(server.url in one for one in seen):
+        raise StepFailed(f"expected {REFRESHES + 1} tokens for {server.url}; found {seen}")
+
+
+def new_settings(folder: Path, redis_url: str) -> dict[str, str]:
+    """Return the environment of an empty installation."""
     settings = {
         "REFRESHD_DATABASE_URL": f"sqlite:///{folder / 'refreshd.db'}",
         "REFRESHD_REDIS_URL": redis_url,
@@ -117,19 +132,16 @@ def _run(server: _McpServer, redis_url: str, folder: Path, program: str) -> None
         "REFRESHD_DATA_DIR": str(folder / "data"),
         "REFRESHD_ALLOW_HTTP_HOSTS": "127.0.0.1",
     }
-    _refreshd(settings, "db", "upgrade")
-    _refreshd(settings, "accounts", "authorize", _ACCOUNT, "--mcp", server.url)
-    with _shown(server, redis_url, program) as call:
-        seen = [call()]
-        for _ in range(_REFRESHES):
-            _refresh(settings)
-            seen.append(call())
-    print(f"  {_client(settings)}; {', '.join(seen)}", flush=True)
-    if len(set(seen)) != _REFRESHES + 1 or not all(server.url in one for one in seen):
-        raise StepFailed(f"expected {_REFRESHES + 1} tokens for {server.url}; found {seen}")
+    refreshd(settings, "db", "upgrade")
+    return settings
 
 
-def _refreshd(settings: dict[str, str], *words: str) -> None:
+def refreshd(settings: dict[str, str], *words: str) -> None:
+    """Run one of refreshd's commands.
+
+    Raises:
+        StepFailed: it failed.
+    """
     environment = {**os.environ, **settings, "BROWSER": f"{sys.executable} -m tests.oidc.browser alice %s"}
     done = subprocess.run(
         [sys.executable, "-m", "worker.cli", *words], cwd=ROOT, env=environment, check=False,
@@ -139,18 +151,23 @@ def _refreshd(settings: dict[str, str], *words: str) -> None:
         raise StepFailed(f"refreshd {' '.join(words)}: {done.stderr[-1500:]}")
 
 
-def _refresh(settings: dict[str, str]) -> None:
-    """Refresh the account as a worker does."""
+def read(settings: dict[str, str]) -> Settings:
+    """Return an environment as settings."""
     values = {name.removeprefix("REFRESHD_").lower(): value for name, value in settings.items()}
+    return Settings.model_validate(values)
+
+
+def refresh(settings: dict[str, str]) -> None:
+    """Refresh the account as a worker does."""
     with Reader.from_url(settings["REFRESHD_REDIS_URL"]) as reader:
-        generation = reader.get(_ACCOUNT).generation
-    runtime = Runtime(Settings.model_validate(values), worker="mcp")
+        generation = reader.get(ACCOUNT).generation
+    runtime = Runtime(read(settings), worker="mcp")
     try:
-        found = runtime.run(runtime.refresher.refresh([(_ACCOUNT, generation)], Origin(Trigger.FORCED)))
+        found = runtime.run(runtime.refresher.refresh([(ACCOUNT, generation)], Origin(Trigger.FORCED)))
     finally:
         runtime.close()
-    if found[_ACCOUNT].outcome.value != "refreshed":
-        raise StepFailed(f"a refresh: {found[_ACCOUNT]}")
+    if found[ACCOUNT].outcome.value != "refreshed":
+        raise StepFailed(f"a refresh: {found[ACCOUNT]}")
 
 
 def _client(settings: dict[str, str]) -> str:
@@ -165,14 +182,14 @@ def _client(settings: dict[str, str]) -> str:
 
 
 @contextmanager
-def _shown(server: _McpServer, redis_url: str, program: str) -> Iterator[Callable[[], str]]:
+def _shown(server: McpServer, redis_url: str, program: str) -> Iterator[Callable[[], str]]:
     """Yield what shows the account's token to the resource: a call of a tool in a client's session, where the server has one."""
     session = next(HERE.glob(f"{server.name}/session.*"), None)
     if session is None:
-        yield lambda: _look(server, redis_url)
+        yield lambda: look(server, redis_url)
         return
     with subprocess.Popen(
-        [program, session.name, server.url, redis_url, _ACCOUNT], cwd=server.folder, text=True,
+        [program, session.name, server.url, redis_url, ACCOUNT], cwd=server.folder, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "reader" / "src")},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
@@ -189,9 +206,9 @@ def _call(asks: IO[str], tells: IO[str]) -> str:
     return tells.readline().strip()
 
 
-def _look(server: _McpServer, redis_url: str) -> str:
+def look(server: McpServer, redis_url: str) -> str:
     with Reader.from_url(redis_url) as reader:
-        token = reader.get(_ACCOUNT)
+        token = reader.get(ACCOUNT)
     status = server.status(token.access_token)
     refused = status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
     return (

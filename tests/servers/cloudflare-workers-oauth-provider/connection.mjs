@@ -1,14 +1,19 @@
 // A protected resource of @cloudflare/workers-oauth-provider on Node.js, as in server.mjs: clients register themselves,
-// everybody consents. GET /mcp tells which user's token it was asked with.
+// everybody consents. GET /mcp tells which user's token it was asked with. With DOCUMENT (JSON) in the environment a client
+// id may be the URL of a document, which is this one wherever it is fetched from.
 
 import './workers.mjs';
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 
 const { OAuthProvider } = await import('@cloudflare/workers-oauth-provider');
-const { PORT } = process.env;
+const { PORT, DOCUMENT } = process.env;
 const ORIGIN = `http://127.0.0.1:${PORT}`;
 
+if (DOCUMENT) {
+  globalThis.Cloudflare = { compatibilityFlags: { global_fetch_strictly_public: true } };
+  globalThis.fetch = async () => new Response(DOCUMENT, { headers: { 'content-type': 'application/json' } });
+}
 const stored = new Map();
 const env = {
   OAUTH_KV: {
@@ -44,6 +49,7 @@ const provider = new OAuthProvider({
   authorizeEndpoint: '/authorize',
   tokenEndpoint: '/token',
   clientRegistrationEndpoint: '/register',
+  clientIdMetadataDocumentEnabled: Boolean(DOCUMENT),
   scopesSupported: ['tools'],
   resourceMetadata: { resource: `${ORIGIN}/mcp`, authorization_servers: [ORIGIN], scopes_supported: ['tools'] },
 });
