@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
 from models.audit import Actor
+from models.client import Client
 from models.issuer import ClientRegistration
 from worker.context import AppContext
 from worker.db.fleet_locks import FleetLock
@@ -35,8 +36,8 @@ _RUN_S: Final = 60.0
 READ_AGAIN_S: Final = 86_400.0
 #: Issuers whose metadata one run reads at most.
 _READ_MAX: Final = 20
-#: A secret is renewed so long before its end: days in which a server may be away.
-RENEW_BEFORE_S: Final = 7 * 86_400.0
+#: A secret is renewed so long before its end, and before that is announced (14 days); one that lives shorter, at half of its life.
+RENEW_BEFORE_S: Final = 15 * 86_400.0
 #: What failed is tried again after so long.
 _RETRY_S: Final = 3_600.0
 #: A server that refuses its own client for so long has forgotten it, where it can't be asked whether it has.
@@ -80,6 +81,12 @@ def failures_of(note: str | None) -> dict[str, Failed]:
         return {name: Failed(**one) for name, one in read.items()}
     except (ValueError, TypeError):
         return {}
+
+
+def is_renewed_now(client: Client, *, now: float) -> bool:
+    """Return whether a client's secret is near enough to its end: some servers give it days, and renew it at each question."""
+    ends_at = client.secret_expires_at
+    return ends_at is not None and now >= ends_at - min(RENEW_BEFORE_S, (ends_at - client.changed_at) / 2)
 
 
 def failure_of(here: AppContext, client: str) -> Failed | None:
@@ -146,7 +153,10 @@ class _Run:
     async def _renew(self, documents: DocumentClient) -> None:
         """Renew registrations whose secret ends soon."""
         for registration in self._registrations.ending(before=self._now + RENEW_BEFORE_S):
-            if registration.is_managed and self._is_due(registration.client):
+            if not registration.is_managed or not self._is_due(registration.client):
+                continue
+            client = self._here.clients.find([registration.client]).get(registration.client)
+            if client is not None and is_renewed_now(client, now=self._now):
                 await self._tried(registration, self._renewed(documents, registration))
 
     async def _renewed(self, documents: DocumentClient, registration: ClientRegistration) -> None:

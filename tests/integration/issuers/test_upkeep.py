@@ -21,7 +21,7 @@ from worker.diagnostics.explain.gather import gather
 from worker.diagnostics.explain.rules.registration import registration
 from worker.intake.resources import Address, Redirect, prepare
 from worker.intake.services import account_services, publisher_of
-from worker.intake.upkeep import FORGOTTEN_AFTER_S, LOCK, READ_AGAIN_S, failures_of, keep_up
+from worker.intake.upkeep import FORGOTTEN_AFTER_S, LOCK, READ_AGAIN_S, failures_of, is_renewed_now, keep_up
 
 DAY_S = 86_400.0
 MANAGED = {"registration_client_uri": f"{ISSUER}/clients/1", "registration_access_token": "marker-token"}
@@ -55,6 +55,7 @@ def registered(bench: Bench, world: McpWorld) -> Callable[..., Client]:
             services = account_services(runtime, publisher, runtime.actor)
             redirect = Redirect.to_api("https://api.example", "refreshd")
             found = prepare(services, Address(RESOURCE), client=None, redirect=redirect)
+        aged(bench, "client", "changed_at", 60 * DAY_S)
         return runtime.clients.find([found.client])[found.client]
 
     return register
@@ -150,6 +151,25 @@ def test_registration_is_renewed_once_by_several_workers(
 
     assert sum(one.get("renewed", 0) for one in done) == 1
     assert len(world.put) == 1
+
+
+def test_secret_that_lives_for_days_is_renewed_at_half_of_its_life(
+    bench: Bench, world: McpWorld, registered: Callable[..., Client]
+) -> None:
+    now = bench.runtime.clock.now()
+    registered(client_secret_expires_at=now + DAY_S, **MANAGED)
+    world.managed = {
+        **world.registrations[0],
+        **MANAGED,
+        "client_id": "client-1",
+        "client_secret_expires_at": now + 5 * DAY_S,
+    }
+
+    assert [keep_up(bench.runtime)["renewed"] for _ in range(3)] == [1, 0, 0]
+
+    fresh = client_of(bench)
+    assert not is_renewed_now(fresh, now=now + 2 * DAY_S)
+    assert is_renewed_now(fresh, now=now + 2.6 * DAY_S)
 
 
 def test_secret_that_ends_later_or_can_t_be_renewed_is_left_alone(
