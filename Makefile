@@ -121,7 +121,8 @@ soak: $(OIDC)  ## Ten minutes of 20-second tokens against oidc-provider; exit co
 servers:  ## Two minutes against real authorization servers, healthy accounts and sick ones; NAMES="canaille mcp" for some
 	$(DEV)
 	$(BIN)/python -m tests.servers $(NAMES) --minutes $(or $(MINUTES),2)
-	$(if $(filter-out mcp,$(NAMES)),,$(BIN)/python -m tests.servers.mcp_connection)
+	$(BIN)/python -m tests.servers.connections $(NAMES)
+	$(if $(filter-out cloudflare-workers-oauth-provider,$(NAMES)),,$(BIN)/python -m tests.servers.client_document)
 
 .PHONY: lint
 lint:  ## Style, types and import rules

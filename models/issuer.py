@@ -41,6 +41,11 @@ class ClientRegistration(SQLModel, table=True):
     registration_access_token_sealed: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     registered_at: float = Field(default=0.0, sa_type=Float)
 
+    @property
+    def is_managed(self) -> bool:
+        """Return whether the server lets it be read and renewed."""
+        return self.registration_client_uri is not None and self.registration_access_token_sealed is not None
+
 
 #: The field under which a registration access token is sealed, beside the client's name.
 REGISTRATION: Final = "registration"

@@ -3,7 +3,17 @@
 from worker.broker.gc_freeze import kept
 
 with kept():
-    from tasks import expiring, intake, plan, prune, reconcile, refresh, webhooks
+    from tasks import expiring, intake, plan, prune, reconcile, refresh, registrations, webhooks
     from worker.celery import signals as lifecycle
 
-__all__ = ["expiring", "intake", "lifecycle", "plan", "prune", "reconcile", "refresh", "webhooks"]
+__all__ = [
+    "expiring",
+    "intake",
+    "lifecycle",
+    "plan",
+    "prune",
+    "reconcile",
+    "refresh",
+    "registrations",
+    "webhooks",
+]

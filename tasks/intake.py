@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks._request import TaskRequest, retried
 from worker.app import app
-from worker.connect import exchange  # noqa: F401  (its op is known once it is imported)
+from worker.connect import exchange, preparing  # noqa: F401  (their ops are known once they are imported)
 from worker.errors import Unreachable
 from worker.intake import account_ops, bulk_ops, grant_ops  # noqa: F401  (as well)
 from worker.intake.carry_out import WorkerTools

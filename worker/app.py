@@ -41,6 +41,8 @@ RECONCILE_INTERVAL_S: Final = 60
 PRUNE_INTERVAL_S: Final = 600
 #: Thresholds are days.
 EXPIRING_INTERVAL_S: Final = 600
+#: A client that its server forgot costs its accounts their tokens once these end.
+REGISTRATIONS_INTERVAL_S: Final = 300
 #: A person reads what webhooks tell; seconds are early enough.
 WEBHOOKS_INTERVAL_S: Final = 5
 #: A task that goes on for so long after its claim has ended is stuck. Long enough for both stores to come back
@@ -88,6 +90,7 @@ def _configured(settings: Settings) -> Celery:
             "refreshd.prune": {"queue": CONTROL},
             "refreshd.webhooks": {"queue": CONTROL},
             "refreshd.expiring": {"queue": CONTROL},
+            "refreshd.registrations": {"queue": CONTROL},
             "refreshd.refresh": {"queue": REFRESH},
             "refreshd.intake": {"queue": URGENT},
         },
@@ -120,6 +123,7 @@ def _configured(settings: Settings) -> Celery:
             "prune": _every(PRUNE_INTERVAL_S, "refreshd.prune"),
             "webhooks": _every(WEBHOOKS_INTERVAL_S, "refreshd.webhooks"),
             "expiring": _every(EXPIRING_INTERVAL_S, "refreshd.expiring"),
+            "registrations": _every(REGISTRATIONS_INTERVAL_S, "refreshd.registrations"),
         },
     )
     return celery

@@ -37,7 +37,7 @@ def test_a_wall_clock_that_is_set_moves_no_interval(redis_url: str, tmp_path: Pa
         [sys.executable, "-c", LOOK, str(set_s)], env=env, capture_output=True, text=True, check=True
     )
     entries = json.loads(looked.stdout)
-    assert set(entries) == {"plan", "reconcile", "prune", "webhooks", "expiring"}
+    assert set(entries) == {"plan", "reconcile", "prune", "webhooks", "expiring", "registrations"}
     for name, (every_s, due, next_s) in entries.items():
         assert not due, name
         assert 0 < next_s <= every_s, name

@@ -80,6 +80,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorizationSe
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def resource(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorizationServer]:
+    """A server that clients register themselves with, and a protected resource of it."""
+    running = AuthorizationServer(tmp_path_factory.mktemp("resource"), [], resource=True)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
 @dataclass(frozen=True)
 class Ran:
     """How one command ended."""

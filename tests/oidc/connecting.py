@@ -108,6 +108,8 @@ class ConnectSite:
             "REFRESHD_ALLOW_HTTP_HOSTS": "127.0.0.1",
             "REFRESHD_PROVIDERS_FILE": str(providers),
         }
+        self._platform = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self.return_url = f"http://127.0.0.1:{self._platform.server_address[1]}/connected"
         self.api = _Api(
             folder / "api",
             {
@@ -115,13 +117,12 @@ class ConnectSite:
                 "REFRESHD_INTAKE_KEY": cipher.intake_key,
                 "REFRESHD_DATA_DIR": str(folder / "api-data"),
                 "REFRESHD_CONNECT_NAME": "Northwind",
+                "REFRESHD_CONNECT_RETURN_URLS": self.return_url,
             },
         )
         self.fleet = Fleet(
             {**common, "REFRESHD_KEYS": keys, "REFRESHD_DATA_DIR": str(folder / "data")}, folder
         )
-        self._platform = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self.return_url = f"http://127.0.0.1:{self._platform.server_address[1]}/connected"
         self.engine = make_engine(database_url)
         self.sessions = ConnectSessions(self.engine, exchange_s=45)
         for name, provider, secret in (
@@ -154,7 +155,7 @@ class ConnectSite:
         self._platform.server_close()
         self.engine.dispose()
 
-    def open(self, account: str, client: str = "acme", **more: Any) -> dict[str, Any]:
+    def open(self, account: str, client: str | None = "acme", **more: Any) -> dict[str, Any]:
         """Open a session, as the platform's server does at a click."""
         wanted = {"account": account, "client": client, "return_url": self.return_url, **more}
         return self._ask("POST", "/v1/connect/sessions", wanted)
@@ -186,8 +187,11 @@ class ConnectSite:
 class Customer:
     """A person in front of Chromium."""
 
-    def __init__(self, browser: Browser, site: ConnectSite, login: str = "alice") -> None:
+    def __init__(
+        self, browser: Browser, site: ConnectSite, login: str = "alice", *, issuer: str | None = None
+    ) -> None:
         self.browser = browser
+        self._issuer = issuer or site.server.issuer
         self._site = site
         self._login = login
 
@@ -198,7 +202,7 @@ class Customer:
     def press(self) -> None:
         """Press the button, and come to the provider."""
         self.browser.click("button")
-        self.arrive(self._site.server.issuer)
+        self.arrive(self._issuer)
 
     def arrive(self, address: str) -> None:
         """Wait until the browser shows a page that begins with this address."""
@@ -207,7 +211,7 @@ class Customer:
     def consent(self) -> dict[str, str]:
         """Log in and agree at the provider; returns the query at the platform."""
         at = self.browser.url
-        while at.startswith(self._site.server.issuer):
+        while at.startswith(self._issuer):
             if self.browser.has("input[name=login]"):
                 self.browser.type("input[name=login]", self._login)
                 self.browser.type("input[name=password]", "any")

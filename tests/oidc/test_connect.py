@@ -10,6 +10,7 @@ import pytest
 from refreshd_reader import Reader
 from tests.oidc.connecting import ENTER, TAB, ConnectSite, Customer, looks
 from tests.oidc.server import AuthorizationServer
+from tests.oidc.test_resource import call_tool
 from tests.screenshots.browser import Browser, BrowserMissing, chromium
 from tests.support.services import RedisServer
 from tests.support.waiting import wait_until
@@ -70,6 +71,25 @@ def test_a_customer_connects_and_the_token_can_be_read(
     with Reader.from_url(redis_service.url_of(15)) as reader:
         assert reader.get(account).generation == 1
     assert Accounts(site.engine).find([account])[account].label_set == {"tenant": "northwind"}
+
+
+def test_a_customer_connects_a_resource_that_nothing_is_known_of_but_its_address(
+    site: ConnectSite, window: Browser, resource: AuthorizationServer, redis_service: RedisServer
+) -> None:
+    customer = Customer(window, site, issuer=resource.issuer)
+    customer.another()
+    opened = site.open("notes", client=None, resource=resource.resource_url)
+    customer.go(opened)
+    assert customer.title == "Connect 127.0.0.1"
+    customer.press()
+
+    assert customer.consent()["status"] == "connected"
+    with Reader.from_url(redis_service.url_of(15)) as reader:
+        token = reader.get("notes").access_token
+    assert call_tool(resource, token).json() == {"scope": "tools"}
+    account = Accounts(site.engine).find(["notes"])["notes"]
+    assert account.provider == "issuer"
+    assert resource.resource_url in account.knobs
 
 
 def test_a_customer_without_a_mouse_connects(site: ConnectSite, customer: Customer) -> None:

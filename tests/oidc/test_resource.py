@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from refreshd_reader import Reader
 from tests.oidc.conftest import Deployment
@@ -17,16 +15,6 @@ from tests.support.waiting import PATIENCE_S
 from worker.db.clients import Clients
 from worker.db.engine import make_engine
 from worker.db.issuers import Issuers, Registrations
-
-
-@pytest.fixture(scope="module")
-def resource(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthorizationServer]:
-    running = AuthorizationServer(tmp_path_factory.mktemp("resource"), [], resource=True)
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
 
 
 def call_tool(server: AuthorizationServer, token: str) -> httpx.Response:

@@ -65,3 +65,20 @@ def test_each_finding_is_in_the_index_and_can_be_run() -> None:
     index = (FINDINGS / "README.md").read_text()
     assert scripts == set(re.findall(r"\]\(([\w-]+\.sh)\)", index))
     assert all((FINDINGS / name).stat().st_mode & 0o111 for name in scripts)
+
+
+def test_the_typescript_of_the_page_is_what_make_servers_runs() -> None:
+    page = (HERE.parents[1] / "docs" / "mcp.md").read_text(encoding="utf-8")
+    sample = page.partition("```typescript\n")[2].partition("```")[0]
+    run = (HERE / "mcp-typescript-sdk" / "session.mjs").read_text(encoding="utf-8")
+    #: What the page names, and the program is given; and what only TypeScript has.
+    given = {
+        "'redis://127.0.0.1:6379/0'": "redisUrl",
+        "'refreshd:token:{notes-1}'": "`refreshd:token:{${account}}`",
+        "'https://mcp.example.com/mcp'": "url",
+        "fresh: typeof fetch": "fresh",
+    }
+    for name, value in given.items():
+        sample = sample.replace(name, value)
+    lines = [line for line in sample.splitlines() if line and "callTool" not in line]
+    assert [line for line in lines if line not in run] == []

@@ -39,10 +39,23 @@ CONNECT_SCHEMAS: Final[dict[str, Any]] = {
     "ConnectSessionFields": {
         "type": "object",
         "additionalProperties": False,
-        "required": ["account", "client", "return_url"],
+        "required": ["account", "return_url"],
         "properties": {
             "account": {**_ID, "description": "A new id, or one that is there."},
-            "client": {**_ID, "description": "The client that asks (`/v1/clients`)."},
+            "client": {
+                "type": ["string", "null"],
+                "pattern": _ID["pattern"],
+                "description": "The client that asks (`/v1/clients`). Default: the account's; with `resource` or `issuer` one "
+                "that is found or registered.",
+            },
+            "resource": {
+                **_TEXT,
+                "description": "A protected resource, such as an MCP server, by its URL: it says where consent is asked.",
+            },
+            "issuer": {
+                **_TEXT,
+                "description": "An authorization server, in the place of `resource` (RFC 8414, OpenID Connect discovery).",
+            },
             "return_url": {
                 "type": "string",
                 "description": "Where the browser goes afterwards; the client's `return_urls` has to allow it.",

@@ -7,18 +7,14 @@ as by anybody who consents again; or it is made, with the client and the labels 
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from models.account import Account
-from models.answer import Answer
 from models.audit import Action
 from models.connect_session import ConnectSession
 from models.event import Event, EventType
@@ -26,14 +22,14 @@ from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import Applied
-from worker.accounts.authorization import request_of, with_grant
-from worker.accounts.configuration import KnownClients
+from worker.accounts.authorization import with_grant
 from worker.accounts.editor import AlreadyThere
-from worker.accounts.entry import AccountEntry, Problem, RowRefused, read_entry
+from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.grants import Grant, GrantOutcome, GrantStore
 from worker.accounts.values import printable
 from worker.connect import reasons
-from worker.connect.opening import SEALED_AS
+from worker.connect.asked import NotConnected, asked_of, check_visible
+from worker.connect.preparing import DETAIL_MAX, called
 from worker.connect.reasons import ConnectReason
 from worker.db.connect_sessions import ConnectSessions
 from worker.db.outbox import put
@@ -47,8 +43,6 @@ from worker.providers.authorization import Asking, code_request, scope_of
 from worker.providers.dpop import check_key
 from worker.providers.draft import InvalidRequest
 
-_DETAIL_MAX: Final = 500
-
 
 class CodePayload(BaseModel):
     """What the browser brought, and the verifier that proves whose question it answers."""
@@ -60,15 +54,6 @@ class CodePayload(BaseModel):
     verifier: str = Field(repr=False)
     #: What else the redirect said.
     parameters: dict[str, str] = Field(default_factory=dict, repr=False)
-
-
-class NotConnected(Exception):
-    """The session has failed, for this reason."""
-
-    def __init__(self, reason: ConnectReason, detail: str | None) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-        self.detail = detail
 
 
 @handles(Op.EXCHANGE_CODE)
@@ -91,7 +76,7 @@ def _carried_through(exchange: _Exchange, payload: CodePayload) -> None:
     try:
         outcome = exchange.run(payload)
     except NotConnected as failed:
-        detail = None if failed.detail is None else printable(failed.detail)[:_DETAIL_MAX]
+        detail = None if failed.detail is None else printable(failed.detail)[:DETAIL_MAX]
         sessions.failed(session.id, str(failed.reason), detail)
         log.info(
             "connect", account=session.account, outcome="failed", reason=str(failed.reason), detail=detail
@@ -125,19 +110,8 @@ class _Exchange:
             NotConnected: there is no grant, or it can't be stored.
         """
         services, session = self.desk.services, self.session
-        account = services.accounts.find([session.account]).get(session.account)
-        self._check_visible(account)
-        try:
-            entry = self._entry(account)
-            request = request_of(
-                entry,
-                account,
-                sealer=services.stores.sealer,
-                checker=services.checker,
-                clients=KnownClients(services.stores.clients),
-            )
-        except RowRefused as refused:
-            raise NotConnected(reasons.MISCONFIGURED, str(refused)) from None
+        asked = asked_of(self.desk, self.sessions, session)
+        account, entry, request = asked.account, asked.entry, asked.request
         told = {
             field: Secret(payload.parameters[name])
             for name, field in request.provider.redirect_fields.items()
@@ -153,40 +127,13 @@ class _Exchange:
         except RowRefused as refused:
             raise NotConnected(_reason_of(refused.problems, granted), str(refused)) from None
 
-    def _check_visible(self, account: Account | None) -> None:
-        """Check again that the API key of the session sees the account: it may be another one's since."""
-        if account is not None and not self.asked.require_labels.items() <= account.label_set.items():
-            raise NotConnected(reasons.NOT_STORED, "the account belongs to others")
-
-    def _entry(self, account: Account | None) -> AccountEntry:
-        """Return what the session says of its account; one that is there keeps its labels."""
-        session = self.session
-        row: dict[str, object] = {"id": session.account, "client": session.client, "scope": session.scope}
-        if account is None:
-            row["labels"] = session.label_set
-        entry = read_entry(row)
-        sealed = self.sessions.custom_fields(session.id)
-        if sealed is not None:
-            plain = self.desk.tools.stores.cipher.open(sealed, account=session.account, field=SEALED_AS)
-            entry.custom_fields |= {name: Secret(text) for name, text in json.loads(plain.reveal()).items()}
-        return entry
-
     def _granted(self, request: RefreshRequest, exchange: RefreshRequest) -> TokenResponse:
-        answer = self._call(exchange)
+        answer = called(self.desk.tools, exchange)
         if answer.token is not None:
             return answer.token
         judged = judge(answer, request.provider.error_rules)
         words = ": ".join(filter(None, (answer.error or judged.reason, answer.error_description)))
         raise NotConnected(reasons.reason_of_verdict(judged.verdict), words)
-
-    def _call(self, request: RefreshRequest) -> Answer:
-        tools = self.desk.tools
-
-        async def call() -> Answer:
-            deadline = asyncio.get_running_loop().time() + tools.stores.settings.call_timeout_s
-            return await tools.client.call(request, deadline=deadline)
-
-        return tools.run(call())
 
     def _store(
         self,
@@ -203,7 +150,7 @@ class _Exchange:
             whole = with_grant(entry, granted, asked_scope=asked_scope, issued_at=issued_at)
             with suppress(AlreadyThere):  # made by somebody else while the customer consented
                 return self._add(whole)
-            self._check_visible(self.desk.services.editor.account(entry.id))
+            check_visible(self.desk.services.editor.account(entry.id), self.asked.require_labels)
         return self._replace(entry, request, replace(granted, scope=granted.scope or asked_scope), issued_at)
 
     def _add(self, entry: AccountEntry) -> GrantOutcome:

@@ -55,11 +55,22 @@ class Code:
 
 
 class NotSent(Exception):
-    """The code can't be brought to a worker."""
+    """What a worker is to do can't be brought to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A session that a browser began, and the browser's key."""
+
+    session: ConnectSession
+    key: BrowserKey
 
 
 #: Has a worker exchange a code, and waits for it for a while. Raises `NotSent`.
 Exchange = Callable[[Code], Awaitable[None]]
+#: Has a worker push what consent is asked with: the session, and the page with the values of its question. Gives the page to
+#: send the browser to, or why there is none. Raises `NotSent`.
+Push = Callable[[ConnectSession, str], Awaitable[str | NoCode]]
 #: Gives the key that the browser has for a session.
 KeyOf = Callable[[str], BrowserKey | None]
 
@@ -70,6 +81,7 @@ class Flow:
     Args:
         sessions: where sessions are kept.
         exchange: has a worker exchange a code.
+        push: has a worker push what consent is asked with, where the provider wants that first.
         url: where browsers reach this process (REFRESHD_API_URL).
         name: who asks; None: the host that the browser goes back to.
         colour: of the pages' button.
@@ -82,6 +94,7 @@ class Flow:
         *,
         sessions: ConnectSessions,
         exchange: Exchange,
+        push: Push,
         url: str,
         name: str | None,
         colour: str,
@@ -90,6 +103,7 @@ class Flow:
     ) -> None:
         self._sessions = sessions
         self._exchange = exchange
+        self._push = push
         self._url = url
         self._name = name
         self._colour = colour
@@ -113,12 +127,38 @@ class Flow:
         if stays is not None:
             return stays
         key = key or BrowserKey.new()
-        title = self._title_of(session.provider)
+        title = self._title(session)
         page = self._theme(session).page("start.html", provider=title, action=self.url_of(session))
         return Show(page, key=key, keep_s=self._keep_s(session))
 
-    def begin(self, session_id: str, key_of: KeyOf, *, from_our_page: bool) -> Show | GoTo:
+    async def begin(self, session_id: str, key_of: KeyOf, *, from_our_page: bool) -> Show | GoTo:
         """Send the browser to the provider: it pressed the button."""
+        begun = await asyncio.to_thread(self._begun, session_id, key_of, from_our_page=from_our_page)
+        if not isinstance(begun, _Begun):
+            return begun
+        session, read = begun.session, SessionPage.of_text(begun.session.page)
+        target: str | NoCode = read.page.asked(begun.key.asking(session.id, session.redirect_uri))
+        if read.pushes and isinstance(target, str):
+            try:
+                target = await self._push(session, target)
+            except NotSent:
+                target = NoCode(reasons.NO_WORKER, None)
+        if isinstance(target, NoCode):
+            await asyncio.to_thread(self._sessions.refused, session.id, str(target.reason), target.detail)
+            return await asyncio.to_thread(self.finish, session.id, key_of)
+        title = self._title(session)
+        page = self._theme(session).page(
+            "going.html",
+            title=f"Going to {title}",
+            text="If nothing happens, use this link.",
+            link=f"Continue to {title}",
+            target=target,
+            after_s=0,
+        )
+        return Show(page, key=begun.key, keep_s=self._keep_s(session))
+
+    def _begun(self, session_id: str, key_of: KeyOf, *, from_our_page: bool) -> _Begun | Show | GoTo:
+        """Bind a session to the browser that begins it."""
         session = self._found(session_id)
         if session is None:
             return self._unknown()
@@ -133,16 +173,7 @@ class Flow:
             session.id, state_hash=state_hash(asking.state), browser_hash=key.hash(session.id)
         ):
             return self.open(session_id, key_of)  # it moved on, or ended, right now
-        title = self._title_of(session.provider)
-        page = self._theme(session).page(
-            "going.html",
-            title=f"Going to {title}",
-            text="If nothing happens, use this link.",
-            link=f"Continue to {title}",
-            target=SessionPage.of_text(session.page).page.asked(asking),
-            after_s=0,
-        )
-        return Show(page, key=key, keep_s=self._keep_s(self._sessions.find(session_id) or session))
+        return _Begun(self._sessions.find(session_id) or session, key)
 
     async def back(self, query: Sequence[tuple[str, str]], key_of: KeyOf) -> Show | GoTo:
         """Take what the provider's redirect brought. It is read once; the same again leads to what became of it."""
@@ -187,6 +218,9 @@ class Flow:
             return self._wait(session)
         return self.open(session_id, key_of)
 
+    def _title(self, session: ConnectSession) -> str:
+        return SessionPage.of_text(session.page).title or self._title_of(session.provider)
+
     def _found(self, session_id: str) -> ConnectSession | None:
         return self._sessions.find(session_id) if is_session_id(session_id) else None
 
@@ -204,7 +238,7 @@ class Flow:
         page = self._theme(session).page(
             "going.html",
             title="Almost done",
-            text=f"The connection to {self._title_of(session.provider)} is being completed. This page goes on by itself.",
+            text=f"The connection to {self._title(session)} is being completed. This page goes on by itself.",
             link="Look again",
             target=f"{self.url_of(session)}/finish",
             after_s=_LOOK_S,
@@ -212,7 +246,7 @@ class Flow:
         return Show(page)
 
     def _over(self, session: ConnectSession) -> Show:
-        title = self._title_of(session.provider)
+        title = self._title(session)
         if session.status == ConnectStatus.CONNECTED:
             return self._message(
                 session, f"{title} is connected", ["There is nothing more to do here."], outcome_url(session)

@@ -7,9 +7,10 @@ would see; custom fields are sealed for workers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from models.account import Account
 from models.client import Client
@@ -28,7 +29,9 @@ from worker.db.connect_sessions import ConnectSessions
 from worker.db.connectable import Connectable
 from worker.errors import KnobsUnfit
 from worker.providers.authorization import consent_page
+from worker.providers.discovery.client_document import CALLBACK_PATH
 from worker.providers.draft import InvalidRequest
+from worker.providers.registry import ISSUER
 
 #: Long enough to read a page and log in; a session that is open longer is longer in the hands of whoever has its URL.
 EXPIRES_S: Final = 900
@@ -37,7 +40,9 @@ EXPIRES_MIN_S: Final = 60
 EXPIRES_MAX_S: Final = 86_400
 #: What a session's custom fields are sealed under: no field of an account has this name.
 SEALED_AS: Final = "connect_custom_fields"
-CALLBACK_PATH: Final = "/connect/callback"
+NOTHING_FOUND: Final[Mapping[str, Any]] = MappingProxyType({})
+#: What of it is the account's.
+_KNOBS: Final = ("issuer", "resource", "scopes")
 
 
 class Seals(Protocol):
@@ -61,9 +66,13 @@ class Wanted:
     """What a platform asks for."""
 
     account: str
-    client: str
     return_url: str
+    #: None: the account's own, or one that a worker finds by the resource or the issuer.
+    client: str | None = None
     provider: str | None = None
+    #: A protected resource, such as an MCP server, or an authorization server, by its address.
+    resource: str | None = None
+    issuer: str | None = None
     scope: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     custom_fields: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -82,6 +91,7 @@ class Opener:
         sealer: seals custom fields for workers; None: there are no keys to seal to.
         now: epoch seconds.
         url: where browsers reach this process (REFRESHD_API_URL).
+        return_urls: where sessions of every client may send a browser back to, beside the client's own.
     """
 
     connectable: Connectable
@@ -91,41 +101,50 @@ class Opener:
     sealer: Seals | None
     now: Callable[[], float]
     url: str
+    return_urls: Sequence[str] = ()
 
-    def open(self, wanted: Wanted, *, actor: str, require_labels: Mapping[str, str]) -> ConnectSession:
+    def precheck(self, wanted: Wanted, *, require_labels: Mapping[str, str]) -> None:
+        """Check what can be checked of a wish before a worker looks for its authorization server; raises as `open` does."""
+        self._account(wanted, require_labels)
+
+    def open(
+        self,
+        wanted: Wanted,
+        *,
+        actor: str,
+        require_labels: Mapping[str, str],
+        found: Mapping[str, Any] = NOTHING_FOUND,
+    ) -> ConnectSession:
         """Open a session.
 
         Args:
             wanted: what for.
             actor: the API key's name, for the audit trail.
             require_labels: the key's: it sees accounts that have them, and what it creates gets them.
+            found: what a worker found by the resource or the issuer: `client`, `issuer`, `resource`, `scopes`.
 
         Raises:
             RowRefused: with everything that is wrong, by field.
             AccountHidden: there is such an account, of other labels.
         """
-        labels = {**wanted.labels, **require_labels}
-        problems = _own_problems(wanted, labels)
+        account = self._account(wanted, require_labels)
+        client = self._client(wanted, account, found)
+        problems = _fitting_problems(wanted, client, account, self.return_urls)
         if problems:
             raise RowRefused(problems)
-        client = self.connectable.client(wanted.client)
-        if client is None:
-            raise RowRefused([Problem("client", "there is no client of this name")])
-        account = self.connectable.account(wanted.account)
-        if account is not None and not require_labels.items() <= read_labels(account.labels).items():
-            raise AccountHidden
-        found = _fitting_problems(wanted, client, account)
-        if found:
-            raise RowRefused(found)
+        knobs = {name: found[name] for name in _KNOBS if found.get(name)}
+        if client.issuer is not None:
+            knobs["issuer"] = client.issuer
+        scope = _scope(wanted, account, found)
         redirect_uri = f"{self.url}{CALLBACK_PATH}"
-        page = self._page(wanted, client, account, redirect_uri)
+        page = self._page(replace(wanted, scope=scope), client, account, redirect_uri, knobs)
         session = ConnectSession(
             id=new_session_id(),
             account=wanted.account,
             provider=client.provider,
             client=client.name,
-            scope=wanted.scope,
-            labels=write_labels(labels),
+            scope=scope,
+            labels=write_labels({**wanted.labels, **require_labels}),
             key_labels=write_labels(require_labels),
             custom_fields_sealed=self._sealed(wanted),
             return_url=wanted.return_url,
@@ -135,12 +154,40 @@ class Opener:
         )
         return self.sessions.add(session, for_s=wanted.expires_in_s)
 
+    def _account(self, wanted: Wanted, require_labels: Mapping[str, str]) -> Account | None:
+        """Return the account of a wish that is right by itself, None where it is new."""
+        problems = _own_problems(wanted, {**wanted.labels, **require_labels})
+        if problems:
+            raise RowRefused(problems)
+        account = self.connectable.account(wanted.account)
+        if account is not None and not require_labels.items() <= read_labels(account.labels).items():
+            raise AccountHidden
+        return account
+
+    def _client(self, wanted: Wanted, account: Account | None, found: Mapping[str, Any]) -> Client:
+        name = found.get("client") or wanted.client or (account.client if account is not None else None)
+        if name is None:
+            raise RowRefused([Problem("client", "is missing: name a client, a `resource` or an `issuer`")])
+        client = self.connectable.client(name)
+        if client is None:
+            raise RowRefused([Problem("client", "there is no client of this name")])
+        return client
+
     def _page(
-        self, wanted: Wanted, client: Client, account: Account | None, redirect_uri: str
+        self,
+        wanted: Wanted,
+        client: Client,
+        account: Account | None,
+        redirect_uri: str,
+        knobs: Mapping[str, Any],
     ) -> SessionPage:
         known = account or blank(wanted.account, provider=client.provider)
-        if known.token_url is None and client.token_url is not None:
-            known = blank(known.id, provider=known.provider, knobs=known.knobs, token_url=client.token_url)
+        own_url = known.token_url or client.token_url
+        if knobs or own_url != known.token_url:
+            both = json.dumps({**json.loads(known.knobs), **knobs})
+            columns = {"knobs": both, "token_url": own_url, "callback": known.callback}
+            given = {name: value for name, value in columns.items() if value is not None}
+            known = blank(known.id, provider=known.provider, **given)
         provider = self._provider(known)
         token_url = known.token_url or provider.token_url
         request = RefreshRequest(
@@ -156,7 +203,7 @@ class Opener:
             page = consent_page(request, redirect_uri, check=self.check, now=self.now())
         except InvalidRequest as error:
             raise RowRefused([_problem_of_request(str(error))]) from None
-        return SessionPage.of(page, provider, token_url)
+        return SessionPage.of(page, provider, token_url, knobs=knobs)
 
     def _provider(self, account: Account) -> Provider:
         try:
@@ -199,7 +246,8 @@ class Opener:
 def _own_problems(wanted: Wanted, labels: Mapping[str, str]) -> list[Problem]:
     """Return what is wrong with a wish by itself, in the words of an import."""
     problems: list[Problem] = []
-    row = {"id": wanted.account, "provider": wanted.provider, "scope": wanted.scope}
+    row: dict[str, object] = {"id": wanted.account, "provider": wanted.provider, "scope": wanted.scope}
+    row |= {"issuer": wanted.issuer, "resource": wanted.resource}
     try:
         read_entry({**row, "custom_fields": dict(wanted.custom_fields)})
     except RowRefused as refused:
@@ -213,7 +261,9 @@ def _own_problems(wanted: Wanted, labels: Mapping[str, str]) -> list[Problem]:
             check_label(name, value)
         except ValueError as error:
             problems.append(Problem("labels", str(error)))
-    if not ACCOUNT_ID.fullmatch(wanted.client):
+    if wanted.issuer is not None and wanted.resource is not None:
+        problems.append(Problem("issuer", "is what a `resource` names; give one of them"))
+    if wanted.client is not None and not ACCOUNT_ID.fullmatch(wanted.client):
         problems.append(Problem("client", "a client's name is 1 to 128 letters, digits and ._:@-"))
     reason = problem_of(wanted.return_url)
     if reason is not None:
@@ -223,7 +273,21 @@ def _own_problems(wanted: Wanted, labels: Mapping[str, str]) -> list[Problem]:
     return problems
 
 
-def _fitting_problems(wanted: Wanted, client: Client, account: Account | None) -> list[Problem]:
+def _scope(wanted: Wanted, account: Account | None, found: Mapping[str, Any]) -> str | None:
+    """Return what consent is asked for; None: as the account or the provider says.
+
+    Of an issuer's account, what was granted before is asked for as well: a consent replaces the whole, and a resource names
+    what it lacks (`insufficient_scope`), or what it needs now.
+    """
+    asked = (wanted.scope or "").split() or found.get("scopes") or ()
+    if account is None or account.provider != ISSUER or not account.scope or not asked:
+        return wanted.scope
+    return " ".join(dict.fromkeys((*account.scope.split(), *asked)))
+
+
+def _fitting_problems(
+    wanted: Wanted, client: Client, account: Account | None, return_urls: Sequence[str]
+) -> list[Problem]:
     """Return what does not fit together: the client, the account that is there, and where to go back to."""
     problems: list[Problem] = []
     if wanted.provider is not None and wanted.provider != client.provider:
@@ -234,11 +298,12 @@ def _fitting_problems(wanted: Wanted, client: Client, account: Account | None) -
         )
     if not client.client_id:
         problems.append(Problem("client", f"{client.name} has no client_id"))
-    if not admits(client.urls, wanted.return_url):
+    if not admits([*client.urls, *return_urls], wanted.return_url):
         problems.append(
             Problem(
                 "return_url",
-                f"client {client.name} does not allow it: name it in `return_urls` of the client",
+                f"client {client.name} does not allow it: name it in `return_urls` of the client, or in "
+                "REFRESHD_CONNECT_RETURN_URLS for all of them",
             )
         )
     return problems

@@ -142,6 +142,15 @@ def reason_of_verdict(verdict: Verdict) -> ConnectReason:
     return _OF_A_VERDICT[verdict]
 
 
+def reason_of_push(error: str | None, verdict: Verdict) -> ConnectReason:
+    """Return what a refused push of what consent is asked with means (RFC 9126 section 2.3): an error of a redirect, sooner."""
+    known = _OF_A_REDIRECT.get((error or "").casefold())
+    if known is not None:
+        return known
+    # Nothing is exchanged yet: there is no code that could be refused.
+    return MISCONFIGURED if verdict is Verdict.REAUTHORIZE else _OF_A_VERDICT[verdict]
+
+
 def message_of(code: str | None) -> str:
     """Return what a customer reads of a reason."""
     found = REASONS.get(code or "")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from models.providers import Provider
@@ -30,22 +31,70 @@ class SessionPage:
     issuer: str | None
     #: Hosts of the provider, one of which `iss` has to name where the issuer is not known.
     hosts: tuple[str, ...]
+    #: The server promises `iss` in each redirect (RFC 9207 section 3).
+    iss_required: bool = False
+    #: What the page is asked with is pushed first, by a worker (RFC 9126).
+    pushes: bool = False
+    #: What the account gets beside its client, of a session by `resource` or `issuer`.
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    #: Whose page it is, where the provider's name says nothing: the host of the resource or the issuer.
+    title: str | None = None
 
     @classmethod
-    def of(cls, page: ConsentPage, provider: Provider, *urls: str | None) -> SessionPage:
-        """Return the page of a provider that has these URLs beside it."""
+    def of(
+        cls,
+        page: ConsentPage,
+        provider: Provider,
+        *urls: str | None,
+        knobs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> SessionPage:
+        """Return the page of a provider that has these URLs beside it.
+
+        Args:
+            page: the consent page.
+            provider: whose.
+            urls: others of its URLs, where the account has its own.
+            knobs: what the account gets beside its client.
+        """
         hosts = [urlsplit(url).hostname for url in (page.url, *urls) if url]
-        return cls(page, provider.issuer, tuple(dict.fromkeys(host for host in hosts if host)))
+        named = knobs.get("resource") or knobs.get("issuer")
+        return cls(
+            page,
+            provider.issuer,
+            tuple(dict.fromkeys(host for host in hosts if host)),
+            iss_required=provider.iss_required,
+            pushes=provider.par_url is not None,
+            knobs=dict(knobs),
+            title=urlsplit(named).hostname if named else None,
+        )
 
     def to_text(self) -> str:
         return json.dumps(
-            {"url": self.page.url, "names": dict(self.page.names), "issuer": self.issuer, "hosts": self.hosts}
+            {
+                "url": self.page.url,
+                "names": dict(self.page.names),
+                "issuer": self.issuer,
+                "hosts": self.hosts,
+                "iss_required": self.iss_required,
+                "pushes": self.pushes,
+                "knobs": dict(self.knobs),
+                "title": self.title,
+            }
         )
 
     @classmethod
     def of_text(cls, text: str) -> SessionPage:
+        """Read what `to_text` wrote, in this release or the one before."""
         read = json.loads(text)
-        return cls(ConsentPage(read["url"], read["names"]), read["issuer"], tuple(read["hosts"]))
+        return cls(
+            ConsentPage(read["url"], read["names"]),
+            read["issuer"],
+            tuple(read["hosts"]),
+            iss_required=read.get("iss_required", False),
+            pushes=read.get("pushes", False),
+            knobs=read.get("knobs", {}),
+            title=read.get("title"),
+        )
 
     def is_from(self, iss: str) -> bool:
         """Return whether a redirect with this `iss` is the asked provider's (RFC 9207 section 2.4).
@@ -86,6 +135,8 @@ def single(query: Sequence[tuple[str, str]]) -> dict[str, str] | None:
 def read_redirect(parameters: Mapping[str, str], page: SessionPage) -> CodeReturned | NoCode:
     """Return what a redirect that brought the right state says."""
     iss = parameters.get("iss")
+    if iss is None and page.iss_required:
+        return NoCode(reasons.WRONG_ISSUER, "the redirect brings no `iss`, which the server promises")
     if iss is not None and not page.is_from(iss):
         return NoCode(reasons.WRONG_ISSUER, _shown(iss))
     error = parameters.get("error")

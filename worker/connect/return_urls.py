@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
+from worker.errors import SettingsError
+
 ANY_PATH: Final = "/*"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 #: What browsers read differently than they write: white space, a backslash, characters that are no ASCII.
@@ -43,6 +45,19 @@ def problem_of(url: str) -> str | None:
 def problem_of_entry(entry: str) -> str | None:
     """Return what is wrong with an entry of a client's `return_urls`, None where nothing is."""
     return problem_of(entry.removesuffix("*") if entry.endswith(ANY_PATH) else entry)
+
+
+def entries_of(text: str) -> list[str]:
+    """Return the entries of REFRESHD_CONNECT_RETURN_URLS, which have commas between.
+
+    Raises:
+        SettingsError: one of them is no such address.
+    """
+    entries = [one.strip() for one in text.split(",") if one.strip()]
+    for entry in entries:
+        if (reason := problem_of_entry(entry)) is not None:
+            raise SettingsError(f"REFRESHD_CONNECT_RETURN_URLS: {entry[:200]!r}: {reason}")
+    return entries
 
 
 def admits(entries: Iterable[str], url: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.providers import Provider
 from worker.context import AppContext
 from worker.errors import RefreshdError
+from worker.policy.reasons import REASONS
 from worker.providers.discovery.metadata import DiscoveryFailed
 
 
@@ -13,9 +14,9 @@ class Undiscovered(RefreshdError):
 
     def __init__(self, failed: DiscoveryFailed) -> None:
         asked = "".join(f"\nasked {note}" for note in getattr(failed, "__notes__", ()))
-        super().__init__(f"{failed} [{failed.failure.value}]{asked}")
         #: One of `worker.policy.reasons`.
         self.reason = failed.failure.value
+        super().__init__(f"{failed} [{self.reason}]{asked}\nwhat to do: {REASONS[self.reason].action}")
 
 
 async def read_issuer(here: AppContext, issuer: str, *, accept_hosts: bool = False) -> Provider:

@@ -55,6 +55,10 @@ class Op(StrEnum):
     VERIFY_GRANT = "verify_grant"
     PUT_CLIENT = "put_client"
     REMOVE_CLIENT = "remove_client"
+    #: Find an authorization server by an address, and a client for it.
+    PREPARE_CONNECT = "prepare_connect"
+    #: Push what a session's consent is asked with.
+    PUSH_CONSENT = "push_consent"
     EXCHANGE_CODE = "exchange_code"
 
 

@@ -28,6 +28,10 @@ class ConnectSettings(BaseSettings):
         description="who asks, as customers know you; default: the host of `return_url`",
     )
     colour: str = Field("#1f5fbf", description="colour of the button, #rrggbb")
+    return_urls: str = Field(
+        "",
+        description="where sessions of every client may send a browser back to, beside the client's own; commas between",
+    )
 
     @field_validator("name", mode="before")
     @classmethod

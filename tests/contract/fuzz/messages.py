@@ -34,6 +34,7 @@ TASKS: Final = (
     "refreshd.plan",
     "refreshd.reconcile",
     "refreshd.prune",
+    "refreshd.registrations",
     "celery.backend_cleanup",
     "x",
 )

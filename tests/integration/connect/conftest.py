@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,12 +16,14 @@ from sqlalchemy import text
 from models.client import Client, write_urls
 from models.connect_session import ConnectSession
 from models.token import Secret
+from tests.integration.connect.mcp_world import ISSUER, McpWorld
 from tests.integration.intake.conftest import Asker
 from tests.integration.intake.conftest import asker as asker  # noqa: PLC0414  (a fixture)
-from worker.connect import exchange  # noqa: F401  (its op is known once it is imported)
+from worker.connect import exchange, preparing, reasons  # noqa: F401  (their ops are known once they are imported)
 from worker.connect.browser_key import BrowserKey
 from worker.connect.flow import Code, Flow, GoTo, Show
-from worker.connect.opening import Opener, Wanted
+from worker.connect.opening import NOTHING_FOUND, Opener, Wanted
+from worker.connect.redirect import NoCode
 from worker.crypto.intake import IntakeSealer
 from worker.db.clients import Clients
 from worker.db.connect_sessions import ConnectSessions
@@ -83,10 +85,12 @@ class Platform:
             url=API,
         )
         self.replies: list[Reply] = []
+        self.consent_page = "https://id.crm.example/authorize?audience=api&"
         self.exchange: Callable[[Code], None] = self.exchanged
         self.flow = Flow(
             sessions=self.sessions,
             exchange=self._exchange,
+            push=self._push,
             url=API,
             name=None,
             colour="#336699",
@@ -101,18 +105,27 @@ class Platform:
         assert Clients(self.bench.runtime.engine).save(client, seen=None)
 
     def open(
-        self, account: str = "acct", *, key_labels: dict[str, str] | None = None, **wanted: Any
+        self,
+        account: str = "acct",
+        *,
+        key_labels: dict[str, str] | None = None,
+        found: Mapping[str, Any] = NOTHING_FOUND,
+        **wanted: Any,
     ) -> ConnectSession:
         given = {"account": account, "client": "crm-app", "return_url": RETURN_URL, **wanted}
-        return self.opener.open(Wanted(**given), actor="portal", require_labels=key_labels or {})
+        return self.opener.open(Wanted(**given), actor="portal", require_labels=key_labels or {}, found=found)
 
     def press(self, session: ConnectSession, browser: CookieJar) -> dict[str, str]:
         """Open the page, press the button; returns the parameters of the provider's page."""
         self._kept(session, browser, self.flow.open(session.id, browser))
-        show = self._kept(session, browser, self.flow.begin(session.id, browser, from_our_page=True))
+        show = self._kept(session, browser, self.begin(session.id, browser))
         address = show.html.split("url=", 1)[1].split('"', 1)[0].replace("&amp;", "&")
-        assert address.startswith("https://id.crm.example/authorize?audience=api&")
+        assert address.startswith(self.consent_page)
         return dict(parse_qsl(urlsplit(address).query))
+
+    def begin(self, session_id: str, browser: CookieJar, *, from_our_page: bool = True) -> Show | GoTo:
+        """Press the button, and nothing before."""
+        return asyncio.run(self.flow.begin(session_id, browser, from_our_page=from_our_page))
 
     def _kept(self, session: ConnectSession, browser: CookieJar, show: Show | GoTo) -> Show:
         assert isinstance(show, Show), show
@@ -146,6 +159,14 @@ class Platform:
                 parameters=dict(code.parameters),
             )
         )
+
+    async def _push(self, session: ConnectSession, page: str) -> str | NoCode:
+        reply = await asyncio.to_thread(
+            self.asker.ask, Op.PUSH_CONSENT, actor="portal", session=session.id, page=page
+        )
+        self.replies.append(reply)
+        found = reply.result
+        return found["url"] if "url" in found else NoCode(reasons.REASONS[found["reason"]], found["detail"])
 
     async def _exchange(self, code: Code) -> None:
         await asyncio.to_thread(self.exchange, code)
@@ -188,6 +209,17 @@ def platform(asker: Asker, tmp_path: Path) -> Platform:
     made = Platform(asker, tmp_path / "providers.yaml")
     made.add_client()
     made.bench.answer = lambda _: granted()
+    return made
+
+
+@pytest.fixture
+def world(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> McpWorld:
+    """An MCP server and its authorization server; every client's sessions may come back to the platform."""
+    made = McpWorld()
+    monkeypatch.setattr(platform.bench.runtime, "document_client", made.documents)
+    platform.bench.answer = made.answer
+    platform.opener = replace(platform.opener, return_urls=[RETURN_URL])
+    platform.consent_page = f"{ISSUER}/authorize?"
     return made
 
 

@@ -219,7 +219,7 @@ def test_another_browser_neither_finishes_a_session_nor_ends_it(platform: Platfo
     status, page = shown(platform.flow.open(session.id, CookieJar()))
     assert (status, "another browser" in page) == (403, True)
     thief.keys = {session.id: type(browser.keys[session.id]).new()}
-    assert shown(platform.flow.begin(session.id, thief, from_our_page=True))[0] == 403
+    assert shown(platform.begin(session.id, thief))[0] == 403
     assert shown(platform.flow.finish(session.id, thief))[0] == 403
 
     assert platform.status(session) == ("started", None)
@@ -261,10 +261,10 @@ def test_a_button_without_its_cookie_leads_to_a_page_that_says_so(platform: Plat
     session, browser = platform.open(), CookieJar()
     platform.flow.open(session.id, browser)
 
-    status, page = shown(platform.flow.begin(session.id, browser, from_our_page=True))
+    status, page = shown(platform.begin(session.id, browser))
     assert (status, "did not keep a cookie" in page) == (403, True)
     platform.press(session, browser)
-    status, _ = shown(platform.flow.begin(session.id, browser, from_our_page=False))
+    status, _ = shown(platform.begin(session.id, browser, from_our_page=False))
     assert status == 403
 
 
@@ -272,7 +272,7 @@ def test_an_unknown_session_leads_to_a_page_that_says_so(platform: Platform) -> 
     for found in (
         platform.flow.open("cs_" + "a" * 32, CookieJar()),
         platform.flow.open("\0", CookieJar()),
-        platform.flow.begin("cs_none", CookieJar(), from_our_page=True),
+        platform.begin("cs_none", CookieJar()),
         platform.flow.finish("cs_none", CookieJar()),
     ):
         assert shown(found)[0] == 404

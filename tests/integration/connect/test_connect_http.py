@@ -17,6 +17,7 @@ from models.api_key import ApiScope
 from models.audit import Actor
 from models.client import write_urls
 from tests.integration.connect.conftest import API, RETURN_URL, Platform, granted
+from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
 from worker.api.application import make_app
 from worker.api.context import ApiContext
 from worker.connect.rendering import CONTENT_SECURITY_POLICY
@@ -326,3 +327,79 @@ def test_no_answer_page_or_log_line_holds_a_secret(
     site.run(go)
     printed = capsys.readouterr()
     assert "marker" not in "".join([*seen, printed.out, printed.err])
+
+
+def test_platform_connects_an_mcp_server_by_its_address(
+    site: Site, world: McpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFRESHD_CONNECT_RETURN_URLS", RETURN_URL)
+    asked_for = {"account": "acct", "return_url": RETURN_URL, "resource": RESOURCE}
+
+    async def go() -> None:
+        async with site.as_platform() as client:
+            answer = await client.post("/v1/connect/sessions", json=asked_for)
+            assert answer.status_code == 201, answer.text
+            session = answer.json()
+        async with site.client() as browser:
+            page = await browser.get(session["url"])
+            assert "asks for access to your mcp.example.com account" in page.text
+            going = await browser.post(session["url"])
+            asked = dict(parse_qsl(urlsplit(target_of(going.text)).query))
+            assert (asked["client_id"], asked["resource"]) == (
+                "https://api.example/connect/client.json",
+                RESOURCE,
+            )
+            back = await browser.get("/connect/callback", params={"code": "c", "state": asked["state"]})
+        assert back.headers["location"].endswith("status=connected")
+
+    world.server |= {
+        "client_id_metadata_document_supported": True,
+        "token_endpoint_auth_methods_supported": ["none"],
+    }
+    site.run(go)
+    assert world.posted[0][1]["resource"] == RESOURCE
+
+
+def test_address_that_leads_nowhere_is_a_422_with_its_reason_and_registers_nothing(
+    site: Site, world: McpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFRESHD_CONNECT_RETURN_URLS", RETURN_URL)
+    world.resource = "https://other.example"
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"resource": RESOURCE}, "resource", "[resource_mismatch]"),
+        ({"resource": RESOURCE, "client": "none"}, "resource", "[resource_mismatch]"),
+        ({"resource": RESOURCE, "return_url": "http://evil.example"}, "return_url", "plain http"),
+        ({"resource": "http://mcp.example.com/mcp"}, "resource", "[unsafe_url]"),
+        ({"issuer": "https://nowhere.example"}, "issuer", "[no_metadata]"),
+        ({"issuer": ISSUER, "resource": RESOURCE}, "issuer", "give one of them"),
+        ({}, "client", "is missing"),
+    ]
+
+    async def go() -> None:
+        async with site.as_platform() as client:
+            for more, field, words in wrong:
+                body = {"account": "acct", "return_url": RETURN_URL, **more}
+                answer = await client.post("/v1/connect/sessions", json=body)
+                assert answer.status_code == 422, answer.text
+                [problem] = answer.json()["errors"]
+                assert problem["field"] == field, problem
+                assert words in problem["reason"], problem
+
+    site.run(go)
+    assert world.registrations == []
+
+
+def test_document_of_this_installation_is_what_its_url_promises(site: Site) -> None:
+    async def go() -> None:
+        async with site.client() as server:
+            answer = await server.get("/connect/client.json")
+        assert answer.headers["content-type"] == "application/json"
+        assert "max-age=3600" in answer.headers["cache-control"]
+        assert answer.json() == {
+            "client_id": f"{API}/connect/client.json", "client_name": "refreshd", "client_uri": f"{API}/",
+            "redirect_uris": [f"{API}/connect/callback"], "response_types": ["code"],
+            "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "none",
+            "application_type": "web",
+        }  # fmt: skip
+
+    site.run(go)

@@ -103,6 +103,7 @@ server = MCPServer(
     auth=AuthSettings(
         issuer_url=URL,
         resource_server_url=f"{URL}/mcp",
+        validate_token_resource=True,
         required_scopes=["tools"],
         client_registration_options=ClientRegistrationOptions(
             enabled=True, valid_scopes=["tools"], default_scopes=["tools"]

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.api_key import ApiScope
@@ -23,6 +23,7 @@ from worker.connect.browser_key import BrowserKey, hashed
 from worker.connect.flow import GoTo, KeyOf, Show
 from worker.connect.opening import EXPIRES_S, AccountHidden, Wanted
 from worker.connect.rendering import HEADERS
+from worker.providers.discovery.client_document import document
 
 router = APIRouter()
 
@@ -30,6 +31,8 @@ Connects = Annotated[Caller, Depends(allowed(ApiScope.CONNECT))]
 
 #: A browser may keep a stylesheet: its URL has its content's hash.
 _KEPT: Final = "public, max-age=31536000, immutable"
+#: A server that keeps it learns of another name or address within the hour.
+_DOCUMENT_KEPT: Final = "public, max-age=3600"
 _NO_SITE: Final = frozenset({"cross-site", "same-site"})
 
 
@@ -39,9 +42,11 @@ class SessionFields(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
     account: str
-    client: str
     return_url: str
+    client: str | None = None
     provider: str | None = None
+    resource: str | None = None
+    issuer: str | None = None
     scope: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     custom_fields: dict[str, str] = Field(default_factory=dict, repr=False)
@@ -84,9 +89,12 @@ async def open_session(
     wanted = Wanted(**as_model(SessionFields, await json_object(request)).model_dump())
 
     async def work() -> tuple[int, dict[str, Any]]:
+        labels = dict(caller.labels)
         try:
+            await here.read(lambda: connect.opener.precheck(wanted, require_labels=labels))
+            found = await connect.found(wanted, caller)
             session = await here.write(
-                lambda: connect.opener.open(wanted, actor=caller.name, require_labels=dict(caller.labels))
+                lambda: connect.opener.open(wanted, actor=caller.name, require_labels=labels, found=found)
             )
         except RowRefused as refused:
             raise row_refused(refused) from None
@@ -129,6 +137,13 @@ async def callback(request: Request, connect: Service) -> Response:
     )
 
 
+@router.get("/connect/client.json", include_in_schema=False)
+def client_document(connect: Service) -> Response:
+    """Return the document whose URL is this installation's client id at servers that read such documents."""
+    found = document(connect.url, name=connect.client_name)
+    return JSONResponse(found, headers={"cache-control": _DOCUMENT_KEPT})
+
+
 @router.get("/connect/{session_id}", include_in_schema=False)
 def page(session_id: str, request: Request, connect: Service) -> Response:
     """Show a session's page."""
@@ -136,10 +151,10 @@ def page(session_id: str, request: Request, connect: Service) -> Response:
 
 
 @router.post("/connect/{session_id}", include_in_schema=False)
-def begin(session_id: str, request: Request, connect: Service) -> Response:
+async def begin(session_id: str, request: Request, connect: Service) -> Response:
     """Send the browser to the provider."""
     from_our_page = request.headers.get("sec-fetch-site") not in _NO_SITE
-    found = connect.flow.begin(session_id, _keys(request, connect), from_our_page=from_our_page)
+    found = await connect.flow.begin(session_id, _keys(request, connect), from_our_page=from_our_page)
     return _answer(connect, found, session_id)
 
 

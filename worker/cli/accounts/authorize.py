@@ -75,6 +75,13 @@ def authorize(
             help="A stored client. Default with --mcp: one that is registered with the server (RFC 7591).",
         ),
     ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCOPES",
+            help="With --mcp: scopes to ask for beside those that the account has, such as those of an `insufficient_scope`.",
+        ),
+    ] = None,
     timeout_s: Annotated[
         float, typer.Option("--timeout", help="Seconds to wait for the consent.", min=1, max=3600)
     ] = _TIMEOUT_S,
@@ -97,11 +104,13 @@ def authorize(
         )
     if client is not None:
         fields["client"] = client
+    if scope is not None and mcp is None:
+        raise UsageError("--scope: goes with --mcp; without it give scope=... among the fields")
     try:
         with open_services(shared_grants=allow_shared_grant) as desk:
             if mcp is not None:
                 redirect_uri = _of_the_resource(
-                    desk, account_id, fields, mcp, client=client, redirect_uri=redirect_uri
+                    desk, account_id, fields, mcp, client=client, redirect_uri=redirect_uri, scope=scope
                 )
             try:
                 entry, request = _asked(desk, account_id, fields)
@@ -128,15 +137,17 @@ def _of_the_resource(
     *,
     client: str | None,
     redirect_uri: str | None,
+    scope: str | None,
 ) -> str | None:
     """Add what a resource's address says of its accounts to the fields; returns the redirect URI to use.
 
     Raises:
         Undiscovered: it leads to nothing that an account can be authorized with.
     """
-    from worker.intake.resources import prepare
+    from worker.intake.resources import Address, Redirect, prepare
 
-    found = prepare(desk, address, client=client, redirect_uri=lambda: redirect_uri or free_redirect_uri())
+    redirect = Redirect(lambda: redirect_uri or free_redirect_uri())
+    found = prepare(desk, Address(address), client=client, redirect=redirect)
     if found.is_new:
         err.print(
             f"registered client {found.client} with {found.issuer} ({found.redirect_uri})",
@@ -152,14 +163,15 @@ def _of_the_resource(
     fields |= {
         "provider": ISSUER,
         "issuer": found.issuer,
-        "resource": found.resource,
+        "resource": found.resource or address,
         "client": found.client,
         "scopes": json.dumps(found.scopes),
     }
     account = desk.accounts.find([account_id]).get(account_id)
-    if "scope" not in fields and account is not None and account.scope:
-        # What was granted before, and what the resource asks for now: consent replaces the whole.
-        fields["scope"] = " ".join(dict.fromkeys((*account.scope.split(), *found.scopes)))
+    before = account.scope.split() if account is not None and account.scope else []
+    if "scope" not in fields and (before or scope):
+        # What was granted before, and what the resource lacks or asks for now: consent replaces the whole.
+        fields["scope"] = " ".join(dict.fromkeys((*before, *((scope or "").split() or found.scopes))))
     return found.redirect_uri or redirect_uri
 
 

@@ -124,7 +124,7 @@ def remove(
 
 def renew(name: Name, as_json: AsJson = False) -> None:
     """For clients that `accounts authorize --mcp` registered. Their accounts keep their grants, and take a new secret over."""
-    from worker.intake.resources import renewed
+    from worker.intake.registrations import renewed
 
     with open_services() as desk:
         try:

@@ -72,6 +72,18 @@ class GateFacts:
         return f"{held}. {self.sentence}.{by} Next: {self.next_words or 'no account is left to try'}."
 
 
+@dataclass(frozen=True, slots=True)
+class RegistrationFacts:
+    """How a client was registered with its server (RFC 7591)."""
+
+    issuer: str
+    registered_at: float
+    #: The server lets it be read and renewed (RFC 7592).
+    is_managed: bool
+    #: Why it could not be kept; None: nothing failed.
+    failure: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """The facts of one account that can be read from outside a worker."""
@@ -121,6 +133,8 @@ class Facts:
     twins: Sequence[Twin] = ()
     #: The client that the account names; None: it names none, or one that is not stored.
     client: Client | None = None
+    #: How that client was registered; None: by hand, or it can't be read here.
+    registration: RegistrationFacts | None = None
 
     @property
     def lacks_token(self) -> bool:

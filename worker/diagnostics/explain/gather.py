@@ -26,8 +26,10 @@ from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.counts import PLAN_LATE_S
 from worker.db.fleet.twins import holding
+from worker.db.issuers import Registrations
 from worker.db.nearest_ids import nearest_ids
-from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
+from worker.db.registration_failures import failure_of
+from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
@@ -115,6 +117,7 @@ def gather(
         certificate_ends_at=request.certificate_ends_at,
         twins=_twins(here, account),
         client=client,
+        registration=_registration(here, account),
     )
 
 
@@ -137,6 +140,16 @@ def _seen_at_work(
     if planned_at is None or not 0 <= now - planned_at <= PLAN_LATE_S:
         return None
     return {last.worker: [REFRESH]}
+
+
+def _registration(here: AppContext, account: Account) -> RegistrationFacts | None:
+    """Return how the client was registered that the account names; a process that opens nothing can't read it."""
+    found = Registrations(here.engine).find(account.client) if account.client and here.has_keys else None
+    if found is None:
+        return None
+    failed = failure_of(here.engine, found.client)
+    words = None if failed is None else f"{failed.words} [{failed.reason}]"
+    return RegistrationFacts(found.issuer, found.registered_at, found.is_managed, words)
 
 
 def _twins(here: AppContext, account: Account) -> list[Twin]:

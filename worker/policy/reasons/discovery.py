@@ -80,3 +80,17 @@ PKCE_UNSUPPORTED: Final = Reason(
     _NOTHING_YET,
     "tell the server's operator; `provider=issuer issuer=URL` without `--mcp` asks for no such promise",
 )
+REGISTRATION_EXPIRED: Final = Reason(
+    "registration_expired",
+    "The secret of a client that was registered with its server (RFC 7591) ends or has ended, and the server does not renew it "
+    "(RFC 7592).",
+    "no token once theirs ends, for all of the client",
+    "have the owners consent again before it: `refreshd accounts authorize ACCOUNT --mcp URL`, or a Connect session; each gets a client "
+    "that was registered then",
+)
+REGISTRATION_FORGOTTEN: Final = Reason(
+    "registration_forgotten",
+    "The server had forgotten the client that was registered with it, so it was registered again, with another id.",
+    "no token, where the server gave the grant to the old id alone",
+    "nothing for accounts that are `active`; those in `reauthorize` need consent again",
+)

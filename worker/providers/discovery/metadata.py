@@ -171,6 +171,17 @@ class ServerMetadata:
         return cls(**read)
 
     @property
+    def has_public_clients(self) -> bool:
+        """Return whether clients without a secret may refresh."""
+        return "none" in self.token_endpoint_auth_methods_supported
+
+    @property
+    def reads_client_documents(self) -> bool:
+        """Return whether a client id may be the URL of a document, of a client without a secret."""
+        offered = self.token_endpoint_auth_methods_supported
+        return self.client_id_metadata_document_supported and (not offered or self.has_public_clients)
+
+    @property
     def endpoints(self) -> dict[str, str]:
         """Return the URLs that credentials or a browser may go to, by the name of their field."""
         found = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -27,6 +28,10 @@ _THE_SERVERS: Final = frozenset(
         "client_id_issued_at",
     }
 )
+#: RFC 7592 section 2.1: a client that is no more is 401; servers that look the client up first say 404 or 403.
+_FORGOTTEN: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+)
 _METHOD_OF: Final = {ours: method for method, ours in reversed(METHODS.items())}
 
 
@@ -43,9 +48,20 @@ class Registered:
     uri: str | None
     access_token: Secret | None
 
+    @property
+    def is_managed(self) -> bool:
+        """Return whether the registration can be read and renewed (RFC 7592)."""
+        return self.uri is not None and self.access_token is not None
+
 
 async def register(
-    client: DocumentClient, server: ServerMetadata, *, redirect_uri: str, scopes: Sequence[str]
+    client: DocumentClient,
+    server: ServerMetadata,
+    *,
+    redirect_uri: str,
+    scopes: Sequence[str],
+    auth: ClientAuth | None = None,
+    name: str = CLIENT_NAME,
 ) -> Registered:
     """Register a client.
 
@@ -54,6 +70,8 @@ async def register(
         server: the authorization server.
         redirect_uri: where it will send browsers.
         scopes: what consents may ask for; empty: it is the server's choice.
+        auth: how it will authenticate; None: the first of the server's ways that is known here.
+        name: what people see on consent pages.
 
     Raises:
         DiscoveryFailed: it registers none, or refused.
@@ -64,9 +82,9 @@ async def register(
             f"{server.issuer}: no registration_endpoint; register a client there, add it with `refreshd clients add NAME "
             f"--provider issuer --issuer {server.issuer} --client-id ...`, and name it with `--client NAME`",
         )
-    auth = client_auth(server)
+    auth = auth or client_auth(server)
     metadata: dict[str, object] = {
-        "client_name": CLIENT_NAME,
+        "client_name": name,
         "application_type": "native" if urlsplit(redirect_uri).hostname in _LOOPBACK else "web",
         "redirect_uris": [redirect_uri],
         "grant_types": ["authorization_code", "refresh_token"],
@@ -77,6 +95,26 @@ async def register(
         metadata["scope"] = " ".join(scopes)
     answer = await client.send("POST", server.registration_endpoint, metadata)
     return _read(client, server, answer)
+
+
+async def register_lasting(
+    client: DocumentClient,
+    server: ServerMetadata,
+    *,
+    redirect_uri: str,
+    scopes: Sequence[str],
+    name: str = CLIENT_NAME,
+) -> Registered:
+    """Register a client that does not end with its secret, where the server has such.
+
+    A registration whose secret ends, and that nothing can renew, would end its accounts with it: a client without a secret
+    takes its place. Raises as `register` does.
+    """
+    asking = partial(register, client, server, redirect_uri=redirect_uri, scopes=scopes, name=name)
+    registered = await asking()
+    if registered.secret_expires_at is None or registered.is_managed or not server.has_public_clients:
+        return registered
+    return await asking(auth=ClientAuth.NONE)
 
 
 async def renew(
@@ -93,6 +131,20 @@ async def renew(
     kept = {name: value for name, value in current.document.items() if name not in _THE_SERVERS}
     token = _secret(current.document, "registration_access_token") or access_token
     return _read(client, server, await client.send("PUT", uri, kept, token=token))
+
+
+async def is_forgotten(client: DocumentClient, *, uri: str, access_token: Secret) -> bool:
+    """Return whether a server has forgotten a client (RFC 7592 section 2.1).
+
+    Raises:
+        DiscoveryFailed: it does not say.
+    """
+    answer = await client.send("GET", uri, None, token=access_token)
+    if answer.status in _FORGOTTEN:
+        return True
+    if answer.status == HTTPStatus.OK and answer.document is not None:
+        return False
+    raise DiscoveryFailed(Failure.UNREACHABLE, f"{uri}: HTTP {answer.status}; expected the registration")
 
 
 def _read(client: DocumentClient, server: ServerMetadata, answer: Fetched) -> Registered:

@@ -225,9 +225,11 @@ class AsyncAccounts:
     async def connect_session(
         self,
         account: str,
-        client: str,
+        client: str | None,
         return_url: str,
         *,
+        resource: str | None = None,
+        issuer: str | None = None,
         provider: str | None = None,
         scope: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -238,8 +240,10 @@ class AsyncAccounts:
 
         Args:
             account: a new id, or one that is to be connected again.
-            client: the client's name.
+            client: the client's name; None: the account's own, or one that is found by the resource or the issuer.
             return_url: where the browser comes back to; the client's `return_urls` allow it.
+            resource: a protected resource, such as an MCP server, by its URL.
+            issuer: an authorization server, in the place of a resource.
             provider: checked against the client's.
             scope: what is asked for, in place of the account's or the provider's.
             labels: of an account that is made.
@@ -250,6 +254,8 @@ class AsyncAccounts:
             account=account,
             client=client,
             return_url=return_url,
+            resource=resource,
+            issuer=issuer,
             provider=provider,
             scope=scope,
             labels=labels,

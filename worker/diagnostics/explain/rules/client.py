@@ -89,6 +89,12 @@ def _why(facts: Facts) -> tuple[str, str]:
             f"{edit} client_auth={other}`; if that is refused, {edit} client_secret=@FILE client_auth={auth}`",
         )
     ends_at = None if facts.client is None else facts.client.secret_expires_at
+    if facts.registration is not None:
+        why = (
+            f"It was registered with {facts.registration.issuer}, which may have forgotten it: a worker looks every five "
+            "minutes, and registers it again where it has."
+        )
+        return why, f"Nothing yet; {edit} client_secret=@FILE` where another program replaced its secret"
     if ends_at is not None and ends_at <= facts.now:
         ago = duration(facts.now - ends_at)
         return f"The secret of its client {account.client} ended {ago} ago.", f"{edit} client_secret=@FILE`"
