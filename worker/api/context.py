@@ -65,6 +65,8 @@ class ApiContext(AppContext):
         super().__init__(settings.model_copy(update={"keys": None, "keys_file": None, "keys_command": None}))
         self.api = api
         self.limits_of_keys = RateLimits(api.requests_per_s)
+        #: Of browsers, which have no key.
+        self.limits_of_addresses = RateLimits(api.pages_per_s)
         #: Clients of the event stream, now.
         self.event_clients = 0
         self.host = socket.gethostname()

@@ -128,8 +128,9 @@ def config_of(app: Any, settings: ApiSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whoever sets X-Forwarded-For is not believed: nothing here depends on a client's address.
-        proxy_headers=False,
+        # The last address that no trusted proxy has is the client's; whoever else sets X-Forwarded-For is not believed.
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies or "",
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,

@@ -60,10 +60,13 @@ def execute(
 
 def json_rows(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> str:
     """Return rows as the one JSON text in which they travel to PostgreSQL."""
-    payload = [{name: row[name] for name in columns} for row in rows]
+    given = list(rows)
+    # Rows of these columns alone travel as they are.
+    exact = all(row.keys() == columns.keys() for row in given)
+    payload = given if exact else [{name: row[name] for name in columns} for row in given]
     found = json.dumps(payload)
     if "\\u" in found:  # what is no ASCII, and NUL, stands there as \uXXXX: mostly there is none
-        found = json.dumps([dict(zip(columns, _storable(row.values()), strict=True)) for row in payload])
+        found = json.dumps([dict(zip(row, _storable(row.values()), strict=True)) for row in payload])
     return found
 
 
