@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from refreshd_reader._async.reader import AsyncReader
 from worker.accounts.grant_service import GrantService
 from worker.accounts.grants import GrantStore
+from worker.api.event_hub import EventHub
 from worker.api.key_cache import KeyCache
 from worker.api.rate_limits import RateLimits
 from worker.context import AppContext
@@ -152,6 +153,11 @@ class ApiContext(AppContext):
         return connect_async(self.settings.redis)
 
     @cached_property
+    def events(self) -> EventHub:
+        """The stream of events, for all who listen to it."""
+        return EventHub(self.async_redis, self.keys.events)
+
+    @cached_property
     def publisher(self) -> TokenPublisher:
         return TokenPublisher(self.async_redis, self.keys)
 
@@ -248,6 +254,8 @@ class ApiContext(AppContext):
         opened = vars(self)
         if "grants" in opened:
             await self.grants.close()
+        if "events" in opened:
+            await self.events.close()
         if "reader" in opened:
             await self.reader.close()
         if "async_redis" in opened:

@@ -55,7 +55,7 @@ class ApiSettings(BaseSettings):
     body_timeout_s: float = Field(
         20, gt=0, le=600, description="seconds without a byte after which a request's body is given up"
     )
-    event_clients: int = Field(200, ge=1, description="clients of /v1/events at a time, of one API process")
+    event_clients: int = Field(1000, ge=1, description="clients of /v1/events at a time, of one API process")
 
     @field_validator("url", "trusted_proxies", mode="before")
     @classmethod
