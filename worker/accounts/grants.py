@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
-from models.account import Account, SealedTokens
+from models.account import Account, SealedTokens, fingerprint
 from models.audit import Act, Action
 from models.event import Event, EventType
 from models.label import read_labels
@@ -26,7 +26,6 @@ from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import TokenSealer
 from worker.db import grants as sql
 from worker.db.engine import reading, writing
-from worker.db.outbox import put
 from worker.errors import RefreshdError, UnknownAccount
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons.done import CONSENT_GIVEN, CREDENTIALS_REPLACED
@@ -149,9 +148,9 @@ class GrantStore:
         """
         with reading(self._engine) as connection:
             now = self._clock.now()
-            found = sql.read(connection, [grant.account]).get(grant.account)
-            applied = {0: self._apply(grant, found, now=now)}
-            problems = self._twins(connection, {0: grant}, applied)
+            found = self._read(connection, [grant])
+            applied = {0: self._apply(grant, found.accounts.get(grant.account), now=now)}
+            problems = self._twins(connection, {0: grant}, applied, found)
         if problems:
             raise RowRefused(list(problems.values()))
         return applied[0].account
@@ -196,27 +195,48 @@ class GrantStore:
         failed: dict[int, RefreshdError | RowRefused] = {}
         applied: dict[int, _Applied] = {}
         with writing(self._engine) as connection:
-            found = sql.read(connection, [one.account for one in grants.values()])
+            found = self._read(connection, list(grants.values()))
             now = self._clock.now()
             for number, grant in grants.items():
                 try:
-                    applied[number] = self._apply(grant, found.get(grant.account), now=now)
+                    applied[number] = self._apply(grant, found.accounts.get(grant.account), now=now)
                 except (RowRefused, RefreshdError) as error:
                     failed[number] = error
-            for number, problem in self._twins(connection, grants, applied).items():
+            for number, problem in self._twins(connection, grants, applied, found).items():
                 del applied[number]
                 failed[number] = RowRefused([problem])
-            granted = [_granted(one, grants[number]) for number, one in applied.items()]
-            ids = sql.write(connection, granted, published)
+            granted = [self._granted(one, grants[number]) for number, one in applied.items()]
+            more = any(grants[number].also is not None for number in applied)
+            ids = sql.write(connection, granted, published, commit=not more)
             stored = {number: one for number, one in applied.items() if one.account.id in ids}
-            self._note(connection, grants, stored)
+            for number, one in stored.items():
+                also = grants[number].also
+                if also is not None:
+                    also(connection, one.outcome, one.account.generation)
         return failed | {number: _stored(one, grants[number], now=now) for number, one in stored.items()}
 
+    @staticmethod
+    def _read(connection: Connection, grants: Sequence[Grant]) -> sql.Found:
+        guarded = [one for one in grants if not one.allow_shared]
+        tokens = [one.tokens.refresh_token for one in guarded]
+        return sql.read(
+            connection,
+            [one.account for one in grants],
+            sorted({fp for one in tokens if (fp := fingerprint(one)) is not None}),
+            but=[one.account for one in guarded],
+        )
+
     def _twins(
-        self, connection: Connection, grants: Mapping[int, Grant], applied: Mapping[int, _Applied]
+        self,
+        connection: Connection,
+        grants: Mapping[int, Grant],
+        applied: Mapping[int, _Applied],
+        found: sql.Found,
     ) -> dict[int, Problem]:
         guarded = {number: one for number, one in applied.items() if not grants[number].allow_shared}
-        guard = TwinGuard(self._same, list(guarded.values()), has_turn=True)
+        # An account whose own grant failed may hold another's token: it was left out of those that were looked for.
+        complete = len(applied) == len(grants)
+        guard = TwinGuard(self._same, list(guarded.values()), holders=found.holders if complete else None)
         refused = guard(connection)
         return {
             number: guard.problems[one.account.id]
@@ -224,16 +244,12 @@ class GrantStore:
             if one.account.id in refused
         }
 
-    def _note(
-        self, connection: Connection, grants: Mapping[int, Grant], stored: Mapping[int, _Applied]
-    ) -> None:
-        for number, one in stored.items():
-            also = grants[number].also
-            if also is not None:
-                also(connection, one.outcome, one.account.generation)
-        events = [event for one in stored.values() for event in one.events if event.type in self._told]
-        if events:
-            put(connection, events)
+    def _granted(self, one: _Applied, grant: Grant) -> sql.Granted:
+        account = one.account
+        detail = {"outcome": one.outcome.value, "generation": account.generation}
+        act = Act(Action.GRANT, account.id, account.provider, detail)
+        told = tuple(event for event in one.events if event.type in self._told)
+        return sql.Granted(account, one.seen, grant.actor, act, told)
 
     def _apply(self, grant: Grant, account: Account | None, *, now: float) -> _Applied:
         if account is None or not grant.require_labels.items() <= read_labels(account.labels).items():
@@ -281,13 +297,6 @@ class GrantStore:
         when = due(session_policy(account, provider), token_times(account), jitter=account.jitter, now=now)
         at_once = when.at is not None and tokens.access_token_sealed is None
         account.rescheduled(now if at_once else when.at, NO_TOKEN_YET if at_once else when.reason)
-
-
-def _granted(one: _Applied, grant: Grant) -> sql.Granted:
-    account = one.account
-    detail = {"outcome": one.outcome.value, "generation": account.generation}
-    act = Act(Action.GRANT, account.id, account.provider, detail)
-    return sql.Granted(account, one.seen, grant.actor, act)
 
 
 def _outcome(account: Account) -> GrantOutcome:

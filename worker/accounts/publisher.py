@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,7 +19,15 @@ from worker.errors import RedisUnreachable, SettingsError
 from worker.redis.client import answered, connect_async
 from worker.redis.publisher import TokenPublisher
 
+T = TypeVar("T")
+
 NO_REDIS = "no Redis is configured or has run here yet"
+
+
+class RunsOnLoop(Protocol):
+    """Runs something on another thread's event loop, and waits for it here."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
 class CommandPublisher:
@@ -32,6 +40,8 @@ class CommandPublisher:
         keys: names of Redis' keys.
         store: where it is noted which generations Redis has.
         seal: what access tokens are sealed with; None: they are published in clear.
+        loop: runs on an event loop that is there already, as a worker's is, and the client of Redis that belongs to it; None:
+            a loop and a connection are opened, which takes some milliseconds.
     """
 
     def __init__(
@@ -41,7 +51,9 @@ class CommandPublisher:
         keys: Keys,
         store: PublicationStore,
         seal: TokenSeal | None = None,
+        loop: tuple[RunsOnLoop, Redis] | None = None,
     ) -> None:
+        self._loop = loop
         self._redis_url = redis_url
         self._keys = keys
         self._seal = seal
@@ -55,6 +67,9 @@ class CommandPublisher:
         self.newer: dict[str, int] = {}
 
     def __enter__(self) -> Self:
+        if self._loop is not None:
+            self._redis = self._loop[1]
+            return self
         self._runner.__enter__()
         try:
             self._redis = connect_async(self._redis_url())
@@ -65,6 +80,8 @@ class CommandPublisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._loop is not None:
+            return
         if self._redis is not None:
             self._runner.run(self._redis.aclose())
         self._runner.__exit__(kind, error, trace)
@@ -75,7 +92,7 @@ class CommandPublisher:
             self.unpublished += len(publications)
             return
         try:
-            self.newer |= self._runner.run(
+            self.newer |= self._run(
                 TokenPublisher(self._redis, self._keys, self._seal).put(publications, events)
             )
         except (RedisError, OSError) as error:
@@ -109,19 +126,22 @@ class CommandPublisher:
                 await publisher.drop(account, goes_on_at)
 
         try:
-            self._runner.run(drop_all())
+            self._run(drop_all())
         except (RedisError, OSError) as error:
             raise RedisUnreachable(
                 f"removed from the database, but Redis went away before it was told: {error}. Its keys of "
                 f"{', '.join(accounts)} stay until they are deleted by hand (docs/redis.md names them)"
             ) from error
 
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work) if self._loop is None else self._loop[0](work)
+
     def _guarded(self, redis: Redis) -> None:
         async def ping() -> None:
             await answered(redis.ping())
 
         try:
-            self._runner.run(ping())
+            self._run(ping())
         except (RedisError, OSError) as error:
             raise RedisUnreachable(
                 f"Redis can't be used: {error}. Nothing was removed: connectors would go on finding the token there"

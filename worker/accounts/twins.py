@@ -6,7 +6,7 @@ of both (RFC 9700 section 4.14). So a second account is not given a token that a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -76,12 +76,19 @@ class TwinGuard:
     Args:
         same: compares two accounts.
         applied: what is about to be stored, in the order in which it was asked for.
-        has_turn: the transaction has waited for others that store refresh tokens.
+        holders: accounts that hold one of the refresh tokens, read since the transaction has waited for others that store
+            any; None: the guard waits and reads.
     """
 
-    def __init__(self, same: SameGrant, applied: Iterable[HasGrants], *, has_turn: bool = False) -> None:
+    def __init__(
+        self,
+        same: SameGrant,
+        applied: Iterable[HasGrants],
+        *,
+        holders: Sequence[tuple[str, Account]] | None = None,
+    ) -> None:
         self._same = same
-        self._has_turn = has_turn
+        self._holders = holders
         self._applied = list(applied)
         #: Of each account that was left out, why.
         self.problems: dict[str, Problem] = {}
@@ -92,10 +99,8 @@ class TwinGuard:
         fingerprints = sorted({fp for one in self._applied for fp in one.new_grants})
         if not fingerprints:
             return set()
-        if not self._has_turn:
-            one_after_the_other(connection)
         held: dict[str, list[Account]] = {}
-        for fp, account in holders(connection, fingerprints, but=[one.account.id for one in self._applied]):
+        for fp, account in self._read(connection, fingerprints) if self._holders is None else self._holders:
             held.setdefault(fp, []).append(account)
         # A stable sort: those that keep their token come first, the others in the order of their rows.
         for one in sorted(self._applied, key=lambda one: bool(one.new_grants)):
@@ -109,6 +114,10 @@ class TwinGuard:
                 if given is not None:
                     held.setdefault(given, []).append(account)
         return set(self.problems)
+
+    def _read(self, connection: Connection, fingerprints: Sequence[str]) -> Iterable[tuple[str, Account]]:
+        one_after_the_other(connection)
+        return holders(connection, fingerprints, but=[one.account.id for one in self._applied])
 
 
 def shared_grant(twin: str) -> Problem:

@@ -15,11 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from refreshd_reader.errors import RedisUnreachable as ReaderRedisUnreachable
+from worker.api.browser_limits import TooManyPages
 from worker.api.context import ApiContext
 from worker.api.metrics import ApiMetrics
 from worker.api.openapi import document
 from worker.api.problems import OF_STATUS, FieldError, Kind, Problem, invalid
 from worker.api.routes import ROUTERS
+from worker.api.routes.connect import too_many_pages
 from worker.api.shield import Shield
 from worker.errors import InputError, RefreshdError, SchemaOutdated, UnknownAccount, Unreachable
 from worker.intake.client import NoWorkerAnswered
@@ -66,6 +68,7 @@ def make_app(given: ApiContext | None = None) -> FastAPI:
         redirect_slashes=False,
         exception_handlers={
             Problem: _problem,
+            TooManyPages: too_many_pages,
             HTTPException: _of_the_framework,
             RequestValidationError: _not_valid,
             RefreshdError: _of_ours,

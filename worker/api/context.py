@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from refreshd_reader._async.reader import AsyncReader
 from worker.accounts.grant_service import GrantService
 from worker.accounts.grants import GrantStore
+from worker.api.event_hub import EventHub
 from worker.api.key_cache import KeyCache
 from worker.api.rate_limits import RateLimits
 from worker.context import AppContext
@@ -40,6 +41,8 @@ T = TypeVar("T")
 VIEWS: Final = "refreshd_unsealed"
 #: SQL threads of the process: a request waits for a commit, and others go on.
 SQL_THREADS: Final = 8
+#: Grants use their connection again within milliseconds; whether a server still answers is asked after a pause.
+TRUSTED_S: Final = 1.0
 _SEES_LESS: Final = (
     f"SELECT to_regclass('{VIEWS}.account') IS NOT NULL "
     "AND NOT has_column_privilege('account', 'access_token_sealed', 'SELECT')"
@@ -63,6 +66,8 @@ class ApiContext(AppContext):
         super().__init__(settings.model_copy(update={"keys": None, "keys_file": None, "keys_command": None}))
         self.api = api
         self.limits_of_keys = RateLimits(api.requests_per_s)
+        #: Of browsers, which have no key.
+        self.limits_of_addresses = RateLimits(api.pages_per_s)
         #: Clients of the event stream, now.
         self.event_clients = 0
         self.host = socket.gethostname()
@@ -82,7 +87,7 @@ class ApiContext(AppContext):
 
     @cached_property
     def _writer(self) -> Engine:
-        engine = make_engine(self.settings.database, pool_size=SQL_THREADS)
+        engine = make_engine(self.settings.database, pool_size=SQL_THREADS, trusted_s=TRUSTED_S)
         try:
             check_schema(engine)
             with reading(engine) as connection:
@@ -146,6 +151,11 @@ class ApiContext(AppContext):
     @cached_property
     def async_redis(self) -> Any:
         return connect_async(self.settings.redis)
+
+    @cached_property
+    def events(self) -> EventHub:
+        """The stream of events, for all who listen to it."""
+        return EventHub(self.async_redis, self.keys.events)
 
     @cached_property
     def publisher(self) -> TokenPublisher:
@@ -244,6 +254,8 @@ class ApiContext(AppContext):
         opened = vars(self)
         if "grants" in opened:
             await self.grants.close()
+        if "events" in opened:
+            await self.events.close()
         if "reader" in opened:
             await self.reader.close()
         if "async_redis" in opened:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from worker.log import log
 from worker.settings.api import ApiSettings
 
 #: A request's line and headers; a browser's cookies and a client's key fit four times.
 HEADERS_MAX_BYTES: Final = 32 * 1024
 #: From a connection's first byte to the end of a request's headers, seconds.
 HEADERS_TIMEOUT_S: Final = 15.0
-#: Connections that are open at a time; more get a 503 at once.
+#: Connections that are open at a time, beside those of event clients; more get a 503 at once.
 CONNECTIONS_MAX: Final = 2_000
+#: Files that are open beside connections: those of stores, code, logs.
+_OTHER_FILES: Final = 200
 #: A connection that asks nothing is closed after so long.
 KEEP_ALIVE_S: Final = 30
 #: Answers that are under way at a SIGTERM have so long.
@@ -128,9 +132,10 @@ def config_of(app: Any, settings: ApiSettings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whoever sets X-Forwarded-For is not believed: nothing here depends on a client's address.
-        proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
+        # The last address that no trusted proxy has is the client's; whoever else sets X-Forwarded-For is not believed.
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies or "",
+        limit_concurrency=CONNECTIONS_MAX + settings.event_clients,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
@@ -150,4 +155,17 @@ def listening(host: str, port: int) -> socket.socket:
 
 def serve(app: Any, settings: ApiSettings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
+    _allow_files(CONNECTIONS_MAX + settings.event_clients + _OTHER_FILES)
     uvicorn.Server(config_of(app, settings)).run(sockets=[listener])
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the number of files that this process may have open, as far as it may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < may:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
+    if may < wanted:
+        log.warning(
+            "api_few_files", wanted=wanted, allowed=may, remedy="raise the limit of open files (nofile)"
+        )

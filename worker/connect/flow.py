@@ -298,6 +298,18 @@ class Flow:
             HTTPStatus.NOT_FOUND,
         )
 
+    def come_again(self, target: str, *, after_s: int) -> Show:
+        """Show a browser whose network asks too often when it goes on."""
+        page = self._theme(None).page(
+            "going.html",
+            title="One moment",
+            text="Too many requests came from your network. Nothing is lost: this page goes on by itself.",
+            link="Go on",
+            target=target,
+            after_s=after_s,
+        )
+        return Show(page, HTTPStatus.TOO_MANY_REQUESTS)
+
     def _foreign(self) -> Show:
         return self._message(
             None,

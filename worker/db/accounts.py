@@ -108,6 +108,8 @@ class Accounts:
 
     def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
         """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
+        if not tokens:
+            return set()
         with reading(self._engine) as connection:
             found = execute(
                 connection,
@@ -142,6 +144,8 @@ class Accounts:
 
     def note_source(self, changed: Sequence[Change]) -> None:
         """Note of which file the stored tokens are; nothing else of the accounts changes."""
+        if not changed:
+            return
         with writing(self._engine) as connection:
             execute(
                 connection,
@@ -288,12 +292,13 @@ class Accounts:
 
 def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
     """Insert accounts, and return the ids that were free. Columns that none of them has stay out of the statement."""
-    rows = [_fields(one, _TYPES) for one in added]
+    given = [vars(one) for one in added]
     columns = {
         name: kind
         for name, kind in _TYPES.items()
-        if name not in _NULLABLE or any(row[name] is not None for row in rows)
+        if name not in _NULLABLE or any(row[name] is not None for row in given)
     }
+    rows = [{name: row[name] for name in columns} for row in given]
     names = ", ".join(columns)
     return execute(
         connection,

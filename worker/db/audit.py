@@ -68,9 +68,11 @@ class RunningEntry:
         self._action = action
         self._detail = detail
         self._id: str | None = None
+        self._counts: dict[str, int] | None = None
 
     def write(self, connection: Connection, counts: dict[str, int]) -> None:
         """Write, in an open transaction, how much is done."""
+        self._counts = counts
         act = Act(self._action, detail=self._detail | counts)
         updated = connection.execute(
             text("UPDATE audit SET detail = :detail WHERE id = :id"),
@@ -80,7 +82,9 @@ class RunningEntry:
             (self._id,) = record(connection, self._actor, [act])
 
     def finish(self, counts: dict[str, int]) -> None:
-        """Write, in a transaction of its own, what was done in the end."""
+        """Write, in a transaction of its own, what was done in the end; the last commit may have said so already."""
+        if counts == self._counts:
+            return
         with writing(self._engine) as connection:
             self.write(connection, counts)
 

@@ -50,15 +50,30 @@ def execute(
     """
     if is_sqlite(connection.engine):
         return _one_by_one(connection, tuple(columns), sql, rows, more)
-    payload = [{name: row[name] for name in columns} for row in rows]
-    if not payload:
+    given = list(rows)
+    if not given:
         return []
-    statement = _recordset(tuple(columns.items()), sql)
+    statement = _with_rows(tuple(columns.items()), sql)
+    result = connection.execute(statement, {"rows": json_rows(columns, given), **more})
+    return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def json_rows(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as the one JSON text in which they travel to PostgreSQL."""
+    given = list(rows)
+    # Rows of these columns alone travel as they are.
+    exact = all(row.keys() == columns.keys() for row in given)
+    payload = given if exact else [{name: row[name] for name in columns} for row in given]
     found = json.dumps(payload)
     if "\\u" in found:  # what is no ASCII, and NUL, stands there as \uXXXX: mostly there is none
-        found = json.dumps([dict(zip(columns, _storable(row.values()), strict=True)) for row in payload])
-    result = connection.execute(statement, {"rows": found, **more})
-    return [tuple(row) for row in result] if result.returns_rows else []
+        found = json.dumps([dict(zip(row, _storable(row.values()), strict=True)) for row in payload])
+    return found
+
+
+def recordset(name: str, parameter: str, columns: Columns) -> str:
+    """Return the common table expression of rows that travel as `%(parameter)s`, for psycopg's own cursor."""
+    fields = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+    return f"{name} AS (SELECT * FROM json_to_recordset(CAST(%({parameter})s AS json)) AS _({fields}))"
 
 
 def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) -> ColumnElement[bool]:
@@ -131,7 +146,7 @@ def _storable(values: Iterable[Any]) -> list[Any]:
 
 
 @lru_cache(maxsize=128)
-def _recordset(columns: tuple[tuple[str, str], ...], sql: str) -> TextClause:
+def _with_rows(columns: tuple[tuple[str, str], ...], sql: str) -> TextClause:
     fields = ", ".join(f"{name} {kind}" for name, kind in columns)
     return text(f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields})) {sql}")
 

@@ -49,6 +49,7 @@ def make_engine(
     pool_size: int = 8,
     password: DatabasePassword | None = None,
     search_path: str | None = None,
+    trusted_s: float = 0.0,
 ) -> Engine:
     """Make the engine. Call it after a fork, never before.
 
@@ -57,6 +58,7 @@ def make_engine(
         pool_size: connections to PostgreSQL that stay open.
         password: where PostgreSQL's comes from; None: from the URL.
         search_path: the schema that names of tables mean on PostgreSQL; None: the role's own.
+        trusted_s: a connection to PostgreSQL that was used so recently is used again without a round trip that asks for it.
 
     Raises:
         SettingsError: the URL is invalid, or of a database that is neither SQLite nor PostgreSQL.
@@ -64,7 +66,9 @@ def make_engine(
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed)
-    return postgres_engine(parsed, pool_size=pool_size, password=password, search_path=search_path)
+    return postgres_engine(
+        parsed, pool_size=pool_size, password=password, search_path=search_path, trusted_s=trusted_s
+    )
 
 
 def is_sqlite(engine: Engine) -> bool:

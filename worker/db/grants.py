@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from models.account import Account
 from models.audit import Act, Actor
+from models.event import Event
+from worker.db import outbox
 from worker.db.audit import entry_of, record
-from worker.db.bulk import SCHEDULE, STATE, TOKEN, execute, many
+from worker.db.bulk import SCHEDULE, STATE, TOKEN, execute, json_rows, many, recordset
 from worker.db.engine import is_sqlite, now_sql
-from worker.db.fleet.twins import ONE_AFTER_THE_OTHER
+from worker.db.fleet.twins import HOLDERS_POSTGRES, ONE_AFTER_THE_OTHER, holder_of, holders
+from worker.db.pipelined import Sent, pipelined
 from worker.db.plain_accounts import plain_account
 
 #: Every column of an account that holds nothing sealed.
@@ -46,25 +49,56 @@ _MARK: Final = """
     """
 
 
-def read(connection: Connection, ids: Sequence[str]) -> dict[str, Account]:
-    """Read the unsealed columns of accounts, and wait for every other transaction that stores refresh tokens.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is stored of accounts that get new grants."""
 
-    One statement does both: a row that changed while it waited is not written over, and twins are looked for after it.
+    #: Their unsealed columns, by id.
+    accounts: dict[str, Account]
+    #: Accounts that hold one of the new refresh tokens, with its fingerprint.
+    holders: list[tuple[str, Account]]
+
+
+def read(
+    connection: Connection, ids: Sequence[str], fingerprints: Sequence[str], *, but: Sequence[str]
+) -> Found:
+    """Read the unsealed columns of accounts, having waited for every other transaction that stores refresh tokens.
+
+    The same statement waits and reads: a row that changed meanwhile is not written over. Holders are looked for by the next
+    statement, which sees what the others stored.
+
+    Args:
+        connection: an open transaction.
+        ids: of the accounts.
+        fingerprints: of refresh tokens that they get.
+        but: ids of accounts that are no holders to be named.
     """
     engine = connection.engine
-    rows = connection.execute(_read(is_sqlite(engine)), {"ids": many(engine, ids)}).all()
+    if is_sqlite(engine):  # one writer at a time, by itself
+        rows = connection.execute(text(_READ_SQLITE), {"ids": many(engine, ids)}).all()
+        held = list(holders(connection, fingerprints, but=but)) if fingerprints else []
+        return Found(_by_id(rows), held)
+    with pipelined(connection) as pipeline:
+        read_rows = pipeline.send(_READ_POSTGRES, {"ids": list(ids)})
+        held_rows = (
+            pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
+            if fingerprints
+            else None
+        )
+    held = [] if held_rows is None else [holder_of(row) for row in held_rows.fetchall()]
+    return Found(_by_id(read_rows.fetchall()), held)
+
+
+def _by_id(rows: Iterable[Sequence[Any]]) -> dict[str, Account]:
     return {str(row[0]): plain_account(UNSEALED, row) for row in rows}
 
 
-@cache
-def _read(on_sqlite: bool) -> TextClause:
-    names = ", ".join(f"account.{name}" for name in UNSEALED)
-    if on_sqlite:  # one writer at a time, by itself
-        return text(f"SELECT {names} FROM account WHERE id IN (SELECT value FROM json_each(:ids))")
-    return text(
-        f"WITH turn AS MATERIALIZED (SELECT {ONE_AFTER_THE_OTHER}) "
-        f"SELECT {names} FROM turn CROSS JOIN account WHERE account.id = ANY(:ids)"
-    )
+_NAMES: Final = ", ".join(f"account.{name}" for name in UNSEALED)
+_READ_SQLITE: Final = f"SELECT {_NAMES} FROM account WHERE id IN (SELECT value FROM json_each(:ids))"
+_READ_POSTGRES: Final = (
+    f"WITH turn AS MATERIALIZED (SELECT {ONE_AFTER_THE_OTHER}) "
+    f"SELECT {_NAMES} FROM turn CROSS JOIN account WHERE account.id = ANY(%(ids)s)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +110,18 @@ class Granted:
     seen: int
     actor: Actor
     act: Act
+    #: Happenings for the outbox.
+    told: tuple[Event, ...] = ()
 
 
 def write(
-    connection: Connection, granted: Iterable[Granted], published: Sequence[tuple[str, int]] = ()
+    connection: Connection,
+    granted: Iterable[Granted],
+    published: Sequence[tuple[str, int]] = (),
+    *,
+    commit: bool = False,
 ) -> set[str]:
-    """Store the new grants of accounts, and their entries of the audit trail; returns the ids that were stored.
+    """Store the new grants of accounts, their entries of the audit trail, and their happenings; returns the ids stored.
 
     A sealed token of None stays as it is stored. A row that has moved on is left alone. `source_fp` stays that of the last
     file: a file that is imported again, with the token of before the consent, is known by it.
@@ -90,6 +130,7 @@ def write(
         connection: an open transaction.
         granted: accounts as they shall be.
         published: (account, generation) pairs that Redis has, noted in the same statement.
+        commit: end the transaction here; on PostgreSQL that spares a round trip.
     """
     by_tokens: dict[tuple[str, ...], list[Granted]] = {}
     for one in sorted(granted, key=lambda one: one.account.id):
@@ -100,18 +141,24 @@ def write(
     pairs = [{"id": name, "generation": generation} for name, generation in published if name not in ids]
     if is_sqlite(connection.engine):
         return _one_after_the_other(connection, by_tokens, pairs)
-    if not by_tokens:
-        execute(connection, _PAIR, _MARK.format("r"), pairs)
-    stored: set[str] = set()
-    for sealed, group in by_tokens.items():
-        columns = _SEEN | _PLAIN | dict.fromkeys(sealed, "text") | _AUDITED
-        rows = [_row(one, sealed) | _audited(one) for one in group]
-        statement = _store_and_audit(sealed, now_sql(connection.engine))
-        stored.update(
-            str(row[0]) for row in execute(connection, columns, statement, rows, published=json.dumps(pairs))
-        )
-        pairs = []
-    return stored
+    now, sent = now_sql(connection.engine), list[Sent]()
+    with pipelined(connection) as pipeline:
+        if not by_tokens:
+            pipeline.send(_MARKS, {"published": json.dumps(pairs)})
+        for sealed, group in by_tokens.items():
+            columns = _columns(sealed)
+            rows = [_row(one, sealed) | _audited(one) for one in group]
+            events = [event for one in group for event in one.told]
+            parameters = {
+                "rows": json_rows(columns, rows),
+                "published": json.dumps(pairs),
+                "told": json_rows(outbox.COLUMNS, outbox.rows_of(events)),
+            }
+            sent.append(pipeline.send(_store_and_audit(sealed, now), parameters))
+            pairs = []
+        if commit:
+            pipeline.commit()
+    return {str(row[0]) for one in sent for row in one.fetchall()}
 
 
 def _one_after_the_other(
@@ -126,11 +173,12 @@ def _one_after_the_other(
         rows = [_row(one, sealed) for one in group]
         stored.update(str(row[0]) for row in execute(connection, columns, _update(sealed), rows))
     acts: dict[Actor, list[Act]] = {}
-    for one in (one for group in by_tokens.values() for one in group):
-        if one.account.id in stored:
-            acts.setdefault(one.actor, []).append(one.act)
+    done = [one for group in by_tokens.values() for one in group if one.account.id in stored]
+    for one in done:
+        acts.setdefault(one.actor, []).append(one.act)
     for actor, theirs in acts.items():
         record(connection, actor, theirs)
+    outbox.put(connection, [event for one in done for event in one.told])
     return stored
 
 
@@ -159,18 +207,27 @@ def _update(sealed: tuple[str, ...]) -> str:
 
 
 @cache
+def _columns(sealed: tuple[str, ...]) -> dict[str, str]:
+    return _SEEN | _PLAIN | dict.fromkeys(sealed, "text") | _AUDITED
+
+
+@cache
 def _store_and_audit(sealed: tuple[str, ...], now: str) -> str:
     """Return PostgreSQL's statement: one round trip stores a batch, while others wait for their turn."""
     return f"""
-        , stored AS ({_update(sealed)}),
+        WITH {recordset("r", "rows", _columns(sealed))},
+        stored AS ({_update(sealed)}),
         audited AS (
             INSERT INTO audit ({", ".join(_AUDIT.values())}, account_id, at)
             SELECT {", ".join(f"r.{name}" for name in _AUDIT)}, r.id, {now}
             FROM r JOIN stored ON stored.id = r.id
         ),
-        p AS (
-            SELECT * FROM json_to_recordset(CAST(:published AS json)) AS t(id text, generation bigint)
-        ),
-        marked AS ({_MARK.format("p")})
+        {recordset("t", "told", outbox.COLUMNS)},
+        told AS ({outbox.insert("t JOIN stored ON stored.id = t.account", "t")}),
+        {_MARKED}
         SELECT id FROM stored
         """
+
+
+_MARKED: Final = f"{recordset('p', 'published', _PAIR)}, marked AS ({_MARK.format('p')})"
+_MARKS: Final = f"WITH {_MARKED} SELECT 1"

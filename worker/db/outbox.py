@@ -17,7 +17,8 @@ from models.outbox import Message, OutboxEvent
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 
-_HAPPENING: Final = {
+#: Columns of a happening, and their types on PostgreSQL.
+COLUMNS: Final = {
     "id": "text",
     "type": "text",
     "account": "text",
@@ -114,31 +115,41 @@ def put(connection: Connection, events: Sequence[Event]) -> None:
         connection: an open transaction.
         events: of accounts, whose provider and client are looked up, or of a provider or client as a whole.
     """
-    execute(
-        connection,
-        _HAPPENING,
-        f"""
-        INSERT INTO outbox ({", ".join(_HAPPENING)}, labels)
-        SELECT r.id, r.type, r.account, coalesce(r.provider, account.provider, ''),
-         coalesce(r.client, account.client_id, ''), r.generation, r.reason, r.at, r.ends_at,
+    execute(connection, COLUMNS, insert("r", "r"), rows_of(events))
+
+
+def insert(source: str, rows: str) -> str:
+    """Return the statement that writes happenings.
+
+    Args:
+        source: the FROM clause that gives them.
+        rows: the name of the relation there that has `COLUMNS`.
+    """
+    return f"""
+        INSERT INTO outbox ({", ".join(COLUMNS)}, labels)
+        SELECT {rows}.id, {rows}.type, {rows}.account, coalesce({rows}.provider, account.provider, ''),
+         coalesce({rows}.client, account.client_id, ''), {rows}.generation, {rows}.reason, {rows}.at, {rows}.ends_at,
          coalesce(account.labels, '{NO_LABELS}')
-        FROM r LEFT JOIN account ON account.id = r.account WHERE true
-        """,
-        [
-            {
-                "id": new_id("", event.at),
-                "type": event.type,
-                "account": event.account,
-                "provider": event.provider,
-                "client": event.client if event.account is None else None,
-                "generation": event.generation,
-                "reason": event.reason,
-                "at": event.at,
-                "ends_at": event.expires_at,
-            }
-            for event in events
-        ],
-    )
+        FROM {source} LEFT JOIN account ON account.id = {rows}.account WHERE true
+        """
+
+
+def rows_of(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return the rows that `insert` writes."""
+    return [
+        {
+            "id": new_id("", event.at),
+            "type": event.type,
+            "account": event.account,
+            "provider": event.provider,
+            "client": event.client if event.account is None else None,
+            "generation": event.generation,
+            "reason": event.reason,
+            "at": event.at,
+            "ends_at": event.expires_at,
+        }
+        for event in events
+    ]
 
 
 class Outbox:
@@ -188,7 +199,7 @@ class Outbox:
                 text(
                     f"""
                     DELETE FROM outbox WHERE type = :type AND provider = :provider AND client = :client
-                    RETURNING {", ".join(_HAPPENING)}, labels
+                    RETURNING {", ".join(COLUMNS)}, labels
                     """
                 ),
                 {"type": topic.type, "provider": topic.provider, "client": topic.client},

@@ -7,11 +7,13 @@ refuses time-outs at the start of a session, and the process id that it names is
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import InvalidatePoolError
 
 from worker.db.password import DatabasePassword
 from worker.log import log
@@ -36,6 +38,8 @@ _TIMEOUTS: Final = {
 }
 #: Whether a pooler stands between, in what SQLAlchemy keeps beside a connection.
 _POOLED: Final = "refreshd_pooled"
+#: When a connection was given back, there as well.
+_USED_AT: Final = "refreshd_used_at"
 #: What PgBouncer answers to a session that begins with options.
 _OPTIONS_REFUSED: Final = "unsupported startup parameter"
 #: PostgreSQL: "password authentication failed", "PAM authentication failed"; PgBouncer: "SASL authentication failed".
@@ -43,7 +47,12 @@ _WRONG_PASSWORD: Final = "authentication failed"
 
 
 def postgres_engine(
-    url: URL, *, pool_size: int, password: DatabasePassword | None, search_path: str | None = None
+    url: URL,
+    *,
+    pool_size: int,
+    password: DatabasePassword | None,
+    search_path: str | None = None,
+    trusted_s: float = 0.0,
 ) -> Engine:
     """Make the engine of a PostgreSQL, or of a pooler before it.
 
@@ -52,6 +61,7 @@ def postgres_engine(
         pool_size: connections that stay open.
         password: where the password comes from; None: the URL holds it, or libpq finds it.
         search_path: the schema that names of tables mean; None: the role's own.
+        trusted_s: a connection that was used so recently is used again without asking whether it still is one.
     """
     session = {name: f"{seconds}s" for name, seconds in _TIMEOUTS.items()}
     if search_path is not None:
@@ -61,7 +71,7 @@ def postgres_engine(
     engine = create_engine(
         url,
         pool_size=pool_size,
-        pool_pre_ping=True,
+        pool_pre_ping=not trusted_s,
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -70,6 +80,8 @@ def postgres_engine(
             "application_name": "refreshd",
         },
     )
+    if trusted_s:
+        _ping_after(engine, trusted_s)
     connector = _Connector(password, " ".join(f"-c {name}={value}" for name, value in session.items()))
 
     @event.listens_for(engine, "do_connect")
@@ -86,6 +98,26 @@ def postgres_engine(
             driver.execute(begin_pooled)
 
     return engine
+
+
+def _ping_after(engine: Engine, trusted_s: float) -> None:
+    """Ask a connection whether it still is one, as `pool_pre_ping` does, where it has not been used for so long."""
+
+    @event.listens_for(engine, "checkin")
+    def given_back(_driver: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def taken(driver: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        used_at = record.info.get(_USED_AT)
+        if used_at is None or time.monotonic() - used_at < trusted_s:
+            return
+        try:
+            alive = engine.dialect.do_ping(driver)
+        except engine.dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            raise InvalidatePoolError
 
 
 def is_pooled(connection: Connection) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from redis.asyncio import Redis
 
 from worker.accounts.clients import ClientInUse
 from worker.accounts.editor import Busy
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants import Moved
+from worker.accounts.publisher import RunsOnLoop
 from worker.context import AppContext
 from worker.errors import CipherError, InputError, RefreshdError, UnknownAccount, Unreachable
 from worker.intake.requests import Code, FieldProblem, IntakeRequest, Op, Reply
@@ -20,14 +22,7 @@ from worker.intake.services import AccountServices, account_services, publisher_
 from worker.log import log
 from worker.providers.client import ProviderClient
 
-T = TypeVar("T")
 P = TypeVar("P", bound=BaseModel)
-
-
-class RunsOnLoop(Protocol):
-    """Runs something on the worker's event loop, and waits for it in the task's thread."""
-
-    def __call__(self, work: Coroutine[Any, Any, T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +31,10 @@ class WorkerTools:
 
     stores: AppContext
     run: RunsOnLoop
-    #: Calls token endpoints; it belongs to the loop of `run`.
+    #: Calls token endpoints; it belongs to the loop of `run`, as does the next one.
     client: ProviderClient
+    #: Where tokens are published.
+    redis: Redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ def carry_out(tools: WorkerTools, request: IntakeRequest) -> Reply:
             detail=f"this worker does not know {request.op.value}: is it of an older version?",
         )
     try:
-        with publisher_of(tools.stores) as publisher:
+        with publisher_of(tools.stores, (tools.run, tools.redis)) as publisher:
             services = account_services(
                 tools.stores, publisher, request.by, require_labels=request.require_labels
             )

@@ -19,7 +19,7 @@ from worker.accounts.editor import Editor
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants import Grant, GrantStore
 from worker.accounts.importer import Importer
-from worker.accounts.publisher import CommandPublisher
+from worker.accounts.publisher import CommandPublisher, RunsOnLoop
 from worker.accounts.twins import SameGrant
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator, key_problems
@@ -34,6 +34,8 @@ from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from worker.accounts.revoker import Revoker
     from worker.providers.client import ProviderClient
 
@@ -223,11 +225,12 @@ def _reading_issuers(here: AppContext) -> Callable[[Account], Provider | None]:
     return provider_of
 
 
-def publisher_of(here: AppContext) -> CommandPublisher:
-    """Return what publishes for one command or request."""
+def publisher_of(here: AppContext, loop: tuple[RunsOnLoop, Redis] | None = None) -> CommandPublisher:
+    """Return what publishes for one command, or for a request on a worker's event loop."""
     return CommandPublisher(
         redis_url=lambda: here.settings.redis,
         keys=here.keys,
         store=here.publication_store,
         seal=here.settings.token_seal,
+        loop=loop,
     )

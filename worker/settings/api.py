@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -38,15 +39,25 @@ class ApiSettings(BaseSettings):
     requests_per_s: float = Field(
         1000, gt=0, le=1_000_000, description="requests a second of one key, to one API process"
     )
+    pages_per_s: float = Field(
+        5,
+        gt=0,
+        le=1_000_000,
+        description="Connect's pages a second for one network address, from one API process",
+    )
+    trusted_proxies: str | None = Field(
+        None,
+        description="addresses or networks, with commas between, of proxies whose X-Forwarded-For is believed",
+    )
     worker_wait_s: float = Field(
         15, gt=0, le=600, description="seconds that a request waits for a worker's answer"
     )
     body_timeout_s: float = Field(
         20, gt=0, le=600, description="seconds without a byte after which a request's body is given up"
     )
-    event_clients: int = Field(200, ge=1, description="clients of /v1/events at a time, of one API process")
+    event_clients: int = Field(1000, ge=1, description="clients of /v1/events at a time, of one API process")
 
-    @field_validator("url", mode="before")
+    @field_validator("url", "trusted_proxies", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
@@ -62,6 +73,13 @@ class ApiSettings(BaseSettings):
         if parts.username or parts.password:
             raise ValueError("holds a user or password")
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str | None) -> str | None:
+        for one in value.split(",") if value is not None else ():
+            ip_network(one.strip())
+        return value
 
     @property
     def base_url(self) -> str:

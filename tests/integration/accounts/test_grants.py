@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -16,16 +17,17 @@ from models.account import Status, fingerprint
 from models.audit import Actor
 from models.token import Secret
 from tests.integration.conftest import Bench
+from worker.accounts import grant_service
 from worker.accounts.entry import RowRefused
 from worker.accounts.grant_service import GrantService, TakenGrant
-from worker.accounts.grants import Grant, GrantOutcome, GrantStore, NeedsWorker, read_grant
+from worker.accounts.grants import Grant, GrantOutcome, GrantStore, NeedsWorker, StoredGrant, read_grant
 from worker.accounts.token_precedence import StoredTokens, TokenFacts, decide
 from worker.crypto.intake import IntakeSealer
 from worker.crypto.sealer import TokenSealer
 from worker.db.engine import make_engine, writing
 from worker.db.grants import UNSEALED
 from worker.db.rekey import rotate, sealed_with
-from worker.errors import UnknownAccount
+from worker.errors import DatabaseUnreachable, UnknownAccount
 
 NEW = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3600, "scope": "all"}
 BY = Actor("platform", "web")
@@ -50,14 +52,17 @@ class GrantDesk:
             told={"connected", "reconnected", "recovered"},
         )
 
-    async def together(self, grants: list[Grant]) -> list[TakenGrant | BaseException]:
+    def service(self) -> GrantService:
         runtime = self.bench.runtime
-        service = GrantService(
+        return GrantService(
             store=self.store,
             publisher=runtime.publisher,
             marks=runtime.publication_store,
             executor=runtime.executor,
         )
+
+    async def together(self, grants: list[Grant]) -> list[TakenGrant | BaseException]:
+        service = self.service()
         found = await asyncio.gather(*map(service.put, grants), return_exceptions=True)
         await service.close()
         return found
@@ -202,6 +207,57 @@ def test_two_grants_of_one_token_in_one_commit_are_not_both_stored(bench: Bench,
     assert sorted(type(one).__name__ for one in found) == ["RowRefused", "TakenGrant"]
 
 
+def test_a_token_of_an_account_whose_own_grant_fails_in_the_same_commit_is_refused(
+    bench: Bench, desk: GrantDesk
+) -> None:
+    bench.add("acct")
+    bench.add("twin", refresh_token="theirs", status=Status.REAUTHORIZE)
+
+    found = desk.put(grant("acct", refresh_token="theirs"), grant("twin", refresh_token=None))
+
+    assert [type(one).__name__ for one in found] == ["RowRefused", "RowRefused"]
+    assert "twin" in str(found[0])
+
+
+def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
+    bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grant_service, "TOGETHER_S", 60.0)
+    for name in ("one", "two"):
+        bench.add(name, refresh_token=f"old-{name}")
+    commits: list[list[str]] = []
+    store, second_came = desk.store.store, threading.Event()
+
+    def counted(grants: Sequence[Grant], **more: Any) -> Any:
+        commits.append([one.account for one in grants])
+        second_came.wait(30)
+        return store(grants, **more)
+
+    desk.store.store = counted  # type: ignore[method-assign]
+
+    async def both() -> None:
+        service = desk.service()
+
+        async def first() -> None:
+            await service.put(grant("one", refresh_token="one-1"))
+            await service.put(grant("one", refresh_token="one-2"))
+
+        async def second() -> None:
+            while not commits:
+                await asyncio.sleep(0)
+            asking = asyncio.create_task(service.put(grant("two", refresh_token="two-1")))
+            await asyncio.sleep(0)
+            second_came.set()
+            await asking
+
+        await asyncio.gather(first(), second())
+        await service.close()
+
+    bench.runtime.run(both())
+
+    assert commits == [["one"], ["two", "one"]]
+
+
 def test_two_grants_of_one_account_are_stored_one_after_the_other(bench: Bench, desk: GrantDesk) -> None:
     bench.add()
 
@@ -310,6 +366,54 @@ def test_a_store_that_is_away_is_each_askers_error(bench: Bench, desk: GrantDesk
     assert isinstance(one, RuntimeError)
     assert isinstance(two, RuntimeError)
     assert one is not two
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_connection_that_ends_within_a_commit_is_the_askers_error_and_the_next_has_another(
+    bench: Bench,
+) -> None:
+    bench.add()
+    engine = make_engine(bench.runtime.settings.database, trusted_s=3600)
+    desk = GrantDesk(bench, engine)
+
+    def end_connections() -> None:
+        with bench.runtime.engine.connect() as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+
+    try:
+        desk.store.store([grant()])
+        end_connections()
+        with pytest.raises(DatabaseUnreachable):
+            desk.store.store([grant(refresh_token="lost")])
+        (stored,) = desk.store.store([grant(refresh_token="newer")])
+    finally:
+        engine.dispose()
+
+    assert isinstance(stored, StoredGrant)
+    assert bench.refresh_token() == "newer"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_connection_that_rested_is_asked_whether_it_still_is_one(bench: Bench) -> None:
+    bench.add()
+    engine = make_engine(bench.runtime.settings.database, trusted_s=1e-9)
+    desk = GrantDesk(bench, engine)
+    try:
+        desk.store.store([grant()])
+        with engine.connect() as one:
+            pid = one.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with bench.runtime.engine.connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        (stored,) = desk.store.store([grant(refresh_token="newer")])
+    finally:
+        engine.dispose()
+
+    assert isinstance(stored, StoredGrant)
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ class Desk:
         self.transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
         # The bench's own client, whose wire is a function.
         client: Any = bench.runtime.callers[RefreshMethod.BODY]
-        tools = WorkerTools(stores=bench.runtime, run=bench.runtime.run, client=client)
+        tools = WorkerTools(
+            stores=bench.runtime, run=bench.runtime.run, client=client, redis=bench.runtime.async_redis
+        )
         self.context.workers = IntakeClient(
             redis=self.context.async_redis,
             prefix=self.settings.redis_prefix,

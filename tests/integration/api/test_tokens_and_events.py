@@ -10,6 +10,7 @@ import pytest
 
 from models.api_key import ApiScope
 from tests.integration.api.conftest import Desk
+from worker.api import event_hub
 from worker.api.auth import Caller
 from worker.api.routes import events as route
 
@@ -61,7 +62,9 @@ class Connected:
 
 
 async def _read(desk: Desk, caller: Caller, last: str, looks: int = 1) -> list[str]:
-    stream: AsyncIterator[str] = route._stream(desk.context, caller, Connected(looks), last)  # type: ignore[arg-type]
+    begin = await desk.context.events.newest()
+    request: Any = Connected(looks)
+    stream: AsyncIterator[str] = route._stream(desk.context, caller, request, begin, last)
     return [part async for part in stream]
 
 
@@ -71,7 +74,7 @@ def _data(parts: list[str]) -> list[dict[str, Any]]:
 
 
 async def test_events_are_streamed_and_resumed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(route, "HEARTBEAT_MS", 10)
+    monkeypatch.setattr(event_hub, "HEARTBEAT_MS", 10)
     await _granted(desk, "acct-1")
     await _granted(desk, "acct-2")
     anyone = Caller("id", "name", frozenset(), {})
@@ -91,7 +94,7 @@ async def test_events_are_streamed_and_resumed(desk: Desk, monkeypatch: pytest.M
 async def test_a_key_with_labels_gets_the_events_of_its_accounts_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(route, "HEARTBEAT_MS", 10)
+    monkeypatch.setattr(event_hub, "HEARTBEAT_MS", 10)
     await _granted(desk, "hers", labels='{"tenant": "acme"}')
     await _granted(desk, "other")
     desk.bench.runtime.redis.xadd(

@@ -31,14 +31,14 @@ WANTED = {"account": "acct", "client": "crm-app", "return_url": RETURN_URL}
 class Site:
     """The API process, with a key of the platform. The worker is asked through a function."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, **api: Any) -> None:
         self.platform = platform
         self.runner = asyncio.Runner()
         runtime = platform.bench.runtime
         settings = runtime.settings.model_copy(
             update={"keys": None, "intake_key": SecretStr(runtime.cipher.intake_key)}
         )
-        self.context = ApiContext(settings, ApiSettings(url=API))
+        self.context = ApiContext(settings, ApiSettings(url=API, **api))
         self.context.providers.known = runtime.providers.known
         self.context.workers = IntakeClient(
             redis=self.context.async_redis,

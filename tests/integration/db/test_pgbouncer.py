@@ -11,11 +11,13 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from models.attempt import Outcome, Trigger
+from tests.integration.accounts.test_grants import GrantDesk, grant
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from tests.support.pgbouncer import PgBouncer, pgbouncer
 from tests.support.server_binaries import ServerMissing
 from tests.support.services import PostgresServer
+from worker.accounts.grants import StoredGrant
 from worker.db.engine import make_engine, reading, writing
 from worker.db.migrate import upgrade
 from worker.db.postgres import is_pooled
@@ -110,6 +112,16 @@ def test_accounts_are_refreshed_through_it(bench: Bench) -> None:
         results = bench.refresh(*ids, seen=generation, trigger=Trigger.FORCED)
         assert {one.outcome for one in results.values()} == {Outcome.REFRESHED}
     assert [bench.account(account).generation for account in ids] == [4] * len(ids)
+
+
+def test_grants_are_stored_through_it(bench: Bench) -> None:
+    bench.add()
+
+    for number in range(8):  # more often than psycopg takes to prepare a statement
+        (found,) = GrantDesk(bench).store.store([grant(refresh_token=f"new-{number}")])
+        assert isinstance(found, StoredGrant)
+
+    assert bench.refresh_token() == "new-7"
 
 
 def test_doctor_names_it(settings: Settings, bench: Bench) -> None:

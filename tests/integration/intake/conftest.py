@@ -36,7 +36,7 @@ class Asker:
         self.sent: list[tuple[str, str]] = []
         runtime = bench.runtime
         client = ProviderClient(transport=httpx.MockTransport(bench._handle))
-        self.tools = WorkerTools(stores=runtime, run=runtime.run, client=client)
+        self.tools = WorkerTools(stores=runtime, run=runtime.run, client=client, redis=runtime.async_redis)
 
     def carried_out(self, sealed: str, request_id: str) -> None:
         self.sent.append((sealed, request_id))

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.api_key import ApiScope
 from models.connect_session import ConnectSession
 from worker.accounts.entry import RowRefused
-from worker.api.auth import Caller, Here, allowed
+from worker.api.auth import Caller, Here, allowed, context_of
 from worker.api.bodies import as_model, json_object
+from worker.api.browser_limits import TooManyPages, WithinLimits, page_of
 from worker.api.connect_service import ConnectService
 from worker.api.idempotent import IdempotencyKey, once
 from worker.api.openapi import body_of, describes
@@ -130,7 +131,7 @@ def stylesheet(connect: Service) -> Response:
 
 
 @router.get("/connect/callback", include_in_schema=False)
-async def callback(request: Request, connect: Service) -> Response:
+async def callback(request: Request, connect: Service, _: WithinLimits) -> Response:
     """Take what a provider's redirect brings."""
     return _answer(
         connect, await connect.flow.back(request.query_params.multi_items(), _keys(request, connect))
@@ -145,13 +146,13 @@ def client_document(connect: Service) -> Response:
 
 
 @router.get("/connect/{session_id}", include_in_schema=False)
-def page(session_id: str, request: Request, connect: Service) -> Response:
+def page(session_id: str, request: Request, connect: Service, _: WithinLimits) -> Response:
     """Show a session's page."""
     return _answer(connect, connect.flow.open(session_id, _keys(request, connect)), session_id)
 
 
 @router.post("/connect/{session_id}", include_in_schema=False)
-async def begin(session_id: str, request: Request, connect: Service) -> Response:
+async def begin(session_id: str, request: Request, connect: Service, _: WithinLimits) -> Response:
     """Send the browser to the provider."""
     from_our_page = request.headers.get("sec-fetch-site") not in _NO_SITE
     found = await connect.flow.begin(session_id, _keys(request, connect), from_our_page=from_our_page)
@@ -159,9 +160,15 @@ async def begin(session_id: str, request: Request, connect: Service) -> Response
 
 
 @router.get("/connect/{session_id}/finish", include_in_schema=False)
-def finish(session_id: str, request: Request, connect: Service) -> Response:
+def finish(session_id: str, request: Request, connect: Service, _: WithinLimits) -> Response:
     """Send the browser back to the platform, or have it wait."""
     return _answer(connect, connect.flow.finish(session_id, _keys(request, connect)))
+
+
+async def too_many_pages(request: Request, error: Any) -> Response:
+    """Answer a browser whose address has used up its requests."""
+    refused: TooManyPages = error
+    return page_of(request, service_of(request, await context_of(request)), refused)
 
 
 def _keys(request: Request, connect: ConnectService) -> KeyOf:

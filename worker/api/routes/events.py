@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request
 from redis.exceptions import RedisError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from worker.api.auth import Caller, Here, Reads
 from worker.api.context import ApiContext
+from worker.api.event_hub import AT_ONCE, Batch, Entry, LabelsOf, accounts_of, order_of
 from worker.api.openapi import describes
 from worker.api.problems import FieldError, Kind, Problem, invalid
 from worker.db.accounts import Accounts
@@ -22,13 +24,10 @@ from worker.log import log
 
 router = APIRouter(tags=["events"])
 
-#: A comment so often keeps proxies and clients from giving a silent connection up.
-HEARTBEAT_MS: Final = 15_000
-#: Entries that are read at once.
-_AT_ONCE: Final = 500
+#: A client that takes nothing for so long is given up: what it has not read waits for it in Redis.
+UNREAD_S: Final = 30.0
 #: An id of an entry of a Redis stream, each half of 64 bits.
 _EVENT_ID: Final = re.compile(r"\d{1,19}-\d{1,19}")
-_NUMBERS: Final = frozenset({"generation", "at", "expires_at"})
 
 
 @router.get("/v1/events", **describes("stream_events", "Stream events", None, 429))
@@ -60,13 +59,13 @@ async def stream_events(
     # Taken before anything is awaited: of many that come at once, no more than that many pass.
     here.event_clients += 1
     try:
-        begin = last_event_id or await _newest(here)
+        begin = await here.events.newest()
     except BaseException:
         here.event_clients -= 1
         raise
     return _Listening(
         here,
-        _stream(here, caller, request, begin),
+        _stream(here, caller, request, begin, last_event_id),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
@@ -81,68 +80,63 @@ class _Listening(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
+
+        async def soon(message: Message) -> None:
+            async with asyncio.timeout(UNREAD_S):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, soon)
+        except (TimeoutError, ClientDisconnect):
+            log.info("event_client_left_behind")
         finally:
             self._here.event_clients -= 1
 
 
-async def _newest(here: ApiContext) -> str:
-    newest: Any = await here.async_redis.xrevrange(here.keys.events, count=1)
-    return str(newest[0][0]) if newest else "0-0"
-
-
-async def _stream(here: ApiContext, caller: Caller, request: Request, last: str) -> AsyncIterator[str]:
+async def _stream(
+    here: ApiContext, caller: Caller, request: Request, batch: Batch, last_event_id: str | None = None
+) -> AsyncIterator[str]:
+    """Yield what a client gets: first what it has missed since `last_event_id`, then every batch behind `batch`."""
+    hub, last = here.events, last_event_id or batch.last
+    is_behind = last_event_id is not None
     try:
         yield _place(last)
         while not await request.is_disconnected():
-            streams: Any = await here.async_redis.xread(
-                {here.keys.events: last}, count=_AT_ONCE, block=HEARTBEAT_MS
-            )
-            entries: list[tuple[str, dict[str, str]]] = streams[0][1] if streams else []
-            if entries:
-                last = entries[-1][0]
-            seen = await _seen(here, caller, entries)
-            yield "".join(_event(one, fields) for one, fields in seen) or _place(last)
+            seen = await hub.since(last) if is_behind else []
+            is_behind = len(seen) == AT_ONCE
+            labels_of = _labels_of(here)
+            if seen:
+                labels = await labels_of(accounts_of(seen)) if caller.labels else {}
+            else:
+                await batch.came.wait()
+                if batch.next is None or hub.is_left_behind(batch):
+                    return
+                batch = batch.next
+                seen = [one for one in batch.entries if order_of(one.id) > order_of(last)]
+                labels = await batch.labels(labels_of) if caller.labels and seen else {}
+            last = seen[-1].id if seen else last
+            yield "".join(one.text for one in seen if _sees(caller, one, labels)) or _place(last)
     except (RedisError, OSError, DatabaseUnreachable) as error:
         # The client comes again by itself, and goes on behind the last event that it has.
         log.warning("event_stream_ended", error=str(error))
 
 
-async def _seen(
-    here: ApiContext, caller: Caller, entries: list[tuple[str, dict[str, str]]]
-) -> list[tuple[str, dict[str, str]]]:
-    """Return the events that a caller sees: of accounts with its key's labels."""
-    if not caller.labels or not entries:
-        return entries
-    ids = sorted({fields["account"] for _, fields in entries if "account" in fields})
-    found = await here.read(lambda: Accounts(here.engine).find(ids))
-    return [
-        (one, fields)
-        for one, fields in entries
-        if (account := found.get(fields.get("account", ""))) is not None and caller.sees(account.label_set)
-    ]
+def _labels_of(here: ApiContext) -> LabelsOf:
+    async def read(ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        found = await here.read(lambda: Accounts(here.engine).find(ids))
+        return {name: account.label_set for name, account in found.items()}
+
+    return read
+
+
+def _sees(caller: Caller, entry: Entry, labels: Mapping[str, Mapping[str, str]]) -> bool:
+    """Return whether a caller sees an event: a key with labels sees those of its accounts alone."""
+    if not caller.labels:
+        return True
+    of_account = labels.get(entry.account) if entry.account is not None else None
+    return of_account is not None and caller.sees(of_account)
 
 
 def _place(last: str) -> str:
     """Return an id without data: no event, but a client that comes again goes on there, even if it has seen none yet."""
     return f": connected\nid: {last}\n\n"
-
-
-def _event(event_id: str, fields: Mapping[str, str]) -> str:
-    """Return an event as it is sent; a field of a newer refreshd comes along as text."""
-    data = {
-        name: _number(value) if name in _NUMBERS else _value(name, value) for name, value in fields.items()
-    }
-    return f"id: {event_id}\nevent: {fields.get('type', 'event')}\ndata: {json.dumps(data)}\n\n"
-
-
-def _value(name: str, text: str) -> Any:
-    return json.loads(text) if name == "labels" and text.startswith("{") else text
-
-
-def _number(text: str) -> float | int | str:
-    try:
-        return int(text) if text.isdigit() else float(text)
-    except ValueError:
-        return text

@@ -55,21 +55,33 @@ def holders(
     rows = connection.execute(
         _holders(is_sqlite(engine)), {"fps": many(engine, fingerprints), "but": many(engine, but)}
     )
-    for row in rows.mappings():
-        yield row["fp"], _account(row)
+    for row in rows:
+        yield holder_of(row)
+
+
+def holder_of(row: Sequence[Any]) -> tuple[str, Account]:
+    """Return a row of `holders` as the fingerprint and its account."""
+    fp, account_id, *identity = row
+    return str(fp), blank(account_id, **dict(zip(_IDENTITY, identity, strict=True)))
 
 
 @cache
 def _holders(on_sqlite: bool) -> TextClause:
-    """Return the statement of `holders`. Its text never changes: a batch of grants runs it some hundred times a second."""
-    same = ", ".join(_IDENTITY)
-    fps, but = (
-        ("IN (SELECT value FROM json_each(:fps))", "NOT IN (SELECT value FROM json_each(:but))")
+    return text(
+        _holders_sql("IN (SELECT value FROM json_each(:fps))", "NOT IN (SELECT value FROM json_each(:but))")
         if on_sqlite
-        else ("= ANY(:fps)", "<> ALL(:but)")
+        else _holders_sql("= ANY(:fps)", "<> ALL(:but)")
     )
+
+
+def _holders_sql(fps: str, but: str) -> str:
+    same = ", ".join(_IDENTITY)
     of = "SELECT {0} AS fp, min(id) AS id, {1} FROM account WHERE {0} {2} AND id {3} GROUP BY {0}, {1}"
-    return text(" UNION ".join(of.format(column.name, same, fps, but) for column in _FINGERPRINTS))
+    return " UNION ".join(of.format(column.name, same, fps, but) for column in _FINGERPRINTS)
+
+
+#: The statement of `holders` for psycopg's own cursor.
+HOLDERS_POSTGRES: Final = _holders_sql("= ANY(%(fps)s)", "<> ALL(%(but)s)")
 
 
 def holding(engine: Engine, account: Account, *, limit: int) -> list[Account]:

@@ -1,0 +1,74 @@
+"""Statements of PostgreSQL that travel together: one wait for all of them, where each would have one of its own.
+
+They run one after the other, each with a snapshot of its own, as if they were sent one by one. Through a pooler they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from worker.db.postgres import is_pooled
+
+
+class Sent(Protocol):
+    """What was sent; its rows are there once the pipeline has ended."""
+
+    def fetchall(self) -> Sequence[Sequence[Any]]: ...
+
+
+class Pipeline:
+    """Sends statements on the connection of an open transaction.
+
+    Args:
+        driver: psycopg's connection.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def send(self, statement: str, parameters: Mapping[str, Any]) -> Sent:
+        """Send a statement, its parameters named as `%(name)s`."""
+        sent: Sent = self._driver.cursor().execute(statement, parameters)
+        return sent
+
+    def commit(self) -> None:
+        """End the transaction behind what was sent; where that fails, nothing of it is stored."""
+        self._driver.commit()
+
+
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[Pipeline]:
+    """Send what is sent within together, and wait for all of it at the end.
+
+    Args:
+        connection: to PostgreSQL, in an open transaction.
+
+    Raises:
+        DBAPIError: a statement failed; its class is SQLAlchemy's for that of psycopg.
+    """
+    import psycopg  # late: who uses SQLite does not load it
+
+    driver: Any = connection.connection.driver_connection
+    together: AbstractContextManager[Any] = nullcontext() if is_pooled(connection) else driver.pipeline()
+    try:
+        with together:
+            yield Pipeline(driver)
+    except psycopg.Error as error:
+        lost = bool(driver.closed)
+        if lost:
+            connection.invalidate()
+        wrapped = DBAPIError.instance(
+            None,
+            None,
+            error,
+            psycopg.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=connection.dialect,
+        )
+        raise wrapped from error
