@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from worker.db.engine import is_sqlite
+from worker.json_text import encode
 
 #: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.
 _UNSTORABLE: Final = {0: None} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
@@ -45,20 +46,30 @@ def execute(
         connection: an open transaction.
         columns: name -> PostgreSQL type of each field of a row.
         sql: the statement, which follows the definition of `r`.
-        rows: one mapping a row; with no rows nothing is run.
+        rows: one mapping a row; with no rows nothing is run. PostgreSQL leaves out what is no column.
         more: further parameters of the statement.
     """
     if is_sqlite(connection.engine):
         return _one_by_one(connection, tuple(columns), sql, rows, more)
-    payload = [{name: row[name] for name in columns} for row in rows]
+    payload = list(rows)
     if not payload:
         return []
     statement = _recordset(tuple(columns.items()), sql)
-    found = json.dumps(payload)
-    if "\\u" in found:  # what is no ASCII, and NUL, stands there as \uXXXX: mostly there is none
-        found = json.dumps([dict(zip(columns, _storable(row.values()), strict=True)) for row in payload])
-    result = connection.execute(statement, {"rows": found, **more})
-    return [tuple(row) for row in result] if result.returns_rows else []
+    result = connection.execute(statement, {"rows": _as_json(columns, payload), **more})
+    return [tuple(row) for row in result.all()] if result.returns_rows else []
+
+
+def _as_json(columns: Columns, rows: list[Mapping[str, Any]]) -> str:
+    """Return rows as JSON. What is not plain ASCII (mostly nothing) takes the way that makes it storable."""
+    try:
+        found = encode(rows).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        found = "\\u"
+    if found.isascii() and "\\u" not in found:
+        return found
+    return json.dumps(
+        [dict(zip(columns, _storable(map(row.__getitem__, columns)), strict=True)) for row in rows]
+    )
 
 
 def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) -> ColumnElement[bool]:

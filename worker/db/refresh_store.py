@@ -7,23 +7,24 @@ generation is still the current one; a failure only where the claim and the conf
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Connection, Engine, Float, literal_column, text
-from sqlmodel import col
+from sqlalchemy import Connection, Engine, text
 
 from models.account import Account, Status
 from models.attempt import INTERRUPTED, AttemptEntry, Outcome
 from models.event import Event
 from worker.clock import Clock
 from worker.db.bulk import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN, execute
-from worker.db.engine import now_sql, reading, writing
+from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
-from worker.db.plain_accounts import accounts_and, read
+from worker.db.plain_accounts import WHOLE, whole_account
 from worker.db.publication import MARK_STATE_UNPUBLISHED, NO_UPDATES, PublicationUpdates, note
 
 _POSTPONEMENT: Final = {
@@ -52,6 +53,13 @@ _EDITED_MEANWHILE: Final = {
     name: f"CASE WHEN account.refresh_enabled THEN "
     f"coalesce(r.{name}, CASE WHEN {_IS_EDITED} THEN account.{name} END) END"
     for name in ("next_refresh_at", "plan_at")
+}
+
+
+#: Ids as JSON: the driver makes an array of a list item by item. By whether the database is SQLite.
+_AMONG: Final = {
+    True: "IN (SELECT value FROM json_each(:ids))",
+    False: "= ANY(ARRAY(SELECT json_array_elements_text(CAST(:ids AS json))))",
 }
 
 
@@ -104,6 +112,10 @@ class RefreshStore:
         self._clock = clock
         self._event_types = event_types
         self._now = now_sql(engine)
+        # As text: an expression is built, compared and its list of ids written out anew at each call, 2.5 ms for 50 accounts.
+        self._load = text(
+            f"SELECT {WHOLE}, {self._now}, {is_paused(self._now)} FROM account WHERE id {_AMONG[is_sqlite(engine)]}"
+        )
 
     def load(self, ids: Sequence[str]) -> dict[str, Account]:
         """Read accounts by id, and set the clock by the database's."""
@@ -111,13 +123,12 @@ class RefreshStore:
 
     def load_for_refresh(self, ids: Sequence[str]) -> tuple[dict[str, Account], frozenset[str]]:
         """Read accounts by id, and set the clock by the database's; beside them, the ids of those that are paused."""
-        now, paused = literal_column(self._now, Float), literal_column(is_paused(self._now), Boolean)
         with reading(self._engine) as connection:
-            found = read(connection, accounts_and(now, paused).where(col(Account.id).in_(ids)))
-        if found:
-            self._clock.set(found[0][1][0])
-        held = frozenset(account.id for account, (_, is_held) in found if is_held)
-        return {account.id: account for account, _ in found}, held
+            rows = connection.execute(self._load, {"ids": json.dumps(list(ids))}).all()
+        if rows:
+            self._clock.set(float(rows[0][-2]))
+        found = {account.id: account for account in map(whole_account, rows)}
+        return found, frozenset(account_id for account_id, row in zip(found, rows, strict=True) if row[-1])
 
     def open(self, attempts: Sequence[tuple[AttemptEntry, Account]], *, claim_s: float) -> set[str]:
         """Open attempts on loaded accounts; returns the ids of the accounts that are now ours.
@@ -338,10 +349,21 @@ def _state_row(completion: Completion, columns: dict[str, str]) -> dict[str, Any
 
 
 def _fields(row: AttemptEntry | Postponement, columns: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in columns}
+    names = tuple(columns)
+    return dict(zip(names, _attributes(names)(row), strict=True))
 
 
 def _columns(account: Account, columns: Iterable[str]) -> dict[str, Any]:
     """Return an account's columns past SQLAlchemy's descriptors, a Python call each."""
-    values = vars(account)
-    return {name: values[name] for name in columns}
+    names = tuple(columns)
+    return dict(zip(names, _items(names)(vars(account)), strict=True))
+
+
+@lru_cache(maxsize=64)
+def _attributes(names: tuple[str, ...]) -> attrgetter[tuple[Any, ...]]:
+    return attrgetter(*names)
+
+
+@lru_cache(maxsize=64)
+def _items(names: tuple[str, ...]) -> itemgetter[Any]:
+    return itemgetter(*names)
