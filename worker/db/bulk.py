@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import DBAPIError
 
 from worker.db.engine import is_sqlite
 from worker.json_text import encode
@@ -57,6 +58,46 @@ def execute(
     statement = _recordset(tuple(columns.items()), sql)
     result = connection.execute(statement, {"rows": _as_json(columns, payload), **more})
     return [tuple(row) for row in result.all()] if result.returns_rows else []
+
+
+def execute_past_orm(
+    connection: Connection, columns: Columns, sql: str, rows: Iterable[Mapping[str, Any]], **more: Any
+) -> list[tuple[Any, ...]]:
+    """Do what `execute` does, by the driver's own cursor: half of a statement's CPU. No listener sees it."""
+    if is_sqlite(connection.engine):
+        return _one_by_one(connection, tuple(columns), sql, rows, more)
+    payload = list(rows)
+    if not payload:
+        return []
+    statement = _driver_recordset(tuple(columns.items()), sql)
+    return fetch(connection, statement, {"rows": _as_json(columns, payload), **more})
+
+
+def fetch(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a statement by PostgreSQL's driver, `%(name)s` for parameters; returns what it returns.
+
+    Raises:
+        DBAPIError: as SQLAlchemy would raise it; a lost connection is given up.
+    """
+    driver: Any = connection.connection.driver_connection
+    api: Any = connection.dialect.dbapi
+    try:
+        with driver.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.pgresult.nfields else []
+    except api.Error as error:
+        raised = DBAPIError.instance(
+            statement,
+            None,
+            error,
+            api.Error,
+            hide_parameters=True,
+            connection_invalidated=driver.closed,
+            dialect=connection.dialect,
+        )
+        if driver.closed:
+            connection.invalidate(error)
+        raise raised from error
 
 
 def _as_json(columns: Columns, rows: list[Mapping[str, Any]]) -> str:
@@ -143,8 +184,17 @@ def _storable(values: Iterable[Any]) -> list[Any]:
 
 @lru_cache(maxsize=128)
 def _recordset(columns: tuple[tuple[str, str], ...], sql: str) -> TextClause:
+    return text(_with_rows(columns, sql))
+
+
+@lru_cache(maxsize=128)
+def _driver_recordset(columns: tuple[tuple[str, str], ...], sql: str) -> str:
+    return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", _with_rows(columns, sql).replace("%", "%%"))
+
+
+def _with_rows(columns: tuple[tuple[str, str], ...], sql: str) -> str:
     fields = ", ".join(f"{name} {kind}" for name, kind in columns)
-    return text(f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields})) {sql}")
+    return f"WITH r AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS t({fields})) {sql}"
 
 
 @lru_cache(maxsize=128)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from types import FunctionType
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, TextualSelect, literal_column, select, text
+from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
 from models.account import Account
@@ -50,6 +51,13 @@ def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, 
 def read_with(names: Sequence[str], connection: Connection, statement: Select[Any]) -> list[Account]:
     """Run a statement of `accounts_with` these columns."""
     return [plain_account(names, row) for row in connection.execute(statement).all()]
+
+
+def typed(statement: str, *more: TypeEngine[Any]) -> TextualSelect:
+    """Return a statement that gives the columns of `WHOLE`, and more of these types, for a database that has no booleans."""
+    return text(statement).columns(
+        *_TABLE.columns, *(literal_column(f"more_{nth}", kind) for nth, kind in enumerate(more))
+    )
 
 
 def whole_account(row: Sequence[Any]) -> Account:
