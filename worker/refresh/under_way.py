@@ -15,7 +15,8 @@ AT_ONCE: Final = 100
 #: So many calls begin in one turn of the event loop, at whose end their bytes leave: the time between the last look at a
 #: deadline and the first byte grows with them.
 CALLS_A_TURN: Final = 50
-#: A later part of a message begins when it and the calls that wait for answers are so many at most. More would need more connections, and keep the event loop longer from answers that arrive.
+#: A later part of a message begins when it and the calls that wait for answers are so many at most. More would
+#: need more connections, and keep the event loop longer from answers that arrive.
 CALLS_WANTED: Final = 400
 #: A later part waits for calls before it, but no longer than this, seconds: some of them may hang.
 NEXT_AFTER_S: Final = 1.0
