@@ -162,7 +162,7 @@ class Runtime(AppContext):
         """Compose the path of a refresh, then what keeps Redis filled and sends webhooks."""
         settings, event_types = self.settings, self.settings.webhook_event_types
         self.async_redis = connect_async(settings.redis)
-        self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal)
+        self.publisher = TokenPublisher(self.async_redis, self.keys, settings.token_seal, is_worker=True)
         self.leases = Leases(self.async_redis, self.keys, lease_s=settings.claim_seconds, holder=self.worker)
         self.gates = Gates(self.async_redis, settings.redis_prefix, call_s=settings.claim_seconds)
         self.store = AsyncRefreshStore(self.engine, self.executor, self.clock, event_types)

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from types import FunctionType
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, TextualSelect, literal_column, select, text
+from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
 from models.account import Account
 
 _TABLE: Final = SQLModel.metadata.tables["account"]
 _NAMES: Final = tuple(_TABLE.columns.keys())
+#: The columns of a whole account, for a statement that is written as text.
+WHOLE: Final = ", ".join(f"account.{name}" for name in _NAMES)
 
 #: Has the transitions of `Account`, and the columns as attributes of its own.
 _Unwatched: Final = type(
@@ -48,6 +51,18 @@ def read(connection: Connection, statement: Select[Any]) -> list[tuple[Account, 
 def read_with(names: Sequence[str], connection: Connection, statement: Select[Any]) -> list[Account]:
     """Run a statement of `accounts_with` these columns."""
     return [plain_account(names, row) for row in connection.execute(statement).all()]
+
+
+def typed(statement: str, *more: TypeEngine[Any]) -> TextualSelect:
+    """Return a statement that gives the columns of `WHOLE`, and more of these types, for a database that has no booleans."""
+    return text(statement).columns(
+        *_TABLE.columns, *(literal_column(f"more_{nth}", kind) for nth, kind in enumerate(more))
+    )
+
+
+def whole_account(row: Sequence[Any]) -> Account:
+    """Return the account of a row that begins with the columns of `WHOLE`."""
+    return plain_account(_NAMES, row)
 
 
 def plain_account(names: Sequence[str], row: Sequence[Any]) -> Account:

@@ -91,7 +91,8 @@ def queue(pipeline: Pipeline, script: AsyncScript, keys: Sequence[str], args: Se
     """Add a script's call to a pipeline that `run` will run: what calling the script does, without its coroutines."""
     scripts: set[Any] = pipeline.scripts
     scripts.add(script)
-    pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+    queued: list[Any] = pipeline.command_stack
+    queued.append((("EVALSHA", script.sha, len(keys), *keys, *args), {}))
 
 
 async def run(pipeline: Pipeline) -> list[Any]:
