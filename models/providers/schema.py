@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from itertools import pairwise
 from typing import Any, Final
 
 from models.providers import Provider
@@ -18,6 +21,9 @@ def providers_schema() -> dict[str, Any]:
     entry = Provider.model_json_schema(mode="validation")
     definitions = entry.pop("$defs")
     name = entry["properties"].pop("name")
+    explained = _docstrings_of_fields()
+    for knob, schema in entry["properties"].items():
+        schema["description"] = explained[knob]
     entry["required"] = [knob for knob in entry["required"] if knob != "name"]
     entry["title"] = "A provider"
     entry["properties"]["extends"] = {
@@ -33,3 +39,17 @@ def providers_schema() -> dict[str, Any]:
         "additionalProperties": {"$ref": "#/$defs/Provider"},
         "$defs": {**definitions, "Provider": entry},
     }
+
+
+def _docstrings_of_fields() -> dict[str, str]:
+    """Return the string below each field of `Provider`, by name.
+
+    pydantic's `use_attribute_docstrings` reads them, too, but whenever the model is imported.
+    """
+    model: Any = ast.parse(inspect.getsource(Provider)).body[0]
+    found = {}
+    for field, below in pairwise(model.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = inspect.cleandoc(text)
+    return found

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.providers import ClientAuth, Provider
+from models.providers.schema import providers_schema
 
 
 def provider(**knobs: object) -> Provider:
@@ -113,9 +114,10 @@ def test_a_provider_does_not_change() -> None:
 
 
 def test_there_is_a_schema_for_editors_and_it_explains() -> None:
-    schema = Provider.model_json_schema()
-    unexplained = [name for name, knob in schema["properties"].items() if "description" not in knob]
-    assert unexplained == []
+    schema = providers_schema()
+    options = schema["$defs"]["Provider"]["properties"]
+    assert [name for name, option in options.items() if not option.get("description")] == []
+    assert options["margin_s"]["description"] == "How long before its end a token is refreshed."
     assert json.loads(json.dumps(schema)) == schema
 
 
