@@ -24,6 +24,7 @@ from refreshd_reader.contract import Keys
 from tests.support.large_fleet import NOTHING_DUE, analyze, fill
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 from tests.support.services import postgres_server, redis_server
+from tests.support.waiting import wait_until
 from worker.crypto.cipher import generate_key
 from worker.db.comparison import ComparisonStore
 from worker.db.migrate import upgrade
@@ -39,6 +40,8 @@ LOST_SHARE: Final = 100
 GENERATION: Final = 5
 #: As a plan comes.
 STEP_EVERY_S: Final = 1.0
+#: Redis reads a file of gigabytes after its restart.
+_READ_S: Final = 600.0
 #: Accounts in one round trip while Redis is filled.
 _AT_ONCE: Final = 5_000
 
@@ -68,6 +71,7 @@ def main() -> int:
         lost = delete(runtime, accounts)
         redis.kill()
         redis.start()
+        wait_until(lambda: not loading(runtime), "Redis that has read its file", _READ_S)
         began_at, cpu_s, load = time.monotonic(), time.process_time(), os.getloadavg()[0]
         found = compare(runtime)
         took_s, cpu_s = time.monotonic() - began_at, time.process_time() - cpu_s
@@ -100,6 +104,12 @@ def delete(runtime: Runtime, accounts: int) -> int:
     for first in range(0, len(lost), _AT_ONCE):
         runtime.redis.delete(*lost[first : first + _AT_ONCE])
     return len(lost)
+
+
+def loading(runtime: Runtime) -> bool:
+    """Return whether Redis still reads its file."""
+    found: Any = runtime.redis.info("persistence")
+    return bool(found["loading"])
 
 
 def compare(runtime: Runtime) -> int:

@@ -41,7 +41,7 @@ def test_a_slot_that_moves_and_a_killed_primary_cost_no_token_and_no_grant(
 ) -> None:
     world.provider.latency_s = 0.05
     world.add(ACCOUNTS, session_management="fixed", session_timeout_s=SESSION_S)
-    members = [fleet.worker("one"), fleet.worker("two"), fleet.beat()]
+    members = [fleet.worker(), fleet.beat()]
     wait_until(lambda: world.all_refreshed(ACCOUNTS), "every account refreshed")
     wait_until(lambda: all(map(world.token, ACCOUNTS)), "every token published")
     reads, took_s = Reads(cluster.url, ACCOUNTS), list[float]()

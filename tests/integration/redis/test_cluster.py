@@ -66,6 +66,7 @@ async def test_tokens_answers_and_ends_of_leases_go_to_every_node_in_one_call(
     publisher = TokenPublisher(client, KEYS)
     leases = Leases(client, KEYS, lease_s=30, holder="one")
     assert await leases.acquire(dict.fromkeys(ACCOUNTS, 1)) == dict.fromkeys(ACCOUNTS, NOTHING)
+    assert await Leases(client, KEYS, lease_s=30, holder="two").acquire(dict.fromkeys(ACCOUNTS, 1)) == {}
     held = {account: leases.hand_over(account) for account in ACCOUNTS}
 
     assert not await publisher.put(tokens(2), leases=held, answers=dict.fromkeys(ACCOUNTS, "sealed"))

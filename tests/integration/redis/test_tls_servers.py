@@ -39,7 +39,8 @@ def cluster(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def broker(url: str) -> None:
     options = {**transport_options(url), "max_retries": 0}
-    made: Any = Connection(broker_url(url), transport_options=options, ssl=broker_tls(url))
+    tls: Any = broker_tls(url)
+    made: Any = Connection(broker_url(url), transport_options=options, ssl=tls)
     with made as connection:
         connection.default_channel.client.ping()
 

@@ -268,6 +268,10 @@ class AsyncClusterClient(_ASYNC):  # type: ignore[misc]
             left -= BLOCK_S
         return None
 
+    async def blmove(self, first_list: str, second_list: str, timeout: float, **options: Any) -> Any:  # noqa: ASYNC109 - see `blpop`
+        """Wait as `BLMOVE` does, but for a shorter time: whoever waits asks again."""
+        return await super().blmove(first_list, second_list, min(timeout or BLOCK_S, BLOCK_S), **options)
+
     async def xread(self, streams: Any, count: int | None = None, block: int | None = None) -> Any:
         """Read as `XREAD` does; a call that blocks returns empty-handed sooner."""
         return await super().xread(
