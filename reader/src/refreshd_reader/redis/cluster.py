@@ -290,7 +290,7 @@ class _Pipeline(_ASYNC_PIPELINE):  # type: ignore[misc]
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         self.command_stack.append((args, options))
-        return super().execute_command(*args, **options)
+        return self
 
     # redis-py blocks these two in pipelines of a Cluster. The keys of the one have one slot, the other goes to every node.
     def mget(self, keys: Sequence[str]) -> Any:
@@ -302,6 +302,8 @@ class _Pipeline(_ASYNC_PIPELINE):  # type: ignore[misc]
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
         """Run the commands; scripts that a node lacks (a new one, a restart) are loaded, and run then."""
         commands, self.command_stack = self.command_stack, []
+        for args, options in commands:
+            super().execute_command(*args, **options)
         with in_one_family():
             replies = list(await super().execute(False, allow_redirections))
             lacking = [nth for nth, one in enumerate(replies) if isinstance(one, NoScriptError)]
