@@ -175,7 +175,9 @@ class Questions:
 def _unfit(provider: str) -> Problem | None:
     """Return why this can't be a provider's name."""
     if "://" in provider:
-        return Problem("provider", "expected a name; any of your choice will do, and its URL is asked for next")
+        return Problem(
+            "provider", "expected a name; any of your choice will do, and its URL is asked for next"
+        )
     try:
         read_entry({"id": "new", "provider": provider}, cells=True)
     except RowRefused as refused:
