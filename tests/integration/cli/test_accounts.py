@@ -214,13 +214,21 @@ def test_each_answer_is_checked_and_what_was_answered_stays(
 ) -> None:
     typed(
         monkeypatch,
-        # no id, and one that is taken; a URL without TLS; a token with a dash that a word processor made
-        "a b\na\nacme-1\nthe-refresh-token\nhttp://plain.example/t\nhttps://x.example/t\nthe-client\n\n"
+        # no id, and one that is taken; no provider's name; a URL without TLS; a token with a dash of a word processor's
+        "a b\na\nacme-1\nhttps://x.example\n?\nacme\nacme\nhttp://plain.example/t\nhttps://x.example/t\nthe-refresh-token\nthe-client\n\n"
         "access\u2013token\nthe-access-token\n",
     )
-    ran = refreshd("accounts", "add", "provider=acme")
+    ran = refreshd("accounts", "add")
     assert ran.exit_code == 0, ran.stderr
-    for part in ("id: 'a b'", "id: exists already", "  token_url: ", "access_token: character 7"):
+    for part in (
+        "id: 'a b'",
+        "id: exists already",
+        "its URL is asked for next",
+        "'?': not a provider",
+        "  token_url: ",
+        "access_token: character 7",
+        "--force --wait` tries it now",
+    ):
         assert part in ran.stderr
     exported = next(
         row

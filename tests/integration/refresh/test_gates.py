@@ -269,7 +269,7 @@ def test_a_success_opens_the_gate_and_brings_back_who_waited(bench: Bench) -> No
     assert opened == Gate(opened_at=opened.opened_at)
     assert opened.opened_at > 0
     (back,) = returning(bench)
-    assert back.sentence == f"{ORIGIN}: 1 account to come back, at most 50 a second, soonest to end first"
+    assert back.sentence == f"{ORIGIN}: 2 accounts to come back, at most 50 a second, soonest to end first"
     assert statuses(bench) == []
     assert "waits" in plan(bench)
     assert bench.account("waits").held_by is None

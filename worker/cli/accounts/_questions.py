@@ -75,7 +75,8 @@ class Questions:
         with suppress(ValueError):  # a wrong one is named when the account is stored
             auth = ClientAuth(row["client_auth"]) if "client_auth" in row else None
         has_endpoint = preset is not None and preset.endpoint is not None
-        for name in needed(preset or self._known[GENERIC], auth):
+        # The address first: it is what a person knows of a provider that nothing else is known of.
+        for name in sorted(needed(preset or self._known[GENERIC], auth), key=lambda one: one != "token_url"):
             is_there = name == "token_url" and has_endpoint
             if not (is_there or (client is not None and name in _OF_A_CLIENT)):
                 self._ask(name)
@@ -132,6 +133,9 @@ class Questions:
         refused = None
         while True:
             name = ask("provider" + _HINTS["provider"]).strip()
+            if problem := _unfit(name):
+                _show(problem)
+                continue
             near = [] if name == refused else named_like(name, self._known)
             if name.lower() in self._known or not near:
                 return name
@@ -166,6 +170,19 @@ class Questions:
             settings.get("refresh_enabled") is not False
             and settings.get("session_management") != SessionManagement.NONE
         )
+
+
+def _unfit(provider: str) -> Problem | None:
+    """Return why this can't be a provider's name."""
+    if "://" in provider:
+        return Problem(
+            "provider", "expected a name; any of your choice will do, and its URL is asked for next"
+        )
+    try:
+        read_entry({"id": "new", "provider": provider}, cells=True)
+    except RowRefused as refused:
+        return next((one for one in refused.problems if one.field == "provider"), None)
+    return None
 
 
 def _can_be_asked(field: str) -> bool:

@@ -45,6 +45,8 @@ def add(
             report(applied, as_json=as_json)
         if verify:
             _verify(applied, services, as_json=as_json)
+        elif sys.stdin.isatty() and not as_json:
+            err.plain(f"`refreshd refresh {applied.account.id} --force --wait` tries it now", style="dim")
 
 
 def _given(words: list[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.labels import Labels, labels_of
-from worker.cli.terminal.console import err, out, print_json
+from worker.cli.terminal.console import accounts_words, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
 from worker.db.accounts import Accounts, Filter
@@ -124,7 +124,7 @@ def export_file(
         )
     secrets = "with their secrets: keep the file safe" if with_secrets else "without their secrets"
     target = "" if to_stdout else f" to {file}"
-    err.plain(f"exported {count:,} accounts{target}, {secrets}", style="dim")
+    err.plain(f"exported {accounts_words(count)}{target}, {secrets}", style="dim")
 
 
 @contextmanager

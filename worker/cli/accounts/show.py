@@ -17,6 +17,17 @@ from worker.db.accounts import Accounts, Filter
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
+#: The columns of a list, and how wide a terminal has to be to have room for each.
+_COLUMNS: Final = {
+    "account": 0,
+    "provider": 0,
+    "status": 0,
+    "method": 110,
+    "session": 110,
+    "refresh": 80,
+    "token ends": 60,
+    "reason": 0,
+}
 #: Rows of a table; a script gets all.
 _ROWS_SHOWN: Final = 100
 
@@ -61,7 +72,7 @@ def list_accounts(
             _say_none(accounts.count())
             return
         console = out if out.is_terminal else PipedConsole(width=_WIDE, highlight=False)
-        console.print(_table(shown, here.clock.now()))
+        console.print(_table(shown, here.clock.now(), console.width))
         more = accounts.count(wanted) - len(shown)
         if more > 0:
             err.print(f"... and {more:,} more: --limit N, or --json for all", style="dim")
@@ -101,21 +112,24 @@ def _words(name: str, value: Any, now: float) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _table(accounts: list[Account], now: float) -> Table:
+def _table(accounts: list[Account], now: float, width: int) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("account", "provider", "status", "method", "session", "refresh", "token ends", "reason"):
-        table.add_column(heading, overflow="fold")
+    shown = [heading for heading in _COLUMNS if width >= _COLUMNS[heading]]
+    for heading in shown:
+        whole = heading not in {"account", "provider", "reason"}
+        table.add_column(heading, overflow="fold", no_wrap=whole)
     for account in accounts:
-        table.add_row(
-            Text(account.id),
-            Text(account.provider),
-            Text(account.status, style=_STYLES[Status(account.status)]),
-            account.refresh_method,
-            account.session_management,
-            ago_or_in(account.next_refresh_at, now=now),
-            ago_or_in(account.expires_at, now=now),
-            Text(account.reason or account.due_reason),
-        )
+        cells = {
+            "account": Text(account.id),
+            "provider": Text(account.provider),
+            "status": Text(account.status, style=_STYLES[Status(account.status)]),
+            "method": account.refresh_method,
+            "session": account.session_management,
+            "refresh": ago_or_in(account.next_refresh_at, now=now),
+            "token ends": ago_or_in(account.expires_at, now=now),
+            "reason": Text(account.reason or account.due_reason),
+        }
+        table.add_row(*(cells[heading] for heading in shown))
     return table
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from models.account import Status
 from models.event import EventType
-from worker.cli.terminal.console import out
+from worker.cli.terminal.console import accounts_words, out
 from worker.cli.terminal.process_messages import say
 from worker.cli.terminal.signals import Interrupts
 from worker.cli.terminal.startup import LOOK_S, Opening, close, title
@@ -167,7 +167,7 @@ def _standing(stack: Stack) -> Text:
 def standing(fleet: Fleet) -> Text:
     """Return the state of the fleet in one line."""
     counts = {status: sum(n for (_, one), n in fleet.by_status.items() if one == status) for status in Status}
-    parts = [f"{fleet.accounts:,} accounts"]
+    parts = [accounts_words(fleet.accounts)]
     parts += [f"{number:,} {status}" for status, number in counts.items() if number]
     parts.append(
         f"last minute {fleet.refreshed_last_minute:,} refreshed, {fleet.failed_last_minute:,} failed"

@@ -24,7 +24,7 @@ from worker.cli.status.charts import charts
 from worker.cli.status.labelled import counts_json, labelled_json, labelled_screen
 from worker.cli.status.paused import gate_lines, held_json, pause_lines, returning_lines, secret_lines
 from worker.cli.status.tables import accounts_table, failing_table
-from worker.cli.terminal.console import ago_or_in, err, out, print_json
+from worker.cli.terminal.console import accounts_words, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
@@ -231,7 +231,7 @@ def _work(seen: _Seen) -> list[Text]:
     ]
     for provider, count, until in seen.behind:
         end = "" if until is None else f", at its rate until about {ago_or_in(until, now=fleet.now)}"
-        lines.append(Text(f"  behind        {provider}: {count:,} accounts{end}", style="yellow"))
+        lines.append(Text(f"  behind        {provider}: {accounts_words(count)}{end}", style="yellow"))
     if fleet.soonest:
         soonest = ", ".join(f"{account} {ago_or_in(at, now=fleet.now)}" for account, at in fleet.soonest[:3])
         lines.append(Text(f"ending soonest  {soonest}"))
@@ -267,7 +267,7 @@ def _machinery(seen: _Seen) -> list[Text]:
     if seen.loss is not None and fleet.now - seen.loss.at < _LOSS_SHOWN_S:
         lines.append(
             Text(
-                f"redis lost      {seen.loss.accounts:,} accounts, found and published again "
+                f"redis lost      {accounts_words(seen.loss.accounts)}, found and published again "
                 f"{ago_or_in(seen.loss.at, now=fleet.now)}: {CAUSES[seen.loss.why]}",
                 style="yellow",
             )

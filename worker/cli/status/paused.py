@@ -9,7 +9,7 @@ from rich.text import Text
 
 from models.pause import Pause
 from worker.cli.pause import pause_json, words_of
-from worker.cli.terminal.console import ago_or_in
+from worker.cli.terminal.console import accounts_words, ago_or_in
 from worker.db.fleet.client_secrets import EndingSecret
 from worker.db.fleet.counts import Fleet
 from worker.monitoring.gate_status import GateStatus, Returning
@@ -53,7 +53,7 @@ def gate_lines(gates: Sequence[GateStatus], *, now: float) -> list[Text]:
         ended = f", {one.held.ended:,} of them without a living token" if one.held.ended else ""
         lines.append(
             Text(
-                f"  holds         {one.held.accounts:,} accounts{ended}; {one.next_words(now)}",
+                f"  holds         {accounts_words(one.held.accounts)}{ended}; {one.next_words(now)}",
                 style="yellow",
             )
         )
@@ -84,7 +84,7 @@ def secret_lines(secrets: Sequence[EndingSecret], *, now: float) -> list[Text]:
     """Return the clients whose secret ends soon, or has ended."""
     lines = [
         Text(
-            f"secret ends     client {one.client} ({one.provider}): {ago_or_in(one.expires_at, now=now)}, {one.accounts:,} accounts",
+            f"secret ends     client {one.client} ({one.provider}): {ago_or_in(one.expires_at, now=now)}, {accounts_words(one.accounts)}",
             style="bold red" if one.expires_at <= now else "yellow",
         )
         for one in secrets[:NAMED_MAX]

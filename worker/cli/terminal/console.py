@@ -10,7 +10,7 @@ from rich.console import Console
 
 from worker.durations import ago_or_in
 
-__all__ = ["PipedConsole", "ago_or_in", "err", "out", "print_json"]
+__all__ = ["PipedConsole", "accounts_words", "ago_or_in", "err", "out", "print_json"]
 
 
 class PipedConsole(Console):
@@ -26,6 +26,11 @@ class PipedConsole(Console):
 
 out = PipedConsole(highlight=False)
 err = PipedConsole(stderr=True, highlight=False)
+
+
+def accounts_words(count: int) -> str:
+    """Return a number of accounts in words."""
+    return f"{count:,} account{'' if count == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:
