@@ -18,7 +18,7 @@ from worker.db.fleet_locks import FleetLock
 from worker.db.issuers import Issuers, Registrations
 from worker.diagnostics.explain.facts import Finding
 from worker.diagnostics.explain.gather import gather
-from worker.diagnostics.explain.rules.registration import registration
+from worker.diagnostics.explain.rules.registration import metadata, registration
 from worker.intake.resources import Address, Redirect, prepare
 from worker.intake.services import account_services, publisher_of
 from worker.intake.upkeep import FORGOTTEN_AFTER_S, LOCK, READ_AGAIN_S, failures_of, is_renewed_now, keep_up
@@ -299,4 +299,9 @@ def test_metadata_are_read_again_by_their_age_and_never_followed_to_another_host
     assert row is not None
     assert row.failure == "endpoint_moved"
     assert "evil" not in (row.document or "")
+    refused(bench, ago_s=60)
+    [found] = metadata(gather(bench.runtime, "acct", workers=dict))
+    assert found.cause == "endpoint_moved"
+    assert "evil.example" in found.message
+    assert "discover ISSUER --keep" in found.hint
     assert Registrations(bench.runtime.engine).find("as.example.com") is not None

@@ -31,9 +31,11 @@ from worker.db.nearest_ids import nearest_ids
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.intake.upkeep import failure_of
+from worker.issuers.stored import bare_issuer
 from worker.monitoring.gate_status import look_at_gates
 from worker.policy.lane import Lane, lane_of
 from worker.providers.draft import InvalidRequest
+from worker.providers.registry import ISSUER
 from worker.providers.request import RequestBuilder
 from worker.providers.tls import certificate_ends_at
 from worker.redis.clock_offsets import ClockOffsets
@@ -104,7 +106,19 @@ def gather(
         twins=_twins(here, account),
         client=client,
         registration=_registration(here, account),
+        metadata_failure=_metadata_failure(here, account),
     )
+
+
+def _metadata_failure(here: AppContext, account: Account) -> tuple[str, str] | None:
+    """Return why the metadata of an account's issuer could not be read last."""
+    provider = here.providers.for_schedule(account) if account.provider == ISSUER else None
+    row = (
+        None
+        if provider is None or provider.issuer is None
+        else here.issuers.find(bare_issuer(provider.issuer))
+    )
+    return None if row is None or row.failure is None else (row.failure, row.detail or row.failure)
 
 
 def _registration(here: AppContext, account: Account) -> RegistrationFacts | None:
