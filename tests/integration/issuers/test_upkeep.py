@@ -241,6 +241,30 @@ def test_refused_client_that_the_server_knows_gets_the_secret_of_its_registratio
     assert bench.account().status == Status.ACTIVE
 
 
+def test_refused_client_that_the_server_knows_as_it_is_stored_is_asked_after_once_an_hour(
+    bench: Bench, world: McpWorld, registered: Callable[..., Client]
+) -> None:
+    registered(**MANAGED)
+    refused(bench, ago_s=60)
+    world.rotates_secret = False
+    world.managed = {
+        **world.registrations[0],
+        **MANAGED,
+        "client_id": "client-1",
+        "client_secret": "marker-registered",
+    }
+
+    keep_up(bench.runtime)
+    keep_up(bench.runtime)
+
+    assert len(world.put) == 1
+    assert failures(bench) == {"as.example.com": "registration_refused"}
+    with writing(bench.runtime.engine) as connection:
+        connection.execute(text("UPDATE account SET status = 'active', reason = NULL"))
+    keep_up(bench.runtime)
+    assert failures(bench) == {}
+
+
 @pytest.mark.parametrize(("ago_s", "again"), [(60, 0), (FORGOTTEN_AFTER_S + 60, 1)])
 def test_server_that_can_t_be_asked_has_forgotten_a_client_that_it_refuses_for_an_hour(
     bench: Bench, world: McpWorld, registered: Callable[..., Client], ago_s: float, again: int
