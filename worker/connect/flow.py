@@ -17,9 +17,9 @@ from models.connect_session import NO_WORKER, ConnectSession, ConnectStatus
 from models.token import Secret
 from worker.connect import reasons
 from worker.connect.browser_key import BrowserKey, is_session_id, state_hash
+from worker.connect.outcome_urls import lost_url, outcome_url
 from worker.connect.redirect import CodeReturned, NoCode, SessionPage, read_redirect, single
 from worker.connect.rendering import Theme
-from worker.connect.return_urls import with_outcome
 from worker.db.connect_sessions import ConnectSessions
 
 #: How soon a waiting page looks again, seconds.
@@ -271,7 +271,7 @@ class Flow:
                 "For your safety, only the browser in which you pressed the button can go on, and it has to keep cookies.",
                 "Go on there, or go back and connect again in this browser.",
             ],
-            _lost_url(session),
+            lost_url(session),
             HTTPStatus.FORBIDDEN,
         )
 
@@ -283,7 +283,7 @@ class Flow:
                 "Connecting needs one cookie, which is gone after some minutes.",
                 "Allow cookies for this site, then go back and connect again.",
             ],
-            _lost_url(session),
+            lost_url(session),
             HTTPStatus.FORBIDDEN,
         )
 
@@ -347,28 +347,3 @@ class Flow:
 
 #: A code that comes at the last moment is waited for.
 _KEPT_BEYOND_S: Final = 900
-
-
-def outcome_url(session: ConnectSession) -> str:
-    """Return where the browser of a session that has ended goes."""
-    return with_outcome(
-        session.return_url,
-        {
-            "session": session.id,
-            "account": session.account,
-            "status": session.status,
-            "reason": session.reason,
-        },
-    )
-
-
-def _lost_url(session: ConnectSession) -> str:
-    return with_outcome(
-        session.return_url,
-        {
-            "session": session.id,
-            "account": session.account,
-            "status": ConnectStatus.FAILED.value,
-            "reason": str(reasons.LOST_SESSION),
-        },
-    )

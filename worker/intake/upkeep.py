@@ -14,6 +14,8 @@ from typing import Final, Self
 from models.audit import Actor
 from models.client import Client
 from models.issuer import ClientRegistration
+from worker.accounts.clients import ClientApplied
+from worker.accounts.token_precedence import ImportOutcome
 from worker.context import AppContext
 from worker.db.fleet_locks import FleetLock
 from worker.db.issuers import Registrations
@@ -25,7 +27,7 @@ from worker.log import log
 from worker.policy.gate_signals import CLIENT_REASONS
 from worker.policy.reasons.discovery import REGISTRATION_EXPIRED, REGISTRATION_REFUSED
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure
 from worker.providers.discovery.registration import is_forgotten
 
 _RUN_S: Final = 60.0
@@ -98,6 +100,8 @@ class _Run:
         self._registrations = Registrations(self._here.engine)
         self._done = done
         self._now = self._here.clock.now()
+        #: Clients that are near their end, or refused.
+        self._concerned: set[str] = set()
 
     async def run(self) -> None:
         documents = self._here.document_client()
@@ -105,6 +109,10 @@ class _Run:
             async with asyncio.timeout(_RUN_S):
                 await self._renew(documents)
                 await self._register(documents)
+                # What is neither near its end nor refused any more was mended by somebody.
+                self._done.failed = {
+                    name: one for name, one in self._done.failed.items() if name in self._concerned
+                }
                 await self._read(documents)
         except TimeoutError:
             log.info("registrations_not_finished", seconds=_RUN_S)  # the next run goes on
@@ -126,16 +134,17 @@ class _Run:
     async def _renew(self, documents: DocumentClient) -> None:
         """Renew registrations whose secret ends soon."""
         for registration in self._registrations.ending(before=self._now + RENEW_BEFORE_S):
+            self._concerned.add(registration.client)
             if not registration.is_managed or not self._is_due(registration.client):
                 continue
             client = self._here.clients.find([registration.client]).get(registration.client)
             if client is not None and is_renewed_now(client, now=self._now):
                 await self._tried(registration, self._renewed(documents, registration))
 
-    async def _renewed(self, documents: DocumentClient, registration: ClientRegistration) -> None:
+    async def _renewed(self, documents: DocumentClient, registration: ClientRegistration) -> ClientApplied:
         async with registering_alone(self._here, registration.issuer):
             before = self._secret_end(registration.client)
-            await renew_with(self._services, documents, registration.client)
+            applied = await renew_with(self._services, documents, registration.client)
         after = self._secret_end(registration.client)
         if after is not None and after == before:
             raise _NotRenewed(
@@ -145,10 +154,12 @@ class _Run:
         log.info(
             "registration_renewed", client=registration.client, issuer=registration.issuer, ends_at=after
         )
+        return applied
 
     async def _register(self, documents: DocumentClient) -> None:
         """Make registrations again that their servers have forgotten."""
         for name, since in self._registrations.refused(CLIENT_REASONS).items():
+            self._concerned.add(name)
             registration = self._registrations.find(name)
             if registration is not None and self._is_due(name):
                 await self._tried(registration, self._made_again(documents, registration, since))
@@ -156,15 +167,19 @@ class _Run:
     async def _made_again(
         self, documents: DocumentClient, registration: ClientRegistration, since: float
     ) -> None:
-        name, client = (
-            registration.client,
-            self._here.clients.find([registration.client])[registration.client],
-        )
+        name = registration.client
+        client = self._here.clients.find([name]).get(name)
+        if client is None:  # removed right now
+            return
         if registration.is_managed:
             uri, token = managed(self._here, name, registration)
             if not await is_forgotten(documents, uri=uri, access_token=token):
                 # It knows the client: then by another secret than ours.
-                await self._renewed(documents, registration)
+                if (await self._renewed(documents, registration)).outcome is ImportOutcome.UNCHANGED:
+                    raise _NotRenewed(
+                        REGISTRATION_REFUSED,
+                        "the server knows the client by the secret that is stored, and refuses it all the same",
+                    )
                 return
         elif self._now < since + FORGOTTEN_AFTER_S or _is_document(client.client_id):
             return
@@ -184,7 +199,7 @@ class _Run:
             woken=applied.taken_over.woken,
         )
 
-    async def _tried(self, registration: ClientRegistration, work: Awaitable[None]) -> None:
+    async def _tried(self, registration: ClientRegistration, work: Awaitable[object]) -> None:
         """Wait for what is done with one registration; why it failed is noted, and the next one is tried."""
         name = registration.client
         try:
@@ -203,7 +218,9 @@ class _Run:
 
     def _is_due(self, name: str) -> bool:
         before = self._done.failed.get(name)
-        return before is None or before.at + _RETRY_S <= self._now
+        if before is None or before.reason == Failure.UNREACHABLE.value:  # nothing was refused
+            return True
+        return before.at + _RETRY_S <= self._now
 
     def _secret_end(self, name: str) -> float | None:
         found = self._here.clients.find([name]).get(name)

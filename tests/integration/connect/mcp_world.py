@@ -42,6 +42,8 @@ class McpWorld:
     registrations: list[dict[str, Any]] = field(default_factory=list)
     #: RFC 7592: what GET and PUT of a registration are answered with; None: it is forgotten.
     managed: dict[str, Any] | None = None
+    #: A registration that is put gets another secret.
+    rotates_secret: bool = True
     #: Documents that were put over a registration.
     put: list[dict[str, Any]] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
@@ -86,7 +88,8 @@ class McpWorld:
             return httpx.Response(401, json={"error": "invalid_token"})
         if request.method == "PUT":
             self.put.append(json.loads(request.content))
-            self.managed |= {"client_secret": f"marker-put-{len(self.put)}"}
+            if self.rotates_secret:
+                self.managed |= {"client_secret": f"marker-put-{len(self.put)}"}
         return httpx.Response(200, json=self.managed)
 
     def answer(self, request: httpx.Request) -> httpx.Response:

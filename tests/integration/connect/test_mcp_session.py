@@ -34,7 +34,7 @@ PROGRAM = Path(__file__).parents[2] / "servers" / "mcp" / "connection.py"
 HERE = ("127.0.0.1",)
 
 
-class TokenAuth(AsyncTokenAuth, httpx2.Auth):
+class TokenAuth(AsyncTokenAuth, httpx2.Auth):  # type: ignore[misc]  # httpx and httpx2 name other types
     """The reader's auth, for the HTTP client of the SDK."""
 
 

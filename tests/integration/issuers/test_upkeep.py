@@ -19,7 +19,7 @@ from worker.db.issuers import Issuers, Registrations
 from worker.db.registration_failures import LOCK, failures_of
 from worker.diagnostics.explain.facts import Finding
 from worker.diagnostics.explain.gather import gather
-from worker.diagnostics.explain.rules.registration import registration
+from worker.diagnostics.explain.rules.registration import metadata, registration
 from worker.intake.resources import Address, Redirect, prepare
 from worker.intake.services import account_services, publisher_of
 from worker.intake.upkeep import FORGOTTEN_AFTER_S, READ_AGAIN_S, is_renewed_now, keep_up
@@ -242,6 +242,30 @@ def test_refused_client_that_the_server_knows_gets_the_secret_of_its_registratio
     assert bench.account().status == Status.ACTIVE
 
 
+def test_refused_client_that_the_server_knows_as_it_is_stored_is_asked_after_once_an_hour(
+    bench: Bench, world: McpWorld, registered: Callable[..., Client]
+) -> None:
+    registered(**MANAGED)
+    refused(bench, ago_s=60)
+    world.rotates_secret = False
+    world.managed = {
+        **world.registrations[0],
+        **MANAGED,
+        "client_id": "client-1",
+        "client_secret": "marker-registered",
+    }
+
+    keep_up(bench.runtime)
+    keep_up(bench.runtime)
+
+    assert len(world.put) == 1
+    assert failures(bench) == {"as.example.com": "registration_refused"}
+    with writing(bench.runtime.engine) as connection:
+        connection.execute(text("UPDATE account SET status = 'active', reason = NULL"))
+    keep_up(bench.runtime)
+    assert failures(bench) == {}
+
+
 @pytest.mark.parametrize(("ago_s", "again"), [(60, 0), (FORGOTTEN_AFTER_S + 60, 1)])
 def test_server_that_can_t_be_asked_has_forgotten_a_client_that_it_refuses_for_an_hour(
     bench: Bench, world: McpWorld, registered: Callable[..., Client], ago_s: float, again: int
@@ -300,4 +324,9 @@ def test_metadata_are_read_again_by_their_age_and_never_followed_to_another_host
     assert row is not None
     assert row.failure == "endpoint_moved"
     assert "evil" not in (row.document or "")
+    refused(bench, ago_s=60)
+    [found] = metadata(gather(bench.runtime, "acct", workers=dict))
+    assert found.cause == "endpoint_moved"
+    assert "evil.example" in found.message
+    assert "discover ISSUER --keep" in found.hint
     assert Registrations(bench.runtime.engine).find("as.example.com") is not None

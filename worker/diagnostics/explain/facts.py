@@ -135,6 +135,8 @@ class Facts:
     client: Client | None = None
     #: How that client was registered; None: by hand, or it can't be read here.
     registration: RegistrationFacts | None = None
+    #: Why the metadata of the account's issuer could not be read last, and in words; None: they could, or it has none.
+    metadata_failure: tuple[str, str] | None = None
 
     @property
     def lacks_token(self) -> bool:

@@ -35,6 +35,7 @@ from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
 from worker.policy.lane import Lane, lane_of
 from worker.policy.reasons.correction import REQUEST_IMPOSSIBLE
+from worker.providers.registry import ISSUER
 from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.pending_answers import PendingAnswers
 from worker.settings.redis_url import address_of
@@ -118,6 +119,7 @@ def gather(
         twins=_twins(here, account),
         client=client,
         registration=_registration(here, account),
+        metadata_failure=_metadata_failure(here, account),
     )
 
 
@@ -140,6 +142,17 @@ def _seen_at_work(
     if planned_at is None or not 0 <= now - planned_at <= PLAN_LATE_S:
         return None
     return {last.worker: [REFRESH]}
+
+
+def _metadata_failure(here: AppContext, account: Account) -> tuple[str, str] | None:
+    """Return why the metadata of an account's issuer could not be read last."""
+    if account.provider != ISSUER:
+        return None
+    from worker.issuers.stored import bare_issuer  # late: with it comes the client that reads metadata
+
+    issuer = here.providers.for_schedule(account).issuer
+    row = None if issuer is None else here.issuers.find(bare_issuer(issuer))
+    return None if row is None or row.failure is None else (row.failure, row.detail or row.failure)
 
 
 def _registration(here: AppContext, account: Account) -> RegistrationFacts | None:

@@ -28,7 +28,7 @@ from worker.diagnostics.explain.rules.provider import (
     provider_says,
 )
 from worker.diagnostics.explain.rules.reader import another_redis, elsewhere, had_lost, published, rejected
-from worker.diagnostics.explain.rules.registration import registration
+from worker.diagnostics.explain.rules.registration import metadata, registration
 from worker.diagnostics.explain.rules.token import implausible_life, shortest_life_s, untried
 from worker.diagnostics.explain.rules.twins import twins
 from worker.policy.reasons.correction import PROVIDER_KNOBS_UNFIT, REQUEST_IMPOSSIBLE
@@ -211,6 +211,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _credentials,
     named_client,
     registration,
+    metadata,
     _hard_end,
     twins,
     possession,

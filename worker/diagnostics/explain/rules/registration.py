@@ -1,4 +1,4 @@
-"""Findings about a client that was registered with its server by itself (RFC 7591). Pure."""
+"""Findings about an account's issuer: its metadata, and a client that was registered with it (RFC 7591). Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from models.account import Status
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
+from worker.policy.reasons import REASONS
 from worker.policy.reasons.discovery import REGISTRATION_EXPIRED, REGISTRATION_FORGOTTEN
 
 #: Its secret's end is renewed within this time (`worker/intake/upkeep.py`).
@@ -39,6 +40,20 @@ def registration(facts: Facts) -> Iterator[Finding]:
             f"{REGISTRATION_FORGOTTEN.message} That was {ago} ago, after this account's grant: it went with the old id.",
             f"{consent(facts)}.",
         )
+
+
+def metadata(facts: Facts) -> Iterator[Finding]:
+    """Return that what the account's issuer says of itself can't be used any more: what was read before stays in use."""
+    if facts.metadata_failure is None:
+        return
+    code, words = facts.metadata_failure
+    reason = REASONS.get(code)
+    yield Finding(
+        code,
+        f"The metadata of its issuer could not be read again, and those that were read before stay in use: {words}",
+        f"{'' if reason is None else reason.action}.",
+        wrong=facts.account.status != Status.ACTIVE,
+    )
 
 
 def consent(facts: Facts) -> str:
