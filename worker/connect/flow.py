@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from models.connect_session import NO_WORKER, ConnectSession, ConnectStatus
 from models.token import Secret
+from worker.accounts.return_urls import with_outcome
 from worker.connect import reasons
 from worker.connect.browser_key import BrowserKey, is_session_id, state_hash
 from worker.connect.redirect import CodeReturned, NoCode, SessionPage, read_redirect, single
 from worker.connect.rendering import Theme
-from worker.connect.return_urls import with_outcome
 from worker.db.connect_sessions import ConnectSessions
 
 #: How soon a waiting page looks again, seconds.
