@@ -4,7 +4,8 @@
     python -m benchmarks.api --database postgresql --rounds 5 --rows 100000
 
 A real API process, a worker, Redis, and PostgreSQL or SQLite, each a process of its own on this machine. A round: grants
-by 4 clients (their median wait) and by 32 (how many a second), a batch of new rows and the same batch again (unchanged),
+by one client, by 4 (their median wait), by 32 (how many a second), and by 400 that arrive in a second at moments of their own,
+a batch of new rows and the same batch again (unchanged),
 and the same two files through `refreshd accounts import` into a database of its own. Of the grants one in ten is read in
 Redis as its answer comes. What counts is the median of the rounds. CPU is of the API's process, and of the worker's for
 batches: on a machine with other work to do it says what the wall's clock does not.
@@ -29,7 +30,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.api_load import Grants, post_batch, put_grants
+from benchmarks.api_load import Grants, arriving_grants, post_batch, put_grants
 from benchmarks.api_processes import Api, Site, Worker, import_file
 from benchmarks.processes import BenchmarkBroken
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
@@ -43,7 +44,8 @@ MAX_P50_MS: Final = 10.0
 MIN_ROWS_PER_S: Final = 4_000.0
 #: From the process' start to its first answer from its stores, seconds: at most.
 MAX_START_S: Final = 2.0
-#: Clients at a time: of the median wait, and of the rate.
+#: Clients at a time: alone, of the median wait, and of the rate.
+ALONE: Final = 1
 FEW: Final = 4
 MANY: Final = 32
 ROUNDS: Final = 3
@@ -62,6 +64,8 @@ class Measured:
     start_cpu_s: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
+    alone_p50_ms: list[float] = field(default_factory=list)
+    arriving_p50_ms: list[float] = field(default_factory=list)
     grants_per_s: list[float] = field(default_factory=list)
     grant_cpu_ms: list[float] = field(default_factory=list)
     #: Kind of rows -> rows a second of the batch, and of the import.
@@ -77,6 +81,8 @@ class Measured:
         found = [
             (f"start {start:.2f} s, at most {MAX_START_S:g}", start <= MAX_START_S),
             (f"p50 of a grant {p50:.1f} ms at {FEW} at once, at most {MAX_P50_MS:g}", p50 <= MAX_P50_MS),
+            self._p50("alone", self.alone_p50_ms),
+            self._p50(f"at {MIN_GRANTS_PER_S:g} arriving a second", self.arriving_p50_ms),
             (
                 f"{rate:.0f} grants/s at {MANY} at once, at least {MIN_GRANTS_PER_S:g}",
                 rate >= MIN_GRANTS_PER_S,
@@ -92,6 +98,11 @@ class Measured:
             )
             found.append((words, rows >= MIN_ROWS_PER_S))
         return found
+
+    @staticmethod
+    def _p50(how: str, waits_ms: list[float]) -> tuple[str, bool]:
+        p50 = median(waits_ms)
+        return f"p50 of a grant {p50:.1f} ms {how}, at most {MAX_P50_MS:g}", p50 <= MAX_P50_MS
 
 
 def main() -> int:
@@ -172,7 +183,7 @@ class Run:
 
     def _grants(self, api: Api, accounts: Sequence[str], number: int) -> None:
         found, measured = dict[int, Grants](), self._measured
-        for at_once in (FEW, MANY):
+        for at_once in (ALONE, FEW, MANY):
             cpu_s = api.cpu_s()
             found[at_once] = asyncio.run(
                 put_grants(
@@ -185,13 +196,21 @@ class Run:
                 )
             )
             used_ms = (api.cpu_s() - cpu_s) * 1000 / len(accounts)
+        arriving = asyncio.run(
+            arriving_grants(
+                api.url, api.key, accounts, per_s=MIN_GRANTS_PER_S, round_name=f"{number}-arriving"
+            )
+        )
+        measured.alone_p50_ms.append(median(found[ALONE].waits_s) * 1000)
+        measured.arriving_p50_ms.append(median(arriving.waits_s) * 1000)
         waits = sorted(found[FEW].waits_s)
         measured.p50_ms.append(median(waits) * 1000)
         measured.p99_ms.append(waits[len(waits) * 99 // 100] * 1000)
         measured.grants_per_s.append(len(accounts) / found[MANY].took_s)
         measured.grant_cpu_ms.append(used_ms)
         self._console.print(
-            f"round {number}: grants p50 {measured.p50_ms[-1]:.1f} ms, {measured.grants_per_s[-1]:.0f}/s, "
+            f"round {number}: grants p50 {measured.p50_ms[-1]:.1f} ms (alone {measured.alone_p50_ms[-1]:.1f}, arriving "
+            f"{measured.arriving_p50_ms[-1]:.1f}), {measured.grants_per_s[-1]:.0f}/s, "
             f"{used_ms:.2f} ms CPU each",
             style="dim",
         )
@@ -229,7 +248,10 @@ def table_of(database: str, measured: Measured, rounds: int) -> Table:
         table.add_column(heading, justify="right")
     if measured.grants_per_s:
         p50, p99 = median(measured.p50_ms), median(measured.p99_ms)
+        table.add_row("PUT grant, alone", "", f"{median(measured.alone_p50_ms):.1f}", "", "", "", "")
         table.add_row(f"PUT grant, {FEW} at once", "", f"{p50:.1f}", f"{p99:.1f}", "", "", "")
+        arriving = f"{median(measured.arriving_p50_ms):.1f}"
+        table.add_row("PUT grant, arriving", f"{MIN_GRANTS_PER_S:g}", arriving, "", "", "", "")
         rate, cpu = median(measured.grants_per_s), median(measured.grant_cpu_ms)
         table.add_row(f"PUT grant, {MANY} at once", f"{rate:.0f}", "", "", f"{cpu:.2f}", "", "")
     for kind in KINDS if measured.batch["new"] else ():

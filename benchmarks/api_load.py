@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -42,9 +43,11 @@ class Connection:
         self._headers = f"Host: {place.netloc}\r\nAuthorization: Bearer {key}\r\n"
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
+        self.is_open = False
 
     async def open(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+        self.is_open = True
 
     async def close(self) -> None:
         self._writer.close()
@@ -112,10 +115,8 @@ async def put_grants(
 
         async def work(connection: Connection) -> None:
             for account in remaining:
-                token = f"at-{round_name}-{account}"
-                body = json.dumps(
-                    {"access_token": token, "refresh_token": f"rt-{round_name}-{account}", "expires_in": 3600}
-                ).encode()
+                given = _grant(account, round_name)
+                token, body = given["access_token"], json.dumps(given).encode()
                 began = time.perf_counter()
                 status, answer = await connection.ask("PUT", f"/v1/accounts/{account}/grant", body)
                 done.waits_s.append(time.perf_counter() - began)
@@ -133,6 +134,48 @@ async def put_grants(
         done.took_s = time.perf_counter() - began
         await asyncio.gather(*(one.close() for one in connections))
     return done
+
+
+async def arriving_grants(
+    url: str, key: str, accounts: Iterable[str], *, per_s: float, round_name: str
+) -> Grants:
+    """Give each account a new grant at moments of their own (Poisson), `per_s` a second, whether or not others are answered.
+
+    Raises:
+        BenchmarkBroken: a grant was refused.
+    """
+    idle, done, asked = list[Connection](), Grants(), list[asyncio.Task[None]]()
+    # The same moments in each run; benchmarks compare runs.
+    draw = random.Random(0)
+
+    async def ask(account: str, due: float) -> None:
+        connection = idle.pop() if idle else Connection(url, key)
+        if not connection.is_open:
+            await connection.open()
+        body = json.dumps(_grant(account, round_name)).encode()
+        status, answer = await connection.ask("PUT", f"/v1/accounts/{account}/grant", body)
+        done.waits_s.append(time.perf_counter() - due)
+        if status != 200 or b'"published":true' not in answer:  # noqa: PLR2004
+            raise BenchmarkBroken(f"{account}: answered {status} {answer[:300]!r}")
+        idle.append(connection)
+
+    began = due = time.perf_counter()
+    for account in accounts:
+        due += draw.expovariate(per_s)
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        asked.append(asyncio.create_task(ask(account, due)))
+    await asyncio.gather(*asked)
+    done.took_s = time.perf_counter() - began
+    await asyncio.gather(*(one.close() for one in idle))
+    return done
+
+
+def _grant(account: str, round_name: str) -> dict[str, Any]:
+    return {
+        "access_token": f"at-{round_name}-{account}",
+        "refresh_token": f"rt-{round_name}-{account}",
+        "expires_in": 3600,
+    }
 
 
 async def post_batch(url: str, key: str, rows: Iterator[bytes]) -> tuple[float, Counter[str]]:

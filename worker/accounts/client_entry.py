@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 from models.client import write_urls
 from models.token import Secret
 from worker.accounts.entry import Problem, RowRefused
+from worker.accounts.return_urls import problem_of_entry
 from worker.accounts.values import (
     client_auth,
     client_name,
@@ -47,9 +47,15 @@ FIELDS: Final = (
     RETURN_URLS,
     EXPIRES_AT,
 )
-#: A browser on the person's own machine may be sent there without TLS.
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _RETURN_URLS_MAX: Final = 100
+
+
+class _Several(ValueError):
+    """More than one thing is wrong with a value."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
 
 
 @dataclass(slots=True)
@@ -74,6 +80,8 @@ def read_client(row: Mapping[str, object]) -> ClientEntry:
     for name, value in row.items():
         try:
             _take(entry, name, None if value in (None, "", []) else value)
+        except _Several as error:
+            problems += [Problem(name, reason) for reason in error.reasons]
         except ValueError as error:
             problems.append(Problem(name[:60], str(error)))
     if not entry.name and not any(one.field == NAME for one in problems):
@@ -102,24 +110,22 @@ def _return_urls(value: object) -> str:
         given = given.split(",")
     if not isinstance(given, list):
         raise ValueError("expected a list of URLs")  # noqa: TRY004  (a wrong value in a row)
-    urls = list(dict.fromkeys(_return_url(one) for one in given))
+    urls = list(dict.fromkeys(plain_text(one) for one in given))
     if len(urls) > _RETURN_URLS_MAX:
         raise ValueError(f"holds {len(urls)} URLs; expected {_RETURN_URLS_MAX} at most")
+    wrong = [
+        f"{_place(one, nth)}: {reason}"
+        for nth, one in enumerate(urls, 1)
+        if (reason := problem_of_entry(one))
+    ]
+    if wrong:
+        raise _Several(wrong)
     return write_urls(urls)
 
 
-def _return_url(value: object) -> str:
-    text = plain_text(value)
-    try:
-        url = urlsplit(text)
-        host = url.hostname
-    except ValueError:
-        host = None
-    if not host or url.scheme not in {"http", "https"} or "@" in url.netloc or "#" in text:
-        raise ValueError(f"{shown(text)}: not a return URL; expected https://HOST/PATH without a fragment")
-    if url.scheme == "http" and host not in _LOOPBACK:
-        raise ValueError(f"{shown(text)}: plain http is for 127.0.0.1 and localhost; expected https://...")
-    return text
+def _place(url: str, nth: int) -> str:
+    """Return what an error calls a URL: itself, or its number where it may hold a password."""
+    return f"URL {nth}" if "@" in url else shown(url)
 
 
 def _end(value: object) -> float | None:

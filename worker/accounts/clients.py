@@ -156,7 +156,7 @@ class ClientEditor:
             return None
         # Accounts may name it already: one of this name was removed though they did.
         taken_over = self._changes.take_over(client.name)
-        return ClientApplied(client, ImportOutcome.ADDED, tuple(changed), taken_over)
+        return ClientApplied(client, ImportOutcome.ADDED, tuple(shown_fields(changed)), taken_over)
 
     def _change(self, entry: ClientEntry, client: Client) -> ClientApplied | None:
         """Store a change; None where the client was changed meanwhile."""

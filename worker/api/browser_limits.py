@@ -49,7 +49,7 @@ async def within_limits(request: Request, here: Here) -> None:
     raise TooManyPages(int(allowance.headers["Retry-After"]))
 
 
-WithinLimits: Final = Annotated[None, Depends(within_limits)]
+WithinLimits = Annotated[None, Depends(within_limits)]
 
 
 def network_of(host: str) -> str:

@@ -64,8 +64,12 @@ def result_of(reply: Reply) -> dict[str, Any]:
         case Code.NOT_FOUND:
             raise Problem(Kind.NOT_FOUND, "nothing has this name, or this key does not see it")
         case Code.CONFLICT:
+            # What a reply has more to say of does not pass by itself.
             raise Problem(
-                Kind.CONFLICT, reply.detail or "it changed meanwhile; try again", headers={"Retry-After": "1"}
+                Kind.CONFLICT,
+                reply.detail or "it changed meanwhile; try again",
+                headers={} if reply.result else {"Retry-After": "1"},
+                more=reply.result,
             )
         case Code.UNAVAILABLE:
             log.error("api_worker_unable", detail=reply.detail)

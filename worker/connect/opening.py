@@ -21,9 +21,9 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.entry import Problem, RowRefused, read_entry
+from worker.accounts.return_urls import admits, problem_of
 from worker.connect.browser_key import new_session_id
 from worker.connect.redirect import SessionPage
-from worker.connect.return_urls import admits, problem_of
 from worker.db.accounts import blank
 from worker.db.connect_sessions import ConnectSessions
 from worker.db.connectable import Connectable

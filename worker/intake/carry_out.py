@@ -101,7 +101,9 @@ def carry_out(tools: WorkerTools, request: IntakeRequest) -> Reply:
         return Reply(code=Code.REFUSED, problems=(FieldProblem(field=error.field, reason=error.reason),))
     except (UnknownAccount, NotFound) as error:
         return Reply(code=Code.NOT_FOUND, detail=str(error))
-    except (Busy, Moved, ClientInUse) as error:
+    except ClientInUse as error:
+        return Reply(code=Code.CONFLICT, detail=_IN_USE, result={"accounts": error.accounts})
+    except (Busy, Moved) as error:
         return Reply(code=Code.CONFLICT, detail=str(error))
     except (Unreachable, CipherError) as error:
         log.error("intake_not_done", op=request.op.value, error=str(error))
@@ -114,6 +116,12 @@ def carry_out(tools: WorkerTools, request: IntakeRequest) -> Reply:
         return Reply(
             code=Code.FAILED, detail="the worker met a defect of its own; its log has it (intake_failed)"
         )
+
+
+#: What the API tells; the command's own words name its option.
+_IN_USE: Final = (
+    "accounts name this client, and could not be refreshed without it; give them another one first"
+)
 
 
 def _place(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from models.api_key import ApiScope
 from models.audit import Action
 from tests.integration.api.conftest import Desk
 from worker.api.routes import refresh as refresh_route
+from worker.db.audit import AuditTrail
 from worker.db.idempotency import Idempotency, Standing
 
 
@@ -125,14 +127,17 @@ def test_a_request_whose_process_was_lost_may_begin_again(
     assert table.begin("key", "one", "hash").standing is Standing.NEW
 
 
-async def test_a_rejected_token_is_reported_as_connectors_do(desk: Desk) -> None:
-    desk.bench.add("acct-1")
-    async with desk.client(ApiScope.TOKENS_READ) as client:
+async def test_a_rejected_token_is_reported_as_connectors_do_and_in_the_audit_trail(desk: Desk) -> None:
+    desk.bench.add("acct-1", generation=2)
+    async with desk.client(ApiScope.TOKENS_READ, name="reporter") as client:
+        await client.post("/v1/accounts/acct-1/token/rejected", json={"generation": 1})  # changes nothing
         answer = await client.post(
-            "/v1/accounts/acct-1/token/rejected", json={"generation": 1, "http_status": 403}
+            "/v1/accounts/acct-1/token/rejected", json={"generation": 2, "http_status": 403}
         )
+    noted = AuditTrail(desk.bench.runtime.engine).own("acct-1", limit=9)
+    assert [(one.actor, one.action, json.loads(one.detail)) for one in noted] == [
+        ("reporter", "refresh", {"generation": 2, "rejected": 403})
+    ]
     assert (answer.status_code, answer.json()["reported"]) == (202, True)
     entries: Any = desk.bench.runtime.redis.xrange(desk.bench.runtime.keys.rejected)
-    assert [fields for _, fields in entries] == [
-        {"account": "acct-1", "generation": "1", "http_status": "403"}
-    ]
+    assert entries[-1][1] == {"account": "acct-1", "generation": "2", "http_status": "403"}

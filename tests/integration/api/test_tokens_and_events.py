@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -110,3 +111,39 @@ async def test_only_so_many_clients_listen_at_a_time(make_desk: Callable[..., De
     async with desk.client() as client:
         answer = await client.get("/v1/events")
     assert answer.status_code == 429
+
+
+async def test_all_who_listen_share_one_reading_of_the_stream(desk: Desk) -> None:
+    anyone = Caller("id", "name", frozenset(), {})
+    begin = await desk.context.events.newest()
+    streams: list[AsyncIterator[str]] = [
+        route._stream(desk.context, anyone, cast("Any", Connected(2)), begin) for _ in range(2)
+    ]
+    assert {await anext(one) for one in streams} == {f": connected\nid: {begin.last}\n\n"}
+
+    await _granted(desk, "acct-1")
+
+    assert [[one["account"] for one in _data([await anext(stream)])] for stream in streams] == [
+        ["acct-1"]
+    ] * 2
+    assert await desk.context.events.newest() is begin.next
+
+
+async def test_a_client_that_reads_too_slowly_is_sent_away_and_goes_on_where_it_was(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "BEHIND_MAX", 1)
+    anyone = Caller("id", "name", frozenset(), {})
+    begin = await desk.context.events.newest()
+    looks: Any = Connected(5)
+    slow: AsyncIterator[str] = route._stream(desk.context, anyone, looks, begin)
+    place = (await anext(slow)).splitlines()[1].removeprefix("id: ")
+
+    for name in ("acct-1", "acct-2"):
+        await _granted(desk, name)
+        await begin.came.wait()
+    while not desk.context.events.is_left_behind(begin):
+        await asyncio.sleep(0)
+
+    assert [part async for part in slow] == []
+    assert [one["account"] for one in _data(await _read(desk, anyone, place))] == ["acct-1", "acct-2"]

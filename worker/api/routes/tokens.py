@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from models.audit import Act, Action, Actor
 from refreshd_reader.errors import NoUsableToken, RefreshUnderWay, TokenTooShort
 from worker.api.auth import Here, ReadsTokens
 from worker.api.bodies import as_model, json_object
@@ -90,6 +91,10 @@ async def report_rejected(
 
     async def work() -> tuple[int, dict[str, Any]]:
         account = await find(here, caller, account_id)
+        if report.generation == account.generation:  # else it changes nothing
+            detail = {"generation": report.generation, "rejected": report.http_status}
+            act = Act(Action.REFRESH, account.id, account.provider, detail)
+            await here.write(lambda: here.trail.record(Actor(caller.name, here.host), act))
         await here.reader.report_rejected(account.id, report.generation, report.http_status)
         return 202, {"account": account.id, "generation": report.generation, "reported": True}
 

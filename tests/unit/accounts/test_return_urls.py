@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.connect.return_urls import admits, problem_of, problem_of_entry, with_outcome
+from worker.accounts.client_entry import read_client
+from worker.accounts.entry import RowRefused
+from worker.accounts.return_urls import admits, problem_of, problem_of_entry, with_outcome
 
 EXACT = "https://app.example/connected"
 BELOW = "https://app.example/tenants/*"
@@ -96,3 +98,21 @@ def test_the_outcome_goes_into_the_query_and_replaces_what_has_its_names() -> No
     assert with_outcome("https://app.example", {"status": "connected", "reason": None}) == (
         "https://app.example?status=connected"
     )
+
+
+def test_each_wrong_url_of_a_client_is_named_and_a_password_in_one_is_not_shown() -> None:
+    urls = [
+        "http://app.example/x",
+        "https://app.example/*",
+        "https://u:marker@app.example/",
+        "https://app.example/#f",
+    ]
+    with pytest.raises(RowRefused) as refused:
+        read_client({"name": "app", "provider": "xero", "return_urls": urls})
+
+    assert [one.field for one in refused.value.problems] == ["return_urls"] * 3
+    reasons = [one.reason for one in refused.value.problems]
+    assert reasons[0].startswith("'http://app.example/x': plain http is for this machine alone")
+    assert reasons[1] == "URL 3: holds a user name or password"
+    assert reasons[2].startswith("'https://app.example/#f': holds a fragment")
+    assert "marker" not in str(refused.value)
