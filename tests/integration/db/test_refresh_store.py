@@ -14,9 +14,11 @@ from models.account import Account, Status
 from models.attempt import INTERRUPTED, Attempt, AttemptEntry, Outcome
 from worker.clock import Clock
 from worker.db.accounts import Accounts, blank
-from worker.db.engine import database_now, make_engine, reading, writing
+from worker.db.bulk import fetch
+from worker.db.engine import database_now, is_sqlite, make_engine, reading, writing
 from worker.db.publication import LOOK_AGAIN_S, PublicationUpdates
 from worker.db.refresh_store import Completion, Postponement, RefreshStore, Stored
+from worker.errors import DatabaseUnreachable
 
 _numbers = itertools.count()
 CLAIM_S = 45.0
@@ -344,3 +346,21 @@ def test_the_clock_that_counts_is_the_database_s(book: Book) -> None:
     clock.set(1.0)
     RefreshStore(book.engine, clock).load([book.id])
     assert clock.now() > book.now - 60
+
+
+def _lose_the_connection(engine: Engine) -> None:
+    """Have the server end a connection between two statements of a transaction."""
+    with reading(engine) as connection:
+        (pid,) = connection.execute(text("SELECT pg_backend_pid()")).one()
+        with reading(engine) as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        fetch(connection, "SELECT %(one)s::int", {"one": 1})
+
+
+def test_a_connection_lost_within_a_transaction_is_a_database_that_is_away(engine: Engine) -> None:
+    if is_sqlite(engine):
+        return  # it has no connections to lose
+    with pytest.raises(DatabaseUnreachable):
+        _lose_the_connection(engine)
+    with reading(engine) as connection:
+        assert fetch(connection, "SELECT %(one)s::int", {"one": 1}) == [(1,)]

@@ -167,6 +167,22 @@ async def test_no_answer_is_kept_of_what_was_removed_until_it_is_added_again(
     assert here.get(KEYS.answer("a")) == "sealed"
 
 
+async def test_a_worker_adds_all_events_by_one_script(client: Redis, here: redis.Redis) -> None:
+    worker = TokenPublisher(client, KEYS, is_worker=True)
+    events = [
+        Event(
+            type="refreshed", account="a", generation=3, reason="refreshed", at=NOW, labels='{"a": "\u00e9"}'
+        ),
+        Event(type="degraded", provider="acme", reason="provider_breaker_open", at=NOW),
+    ]
+
+    assert await worker.put([token(3)], events, answers={"a": "sealed"}) == {}
+
+    entries: Any = here.xrange(KEYS.events)
+    assert [fields for _, fields in entries] == [event.to_fields() for event in events]
+    assert here.get(KEYS.answer("a")) == "sealed"
+
+
 async def test_the_stream_of_events_is_capped(
     publisher: TokenPublisher, here: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
