@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from models.connect_session import ConnectSession
+from worker.accounts.return_urls import entries_of
 from worker.api.auth import Caller
 from worker.api.context import ApiContext
 from worker.api.replies import ask
@@ -13,7 +14,6 @@ from worker.connect import reasons
 from worker.connect.flow import Code, Flow, NotSent
 from worker.connect.opening import NOTHING_FOUND, Opener, Wanted
 from worker.connect.redirect import NoCode
-from worker.connect.return_urls import entries_of
 from worker.db.connect_sessions import ConnectSessions
 from worker.db.connectable import Connectable
 from worker.errors import RefreshdError

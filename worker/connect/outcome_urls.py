@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from models.connect_session import ConnectSession, ConnectStatus
+from worker.accounts.return_urls import with_outcome
 from worker.connect import reasons
-from worker.connect.return_urls import with_outcome
 
 
 def outcome_url(session: ConnectSession) -> str:

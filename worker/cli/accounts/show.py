@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import typer
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -119,7 +120,7 @@ def _table(accounts: list[Account], now: float, width: int) -> Table:
         whole = heading not in {"account", "provider", "reason"}
         table.add_column(heading, overflow="fold", no_wrap=whole)
     for account in accounts:
-        cells = {
+        cells: dict[str, RenderableType] = {
             "account": Text(account.id),
             "provider": Text(account.provider),
             "status": Text(account.status, style=_STYLES[Status(account.status)]),

@@ -150,7 +150,8 @@ def _metadata_failure(here: AppContext, account: Account) -> tuple[str, str] | N
         return None
     from worker.issuers.stored import bare_issuer  # late: with it comes the client that reads metadata
 
-    issuer = here.providers.for_schedule(account).issuer
+    provider = here.providers.for_schedule(account)
+    issuer = None if provider is None else provider.issuer
     row = None if issuer is None else here.issuers.find(bare_issuer(issuer))
     return None if row is None or row.failure is None else (row.failure, row.detail or row.failure)
 
