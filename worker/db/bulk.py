@@ -27,9 +27,9 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError
 
 from worker.db.engine import is_sqlite
+from worker.db.postgres import driver_of
 from worker.json_text import encode
 
 #: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.
@@ -79,25 +79,9 @@ def fetch(connection: Connection, statement: str, parameters: Mapping[str, Any])
     Raises:
         DBAPIError: as SQLAlchemy would raise it; a lost connection is given up.
     """
-    driver: Any = connection.connection.driver_connection
-    api: Any = connection.dialect.dbapi
-    try:
-        with driver.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.pgresult.nfields else []
-    except api.Error as error:
-        raised = DBAPIError.instance(
-            statement,
-            None,
-            error,
-            api.Error,
-            hide_parameters=True,
-            connection_invalidated=driver.closed,
-            dialect=connection.dialect,
-        )
-        if driver.closed:
-            connection.invalidate(error)
-        raise raised from error
+    with driver_of(connection) as driver, driver.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.pgresult.nfields else []
 
 
 def json_rows(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> str:

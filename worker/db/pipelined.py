@@ -10,9 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from worker.db.postgres import is_pooled
+from worker.db.postgres import driver_of, is_pooled
 
 
 class Sent(Protocol):
@@ -51,24 +50,7 @@ def pipelined(connection: Connection) -> Iterator[Pipeline]:
     Raises:
         DBAPIError: a statement failed; its class is SQLAlchemy's for that of psycopg.
     """
-    import psycopg  # late: who uses SQLite does not load it
-
-    driver: Any = connection.connection.driver_connection
-    together: AbstractContextManager[Any] = nullcontext() if is_pooled(connection) else driver.pipeline()
-    try:
+    with driver_of(connection) as driver:
+        together: AbstractContextManager[Any] = nullcontext() if is_pooled(connection) else driver.pipeline()
         with together:
             yield Pipeline(driver)
-    except psycopg.Error as error:
-        lost = bool(driver.closed)
-        if lost:
-            connection.invalidate()
-        wrapped = DBAPIError.instance(
-            None,
-            None,
-            error,
-            psycopg.Error,
-            hide_parameters=True,
-            connection_invalidated=lost,
-            dialect=connection.dialect,
-        )
-        raise wrapped from error

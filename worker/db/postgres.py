@@ -8,12 +8,13 @@ refuses time-outs at the start of a session, and the process id that it names is
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 from worker.db.password import DatabasePassword
 from worker.log import log
@@ -123,6 +124,33 @@ def _ping_after(engine: Engine, trusted_s: float) -> None:
 def is_pooled(connection: Connection) -> bool:
     """Return whether a pooler stands between: such a connection begins its transactions itself."""
     return bool(connection.info.get(_POOLED))
+
+
+@contextmanager
+def driver_of(connection: Connection) -> Iterator[Any]:
+    """Yield psycopg's connection of an open transaction, for statements past SQLAlchemy; no listener sees them.
+
+    Raises:
+        DBAPIError: a statement failed, as SQLAlchemy would raise it; a lost connection is given up.
+    """
+    driver: Any = connection.connection.driver_connection
+    api: Any = connection.dialect.dbapi
+    try:
+        yield driver
+    except api.Error as error:
+        lost = bool(driver.closed)
+        raised = DBAPIError.instance(
+            None,
+            None,
+            error,
+            api.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=connection.dialect,
+        )
+        if lost:
+            connection.invalidate(error)
+        raise raised from error
 
 
 class _Connector:
