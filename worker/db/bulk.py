@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -103,6 +104,28 @@ def recordset(name: str, parameter: str, columns: Columns) -> str:
     """Return the common table expression of rows that travel as `%(parameter)s`, for psycopg's own cursor."""
     fields = ", ".join(f"{column} {kind}" for column, kind in columns.items())
     return f"{name} AS (SELECT * FROM json_to_recordset(CAST(%({parameter})s AS json)) AS _({fields}))"
+
+
+def attributes_of(row: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return attributes as a row for `execute`."""
+    wanted = tuple(names)
+    return dict(zip(wanted, _attributes(wanted)(row), strict=True))
+
+
+def columns_of(model: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return a model's columns as a row, past SQLAlchemy's descriptors, a Python call each."""
+    wanted = tuple(names)
+    return dict(zip(wanted, _items(wanted)(vars(model)), strict=True))
+
+
+@lru_cache(maxsize=64)
+def _attributes(names: tuple[str, ...]) -> attrgetter[tuple[Any, ...]]:
+    return attrgetter(*names)
+
+
+@lru_cache(maxsize=64)
+def _items(names: tuple[str, ...]) -> itemgetter[Any]:
+    return itemgetter(*names)
 
 
 def among(engine: Engine, column: SQLColumnExpression[Any], ids: Sequence[str]) -> ColumnElement[bool]:

@@ -8,10 +8,9 @@ generation is still the current one; a failure only where the claim and the conf
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from operator import attrgetter, itemgetter
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Boolean, Connection, Engine, Float, text
@@ -20,7 +19,19 @@ from models.account import Account, Status
 from models.attempt import INTERRUPTED, AttemptEntry, Outcome
 from models.event import Event
 from worker.clock import Clock
-from worker.db.bulk import CLOSING, KEY, OPENING, SCHEDULE, STATE, TOKEN, execute, execute_past_orm, fetch
+from worker.db.bulk import (
+    CLOSING,
+    KEY,
+    OPENING,
+    SCHEDULE,
+    STATE,
+    TOKEN,
+    attributes_of,
+    columns_of,
+    execute,
+    execute_past_orm,
+    fetch,
+)
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
@@ -174,7 +185,7 @@ class RefreshStore:
                 SELECT {", ".join(f"r.{name}" for name in OPENING)}, {self._now}, {self._now} + :claim_s, 1 FROM r
                 WHERE true
                 """,
-                [_fields(attempt, OPENING) for attempt, _ in mine],
+                [attributes_of(attempt, OPENING) for attempt, _ in mine],
                 claim_s=claim_s,
             )
             self._close_interrupted(connection, [a.claim_attempt for _, a in mine if a.claim_attempt])
@@ -216,7 +227,7 @@ class RefreshStore:
                   THEN r.reason ELSE account.reason END
                 FROM r WHERE account.id = r.id AND account.generation = r.generation AND account.plan_at IS NOT NULL
                 """,
-                [_fields(turn, _POSTPONEMENT) for turn in turns],
+                [attributes_of(turn, _POSTPONEMENT) for turn in turns],
             )
 
     def keep(self, account_id: str, sealed_answer: str) -> None:
@@ -238,7 +249,7 @@ class RefreshStore:
                 UPDATE account SET {sets} FROM r WHERE account.id = r.id
                  AND account.generation = r.generation AND account.config_version = r.config_version
                 """,
-                [_columns(a, ["id", "generation", "config_version", *SCHEDULE]) for a in accounts],
+                [columns_of(a, ["id", "generation", "config_version", *SCHEDULE]) for a in accounts],
             )
 
     def _enqueue(self, connection: Connection, events: list[Event]) -> None:
@@ -324,7 +335,7 @@ class RefreshStore:
             connection,
             {"id": "text"} | CLOSING,
             f"UPDATE attempt SET closed_at = {self._now}, {sets} FROM r WHERE attempt.id = r.id",
-            [_fields(attempt, {"id": "text"} | CLOSING) for attempt in attempts],
+            [attributes_of(attempt, {"id": "text"} | CLOSING) for attempt in attempts],
         )
 
     def _close_interrupted(self, connection: Connection, attempt_ids: list[str]) -> None:
@@ -347,26 +358,5 @@ def _state_row(completion: Completion, columns: dict[str, str]) -> dict[str, Any
         "seen": completion.attempt.generation,
         "id": completion.account.id,
         "config_version": completion.attempt.config_version,
-        **_columns(completion.account, columns),
+        **columns_of(completion.account, columns),
     }
-
-
-def _fields(row: AttemptEntry | Postponement, columns: Iterable[str]) -> dict[str, Any]:
-    names = tuple(columns)
-    return dict(zip(names, _attributes(names)(row), strict=True))
-
-
-def _columns(account: Account, columns: Iterable[str]) -> dict[str, Any]:
-    """Return an account's columns past SQLAlchemy's descriptors, a Python call each."""
-    names = tuple(columns)
-    return dict(zip(names, _items(names)(vars(account)), strict=True))
-
-
-@lru_cache(maxsize=64)
-def _attributes(names: tuple[str, ...]) -> attrgetter[tuple[Any, ...]]:
-    return attrgetter(*names)
-
-
-@lru_cache(maxsize=64)
-def _items(names: tuple[str, ...]) -> itemgetter[Any]:
-    return itemgetter(*names)
