@@ -15,7 +15,8 @@ WORKER = "refresh@one"
 
 
 def account(**facts: Any) -> Account:
-    return Account(**({"id": "acct", "provider": "acme", "next_refresh_at": NOW + 60} | facts))
+    given: dict[str, Any] = {"id": "acct", "provider": "acme", "next_refresh_at": NOW + 60, **facts}
+    return Account(**given)
 
 
 def attempt(**facts: Any) -> Attempt:

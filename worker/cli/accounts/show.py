@@ -119,7 +119,7 @@ def _table(accounts: list[Account], now: float, width: int) -> Table:
         whole = heading not in {"account", "provider", "reason"}
         table.add_column(heading, overflow="fold", no_wrap=whole)
     for account in accounts:
-        cells = {
+        cells: dict[str, Text | str] = {
             "account": Text(account.id),
             "provider": Text(account.provider),
             "status": Text(account.status, style=_STYLES[Status(account.status)]),
