@@ -291,7 +291,7 @@ def test_a_part_of_a_providers_name_shows_those_that_hold_it(
 def test_the_same_name_again_is_a_provider_without_a_preset(
     refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed(monkeypatch, "goog\ngoog\nthe-refresh-token\nhttps://x.example/t\n\n\n\n")
+    typed(monkeypatch, "goog\ngoog\nhttps://x.example/t\nthe-refresh-token\n\n\n\n")
     ran = refreshd("accounts", "add", "acme-1")
     assert ran.exit_code == 0, ran.stderr
     assert refreshd("accounts", "show", "acme-1", "--json").json["provider"] == "goog"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -120,7 +119,7 @@ def _table(accounts: list[Account], now: float, width: int) -> Table:
         whole = heading not in {"account", "provider", "reason"}
         table.add_column(heading, overflow="fold", no_wrap=whole)
     for account in accounts:
-        cells: dict[str, RenderableType] = {
+        cells: dict[str, Text | str] = {
             "account": Text(account.id),
             "provider": Text(account.provider),
             "status": Text(account.status, style=_STYLES[Status(account.status)]),
