@@ -128,7 +128,7 @@ def shared_grant(twin: str) -> Problem:
         "refresh_token",
         f"account {twin} of the same client has the same one, or was given it last: two accounts that refresh one grant "
         "end it where refresh tokens are rotated. Use that account, or get this one a grant of its own; "
-        f"{ALLOW_SHARED_GRANT} stores it all the same",
+        f"on the command line, {ALLOW_SHARED_GRANT} stores it all the same",
     )
 
 

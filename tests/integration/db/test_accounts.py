@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,19 +11,7 @@ from sqlmodel import Session
 from models.account import Account, RetiredAccount, Status
 from models.attempt import Attempt
 from worker.db.accounts import PAGE, Accounts, Change, Filter, blank
-from worker.db.engine import make_engine, reading, writing
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def accounts(engine: Engine) -> Accounts:
-    return Accounts(engine)
+from worker.db.engine import reading, writing
 
 
 def new(account_id: str, **columns: Any) -> Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,14 +10,6 @@ from sqlalchemy import Engine
 from models.client import Client, write_urls
 from worker.db.accounts import Accounts, Filter, blank
 from worker.db.clients import Clients
-from worker.db.engine import make_engine
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

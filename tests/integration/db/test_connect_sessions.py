@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -12,16 +12,9 @@ from sqlalchemy import Engine, text
 
 from models.connect_session import EXPIRED, INTERRUPTED, NO_WORKER, ConnectSession, ConnectStatus
 from worker.db.connect_sessions import CONSENT_S, KEPT_S, ConnectSessions
-from worker.db.engine import make_engine, writing
+from worker.db.engine import writing
 
 STATUS = ConnectStatus
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from models.attempt import Attempt
-from worker.db.engine import database_now, make_engine, reading
+from worker.db.engine import database_now, reading
 from worker.db.history import History
 
 HOUR_S = 3600.0
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 def write(engine: Engine, account: str, ages_s: list[float], *, closed: bool = True) -> None:

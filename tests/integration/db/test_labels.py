@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from sqlalchemy import Engine, text
 
 from models.account import Account
@@ -13,22 +11,10 @@ from models.audit import Actor
 from models.label import write_labels
 from models.pause import Scope
 from worker.db.accounts import Accounts, Change, Filter, blank
-from worker.db.engine import make_engine, reading, writing
+from worker.db.engine import reading, writing
 from worker.db.fleet.counts import look
 from worker.db.fleet.labelled import look_at
 from worker.db.pauses import Pauses
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def accounts(engine: Engine) -> Accounts:
-    return Accounts(engine)
 
 
 def new(account_id: str, labels: dict[str, str], **columns: Any) -> Account:
