@@ -52,3 +52,20 @@ def test_json_has_the_verdict_beside_the_account(
         assert command.wait() == 0, command.output
     found = json.loads(command.output.splitlines()[-1])
     assert (found["outcome"], found["verified"]["outcome"]) == ("added", "refreshed")
+
+
+def test_where_no_worker_answers_it_says_so_and_goes_on_with_the_one_that_comes(
+    sqlite_world: World, sqlite_fleet: Fleet, provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.grant(["acct"])
+    words = (
+        f"token_url={provider.token_url}",
+        f"refresh_token={refresh_token('acct', 0)}",
+        "client_id=client",
+    )
+    environment: dict[str, Any] = sqlite_world.environment
+    with refreshd(tmp_path, "accounts", "add", "acct", *words, "--verify", **environment) as command:
+        command.wait_for("no worker answers that takes from `urgent`")
+        sqlite_fleet.worker(concurrency=1)
+        assert command.wait() == 0, command.output
+    assert "acct: refreshed, generation 1: the account works" in command.output

@@ -9,13 +9,18 @@ from typing import Final
 from models.account import Account
 from models.attempt import Attempt
 from models.audit import Act, Action
+from worker.broker.queues import STANDARD_WORKER, URGENT
 from worker.celery.forced_refresh import send_forced
+from worker.celery.inspect import alive_workers
+from worker.cli.terminal.console import err
 from worker.context import AppContext
 from worker.errors import WaitTimedOut
 
 #: Longer than the longest call, and a worker that restarts meanwhile.
 WAIT_S: Final = 90.0
 _POLL_S: Final = 0.05
+#: Most refreshes have ended by then; a person who waits longer wonders what for.
+NOTICE_S: Final = 5.0
 
 
 def refresh_once(here: AppContext, account: Account, timeout_s: float = WAIT_S) -> Attempt:
@@ -50,13 +55,31 @@ def not_in_time(left: int, asked: int, timeout_s: float) -> WaitTimedOut:
 def outcomes(
     here: AppContext, pending: dict[str, int], task_ids: Sequence[str], timeout_s: float
 ) -> list[Attempt]:
-    """Wait for the attempts of these tasks; what is left in `pending` did not end in time."""
+    """Wait for the attempts of these tasks; what is left in `pending` did not end in time.
+
+    After some seconds stderr says what is waited for.
+    """
     ended: list[Attempt] = []
-    until = time.monotonic() + timeout_s
+    began = time.monotonic()
+    until, notice_at = began + timeout_s, began + NOTICE_S
     while pending and time.monotonic() < until:
         for account_id, attempt in here.history.by_tasks(list(pending), task_ids).items():
             ended.append(attempt)
             del pending[account_id]
+        if pending and time.monotonic() >= notice_at:
+            notice_at = until
+            err.plain(_waiting_for(timeout_s), style="yellow")
         if pending:
             time.sleep(_POLL_S)
     return ended
+
+
+def _waiting_for(timeout_s: float) -> str:
+    """Return what a person reads who waits: workers that are there may be busy, or there are none."""
+    found = alive_workers()
+    if found is None or any(URGENT in queues for queues in found.values()):
+        return f"waiting for a worker, {timeout_s:g} s at most"
+    return (
+        f"no worker answers that takes from `{URGENT}`: waiting for one, {timeout_s:g} s at most. `refreshd up` runs one, "
+        f"or start it in another terminal: `{STANDARD_WORKER}`"
+    )

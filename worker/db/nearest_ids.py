@@ -15,8 +15,7 @@ _ALIKE: Final = 1000
 
 
 def nearest_ids(engine: Engine, account_id: str) -> list[str]:
-    """Return ids that a person may have meant: the same letters in another case, the same numbers, or nearly
-    the same. A scan."""
+    """Return ids that a person may have meant: the same letters in another case, the same numbers, or nearly the same."""
     with reading(engine) as connection:
         same = connection.execute(
             text("SELECT id FROM account WHERE lower(id) = lower(:id) ORDER BY id LIMIT 3"),
