@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, text
-from sqlalchemy.dialects import postgresql
 from sqlmodel import Session, col, select
 
 from models.account import Account, RetiredAccount, Status
 from models.event import Event
 from models.label import AccountLabel
 from worker.db import labels
-from worker.db.bulk import among, execute
+from worker.db.bulk import among, column_types, execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.plain_accounts import accounts_and, plain_account, read
 from worker.errors import DatabaseUnreachable
@@ -29,10 +28,7 @@ PAGE: Final = 1_000
 _DEADLOCK: Final = "40P01"
 _DEADLOCK_TRIES: Final = 5
 
-_TYPES: Final[dict[str, str]] = {
-    column.name: column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
-    for column in Account.__table__.columns  # type: ignore[attr-defined]
-}
+_TYPES: Final = column_types(Account)
 #: Columns that are NULL where an INSERT does not name them.
 _NULLABLE: Final = frozenset(
     column.name

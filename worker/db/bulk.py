@@ -106,6 +106,11 @@ def recordset(name: str, parameter: str, columns: Columns) -> str:
     return f"{name} AS (SELECT * FROM json_to_recordset(CAST(%({parameter})s AS json)) AS _({fields}))"
 
 
+def column_types(model: Any) -> dict[str, str]:
+    """Return the type of each column of a table, as standard SQL names it; PostgreSQL takes those names."""
+    return {column.name: column.type.compile() for column in model.__table__.columns}
+
+
 def attributes_of(row: object, names: Iterable[str]) -> dict[str, Any]:
     """Return attributes as a row for `execute`."""
     wanted = tuple(names)

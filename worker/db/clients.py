@@ -6,21 +6,17 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.dialects import postgresql
 from sqlmodel import Session, col, select
 
 from models.account import Account
 from models.client import Client
-from worker.db.bulk import among, execute
+from worker.db.bulk import among, column_types, execute
 from worker.db.engine import reading, writing
 
 #: Writes, in the transaction that changes a client, what the audit trail has of it.
 Note = Callable[[Connection], None]
 
-_TYPES: Final[dict[str, str]] = {
-    column.name: column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
-    for column in Client.__table__.columns  # type: ignore[attr-defined]
-}
+_TYPES: Final = column_types(Client)
 _WRITTEN: Final = tuple(name for name in _TYPES if name not in {"name", "created_at"})
 
 
