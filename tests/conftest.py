@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.database_pool import DatabasePool
 from tests.support.examples import register_profiles
 from tests.support.providers.certificates import Authority
 from tests.support.server_binaries import ServerMissing, postgres_binaries, redis_binary
@@ -107,11 +108,16 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_service: PostgresServer, postgres_template: str) -> DatabasePool:
+    return DatabasePool(postgres_service, postgres_template)
+
+
 @pytest.fixture
-def postgres_url(postgres_service: PostgresServer, postgres_template: str) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    yield postgres_service.create_database(name, template=postgres_template)
-    postgres_service.drop_database(name)
+def postgres_url(request: pytest.FixtureRequest, databases: DatabasePool) -> Iterator[str]:
+    # A process that outlived its test would write into the next one's.
+    with databases.database(own=request.node.get_closest_marker("e2e") is not None) as url:
+        yield url
 
 
 #: Fixtures that are, or talk to, a Redis or PostgreSQL that a test starts.
