@@ -111,7 +111,7 @@ def test_every_task_of_a_process_without_its_database_is_tried_again_in_words(
     found = json.loads(done.stdout.splitlines()[-1])
 
     assert {name: ended for name, (ended, _) in found.items()} == dict.fromkeys(found, "Retry")
-    assert len(found) == 7
+    assert len(found) == 8
     assert "can't be used" in found["refreshd.plan"][1]
     assert "one not_sent: database_unreachable" in found["refreshd.refresh"][1]
 
