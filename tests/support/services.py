@@ -144,7 +144,11 @@ class PostgresServer(ServerProcess):
         super().start()
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
-        """Create a database, as a copy of another where one is named, and give its URL."""
+        """Create a database, as a copy of another where one is named, and return its URL.
+
+        One of this name is dropped: a module's fixture begins again where its tests ran in two parts.
+        """
+        self.drop_database(name)
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
             sql.Identifier(name), sql.Identifier(template)
         )
