@@ -143,9 +143,13 @@ _OF_PROCESSES: Final = (
     "tests/integration/reader/test_wheel.py",
     "tests/integration/test_services.py",
 )
-#: Modules that wait for half a minute and more. They begin first, so that a run does not end with one of them alone.
+#: Modules of which a test, or all together, take half a minute and more. They begin first, so that a run does not end with one of them alone.
 _LONG: Final = (
+    "tests/contract/leaks/test_leaks.py",
+    "tests/e2e/test_callbacks_in_production.py",
     "tests/e2e/test_demo.py",
+    "tests/e2e/test_explained_situations.py",
+    "tests/e2e/test_killed_api.py",
     "tests/e2e/test_platforms.py",
     "tests/e2e/test_promoted_replica.py",
     "tests/e2e/test_provider_down.py",
