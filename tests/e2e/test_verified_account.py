@@ -12,6 +12,7 @@ from tests.support.command import refreshd
 from tests.support.fleet import Fleet
 from tests.support.providers.grants import refresh_token
 from tests.support.providers.scripted_provider import ScriptedProvider
+from tests.support.waiting import wait_until
 from tests.support.world import World
 
 
@@ -67,5 +68,25 @@ def test_where_no_worker_answers_it_says_so_and_goes_on_with_the_one_that_comes(
     with refreshd(tmp_path, "accounts", "add", "acct", *words, "--verify", **environment) as command:
         command.wait_for("no worker answers that takes from `urgent`")
         sqlite_fleet.worker(concurrency=1)
+        assert command.wait() == 0, command.output
+    assert "acct: refreshed, generation 1: the account works" in command.output
+
+
+def test_a_refresh_that_is_under_way_already_is_waited_for(
+    sqlite_world: World, sqlite_fleet: Fleet, provider: ScriptedProvider, tmp_path: Path
+) -> None:
+    provider.grant(["acct"])
+    sqlite_fleet.worker(concurrency=1).wait_ready()
+    lease = sqlite_world.stores.keys.lock("acct")
+    sqlite_world.stores.redis.set(lease, "another worker")
+    words = (
+        f"token_url={provider.token_url}",
+        f"refresh_token={refresh_token('acct', 0)}",
+        "client_id=client",
+    )
+    environment: dict[str, Any] = sqlite_world.environment
+    with refreshd(tmp_path, "accounts", "add", "acct", *words, "--verify", **environment) as command:
+        wait_until(lambda: bool(sqlite_world.attempts("acct")), "the lease found taken")
+        sqlite_world.stores.redis.delete(lease)
         assert command.wait() == 0, command.output
     assert "acct: refreshed, generation 1: the account works" in command.output

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from models.account import Account
-from models.attempt import Attempt
+from models.attempt import Attempt, Outcome
 from models.audit import Act, Action
 from worker.broker.queues import STANDARD_WORKER, URGENT
 from worker.celery.forced_refresh import send_forced
@@ -19,6 +19,7 @@ from worker.errors import WaitTimedOut
 #: Longer than the longest call, and a worker that restarts meanwhile.
 WAIT_S: Final = 90.0
 _POLL_S: Final = 0.05
+_BUSY_S: Final = 0.5
 #: Most refreshes have ended by then; a person who waits longer wonders what for.
 NOTICE_S: Final = 5.0
 
@@ -31,9 +32,12 @@ def refresh_once(here: AppContext, account: Account, timeout_s: float = WAIT_S) 
         RedisUnreachable: the message can't be sent.
     """
     record_forced(here, [account])
-    task_ids = send_forced([account])
-    for attempt in outcomes(here, {account.id: account.generation}, task_ids, timeout_s):
-        return attempt
+    until = time.monotonic() + timeout_s
+    while (left_s := until - time.monotonic()) > 0:
+        for attempt in outcomes(here, {account.id: account.generation}, send_forced([account]), left_s):
+            if attempt.outcome != Outcome.BUSY:
+                return attempt
+            time.sleep(_BUSY_S)  # the plan was first: its refresh is the answer, or another try is
     raise not_in_time(1, 1, timeout_s)
 
 

@@ -51,7 +51,9 @@ def fail(bench: Bench, *ids: str) -> None:
     for key in redis.scan_iter("refreshd:gate:*", _type="string"):
         found = Gate.load(redis.get(key))
         if found.trickle_whole_at:
-            redis.set(key, replace(found, trickle_whole_at=found.trickle_whole_at + HOUR_S).dump(), keepttl=True)
+            redis.set(
+                key, replace(found, trickle_whole_at=found.trickle_whole_at + HOUR_S).dump(), keepttl=True
+            )
 
 
 def gate(bench: Bench, name: str = ORIGIN) -> Gate:
