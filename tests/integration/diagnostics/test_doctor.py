@@ -175,6 +175,15 @@ def test_an_unreachable_redis_is_said_with_its_remedy(settings: Settings, url: s
     assert "Connection refused" in failed(changed(settings, redis_url=SecretStr(url)))["redis"]
 
 
+def test_what_only_redis_could_tell_is_not_called_missing(settings: Settings) -> None:
+    away = changed(settings, redis_url=SecretStr("redis://127.0.0.1:1/0"))
+    found = {one.check: one for one in checked(away, LiveWorkers(ALL, beats=1))}
+    assert found["beat"].message.endswith("beats not checked: Redis is away")
+    assert found["beat"].hint.startswith("mend Redis first")
+    for check in ("workers", "gates", "callbacks"):
+        assert (found[check].level, found[check].message) == (Level.WARNING, "not checked: Redis is away")
+
+
 def test_a_key_of_the_right_id_and_other_bytes_is_found(bench: Bench, settings: Settings) -> None:
     bench.add()
     found = failed(changed(settings, keys=SecretStr(generate_key(key_id(settings)))))
