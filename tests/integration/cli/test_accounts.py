@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from tests.integration.accounts.conftest import NOW, Refreshd, acme
 from worker.context import UP_LOCK
-from worker.db.engine import make_engine, writing
+from worker.db.engine import writing
 
 Write = Callable[..., Path]
 MASK = "**********"
@@ -45,9 +45,9 @@ def test_list_filters(refreshd: Refreshd, options: list[str], ids: list[str]) ->
 
 @pytest.mark.usefixtures("three")
 def test_list_names_those_that_are_overdue_and_those_that_fail_for_a_reason(
-    refreshd: Refreshd, database_url: str
+    refreshd: Refreshd, engine: Engine
 ) -> None:
-    with writing(make_engine(database_url)) as connection:
+    with writing(engine) as connection:
         connection.execute(text("UPDATE account SET next_refresh_at = 1, plan_at = 1 WHERE id IN ('a', 'c')"))
         connection.execute(text("UPDATE account SET plan_at = NULL WHERE id = 'c'"))  # a pause set it aside
         connection.execute(

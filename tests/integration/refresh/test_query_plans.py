@@ -25,6 +25,7 @@ from worker.cli import status
 from worker.crypto.cipher import generate_key
 from worker.db.account_filter import Filter
 from worker.db.accounts import Accounts
+from worker.db.asked_for import make_due
 from worker.db.engine import database_now, is_sqlite, writing
 from worker.diagnostics.doctor import run_checks
 from worker.monitoring.exporter import FleetCollector
@@ -178,6 +179,7 @@ def test_lists_of_overdue_and_of_failing_accounts_read_those_alone(runtime: Runt
         for wanted in (Filter(due_before=before), Filter(reason="timed_out"), of_one):
             accounts.count(wanted)
             accounts.page(wanted, "", 100)
+        make_due(runtime.engine, ["acct-11", "acct-12"], reason="asked_for", note=lambda *_: None)
     assert statements
     assert whole_reads(runtime.engine, statements) == []
 
