@@ -16,6 +16,7 @@ UNITS: Final = {
     "callback": "refreshd-callback.service",
     "beat": "refreshd-beat.service",
     "flower": "refreshd-flower.service",
+    "exporter": "refreshd-exporter.service",
     "api": "refreshd-api.service",
 }
 
@@ -64,7 +65,9 @@ def test_a_migration_is_tried_until_the_database_is_there() -> None:
 
 @pytest.mark.parametrize("service", UNITS)
 def test_a_unit_gets_the_database_only_where_compose_gives_it(service: str) -> None:
-    has_database = "REFRESHD_DATABASE_URL" in raw()["services"][service]["environment"] and service != "api"
+    # The API and the exporter read it too, each with an environment of its own, for work.env has the keys.
+    of_its_own = service in {"api", "exporter"}
+    has_database = "REFRESHD_DATABASE_URL" in raw()["services"][service]["environment"] and not of_its_own
     assert ("/etc/refreshd/work.env" in unit(service)["EnvironmentFile"]) == has_database
 
 

@@ -6,17 +6,17 @@ the config version that were seen; a row that has moved on is left alone, and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, text
+from sqlalchemy import Connection, Engine, func, text
 from sqlmodel import Session, col, select
 
 from models.account import Account, RetiredAccount, Status
 from models.event import Event
-from models.label import AccountLabel
 from worker.db import labels
+from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
 from worker.db.bulk import among, column_types, execute
 from worker.db.engine import now_sql, reading, writing
 from worker.db.plain_accounts import accounts_and, plain_account, read
@@ -65,21 +65,6 @@ class Change:
     event: Event | None = None
     #: Only the labels are new: what workers write beside them stays.
     labels_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which accounts; None: any."""
-
-    status: str | None = None
-    provider: str | None = None
-    refresh_method: str | None = None
-    #: The name of the client that they use.
-    client: str | None = None
-    #: Labels that they have, all of them: name -> value.
-    labels: Mapping[str, str] = field(default_factory=dict)
-    #: Those whose status changed then or since, epoch seconds.
-    changed_since: float | None = None
 
 
 class Accounts:
@@ -220,11 +205,11 @@ class Accounts:
                 note(connection, set(removed))
         return removed
 
-    def count(self, wanted: Filter = Filter()) -> int:
+    def count(self, wanted: Filter = EVERY_ACCOUNT) -> int:
         with reading(self._engine) as connection, Session(connection) as session:
-            return session.exec(select(func.count()).select_from(Account).where(*_conditions(wanted))).one()
+            return session.exec(select(func.count()).select_from(Account).where(*conditions_of(wanted))).one()
 
-    def all(self, wanted: Filter = Filter(), *, limit: int | None = None) -> Iterator[Account]:
+    def all(self, wanted: Filter = EVERY_ACCOUNT, *, limit: int | None = None) -> Iterator[Account]:
         """Return accounts in the order of their ids, read page by page."""
         after, left = "", limit
         while left is None or left > 0:
@@ -236,7 +221,7 @@ class Accounts:
 
     def page(self, wanted: Filter, after: str, size: int) -> list[Account]:
         """Return the accounts that follow an id, in the order of their ids."""
-        statement = select(Account).where(col(Account.id) > after, *_conditions(wanted))
+        statement = select(Account).where(col(Account.id) > after, *conditions_of(wanted))
         with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
             return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
 
@@ -311,25 +296,6 @@ def blank(account_id: str, **columns: str | float) -> Account:
     """
     values = {**_DEFAULTS, "id": account_id, **columns}
     return plain_account(tuple(values), tuple(values.values()))
-
-
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    pairs = (
-        (Account.status, wanted.status),
-        (Account.provider, wanted.provider),
-        (Account.refresh_method, wanted.refresh_method),
-        (Account.client, wanted.client),
-    )
-    return [
-        *(col(column) == value for column, value in pairs if value is not None),
-        *(_has_label(name, value) for name, value in wanted.labels.items()),
-        *(() if wanted.changed_since is None else (col(Account.status_at) >= wanted.changed_since,)),
-    ]
-
-
-def _has_label(name: str, value: str) -> ColumnElement[bool]:
-    having = select(AccountLabel.account_id).where(AccountLabel.name == name, AccountLabel.value == value)
-    return col(Account.id).in_(having)
 
 
 def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:

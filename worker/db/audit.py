@@ -11,6 +11,7 @@ from sqlmodel import Session, col, or_, select
 
 from models.attempt import new_attempt_id
 from models.audit import Act, Action, Actor, Audit
+from models.label import AccountLabel
 from worker.clock import wall_clock
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
@@ -26,6 +27,9 @@ _COLUMNS: Final = {
 }
 #: What concerns an account though it was not done to it alone.
 _FOR_MANY: Final = (Action.PAUSE.value, Action.RESUME.value)
+
+#: Of a label's pause, in the JSON of its detail. A person's words can't hold it: their quotes are escaped.
+_LABEL: Final = '"label": '
 
 
 def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[str]:
@@ -114,14 +118,30 @@ class AuditTrail:
         return self._read(since_s, limit, [col(Audit.account_id) == account_id])
 
     def of(self, account_id: str, provider: str, *, since_s: float | None = None, limit: int) -> list[Audit]:
-        """Return the latest entries of one account, newest first, and the pauses that held it with others."""
+        """Return the latest entries of one account, newest first, and the pauses that held it with others.
+
+        Of the pauses of labels those whose label it has now.
+        """
+        detail = col(Audit.detail)
         shared = [
             col(Audit.account_id).is_(None),
             col(Audit.action).in_(_FOR_MANY),
             or_(col(Audit.provider).is_(None), col(Audit.provider) == provider),
+            or_(
+                ~detail.contains(_LABEL, autoescape=True),
+                *(
+                    detail.contains(f'{_LABEL}"{label}"', autoescape=True)
+                    for label in self._labels_of(account_id)
+                ),
+            ),
         ]
         found = [*self.own(account_id, since_s=since_s, limit=limit), *self._read(since_s, limit, shared)]
         return sorted(found, key=lambda entry: (entry.at, entry.id), reverse=True)[:limit]
+
+    def _labels_of(self, account_id: str) -> list[str]:
+        having = select(AccountLabel).where(AccountLabel.account_id == account_id)
+        with reading(self._engine) as connection, Session(connection) as session:
+            return [f"{label.name}={label.value}" for label in session.exec(having)]
 
     def _read(
         self, since_s: float | None, limit: int, conditions: Sequence[ColumnElement[bool]]

@@ -3,3 +3,4 @@
 from __future__ import annotations
 
 from tests.integration.accounts.conftest import file, refreshd, stores, three  # noqa: F401
+from tests.integration.db.conftest import engine  # noqa: F401

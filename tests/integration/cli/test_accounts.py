@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import Engine, text
 
 from tests.integration.accounts.conftest import NOW, Refreshd, acme
 from worker.context import UP_LOCK
+from worker.db.engine import writing
 
 Write = Callable[..., Path]
 MASK = "**********"
@@ -39,6 +41,27 @@ def test_list_filters(refreshd: Refreshd, options: list[str], ids: list[str]) ->
     assert (ran.exit_code, [one["id"] for one in ran.lines]) == (0, ids)
     table = refreshd("accounts", "list", *options)
     assert [line.split()[0] for line in table.stdout.splitlines()[1:]] == ids
+
+
+@pytest.mark.usefixtures("three")
+def test_list_names_those_that_are_overdue_and_those_that_fail_for_a_reason(
+    refreshd: Refreshd, engine: Engine
+) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE account SET next_refresh_at = 1, plan_at = 1 WHERE id IN ('a', 'c')"))
+        connection.execute(text("UPDATE account SET plan_at = NULL WHERE id = 'c'"))  # a pause set it aside
+        connection.execute(
+            text("UPDATE account SET status = 'degraded', reason = 'timed_out' WHERE id = 'c'")
+        )
+
+    def listed(*options: str) -> list[str]:
+        return [one["id"] for one in refreshd("accounts", "list", "--json", *options).lines]
+
+    assert listed("--overdue") == ["a"]
+    assert (listed("--reason", "timed_out"), listed("--reason", "dns_failed")) == (["c"], [])
+    assert refreshd("status", "--json").json["overdue"] == 1
+    refreshd("pause", "--all")
+    assert listed("--overdue") == []
 
 
 @pytest.mark.usefixtures("three")

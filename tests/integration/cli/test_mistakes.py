@@ -59,7 +59,10 @@ def test_status_says_why_redis_can_t_be_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REFRESHD_REDIS_URL", "redis://:hush@127.0.0.1:1/0")
-    said = " ".join(refreshd("status").stdout.split())
+    ran = refreshd("status")
+    assert ran.exit_code == 4
+    said = " ".join(ran.stdout.split())
+    assert "last plan" in said
     assert "Redis at 127.0.0.1:1/0 can't be used: " in said
     assert "onnection refused" in said
     assert "hush" not in said

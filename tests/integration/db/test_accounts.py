@@ -10,7 +10,8 @@ from sqlmodel import Session
 
 from models.account import Account, RetiredAccount, Status
 from models.attempt import Attempt
-from worker.db.accounts import PAGE, Accounts, Change, Filter, blank
+from worker.db.account_filter import Filter
+from worker.db.accounts import PAGE, Accounts, Change, blank
 from worker.db.engine import reading, writing
 
 

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from models.client import Client, write_urls
-from worker.db.accounts import Accounts, Filter, blank
+from worker.db.account_filter import Filter
+from worker.db.accounts import Accounts, blank
 from worker.db.clients import Clients
 
 

@@ -10,7 +10,8 @@ from models.account import Account
 from models.audit import Actor
 from models.label import write_labels
 from models.pause import Scope
-from worker.db.accounts import Accounts, Change, Filter, blank
+from worker.db.account_filter import Filter
+from worker.db.accounts import Accounts, Change, blank
 from worker.db.engine import reading, writing
 from worker.db.fleet.counts import look
 from worker.db.fleet.labelled import look_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -173,6 +174,23 @@ def test_a_redis_that_evicts_is_a_danger(bench: Bench, settings: Settings) -> No
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0"])
 def test_an_unreachable_redis_is_said_with_its_remedy(settings: Settings, url: str) -> None:
     assert "Connection refused" in failed(changed(settings, redis_url=SecretStr(url)))["redis"]
+
+
+@pytest.mark.parametrize("password", ["", ":wrong@"])
+def test_a_redis_that_refuses_the_login_is_there(settings: Settings, password: str) -> None:
+    assert settings.redis_url is not None
+    url = re.sub(r":[^/@]+@", password, settings.redis_url.get_secret_value(), count=1)
+    found = {one.check: one for one in checked(changed(settings, redis_url=SecretStr(url)), None)}
+    assert found["redis"].hint.startswith("it is there and refuses the login")
+
+
+def test_what_only_redis_could_tell_is_not_called_missing(settings: Settings) -> None:
+    away = changed(settings, redis_url=SecretStr("redis://127.0.0.1:1/0"))
+    found = {one.check: one for one in checked(away, LiveWorkers(ALL, beats=1))}
+    assert found["beat"].message.endswith("beats not checked: Redis is away")
+    assert found["beat"].hint.startswith("mend Redis first")
+    for check in ("workers", "gates", "callbacks"):
+        assert (found[check].level, found[check].message) == (Level.WARNING, "not checked: Redis is away")
 
 
 def test_a_key_of_the_right_id_and_other_bytes_is_found(bench: Bench, settings: Settings) -> None:

@@ -23,6 +23,9 @@ from tests.support.services import RedisServer
 from worker.broker.queues import QUEUES
 from worker.cli import status
 from worker.crypto.cipher import generate_key
+from worker.db.account_filter import Filter
+from worker.db.accounts import Accounts
+from worker.db.asked_for import make_due
 from worker.db.engine import database_now, is_sqlite, writing
 from worker.diagnostics.doctor import run_checks
 from worker.monitoring.exporter import FleetCollector
@@ -166,6 +169,19 @@ def test_doctor_reads_no_table_and_looks_for_shared_grants_in_narrow_indexes(run
     assert statements
     fingerprints = {"ix_account_refresh_fp", "ix_account_source_fp"}
     assert whole_reads(runtime.engine, statements, whole=SMALL_INDEXES | fingerprints) == []
+
+
+def test_lists_of_overdue_and_of_failing_accounts_read_those_alone(runtime: Runtime) -> None:
+    accounts = Accounts(runtime.engine)
+    before = runtime.clock.now() - 10
+    of_one = Filter(provider="provider-9", due_before=before)
+    with _sent(runtime) as statements:
+        for wanted in (Filter(due_before=before), Filter(reason="timed_out"), of_one):
+            accounts.count(wanted)
+            accounts.page(wanted, "", 100)
+        make_due(runtime.engine, ["acct-11", "acct-12"], reason="asked_for", note=lambda *_: None)
+    assert statements
+    assert whole_reads(runtime.engine, statements) == []
 
 
 @pytest.mark.parametrize("task", [_status, _exporter])

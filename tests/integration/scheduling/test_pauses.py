@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 from sqlalchemy import text
@@ -176,6 +178,22 @@ def test_a_pause_ends_by_itself_and_the_audit_trail_says_so(bench: Bench) -> Non
         (Action.RESUME, BY_ITSELF),
         (Action.PAUSE, "mia"),
     ]
+
+
+def test_the_trail_of_an_account_has_the_pauses_of_its_labels_alone(bench: Bench) -> None:
+    bench.add(labels=LABELS)
+    bench.add("acct-1")
+    pause(bench, Scope.LABEL, TENANT)
+    pause(bench, Scope.LABEL, "tenant=acme2")
+    pause(bench, Scope.ALL, "")
+
+    def labels(account: str) -> list[str | None]:
+        return [
+            json.loads(one.detail).get("label") for one in bench.runtime.audit.of(account, "acme", limit=9)
+        ]
+
+    assert labels("acct") == [None, TENANT]
+    assert labels("acct-1") == [None]
 
 
 def test_what_another_pause_holds_does_not_come_back(bench: Bench) -> None:

@@ -16,7 +16,8 @@ from worker.api.params import NAME_PATTERN, AccountId, labels_of, read_cursor, w
 from worker.api.problems import FieldError, invalid
 from worker.api.replies import ask
 from worker.api.views import account_brief, account_full
-from worker.db.accounts import Accounts, Filter
+from worker.db.account_filter import Filter
+from worker.db.accounts import Accounts
 from worker.db.history import entry_json
 from worker.intake.requests import Op
 

@@ -27,7 +27,8 @@ from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import accounts_words, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
-from worker.db.accounts import Accounts, Filter
+from worker.db.account_filter import Filter
+from worker.db.accounts import Accounts
 from worker.errors import DatabaseUnreachable, UsageError
 
 #: More bad rows than a person reads; scripts get them all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import typer
@@ -13,7 +14,9 @@ from worker.accounts.view import listed, masked
 from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, open_stores
-from worker.db.accounts import Accounts, Filter
+from worker.context import AppContext
+from worker.db.account_filter import Filter
+from worker.db.accounts import Accounts
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -49,6 +52,12 @@ def list_accounts(
     method: Annotated[RefreshMethod | None, typer.Option(help="Only accounts refreshed this way.")] = None,
     client: Annotated[str | None, typer.Option(help="Only accounts that name this client.")] = None,
     label: Labels = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only accounts that fail for this reason, a name of `status`.")
+    ] = None,
+    overdue: Annotated[
+        bool, typer.Option("--overdue", help="Only accounts that `status` counts as overdue.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many. Default: {_ROWS_SHOWN}, with --json all.")
     ] = None,
@@ -60,8 +69,11 @@ def list_accounts(
         method.value if method else None,
         client,
         labels_of(label),
+        reason=reason,
     )
     with open_stores() as here:
+        if overdue:
+            wanted = replace(wanted, due_before=_overdue_since(here))
         accounts = Accounts(here.engine)
         if as_json:
             for account in accounts.all(wanted, limit=limit):
@@ -92,6 +104,13 @@ def show(
     for name, value in _lines(found):
         table.add_row(Text(name), Text(_words(name, value, now)))
     out.print(table)
+
+
+def _overdue_since(here: AppContext) -> float:
+    """Return the time before which an account came due that is overdue; while everything is paused, none is."""
+    from worker.db.fleet.counts import OVERDUE_AFTER_S  # `show` does without
+
+    return float("-inf") if here.pauses.standing().everything else here.clock.now() - OVERDUE_AFTER_S
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, Any]]:

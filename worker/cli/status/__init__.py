@@ -35,7 +35,7 @@ from worker.db.fleet.labelled import look_at
 from worker.db.fleet.timeline import Timeline, timeline
 from worker.db.outbox import Backlog
 from worker.durations import duration
-from worker.errors import RedisUnreachable, SettingsError, UsageError
+from worker.errors import RedisUnreachable, SettingsError, Unreachable, UsageError
 from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates
 from worker.redis.client import in_words
 
@@ -59,6 +59,7 @@ def status(
 ) -> None:
     """With --label: only the accounts that have it, without queues, workers and plots.
 
+    Exits with 4 where Redis can't be used, after what the database knows.
     The page of --html needs no other file, no network and no script: for a wall, or for an incident report.
     """
     here, labels = stores(), labels_of(label)
@@ -68,19 +69,19 @@ def status(
         _write_page(here, html, watch=watch)
         return
 
-    def screen() -> RenderableType:
-        return labelled_screen(look_at(here.engine, labels)) if labels else _screen(_look(here))
-
-    if as_json:
-        print_json(labelled_json(look_at(here.engine, labels)) if labels else _as_json(_look(here)))
+    if watch and not as_json:
+        with Live(console=out, refresh_per_second=4, screen=True) as live:
+            while True:
+                live.update(labelled_screen(look_at(here.engine, labels)) if labels else _screen(_look(here)))
+                time.sleep(_WATCH_S)
+    if labels:  # of the database alone
+        counted = look_at(here.engine, labels)
+        print_json(labelled_json(counted)) if as_json else out.print(labelled_screen(counted))
         return
-    if not watch:
-        out.print(screen())
-        return
-    with Live(console=out, refresh_per_second=4, screen=True) as live:
-        while True:
-            live.update(screen())
-            time.sleep(_WATCH_S)
+    seen = _look(here)
+    print_json(_as_json(seen)) if as_json else out.print(_screen(seen))
+    if seen.queues is None:
+        raise typer.Exit(Unreachable.exit_code)
 
 
 def _write_page(here: AppContext, file: Path, *, watch: bool) -> None:

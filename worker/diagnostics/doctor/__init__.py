@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -19,13 +20,16 @@ from worker.diagnostics.doctor.fleet import (
 from worker.diagnostics.doctor.gates import check_gates
 from worker.diagnostics.doctor.lost_commits import check_lost_commits
 from worker.diagnostics.doctor.reports import check_reports
-from worker.diagnostics.doctor.result import CheckResult, Level, failed
+from worker.diagnostics.doctor.result import CheckResult, Level, failed, warning
 from worker.diagnostics.doctor.settings import check_settings, check_versions
 from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
 from worker.diagnostics.doctor.truth import check_clocks, check_content, check_set_back, check_tokens
 from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
 from worker.redis.counts import LiveWorkers
+
+#: What is asked of Redis, or of workers by way of it.
+_NEED_REDIS: Final = ("lost commits", "reports", "workers", "callbacks", "gates")
 
 __all__ = ["CheckResult", "Level", "run_checks"]
 
@@ -57,7 +61,10 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
         yield from _guarded("clients", lambda: check_client_secrets(here))
         yield from _guarded("proofs of possession", lambda: check_proofs(here))
         yield from _guarded("shared grants", lambda: check_twins(here))
-    if readable and reachable:
+    if not reachable:
+        for check in _NEED_REDIS:
+            yield warning(check, "not checked: Redis is away", "mend Redis, and run doctor again")
+    elif readable:
         yield from _guarded("clock", lambda: check_clocks(here))
         yield from _guarded("lost commits", lambda: check_lost_commits(here))
         yield from _guarded("reports", lambda: check_reports(here))

@@ -32,7 +32,7 @@ def check_beat(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckRes
     with reading(here.engine) as connection:
         finished = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     late_s = None if finished is None else here.clock.now() - float(finished)
-    beats = staff.beats if staff else 0
+    beats = None if staff is None else staff.beats
     if late_s is not None and late_s < -TOLERATED_SKEW_S:
         yield warning(
             "clock",
@@ -45,13 +45,15 @@ def check_beat(here: AppContext, staff: LiveWorkers | None) -> Iterator[CheckRes
         yield failed(
             "beat",
             f"{ago}; {_beats(beats)}",
-            _have_it_planned(staff)
-            if beats and staff
+            "mend Redis first: without it nothing is planned, and nobody can be asked"
+            if staff is None
+            else _have_it_planned(staff)
+            if beats
             else "start `celery -A worker.app beat`, exactly one, and a worker that takes from `control`",
         )
     else:
         yield ok("beat", f"the last plan ended {late_s:.1f} s ago; {_beats(beats)}")
-    if beats > 1:
+    if beats is not None and beats > 1:
         yield warning(
             "beat",
             f"{_beats(beats)}: no harm, but each plan is asked for so many times",
@@ -68,7 +70,9 @@ def _have_it_planned(staff: LiveWorkers) -> str:
     return f"start a worker that takes from `control`: `{STANDARD_WORKER}`"
 
 
-def _beats(beats: int) -> str:
+def _beats(beats: int | None) -> str:
+    if beats is None:
+        return "beats not checked: Redis is away"
     return "no beat answers" if not beats else "1 beat is alive" if beats == 1 else f"{beats} beats are alive"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from redis import Redis
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError
 from sqlalchemy import text
 
 from models.migrations import HEAD
@@ -87,7 +87,13 @@ def _check_server(
         nodes = _nodes(client)
         seconds, micros = client.time()
     except (RedisError, OSError, RefreshdError) as error:
-        yield failed(name, str(error), f"start it, or correct {setting}")
+        yield failed(
+            name,
+            str(error),
+            f"it is there and refuses the login: correct the user and the password in {setting}"
+            if _refuses_login(error)
+            else f"start it, or correct {setting}",
+        )
         return
     for info in nodes.values():
         kind = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
@@ -115,6 +121,12 @@ def _check_server(
             else f"the broker's clock is {off_s:+.1f} s off the database's: workers and beats are compared with it",
             "synchronize the clocks (NTP)",
         )
+
+
+def _refuses_login(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, AuthenticationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _nodes(client: Any) -> Mapping[str, Mapping[str, Any]]:

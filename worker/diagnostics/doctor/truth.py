@@ -35,11 +35,12 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
     """Count the accounts without a good token, by status and reason, and the overdue ones."""
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
+        which = f" --reason {reason}" if reason else ""
         of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
         yield warning(
             "tokens",
             f"{_accounts(accounts)} without a good token ({of}){_in_words(reason)}",
-            f"`refreshd accounts list --status {status}` names them, `refreshd explain ACCOUNT` shows what each waits for",
+            f"`refreshd accounts list --status {status}{which}` names them, `refreshd explain ACCOUNT` shows what each waits for",
         )
     if left := sum(accounts for *_, accounts in lacking[GROUPS_MAX:]):
         yield warning(
@@ -52,7 +53,7 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
         yield warning(
             "due accounts",
             f"{_accounts(late)} due for more than {OVERDUE_AFTER_S:.0f} s and not refreshed yet, the oldest for {duration(oldest_s)}",
-            "`refreshd status` names the providers that are behind, `refreshd explain ACCOUNT` what one of them waits for",
+            "`refreshd accounts list --overdue` names them, `refreshd explain ACCOUNT` what one of them waits for",
         )
 
 

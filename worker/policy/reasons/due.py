@@ -56,3 +56,7 @@ EARLY_REFRESH: Final = Reason(
     "ahead_of_a_crowd",
     "More accounts come due than the provider takes, so some are begun early.",
 )
+ASKED_FOR: Final = Reason(
+    "asked_for",
+    "A person had many accounts refreshed at once (`refreshd refresh --provider NAME --force`).",
+)

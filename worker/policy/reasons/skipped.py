@@ -50,9 +50,9 @@ REFRESH_DISABLED: Final = Reason(
 )
 PAUSED: Final = Reason(
     PAUSED_CODE,
-    "A person paused the account, its provider or everything.",
+    "A person paused the account, its provider, a label of it or everything.",
     _ENDS,
-    "`refreshd pause` shows it, `refreshd resume ACCOUNT` ends it",
+    "`refreshd pause` shows what is paused; `refreshd resume` with the same words (`ACCOUNT`, `--provider NAME`, `--label NAME=VALUE`, `--all`) ends it",
 )
 METHOD_NOT_RUN_HERE: Final = Reason(
     "refresh_method_not_run_by_this_worker",

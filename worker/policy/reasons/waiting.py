@@ -13,9 +13,9 @@ _IF_IT_LASTS: Final = "no token if it lasts"
 
 TOKEN_ENDED: Final = Reason(
     TOKEN_ENDED_CODE,
-    "Its token ended while it waited to be refreshed; nothing had failed.",
+    "Its token ended before it was refreshed, and nothing had failed: it waited, or its `fixed` timeout is longer than its token lives.",
     "no token, until the next refresh",
-    "`refreshd explain ACCOUNT` says what it waits for",
+    "`refreshd explain ACCOUNT` says which; for a timeout that is too long `refreshd accounts edit ACCOUNT session_management=auto`",
 )
 RATE_SPENT: Final = Reason(
     WaitReason.SPENT.value,
