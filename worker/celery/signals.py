@@ -25,6 +25,7 @@ from worker.callbacks.sandbox.limits import hide_memory
 from worker.celery.bootsteps import Alone, Liveness, Reports
 from worker.celery.callback_heartbeat import start_heartbeat, stop_heartbeat
 from worker.celery.dispatch import empty_urgent_first
+from worker.celery.key_ids import note_key_ids
 from worker.context import AppContext
 from worker.ending import note_end
 from worker.errors import RefreshdError, SettingsError
@@ -60,6 +61,7 @@ def _check_before_work(instance: Any, **_: Any) -> None:
             configured_callbacks(settings)
         stores = AppContext(settings)
         stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
+        note_key_ids(stores.cipher.key_ids)
         stores.engine.dispose()
         if settings.traces:
             start_traces(version=version("refreshd"), in_events=settings.traces_in_events)
