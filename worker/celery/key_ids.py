@@ -15,7 +15,7 @@ def note_key_ids(ids: Sequence[str]) -> None:
     _ids[:] = ids
 
 
-@inspect_command(name="refreshd_key_ids")  # type: ignore[untyped-decorator]  # Celery has no types
+@inspect_command(name="refreshd_key_ids")
 def answer_key_ids(_state: Any) -> dict[str, list[str]]:
     """Return the ids of this worker's keys, the one that it seals with first."""
     return {"key_ids": list(_ids)}
