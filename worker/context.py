@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from refreshd_reader.contract import Keys
 from worker.clock import Clock, begin_shared_now
 from worker.crypto.keyring import load_cipher, source_of
-from worker.db.engine import check_schema, database_now, make_engine, reading
+from worker.db.engine import check_schema, database_now, make_engine, reading, require_database
 from worker.db.password import password_of
 from worker.settings import Settings
 
@@ -60,6 +60,7 @@ class AppContext:
         Raises:
             SchemaOutdated, DatabaseUnreachable: it can't be used.
         """
+        require_database(self.settings.database)
         engine = make_engine(self.settings.database, password=password_of(self.settings))
         try:
             check_schema(engine)

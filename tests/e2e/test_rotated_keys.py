@@ -26,7 +26,7 @@ from worker.crypto.cipher import generate_key, key_of
 from worker.db.engine import is_sqlite, reading, writing
 from worker.db.rekey import BATCH, sealed_with
 
-OLD, NEW = generate_key("old"), generate_key("new")
+OLD, NEW, NEXT = generate_key("old"), generate_key("new"), generate_key("next")
 #: A batch and a little, of accounts that rest.
 RESTING: Final = [f"acct-{number:08}" for number in range(BATCH + 150)]
 #: In the second batch: the rotation comes to this one and no further.
@@ -127,6 +127,10 @@ def test_a_rotation_that_is_killed_beside_a_live_worker_is_run_again_and_the_old
 
     with Fleet(variables, tmp_path) as fleet:
         worker = fleet.worker().wait_ready()
+        too_early = {**variables, "REFRESHD_KEYS": f"{NEXT},{NEW},{OLD}"}
+        with refreshd(tmp_path, "keys", "rotate", **too_early) as refused:
+            assert refused.wait() == 2, refused.output
+        assert "has new, old. Nothing was changed" in " ".join(refused.output.split()), refused.output
         with refreshed_all_the_time(world, RESTLESS):
             with held(engine), refreshd(tmp_path, "keys", "rotate", **variables) as killed:
                 wait_until(

@@ -186,8 +186,9 @@ class Applier:
         had, awaits_grant = _grants(account), account.reason == NO_GRANT_YET
         opened = UnsealedAccount(account, self._sealer)
         changed = configure(opened, entry, self._client(entry, account))
-        facts = _facts(opened, entry, once_held=once_held)
-        decision = decide(facts, replace=intent is not Intent.FILE)
+        replace_tokens = intent is not Intent.FILE
+        facts = _facts(opened, entry, once_held=once_held, anew=replace_tokens and opened.has_lost_tokens())
+        decision = decide(facts, replace=replace_tokens)
         provider = self._checker.provider(account)
         if decision.tokens is StoredTokens.TAKE:
             changed += [name for name, token in entry.secrets.items() if name != CLIENT_SECRET and token]
@@ -284,14 +285,16 @@ def _grants(account: Account) -> frozenset[str]:
     return frozenset(fp for fp in (account.refresh_fp, account.source_fp) if fp is not None)
 
 
-def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool) -> TokenFacts:
+def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool, anew: bool) -> TokenFacts:
+    """Return what is known of two token sets; `anew`: the same tokens are stored again, as the stored ones do not open."""
     account, access, refresh = opened.account, entry.access_token, entry.refresh_token
     issued_at = entry.seconds("issued_at")
     return TokenFacts(
         file_fp=fingerprint(refresh or access),
         stored_fp=opened.token_fingerprint(),
         source_fp=account.source_fp,
-        same=(not refresh or fingerprint(refresh) == account.refresh_fp)
+        same=not anew
+        and (not refresh or fingerprint(refresh) == account.refresh_fp)
         and (not access or access == opened.get(ACCESS_TOKEN)),
         once_held=once_held,
         file_issued_at=issued_at,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Final
 
 from models.account import Account, fingerprint
 from models.client import Client
@@ -16,6 +17,8 @@ from worker.accounts.entry import Problem
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer, request_of
 from worker.errors import CipherError
+
+_WHERE_LOST: Final = "where it is lost, give every secret anew: `refreshd accounts import FILE --replace-tokens`, or `accounts edit`"
 
 
 class UnsealedAccount:
@@ -82,10 +85,11 @@ class UnsealedAccount:
         self.set_columns(custom_fields_sealed=self._sealer.seal_custom_fields(self.account.id, custom_fields))
 
     def set_tokens(self, tokens: TokenSet, *, new_generation: bool, now: float) -> None:
-        """Take a token set."""
+        """Take a token set. A stored refresh token that does not open is not given up for one without any."""
         self._plain |= {ACCESS_TOKEN: tokens.access_token or None, REFRESH_TOKEN: tokens.refresh_token}
-        for name in (ACCESS_TOKEN, REFRESH_TOKEN):
-            self._unreadable.pop(name, None)
+        self._unreadable.pop(ACCESS_TOKEN, None)
+        if tokens.refresh_token:
+            self._unreadable.pop(REFRESH_TOKEN, None)
         sealed = self._sealer.seal_tokens(self.account.id, tokens)
         if new_generation:
             self.account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
@@ -96,9 +100,15 @@ class UnsealedAccount:
         """Return the stored refresh token's fingerprint, or the access token's where there is no other."""
         return self.account.refresh_fp or fingerprint(self.get(ACCESS_TOKEN))
 
+    def has_lost_tokens(self) -> bool:
+        """Return whether a stored token does not open."""
+        return any(
+            self.get(name) is None and name in self._unreadable for name in (ACCESS_TOKEN, REFRESH_TOKEN)
+        )
+
     def unreadable(self) -> list[Problem]:
         """Name the secrets that did not open and were not replaced."""
-        return [Problem(name, reason) for name, reason in self._unreadable.items()]
+        return [Problem(name, f"{reason}; {_WHERE_LOST}") for name, reason in self._unreadable.items()]
 
     def stored_extra(self) -> dict[str, str]:
         """Return what the provider returned for use beside the token."""

@@ -17,8 +17,14 @@ ANSWER_WITHIN_S = 1.0
 BEAT = "celerybeat@"
 
 
+#: The question that `worker/celery/key_ids.py` answers, and the answer's field.
+_ASKED_KEY_IDS = "refreshd_key_ids"
+_KEY_IDS = "key_ids"
+
 #: Worker -> the queues that it takes from; None: nobody could be asked.
 Workers = Mapping[str, Sequence[str]] | None
+#: Worker -> the ids of its keys, None where it is of a release that does not answer that.
+WorkerKeys = Mapping[str, frozenset[str] | None]
 
 
 def alive_workers() -> dict[str, list[str]] | None:
@@ -56,6 +62,32 @@ def _answers() -> Sequence[Mapping[str, object]]:
     return app.control.broadcast("active_queues", reply=True, timeout=ANSWER_WITHIN_S) or []
 
 
+def worker_keys() -> WorkerKeys | None:
+    """Ask the workers for the ids of their keys; None where nobody could be asked."""
+    try:
+        with kept():
+            from worker.app import app
+
+        answers = app.control.broadcast(_ASKED_KEY_IDS, reply=True, timeout=ANSWER_WITHIN_S) or []
+    except (RedisError, OperationalError, OSError):
+        return None
+    return shared_keys(answers)
+
+
+def shared_keys(answers: Sequence[Mapping[str, object]]) -> dict[str, frozenset[str] | None]:
+    """Return the ids of each worker's keys: of several with one name those that all of them have."""
+    found: dict[str, frozenset[str] | None] = {}
+    for answer in answers:
+        for name, said in answer.items():
+            if name.startswith(BEAT):
+                continue  # it has no use for keys
+            listed = said.get(_KEY_IDS) if isinstance(said, Mapping) else None
+            ids = frozenset(map(str, listed)) if isinstance(listed, list) else None
+            before = found.get(name, ids)
+            found[name] = None if ids is None or before is None else ids & before
+    return dict(sorted(found.items()))
+
+
 def staff_or_none() -> LiveWorkers | None:
     """Ask which workers and beats are there; None where nobody can be asked."""
     try:
@@ -74,8 +106,22 @@ def staff() -> LiveWorkers:
 
     answers = _answers()
     pongs = app.control.ping(timeout=ANSWER_WITHIN_S) or []
+    workers = together(answers)
     return LiveWorkers(
-        workers=together(answers),
+        workers=workers,
+        keys=_keys_of(workers, len(answers)),
         beats=sum(name.startswith(BEAT) for pong in pongs for name in pong),
         namesakes=namesakes(answers),
     )
+
+
+def _keys_of(workers: Mapping[str, object], answers: int) -> WorkerKeys:
+    """Ask workers that are known for the ids of their keys; done as soon as all of them have answered."""
+    if not workers:
+        return {}
+    from worker.app import app
+
+    found = app.control.broadcast(
+        _ASKED_KEY_IDS, reply=True, timeout=ANSWER_WITHIN_S, destination=list(workers), limit=answers
+    )
+    return shared_keys(found or [])

@@ -25,14 +25,17 @@ from worker.callbacks.sandbox.limits import hide_memory
 from worker.celery.bootsteps import Alone, Liveness, Reports
 from worker.celery.callback_heartbeat import start_heartbeat, stop_heartbeat
 from worker.celery.dispatch import empty_urgent_first
+from worker.celery.key_ids import note_key_ids
 from worker.context import AppContext
+from worker.db.missing_keys import wake
 from worker.ending import note_end
-from worker.errors import RefreshdError, SettingsError
+from worker.errors import DatabaseUnreachable, RefreshdError, SettingsError
 from worker.log import correlate, log
 from worker.monitoring.clocks import Clocks
 from worker.monitoring.metrics import worker_metrics
 from worker.monitoring.metrics_server import serve_metrics
 from worker.monitoring.traces import start_traces, stop_traces
+from worker.policy.reasons.correction import KEY_MISSING
 from worker.runtime import close_runtime, run_callbacks_here
 
 app.steps["worker"].update({Alone, Clocks, Liveness, Reports})
@@ -60,6 +63,8 @@ def _check_before_work(instance: Any, **_: Any) -> None:
             configured_callbacks(settings)
         stores = AppContext(settings)
         stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
+        note_key_ids(stores.cipher.key_ids)
+        _wake_those_that_lacked_a_key(stores)
         stores.engine.dispose()
         if settings.traces:
             start_traces(version=version("refreshd"), in_events=settings.traces_in_events)
@@ -70,6 +75,17 @@ def _check_before_work(instance: Any, **_: Any) -> None:
     hide_memory()  # from callbacks, which run as the same user on this machine
     if runs_callbacks:
         run_callbacks_here(instance.concurrency)
+
+
+def _wake_those_that_lacked_a_key(stores: AppContext) -> None:
+    """Make accounts due that waited for a key which this worker has; their own next try may be an hour away."""
+    try:
+        woken = wake(stores.engine, stores.cipher.key_ids)
+    except DatabaseUnreachable as error:  # it can be read, and not written: their next try comes all the same
+        log.warning("accounts_not_made_due", reason=KEY_MISSING, error=str(error))
+        return
+    if woken:
+        log.info("accounts_made_due", reason=KEY_MISSING, accounts=woken)
 
 
 def _check_pool_of_callbacks(pool: type) -> None:

@@ -147,11 +147,42 @@ def check_schema(engine: Engine) -> None:
     """
     current = current_revision(engine)
     if current is None:
-        raise SchemaOutdated("the database holds no refreshd schema yet: run `refreshd db upgrade`")
+        raise SchemaOutdated(_no_schema(engine.url))
     if current in REVISIONS and current != HEAD:
         raise SchemaOutdated(
             f"the database is at revision {current}, this code needs {HEAD}: run `refreshd db upgrade`"
         )
+
+
+def require_database(url: str) -> None:
+    """Check that the file of a SQLite is there: to open it would make it, in whatever folder a command was typed.
+
+    Raises:
+        SchemaOutdated: there is none.
+        SettingsError: the URL is invalid.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite" or str(parsed.database).startswith("file:"):
+        return
+    try:
+        Path(str(parsed.database)).stat()
+    except FileNotFoundError:
+        raise SchemaOutdated(_no_schema(parsed)) from None
+    except OSError:
+        return  # opening it says what is wrong
+
+
+def _no_schema(url: URL) -> str:
+    if url.get_backend_name() != "sqlite":
+        return (
+            f"the database {address_of(url)} holds no refreshd schema yet: run `refreshd db upgrade`, or correct "
+            "REFRESHD_DATABASE_URL"
+        )
+    return (
+        f"the database {Path(str(url.database)).absolute()} holds no refreshd schema yet: run `refreshd db upgrade` for a new "
+        "installation there; one that is elsewhere is found from its own folder, or by REFRESHD_DATA_DIR=FOLDER "
+        "(REFRESHD_DATABASE_URL, where that is set)"
+    )
 
 
 def _parse(url: str) -> URL:

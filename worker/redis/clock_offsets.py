@@ -56,5 +56,10 @@ class ClockOffsets:
         return self._heartbeats.running()
 
 
+def is_beat(process: str) -> bool:
+    """Return whether a process is a beat, by the name that it gives itself (`worker/app.py`)."""
+    return process.startswith("beat@")
+
+
 def _ahead_s(values: Mapping[str, Any]) -> float:
     return float(values["ahead_s"])

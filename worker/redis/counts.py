@@ -33,6 +33,8 @@ class LiveWorkers:
     beats: int
     #: What more than one worker is called.
     namesakes: Sequence[str] = ()
+    #: Worker -> the ids of its keys, None where it is of a release that does not answer that.
+    keys: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
 
 def look_at_traffic(

@@ -52,7 +52,7 @@ def test_every_command_that_changes_or_shows_something_leaves_an_entry(
         ("pause", "--all"),
         ("pause", "--provider", "other", "--reason", "why"),
         ("resume", "--provider", "other"),
-        ("keys", "rotate"),
+        ("keys", "rotate", "--force"),
         ("db", "restored"),
         ("accounts", "remove", "b", "--yes"),
     ):

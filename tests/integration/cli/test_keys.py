@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import Engine, event
 
 from models.token import Secret
 from tests.integration.accounts.conftest import KEY, Refreshd
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.intake import IntakeSealer
+from worker.redis.clock_offsets import ClockOffsets
 
 pytestmark = pytest.mark.usefixtures("three", "both_keys")
 NEW = generate_key("new")
@@ -25,6 +27,46 @@ def database_url(sqlite_url: str) -> str:
 @pytest.fixture
 def both_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFRESHD_KEYS", f"{NEW},{KEY}")
+
+
+@pytest.fixture(autouse=True)
+def workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str] | None]:
+    """Stand in for what running workers answer: tests/e2e/test_rotated_keys.py asks one that runs."""
+    found: dict[str, frozenset[str] | None] = {}
+    monkeypatch.setattr("worker.cli.keys.stored.worker_keys", lambda: found)
+    return found
+
+
+def test_nothing_is_sealed_anew_while_a_worker_lacks_the_key(
+    refreshd: Refreshd, stores: redis.Redis, workers: dict[str, frozenset[str] | None]
+) -> None:
+    old = KEY.partition(":")[0]
+    workers |= {"one@vm": frozenset({old}), "two@vm": frozenset({"new", old}), "three@vm": None}
+    offsets = ClockOffsets(stores, "refreshd:")
+    for process in ("one@vm", "two@vm", "three@vm", "four@vm", "beat@vm"):
+        offsets.note(process)
+
+    refused = refreshd("keys", "rotate")
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    said = " ".join(refused.stderr.split())
+    assert f"one@vm has {old}; three@vm is of a release that does not say; four@vm did not answer." in said
+    assert "Put 'new' into REFRESHD_KEYS of every worker" in said
+    assert not [
+        row for row in refreshd("keys", "list", "--json").lines if row["key"] == "new" and row["values"]
+    ]
+    assert refreshd("keys", "rotate", "--force").stdout.startswith(
+        "3 accounts looked at, 10 values sealed anew"
+    )
+
+
+def test_a_rotation_is_refused_where_no_worker_can_be_asked(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.cli.keys.stored.worker_keys", lambda: None)
+    refused = refreshd("keys", "rotate")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "Redis does not answer. Nothing was changed." in " ".join(refused.stderr.split())
 
 
 def test_a_rotation_says_what_it_did_and_a_second_one_finds_nothing_to_do(refreshd: Refreshd) -> None:

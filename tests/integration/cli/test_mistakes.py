@@ -36,6 +36,24 @@ def account(refreshd: Refreshd, file: Callable[..., Path]) -> str:
     return "acme-1"
 
 
+def test_a_command_in_the_wrong_folder_names_the_database_and_makes_none(
+    refreshd: Refreshd, file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, elsewhere = file(acme()), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for name in ("DATABASE_URL", "DATA_DIR", "KEYS"):
+        monkeypatch.delenv(f"REFRESHD_{name}")
+
+    for words in (["accounts", "import", str(rows)], ["status"], ["explain", "a"]):
+        ran = refreshd(*words)
+        said = " ".join(ran.stderr.split())
+        assert ran.exit_code != 0
+        assert f"the database {elsewhere}/.refreshd/refreshd.db holds no refreshd schema yet" in said
+        assert "REFRESHD_DATA_DIR" in said
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", [["explain"], ["accounts", "show"]])
 def test_what_people_wrote_is_no_markup(words: list[str], account: str, refreshd: Refreshd) -> None:
     ran = refreshd(*words, account)

@@ -19,7 +19,7 @@ from tests.integration.conftest import Bench
 from tests.support.waiting import wait_until
 from worker.callbacks.catalog import CallbackCatalog
 from worker.callbacks.heartbeats import CallbackHeartbeats
-from worker.celery.inspect import namesakes, together
+from worker.celery.inspect import namesakes, shared_keys, together
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
@@ -55,6 +55,40 @@ def checked(settings: Settings, staff: LiveWorkers | None, *, ahead_s: float = 0
 def failed(settings: Settings, workers: Mapping[str, Sequence[str]] | None = ALL) -> dict[str, str]:
     staff = None if workers is None else LiveWorkers(workers, beats=1)
     return {one.check: one.message for one in checked(settings, staff) if one.level is Level.FAILED}
+
+
+def test_a_worker_that_lacks_a_key_is_named(bench: Bench, settings: Settings) -> None:
+    bench.add()
+    mine = key_id(settings)
+    answers: list[dict[str, object]] = [
+        {"lacks@one": {"key_ids": ["old"]}},
+        {"has@one": {"key_ids": [mine, "old"]}},
+        {"older@one": {"error": "no such command"}},
+        {"celerybeat@one": {"error": "no such command"}},
+        {"twin@one": {"key_ids": [mine]}},
+        {"twin@one": {"key_ids": ["old"]}},
+    ]
+    found = checked(settings, LiveWorkers(ALL, beats=1, keys=shared_keys(answers)))
+    assert [
+        (one.level, one.message) for one in found if one.check == "keys" and one.level is not Level.OK
+    ] == [
+        (
+            Level.FAILED,
+            f"{name} lacks key {mine!r}, which sealed 3 values: accounts that it refreshes become misconfigured (key_missing)",
+        )
+        if name != "older@one"
+        else (Level.WARNING, "older@one does not say which keys it has: it is of an older release")
+        for name in ("lacks@one", "older@one", "twin@one")
+    ]
+
+
+def test_a_worker_that_lacks_the_key_of_the_next_rotation_is_named_before_it(settings: Settings) -> None:
+    assert settings.keys is not None
+    both = changed(settings, keys=SecretStr(f"{generate_key('new')},{settings.keys.get_secret_value()}"))
+    staff = LiveWorkers(ALL, beats=1, keys={"one@vm": frozenset({key_id(settings)})})
+    assert [
+        one.message for one in checked(both, staff) if one.check == "keys" and one.level is Level.WARNING
+    ] == ["one@vm lacks key 'new', which commands here seal with: it opens nothing that they store"]
 
 
 def test_workers_of_one_name_are_told_and_each_counts(settings: Settings) -> None:

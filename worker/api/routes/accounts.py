@@ -172,7 +172,7 @@ def _explained(here: ApiContext, account_id: str) -> dict[str, Any]:
     from worker.diagnostics.explain.rules import diagnose
     from worker.diagnostics.explain.words import as_object
 
-    facts = gather(here, account_id, workers=lambda: None, reads_tokens=False)
+    facts = gather(here, account_id, workers=lambda: None, worker_keys=lambda: None, reads_tokens=False)
     return as_object(facts, diagnose(facts))
 
 

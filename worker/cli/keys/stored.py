@@ -11,11 +11,14 @@ from redis.exceptions import RedisError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.audit import Act, Action
+from worker.celery.inspect import worker_keys
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores, stores
+from worker.context import AppContext
 from worker.db.rekey import Pass, Unreadable, accounts, check, rotate, sealed_with
 from worker.durations import duration
 from worker.errors import SettingsError, UsageError
+from worker.redis.clock_offsets import ClockOffsets, is_beat
 from worker.redis.pending_answers import waiting_by_key
 
 #: Unreadable values are named up to this many.
@@ -57,15 +60,62 @@ def intake_key() -> None:
         out.plain(here.cipher.intake_key)
 
 
-def rotate_keys(as_json: Json = False) -> None:
+def rotate_keys(
+    as_json: Json = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Rotate although a worker lacks the first key, or could not be asked: accounts that it refreshes are "
+            "misconfigured until it has it.",
+        ),
+    ] = False,
+) -> None:
+    """Refuses where a running worker lacks the first key: it could open nothing of what is sealed with it."""
     with open_stores() as here:
         if len(here.cipher.key_ids) == 1 and set(sealed_with(here.engine)) - set(here.cipher.key_ids):
             raise UsageError(
                 "REFRESHD_KEYS holds only the new key: without the old one nothing opens. Set NEW,OLD, both"
             )
+        if not force:
+            _require_workers_have(here, here.cipher.writing_key)
         here.audit.record(here.actor, Act(Action.KEYS_ROTATE, detail={"key": here.cipher.writing_key}))
         passes = rotate(here.engine, here.cipher)
         _report(passes, total=accounts(here.engine), verb="sealed anew", as_json=as_json)
+
+
+def _require_workers_have(here: AppContext, key: str) -> None:
+    """Check that every running worker has a key.
+
+    Raises:
+        UsageError: one lacks it, does not say, or could not be asked.
+    """
+    anyway = "`--force` rotates all the same"
+    found = worker_keys()
+    try:
+        running = ClockOffsets(here.broker, here.settings.redis_prefix).all()
+    except (RedisError, OSError, SettingsError):
+        found = None
+    if found is None:
+        raise UsageError(
+            f"whether the workers have key {key!r} could not be asked: Redis does not answer. Nothing was changed. "
+            f"Start it, or correct REFRESHD_REDIS_URL; where no worker runs, {anyway}"
+        )
+    lacking = [
+        f"{name} has {', '.join(sorted(ids))}"
+        if ids is not None
+        else f"{name} is of a release that does not say"
+        for name, ids in found.items()
+        if ids is None or key not in ids
+    ]
+    silent = [f"{name} did not answer" for name in running if name not in found and not is_beat(name)]
+    if lacking or silent:
+        raise UsageError(
+            f"not every running worker is known to have key {key!r}: {'; '.join([*lacking, *silent])}. Nothing was changed: "
+            "a worker without the key opens nothing that is sealed with it, and its accounts become misconfigured. "
+            f"Put {key!r} into REFRESHD_KEYS of every worker, restart them, and run this again; one that was killed is "
+            f"forgotten within a minute; {anyway}"
+        )
 
 
 def check_keys(as_json: Json = False) -> None:

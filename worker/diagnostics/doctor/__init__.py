@@ -18,11 +18,12 @@ from worker.diagnostics.doctor.fleet import (
     check_workers,
 )
 from worker.diagnostics.doctor.gates import check_gates
+from worker.diagnostics.doctor.keys import check_keys, check_worker_keys
 from worker.diagnostics.doctor.lost_commits import check_lost_commits
 from worker.diagnostics.doctor.reports import check_reports
 from worker.diagnostics.doctor.result import CheckResult, Level, failed, warning
 from worker.diagnostics.doctor.settings import check_settings, check_versions
-from worker.diagnostics.doctor.stores import check_database, check_keys, check_redis
+from worker.diagnostics.doctor.stores import check_database, check_redis
 from worker.diagnostics.doctor.truth import check_clocks, check_content, check_set_back, check_tokens
 from worker.diagnostics.doctor.twins import check_twins
 from worker.errors import RefreshdError
@@ -69,6 +70,7 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
         yield from _guarded("lost commits", lambda: check_lost_commits(here))
         yield from _guarded("reports", lambda: check_reports(here))
         yield from _guarded("workers", lambda: check_workers(here, there))
+        yield from _guarded("keys", lambda: check_worker_keys(here, there))
         yield from _guarded("callbacks", lambda: check_callbacks(here))
         yield from _guarded("gates", lambda: check_gates(here))
 

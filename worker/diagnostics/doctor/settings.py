@@ -15,6 +15,7 @@ from worker.context import AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import keys_text, source_of
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
+from worker.diagnostics.doctor.setting_names import check_setting_names
 from worker.errors import RefreshdError
 from worker.settings import Settings
 
@@ -41,7 +42,7 @@ def check_settings(here: AppContext) -> Iterator[CheckResult]:
     except RefreshdError as error:
         yield failed("settings", str(error), "correct the setting that it names")
         return
-    found = [*_times(settings), *_files(settings), *_exposed(settings)]
+    found = [*_times(settings), *_files(settings), *_exposed(settings), *check_setting_names()]
     yield from found
     if not found:
         words = f"call timeout {settings.call_timeout_s:g} s, claim {settings.claim_seconds:g} s, nothing contradicts"

@@ -1,4 +1,4 @@
-"""Checks of the two stores, and of the keys of the values in them."""
+"""Checks of the two stores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from refreshd_reader.redis.cluster import ClusterClient
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
-from worker.db.fleet.sealed import sealed_sample
 from worker.db.postgres import is_pooled
-from worker.db.rekey import check
 from worker.diagnostics.doctor.cluster import check_cluster, key_on, primaries_of
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.errors import RefreshdError
@@ -215,34 +213,3 @@ def _redis_memory(info: Mapping[str, Any], name: str) -> Iterator[CheckResult]:
             "appendonly is off: a restart empties Redis; tokens are published again, stashed answers are lost",
             "`CONFIG SET appendonly yes`, and in its configuration",
         )
-
-
-def check_keys(here: AppContext) -> Iterator[CheckResult]:
-    """Check that every key in use is configured and opens its values; a sample of them, on a large fleet."""
-    known = set(here.cipher.key_ids)
-    used = sealed_sample(here.engine)
-    missing = {key: count for key, count in used.keys.items() if key not in known}
-    among = f" of {used.accounts:,} accounts that were looked at" if used.partial else ""
-    for key, count in missing.items():
-        yield failed(
-            "keys",
-            f"{count:,} values{among} are sealed with key {key!r}, which is not configured",
-            "add it to REFRESHD_KEYS after the first; `refreshd keys check` names the accounts",
-        )
-    if missing:
-        return
-    sample = next(check(here.engine, here.cipher), None)
-    if sample is not None and sample.unreadable:
-        bad = sample.unreadable[0]
-        yield failed(
-            "keys",
-            f"{len(sample.unreadable):,} values of the first {sample.accounts:,} accounts do not open: {bad.reason}",
-            "a key of that id with other bytes is configured, or the rows were copied from another place: put the right "
-            "key back; `refreshd keys check` names all",
-        )
-    else:
-        words = (
-            ", ".join(f"{key}: {count:,} values" for key, count in used.keys.items())
-            or "nothing is sealed yet"
-        )
-        yield ok("keys", f"{len(known)} configured; {words}{among}")

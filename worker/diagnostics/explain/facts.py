@@ -101,6 +101,10 @@ class Facts:
     gate: GateFacts | None = None
     #: Worker -> the queues that it takes from; None: no worker could be asked.
     workers: Mapping[str, Sequence[str]] | None = None
+    #: Worker -> the ids of its keys, None where it does not say; None: none was asked. Asked where a worker lacked one.
+    worker_keys: Mapping[str, frozenset[str] | None] | None = None
+    #: The ids of the keys that sealed the account's secrets.
+    sealed_with: frozenset[str] = frozenset()
     #: Worker -> the callbacks that it knows.
     callbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: Module -> why a callback worker could not use it.

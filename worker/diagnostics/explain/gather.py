@@ -30,6 +30,7 @@ from worker.db.issuers import Registrations
 from worker.db.nearest_ids import nearest_ids
 from worker.db.registration_failures import failure_of
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
+from worker.diagnostics.explain.rules.keys import keys_of, lacked_a_key
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
@@ -42,7 +43,7 @@ from worker.settings.redis_url import address_of
 
 if TYPE_CHECKING:
     from worker.callbacks.catalog import CallbackCatalog
-    from worker.celery.inspect import Workers
+    from worker.celery.inspect import WorkerKeys, Workers
 
 #: Entries of the history that a diagnosis reads.
 ATTEMPTS_LOOKED_AT = 50
@@ -56,11 +57,18 @@ def _alive_workers() -> Workers | None:
     return alive_workers()
 
 
+def _worker_keys() -> WorkerKeys | None:
+    from worker.celery.inspect import worker_keys  # brings Celery
+
+    return worker_keys()
+
+
 def gather(
     here: AppContext,
     account_id: str,
     *,
     workers: Callable[[], Workers | None] = _alive_workers,
+    worker_keys: Callable[[], WorkerKeys | None] = _worker_keys,
     reads_tokens: bool = True,
 ) -> Facts:
     """Return the facts of one account.
@@ -70,6 +78,8 @@ def gather(
         account_id: whose.
         workers: asks which workers are alive, and what each takes from; None: that can't be asked from here. They are not
             asked where the worker that refreshed this account last is known to run, and nothing is late or under way.
+        worker_keys: asks the workers for the ids of their keys; None: that can't be asked from here. They are asked where the
+            last worker lacked a key that is here.
         reads_tokens: this process may read published tokens and stashed answers; else, where a token is there, it is taken
             for one of the generation that Redis has of the account.
 
@@ -88,7 +98,9 @@ def gather(
     client = here.clients.of(account)
     attempts = here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT)
     clocks = _clocks(here) if redis is not None else {}
-    request = _request(here, account, client, now, last_call(attempts))
+    last = last_call(attempts)
+    request = _request(here, account, client, now, last)
+    asks_keys = redis is not None and request.sealed_error is None and lacked_a_key(last)
     return Facts(
         now=now,
         account=account,
@@ -102,6 +114,8 @@ def gather(
         workers=None
         if redis is None
         else _seen_at_work(account, attempts, clocks, now, planned_at) or workers(),
+        worker_keys=worker_keys() if asks_keys else None,
+        sealed_with=keys_of(account, client),
         callbacks={worker: list(offer.callbacks) for worker, offer in offers.items()},
         callback_problems={where: why for offer in offers.values() for where, why in offer.problems.items()},
         planned_at=planned_at,

@@ -164,13 +164,15 @@ KEY_MISSING: Final = Reason(
     "key_missing",
     "A secret of the account is sealed with a key that the worker does not have.",
     _THEIRS_ENDS,
-    "add the older key to `REFRESHD_KEYS`; `refreshd keys check`",
+    "put the key into `REFRESHD_KEYS` of every worker and restart them: a worker that starts with it makes these accounts due. "
+    "`refreshd doctor` names the worker, `refreshd keys check` the values. Where the key is lost: "
+    "`refreshd accounts import FILE --replace-tokens` with all secrets in the file",
 )
 SEAL_BROKEN: Final = Reason(
     "seal_broken",
     "A secret of the account does not open: the row was changed, or moved from another account.",
     _THEIRS_ENDS,
-    "`refreshd keys check`; import the account's secrets again",
+    "`refreshd keys check`; `refreshd accounts import FILE --replace-tokens` with all secrets in the file",
 )
 STASH_UNREADABLE: Final = Reason(
     "stash_unreadable",

@@ -40,6 +40,8 @@ class AccountServices:
         self.bench = bench
         self.settings = settings
         self.workers: Mapping[str, Sequence[str]] | None = ALL
+        #: What workers answer of their keys; None: none can be asked.
+        self.worker_keys: Mapping[str, frozenset[str] | None] | None = None
         #: The last plan ended so long before the page is made.
         self.planned_ago_s = 0.0
         self._offers: dict[str, CallbackCatalog] = {}
@@ -80,7 +82,7 @@ class AccountServices:
         try:
             here.engine  # noqa: B018  (sets the clock)
             here.clock.set(time.time() - ahead_s)
-            return gather(here, "acct", workers=lambda: self.workers)
+            return gather(here, "acct", workers=lambda: self.workers, worker_keys=lambda: self.worker_keys)
         finally:
             here.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import socket
 import ssl
@@ -54,9 +55,24 @@ def test_a_key_that_a_worker_did_not_have(desk: AccountServices) -> None:
         elsewhere.refresh(seen=2, trigger=Trigger.FORCED)
     finally:
         elsewhere.runtime.close()
-    cause, shown = desk.first()
-    assert cause == "key_missing_on_a_worker"
-    assert "open here, but not on the worker that tried last:" in shown
+    mine = frozenset(desk.bench.runtime.cipher.key_ids)
+    desk.execute("UPDATE attempt SET closed_at = closed_at - 150 WHERE reason = 'key_missing'")
+    at_its_last_try = re.compile(r"at its last try, 2m \d+s ago, they did not on the worker that tried: ")
+    said: dict[str, str] = {}
+    for state, desk.worker_keys in {
+        "untold": None,
+        "lacks": {"a@vm": mine, "b@vm": frozenset({"other"})},
+        "mended": {"a@vm": mine, "b@vm": mine | {"other"}},
+        "older": {"a@vm": mine, "b@vm": None},
+    }.items():
+        cause, said[state] = desk.first()
+        assert cause == "key_missing_on_a_worker"
+        assert at_its_last_try.search(said[state]), said[state]
+    assert f"but not on b@vm: no key {next(iter(mine))!r} there now" in said["lacks"]
+    assert "every worker that answers has their keys now" in said["mended"]
+    assert "restart them" not in said["mended"]
+    assert "restart them" in said["untold"]
+    assert "restart them" in said["older"]
 
 
 def test_redis_away(desk: AccountServices) -> None:

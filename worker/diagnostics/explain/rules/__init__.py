@@ -20,10 +20,10 @@ from worker.diagnostics.explain.rules.dpop import key_error, possession
 from worker.diagnostics.explain.rules.fleet import beat, no_worker, queue_full, stores, waiting
 from worker.diagnostics.explain.rules.gate import held_by_a_gate
 from worker.diagnostics.explain.rules.grant import authorize
+from worker.diagnostics.explain.rules.keys import keys
 from worker.diagnostics.explain.rules.pause import paused
 from worker.diagnostics.explain.rules.provider import (
     EDIT_URL,
-    NOT_OPENED,
     last_call,
     provider_says,
 )
@@ -46,25 +46,6 @@ def diagnose(facts: Facts) -> list[Finding]:
     if not wrong and not held:  # that it waits, or is untried, is a finding only where no other one says more
         found += list(waiting(facts)) or ([] if found else list(untried(facts)))
     return sorted(found, key=lambda one: not one.wrong)
-
-
-def _keys(facts: Facts) -> Iterator[Finding]:
-    if facts.sealed_error:
-        yield Finding(
-            "key_missing",
-            f"A secret of this account does not open: {facts.sealed_error}.",
-            "Put the key that sealed it back into REFRESHD_KEYS of every worker; `refreshd keys check` names all rows.",
-        )
-        return
-    last = last_call(facts.attempts)
-    if last is not None and last.reason in NOT_OPENED:
-        yield Finding(
-            "key_missing_on_a_worker",
-            f"Its secrets open here, but not on the worker {last.worker or 'that tried last'}: "
-            f"{last.error_description or last.reason}.",
-            "Give every worker the same REFRESHD_KEYS and restart them; then "
-            f"`refreshd refresh {facts.account.id} --force --wait`.",
-        )
 
 
 def _policy(facts: Facts) -> Iterator[Finding]:
@@ -203,7 +184,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     another_redis,
     set_back,
     process_clocks,
-    _keys,
+    keys,
     _policy,
     paused,
     no_worker,
