@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 
 from worker.context import LOOPBACK_HOSTS, UP_LOCK, AppContext
 from worker.crypto.cipher import parse_keys
-from worker.crypto.keyring import load_cipher, make_key, source_of
+from worker.crypto.keyring import folder_keys, load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
 from worker.db.api_keys import ApiKeys
 from worker.db.engine import address_of, database_now, reading
@@ -160,8 +160,10 @@ class Stack:
         """Read the keys; make one where there is none."""
         source = source_of(self.settings)
         if source is not None:
-            load_cipher(self.settings)
-            return Step("Keys", source)
+            cipher = load_cipher(self.settings)
+            older = [key_id for key_id in folder_keys(self.settings) if key_id in cipher.key_ids[1:]]
+            file = self.settings.made_keys_file.name
+            return Step("Keys", f"{source}, and behind it this folder's {file}" if older else source)
         made = not self.settings.made_keys_file.exists()
         text = make_key(self.settings).read_text(encoding="utf-8").strip()
         parse_keys(text)
