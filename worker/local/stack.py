@@ -6,6 +6,7 @@ was started, in order.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Stack:
         if not self._lock.acquire():
             raise FolderTaken(
                 f"refreshd runs already in {self.data_dir} (process {self._lock.holder()}): "
-                "stop that one, or name another folder with REFRESHD_DATA_DIR"
+                f"stop that one, or name another folder with REFRESHD_DATA_DIR{_set_by_the_shell()}"
             )
         try:
             self.leftovers_ended = end_leftovers(self.data_dir / LOCKS, worker_grace_s(self.settings))
@@ -272,6 +273,14 @@ def _free_port(first: int, name: str, variable: str, otherwise: str = "") -> int
     if port is None:
         raise RefreshdError(f"no free port for {name} from {first} on: set {variable}{otherwise}")
     return port
+
+
+def _set_by_the_shell() -> str:
+    return (
+        " (this shell's own names it: open a new terminal, or `unset REFRESHD_DATA_DIR`)"
+        if "REFRESHD_DATA_DIR" in os.environ
+        else ""
+    )
 
 
 def _version_of(url: str) -> str:

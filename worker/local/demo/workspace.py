@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -36,7 +37,7 @@ _LOGS: Final = "logs"
 
 
 class FolderForeign(RefreshdError):
-    """The demo's data folder holds something that no demo made."""
+    """A data folder is not for this: a demo made it, or it holds something that no demo made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,24 @@ class Workspace:
     def used(self) -> bool:
         """Return whether a demo was here before."""
         return (self.folder / _MARK).exists()
+
+    def refuse_own_accounts(self) -> None:
+        """Keep accounts of one's own out of a folder that the next demo empties.
+
+        Raises:
+            FolderForeign: a demo made this folder.
+        """
+        if self.used:
+            where = (
+                "this shell's REFRESHD_DATA_DIR names it, as its `env` does: open a new terminal, or "
+                "`unset REFRESHD_DATA_DIR`"
+                if "REFRESHD_DATA_DIR" in os.environ
+                else "name another folder with REFRESHD_DATA_DIR"
+            )
+            raise FolderForeign(
+                f"{self.folder} is the folder of `refreshd demo`, which the next one empties; {where}. "
+                "`refreshd demo --keep` goes on with the demo"
+            )
 
     def clear(self) -> None:
         """Remove what a former demo left, its Redis included.
