@@ -170,6 +170,16 @@ def test_an_account_that_exists_is_not_added_again(refreshd: Refreshd) -> None:
     assert "refreshd accounts edit a" in ran.stderr
 
 
+def test_where_consent_is_asked_is_missing_by_the_account_s_own_name_of_its_provider(
+    refreshd: Refreshd,
+) -> None:
+    ran = refreshd(
+        "accounts", "authorize", "a", "provider=demo", "token_url=https://x.example/t", "client_id=c"
+    )
+    assert ran.exit_code == 2
+    assert "where demo asks for consent" in ran.stderr
+
+
 def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Be a person at a terminal who types these lines."""
     answers = StringIO(text)

@@ -22,7 +22,9 @@ def printed(of: Facts) -> str:
 
 def test_the_commands_of_a_healthy_account_are_whole_with_redis_cli_and_without() -> None:
     shown = printed(facts())
-    assert re.search(r"^ +redis-cli -u REDIS_URL hgetall 'refreshd:token:\{acct\}' .*\|ERR\) '$", shown, re.MULTILINE)
+    assert re.search(
+        r"^ +redis-cli -u REDIS_URL hgetall 'refreshd:token:\{acct\}' .*\|ERR\) '$", shown, re.MULTILINE
+    )
     program = "print(Reader.from_url('REDIS_URL').get('acct').generation)"
     assert f'python3 -c "from refreshd_reader import Reader; {program}"\n' in shown
     renamed = printed(facts(redis=replace(REDIS, prefix="ours:")))
