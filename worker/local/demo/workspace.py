@@ -114,6 +114,7 @@ class Workspace:
 
     def prepare(self, accounts: Sequence[DemoAccount]) -> int:
         """Write the files, or keep those of a former demo; returns the port for the provider."""
+        self.shell.unlink(missing_ok=True)  # of a former demo: its addresses may be others
         if not self.used:
             write_private(self.folder / _MARK, json.dumps({"made_by": "refreshd demo"}) + "\n")
         if not self.signing_key.exists():
