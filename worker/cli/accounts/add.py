@@ -43,6 +43,7 @@ def add(
         applied = _add(row, services)
         if not (verify and as_json):
             report(applied, as_json=as_json)
+        _note_a_new_name(applied, services)
         if verify:
             _verify(applied, services, as_json=as_json)
         elif sys.stdin.isatty() and not as_json:
@@ -78,6 +79,18 @@ def _add(row: dict[str, str], services: AccountServices) -> Applied:
         except RowRefused as refused:
             if not questions.ask_again(refused.problems):
                 raise as_usage_error(refused) from None
+
+
+def _note_a_new_name(applied: Applied, services: AccountServices) -> None:
+    """Say where a provider's name is no preset's and no other account's, but nearly one: it may be misspelt."""
+    known, account = services.stores.providers.known, applied.account
+    if account.provider not in known:
+        from worker.accounts.provider_names import new_name_note
+        from worker.db.provider_names import providers_in_use
+
+        used = providers_in_use(services.stores.engine, beside=account.id)
+        if note := new_name_note(account.provider, known, used):
+            err.plain(note, style="yellow")
 
 
 def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> None:
