@@ -111,7 +111,7 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
             {**applied_json(applied), "verified": {"outcome": attempt.outcome, "reason": attempt.reason}}
         )
     else:
-        out.plain(_verdict(attempt))
+        out.plain(_verdict(attempt, services))
     if attempt.outcome not in _WORKS:
         raise typer.Exit(1)
 
@@ -121,13 +121,15 @@ _WORKS: Final = frozenset({Outcome.REFRESHED, Outcome.SUPERSEDED})
 _TRIED_AGAIN: Final = frozenset({Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.BUSY, Outcome.NOT_SENT})
 
 
-def _verdict(attempt: Attempt) -> str:
+def _verdict(attempt: Attempt, services: AccountServices) -> str:
     from worker.policy.reasons import message_of
 
-    if attempt.outcome == Outcome.SUPERSEDED:
-        return f"{attempt.account_id}: refreshed by its plan meanwhile: the account works"
-    if attempt.outcome == Outcome.REFRESHED:
-        return f"{attempt.account_id}: refreshed, generation {attempt.generation_after}: the account works"
+    if attempt.outcome in _WORKS:
+        generation = attempt.generation_after
+        if attempt.outcome == Outcome.SUPERSEDED:
+            stored = services.accounts.find([attempt.account_id]).get(attempt.account_id)
+            generation = None if stored is None else stored.generation
+        return f"{attempt.account_id}: refreshed, generation {generation}: the account works"
     whose = "The provider's words" if attempt.http_status else "In detail"
     detail = f" {whose}: {attempt.error_description}." if attempt.error_description else ""
     again = " It is tried again by itself." if attempt.outcome in _TRIED_AGAIN else ""
