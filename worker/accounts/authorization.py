@@ -62,7 +62,8 @@ def request_of(
         problems.append(
             Problem(
                 "authorize_url",
-                f"nothing is known of where {provider.name} asks for consent; give it as authorize_url=https://...",
+                f"nothing is known of where {opened.account.provider} asks for consent; give its page as "
+                "authorize_url=https://...",
             )
         )
     # A callback gets its first grant as anybody does.

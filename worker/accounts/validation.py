@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Collection
+from functools import cached_property
 from typing import Final
 
 from pydantic_core import ErrorDetails
@@ -16,6 +16,7 @@ from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, RowRefused
+from worker.accounts.provider_names import names_meant
 from worker.accounts.unsealed import UnsealedAccount
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN
 from worker.errors import KnobsUnfit
@@ -38,6 +39,7 @@ class AccountValidator:
         known: names of the providers that presets describe.
         provider_of: gives an account's provider with the account's own knobs, None where there is none.
         urls: raise `InvalidRequest` for a URL that no request may go to.
+        in_use: gives names of providers that accounts have, to be offered for one that is not known; asked once.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class AccountValidator:
         known: Collection[str],
         provider_of: Callable[[Account], Provider | None],
         urls: RequestBuilder,
+        in_use: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._known = known
+        self._in_use = in_use
         self._provider_of = provider_of
         self._rules = urls
         self._urls: dict[tuple[str, str | None], str | None] = {}
@@ -175,11 +179,16 @@ class AccountValidator:
         return None
 
     def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._known, n=3)
-        hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ""
+        near = names_meant(name, self._known, self._used)
+        hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ";"
         return (
-            f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint}"
+            f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint} "
+            "`refreshd providers list` has all"
         )
+
+    @cached_property
+    def _used(self) -> Collection[str]:
+        return self._in_use()
 
 
 def _no_issuer(issuer: str | None) -> str:

@@ -47,14 +47,17 @@ class UnknownProvider(UsageError):
 
     def __init__(self, name: str, known: Mapping[str, Provider]) -> None:
         offered = ", ".join(named_like(name, known)[:_OFFERED])
-        meant = f"did you mean {offered}?" if offered else "`refreshd providers list` shows all."
-        super().__init__(f"unknown provider {name!r}: {meant} Any other is `generic`, with a token_url")
+        meant = f"did you mean {offered}? " if offered else ""
+        super().__init__(
+            f"unknown provider {name!r}: {meant}`refreshd providers list` has all. Any other is `generic`, with a token_url"
+        )
 
 
 def named_like(text: str, known: Mapping[str, Provider]) -> list[str]:
-    """Return the providers whose name or title holds a text, then those whose name is spelled nearly so."""
+    """Return a vendor's own providers, others whose name or title holds a text, then those whose name is spelled nearly so."""
+    own = [name for name in known if name.startswith(f"{text.casefold()}-")]
     near = [name for name, provider in known.items() if _holds(provider, text)]
-    return list(dict.fromkeys([*near, *difflib.get_close_matches(text.casefold(), known, n=_OFFERED)]))
+    return list(dict.fromkeys([*own, *near, *difflib.get_close_matches(text.casefold(), known, n=_OFFERED)]))
 
 
 def _holds(provider: Provider, text: str) -> bool:

@@ -92,7 +92,7 @@ def _decoded(content: bytes, where: str) -> str:
 
 
 def load_cipher(settings: Settings) -> Cipher:
-    """Return the keys: those of the settings, else the data folder's; made there for a SQLite that has none.
+    """Return the keys: those of the settings, and behind them the data folder's; made there for a SQLite that has none.
 
     Raises:
         SettingsError: there is no key, or one that can't be read.
@@ -100,7 +100,10 @@ def load_cipher(settings: Settings) -> Cipher:
     text = keys_text(settings)
     source = _origin(settings)
     if text is not None:
-        return Cipher(parse_keys(text, source), source + _unused(settings))
+        keys = parse_keys(text, source)
+        older = folder_keys(settings)
+        added = {key_id: key for key_id, key in older.items() if key_id not in keys}
+        return Cipher(keys | added, f"{source} or {settings.made_keys_file}" if added else source)
     with suppress(FileNotFoundError):
         return Cipher(parse_keys(settings.made_keys_file.read_text(encoding="utf-8"), source), source)
     if not settings.database.startswith("sqlite"):
@@ -129,10 +132,18 @@ def _origin(settings: Settings) -> str:
             return name
 
 
-def _unused(settings: Settings) -> str:
-    """Name the data folder's own key where it is not used: `up` made it before others were set."""
-    unused = settings.made_keys_file
-    return f" (the key in {unused} is not used)" if unused.exists() else ""
+def folder_keys(settings: Settings) -> dict[str, bytes]:
+    """Return the data folder's own keys, which open what `up` sealed before others were set; none where there is no such file.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
+    file = settings.made_keys_file
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # another user's, as in a container
+        return {}
+    return parse_keys(text, str(file))
 
 
 def make_key(settings: Settings) -> Path:

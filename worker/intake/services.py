@@ -27,6 +27,7 @@ from worker.context import AppContext
 from worker.db.accounts import Accounts
 from worker.db.audit import RunningEntry
 from worker.db.client_accounts import ClientAccounts
+from worker.db.provider_names import providers_in_use
 from worker.errors import RefreshdError, SettingsError
 from worker.intake.issuer_metadata import read_issuer
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
@@ -162,6 +163,7 @@ def account_services(
     *,
     shared_grants: bool = False,
     require_labels: Mapping[str, str] = EVERY_ACCOUNT,
+    offers_used: bool = False,
 ) -> AccountServices:
     """Put together what changes accounts.
 
@@ -171,11 +173,13 @@ def account_services(
         actor: whom the audit trail names.
         shared_grants: two accounts of one client may have the same refresh token.
         require_labels: accounts without them are as if they were not there.
+        offers_used: names of providers that any account has may be offered for one that is not known.
     """
     checker = AccountValidator(
         known=here.providers.known,
         provider_of=_reading_issuers(here),
         urls=RequestBuilder(here.allow_http_hosts),
+        in_use=(lambda: providers_in_use(here.engine)) if offers_used else tuple,
     )
     spread = DueSpreader(here.settings.requests_per_s or ASSUMED_REQUESTS_PER_S)
     return AccountServices(

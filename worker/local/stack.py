@@ -6,6 +6,7 @@ was started, in order.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sqlalchemy import make_url
 
 from worker.context import LOOPBACK_HOSTS, UP_LOCK, AppContext
 from worker.crypto.cipher import parse_keys
-from worker.crypto.keyring import load_cipher, make_key, source_of
+from worker.crypto.keyring import folder_keys, load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder
 from worker.db.api_keys import ApiKeys
 from worker.db.engine import address_of, database_now, reading
@@ -94,7 +95,7 @@ class Stack:
         if not self._lock.acquire():
             raise FolderTaken(
                 f"refreshd runs already in {self.data_dir} (process {self._lock.holder()}): "
-                "stop that one, or name another folder with REFRESHD_DATA_DIR"
+                f"stop that one, or name another folder with REFRESHD_DATA_DIR{_set_by_the_shell()}"
             )
         try:
             self.leftovers_ended = end_leftovers(self.data_dir / LOCKS, worker_grace_s(self.settings))
@@ -160,8 +161,10 @@ class Stack:
         """Read the keys; make one where there is none."""
         source = source_of(self.settings)
         if source is not None:
-            load_cipher(self.settings)
-            return Step("Keys", source)
+            cipher = load_cipher(self.settings)
+            older = [key_id for key_id in folder_keys(self.settings) if key_id in cipher.key_ids[1:]]
+            file = self.settings.made_keys_file.name
+            return Step("Keys", f"{source}, and behind it this folder's {file}" if older else source)
         made = not self.settings.made_keys_file.exists()
         text = make_key(self.settings).read_text(encoding="utf-8").strip()
         parse_keys(text)
@@ -270,6 +273,14 @@ def _free_port(first: int, name: str, variable: str, otherwise: str = "") -> int
     if port is None:
         raise RefreshdError(f"no free port for {name} from {first} on: set {variable}{otherwise}")
     return port
+
+
+def _set_by_the_shell() -> str:
+    return (
+        " (this shell's own names it: open a new terminal, or `unset REFRESHD_DATA_DIR`)"
+        if "REFRESHD_DATA_DIR" in os.environ
+        else ""
+    )
 
 
 def _version_of(url: str) -> str:

@@ -169,7 +169,8 @@ def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch:
         ([], ["id: is missing"]),
         (["a b", "provider=google"], ["id: 'a b'"]),
         (["a", "id=b"], ["id: is given twice"]),
-        (["a", "provider=gogle"], ["is 'google'"]),
+        (["a", "provider=gogle"], ["is 'google'", "`refreshd providers list` has all"]),
+        (["a", "provider=microsoft"], ["is 'microsoft-entra' or"]),
         (["a", "margin=3"], ["margin: unknown column; did you mean 'margin_s'?"]),
         (["a", "margin_s"], ["expected FIELD=VALUE"]),
         (["a", "custom_fields.key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
@@ -191,6 +192,31 @@ def test_an_account_that_exists_is_not_added_again(refreshd: Refreshd) -> None:
     ran = refreshd("accounts", "add", "a", "provider=x", "token_url=https://x.example", "refresh_token=r")
     assert ran.exit_code == 2
     assert "refreshd accounts edit a" in ran.stderr
+
+
+def test_a_name_of_a_provider_that_accounts_have_is_offered_first_and_noted_where_another_is_stored(
+    refreshd: Refreshd,
+) -> None:
+    words = ("token_url=https://x.example/t", "client_id=c", "client_secret=s", "refresh_token=")
+    first = refreshd("accounts", "add", "a", "provider=demo", *words[:3], f"{words[3]}r1")
+    assert (first.exit_code, "note:" in first.stderr) == (0, False), first.stderr
+    again = refreshd("accounts", "add", "b", "provider=demo", *words[:3], f"{words[3]}r2")
+    assert "note:" not in again.stderr
+    misspelt = refreshd("accounts", "add", "c", "provider=dmeo", *words[:3], f"{words[3]}r3")
+    assert "note: provider 'dmeo' is new; accounts here use 'demo'" in misspelt.stderr
+    assert "is 'dmeo' or 'demo'" in refreshd("accounts", "add", "d", "provider=dmeoo").stderr
+    near_a_preset = refreshd("accounts", "add", "e", "provider=gogle", *words[:3], f"{words[3]}r4")
+    assert "there is a preset 'google'" in near_a_preset.stderr
+
+
+def test_where_consent_is_asked_is_missing_by_the_account_s_own_name_of_its_provider(
+    refreshd: Refreshd,
+) -> None:
+    ran = refreshd(
+        "accounts", "authorize", "a", "provider=demo", "token_url=https://x.example/t", "client_id=c"
+    )
+    assert ran.exit_code == 2
+    assert "where demo asks for consent" in ran.stderr
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -33,7 +33,7 @@ def test_a_refresh_that_the_plan_was_ahead_of_is_no_failure(
     ran = refreshd("accounts", "add", "first", *WORDS, "--verify")
     assert (ran.exit_code, ran.stdout.splitlines()[-1]) == (
         0,
-        "first: refreshed by its plan meanwhile: the account works",
+        "first: refreshed, generation 1: the account works",
     )
 
 

@@ -27,6 +27,8 @@ def test_the_skeleton_passes_its_own_test(name: str, tmp_path: Path) -> None:
     assert "3 passed" in done.stdout
     assert f'@refresh_callback("{name}"' in written.callback.read_text()
     assert f"callbacks test {name} --account ACCOUNT" in written.next_steps
+    steps = written.next_steps
+    assert 0 < steps.find("pip install pytest") < steps.find("python -m pytest"), "the run-time has no pytest"
 
 
 def test_the_skeleton_keeps_to_the_style(tmp_path: Path) -> None:

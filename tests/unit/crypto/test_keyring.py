@@ -12,9 +12,10 @@ from pydantic import SecretStr
 
 from models.token import Secret
 from worker.crypto import command
-from worker.crypto.cipher import generate_key
+from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.keyring import keys_of_command, keys_of_file, load_cipher, make_key
 from worker.errors import KeyMissing, SettingsError
+from worker.local.stack import Stack
 from worker.settings import Settings, load_settings
 
 KEY = generate_key("k7")
@@ -143,7 +144,7 @@ def test_a_key_that_was_made_stays_and_is_its_owner_s_alone(tmp_path: Path) -> N
     assert [path.name for path in of.data_dir.iterdir()] == ["keys"]
 
 
-def test_a_missing_key_is_reported_with_the_source_of_the_others_and_the_unused_key(
+def test_the_folder_s_own_keys_open_what_they_sealed_after_others_were_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`up` makes a key in the data folder; `make env` then writes another one into `.env`."""
@@ -151,15 +152,26 @@ def test_a_missing_key_is_reported_with_the_source_of_the_others_and_the_unused_
     monkeypatch.delenv("REFRESHD_KEYS", raising=False)
     made = load_cipher(load_settings())
     sealed = made.seal(Secret("x"), account="a", field="f")
-    (tmp_path / ".env").write_text(f"REFRESHD_KEYS={generate_key()}\n")
+    (tmp_path / ".env").write_text(f"REFRESHD_KEYS={KEY}\n")
     later = load_cipher(load_settings())
-    assert later.writing_key != made.writing_key
+    assert later.key_ids == ("k7", made.writing_key)
+    assert later.open(sealed, account="a", field="f") == Secret("x")
+    assert Stack(load_settings()).find_keys().detail == "REFRESHD_KEYS, and behind it this folder's keys"
+    lost = Cipher(parse_keys(OLDER)).seal(Secret("x"), account="a", field="f")
     with pytest.raises(KeyMissing) as missing:
-        later.open(sealed, account="a", field="f")
-    unused = load_settings().made_keys_file
-    assert f"is not configured in REFRESHD_KEYS in .env (the key in {unused} is not used)" in str(
-        missing.value
-    )
+        later.open(lost, account="a", field="f")
+    folder_file = load_settings().made_keys_file
+    assert f"is not configured in REFRESHD_KEYS in .env or {folder_file}" in str(missing.value)
     (tmp_path / ".env").write_text("REFRESHD_KEYS=k1:AAAA\n")
     with pytest.raises(SettingsError, match=r"^REFRESHD_KEYS in \.env, key 1 \(k1\): "):
         load_cipher(load_settings())
+
+
+def test_a_folder_s_key_that_is_set_too_is_there_once_and_as_it_is_set(tmp_path: Path) -> None:
+    of = Settings(keys=SecretStr(KEY), data_dir=tmp_path)
+    (tmp_path / "keys").write_text(generate_key("k7"))
+    assert load_cipher(of).key_ids == ("k7",)
+    assert Stack(of).find_keys().detail == "REFRESHD_KEYS"
+    (tmp_path / "keys").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=r"/keys, key 1: not a key"):
+        load_cipher(of)

@@ -94,7 +94,9 @@ def gate(cause: WaitReason, reason: str = "server_error") -> GateFacts:
 
 CASES: dict[str, Facts] = {
     "refresh_disabled": facts({"refresh_enabled": False, "status": Status.DISABLED, "next_refresh_at": None}),
-    "session_none": facts({"session_management": SessionManagement.NONE, "next_refresh_at": None}),
+    "session_none": facts(
+        {"session_management": SessionManagement.NONE, "next_refresh_at": None, "expires_at": NOW - 5}
+    ),
     "fixed_timeout_longer_than_token": facts(
         {"session_management": SessionManagement.FIXED, "session_timeout_s": 7200.0}
     ),

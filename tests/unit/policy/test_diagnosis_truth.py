@@ -234,4 +234,6 @@ def test_a_fixed_day_is_too_long_where_a_test_has_shown_an_hour() -> None:
 def test_a_session_that_plans_nothing_says_so_before_the_lack() -> None:
     none = ENDED | {"session_management": SessionManagement.NONE, "next_refresh_at": None}
     assert [one.cause for one in diagnose(facts(none))] == ["session_none"]
+    chosen = none | {"expires_at": NOW + 3000}
+    assert diagnose(facts(chosen)) == [], "a policy that was chosen, and a token that is good"
     assert [one.cause for one in diagnose(facts(REVOKED | ENDED))] == ["grant_revoked"]

@@ -39,7 +39,7 @@ def open_services(*, shared_grants: bool = False) -> Iterator[AccountServices]:
         SettingsError, SchemaOutdated, DatabaseUnreachable: they can't be used.
     """
     with open_stores() as here, publisher_of(here) as publisher:
-        yield account_services(here, publisher, here.actor, shared_grants=shared_grants)
+        yield account_services(here, publisher, here.actor, shared_grants=shared_grants, offers_used=True)
         if publisher.newer:
             names = ", ".join(sorted(publisher.newer)[:_NAMED_MAX])
             err.plain(

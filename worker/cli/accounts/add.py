@@ -43,6 +43,7 @@ def add(
         applied = _add(row, services)
         if not (verify and as_json):
             report(applied, as_json=as_json)
+        _note_a_new_name(applied, services)
         if verify:
             _verify(applied, services, as_json=as_json)
         elif sys.stdin.isatty() and not as_json:
@@ -80,6 +81,18 @@ def _add(row: dict[str, str], services: AccountServices) -> Applied:
                 raise as_usage_error(refused) from None
 
 
+def _note_a_new_name(applied: Applied, services: AccountServices) -> None:
+    """Say where a provider's name is no preset's and no other account's, but nearly one: it may be misspelt."""
+    known, account = services.stores.providers.known, applied.account
+    if account.provider not in known:
+        from worker.accounts.provider_names import new_name_note
+        from worker.db.provider_names import providers_in_use
+
+        used = providers_in_use(services.stores.engine, beside=account.id)
+        if note := new_name_note(account.provider, known, used):
+            err.plain(note, style="yellow")
+
+
 def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> None:
     """Refresh the new account once, and print the verdict.
 
@@ -98,7 +111,7 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
             {**applied_json(applied), "verified": {"outcome": attempt.outcome, "reason": attempt.reason}}
         )
     else:
-        out.plain(_verdict(attempt))
+        out.plain(_verdict(attempt, services))
     if attempt.outcome not in _WORKS:
         raise typer.Exit(1)
 
@@ -108,13 +121,15 @@ _WORKS: Final = frozenset({Outcome.REFRESHED, Outcome.SUPERSEDED})
 _TRIED_AGAIN: Final = frozenset({Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.BUSY, Outcome.NOT_SENT})
 
 
-def _verdict(attempt: Attempt) -> str:
+def _verdict(attempt: Attempt, services: AccountServices) -> str:
     from worker.policy.reasons import message_of
 
-    if attempt.outcome == Outcome.SUPERSEDED:
-        return f"{attempt.account_id}: refreshed by its plan meanwhile: the account works"
-    if attempt.outcome == Outcome.REFRESHED:
-        return f"{attempt.account_id}: refreshed, generation {attempt.generation_after}: the account works"
+    if attempt.outcome in _WORKS:
+        generation = attempt.generation_after
+        if attempt.outcome == Outcome.SUPERSEDED:
+            stored = services.accounts.find([attempt.account_id]).get(attempt.account_id)
+            generation = None if stored is None else stored.generation
+        return f"{attempt.account_id}: refreshed, generation {generation}: the account works"
     whose = "The provider's words" if attempt.http_status else "In detail"
     detail = f" {whose}: {attempt.error_description}." if attempt.error_description else ""
     again = " It is tried again by itself." if attempt.outcome in _TRIED_AGAIN else ""

@@ -121,7 +121,8 @@ def test_an_outage_is_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
 '''
 
 _NEXT: Final = """Next:
-  1. change {callback} to what the provider wants; `python -m pytest {test}` runs its test
+  1. change {callback} to what the provider wants; `pip install pytest` once, then
+     `python -m pytest {test}` runs its test
   2. have the callback worker import it: PYTHONPATH={folder} REFRESHD_CALLBACK_MODULES={module}
      (add it to what is listed there), and restart the worker; later changes of the file need no restart
   3. `refreshd callbacks list` shows it

@@ -24,6 +24,6 @@ def explain(
     if as_json:
         print_json(as_object(facts, findings))
     else:
-        out.print(page(facts, findings))
+        out.print(page(facts, findings), crop=False)
     if facts.lacks_token or any(finding.wrong for finding in findings):
         raise typer.Exit(1)

@@ -7,11 +7,11 @@ from typing import Final
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from models.account import RefreshMethod, Status
+from worker.cli.explain.folded import Folded, one_line
 from worker.cli.history import line_of
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.words import compare_words, policy_words, token_words
@@ -75,11 +75,18 @@ def _one_row(line: Text) -> Text:
 
 
 def _finding(nth: int, finding: Finding) -> RenderableType:
-    rows = Table.grid(padding=(0, 1))
-    rows.add_row(Text(f"{nth}.", style="bold red" if finding.wrong else "yellow"), Text(finding.message))
-    rows.add_row("", Text.assemble(("-> ", "dim"), (finding.hint, "cyan")))
-    return Padding(rows, (0, 0, 0, 2))
+    number = Text(f"  {nth}. ", style="bold red" if finding.wrong else "yellow")
+    hint = Text("     -> ", style="dim")
+    return Stack(Folded(finding.message, first=number), Folded(finding.hint, first=hint, style="cyan"))
 
 
 def _compare(facts: Facts) -> RenderableType:
-    return Padding(Text(compare_words(facts)), (0, 0, 0, 2))
+    """Return the comparison: each of its lines that is indented is a command."""
+    margin = Text("  ")
+    lines = compare_words(facts).splitlines()
+    return Stack(
+        *(
+            one_line(Text(f"  {line}")) if line.startswith(" ") else Folded(line, first=margin)
+            for line in lines
+        )
+    )

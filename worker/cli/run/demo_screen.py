@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
+import shutil
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -76,16 +80,14 @@ class DemoShow:
         self._watcher.close()
 
     def sum_up(self) -> None:
-        """Print how the API is tried, how it went, and where everything is."""
+        """Print how it went, where everything is, and how it goes on."""
         ran = short_time(self._ended - self._began)
-        if curl := self._stack.api_curl():
-            self._console.print(
-                f"The API (docs/api.md), with `refreshd demo --keep`:  {curl}", soft_wrap=True, markup=False
-            )
         self._console.print(f"After {ran}: {totals(self._picture)}.", soft_wrap=True)
         self._console.print(
-            f"Its files stay in {self._stack.data_dir}; `refreshd demo --keep` goes on with them.",
+            f"Its files stay in {self._stack.data_dir}; `{as_started()} demo --keep` goes on with them, accounts that you "
+            f"added among them. `{as_started()} demo` begins afresh.",
             soft_wrap=True,
+            markup=False,
         )
 
     def _say_what_happened(self) -> None:
@@ -120,3 +122,12 @@ def _as_event(change: Change) -> SeenEvent:
             return SeenEvent(ENDED, change.name, f"{cause}, starts again", None, now)
         case Killed():
             return SeenEvent(ENDED, change.name, "killed: it did not stop", None, now)
+
+
+def as_started() -> str:
+    """Return what a shell has to type for `refreshd`: its name where PATH leads to it, else the path that was typed."""
+    program = sys.argv[0]
+    if Path(program).name != "refreshd":
+        return f"{sys.executable} -m worker.cli"
+    found = shutil.which("refreshd")
+    return "refreshd" if found is not None and Path(found).samefile(program) else shlex.quote(program)

@@ -25,6 +25,7 @@ from worker.cli.terminal.startup import LOOK_S, Opening, close, title
 from worker.db.fleet.counts import Fleet
 from worker.durations import duration
 from worker.errors import Unreachable
+from worker.local.demo.workspace import Workspace
 from worker.local.stack import Stack, Step, Task
 from worker.redis.event_stream import EventFeed, SeenEvent
 from worker.settings import load_settings
@@ -64,7 +65,9 @@ def up(
     set. Processes that end are restarted; their logs are in the data folder. Ctrl-C finishes and stores refreshes
     under way, then stops everything; a second Ctrl-C does not wait.
     """
-    with Interrupts() as interrupts, Stack(load_settings(), log_level=log_level.upper()) as stack:
+    settings = load_settings()
+    Workspace(settings.data_dir.absolute()).refuse_own_accounts()
+    with Interrupts() as interrupts, Stack(settings, log_level=log_level.upper()) as stack:
         interrupts.hurry = stack.supervisor.hurry
         title(out, "refreshd", stack)
         opening = Opening(out, stack, interrupts)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from models.account import SessionManagement
 from models.attempt import Attempt
+from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.token import is_untried
 from worker.durations import ago_or_in, duration
@@ -116,10 +117,18 @@ def compare_words(facts: Facts) -> str:
         f"is {redis.where}) and prefix:\n"
         # Of all commands that read a field, a connector's user may HGETALL alone; its other lines are not to be shown.
         f"  redis-cli -u REDIS_URL hgetall '{key}' 2>&1 | grep -A1 -E '{_SHOWN}'\n"
+        "or, without redis-cli, where the connector's own reader is:\n"
+        f"  {_read_by_python(redis.prefix, account.id)}\n"
         f"Here it gives {has}. Another one, or nothing: it is another Redis, database or prefix. NOAUTH, WRONGPASS: the login "
         "(some redis-cli need a user name: `redis://default:PASSWORD@HOST`). "
         f"The same one: {refuses}{sealed}"
     )
+
+
+def _read_by_python(prefix: str, account_id: str) -> str:
+    named = "" if prefix == DEFAULT_PREFIX else f", prefix={prefix!r}"
+    program = f"print(Reader.from_url('REDIS_URL'{named}).get({account_id!r}).generation)"
+    return "python3 -c " + f'"from refreshd_reader import Reader; {program}"'
 
 
 def _due_why(facts: Facts) -> str:

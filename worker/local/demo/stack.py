@@ -87,7 +87,6 @@ class DemoStack(Stack):
         step = super().start_redis()
         if self.embedded is None:
             self._claim_foreign_redis()
-        self._write_shell()
         return step
 
     def find_keys(self) -> Step:
@@ -155,7 +154,7 @@ class DemoStack(Stack):
         )
 
     def _write_shell(self) -> None:
-        """Write where everything is that runs so far."""
+        """Write where everything is: once, when all of it runs, so that no shell reads half of it."""
         self.ground.write_shell(
             embedded_redis=self.embedded is not None,
             provider_url=self.provider_url,

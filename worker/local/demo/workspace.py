@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -36,7 +37,7 @@ _LOGS: Final = "logs"
 
 
 class FolderForeign(RefreshdError):
-    """The demo's data folder holds something that no demo made."""
+    """A data folder is not for this: a demo made it, or it holds something that no demo made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,24 @@ class Workspace:
         """Return whether a demo was here before."""
         return (self.folder / _MARK).exists()
 
+    def refuse_own_accounts(self) -> None:
+        """Keep accounts of one's own out of a folder that the next demo empties.
+
+        Raises:
+            FolderForeign: a demo made this folder.
+        """
+        if self.used:
+            where = (
+                "this shell's REFRESHD_DATA_DIR names it, as its `env` does: open a new terminal, or "
+                "`unset REFRESHD_DATA_DIR`"
+                if "REFRESHD_DATA_DIR" in os.environ
+                else "name another folder with REFRESHD_DATA_DIR"
+            )
+            raise FolderForeign(
+                f"{self.folder} is the folder of `refreshd demo`, which the next one empties; {where}. "
+                "`refreshd demo --keep` goes on with the demo"
+            )
+
     def clear(self) -> None:
         """Remove what a former demo left, its Redis included.
 
@@ -95,6 +114,7 @@ class Workspace:
 
     def prepare(self, accounts: Sequence[DemoAccount]) -> int:
         """Write the files, or keep those of a former demo; returns the port for the provider."""
+        self.shell.unlink(missing_ok=True)  # of a former demo: its addresses may be others
         if not self.used:
             write_private(self.folder / _MARK, json.dumps({"made_by": "refreshd demo"}) + "\n")
         if not self.signing_key.exists():

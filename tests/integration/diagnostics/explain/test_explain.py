@@ -40,7 +40,7 @@ def disabled(desk: AccountServices) -> None:
 
 def session_none(desk: AccountServices) -> None:
     desk.good()
-    desk.execute("UPDATE account SET session_management = 'none', next_refresh_at = NULL")
+    desk.execute("UPDATE account SET session_management = 'none', next_refresh_at = NULL, expires_at = 1")
 
 
 def fixed_too_long(desk: AccountServices) -> None:

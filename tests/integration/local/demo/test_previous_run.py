@@ -77,3 +77,13 @@ def test_a_redis_that_holds_real_accounts_since_is_left_alone(
 
 def test_the_accounts_of_a_demo_are_known_by_their_ids() -> None:
     assert all(DEMO_ID.fullmatch(one.id) for one in demo_accounts(5000))
+
+
+def test_the_shell_s_file_is_not_there_before_all_of_it_is_known(
+    stack: DemoStack, client: redis.Redis
+) -> None:
+    client.flushdb()
+    stack.ground.write_shell(embedded_redis=True, provider_url="http://127.0.0.1:1")
+    stack.set_the_scene(1, keep=True)
+    stack.start_redis()
+    assert not stack.ground.shell.exists()

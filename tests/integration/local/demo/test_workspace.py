@@ -11,10 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from worker.cli.run.up import up
 from worker.local.demo.accounts import demo_accounts
 from worker.local.demo.workspace import FolderForeign, Workspace
 from worker.local.ports import LOOPBACK
 from worker.local.redis_server import EmbeddedServer
+from worker.local.stack import FolderTaken, Stack
+from worker.settings import load_settings
 
 
 @pytest.fixture
@@ -97,3 +100,28 @@ def test_a_shell_finds_the_demo(ground: Workspace) -> None:
         check=True,
     )
     assert done.stdout == f"{ground.folder}||redis://here\n"
+
+
+def test_up_refuses_the_folder_of_a_demo_and_says_where_its_name_comes_from(
+    ground: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.refuse_own_accounts()
+    ground.prepare(demo_accounts(1))
+    monkeypatch.setenv("REFRESHD_DATA_DIR", str(ground.folder))
+    with pytest.raises(FolderForeign, match=r"refreshd demo.*this shell's REFRESHD_DATA_DIR.*new terminal"):
+        up()
+    monkeypatch.delenv("REFRESHD_DATA_DIR")
+    with pytest.raises(FolderForeign, match="name another folder"):
+        ground.refuse_own_accounts()
+
+
+def test_a_folder_that_is_taken_is_named_with_the_variable_of_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFRESHD_DATA_DIR", str(tmp_path))
+    with (
+        Stack(load_settings()),
+        pytest.raises(FolderTaken, match="unset REFRESHD_DATA_DIR"),
+        Stack(load_settings()),
+    ):
+        pass

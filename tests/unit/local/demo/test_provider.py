@@ -262,3 +262,11 @@ async def test_a_consent_gives_a_code_that_is_good_once_for_its_client_and_verif
     assert (await exchanged(client_secret="other")).status_code == 401
     for missing in ({**asked, "code_challenge": ""}, {**asked, "redirect_uri": "https://elsewhere.example"}):
         assert (await provider.get("/authorize", params=missing)).status_code == 400
+
+
+async def test_a_consent_leaves_a_known_client_its_secret(provider: httpx.AsyncClient) -> None:
+    row = await grant(provider, client_id="mine", client_secret="my-secret")
+    asked = {"client_id": "mine", "redirect_uri": "http://127.0.0.1:9/back", "code_challenge": "c" * 43}
+    back = await provider.post("/authorize", data={**asked, "answer": "allow"})
+    assert "code=" in back.headers["location"]
+    assert (await refresh(provider, row)).status_code == 200

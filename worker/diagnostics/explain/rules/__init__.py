@@ -56,7 +56,8 @@ def _policy(facts: Facts) -> Iterator[Finding]:
             "Refreshing is switched off for this account: its token is used until it ends, and then there is none.",
             _enable(facts),
         )
-    elif account.session_management == SessionManagement.NONE:
+    elif account.session_management == SessionManagement.NONE and facts.lacks_token:
+        # A policy that was chosen is no fault while there is a token: the page names it under "Policy".
         yield Finding(
             "session_none",
             "Its session management is `none`: it is never refreshed by itself, only when a person forces it.",

@@ -5,7 +5,7 @@
 It prints one line of JSON, `{"url", "token_url", "pid"}`, as soon as it listens, and ends on SIGTERM.
 
     POST   /token                      refresh (RFC 6749 section 6): parameters in the form or in the query
-    GET    /authorize                  a consent page; its code at /token gives a grant (secret of any client: `secret`)
+    GET    /authorize                  a consent page; its code at /token gives a grant (secret of a new client: `secret`)
     GET    /api/me                     a resource (RFC 6750): 200, 401; 403 where `?scope=` names more than granted
     GET    /stats                      what happened, in total; /stats/grants: per grant
     POST   /admin/grants               {"grants": [...]} or {"count": 500, "prefix": "load-", "like": {...}}

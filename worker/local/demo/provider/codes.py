@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from worker.clock import wall_clock
 from worker.local.demo.provider.grants import DemoGrant, Grants, GrantSpec, RequestRefused
@@ -35,12 +36,15 @@ class Codes:
     def give(self, asked: Mapping[str, str], grants: Grants) -> str:
         """Make a grant, and return the code for it."""
         client_id = asked["client_id"]
-        spec = GrantSpec(
-            id=f"{client_id}-{secrets.token_hex(4)}",
-            client_id=client_id,
-            scope=asked.get("scope") or "read",
-            lifetime_s=self._lifetime_s,
-        )
+        terms: dict[str, Any] = {
+            "id": f"{client_id}-{secrets.token_hex(4)}",
+            "client_id": client_id,
+            "scope": asked.get("scope") or "read",
+            "lifetime_s": self._lifetime_s,
+        }
+        if client_id in grants.clients:  # a client that is known proves itself as before
+            terms["client_secret"], terms["client_auth"] = grants.clients[client_id]
+        spec = GrantSpec.model_validate(terms)
         grants.put(spec, now=wall_clock())
         code = secrets.token_urlsafe(24)
         self._open[code] = _Code(client_id, asked["redirect_uri"], asked["code_challenge"], spec.id)

@@ -1,6 +1,6 @@
 """The local provider's consent page, and the code that it gives (RFC 6749 section 4.1, with PKCE: RFC 7636).
 
-    GET    /authorize                  a page with two buttons; any client, whose secret is `secret`
+    GET    /authorize                  a page with two buttons; any client: the secret of a new one is `secret`
     POST   /token                      grant_type=authorization_code: a grant of its own for each consent
 
 Only a redirect to this machine is followed: it is made for demonstrations.
