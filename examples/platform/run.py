@@ -7,6 +7,7 @@ Nothing is left behind. `--once` ends when the customer is through; without it t
 
 import argparse
 import base64
+import json
 import os
 import re
 import secrets
@@ -18,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin
 
 import httpx
+from standardwebhooks import Webhook
 
 HOST = "127.0.0.1"
 #: Of the provider's access tokens: short, so that refreshing can be watched.
@@ -203,6 +206,26 @@ class Around:
         for grant in httpx.get(f"{self.provider}/stats/grants", trust_env=False).json():
             httpx.post(f"{self.provider}/admin/grants/{grant}/revoke", trust_env=False).raise_for_status()
 
+    def remove(self, account: str) -> httpx.Response:
+        """Remove an account, and send the platform a message about it that comes late; returns the platform's answer."""
+        key = (self._folder / "api.key").read_text().strip()
+        httpx.delete(
+            f"{self.api}/v1/accounts/{account}",
+            headers={"authorization": f"Bearer {key}"},
+            trust_env=False,
+            timeout=60,
+        ).raise_for_status()
+        now, message = datetime.now(UTC), f"msg_{secrets.token_hex(8)}"  # noqa: TID251  (no clock of refreshd)
+        body = json.dumps({"type": "reconnected", "data": {"account": account}})
+        signed = Webhook(self.environment["REFRESHD_WEBHOOK_SECRET"]).sign(message, now, body)
+        headers = {
+            "webhook-id": message,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": signed,
+            "content-type": "application/json",
+        }
+        return httpx.post(f"{self.platform}/webhooks", content=body, headers=headers, trust_env=False)
+
     def _run(
         self, name: str, *command: str, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
@@ -211,7 +234,7 @@ class Around:
 
 
 def tour(around: Around, customer: Customer) -> None:
-    """Have a customer connect, see the token refreshed, lose the grant, be told so, and connect again."""
+    """Have a customer connect, see the token refreshed, lose the grant, be told so, connect again, and leave."""
     crm = f"{around.platform}/crm"
 
     def generation() -> int:
@@ -231,6 +254,13 @@ def tour(around: Around, customer: Customer) -> None:
     if ": connected" not in page.text:
         raise SystemExit(f"not connected again: {page.url}: {page.text}")
     print(f"connected again. What the CRM says: {customer.open(crm).text}", flush=True)
+    found = re.search(r"<h1>([\w-]+): ", page.text)
+    if not found:
+        raise SystemExit(f"no customer: {page.text}")
+    answer = around.remove(found[1])
+    if not answer.is_success or ": not connected" not in customer.open(around.platform).text:
+        raise SystemExit(f"a late webhook about an account that was removed: {answer.status_code}")
+    print("the account was removed, and the platform has forgotten it", flush=True)
 
 
 def main() -> None:

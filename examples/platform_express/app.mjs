@@ -28,7 +28,7 @@ async function api(method, path, body) {
     signal: AbortSignal.timeout(30_000),
   });
   const answer = await response.json();
-  if (!response.ok) throw new Error(`${answer.status} ${answer.title}: ${answer.detail}`);
+  if (!response.ok) throw Object.assign(new Error(`${answer.status} ${answer.title}: ${answer.detail}`), { status: answer.status });
   return answer;
 }
 
@@ -94,7 +94,12 @@ app.post("/webhooks", express.raw({ type: "*/*", limit: "256kb" }), async (reque
   // Messages may come twice, and late: what they say is looked up, not believed.
   const { account, accounts } = message.data;
   for (const id of RECONNECT.includes(message.type) ? accounts ?? [account].filter(Boolean) : []) {
-    connected.set(id, (await api("GET", `/v1/accounts/${encodeURIComponent(id)}`)).status === "reauthorize");
+    try {
+      connected.set(id, (await api("GET", `/v1/accounts/${encodeURIComponent(id)}`)).status === "reauthorize");
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      connected.delete(id); // it was removed since
+    }
   }
   response.sendStatus(204);
 });

@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from refreshd_reader import AsyncReader, NoUsableToken
-from refreshd_reader.api import AsyncAccounts
+from refreshd_reader.api import AsyncAccounts, NotFound
 from refreshd_reader.httpx import AsyncTokenAuth
 
 URL = os.environ["PLATFORM_URL"]  # where browsers reach this app
@@ -91,7 +91,10 @@ async def webhook(request: Request) -> None:
     # Messages may come twice, and late: what they say is looked up, not believed.
     for account in message["data"].get("accounts") or [message["data"].get("account")]:
         if account is not None and message["type"] in RECONNECT:
-            connected[account] = (await accounts.get(account))["status"] == "reauthorize"
+            try:
+                connected[account] = (await accounts.get(account))["status"] == "reauthorize"
+            except NotFound:  # it was removed since
+                connected.pop(account, None)
 
 
 @app.get("/crm")

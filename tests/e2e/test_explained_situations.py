@@ -313,7 +313,7 @@ SITUATIONS: Final[dict[str, Situation]] = {
     "disabled-and-lacking": Situation(build=lacks_refresh_token, first="Refreshing is switched off", advice="Store a refresh token first"),
     "paused": Situation(build=paused, first="Planned refreshes of account paused were paused .*: deploy", advice="refreshd resume ID", typed="resume ID"),
     "fixed-too-long": Situation(build=fixed_too_long, first="`fixed` refreshes it every 86400 s, but the provider's tokens live 7200 s", advice="refreshd accounts edit ID session_management=auto", typed="accounts edit ID session_management=auto"),
-    "imported-and-untried": Situation(build=imported_dead, first="Whether its token works is unknown: it is as it was imported", advice="refreshd refresh ID --force --wait", code=0, typed="refresh ID --force --wait"),
+    "imported-and-untried": Situation(build=imported_dead, first="Whether its token works is unknown: it is as it was given", advice="refreshd refresh ID --force --wait", code=0, typed="refresh ID --force --wait"),
     "imported-in-milliseconds": Situation(build=imported_in_milliseconds, first="Its token was imported with a life of 41", advice="refreshd refresh ID --force --wait", typed="refresh ID --force --wait"),
     "sealed-with-another-key": Situation(build=sealed_with_another_key, first="A secret of this account does not open", advice="refreshd keys check"),
     "permission-missing": Situation(build=permission_missing, first="Connectors report that the API rejects tokens that are fresh", advice="A new consent grants more scopes"),

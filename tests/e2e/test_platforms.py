@@ -1,4 +1,4 @@
-"""Platforms: the FastAPI example by its one command, and every block of docs/platforms.md as it stands."""
+"""The FastAPI platform by its one command, and what docs/platforms.md and docs/mcp.md lead to, block by block as it stands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from tests.support.fleet import ROOT
 from tests.support.server_process import free_port
 from tests.support.waiting import PATIENCE_S, wait_until
 
-PAGE: Final = (ROOT / "docs/platforms.md").read_text()
-BLOCKS: Final = re.findall(r"^```(sh|python)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-#: What the page's programs listen on.
-PORTS: Final = ("9400", "8321", "8000")
+#: What the pages' programs listen on.
+PORTS: Final = ("9400", "8000", "9500")
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Return the language and the text of each block of a page."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(r"^```(sh|python)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +64,11 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "examples").symlink_to(ROOT / "examples")
-        self.environment = {**ours(), "PYTHONPATH": str(ROOT), "REFRESHD_API_PORT": ""}
+        for name in ("examples", "tests"):
+            (folder / name).symlink_to(ROOT / name)
+        # Where the API is, the page has from a file.
+        self.environment = {**ours(), "PYTHONPATH": str(ROOT), "REFRESHD_API_PORT": str(free_port())}
         self.ports = {port: str(free_port()) for port in PORTS}
-        self.environment["REFRESHD_API_PORT"] = self.ports["8321"]
 
     def run(self, language: str, text: str) -> str:
         """Run a block; ports that may be taken here are others."""
@@ -112,7 +117,7 @@ def test_the_page_leads_from_nothing_to_a_button_that_works(reader: Reader, arou
     said: list[str] = []
     platform = f"http://127.0.0.1:{reader.ports['8000']}"
     with around.Customer() as customer:
-        for language, text in BLOCKS:
+        for language, text in blocks("platforms.md"):
             said.append(reader.run(language, text))
             if "uvicorn" in text:
                 assert ": connected" in customer.connect(platform).text
@@ -125,3 +130,17 @@ def test_the_page_leads_from_nothing_to_a_button_that_works(reader: Reader, arou
     assert "customer-17: unknown account" in everything
     assert "connected 1\n" in everything
     assert "('client', " in everything
+    # `up` can be started again in this shell, and nothing that opens something lies beside the page's files.
+    assert {name for name in reader.environment if name.startswith("REFRESHD_")} == {"REFRESHD_API_PORT"}
+    assert {one.name for one in reader.folder.iterdir() if one.is_file()} <= {
+        ".env", "providers.yaml", "environment", "said.log",
+    }  # fmt: skip
+
+
+def test_the_page_of_mcp_leads_from_an_address_to_a_tool(reader: Reader) -> None:
+    reader.environment["BROWSER"] = "curl --silent --location --noproxy * --output browser.log %s"
+    (_, started), (_, program), *_ = blocks("mcp.md")
+    install, _, begun = started.partition("\n")
+    assert install.startswith("pip install")
+    assert "notes-1: added; active" in reader.run("sh", begun)
+    assert f"token 1 for http://127.0.0.1:{reader.ports['9500']}/mcp" in reader.run("python", program)

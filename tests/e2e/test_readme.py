@@ -33,6 +33,9 @@ print(redis.Redis.from_url(sys.argv[2]).execute_command(*sys.argv[3:]))' "$@"
 PROGRAM: Final = """#!/bin/sh
 exec "{python}" -m worker.cli "$@"
 """
+PYTHON: Final = """#!/bin/sh
+exec "{python}" "$@"
+"""
 TYPED_S: Final = 120
 #: The options of a worker that the page writes short.
 LONG: Final = {"-P": "pool", "-Q": "queues"}
@@ -61,7 +64,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deploy/venv.sh").touch()
     programs = folder / ".venv/bin"
     programs.mkdir(parents=True)
-    for name, text in {"refreshd": PROGRAM, "redis-cli": REDIS_CLI}.items():
+    for name, text in {"refreshd": PROGRAM, "redis-cli": REDIS_CLI, "python": PYTHON}.items():
         (programs / name).write_text(text.format(python=sys.executable))
         (programs / name).chmod(0o755)
     (programs / "activate").write_text(f'PATH="{programs}:$PATH"\n')
@@ -115,28 +118,34 @@ def test_your_own_runs_beside_the_demo_and_takes_the_api_s_first_blocks(
     checkout: Path, demo: Command
 ) -> None:
     assert demo.process.poll() is None
-    with typed(checkout, blocks("Your own, on this machine"), REFRESHD_FLOWER_PORT=str(free_port())) as up:
+    beside, first, others, of_keys = api_blocks(str(free_port()))
+    with (
+        typed(checkout, f". .venv/bin/activate\n{beside}") as provider,
+        typed(checkout, blocks("Your own, on this machine"), REFRESHD_FLOWER_PORT=str(free_port())) as up,
+    ):
+        provider.wait_for("token_url")
         up.wait_for("No accounts yet")
-        address = re.search(r"API +(http://[\d.:]+)", up.output)
-        assert address
-        answers = ran(first_calls(address[1]), checkout)
-        assert '"generation":1' in answers.replace(" ", "")
-        assert answers.count("acct-1") >= 2
-        keys = ran(f"export REFRESHD_DATA_DIR=$PWD/.refreshd\n{api_blocks()[1]}", checkout)
+        answers = ran(first + others, checkout)
+        for outcome in ("added", "connected", "refreshed", "changed", "failed", "replaced"):
+            assert f'"outcome":"{outcome}"' in answers.replace(" ", ""), answers
+        assert "did you mean 'client_id'?" in answers
+        assert '"access_token":"at.platform-' in answers
+        assert '"removed":true' in answers
+        keys = ran(f"export REFRESHD_DATA_DIR=$PWD/.refreshd\n{of_keys}", checkout)
         assert "billing" in keys
         assert "error" not in keys
         up.family()
 
 
-def api_blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/api.md").read_text(), re.MULTILINE | re.DOTALL)
+def api_blocks(port: str) -> list[str]:
+    """Return the blocks of docs/api.md, with another port for the provider.
 
-
-def first_calls(address: str) -> str:
-    """Return the first block of docs/api.md, for an API that runs elsewhere; of the events that follow, what is there."""
-    block = api_blocks()[0].partition("\n")[2]
-    assert "API=http://127.0.0.1:8321" in block
-    return block.replace("API=http://127.0.0.1:8321", f"API={address}").replace("curl -N", "curl -sm 2 -N")
+    `refreshd up` is the README's here, so the provider's block waits; of the events that follow, what is there is read.
+    """
+    page = (ROOT / "docs/api.md").read_text()
+    page = re.sub(r"^refreshd up &.*", "wait", page, flags=re.MULTILINE)
+    page = page.replace("9400", port).replace("curl -N", "curl -sm 2 -N")
+    return re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 def test_every_block_is_run_or_left_out_for_a_reason() -> None:

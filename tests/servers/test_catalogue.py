@@ -73,12 +73,12 @@ def test_the_typescript_of_the_page_is_what_make_servers_runs() -> None:
     run = (HERE / "mcp-typescript-sdk" / "session.mjs").read_text(encoding="utf-8")
     #: What the page names, and the program is given; and what only TypeScript has.
     given = {
-        "'redis://127.0.0.1:6379/0'": "redisUrl",
+        "readFileSync('.refreshd/redis.url', 'utf8').trim()": "redisUrl",
         "'refreshd:token:{notes-1}'": "`refreshd:token:{${account}}`",
-        "'https://mcp.example.com/mcp'": "url",
+        "'http://127.0.0.1:9500/mcp'": "url",
         "fresh: typeof fetch": "fresh",
     }
     for name, value in given.items():
         sample = sample.replace(name, value)
-    lines = [line for line in sample.splitlines() if line and "callTool" not in line]
+    lines = [line for line in sample.splitlines() if line and not re.search("callTool|node:fs", line)]
     assert [line for line in lines if line not in run] == []

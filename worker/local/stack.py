@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 from worker.context import LOOPBACK_HOSTS, UP_LOCK, AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import folder_keys, load_cipher, make_key, source_of
-from worker.crypto.private_file import data_folder, private_folder
+from worker.crypto.private_file import data_folder, private_folder, write_private
 from worker.db.api_keys import ApiKeys
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.counts import Fleet, look
@@ -43,6 +43,8 @@ from worker.settings.redis_url import address_of as redis_address_of
 
 #: Flower and the API take the first free port of so many, beginning with the one that is set.
 PORTS_TRIED: Final = 50
+#: Holds the API's address on this machine while it is served, in the data folder.
+API_URL_FILE: Final = "api.url"
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what an operator may set)
 
 
@@ -100,6 +102,7 @@ class Stack:
         try:
             self.leftovers_ended = end_leftovers(self.data_dir / LOCKS, worker_grace_s(self.settings))
             private_folder(self.logs)
+            self._api_url_file.unlink(missing_ok=True)  # of a run that was killed
         except BaseException:
             self._lock.release()
             raise
@@ -130,9 +133,7 @@ class Stack:
     def flower_url(self) -> str | None:
         if self.flower_port is None:
             return None
-        address = self.settings.flower_address
-        host = LOOPBACK if address in _EVERY_ADDRESS else f"[{address}]" if ":" in address else address
-        return f"http://{host}:{self.flower_port}"
+        return _url_here(self.settings.flower_address, self.flower_port)
 
     def login(self, *, reveal: bool) -> str:
         """Return how to log in to Flower; a chosen password is never shown, a made one where it may be."""
@@ -209,14 +210,15 @@ class Stack:
         if self.settings.flower_basic_auth is None:
             self._login_made = True
             self._set(flower_basic_auth=SecretStr(made_login(self.data_dir)))
-        port = _free_port(self.settings.flower_port, "Flower", "REFRESHD_FLOWER_PORT", ", or say --no-flower")
+        wanted = self.settings.flower_port
+        port = _free_port(wanted, "Flower", "REFRESHD_FLOWER_PORT", ", or say --no-flower")
         self._set(flower_port=port)
         self.flower_port = port
         self.supervisor.add(self.services.flower(port))
-        return Step("Flower", f"{self.flower_url}")
+        return Step("Flower", f"{self.flower_url}", _taken(wanted, port))
 
     def start_api(self) -> Step:
-        """Start the API on the port that is set or the next free one, and make a first key for it.
+        """Start the API on the port that is set or the next free one, make a first key for it, and write `api.url`.
 
         Raises:
             RefreshdError: no port is free.
@@ -229,7 +231,13 @@ class Stack:
         )
         self.api_key_file = key_file
         self.supervisor.add(self.services.api(self.api))
-        return Step("API", f"{self.api.base_url}   key {'made in' if made else 'in'} {key_file.name}")
+        write_private(self._api_url_file, _url_here(self.api.host, port) + "\n")
+        note = _taken(settings.port, port)
+        return Step(
+            "API",
+            f"{self.api.base_url}   key {'made in' if made else 'in'} {key_file.name}",
+            f"{note}; the address is in {API_URL_FILE}" if note else "",
+        )
 
     def api_curl(self) -> str:
         """Return the command that tries the API; a shell puts the key in, so that no history has it."""
@@ -256,8 +264,13 @@ class Stack:
     def stop(self) -> Iterator[Killed]:
         """Stop what was started, in order; returns what had to be killed. May be called twice."""
         yield from self.supervisor.stop()
+        self._api_url_file.unlink(missing_ok=True)
         if self.embedded is not None:
             self.embedded.forget_address()
+
+    @property
+    def _api_url_file(self) -> Path:
+        return self.data_dir / API_URL_FILE
 
     def _flower_auth(self) -> str:
         auth = self.settings.flower_basic_auth
@@ -281,6 +294,17 @@ def _set_by_the_shell() -> str:
         if "REFRESHD_DATA_DIR" in os.environ
         else ""
     )
+
+
+def _taken(wanted: int, port: int) -> str:
+    """Return what to know where another port than the one that is set is used; nothing where it is that one."""
+    return "" if port == wanted else f"{wanted} is taken by another process, so it is {port}"
+
+
+def _url_here(address: str, port: int) -> str:
+    """Return where a server that listens at an address is reached on this machine."""
+    host = LOOPBACK if address in _EVERY_ADDRESS else f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}"
 
 
 def _version_of(url: str) -> str:

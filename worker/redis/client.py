@@ -161,7 +161,7 @@ def in_words(url: str) -> Iterator[None]:
     except (RedisError, OSError) as error:
         raise RedisUnreachable(
             f"Redis at {address_of(url)} can't be used: {str(error).rstrip('.')}. REFRESHD_REDIS_URL says where it is"
-            f"{_of_tls(url, error)}; `refreshd up` starts an embedded one"
+            f"{_of_tls(url, error)}; where it is not set (`unset REFRESHD_REDIS_URL`) `refreshd up` starts an embedded one"
         ) from error
 
 

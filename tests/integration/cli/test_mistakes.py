@@ -82,6 +82,7 @@ def test_status_says_why_redis_can_t_be_used(
     said = " ".join(ran.stdout.split())
     assert "last plan" in said
     assert "Redis at 127.0.0.1:1/0 can't be used: " in said
+    assert "unset REFRESHD_REDIS_URL" in said
     assert "onnection refused" in said
     assert "hush" not in said
     assert json.loads(refreshd("status", "--json").stdout)["queues"] is None

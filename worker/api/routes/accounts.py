@@ -11,6 +11,7 @@ from models.account import Account, Status
 from worker.api.auth import Caller, Here, Reads, Writes
 from worker.api.bodies import json_object
 from worker.api.context import ApiContext
+from worker.api.explained import with_calls
 from worker.api.openapi import body_of, describes
 from worker.api.params import NAME_PATTERN, AccountId, labels_of, read_cursor, write_cursor
 from worker.api.problems import FieldError, invalid
@@ -173,7 +174,7 @@ def _explained(here: ApiContext, account_id: str) -> dict[str, Any]:
     from worker.diagnostics.explain.words import as_object
 
     facts = gather(here, account_id, workers=lambda: None, worker_keys=lambda: None, reads_tokens=False)
-    return as_object(facts, diagnose(facts))
+    return with_calls(as_object(facts, diagnose(facts)))
 
 
 def _of(account_id: str, fields: dict[str, Any]) -> dict[str, Any]:

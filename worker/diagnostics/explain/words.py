@@ -145,7 +145,7 @@ def _due_why(facts: Facts) -> str:
         if policy.at == account.next_refresh_at:
             return _sentence(policy.reason)
     if not any(one.closed_at is not None for one in facts.attempts):
-        return "as it was imported"
+        return "as it was given"
     return f"after a failure ({account.due_reason or account.reason or 'the last try'})"
 
 

@@ -131,7 +131,7 @@ def untried(facts: Facts) -> Iterator[Finding]:
     if is_untried(facts):
         yield Finding(
             "token_untried",
-            "Whether its token works is unknown: it is as it was imported, and no refresh was tried. If the API refuses it, it "
+            "Whether its token works is unknown: it is as it was given, and no refresh was tried. If the API refuses it, it "
             "may be dead already, and a refresh is what helps.",
             f"`refreshd refresh {facts.account.id} --force --wait` finds out.",
             wrong=False,
