@@ -322,7 +322,9 @@ def _return_problem(wanted: Wanted, client: Client | None, return_urls: Sequence
     if admits([*(client.urls if client is not None else ()), *return_urls], wanted.return_url):
         return None
     if client is None:
-        reason = "is not allowed: with `resource` or `issuer` it has to be named in REFRESHD_CONNECT_RETURN_URLS"
+        reason = (
+            "is not allowed: with `resource` or `issuer` it has to be named in REFRESHD_CONNECT_RETURN_URLS"
+        )
     else:
         reason = (
             f"client {client.name} does not allow it: name it in `return_urls` of the client, or in "
