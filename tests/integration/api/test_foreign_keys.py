@@ -118,3 +118,20 @@ async def _ask(client: Any, method: str, path: str, *, account: str, session: st
     if isinstance(body, dict) and "account" in body:
         body = body | {"account": account}
     return await client.request(method.upper(), url, json=body)
+
+
+async def test_a_shared_refresh_token_does_not_name_an_account_of_others(desk: Desk) -> None:
+    desk.bench.add(FOREIGN, labels='{"tenant": "other"}', refresh_token="r-shared")
+    desk.bench.add("mine-1", labels='{"tenant": "acme"}', refresh_token="r-mine")
+    grant = {**_GRANT, "refresh_token": "r-shared"}
+    async with desk.client(labels={"tenant": "acme"}) as client, desk.client() as unbound:
+        answers = [
+            await client.put("/v1/accounts/mine-1/grant", json=grant),
+            await client.patch("/v1/accounts/mine-1", json={"refresh_token": "r-shared"}),
+        ]
+        named = await unbound.put("/v1/accounts/mine-1/grant", json=grant)
+    for answer in answers:
+        assert answer.status_code == 422, answer.text
+        assert FOREIGN not in answer.text
+    assert FOREIGN in named.text
+    assert "--allow" not in named.text
