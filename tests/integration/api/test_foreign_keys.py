@@ -135,3 +135,17 @@ async def test_a_shared_refresh_token_does_not_name_an_account_of_others(desk: D
         assert FOREIGN not in answer.text
     assert FOREIGN in named.text
     assert "--allow" not in named.text
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_label_of_another_tenant_is_refused_and_not_replaced(desk: Desk, method: str) -> None:
+    desk.bench.add("mine-1", labels='{"tenant": "acme"}')
+    async with desk.client(labels={"tenant": "acme"}) as client:
+        refused = await client.request(method, "/v1/accounts/mine-1", json={"labels": {"tenant": "other"}})
+        own = await client.request(
+            method, "/v1/accounts/mine-1", json={"labels": {"tenant": "acme", "a": "b"}}
+        )
+        shown = (await client.get("/v1/accounts/mine-1")).json()
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "labels.tenant")
+    assert own.status_code == 200, own.text
+    assert shown["labels"] == {"tenant": "acme", "a": "b"}
