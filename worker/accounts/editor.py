@@ -209,10 +209,13 @@ class Editor:
                 raise UnknownAccount(account_id)
         return [found[account_id] for account_id in ids]
 
+    def _sees(self, _: Account, other: Account) -> bool:
+        return sees(self._required, other)
+
     def _save(self, applied: Applied, action: Action, also: Also | None = None) -> bool:
         """Store an account; False where it is not as it was read any more."""
         note = self._note(applied, action, also)
-        twins = None if self._twins is None else TwinGuard(self._twins, [applied])
+        twins = None if self._twins is None else TwinGuard(self._twins, [applied], sees=self._sees)
         account, unseen = applied.account, set[str]()
 
         def guard(connection: Connection) -> set[str]:

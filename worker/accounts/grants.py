@@ -236,7 +236,13 @@ class GrantStore:
         guarded = {number: one for number, one in applied.items() if not grants[number].allow_shared}
         # An account whose own grant failed may hold another's token: it was left out of those that were looked for.
         complete = len(applied) == len(grants)
-        guard = TwinGuard(self._same, list(guarded.values()), holders=found.holders if complete else None)
+        required = {grant.account: grant.require_labels for grant in grants.values()}
+        guard = TwinGuard(
+            self._same,
+            list(guarded.values()),
+            holders=found.holders if complete else None,
+            sees=lambda one, other: required[one.id].items() <= read_labels(other.labels).items(),
+        )
         refused = guard(connection)
         return {
             number: guard.problems[one.account.id]

@@ -194,7 +194,11 @@ class Importer:
         ]
         outcomes = {account: one.outcome for account, one in applied.items()}
         guard = (
-            TwinGuard(self._twins, [one for one in applied.values() if one.outcome in _WRITTEN])
+            TwinGuard(
+                self._twins,
+                [one for one in applied.values() if one.outcome in _WRITTEN],
+                sees=lambda _, other: sees(self._required, other),
+            )
             if self._twins is not None
             else None
         )

@@ -6,7 +6,7 @@ of both (RFC 9700 section 4.14). So a second account is not given a token that a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
 
 #: The option of every command that stores a refresh token.
 ALLOW_SHARED_GRANT: Final = "--allow-shared-grant"
+#: How a refusal ends; whoever answers programs leaves it out.
+ON_THE_COMMAND_LINE: Final = f"; on the command line, {ALLOW_SHARED_GRANT} stores it all the same"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -78,6 +80,7 @@ class TwinGuard:
         applied: what is about to be stored, in the order in which it was asked for.
         holders: accounts that hold one of the refresh tokens, read since the transaction has waited for others that store
             any; None: the guard waits and reads.
+        sees: whether whoever asks may learn of an account; first the one that is about to be stored.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class TwinGuard:
         applied: Iterable[HasGrants],
         *,
         holders: Sequence[tuple[str, Account]] | None = None,
+        sees: Callable[[Account, Account], bool] = lambda _, __: True,
     ) -> None:
         self._same = same
+        self._sees = sees
         self._holders = holders
         self._applied = list(applied)
         #: Of each account that was left out, why.
@@ -108,7 +113,7 @@ class TwinGuard:
             others = (other for fp in sorted(one.new_grants) for other in held.get(fp, ()))
             twin = next((other for other in others if self._same(account, other)), None)
             if twin is not None:
-                self.problems[account.id] = shared_grant(twin.id)
+                self.problems[account.id] = shared_grant(twin.id if self._sees(account, twin) else None)
                 continue
             for given in {account.refresh_fp, account.source_fp}:
                 if given is not None:
@@ -120,15 +125,20 @@ class TwinGuard:
         return holders(connection, fingerprints, but=[one.account.id for one in self._applied])
 
 
-def shared_grant(twin: str) -> Problem:
-    """Return what is wrong with a refresh token that another account has."""
+def shared_grant(twin: str | None) -> Problem:
+    """Return what is wrong with a refresh token that another account has; None: whoever asks may not learn which one."""
     from worker.accounts.entry import Problem
 
+    which = "another account" if twin is None else f"account {twin}"
+    way_out = (
+        "Get this one a grant of its own"
+        if twin is None
+        else ("Use that account, or get this one a grant of its own")
+    )
     return Problem(
         "refresh_token",
-        f"account {twin} of the same client has the same one, or was given it last: two accounts that refresh one grant "
-        "end it where refresh tokens are rotated. Use that account, or get this one a grant of its own; "
-        f"on the command line, {ALLOW_SHARED_GRANT} stores it all the same",
+        f"{which} of the same client has the same one, or was given it last: two accounts that refresh one grant "
+        f"end it where refresh tokens are rotated. {way_out}{ON_THE_COMMAND_LINE}",
     )
 
 

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from models.account import Account
 from models.api_key import ApiScope, Credential
 from worker.api.context import ApiContext
+from worker.api.params import check_query
 from worker.api.problems import Kind, Problem, no_such_account
 
 _CHALLENGE: Final = 'Bearer realm="refreshd"'
@@ -109,10 +110,10 @@ async def caller_of(request: Request, here: Here) -> Caller:
 
 
 def allowed(*scopes: ApiScope) -> Callable[..., Awaitable[Caller]]:
-    """Return the dependency that lets in keys with one of these scopes."""
+    """Return the dependency that lets in keys with one of these scopes, and no query that its route does not know."""
     words = " or ".join(scopes)
 
-    async def check(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    async def check(request: Request, caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
         if not any(caller.may(scope) for scope in scopes):
             raise Problem(
                 Kind.FORBIDDEN,
@@ -121,6 +122,7 @@ def allowed(*scopes: ApiScope) -> Callable[..., Awaitable[Caller]]:
                     "WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scopes[0]}"'
                 },
             )
+        check_query(request)
         return caller
 
     check.__name__ = f"allowed_{'_'.join(scopes)}"

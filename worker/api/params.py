@@ -8,6 +8,7 @@ import re
 from typing import Annotated, Final
 
 from fastapi import Path, Request
+from fastapi.routing import APIRoute
 
 from models.label import check_label
 from refreshd_reader.contract import ACCOUNT_ID
@@ -27,22 +28,39 @@ ClientName = Annotated[
 ]
 
 
-def labels_of(request: Request, known: frozenset[str]) -> dict[str, str]:
-    """Return the labels of a query, `label.NAME=VALUE`; every other parameter must be known.
+def check_query(request: Request) -> None:
+    """Let a query pass whose parameters its route knows; one with labels takes `label.NAME` as well.
 
     Raises:
-        Problem: a label is none, or a parameter is unknown: left out, it would widen the list.
+        Problem: a parameter is unknown. Left out, a mistyped one would widen a list, or remove an account and leave its grant.
+    """
+    if not request.scope["query_string"]:
+        return
+    known, takes_labels, has_body = _parameters(request.scope["route"])
+    if all(name in known or (takes_labels and name.startswith(_LABEL)) for name in request.query_params):
+        return
+    names = ", ".join([*sorted(known), *(["label.NAME"] if takes_labels else [])])
+    hint = "; fields belong in the body" if has_body else ""
+    raise invalid(FieldError("query", f"an unknown parameter; known: {names or 'none'}{hint}"))
+
+
+def _parameters(route: APIRoute) -> tuple[frozenset[str], bool, bool]:
+    """Return the parameters of a route's query, whether it takes labels, and whether it takes a body."""
+    extra = route.openapi_extra or {}
+    known = frozenset(field.alias for field in route.dependant.query_params)
+    return known, "parameters" in extra, "requestBody" in extra
+
+
+def labels_of(request: Request) -> dict[str, str]:
+    """Return the labels of a query, `label.NAME=VALUE`.
+
+    Raises:
+        Problem: a label is none, or one has two values.
     """
     labels: dict[str, str] = {}
     errors: list[FieldError] = []
     for name, value in request.query_params.multi_items():
         if not name.startswith(_LABEL):
-            if name not in known:
-                errors.append(
-                    FieldError(
-                        "query", f"an unknown parameter; known: {', '.join(sorted(known))}, label.NAME"
-                    )
-                )
             continue
         try:
             label, text = check_label(name.removeprefix(_LABEL), value)

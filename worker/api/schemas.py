@@ -63,7 +63,11 @@ _BRIEF: Final[dict[str, Any]] = {
     "status_at": _TIME,
     "failures": _INT,
     "generation": _INT,
-    "published_generation": _INT,
+    "published_generation": {
+        "type": ["integer", "null"],
+        "description": "Of the token that is noted to be in Redis; null: of none yet. It is noted within a second after "
+        "the answer that says `published`.",
+    },
     "issued_at": _TIME,
     "expires_at": _TIME,
     "refresh_token_expires_at": _TIME,

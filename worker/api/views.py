@@ -26,6 +26,7 @@ def account_brief(account: Account) -> dict[str, Any]:
         "client": account.client,
         "labels": account.label_set,
         **{name: getattr(account, name) for name in (*_BRIEF, *_STATE)},
+        "published_generation": account.published_generation if account.published_generation >= 0 else None,
     }
 
 

@@ -78,6 +78,11 @@ class Wanted:
     custom_fields: Mapping[str, str] = field(default_factory=dict, repr=False)
     expires_in_s: float = EXPIRES_S
 
+    @property
+    def has_address(self) -> bool:
+        """Return whether an address stands in the place of a client, or beside it."""
+        return self.resource is not None or self.issuer is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Opener:
@@ -104,8 +109,16 @@ class Opener:
     return_urls: Sequence[str] = ()
 
     def precheck(self, wanted: Wanted, *, require_labels: Mapping[str, str]) -> None:
-        """Check what can be checked of a wish before a worker looks for its authorization server; raises as `open` does."""
+        """Check what can be checked of a wish before a worker looks for its authorization server; raises as `open` does.
+
+        Of a wish that leads nowhere in the end nobody is asked, and no client is registered.
+        """
         self._account(wanted, require_labels)
+        if not wanted.has_address:
+            return
+        named = None if wanted.client is None else self._client(wanted, None, NOTHING_FOUND)
+        if problem := _return_problem(wanted, named, self.return_urls):
+            raise RowRefused([problem])
 
     def open(
         self,
@@ -298,15 +311,26 @@ def _fitting_problems(
         )
     if not client.client_id:
         problems.append(Problem("client", f"{client.name} has no client_id"))
-    if not admits([*client.urls, *return_urls], wanted.return_url):
-        problems.append(
-            Problem(
-                "return_url",
-                f"client {client.name} does not allow it: name it in `return_urls` of the client, or in "
-                "REFRESHD_CONNECT_RETURN_URLS for all of them",
-            )
-        )
+    named = client if wanted.client is not None or not wanted.has_address else None
+    if problem := _return_problem(wanted, named, return_urls):
+        problems.append(problem)
     return problems
+
+
+def _return_problem(wanted: Wanted, client: Client | None, return_urls: Sequence[str]) -> Problem | None:
+    """Return what is wrong with where to go back to; without a client (an address finds one) the setting alone allows it."""
+    if admits([*(client.urls if client is not None else ()), *return_urls], wanted.return_url):
+        return None
+    if client is None:
+        reason = (
+            "is not allowed: with `resource` or `issuer` it has to be named in REFRESHD_CONNECT_RETURN_URLS"
+        )
+    else:
+        reason = (
+            f"client {client.name} does not allow it: name it in `return_urls` of the client, or in "
+            "REFRESHD_CONNECT_RETURN_URLS for all of them"
+        )
+    return Problem("return_url", reason)
 
 
 def _problem_of_request(text: str) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
@@ -19,6 +19,8 @@ from worker.intake.carry_out import Desk, handles, payload_of
 from worker.intake.requests import Code, IntakeRequest, Op, Reply
 from worker.providers.revocation import Revocation
 
+#: Of a label: what is stored gets the key's own, so another value would be lost without a word.
+NOT_THE_KEY_S: Final = "is not the label of this key; leave it out, or send the key's own"
 #: There is nothing left at the provider, or never was.
 _ENDED = frozenset({Revocation.REVOKED, Revocation.NO_TOKEN})
 
@@ -96,6 +98,11 @@ def remove_account(desk: Desk, request: IntakeRequest) -> Reply:
 def _entry(request: IntakeRequest) -> AccountEntry:
     payload = payload_of(request, AccountPayload)
     entry = read_entry({**payload.fields, "id": payload.account}, empty_takes_back=True)
+    differ = [
+        name for name, value in request.require_labels.items() if entry.labels.get(name, value) != value
+    ]
+    if differ:
+        raise RowRefused([Problem(f"{LABELS}.{name}", NOT_THE_KEY_S) for name in differ])
     if LABELS in payload.fields or entry.labels:
         entry.labels |= request.require_labels
     return entry

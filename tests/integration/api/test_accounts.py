@@ -210,3 +210,10 @@ async def test_an_account_may_be_created_first_and_wait_for_its_grant(desk: Desk
     assert (granted.json()["outcome"], granted.json()["status"]) == ("connected", "active")
     assert granted.json()["next_refresh_at"] is not None
     assert [kind for kind, _ in desk.bench.events()] == ["connected"]
+
+
+async def test_a_generation_that_is_not_noted_as_published_is_null(desk: Desk) -> None:
+    desk.bench.add("acct-1", published_generation=-1)
+    async with desk.client() as client:
+        shown = (await client.get("/v1/accounts/acct-1")).json()
+    assert shown["published_generation"] is None

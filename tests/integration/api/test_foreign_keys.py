@@ -118,3 +118,34 @@ async def _ask(client: Any, method: str, path: str, *, account: str, session: st
     if isinstance(body, dict) and "account" in body:
         body = body | {"account": account}
     return await client.request(method.upper(), url, json=body)
+
+
+async def test_a_shared_refresh_token_does_not_name_an_account_of_others(desk: Desk) -> None:
+    desk.bench.add(FOREIGN, labels='{"tenant": "other"}', refresh_token="r-shared")
+    desk.bench.add("mine-1", labels='{"tenant": "acme"}', refresh_token="r-mine")
+    grant = {**_GRANT, "refresh_token": "r-shared"}
+    async with desk.client(labels={"tenant": "acme"}) as client, desk.client() as unbound:
+        answers = [
+            await client.put("/v1/accounts/mine-1/grant", json=grant),
+            await client.patch("/v1/accounts/mine-1", json={"refresh_token": "r-shared"}),
+        ]
+        named = await unbound.put("/v1/accounts/mine-1/grant", json=grant)
+    for answer in answers:
+        assert answer.status_code == 422, answer.text
+        assert FOREIGN not in answer.text
+    assert FOREIGN in named.text
+    assert "--allow" not in named.text
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_label_of_another_tenant_is_refused_and_not_replaced(desk: Desk, method: str) -> None:
+    desk.bench.add("mine-1", labels='{"tenant": "acme"}')
+    async with desk.client(labels={"tenant": "acme"}) as client:
+        refused = await client.request(method, "/v1/accounts/mine-1", json={"labels": {"tenant": "other"}})
+        own = await client.request(
+            method, "/v1/accounts/mine-1", json={"labels": {"tenant": "acme", "a": "b"}}
+        )
+        shown = (await client.get("/v1/accounts/mine-1")).json()
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "labels.tenant")
+    assert own.status_code == 200, own.text
+    assert shown["labels"] == {"tenant": "acme", "a": "b"}

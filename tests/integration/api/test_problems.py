@@ -35,6 +35,14 @@ CASES: list[tuple[str, str, dict[str, str], bytes | None, int, str]] = [
     ("GET", "/v1/accounts?provider=%00", {}, None, 422, "invalid"),
     ("GET", "/v1/accounts?label.a%20b=c", {}, None, 422, "invalid"),
     ("GET", "/v1/accounts?tenant=acme", {}, None, 422, "invalid"),
+    ("GET", "/v1/accounts/absent?label.a=b", {}, None, 422, "invalid"),
+    ("DELETE", "/v1/accounts/absent?revok=true", {}, None, 422, "invalid"),
+    ("PUT", "/v1/accounts/a?dry_run=true", _JSON, b"{}", 422, "invalid"),
+    ("PUT", "/v1/accounts/a/grant?verify=true", _JSON, b"{}", 422, "invalid"),
+    ("POST", "/v1/accounts/a/refresh?force=true&wait_s=5", {}, None, 422, "invalid"),
+    ("POST", "/v1/accounts:batch?replace_token=true", _JSON, b"{}", 422, "invalid"),
+    ("GET", "/v1/clients?limit=1", {}, None, 422, "invalid"),
+    ("POST", "/v1/connect/sessions?client=a", _JSON, b"{}", 422, "invalid"),
     ("GET", "/v1/accounts?changed_since=NaN", {}, None, 422, "invalid"),
     ("POST", "/v1/accounts/a/refresh", _JSON, b'{"force": 1}', 422, "invalid"),
     ("POST", "/v1/accounts/a/refresh", _JSON, b'{"wait_s": 1e9}', 422, "invalid"),
@@ -62,6 +70,17 @@ async def test_what_cannot_be_done_is_a_problem(
         assert all(one["field"] and one["reason"] for one in problem["errors"])
     if status == 405:
         assert answer.headers["allow"]
+
+
+async def test_a_mistyped_parameter_removes_nothing(desk: Desk) -> None:
+    desk.bench.add("acct-1")
+    async with desk.client() as client:
+        mistyped = await client.delete("/v1/accounts/acct-1?revok=true")
+        there = await client.get("/v1/accounts/acct-1")
+        in_the_query = await client.post("/v1/accounts/acct-1/refresh?force=true")
+    assert mistyped.json()["errors"][0]["reason"] == "an unknown parameter; known: revoke"
+    assert there.status_code == 200
+    assert in_the_query.json()["detail"].endswith("known: none; fields belong in the body")
 
 
 async def test_a_body_that_is_too_large_is_refused_before_it_is_read(desk: Desk) -> None:

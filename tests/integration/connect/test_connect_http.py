@@ -367,7 +367,7 @@ def test_address_that_leads_nowhere_is_a_422_with_its_reason_and_registers_nothi
     world.resource = "https://other.example"
     wrong: list[tuple[dict[str, Any], str, str]] = [
         ({"resource": RESOURCE}, "resource", "[resource_mismatch]"),
-        ({"resource": RESOURCE, "client": "none"}, "resource", "[resource_mismatch]"),
+        ({"resource": RESOURCE, "client": "none"}, "client", "there is no client"),
         ({"resource": RESOURCE, "return_url": "http://evil.example"}, "return_url", "plain http"),
         ({"resource": "http://mcp.example.com/mcp"}, "resource", "[unsafe_url]"),
         ({"issuer": "https://nowhere.example"}, "issuer", "[no_metadata]"),
@@ -387,6 +387,25 @@ def test_address_that_leads_nowhere_is_a_422_with_its_reason_and_registers_nothi
 
     site.run(go)
     assert world.registrations == []
+
+
+@pytest.mark.parametrize("address", [{"resource": RESOURCE}, {"issuer": ISSUER}])
+def test_return_url_that_is_not_allowed_asks_nobody_and_registers_nothing(
+    site: Site, world: McpWorld, address: dict[str, str]
+) -> None:
+    async def go() -> None:
+        async with site.as_platform() as client:
+            answer = await client.post(
+                "/v1/connect/sessions", json={"account": "acct", "return_url": RETURN_URL, **address}
+            )
+            assert answer.status_code == 422, answer.text
+            [problem] = answer.json()["errors"]
+            assert problem["field"] == "return_url"
+            assert "REFRESHD_CONNECT_RETURN_URLS" in problem["reason"]
+            assert "return_urls" not in problem["reason"]
+
+    site.run(go)
+    assert (world.registrations, world.asked.total()) == ([], 0)
 
 
 def test_document_of_this_installation_is_what_its_url_promises(site: Site) -> None:

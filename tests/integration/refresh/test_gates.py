@@ -49,7 +49,7 @@ def fail(bench: Bench, *ids: str) -> None:
         bench.refresh(account)
     redis = bench.runtime.redis
     for key in redis.scan_iter("refreshd:gate:*", _type="string"):
-        found = Gate.load(redis.get(key))
+        found = Gate.load(str(redis.get(key)))
         if found.trickle_whole_at:
             redis.set(
                 key, replace(found, trickle_whole_at=found.trickle_whole_at + HOUR_S).dump(), keepttl=True

@@ -26,7 +26,6 @@ router = APIRouter(tags=["accounts"])
 
 #: What a page holds at most.
 _PAGE_MAX = 1000
-_LIST_QUERY = frozenset({"status", "provider", "client", "changed_since", "cursor", "limit"})
 
 
 async def find(here: ApiContext, caller: Caller, account_id: str) -> Account:
@@ -68,7 +67,7 @@ async def list_accounts(
 
     `label.NAME=VALUE` (repeatable) asks for a label. `next_cursor` is null on the last page.
     """
-    asked = labels_of(request, _LIST_QUERY)
+    asked = labels_of(request)
     after = "" if cursor is None else read_cursor(cursor)
     if any(asked.get(name, value) != value for name, value in caller.labels.items()):
         return {"accounts": [], "next_cursor": None}
