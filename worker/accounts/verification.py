@@ -20,6 +20,7 @@ from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants import Grant
 from worker.accounts.validation import AccountValidator
 from worker.crypto.sealer import AccountSealer
+from worker.policy.gate_signals import CLIENT_REASONS
 from worker.policy.reasons import message_of
 from worker.policy.verdicts.verdict import judge
 from worker.providers.client import ProviderClient
@@ -29,7 +30,8 @@ class Unverified(RowRefused):
     """The provider did not refresh the grant. `verdict` says how it was judged; nothing was stored."""
 
     def __init__(self, verdict: dict[str, Any], reason: str) -> None:
-        super().__init__([Problem("refresh_token", reason)])
+        field = "client" if verdict.get("reason") in CLIENT_REASONS else "refresh_token"
+        super().__init__([Problem(field, reason)])
         self.verdict = verdict
 
 

@@ -33,6 +33,7 @@ class Kind(Enum):
     REFUSED_BY_PROVIDER = 422, "The provider refuses the grant"
     KEY_REUSED = 422, "The Idempotency-Key was used for another request"
     TOO_MANY_REQUESTS = 429, "The API key has used up its requests"
+    TOO_MANY_LISTENERS = 429, "As many clients listen to events as are served"
     HEADERS_TOO_LARGE = 431, "The request's headers are too large"
     DEFECT = 500, "The API met a defect of its own"
     UNAVAILABLE = 503, "A store does not answer"

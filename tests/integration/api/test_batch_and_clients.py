@@ -132,7 +132,13 @@ async def test_a_grant_that_the_provider_refuses_is_answered_with_the_verdict_an
         assert refused.status_code == 422, refused.text
         assert refused.json()["type"] == "/docs#problem-refused-by-provider"
         assert refused.json()["verdict"] == "reauthorize"
+        assert refused.json()["errors"][0]["field"] == "refresh_token"
         assert desk.bench.account("acct-1").generation == 1
+        desk.bench.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
+        of_the_client = await client.put(
+            "/v1/accounts/acct-1/grant", json={"access_token": "a", "refresh_token": "b", "verify": True}
+        )
+        assert of_the_client.json()["errors"][0]["field"] == "client"
         desk.bench.answer = lambda _: httpx.Response(200, json={"access_token": "c", "expires_in": 60})
         stored = await client.put(
             "/v1/accounts/acct-1/grant", json={"access_token": "a", "refresh_token": "b", "verify": True}

@@ -48,6 +48,7 @@ CASES: list[tuple[str, str, dict[str, str], bytes | None, int, str]] = [
     ("POST", "/v1/accounts/a/refresh", _JSON, b'{"wait_s": 1e9}', 422, "invalid"),
     ("POST", "/v1/accounts/a/token/rejected", _JSON, b"{}", 422, "invalid"),
     ("POST", "/v1/accounts:batch", _JSON, b"{}", 415, "unsupported-media-type"),
+    ("GET", "/v1/connect/sessions/cs_x", {}, None, 404, "not-found"),
     ("GET", "/v1/events", {"last-event-id": "x"}, None, 422, "invalid"),
 ]
 

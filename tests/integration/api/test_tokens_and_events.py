@@ -40,6 +40,7 @@ async def test_an_account_without_a_token_says_why(desk: Desk) -> None:
     assert answer.status_code == 409
     assert answer.json()["account_status"] == "reauthorize"
     assert answer.json()["reason"] == "invalid_grant"
+    assert answer.json()["detail"].startswith("no token to use: ")
 
 
 async def test_no_token_is_given_out_unless_it_is_allowed(make_desk: Callable[..., Desk]) -> None:
@@ -110,7 +111,10 @@ async def test_only_so_many_clients_listen_at_a_time(make_desk: Callable[..., De
     desk.context.event_clients = 1
     async with desk.client() as client:
         answer = await client.get("/v1/events")
+        from_the_first = await client.get("/v1/events", headers={"last-event-id": "0"})
     assert answer.status_code == 429
+    assert answer.json()["type"] == "/docs#problem-too-many-listeners"
+    assert from_the_first.status_code == 429, "0 is a place"
 
 
 async def test_all_who_listen_share_one_reading_of_the_stream(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -30,6 +31,7 @@ router = APIRouter()
 
 Connects = Annotated[Caller, Depends(allowed(ApiScope.CONNECT))]
 
+_SESSION_ID: Final = re.compile(r"cs_[A-Za-z0-9_-]{32}")
 #: A browser may keep a stylesheet: its URL has its content's hash.
 _KEPT: Final = "public, max-age=31536000, immutable"
 #: A server that keeps it learns of another name or address within the hour.
@@ -54,9 +56,7 @@ class SessionFields(BaseModel):
     expires_in_s: float = EXPIRES_S
 
 
-SessionId = Annotated[
-    str, Path(alias="id", pattern="^cs_[A-Za-z0-9_-]{32}$", description="The session's id.")
-]
+SessionId = Annotated[str, Path(alias="id", max_length=128, description="The session's id, `cs_...`.")]
 
 
 def service_of(request: Request, here: Here) -> ConnectService:
@@ -116,7 +116,8 @@ async def show_session(
     session_id: SessionId, here: Here, caller: Connects, connect: Service
 ) -> dict[str, Any]:
     """What became of it. The query that a browser brings to `return_url` is a hint; this is what happened."""
-    session = await here.read(lambda: connect.sessions.find(session_id))
+    is_one = _SESSION_ID.fullmatch(session_id) is not None
+    session = await here.read(lambda: connect.sessions.find(session_id)) if is_one else None
     if session is None or not caller.sees(session.label_set):
         raise Problem(Kind.NOT_FOUND, "no session has this id; it is kept for seven days after its end")
     return _shown(session)

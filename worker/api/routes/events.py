@@ -27,7 +27,7 @@ router = APIRouter(tags=["events"])
 #: A client that takes nothing for so long is given up: what it has not read waits for it in Redis.
 UNREAD_S: Final = 30.0
 #: An id of an entry of a Redis stream, each half of 64 bits.
-_EVENT_ID: Final = re.compile(r"\d{1,19}-\d{1,19}")
+_EVENT_ID: Final = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
 @router.get("/v1/events", **describes("stream_events", "Stream events", None, 429))
@@ -39,7 +39,7 @@ async def stream_events(
         str | None,
         Header(
             alias="Last-Event-ID",
-            description="The stream goes on behind this event; without it, from now on.",
+            description="The stream goes on behind this event (0: from the first one that is kept); without it, from now on.",
         ),
     ] = None,
 ) -> Response:
@@ -49,10 +49,16 @@ async def stream_events(
     100,000 events. A key with labels gets the events of its accounts alone.
     """
     if last_event_id is not None and not _EVENT_ID.fullmatch(last_event_id):
-        raise invalid(FieldError("Last-Event-ID", "not the id of an event; expected NUMBER-NUMBER"))
+        raise invalid(
+            FieldError(
+                "Last-Event-ID", "not the id of an event; expected NUMBER-NUMBER, or 0 for the beginning"
+            )
+        )
+    if last_event_id is not None and "-" not in last_event_id:
+        last_event_id = f"{last_event_id}-0"
     if here.event_clients >= here.api.event_clients:
         raise Problem(
-            Kind.TOO_MANY_REQUESTS,
+            Kind.TOO_MANY_LISTENERS,
             "as many clients as this process serves listen (REFRESHD_API_EVENT_CLIENTS); try again later",
             headers={"Retry-After": "30"},
         )

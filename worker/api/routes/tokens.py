@@ -107,7 +107,7 @@ def _no_token(error: NoUsableToken, status: str, reason: str | None) -> Problem:
     passing = word is not None
     return Problem(
         Kind.NO_TOKEN,
-        f"no token that lasts long enough: the account is {error.status or status}"
+        f"{'no token that lasts long enough' if isinstance(error, TokenTooShort) else 'no token to use'}: the account is {error.status or status}"
         f"{f' ({error.reason or reason})' if error.reason or reason else ''}; GET .../explain says what to do",
         headers={"Retry-After": "1"} if passing else None,
         more={"account_status": error.status or status, "reason": error.reason or reason or word or status},
