@@ -31,7 +31,7 @@ ELSEWHERE: Final = {
     # They need Docker, or a cluster: files, commands and health checks are looked at one by one.
     "deployment": "tests/deploy/test_compose.py",
     "kubernetes": "tests/deploy/test_kubernetes.py",
-    "mcp": "tests/servers/mcp_connection.py",
+    "mcp": "tests/servers/mcp/connection.py",
     "platforms": "tests/e2e/test_platforms.py",
     "redis": "tests/integration/reader/test_docs.py",
 }
