@@ -21,7 +21,7 @@ class AccountBrief(TypedDict):
     status_at: float | None
     failures: int
     generation: int
-    published_generation: int
+    published_generation: int | None
     issued_at: float | None
     expires_at: float | None
     refresh_token_expires_at: float | None
