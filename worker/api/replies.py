@@ -63,7 +63,7 @@ def result_of(reply: Reply) -> dict[str, Any]:
         case Code.REFUSED:
             raise refused(reply)
         case Code.NOT_FOUND:
-            raise Problem(Kind.NOT_FOUND, "nothing has this name, or this key does not see it")
+            raise Problem(Kind.NOT_FOUND, "nothing has this name, or it can't be used with this key")
         case Code.CONFLICT:
             # What a reply has more to say of does not pass by itself.
             raise Problem(
@@ -104,4 +104,5 @@ def row_refused(error: RowRefused) -> Problem:
 
 def _of_program(field: str, reason: str) -> FieldError:
     """Return what is wrong with a field, without the command's options."""
-    return FieldError(field, reason.removesuffix(ON_THE_COMMAND_LINE))
+    words = reason.removesuffix(ON_THE_COMMAND_LINE)
+    return FieldError(field, words.replace("unknown column;", "unknown field;", 1))

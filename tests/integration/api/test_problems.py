@@ -84,6 +84,12 @@ async def test_a_mistyped_parameter_removes_nothing(desk: Desk) -> None:
     assert in_the_query.json()["detail"].endswith("known: none; fields belong in the body")
 
 
+async def test_a_field_that_is_unknown_is_called_a_field(desk: Desk) -> None:
+    async with desk.client() as client:
+        answer = await client.put("/v1/accounts/a", json={"provider": "acme", "client_idd": "x"})
+    assert answer.json()["errors"][0]["reason"].startswith("unknown field; did you mean 'client_id'")
+
+
 async def test_a_body_that_is_too_large_is_refused_before_it_is_read(desk: Desk) -> None:
     async with desk.client() as client:
         told = await client.put(
