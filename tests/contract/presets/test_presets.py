@@ -61,14 +61,9 @@ async def test_a_preset_agrees_with_the_facts(name: str) -> None:
 
 
 async def test_a_preset_with_several_mistakes_is_reported_with_all_of_them() -> None:
-    wrong = PRESETS["google"].model_copy(
-        update={
-            "token_url": "https://elsewhere.googleapis.com/token",
-            "margin_s": -1.0,
-            "idle": 1,
-            "sources": (),
-        }
-    )
+    # Made anew: a copy would have what other tests have had computed of the preset.
+    changed = {"token_url": "https://accounts.google.com/elsewhere", "margin_s": -1.0, "sources": ()}
+    wrong = Provider.model_construct(**{**dict(PRESETS["google"]), **changed})
     mismatches = await mismatches_of(wrong, known()["xero"])
     report = mismatches.report("google")
     for what in ("the entry names no source", "address: ", "client: ", "replay_grace_s: "):

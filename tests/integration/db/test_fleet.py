@@ -43,7 +43,7 @@ def test_what_is_paused_is_not_overdue_and_its_dead_tokens_are_counted(bench: Be
 
     assert (fleet.overdue, fleet.behind) == (1, (("acme", 1),))
     assert fleet.oldest_due_at is not None
-    assert round(fleet.now - fleet.oldest_due_at) in {100, 101, 102}
+    assert 100 <= round(fleet.now - fleet.oldest_due_at) < 160
     assert fleet.set_aside == {"other": PausedDue(2, 1), "acme": PausedDue(1, 0)}
     pauses = bench.runtime.pauses.all()
     words = [line.plain for line in pause_lines(pauses, fleet)]
