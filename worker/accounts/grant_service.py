@@ -28,12 +28,12 @@ BATCH: Final = 50
 #: So long nothing has to come before a transaction of its own notes what Redis has: who asks one thing after another would
 #: wait for that commit each time.
 QUIET_S: Final = 0.2
-
-
 #: Grants in a commit from which on its price per grant is small, and nobody is waited for.
 FEW: Final = 8
 #: So long those who were answered are waited for: an answer, a client's turn, and its next request take two milliseconds.
 TOGETHER_S: Final = 0.003
+#: So long it is waited for Redis, which gives the answers.
+ANSWERED_S: Final = 0.01
 #: Where they did not come, that many commits go by before it is tried again.
 ALONE: Final = 20
 
@@ -125,7 +125,8 @@ class GrantService:
         if self._alone or expected > FEW or self._closing:
             self._alone = max(0, self._alone - 1)
             return
-        await asyncio.gather(*self._publishing)
+        if self._publishing:  # no longer than a healthy Redis takes: others wait for their commit
+            await asyncio.wait(self._publishing, timeout=ANSWERED_S)
         until = asyncio.get_running_loop().time() + TOGETHER_S
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):

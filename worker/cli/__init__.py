@@ -44,9 +44,8 @@ def common(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
 ) -> None:
-    from worker.log import (
-        log_late,
-    )  # `--version`, `--help` and what is typed wrongly log nothing
+    # Late: `--version`, `--help` and what is typed wrongly log nothing.
+    from worker.log import log_late
 
     log_late("DEBUG" if verbose else "WARNING")
 

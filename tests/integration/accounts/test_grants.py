@@ -87,6 +87,31 @@ def desk(bench: Bench) -> GrantDesk:
     return GrantDesk(bench)
 
 
+def test_a_redis_that_takes_its_time_holds_no_commit_of_others(bench: Bench, desk: GrantDesk) -> None:
+    bench.add("slow")
+    bench.add("next")
+    redis: Any = bench.runtime.redis
+
+    async def work() -> None:
+        service = desk.service()
+        first = asyncio.create_task(service.put(grant("slow")))
+        for _ in range(3):  # it is being committed
+            await asyncio.sleep(0)
+        second = asyncio.create_task(service.put(grant("next", refresh_token="another")))
+        try:
+            async with asyncio.timeout(4):  # Redis is given up after five
+                while bench.account("next").generation == 1:
+                    await asyncio.sleep(0.01)
+            assert not first.done()
+        finally:
+            redis.client_unpause()
+        await asyncio.gather(first, second)
+        await service.close()
+
+    redis.client_pause(30_000, all=False)
+    bench.runtime.run(work())
+
+
 def test_a_new_grant_replaces_the_stored_one_and_is_published(bench: Bench, desk: GrantDesk) -> None:
     bench.add()
 
