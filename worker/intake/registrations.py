@@ -36,6 +36,9 @@ _NO_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NAMES_MAX: Final = 1000
 #: A secret that ends sooner, and that nothing can renew, is given to no new account.
 KEPT_S: Final = 7 * 86400.0
+#: A server that says that it has forgotten a client may have its database back soon; after so long it is believed. New accounts
+#: get another client by then.
+FORGOTTEN_AFTER_S: Final = 3_600.0
 #: A process that died while it registered is waited for so long.
 _LOCK_S: Final = 60.0
 _LOOK_S: Final = 0.2

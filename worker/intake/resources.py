@@ -12,9 +12,15 @@ from worker.accounts.clients import UnknownClient
 from worker.context import AppContext
 from worker.db.issuers import Registrations
 from worker.intake.issuer_metadata import Undiscovered
-from worker.intake.registrations import is_kept_alive, registering_alone, store_registration
+from worker.intake.registrations import (
+    FORGOTTEN_AFTER_S,
+    is_kept_alive,
+    registering_alone,
+    store_registration,
+)
 from worker.intake.services import AccountServices
 from worker.issuers.stored import bare_issuer
+from worker.policy.gate_signals import CLIENT_REASONS
 from worker.providers.discovery.client_document import CALLBACK_PATH, described_by, document_url
 from worker.providers.discovery.discover import Discovered, Trail, of_issuer, of_resource
 from worker.providers.discovery.entry import scopes
@@ -171,8 +177,8 @@ async def _registered(
 
 def _known(here: AppContext, server: ServerMetadata, redirect: Redirect) -> tuple[str, str | None] | None:
     """Return a client of an issuer, and the redirect URI that it is registered with; one that was registered by hand comes first."""
-    issuer = bare_issuer(server.issuer)
-    registered = {one.client: one for one in Registrations(here.engine).with_issuer(issuer)}
+    issuer, registrations = bare_issuer(server.issuer), Registrations(here.engine)
+    registered = {one.client: one for one in registrations.with_issuer(issuer)}
     clients = [
         one
         for one in here.clients.all()
@@ -182,8 +188,11 @@ def _known(here: AppContext, server: ServerMetadata, redirect: Redirect) -> tupl
         if client.name not in registered:
             return client.name, None
     now, by_name = here.clock.now(), {one.name: one for one in clients}
+    refused = registrations.refused(CLIENT_REASONS)
     for name, registration in registered.items():
-        served = redirect.serves(registration.redirect_uri)
+        served = (
+            redirect.serves(registration.redirect_uri) and now < refused.get(name, now) + FORGOTTEN_AFTER_S
+        )
         if served and name in by_name and is_kept_alive(by_name[name], registration, now=now):
             return name, registration.redirect_uri
     return None

@@ -21,7 +21,13 @@ from worker.db.fleet_locks import FleetLock
 from worker.db.issuers import Registrations
 from worker.db.registration_failures import LOCK, LOCK_S, RegistrationFailure, failures_of, note_of
 from worker.errors import RefreshdError
-from worker.intake.registrations import managed, register_again, registering_alone, renew_with
+from worker.intake.registrations import (
+    FORGOTTEN_AFTER_S,
+    managed,
+    register_again,
+    registering_alone,
+    renew_with,
+)
 from worker.intake.services import AccountServices, account_services, publisher_of
 from worker.log import log
 from worker.policy.gate_signals import CLIENT_REASONS
@@ -39,8 +45,9 @@ _READ_MAX: Final = 20
 RENEW_BEFORE_S: Final = 15 * 86_400.0
 #: What failed is tried again after so long.
 _RETRY_S: Final = 3_600.0
-#: A server that refuses its own client for so long has forgotten it, where it can't be asked whether it has.
-FORGOTTEN_AFTER_S: Final = 3_600.0
+#: Where a server can't be asked whether it has forgotten a client, one that it refuses for so long is taken for forgotten. Until
+#: then the secret that is stored may be right, and another registration would end the grants of the first.
+UNASKED_AFTER_S: Final = 86_400.0
 #: A client that is refused again so soon after it was registered anew is refused for another reason.
 _AGAIN_AFTER_S: Final = 86_400.0
 _WORDS_MAX: Final = 300
@@ -181,7 +188,12 @@ class _Run:
                         "the server knows the client by the secret that is stored, and refuses it all the same",
                     )
                 return
-        elif self._now < since + FORGOTTEN_AFTER_S or _is_document(client.client_id):
+            forgotten_after_s = FORGOTTEN_AFTER_S
+        elif _is_document(client.client_id):
+            return
+        else:
+            forgotten_after_s = UNASKED_AFTER_S
+        if self._now < since + forgotten_after_s:
             return
         if self._now < registration.registered_at + _AGAIN_AFTER_S:
             raise _NotRenewed(

@@ -20,9 +20,10 @@ from worker.db.registration_failures import LOCK, failures_of
 from worker.diagnostics.explain.facts import Finding
 from worker.diagnostics.explain.gather import gather
 from worker.diagnostics.explain.rules.registration import metadata, registration
+from worker.intake.registrations import FORGOTTEN_AFTER_S
 from worker.intake.resources import Address, Redirect, prepare
 from worker.intake.services import account_services, publisher_of
-from worker.intake.upkeep import FORGOTTEN_AFTER_S, READ_AGAIN_S, is_renewed_now, keep_up
+from worker.intake.upkeep import READ_AGAIN_S, UNASKED_AFTER_S, is_renewed_now, keep_up
 
 DAY_S = 86_400.0
 MANAGED = {"registration_client_uri": f"{ISSUER}/clients/1", "registration_access_token": "marker-token"}
@@ -212,7 +213,7 @@ def test_registration_that_the_server_forgot_is_made_again_and_its_accounts_wake
 ) -> None:
     registered(**MANAGED)
     aged(bench, "client_registration", "registered_at", 2 * DAY_S)
-    refused(bench, ago_s=60)
+    refused(bench, ago_s=FORGOTTEN_AFTER_S + 60)
 
     assert keep_up(bench.runtime)["registered"] == 1
 
@@ -266,16 +267,41 @@ def test_refused_client_that_the_server_knows_as_it_is_stored_is_asked_after_onc
     assert failures(bench) == {}
 
 
-@pytest.mark.parametrize(("ago_s", "again"), [(60, 0), (FORGOTTEN_AFTER_S + 60, 1)])
-def test_server_that_can_t_be_asked_has_forgotten_a_client_that_it_refuses_for_an_hour(
-    bench: Bench, world: McpWorld, registered: Callable[..., Client], ago_s: float, again: int
+@pytest.mark.parametrize(
+    ("managed", "ago_s", "again"),
+    [
+        (MANAGED, 60, 0),
+        (MANAGED, FORGOTTEN_AFTER_S + 60, 1),
+        ({}, FORGOTTEN_AFTER_S + 60, 0),
+        ({}, UNASKED_AFTER_S + 60, 1),
+    ],
+)
+def test_server_that_may_have_its_clients_back_soon_is_waited_for(
+    bench: Bench,
+    world: McpWorld,
+    registered: Callable[..., Client],
+    managed: dict[str, str],
+    ago_s: float,
+    again: int,
 ) -> None:
-    registered()
+    """Another registration ends the grants of the first: an hour where the server says so itself, else a day."""
+    registered(**managed)
     aged(bench, "client_registration", "registered_at", 2 * DAY_S)
     refused(bench, ago_s=ago_s)
 
     assert keep_up(bench.runtime)["registered"] == again
     assert len(world.registrations) == 1 + again
+    assert (client_of(bench).client_id == "client-1") is not bool(again)
+
+
+@pytest.mark.parametrize(("ago_s", "new"), [(60, False), (FORGOTTEN_AFTER_S + 60, True)])
+def test_new_account_gets_a_client_that_works_while_an_older_one_is_refused(
+    bench: Bench, registered: Callable[..., Client], ago_s: float, *, new: bool
+) -> None:
+    before = registered()
+    refused(bench, ago_s=ago_s)
+    assert (registered().name != before.name) is new
+    assert client_of(bench).client_id == "client-1"
 
 
 def test_client_that_another_account_is_refreshed_with_is_not_forgotten(
@@ -283,7 +309,7 @@ def test_client_that_another_account_is_refreshed_with_is_not_forgotten(
 ) -> None:
     registered()
     aged(bench, "client_registration", "registered_at", 2 * DAY_S)
-    refused(bench, ago_s=2 * FORGOTTEN_AFTER_S)
+    refused(bench, ago_s=2 * UNASKED_AFTER_S)
     bench.add(
         "fine", client="as.example.com", issued_at=bench.runtime.clock.now() - 10, refresh_token="other"
     )
@@ -296,7 +322,7 @@ def test_client_that_is_refused_soon_after_it_was_made_again_is_left_alone(
     bench: Bench, world: McpWorld, registered: Callable[..., Client]
 ) -> None:
     registered()
-    refused(bench, ago_s=2 * FORGOTTEN_AFTER_S)
+    refused(bench, ago_s=2 * UNASKED_AFTER_S)
 
     keep_up(bench.runtime)
     assert len(world.registrations) == 1

@@ -91,8 +91,8 @@ def _why(facts: Facts) -> tuple[str, str]:
     ends_at = None if facts.client is None else facts.client.secret_expires_at
     if facts.registration is not None:
         why = (
-            f"It was registered with {facts.registration.issuer}, which may have forgotten it: a worker looks every five "
-            "minutes, and registers it again where it has."
+            f"It was registered with {facts.registration.issuer}, which may have forgotten it: it is registered again where the "
+            "server says so for an hour, or refuses it for a day."
         )
         return why, f"Nothing yet; {edit} client_secret=@FILE` where another program replaced its secret"
     if ends_at is not None and ends_at <= facts.now:
