@@ -6,6 +6,7 @@ The process that faces the web has no secret and calls nobody: what needs either
 from __future__ import annotations
 
 import asyncio
+from threading import BoundedSemaphore
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +29,10 @@ from worker.providers.draft import InvalidRequest
 
 #: Of the words of a provider so many are kept.
 DETAIL_MAX: Final = 500
+#: Addresses that one process looks up at a time. A customer names them, and each may take half a minute: the other threads of a
+#: worker go on refreshing.
+LOOKUPS_MAX: Final = 2
+_lookups: Final = BoundedSemaphore(LOOKUPS_MAX)
 
 
 class AddressPayload(BaseModel):
@@ -56,6 +61,17 @@ class PushPayload(BaseModel):
 @handles(Op.PREPARE_CONNECT)
 def prepare_connect(desk: Desk, request: IntakeRequest) -> Reply:
     """Find the authorization server of a resource or an issuer, and a client for it; one is registered where there is none."""
+    if not _lookups.acquire(blocking=False):
+        return Reply(
+            code=Code.UNAVAILABLE, detail="as many addresses as are looked up at a time are being looked up"
+        )
+    try:
+        return _prepared(desk, request)
+    finally:
+        _lookups.release()
+
+
+def _prepared(desk: Desk, request: IntakeRequest) -> Reply:
     payload = payload_of(request, AddressPayload)
     field = "issuer" if payload.resource is None else "resource"
     address = Address(payload.resource or payload.issuer or "", is_issuer=payload.resource is None)

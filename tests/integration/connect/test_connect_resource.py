@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Semaphore
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -15,6 +18,7 @@ from tests.integration.connect.conftest import API, CookieJar, Platform, outcome
 from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
 from worker.accounts.entry import RowRefused
 from worker.connect.flow import GoTo
+from worker.connect.preparing import LOOKUPS_MAX
 from worker.db.clients import Clients
 from worker.db.engine import writing
 from worker.db.issuers import Issuers, Registrations
@@ -64,6 +68,29 @@ def test_address_is_enough_from_the_button_to_the_third_refresh(platform: Platfo
     [registered] = world.registrations
     assert (registered["client_name"], registered["application_type"]) == ("Northwind", "web")
     assert registered["redirect_uris"] == [f"{API}/connect/callback"]
+
+
+def test_addresses_that_never_answer_leave_threads_for_others(
+    platform: Platform, world: McpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, asked = Event(), Semaphore(0)
+    answer = world.answer_document
+
+    def answer_late(request: httpx.Request) -> httpx.Response:
+        asked.release()
+        assert silent.wait(30)
+        return answer(request)
+
+    monkeypatch.setattr(world, "answer_document", answer_late)
+    with ThreadPoolExecutor(LOOKUPS_MAX) as customers:
+        slow = [customers.submit(prepared, platform, resource=RESOURCE) for _ in range(LOOKUPS_MAX)]
+        for _ in slow:
+            assert asked.acquire(timeout=30)
+        another = prepared(platform, resource=RESOURCE)
+        silent.set()
+        assert {one.result().code for one in slow} == {Code.DONE}
+    assert another.code is Code.UNAVAILABLE
+    assert found(platform)["client"] == "as.example.com"
 
 
 def test_one_registration_serves_all_sessions_of_an_issuer_and_none_of_the_command_line(
