@@ -141,13 +141,13 @@ def column_of(name: str) -> Column | None:
     return found or _OURS.get(re.sub(r"[ -]", "_", lowered))
 
 
-def unknown_column(name: str) -> str:
-    """Return the error for an unknown column, with the closest known name."""
+def unknown_field(name: str) -> str:
+    """Return the error for a name that no field has, with the closest that one has."""
     if name.casefold().startswith(_CUSTOM_PREFIX):
         return "a custom field's name is 1 to 64 letters, digits, '_', '.' or '-'"
     if name.casefold().startswith(_LABEL_PREFIX):
         return "a label's name is 1 to 128 letters, digits and ._:@-"
     near = difflib.get_close_matches(name.casefold(), [*_OURS, *_WEBMETHODS], n=1)
     if near:
-        return f"unknown column; did you mean {near[0]!r}?"
-    return f"unknown column; further values for a provider go into {_CUSTOM_PREFIX}NAME"
+        return f"unknown field; did you mean {near[0]!r}?"
+    return f"unknown field; further values for a provider go into {_CUSTOM_PREFIX}NAME"

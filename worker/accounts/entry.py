@@ -8,7 +8,7 @@ from typing import Final
 
 from models.token import Secret, TokenResponse
 from refreshd_reader.contract import ACCOUNT_ID
-from worker.accounts.columns import CUSTOM_NAME, Column, ColumnKind, column_of, unknown_column
+from worker.accounts.columns import CUSTOM_NAME, Column, ColumnKind, column_of, unknown_field
 from worker.accounts.values import (
     SETTING_READERS,
     TOKEN_READERS,
@@ -32,9 +32,16 @@ class Problem:
 
     field: str
     reason: str
+    #: An option of the command that stores it all the same; programs that send rows have none.
+    option: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Return the reason as a person at a command line reads it."""
+        return self.reason if self.option is None else f"{self.reason}; {self.option} stores it all the same"
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.reason}"
+        return f"{self.field}: {self.words}"
 
 
 class RowRefused(Exception):
@@ -132,7 +139,7 @@ class _Reading:
         column = column_of(name)
         if column is None:
             if not _is_empty(value):
-                self.problems.append(Problem(name[:60], unknown_column(name)))
+                self.problems.append(Problem(name[:60], unknown_field(name)))
             return
         if _is_empty(value):
             if column.empty_means is None:

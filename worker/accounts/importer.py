@@ -47,7 +47,7 @@ class RowError:
             "line": self.line,
             "account": self.account,
             "field": self.problem.field,
-            "reason": self.problem.reason,
+            "reason": self.problem.words,
         }
 
 
@@ -277,7 +277,8 @@ class Importer:
         self.summary.counts[ImportOutcome.FAILED] += 1
         shown = printable(account) if account else None
         self.summary.errors.extend(
-            RowError(line, shown, Problem(printable(one.field), printable(one.reason))) for one in problems
+            RowError(line, shown, Problem(printable(one.field), printable(one.reason), one.option))
+            for one in problems
         )
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
 
 #: The option of every command that stores a refresh token.
 ALLOW_SHARED_GRANT: Final = "--allow-shared-grant"
-#: How a refusal ends; whoever answers programs leaves it out.
-ON_THE_COMMAND_LINE: Final = f"; on the command line, {ALLOW_SHARED_GRANT} stores it all the same"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -133,12 +131,13 @@ def shared_grant(twin: str | None) -> Problem:
     way_out = (
         "Get this one a grant of its own"
         if twin is None
-        else ("Use that account, or get this one a grant of its own")
+        else "Use that account, or get this one a grant of its own"
     )
     return Problem(
         "refresh_token",
         f"{which} of the same client has the same one, or was given it last: two accounts that refresh one grant "
-        f"end it where refresh tokens are rotated. {way_out}{ON_THE_COMMAND_LINE}",
+        f"end it where refresh tokens are rotated. {way_out}",
+        option=ALLOW_SHARED_GRANT,
     )
 
 

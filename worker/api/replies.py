@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from worker.accounts.entry import RowRefused
-from worker.accounts.twins import ON_THE_COMMAND_LINE
 from worker.api.auth import Caller
 from worker.api.context import ApiContext
 from worker.api.problems import FieldError, Kind, Problem, invalid
@@ -84,7 +83,7 @@ def result_of(reply: Reply) -> dict[str, Any]:
 
 def refused(reply: Reply) -> Problem:
     """Return the problem of what can't be stored; `verdict` and the like come along."""
-    errors = [_of_program(one.field, one.reason) for one in reply.problems]
+    errors = [FieldError(one.field, one.reason) for one in reply.problems]
     if "verdict" in reply.result:
         return Problem(
             Kind.REFUSED_BY_PROVIDER,
@@ -99,10 +98,4 @@ def refused(reply: Reply) -> Problem:
 
 def row_refused(error: RowRefused) -> Problem:
     """Return the problem of a row that can't be stored."""
-    return invalid(*(_of_program(one.field, one.reason) for one in error.problems))
-
-
-def _of_program(field: str, reason: str) -> FieldError:
-    """Return what is wrong with a field, without the command's options."""
-    words = reason.removesuffix(ON_THE_COMMAND_LINE)
-    return FieldError(field, words.replace("unknown column;", "unknown field;", 1))
+    return invalid(*(FieldError(one.field, one.reason) for one in error.problems))

@@ -171,7 +171,7 @@ def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch:
         (["a", "id=b"], ["id: is given twice"]),
         (["a", "provider=gogle"], ["is 'google'", "`refreshd providers list` has all"]),
         (["a", "provider=microsoft"], ["is 'microsoft-entra' or"]),
-        (["a", "margin=3"], ["margin: unknown column; did you mean 'margin_s'?"]),
+        (["a", "margin=3"], ["margin: unknown field; did you mean 'margin_s'?"]),
         (["a", "margin_s"], ["expected FIELD=VALUE"]),
         (["a", "custom_fields.key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
         (["a", "client_secret=@/nowhere/at/all"], ["client_secret: /nowhere/at/all: No such file"]),
@@ -416,7 +416,7 @@ def test_edited_tokens_are_published_as_a_new_generation(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["colour=red"], "colour: unknown column"),
+        (["colour=red"], "colour: unknown field"),
         (["id=b"], "id: it can't be edited"),
         (["scope"], "expected FIELD=VALUE"),
         (["refresh_token"], "set REFRESHD_ACCOUNT_REFRESH_TOKEN"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.providers import Provider
-from worker.accounts.columns import KNOBS, SETTINGS, ColumnKind, column_of, unknown_column
+from worker.accounts.columns import KNOBS, SETTINGS, ColumnKind, column_of, unknown_field
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_no_column_is_none(name: str) -> None:
     [("refreshtoken", "refresh_token"), ("clientid", "client_id"), ("session_timeout", "session_timeout_s")],
 )
 def test_an_unknown_column_names_what_may_be_meant(name: str, near: str) -> None:
-    assert f"did you mean {near!r}?" in unknown_column(name)
+    assert f"did you mean {near!r}?" in unknown_field(name)
 
 
 def test_every_knob_of_a_provider_that_is_no_identity_is_a_column() -> None:

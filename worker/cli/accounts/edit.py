@@ -89,7 +89,7 @@ def applied_json(applied: Applied) -> dict[str, Any]:
 def as_usage_error(refused: RowRefused) -> UsageError:
     """Return a refusal as the error that ends a command."""
     if len(refused.problems) == 1:
-        return InputError(refused.problems[0].field, refused.problems[0].reason)
+        return InputError(refused.problems[0].field, refused.problems[0].words)
     return UsageError("\n".join(map(str, refused.problems)))
 
 
