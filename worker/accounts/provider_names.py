@@ -22,9 +22,17 @@ def names_meant(name: str, known: Iterable[str], in_use: Iterable[str] = ()) -> 
         in_use: names that accounts have.
     """
     wanted, presets = name.casefold(), list(known)
-    of_the_vendor = [one for one in presets if one.startswith(f"{wanted}-")]
-    alike = [*get_close_matches(wanted, list(in_use)), *of_the_vendor, *get_close_matches(wanted, presets)]
+    alike = [
+        *get_close_matches(wanted, list(in_use)),
+        *vendors_own(name, presets),
+        *get_close_matches(wanted, presets),
+    ]
     return list(dict.fromkeys(alike))[:_OFFERED]
+
+
+def vendors_own(name: str, known: Iterable[str]) -> list[str]:
+    """Return the presets that begin with a bare vendor's name, such as `microsoft`."""
+    return [one for one in known if one.startswith(f"{name.casefold()}-")]
 
 
 def new_name_note(name: str, known: Iterable[str], in_use: Iterable[str]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from models.provider_requirements import needed
 from models.providers import ClientAuth, GrantType, Provider
 from models.providers.presets import PresetError, load_presets, load_providers
 from models.providers.schema import providers_schema
+from worker.accounts.provider_names import names_meant, vendors_own
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores, stores
 from worker.errors import UsageError
@@ -55,9 +55,8 @@ class UnknownProvider(UsageError):
 
 def named_like(text: str, known: Mapping[str, Provider]) -> list[str]:
     """Return a vendor's own providers, others whose name or title holds a text, then those whose name is spelled nearly so."""
-    own = [name for name in known if name.startswith(f"{text.casefold()}-")]
     near = [name for name, provider in known.items() if _holds(provider, text)]
-    return list(dict.fromkeys([*own, *near, *difflib.get_close_matches(text.casefold(), known, n=_OFFERED)]))
+    return list(dict.fromkeys([*vendors_own(text, known), *near, *names_meant(text, known)]))
 
 
 def _holds(provider: Provider, text: str) -> bool:

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from models.account import Account
 from models.publication import PUBLISHED_COLUMNS
-from worker.db.bulk import among, execute, execute_past_orm
+from worker.db.bulk import among, execute, execute_by_driver
 from worker.db.claims import NO_END
 from worker.db.engine import reading, writing
 from worker.db.plain_accounts import accounts_with, read_with
@@ -54,7 +54,7 @@ def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> No
         updates: what is to be noted.
         now: the SQL of the database's clock.
     """
-    execute_past_orm(
+    execute_by_driver(
         connection,
         _PAIR,
         """
@@ -63,13 +63,13 @@ def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> No
         """,
         _pairs(updates.published),
     )
-    execute_past_orm(
+    execute_by_driver(
         connection,
         {"id": "text"},
         f"UPDATE account SET {MARK_STATE_UNPUBLISHED} FROM r WHERE account.id = r.id",
         [{"id": account} for account in updates.unpublished],
     )
-    execute_past_orm(
+    execute_by_driver(
         connection,
         _PAIR,
         f"""
@@ -80,7 +80,7 @@ def note(connection: Connection, updates: PublicationUpdates, *, now: str) -> No
         _pairs(updates.dropped),
         after_s=LOOK_AGAIN_S,
     )
-    execute_past_orm(
+    execute_by_driver(
         connection,
         {"id": "text"},
         "UPDATE account SET published_generation = -1 FROM r WHERE account.id = r.id",

@@ -29,7 +29,7 @@ from worker.db.bulk import (
     attributes_of,
     columns_of,
     execute,
-    execute_past_orm,
+    execute_by_driver,
     fetch,
 )
 from worker.db.engine import is_sqlite, now_sql, reading, writing
@@ -151,7 +151,7 @@ class RefreshStore:
         planned again when the claim ends, in case this process is gone by then.
         """
         with writing(self._engine) as connection:
-            taken = execute_past_orm(
+            taken = execute_by_driver(
                 connection,
                 {**KEY, "stale": "text"},
                 f"""
@@ -177,7 +177,7 @@ class RefreshStore:
             )
             ours = {str(row[0]) for row in taken}
             mine = [(attempt, account) for attempt, account in attempts if account.id in ours]
-            execute_past_orm(
+            execute_by_driver(
                 connection,
                 OPENING,
                 f"""
@@ -259,7 +259,7 @@ class RefreshStore:
     def _store_successes(self, connection: Connection, completions: list[Completion]) -> dict[str, bool]:
         columns = TOKEN | STATE
         sets = ", ".join(f"{name} = {_EDITED_MEANWHILE.get(name, f'r.{name}')}" for name in columns)
-        rows = execute_past_orm(
+        rows = execute_by_driver(
             connection,
             KEY | columns,
             f"""
@@ -284,7 +284,7 @@ class RefreshStore:
         marked = MARK_STATE_UNPUBLISHED.replace(
             "CASE", "CASE WHEN account.status = r.status THEN account.published_generation"
         )
-        rows = execute_past_orm(
+        rows = execute_by_driver(
             connection,
             KEY | STATE | {"kept": "text"},
             f"""
@@ -304,7 +304,7 @@ class RefreshStore:
         Skip accounts that were created after the attempt began, and rows that already hold this refresh token (a
         commit that is tried again because its end is unknown).
         """
-        execute_past_orm(
+        execute_by_driver(
             connection,
             _LOST,
             """
@@ -331,7 +331,7 @@ class RefreshStore:
 
     def _close_attempts(self, connection: Connection, attempts: list[AttemptEntry]) -> None:
         sets = ", ".join(f"{name} = r.{name}" for name in CLOSING)
-        execute_past_orm(
+        execute_by_driver(
             connection,
             {"id": "text"} | CLOSING,
             f"UPDATE attempt SET closed_at = {self._now}, {sets} FROM r WHERE attempt.id = r.id",
@@ -339,7 +339,7 @@ class RefreshStore:
         )
 
     def _close_interrupted(self, connection: Connection, attempt_ids: list[str]) -> None:
-        execute_past_orm(
+        execute_by_driver(
             connection,
             {"id": "text"},
             f"""
