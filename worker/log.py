@@ -47,6 +47,15 @@ def log_late(level: str) -> None:
         root.addHandler(_Late())
 
 
+def log_no_later() -> None:
+    """Have nothing wait any more that `log_late` announced: the command has ended, its process may go on."""
+    global _waiting  # noqa: PLW0603  (a process has one log)
+    _waiting = None
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, _Late)]:
+        root.removeHandler(handler)
+
+
 class _Late(logging.Handler):
     """Gives way to the real handler when there is a record."""
 

@@ -39,15 +39,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")] = False,
 ) -> None:
     # Late: `--version`, `--help` and what is typed wrongly log nothing.
-    from worker.log import log_late
+    from worker.log import log_late, log_no_later
 
     log_late("DEBUG" if verbose else "WARNING")
+    context.call_on_close(log_no_later)
 
 
 add_commands(app, COMMANDS[""])

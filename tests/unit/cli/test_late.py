@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from structlog.testing import capture_logs
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from tests.support.fleet import ROOT
 from worker.cli import app
 from worker.cli.commands import COMMANDS
 from worker.cli.terminal.lazy import LazyCommand
+from worker.log import log
 
 #: What takes long to import.
 HEAVY: Final = frozenset(
@@ -177,3 +179,10 @@ def test_a_mistyped_command_is_told_the_nearest_one_in_groups_too() -> None:
         ran = CliRunner().invoke(app, words)
         assert ran.exit_code == 2
         assert f"Did you mean {near}" in ran.output
+
+
+def test_a_command_that_has_ended_configures_no_log_of_its_process() -> None:
+    assert CliRunner().invoke(app, ["keys", "generate"]).exit_code == 0
+    with capture_logs() as lines:
+        log.warning("something_else")
+    assert [line["event"] for line in lines] == ["something_else"]
