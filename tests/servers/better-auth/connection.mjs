@@ -3,42 +3,22 @@
 
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
-import { oauthProvider } from '@better-auth/oauth-provider';
-import { betterAuth } from 'better-auth';
-import { memoryAdapter } from 'better-auth/adapters/memory';
 import { toNodeHandler } from 'better-auth/node';
-import { jwt } from 'better-auth/plugins';
 import { createLocalJWKSet, jwtVerify } from 'jose';
+import { inMemory } from './memory.mjs';
 
 const { PORT } = process.env;
 const ORIGIN = `http://127.0.0.1:${PORT}`;
 const ISSUER = `${ORIGIN}/api/auth`;
 const RESOURCE = `${ORIGIN}/mcp`;
 const METADATA = `${ORIGIN}/.well-known/oauth-protected-resource/mcp`;
-const MODELS = [
-  'user', 'session', 'account', 'verification', 'jwks', 'oauthClient', 'oauthRefreshToken', 'oauthAccessToken',
-  'oauthConsent', 'oauthClientResource', 'oauthResource', 'oauthClientAssertion',
-];
-
-const auth = betterAuth({
-  baseURL: ORIGIN,
-  secret: 'a key of these tests alone, of 32 characters and more',
-  database: memoryAdapter(Object.fromEntries(MODELS.map((model) => [model, []]))),
-  emailAndPassword: { enabled: true },
-  rateLimit: { enabled: false },
-  plugins: [
-    jwt(),
-    oauthProvider({
-      loginPage: '/login',
-      consentPage: '/consent',
-      scopes: ['openid', 'offline_access', 'tools'],
-      resources: [RESOURCE],
-      clientRegistrationDefaultResources: [RESOURCE],
-      allowDynamicClientRegistration: true,
-      allowUnauthenticatedClientRegistration: true,
-      silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
-    }),
-  ],
+const auth = inMemory(ORIGIN, {
+  scopes: ['openid', 'offline_access', 'tools'],
+  resources: [RESOURCE],
+  clientRegistrationDefaultResources: [RESOURCE],
+  allowDynamicClientRegistration: true,
+  allowUnauthenticatedClientRegistration: true,
+  silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
 });
 const ask = (path, headers, body) => auth.handler(new Request(`${ISSUER}${path}`, {
   method: 'POST', headers: { 'content-type': 'application/json', origin: ORIGIN, ...headers }, body: JSON.stringify(body),

@@ -5,38 +5,18 @@
 
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
-import { oauthProvider } from '@better-auth/oauth-provider';
-import { betterAuth } from 'better-auth';
-import { memoryAdapter } from 'better-auth/adapters/memory';
 import { toNodeHandler } from 'better-auth/node';
-import { jwt } from 'better-auth/plugins';
+import { inMemory } from './memory.mjs';
 
 const { PORT, CLIENT_ID, CLIENT_SECRET, ACCESS_TOKEN_S } = process.env;
 const ORIGIN = `http://127.0.0.1:${PORT}`;
 const REDIRECT_URI = 'https://client.example.com/callback';
 const SCOPE = 'openid offline_access';
-const MODELS = [
-  'user', 'session', 'account', 'verification', 'jwks', 'oauthClient', 'oauthRefreshToken', 'oauthAccessToken',
-  'oauthConsent', 'oauthClientResource', 'oauthResource', 'oauthClientAssertion',
-];
-
-const auth = betterAuth({
-  baseURL: ORIGIN,
-  secret: 'a key of these tests alone, of 32 characters and more',
-  database: memoryAdapter(Object.fromEntries(MODELS.map((model) => [model, []]))),
-  emailAndPassword: { enabled: true },
-  rateLimit: { enabled: false },
-  plugins: [
-    jwt(),
-    oauthProvider({
-      loginPage: '/login',
-      consentPage: '/consent',
-      accessTokenExpiresIn: Number(ACCESS_TOKEN_S),
-      generateClientId: () => CLIENT_ID,
-      generateClientSecret: () => CLIENT_SECRET,
-      silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
-    }),
-  ],
+const auth = inMemory(ORIGIN, {
+  accessTokenExpiresIn: Number(ACCESS_TOKEN_S),
+  generateClientId: () => CLIENT_ID,
+  generateClientSecret: () => CLIENT_SECRET,
+  silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
 });
 const ask = (path, how) => auth.handler(new Request(`${ORIGIN}/api/auth${path}`, how));
 

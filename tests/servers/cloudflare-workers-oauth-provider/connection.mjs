@@ -5,6 +5,7 @@
 import './workers.mjs';
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { namespaceOf } from './kv.mjs';
 
 const { OAuthProvider } = await import('@cloudflare/workers-oauth-provider');
 const { PORT, DOCUMENT } = process.env;
@@ -15,20 +16,7 @@ if (DOCUMENT) {
   globalThis.fetch = async () => new Response(DOCUMENT, { headers: { 'content-type': 'application/json' } });
 }
 const stored = new Map();
-const env = {
-  OAUTH_KV: {
-    async get(key, options) {
-      const value = stored.get(key);
-      return value === undefined ? null : (options?.type ?? options) === 'json' ? JSON.parse(value) : value;
-    },
-    async put(key, value) { stored.set(key, value); },
-    async delete(key) { stored.delete(key); },
-    async list({ prefix = '' } = {}) {
-      const keys = [...stored.keys()].filter((key) => key.startsWith(prefix)).map((name) => ({ name }));
-      return { keys, list_complete: true };
-    },
-  },
-};
+const env = { OAUTH_KV: namespaceOf(stored) };
 
 async function consent(request, helpers) {
   const asked = await helpers.parseAuthRequest(request);

@@ -7,6 +7,7 @@
 import './workers.mjs';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+import { namespaceOf } from './kv.mjs';
 
 const { OAuthProvider } = await import('@cloudflare/workers-oauth-provider');
 const { PORT, CLIENT_ID, CLIENT_SECRET, ACCESS_TOKEN_S } = process.env;
@@ -15,20 +16,7 @@ const REDIRECT_URI = 'http://127.0.0.1/callback';
 const hash = (value) => createHash('sha256').update(value);
 
 const stored = new Map();
-const env = {
-  OAUTH_KV: {
-    async get(key, options) {
-      const value = stored.get(key);
-      return value === undefined ? null : (options?.type ?? options) === 'json' ? JSON.parse(value) : value;
-    },
-    async put(key, value) { stored.set(key, value); },
-    async delete(key) { stored.delete(key); },
-    async list({ prefix = '' } = {}) {
-      const keys = [...stored.keys()].filter((key) => key.startsWith(prefix)).map((name) => ({ name }));
-      return { keys, list_complete: true };
-    },
-  },
-};
+const env = { OAUTH_KV: namespaceOf(stored) };
 stored.set(`client:${CLIENT_ID}`, JSON.stringify({
   clientId: CLIENT_ID, clientSecret: hash(CLIENT_SECRET).digest('hex'), redirectUris: [REDIRECT_URI],
   grantTypes: ['authorization_code', 'refresh_token'], responseTypes: ['code'],
