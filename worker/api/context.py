@@ -153,6 +153,11 @@ class ApiContext(AppContext):
         return connect_async(self.settings.redis)
 
     @cached_property
+    def reply_redis(self) -> Any:
+        """Where workers' replies are waited for: each holds a connection, for which no publication shall wait."""
+        return connect_async(self.settings.redis)
+
+    @cached_property
     def events(self) -> EventHub:
         """The stream of events, for all who listen to it."""
         return EventHub(self.async_redis, self.keys.events)
@@ -214,7 +219,7 @@ class ApiContext(AppContext):
         from worker.intake.client import send_with
 
         return IntakeClient(
-            redis=self.async_redis,
+            redis=self.reply_redis,
             prefix=self.settings.redis_prefix,
             sealer=self.intake_sealer,
             send=send_with(celery_app()),
@@ -258,8 +263,9 @@ class ApiContext(AppContext):
             await self.events.close()
         if "reader" in opened:
             await self.reader.close()
-        if "async_redis" in opened:
-            await self.async_redis.aclose()
+        for name in ("async_redis", "reply_redis"):
+            if name in opened:
+                await opened[name].aclose()
         for name in ("readers", "writers"):
             if name in opened:
                 opened[name].close()

@@ -19,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from refreshd_reader.redis.cluster import AsyncClusterClient, ClusterAddress, ClusterClient, is_cluster
+from refreshd_reader.redis.pool import AsyncWaitingPool
 from refreshd_reader.redis.sentinel import is_sentinel
 from refreshd_reader.redis.url import pool_of
 from worker.errors import RedisUnreachable
@@ -30,6 +31,8 @@ T = TypeVar("T")
 #: (without it a worker hung for two minutes).
 SOCKET_TIMEOUT_S: Final = 5
 HEALTH_CHECK_INTERVAL_S: Final = 5
+#: Connections of one event loop to Redis. Most commands travel in pipelines; more at once would only wait there.
+CONNECTIONS_MAX: Final = 100
 #: A node of a Cluster that hangs is given up sooner, so that the others are asked who has taken over from it.
 NODE_TIMEOUT_S: Final = 2
 
@@ -53,8 +56,12 @@ def connect(url: str, **options: Any) -> redis.Redis:
 
 
 def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
-    """Make a client for the process's event loop. Its calls go through `answered`, which is their time-out."""
+    """Make a client for the process's event loop. Its calls go through `answered`, which is their time-out.
+
+    A command that finds no connection free waits for one: answers of a hundred accounts may come in one turn of the loop.
+    """
     wanted = {
+        "max_connections": CONNECTIONS_MAX,
         "decode_responses": True,
         "retry": redis.asyncio.retry.Retry(NoBackoff(), 1),
         **_socket_options(url),
@@ -62,16 +69,13 @@ def connect_async(url: str, **options: Any) -> redis.asyncio.Redis:
         **options,
     }
     if is_cluster(url):
-        wanted["socket_timeout"] = NODE_TIMEOUT_S
+        wanted |= {"socket_timeout": NODE_TIMEOUT_S}
+        del wanted["max_connections"]  # its pools have none that wait
         made: Any = AsyncClusterClient(ClusterAddress.of(url), **wanted)
         return cast(redis.asyncio.Redis, made)
-    if is_sentinel(url):
-        client = redis.asyncio.Redis.from_pool(pool_of(redis.asyncio.ConnectionPool, url, **wanted))
-    else:
-        client = redis.asyncio.Redis.from_url(url, **wanted)
-    pool: Any = client.connection_pool
+    pool: Any = pool_of(AsyncWaitingPool, url, wait_s=SOCKET_TIMEOUT_S, **wanted)
     pool.connection_class = _packing(pool.connection_class)
-    return client
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 async def answered(call: Awaitable[T]) -> T:

@@ -57,7 +57,7 @@ class Desk:
             stores=bench.runtime, run=bench.runtime.run, client=client, redis=bench.runtime.async_redis
         )
         self.context.workers = IntakeClient(
-            redis=self.context.async_redis,
+            redis=self.context.reply_redis,
             prefix=self.settings.redis_prefix,
             sealer=self.context.intake_sealer,
             send=lambda sealed, request_id: void(answer(tools, sealed, request_id)),

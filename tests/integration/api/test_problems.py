@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from tests.integration.api.conftest import Desk
+from worker.api.context import ApiContext
+from worker.intake.requests import Op
+from worker.redis.client import CONNECTIONS_MAX
 
 _JSON = {"content-type": "application/json"}
 #: method, path, headers, body, status, type
@@ -180,3 +184,27 @@ async def _endless(first: bytes, size: int) -> Any:
     yield first
     for _ in range(size // 65536):
         yield b"x" * 65536
+
+
+async def test_requests_that_wait_for_workers_take_no_connection_from_what_is_published(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.api.context.celery_app", lambda: None)
+    monkeypatch.setattr("worker.intake.client.send_with", lambda _app: lambda _sealed, _id: None)
+    here = ApiContext(desk.settings, desk.context.api)
+    workers, redis = here.workers, here.async_redis
+    asks = [
+        asyncio.create_task(workers.ask(Op.PUT_CLIENT, actor="test", require_labels={}, payload={}))
+        for _ in range(CONNECTIONS_MAX)
+    ]
+    try:
+        async with asyncio.timeout(30):
+            while (await desk.context.async_redis.info("clients"))["blocked_clients"] < CONNECTIONS_MAX:
+                await asyncio.sleep(0.05)
+        async with asyncio.timeout(2):
+            assert await redis.ping()
+    finally:
+        for ask in asks:
+            ask.cancel()
+        await asyncio.gather(*asks, return_exceptions=True)
+        await here.aclose()

@@ -41,7 +41,7 @@ class Site:
         self.context = ApiContext(settings, ApiSettings(url=API, **api))
         self.context.providers.known = runtime.providers.known
         self.context.workers = IntakeClient(
-            redis=self.context.async_redis,
+            redis=self.context.reply_redis,
             prefix=settings.redis_prefix,
             sealer=self.context.intake_sealer,
             send=platform.asker.carried_out,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from worker.redis.client import connect_async, run
+from worker.redis.client import CONNECTIONS_MAX, connect_async, run
 
 
 @pytest.fixture
@@ -29,6 +30,12 @@ async def test_a_script_that_redis_forgot_is_loaded_and_everything_runs_once(red
         replies = await run(pipeline)
 
     assert replies == [2, 17, 24]
+
+
+async def test_commands_that_find_no_connection_free_wait_for_one(redis: Redis) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(redis.incr("count")) for _ in range(3 * CONNECTIONS_MAX)]
+    assert sorted(task.result() for task in tasks) == list(range(1, 3 * CONNECTIONS_MAX + 1))
 
 
 async def test_the_first_error_is_raised(redis: Redis) -> None:
