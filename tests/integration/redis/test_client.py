@@ -33,9 +33,8 @@ async def test_a_script_that_redis_forgot_is_loaded_and_everything_runs_once(red
 
 
 async def test_commands_that_find_no_connection_free_wait_for_one(redis: Redis) -> None:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(redis.incr("count")) for _ in range(3 * CONNECTIONS_MAX)]
-    assert sorted(task.result() for task in tasks) == list(range(1, 3 * CONNECTIONS_MAX + 1))
+    counts = await asyncio.gather(*(redis.incr("count") for _ in range(3 * CONNECTIONS_MAX)))
+    assert sorted(counts) == list(range(1, 3 * CONNECTIONS_MAX + 1))
 
 
 async def test_the_first_error_is_raised(redis: Redis) -> None:
