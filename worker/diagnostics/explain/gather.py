@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import text
@@ -14,8 +12,6 @@ from sqlmodel import Session
 
 from models.account import Account, RefreshMethod
 from models.attempt import Attempt
-from models.client import Client
-from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
@@ -30,12 +26,12 @@ from worker.db.issuers import Registrations
 from worker.db.nearest_ids import nearest_ids
 from worker.db.registration_failures import failure_of
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
+from worker.diagnostics.explain.request_facts import request_facts
 from worker.diagnostics.explain.rules.keys import keys_of, lacked_a_key
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
 from worker.policy.lane import Lane, lane_of
-from worker.policy.reasons.correction import REQUEST_IMPOSSIBLE
 from worker.providers.registry import ISSUER
 from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.pending_answers import PendingAnswers
@@ -99,7 +95,7 @@ def gather(
     attempts = here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT)
     clocks = _clocks(here) if redis is not None else {}
     last = last_call(attempts)
-    request = _request(here, account, client, now, last)
+    request = request_facts(here, account, client, now, last)
     asks_keys = redis is not None and request.sealed_error is None and lacked_a_key(last)
     return Facts(
         now=now,
@@ -314,57 +310,3 @@ def _knobs_error(here: AppContext, account: Account) -> str | None:
     except KnobsUnfit as error:
         return str(error)
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """The request that a worker would build."""
-
-    #: Why a secret does not open.
-    sealed_error: str | None = None
-    #: Why it can't be sent.
-    url_error: str | None = None
-    certificate_ends_at: float | None = None
-    #: Form-encoding changes the client's id or secret.
-    form_encoding_matters: bool = False
-
-
-def _request(
-    here: AppContext, account: Account, client: Client | None, now: float, last: Attempt | None
-) -> _Request:
-    """Return what is to be said of the request that a worker would build."""
-    provider = here.providers.for_schedule(account)
-    if provider is None or not here.has_keys:
-        return _Request()
-    try:
-        request = here.sealer.request(account, provider, client=client)
-    except CipherError as error:
-        return _Request(sealed_error=str(error))
-    matters = _form_encoding_matters(request)
-    if request.refresh_token is None or not _is_worth_building(account, provider, client, last):
-        return _Request(form_encoding_matters=matters)
-    from worker.providers.draft import InvalidRequest  # they bring the HTTP client and what signs
-    from worker.providers.request import RequestBuilder
-    from worker.providers.tls import certificate_ends_at
-
-    try:
-        shown = RequestBuilder(here.allow_http_hosts).build(request, now=now).certificate
-    except InvalidRequest as error:
-        return _Request(url_error=str(error), form_encoding_matters=matters)
-    ends_at = None if shown is None else certificate_ends_at(shown.certificate)
-    return _Request(certificate_ends_at=ends_at, form_encoding_matters=matters)
-
-
-def _is_worth_building(
-    account: Account, provider: Provider, client: Client | None, last: Attempt | None
-) -> bool:
-    """Return whether a request would tell more than the last call, which was sent, has told."""
-    if last is None or last.reason == REQUEST_IMPOSSIBLE or provider.dpop is not None:
-        return True
-    chosen = account.client_auth or (client.client_auth if client is not None else None)
-    return ClientAuth.MTLS in {chosen, provider.client_auth}
-
-
-def _form_encoding_matters(request: RefreshRequest) -> bool:
-    secret = request.client_secret.reveal() if request.client_secret else ""
-    return any(quote_plus(half) != half for half in (request.client_id or "", secret))
