@@ -13,15 +13,10 @@ from worker.errors import UnknownAccount
 from worker.settings import load_settings
 
 
-def stores() -> AppContext:
-    """Open what a command needs."""
-    return AppContext(load_settings())
-
-
 @contextmanager
 def open_stores() -> Iterator[AppContext]:
     """Open the stores for a command; connections are closed behind it."""
-    here = stores()
+    here = AppContext(load_settings())
     try:
         yield here
     finally:
