@@ -12,16 +12,25 @@ NAME=mcp-typescript-sdk TOKEN_PATH=/token
 stop
 python3 -m venv venv
 venv/bin/pip install --quiet --disable-pip-version-check mcp==2.3.0 >install.log 2>&1 || { cat install.log; exit 2; }
-sed -i.up "s#^app.use(mcpAuthRouter#app.use('/token', (request, answer, next) => (existsSync('down') ? answer.status(503).type(existsSync('code') ? 'json' : 'html').send(readFileSync('down', 'utf8')) : next()));\n&#
-s#^import express.*#&\nimport { existsSync, readFileSync } from 'node:fs';#
+cat >down.mjs <<'PROGRAM'
+import { existsSync, readFileSync } from 'node:fs';
+export default (request, answer, next) => {
+  if (!existsSync('down')) return next();
+  const text = readFileSync('down', 'utf8');
+  answer.status(503).type(text.startsWith('{') ? 'json' : 'html').send(text);
+};
+PROGRAM
+# An access token that has ended, or is unknown, is 401 here; the demonstration's own error would be 500.
+sed -i.up "s#^app.use(mcpAuthRouter#app.use('/token', down);\n&#
+s#^import express.*#&\nimport down from './down.mjs';#
 s#InvalidGrantError, #&InvalidTokenError, #
-s#^  granted = .*#&\n  async verifyAccessToken(token) { return super.verifyAccessToken(token).catch(() => { throw new InvalidTokenError('ended'); }); }#
+s#^  granted = .*#&\n  verifyAccessToken = (token) =>\n    super.verifyAccessToken(token).catch(() => { throw new InvalidTokenError('ended'); });#
 s#return { ...tokens, refresh_token#return { ...tokens, expires_in: 2, refresh_token#" connection.mjs
 run="node connection.mjs"
 start
 
 cat >client.mjs <<'PROGRAM'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
@@ -29,14 +38,17 @@ const { SERVER, ANSWER } = process.env;
 let consents = 0, kept = {};
 const provider = {
   redirectUrl: 'http://127.0.0.1/callback',
-  clientMetadata: { client_name: 'any', redirect_uris: ['http://127.0.0.1/callback'], scope: 'tools', token_endpoint_auth_method: 'none' },
+  clientMetadata: {
+    client_name: 'any', redirect_uris: ['http://127.0.0.1/callback'], scope: 'tools', token_endpoint_auth_method: 'none',
+  },
   clientInformation: () => kept.client, saveClientInformation: (client) => { kept.client = client; },
   tokens: () => kept.tokens, saveTokens: (tokens) => { kept.tokens = tokens; },
   codeVerifier: () => kept.verifier, saveCodeVerifier: (verifier) => { kept.verifier = verifier; },
   redirectToAuthorization: (url) => { consents += 1; kept.page = url; },
 };
 const transport = () => new StreamableHTTPClientTransport(new URL(`${SERVER}/mcp`), { authProvider: provider });
-const connect = () => new Client({ name: 'any', version: '1' }).connect(transport()).then(() => 'connected', (error) => error.constructor.name);
+const connect = () => new Client({ name: 'any', version: '1' }).connect(transport())
+  .then(() => 'connected', (error) => error.constructor.name);
 await connect();
 const redirect = await fetch(kept.page, { redirect: 'manual' });
 await transport().finishAuth(new URL(redirect.headers.get('location')).searchParams.get('code'));
@@ -47,82 +59,19 @@ rmSync('down');
 writeFileSync('left.json', JSON.stringify({ ...kept.client, refresh_token: kept.tokens?.refresh_token }));
 console.log(`${consents}, ${came}`);
 PROGRAM
-cat >client.py <<'PROGRAM'
-import asyncio
-import json
-import logging
-import os
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+. "$here/mcp-client.sh"
+export ANSWER
 
-import httpx2
-from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
-from mcp.client.client import Client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientMetadata
-
-logging.disable()
-consents = []
-
-
-class Memory:
-    tokens = client = None
-
-    async def get_tokens(self):
-        return self.tokens
-
-    async def set_tokens(self, tokens):
-        self.tokens = tokens
-
-    async def get_client_info(self):
-        return self.client
-
-    async def set_client_info(self, client):
-        self.client = client
-
-
-async def consent(url):
-    Path("down").unlink(missing_ok=True)
-    async with httpx2.AsyncClient() as browser:
-        consents.append(parse_qs(urlsplit((await browser.get(url)).headers["location"]).query))
-
-
-async def callback():
-    return AuthorizationCodeResult(**{name: value[0] for name, value in consents[-1].items()})
-
-
-async def main():
-    url, memory = os.environ["SERVER"] + "/mcp", Memory()
-    wanted = OAuthClientMetadata(
-        client_name="any", redirect_uris=["http://127.0.0.1/callback"], scope="tools",
-        grant_types=["authorization_code", "refresh_token"], token_endpoint_auth_method="none",
-    )
-    auth = OAuthClientProvider(url, wanted, memory, consent, callback)
-    async with httpx2.AsyncClient(auth=auth) as http, Client(streamable_http_client(url, http_client=http)) as client:
-        before = memory.tokens.refresh_token
-        Path("left.json").write_text(json.dumps({"client_id": memory.client.client_id, "refresh_token": before}))
-        Path("down").write_text(os.environ["ANSWER"])
-        await asyncio.sleep(3)
-        await client.call_tool("whoami", {})
-    print(f"{len(consents)}, connected")
-
-
-asyncio.run(main())
-PROGRAM
-
-export SERVER ANSWER
-# by_hand: the status of a refresh with what the client had before.
-by_hand() {
-	curl --silent --output body --write-out '%{http_code}' "$SERVER$TOKEN_PATH" --data grant_type=refresh_token \
-		--data-urlencode "refresh_token=$(field refresh_token <left.json)" --data-urlencode "client_id=$(field client_id <left.json)" \
-		--data-urlencode "resource=$SERVER/mcp"
+# python_client: two calls of a new client.
+python_client() {
+	rm -f tokens.json clientid.json
+	venv/bin/python client.py 2 | sed 's/[0-9]*$/N/'
 }
 ANSWER='<h1>Back in a minute</h1>'
 seen "TypeScript, a page: consents in all, the call" "2, UnauthorizedError" "$(node client.mjs 2>/dev/null)"
-seen "  its refresh token, by hand" 200 "$(by_hand)"
-seen "Python, a page: consents in all, the call" "2, connected" "$(venv/bin/python client.py)"
-seen "  its refresh token from before, by hand" 200 "$(by_hand)"
+seen "  its refresh token, by hand" 200 "$(by_hand left.json left.json)"
+seen "Python, a page: consents in all, the second call" "2, token N" "$(python_client)"
+seen "  its refresh token from before, by hand" 200 "$(by_hand before.json clientid.json)"
 ANSWER='{"error": "temporarily_unavailable"}'
-: >code
 seen "TypeScript, the code: consents in all, the call" "1, TemporarilyUnavailableError" "$(node client.mjs 2>/dev/null)"
-seen "Python, the code: consents in all, the call" "2, connected" "$(venv/bin/python client.py)"
+seen "Python, the code: consents in all, the second call" "2, token N" "$(python_client)"
