@@ -101,7 +101,8 @@ def test_the_wheel_stands_in_where_the_system_has_no_postgres(tmp_path: Path) ->
 def test_a_wheel_in_a_private_folder_serves_root_too(tmp_path: Path) -> None:
     """A venv under /root is out of reach for the unprivileged user as whom PostgreSQL then runs."""
     wheel = wheel_postgres_binaries()
-    assert wheel is not None
+    if wheel is None:
+        pytest.skip("LEFT OUT: PostgreSQL has no wheel for this Python")
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     package = wheel.parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import httpx
 import psutil
+import pytest
 
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
@@ -117,6 +119,18 @@ def chromium() -> Iterator[Browser]:
                 yield window
         finally:
             _end(process.pid)
+
+
+@contextmanager
+def tested_chromium() -> Iterator[Browser]:
+    """Run a browser for tests. CI has one; elsewhere they may be left out, aloud."""
+    try:
+        with chromium() as browser:
+            yield browser
+    except BrowserMissing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(f"LEFT OUT: {missing}")
 
 
 @contextmanager

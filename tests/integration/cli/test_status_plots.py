@@ -12,7 +12,7 @@ from rich.console import Console
 from sqlalchemy import Engine, text
 
 from tests.integration.accounts.conftest import Refreshd
-from tests.screenshots.browser import Browser, BrowserMissing, chromium
+from tests.screenshots.browser import Browser, tested_chromium
 from worker.cli.status.charts import charts
 from worker.db.engine import database_now, make_engine, writing
 from worker.db.fleet.timeline import SAMPLE, SLICES, Calls, Timeline, timeline, token_ends
@@ -127,11 +127,8 @@ def test_a_page_is_for_the_whole_fleet_and_for_people(refreshd: Refreshd, tmp_pa
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
-    try:
-        with chromium() as browser:
-            yield browser
-    except BrowserMissing as missing:
-        pytest.fail(str(missing))
+    with tested_chromium() as browser:
+        yield browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
