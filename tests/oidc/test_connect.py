@@ -11,7 +11,7 @@ from refreshd_reader import Reader
 from tests.oidc.connecting import ENTER, TAB, ConnectSite, Customer, looks
 from tests.oidc.server import AuthorizationServer
 from tests.oidc.test_resource import call_tool
-from tests.screenshots.browser import Browser, tested_chromium
+from tests.screenshots.browser import Browser, chromium_or_left_out
 from tests.support.services import RedisServer
 from tests.support.waiting import wait_until
 from worker.db.accounts import Accounts
@@ -33,7 +33,7 @@ def site(
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
-    with tested_chromium() as browser:
+    with chromium_or_left_out() as browser:
         looks(browser, width=1280)
         yield browser
 

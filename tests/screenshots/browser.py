@@ -122,7 +122,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def tested_chromium() -> Iterator[Browser]:
+def chromium_or_left_out() -> Iterator[Browser]:
     """Run a browser for tests. CI has one; elsewhere they may be left out, aloud."""
     try:
         with chromium() as browser:

@@ -12,7 +12,7 @@ from rich.console import Console
 from sqlalchemy import Engine, text
 
 from tests.integration.accounts.conftest import Refreshd
-from tests.screenshots.browser import Browser, tested_chromium
+from tests.screenshots.browser import Browser, chromium_or_left_out
 from worker.cli.status.charts import charts
 from worker.db.engine import database_now, make_engine, writing
 from worker.db.fleet.timeline import SAMPLE, SLICES, Calls, Timeline, timeline, token_ends
@@ -127,7 +127,7 @@ def test_a_page_is_for_the_whole_fleet_and_for_people(refreshd: Refreshd, tmp_pa
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
-    with tested_chromium() as browser:
+    with chromium_or_left_out() as browser:
         yield browser
 
 
