@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Column, Float, Index, Text, text
+from sqlalchemy import Column, Float, Text
 from sqlmodel import Field, SQLModel
 
 from models.label import NO_LABELS, read_labels
 from models.token import Secret
 
-_FAILING: Final = "status IN ('degraded', 'reauthorize', 'misconfigured')"
 DEFAULT_SESSION_TIMEOUT_S: Final = 900.0  # webMethods' default of 15 minutes
 #: Two ends of a refresh token that are no further apart are the same one: a provider counts whole seconds, and from
 #: the moment at which it answers.
@@ -80,106 +79,10 @@ class Account(SQLModel, table=True):
     Columns that end in `_sealed` hold ciphertext bound to this account and column. `generation` counts token
     sets, `config_version` counts edits that a refresh depends on. `next_refresh_at` is what the policy says;
     `plan_at` is when the planner looks next: the same, or later while a dispatched message is on its way; None
-    beside a `next_refresh_at` where a pause has set the account aside.
+    beside a `next_refresh_at` where a pause has set the account aside. Its indexes are in `models/indexes.py`.
     """
 
     __tablename__ = "account"
-    __table_args__ = (
-        # Covers the claim of a plan, which sorts all that is due by its end.
-        Index(
-            "ix_account_plan_at",
-            "plan_at",
-            "expires_at",
-            "refresh_method",
-            "id",
-            sqlite_where=text("plan_at IS NOT NULL"),
-            postgresql_where=text("plan_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_account_due",
-            "next_refresh_at",
-            "provider",
-            sqlite_where=text("next_refresh_at IS NOT NULL"),
-            postgresql_where=text("next_refresh_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_account_refresh_token_end",
-            "refresh_token_expires_at",
-            sqlite_where=text("refresh_token_end_fixed"),
-            postgresql_where=text("refresh_token_end_fixed"),
-        ),
-        Index("ix_account_status_provider", "status", "provider"),
-        Index(
-            "ix_account_failing",
-            "status",
-            "provider",
-            "reason",
-            sqlite_where=text(_FAILING),
-            postgresql_where=text(_FAILING),
-        ),
-        Index("ix_account_expires_at", "expires_at"),
-        # Accounts that a pause has set aside: no plan reads them, and they have a due time. Empty where nothing is paused.
-        Index(
-            "ix_account_aside",
-            "provider",
-            "next_refresh_at",
-            "expires_at",
-            sqlite_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
-            postgresql_where=text("plan_at IS NULL AND next_refresh_at IS NOT NULL"),
-        ),
-        # Open claims on accounts that no plan looks at. Almost always empty: a planned account has its `plan_at`.
-        Index(
-            "ix_account_unplanned_claim",
-            "claim_until",
-            sqlite_where=text("claim_attempt IS NOT NULL AND plan_at IS NULL"),
-            postgresql_where=text("claim_attempt IS NOT NULL AND plan_at IS NULL"),
-        ),
-        Index(
-            "ix_account_unpublished",
-            "expires_at",
-            "id",
-            sqlite_where=text("published_generation < generation"),
-            postgresql_where=text("published_generation < generation"),
-        ),
-        # Accounts that a gate holds (`worker/policy/gates.py`), soonest to end first, and those of them whose last call succeeded.
-        Index(
-            "ix_account_held",
-            "held_by",
-            "expires_at",
-            sqlite_where=text("held_by IS NOT NULL"),
-            postgresql_where=text("held_by IS NOT NULL"),
-        ),
-        Index(
-            "ix_account_held_healthy",
-            "held_by",
-            "expires_at",
-            sqlite_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
-            postgresql_where=text("held_by IS NOT NULL AND failed_at IS NULL"),
-        ),
-        # Accounts that hold the same refresh token, or were given it last.
-        *(
-            Index(
-                f"ix_account_{column}",
-                column,
-                sqlite_where=text(f"{column} IS NOT NULL"),
-                postgresql_where=text(f"{column} IS NOT NULL"),
-            )
-            for column in ("refresh_fp", "source_fp")
-        ),
-        Index(
-            "ix_account_client",
-            "client",
-            "id",
-            sqlite_where=text("client IS NOT NULL"),
-            postgresql_where=text("client IS NOT NULL"),
-        ),
-        Index(
-            "ix_account_callback",
-            "callback",
-            sqlite_where=text("refresh_method = 'callback'"),
-            postgresql_where=text("refresh_method = 'callback'"),
-        ),
-    )
 
     id: str = Field(primary_key=True, max_length=128)
     provider: str

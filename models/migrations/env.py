@@ -11,6 +11,7 @@ import models.attempt
 import models.audit
 import models.client
 import models.connect_session
+import models.indexes
 import models.issuer
 import models.label
 import models.outbox

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
+import models.indexes
 import models.migrations
 import worker.runtime  # noqa: F401  (brings every table in)
 from models.migrations import HEAD, REVISIONS
