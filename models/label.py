@@ -1,4 +1,4 @@
-"""Labels: names and values by which people group accounts (`tenant=acme`), and the index of them."""
+"""Labels: names and values by which people group accounts (`tenant=acme`). Their index is `models/account_label.py`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Index
-from sqlmodel import Field, SQLModel
-
 from refreshd_reader.contract import ACCOUNT_ID
 
 #: Labels of one account.
 LABELS_MAX: Final = 16
 #: The column `labels` of an account without any; no JSON parser reads or writes it.
 NO_LABELS: Final = "{}"
-
-
-class AccountLabel(SQLModel, table=True):
-    """One row of `account_label`: the index by which accounts are found. `account.labels` has the same labels."""
-
-    __tablename__ = "account_label"
-    __table_args__ = (Index("ix_account_label", "name", "value", "account_id"),)
-
-    account_id: str = Field(primary_key=True, max_length=128)
-    name: str = Field(primary_key=True, max_length=128)
-    value: str = Field(max_length=128)
 
 
 def check_label(name: object, value: object) -> tuple[str, str]:

@@ -36,7 +36,7 @@ class OutboxEvent(SQLModel, table=True):
 class Message(SQLModel, table=True):
     """One row of `webhook`: one message on its way to one endpoint. It has the same `id` at every endpoint.
 
-    Its indexes are in `models/indexes.py`.
+    Its indexes are in `models/schema.py`.
     """
 
     __tablename__ = "webhook"

@@ -28,6 +28,8 @@ _SHARED: Final = "."
 _MERGE: Final = "tag:yaml.org,2002:merge"
 #: Where an entry of the built-in file begins.
 _ENTRY: Final = re.compile(r"^(?=[^\s#])", re.MULTILINE)
+#: What one of its entries extends.
+_STARTS_FROM: Final = re.compile(rf"^  {_EXTENDS}: (\S+)$", re.MULTILINE)
 #: More entries than these are wanted by one who goes through all, which are faster read together.
 _ALONE_MAX: Final = 16
 #: Deepest nesting that is read; no option is nested deeper than a few levels.
@@ -72,8 +74,13 @@ class _BuiltIn(Mapping[str, Provider]):
 
     @cached_property
     def _names(self) -> dict[str, None]:
-        """The names of all, in the order of the file."""
-        return dict.fromkeys(name for name in self._entries if not name.startswith(_SHARED))
+        """The names of all, those that others start from before them, as where all are read."""
+        starts = {
+            name: found[1] if (found := _STARTS_FROM.search(text)) else None
+            for name, text in self._entries.items()
+            if not name.startswith(_SHARED)
+        }
+        return dict.fromkeys(name for ready in _rounds(starts) for name in ready)
 
     @cached_property
     def _shared(self) -> str:
@@ -165,11 +172,7 @@ def _resolved(
     found: dict[str, Provider] = {}
     problems: list[str] = []
     waiting = dict(entries)
-    while waiting:
-        ready = [name for name, knobs in waiting.items() if _start(name, knobs) not in waiting]
-        if not ready:
-            problems += [f"{path}: {name}.{_EXTENDS}: it leads back to itself" for name in waiting]
-            break
+    for ready in _rounds({name: _start(name, knobs) for name, knobs in entries.items()}):
         for name in ready:
             knobs = waiting.pop(name)
             start = _start(name, knobs)
@@ -181,9 +184,19 @@ def _resolved(
                 found[name] = _provider(name, knobs, base)
             except ValidationError as error:
                 problems += [f"{path}: {name}{_field(item['loc'])}: {item['msg']}" for item in error.errors()]
+    problems += [f"{path}: {name}.{_EXTENDS}: it leads back to itself" for name in waiting]
     if problems:
         raise PresetError(problems)
     return found
+
+
+def _rounds(starts: Mapping[str, str | None]) -> Iterator[list[str]]:
+    """Yield the names of entries, each after the one that it starts from; without those that lead back to themselves."""
+    waiting = dict(starts)
+    while ready := [name for name, start in waiting.items() if start not in waiting]:
+        yield ready
+        for name in ready:
+            del waiting[name]
 
 
 def _start(name: str, knobs: Mapping[str, object]) -> str | None:

@@ -19,7 +19,7 @@ from worker.accounts.validation import AccountValidator
 from worker.clock import Clock
 from worker.crypto.sealer import AccountSealer
 from worker.db.accounts import blank
-from worker.db.audit import record
+from worker.db.acts import record
 from worker.db.clients import Clients, Note
 from worker.errors import RefreshdError, UsageError
 

@@ -20,7 +20,7 @@ from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Note
-from worker.db.audit import record
+from worker.db.acts import record
 from worker.errors import RefreshdError, UnknownAccount, UsageError
 
 if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no use for

@@ -23,7 +23,7 @@ from worker.accounts.twins import SameGrant, TwinGuard
 from worker.accounts.values import printable
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Change, Note
-from worker.db.audit import RunningEntry
+from worker.db.acts import RunningEntry
 from worker.policy.reasons.done import CREDENTIALS_REPLACED
 
 #: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.

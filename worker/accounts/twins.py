@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
-from models.account import Account, RefreshMethod
+from models.account_state import RefreshMethod
 from models.providers import GrantType
 from worker.db.fleet.twins import holders, one_after_the_other
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
+    from models.account import Account
     from worker.accounts.entry import Problem
     from worker.providers.registry import Providers
 

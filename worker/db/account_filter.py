@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, select
 
 from models.account import Account, Status
-from models.label import AccountLabel
+from models.account_label import AccountLabel
 
 #: A reason is of one of these, and an index holds them alone.
 _FAILING: Final = (Status.DEGRADED.value, Status.REAUTHORIZE.value, Status.MISCONFIGURED.value)

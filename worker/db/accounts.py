@@ -17,9 +17,9 @@ from models.account import Account, RetiredAccount, Status
 from models.event import Event
 from worker.db import labels
 from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
+from worker.db.account_rows import find_accounts, plain_account
 from worker.db.bulk import among, column_types, execute
 from worker.db.engine import now_sql, reading, writing
-from worker.db.plain_accounts import accounts_and, plain_account, read
 from worker.errors import DatabaseUnreachable
 
 #: Rows that are read at once when all are asked for.
@@ -76,9 +76,7 @@ class Accounts:
 
     def find(self, ids: Sequence[str]) -> dict[str, Account]:
         """Read accounts by id."""
-        statement = accounts_and().where(among(self._engine, col(Account.id), ids))
-        with reading(self._engine) as connection:
-            return {one.id: one for one, _ in read(connection, statement)}
+        return find_accounts(self._engine, ids)
 
     def retired(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the generation from which accounts that were removed go on, if they are added again."""

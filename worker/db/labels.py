@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account
 from models.label import read_labels
 from worker.db.bulk import execute
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 _LABEL: Final = {"account_id": "text", "name": "text", "value": "text"}
 

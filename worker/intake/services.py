@@ -25,7 +25,7 @@ from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator, key_problems
 from worker.context import AppContext
 from worker.db.accounts import Accounts
-from worker.db.audit import RunningEntry
+from worker.db.acts import RunningEntry
 from worker.db.client_accounts import ClientAccounts
 from worker.db.provider_names import providers_in_use
 from worker.errors import RefreshdError, SettingsError

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from models.pause import Pause
+from models.pause_scope import PauseEntry
 from worker.broker.queues import QUEUES, STANDARD_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
@@ -108,7 +108,7 @@ class _Seen:
     #: Callbacks that accounts name and no running worker knows; None if Redis does not answer.
     missing: list[Lacking] | None
     webhooks: list[Backlog]
-    pauses: list[Pause]
+    pauses: list[PauseEntry]
     #: Closed gates that hold accounts; None if Redis does not answer.
     gates: list[GateStatus] | None
     #: Gates that have opened, and whose accounts are on their way back.

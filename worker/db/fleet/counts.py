@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, text
 
-from models.pause import Scope
+from models.pause_scope import Scope
 from worker.db.engine import database_now, reading
 
 #: A due account is overdue after this long: a plan, a message and a call have had their time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.account import RefreshMethod, Status
+from models.account_state import RefreshMethod, Status
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
 from worker.db.fleet.counts import PLAN_LATE_S
 from worker.diagnostics.explain.facts import Facts, Finding

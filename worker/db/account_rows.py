@@ -1,0 +1,40 @@
+"""Accounts by id, as plain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import Connection, Engine
+
+from models.account_state import AccountState
+from worker.db.bulk import among_sql, many
+from worker.db.engine import reading
+from worker.db.plain_rows import plain_rows
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+
+#: Columns of `account` for which SQLite has numbers.
+BOOLEANS: Final = ("refresh_enabled", "refresh_token_end_fixed")
+
+
+def find_accounts(engine: Engine, ids: Sequence[str]) -> dict[str, Account]:
+    """Read accounts by id."""
+    with reading(engine) as connection:
+        return accounts_in(connection, ids)
+
+
+def accounts_in(connection: Connection, ids: Sequence[str]) -> dict[str, Account]:
+    """Read accounts by id, in an open transaction."""
+    engine = connection.engine
+    sql = f"SELECT * FROM account WHERE {among_sql(engine, 'id', 'ids')}"
+    found = plain_rows(connection, AccountState, sql, {"ids": many(engine, ids)}, booleans=BOOLEANS)
+    return {one.id: one for one in cast("list[Account]", found)}
+
+
+def plain_account(names: Sequence[str], row: Sequence[Any]) -> Account:
+    """Return an account that has these columns, and no others."""
+    account = AccountState()
+    vars(account).update(zip(names, row, strict=False))
+    return cast("Account", account)
