@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from models.audit import Act, Action, Actor
+from models.act import Act, Action, Actor
 from models.client import FROM_THE_FIRST, Client
 from worker.accounts.client_changes import ClientChanges, TakenOver
 from worker.accounts.client_entry import CLIENT_SECRET, ClientEntry, shown_fields

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account, fingerprint
+from models.account_state import fingerprint
 from models.event import Event, EventType
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
@@ -25,6 +25,9 @@ from worker.clock import Clock
 from worker.db.accounts import Accounts, Change, Note
 from worker.db.acts import RunningEntry
 from worker.policy.reasons.done import CREDENTIALS_REPLACED
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
 BATCH: Final = 1_000

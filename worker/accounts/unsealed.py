@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Account, fingerprint
-from models.client import Client
+from models.account_state import fingerprint
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
@@ -17,6 +16,10 @@ from worker.accounts.entry import Problem
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer, request_of
 from worker.errors import CipherError
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.client import Client
 
 _WHERE_LOST: Final = "where it is lost, give every secret anew: `refreshd accounts import FILE --replace-tokens`, or `accounts edit`"
 

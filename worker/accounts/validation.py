@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic_core import ErrorDetails
 
-from models.account import Account, RefreshMethod, SessionManagement
+from models.account_state import RefreshMethod, SessionManagement
 from models.dpop import KEY_FIELD
 from models.provider_requirements import check
 from models.providers import Provider
@@ -24,6 +24,9 @@ from worker.providers.dpop import check_key, thumbprint
 from worker.providers.draft import InvalidRequest
 from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: So many checked URLs, and shapes of accounts, are remembered: accounts mostly share them.
 _REMEMBERED: Final = 4096

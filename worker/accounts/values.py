@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 
-from models.account import RefreshMethod, SessionManagement
+from models.account_state import RefreshMethod, SessionManagement
 from models.providers import ClientAuth
 from models.token import Secret
 from refreshd_reader.contract import ACCOUNT_ID

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, TextualSelect, literal_column, select, text
 from sqlalchemy.types import TypeEngine
-from sqlmodel import SQLModel
 
 from models.account import Account
 from worker.db.account_rows import plain_account
 
-_TABLE: Final = SQLModel.metadata.tables["account"]
+_TABLE: Final = Account.__table__  # type: ignore[attr-defined]
 _NAMES: Final = tuple(_TABLE.columns.keys())
 #: The columns of a whole account, for a statement that is written as text.
 WHOLE: Final = ", ".join(f"account.{name}" for name in _NAMES)
