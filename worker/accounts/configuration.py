@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from models.account import Account
 from models.label import LABELS_MAX, write_labels
 from worker.accounts.columns import LABELS, OF_THE_CLIENT
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.crypto.sealer import CLIENT_SECRET
+from worker.db.account_columns import DEFAULTS, REQUIRED
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
     from models.client import Client
     from worker.db.clients import Clients
 
@@ -84,10 +85,9 @@ def _unknown(name: str) -> Problem:
 
 
 def _set(opened: UnsealedAccount, name: str, value: object) -> list[str]:
-    field = Account.model_fields[name]
-    if value is None and field.is_required():
+    if value is None and name in REQUIRED:
         raise RowRefused([Problem(name, "an account can't be without it")])
-    wanted = field.get_default() if value is None else value
+    wanted = DEFAULTS[name] if value is None else value
     if getattr(opened.account, name) == wanted:
         return []
     opened.set_columns(**{name: wanted})

@@ -32,7 +32,7 @@ def token(
     with open_stores() as here:
         found, now, secret = _stored(here, account)
         if reveal:  # written first: what can't be written down is not shown
-            from models.audit import Act, Action
+            from models.act import Act, Action
 
             detail = {"generation": found.generation}
             here.audit.record(here.actor, Act(Action.REVEAL, account, found.provider, detail))

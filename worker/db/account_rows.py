@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Engine
 
 from models.account_state import AccountState
+from worker.db.account_columns import BOOLEANS
 from worker.db.bulk import among_sql, many
 from worker.db.engine import reading
 from worker.db.plain_rows import plain_rows
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
     from models.account import Account
-
-#: Columns of `account` for which SQLite has numbers.
-BOOLEANS: Final = ("refresh_enabled", "refresh_token_end_fixed")
 
 
 def find_accounts(engine: Engine, ids: Sequence[str]) -> dict[str, Account]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, func, text
-from sqlmodel import Session, col, select
+from sqlalchemy import Connection, Engine, text
 
-from models.account import Account, RetiredAccount, Status
+from models.account_state import Status
 from models.event import Event
 from worker.db import labels
-from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
+from worker.db.account_columns import DEFAULTS, NULLABLE, TYPES
+from worker.db.account_filter import EVERY_ACCOUNT, Filter
 from worker.db.account_rows import find_accounts, plain_account
-from worker.db.bulk import among, column_types, execute
+from worker.db.bulk import among_sql, execute, many
 from worker.db.engine import now_sql, reading, writing
 from worker.errors import DatabaseUnreachable
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading and storing accounts by id has no use for
+    from models.account import Account
 
 #: Rows that are read at once when all are asked for.
 PAGE: Final = 1_000
@@ -28,21 +31,11 @@ PAGE: Final = 1_000
 _DEADLOCK: Final = "40P01"
 _DEADLOCK_TRIES: Final = 5
 
-_TYPES: Final = column_types(Account)
-#: Columns that are NULL where an INSERT does not name them.
-_NULLABLE: Final = frozenset(
-    column.name
-    for column in Account.__table__.columns  # type: ignore[attr-defined]
-    if column.nullable and column.server_default is None
-)
-_DEFAULTS: Final = {
-    name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
-}
 #: What workers write while a command runs: claims, and the marks of what Redis has.
 _WORKERS_OWN: Final = frozenset({"claim_attempt", "claim_until", "published_generation", "kept_sealed"})
 _WRITTEN: Final[dict[str, str]] = {
     name: kind
-    for name, kind in _TYPES.items()
+    for name, kind in TYPES.items()
     if name not in _WORKERS_OWN and name not in {"id", "created_at"}
 }
 _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
@@ -80,10 +73,10 @@ class Accounts:
 
     def retired(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the generation from which accounts that were removed go on, if they are added again."""
-        with reading(self._engine) as connection, Session(connection) as session:
-            named = among(self._engine, col(RetiredAccount.id), ids)
-            found = session.exec(select(RetiredAccount.id, RetiredAccount.generation).where(named))
-            return dict(found.all())
+        sql = f"SELECT id, generation FROM retired_account WHERE {among_sql(self._engine, 'id', 'ids')}"
+        with reading(self._engine) as connection:
+            found = connection.execute(text(sql), {"ids": many(self._engine, ids)}).all()
+        return {str(row[0]): int(row[1]) for row in found}
 
     def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
         """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
@@ -204,8 +197,9 @@ class Accounts:
         return removed
 
     def count(self, wanted: Filter = EVERY_ACCOUNT) -> int:
-        with reading(self._engine) as connection, Session(connection) as session:
-            return session.exec(select(func.count()).select_from(Account).where(*conditions_of(wanted))).one()
+        from worker.db.account_conditions import count
+
+        return count(self._engine, wanted)
 
     def all(self, wanted: Filter = EVERY_ACCOUNT, *, limit: int | None = None) -> Iterator[Account]:
         """Return accounts in the order of their ids, read page by page."""
@@ -219,9 +213,9 @@ class Accounts:
 
     def page(self, wanted: Filter, after: str, size: int) -> list[Account]:
         """Return the accounts that follow an id, in the order of their ids."""
-        statement = select(Account).where(col(Account.id) > after, *conditions_of(wanted))
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
+        from worker.db.account_conditions import page  # brings the ORM
+
+        return page(self._engine, wanted, after, size)
 
     def _save(
         self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
@@ -274,8 +268,8 @@ def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any,
     given = [vars(one) for one in added]
     columns = {
         name: kind
-        for name, kind in _TYPES.items()
-        if name not in _NULLABLE or any(row[name] is not None for row in given)
+        for name, kind in TYPES.items()
+        if name not in NULLABLE or any(row[name] is not None for row in given)
     }
     rows = [{name: row[name] for name in columns} for row in given]
     names = ", ".join(columns)
@@ -292,7 +286,7 @@ def blank(account_id: str, **columns: str | float) -> Account:
 
     It is a plain object: SQLModel's constructor takes 90 us, and an import would read each attribute by a call of SQLAlchemy's.
     """
-    values = {**_DEFAULTS, "id": account_id, **columns}
+    values = {**DEFAULTS, "id": account_id, **columns}
     return plain_account(tuple(values), tuple(values.values()))
 
 

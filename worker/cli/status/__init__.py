@@ -30,13 +30,14 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.comparison import CAUSES, ComparisonStore, Loss
 from worker.db.fleet.client_secrets import EndingSecret, ending
-from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
+from worker.db.fleet.counts import Fleet, look
 from worker.db.fleet.labelled import look_at
 from worker.db.fleet.timeline import Timeline, timeline
 from worker.db.outbox import Backlog
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError, Unreachable, UsageError
 from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates
+from worker.policy.backlog import PLAN_LATE_S
 from worker.redis.client import in_words
 
 _WATCH_S = 2.0

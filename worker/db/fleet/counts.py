@@ -27,8 +27,6 @@ FAILING_SHOWN_MAX: Final = 20
 #: Providers that are named as behind.
 BEHIND_MAX: Final = 5
 PLAN: Final = "plan"
-#: Beat plans every second; without a plan for this long, none is made.
-PLAN_LATE_S: Final = 15.0
 
 #: Values of the columns in front (provider, status ...) -> accounts.
 Counts: TypeAlias = Mapping[tuple[str, ...], int]

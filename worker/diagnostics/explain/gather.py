@@ -19,7 +19,6 @@ from worker.context import AppContext
 from worker.db.account_rows import accounts_in
 from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
-from worker.db.fleet.counts import PLAN_LATE_S
 from worker.db.fleet.twins import holding
 from worker.db.nearest_ids import nearest_ids
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
@@ -28,6 +27,7 @@ from worker.diagnostics.explain.rules.keys import keys_of, lacked_a_key
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
+from worker.policy.backlog import PLAN_LATE_S
 from worker.policy.lane import Lane, lane_of
 from worker.providers.registry import ISSUER
 from worker.redis.clock_offsets import ClockOffsets
