@@ -1,4 +1,4 @@
-"""Attempts in plain Python, without their table (`models/attempt.py`): what asks for one, how it ends, and one under way."""
+"""Attempts in plain Python, without their table (`models/attempt.py`): what asks for one, how it ends, what it keeps, and one under way."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ class Outcome(StrEnum):
 
 #: What an attempt found open after its end is closed with: the provider may have used the refresh token.
 INTERRUPTED: Final = "interrupted_outcome_ambiguous"
+
+
+#: Prefix of refreshd's own lines in a callback's output, which its attempt keeps; a callback's lines never begin so.
+OWN_LINE: Final = "[refreshd] "
+#: Prefix of the line of a run that returned nothing new.
+SAME_ACCESS_TOKEN: Final = "access_token is the one that the account already had"
 
 
 class AttemptRow:

@@ -8,8 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from models.account_state import RefreshMethod, SessionManagement
-from models.callback import OWN_LINE, SAME_ACCESS_TOKEN
-from models.outcome import Outcome
+from models.outcome import OWN_LINE, SAME_ACCESS_TOKEN, Outcome
 from worker.broker.queues import CALLBACK
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import last_call

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from models.callback import OWN_LINE
-from models.outcome import Outcome, Trigger
+from models.outcome import OWN_LINE, Outcome, Trigger
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons import message_of
