@@ -1,6 +1,6 @@
 """All tables, and the partial indexes with the others of their tables: what Alembic compares with a database.
 
-To describe a partial index SQLAlchemy loads the drivers of both databases, asynchronous ones too: a twentieth of what a
+To describe a partial index SQLAlchemy loads the drivers of both databases, asynchronous ones too: an eighth of what a
 short command costs. Migrations make them; a test compares these with a migrated database.
 """
 
