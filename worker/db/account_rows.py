@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine
 
 from models.account_state import AccountState
-from worker.db.account_columns import BOOLEANS
+from worker.db.account_columns import BOOLEANS, TYPES
 from worker.db.bulk import among_sql, many
 from worker.db.engine import reading
 from worker.db.plain_rows import plain_rows
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
     from models.account import Account
+
+_NAMES: Final = tuple(TYPES)
+#: The columns of a whole account, for a statement that is written as text.
+WHOLE: Final = ", ".join(f"account.{name}" for name in _NAMES)
 
 
 def find_accounts(engine: Engine, ids: Sequence[str]) -> dict[str, Account]:
@@ -29,6 +33,11 @@ def accounts_in(connection: Connection, ids: Sequence[str]) -> dict[str, Account
     sql = f"SELECT * FROM account WHERE {among_sql(engine, 'id', 'ids')}"
     found = plain_rows(connection, AccountState, sql, {"ids": many(engine, ids)}, booleans=BOOLEANS)
     return {one.id: one for one in cast("list[Account]", found)}
+
+
+def whole_account(row: Sequence[Any]) -> Account:
+    """Return the account of a row that begins with the columns of `WHOLE`."""
+    return plain_account(_NAMES, row)
 
 
 def plain_account(names: Sequence[str], row: Sequence[Any]) -> Account:

@@ -16,9 +16,6 @@ from models.account import Account
 from worker.db.account_rows import plain_account
 
 _TABLE: Final = Account.__table__  # type: ignore[attr-defined]
-_NAMES: Final = tuple(_TABLE.columns.keys())
-#: The columns of a whole account, for a statement that is written as text.
-WHOLE: Final = ", ".join(f"account.{name}" for name in _NAMES)
 
 
 def accounts_with(names: Sequence[str]) -> Select[Any]:
@@ -36,8 +33,3 @@ def typed(statement: str, *more: TypeEngine[Any]) -> TextualSelect:
     return text(statement).columns(
         *_TABLE.columns, *(literal_column(f"more_{nth}", kind) for nth, kind in enumerate(more))
     )
-
-
-def whole_account(row: Sequence[Any]) -> Account:
-    """Return the account of a row that begins with the columns of `WHOLE`."""
-    return plain_account(_NAMES, row)
