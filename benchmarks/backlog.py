@@ -21,7 +21,7 @@ from typing import Final
 from rich.console import Console
 
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
-from tests.support.services import postgres_server
+from tests.support.services import empty_database
 from tests.support.simulated_fleet import SimulatedFleet
 from worker.db.engine import make_engine
 from worker.db.migrate import upgrade
@@ -40,11 +40,8 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     options = parser.parse_args()
     sigterm_ends_as_ctrl_c_does()
-    with tempfile.TemporaryDirectory() as folder:
-        if options.database == "sqlite":
-            return _run(f"sqlite:///{Path(folder) / 'refreshd.db'}", options)
-        with postgres_server(Path(folder)) as server:
-            return _run(server.create_database("backlog"), options)
+    with tempfile.TemporaryDirectory() as folder, empty_database(options.database, Path(folder)) as url:
+        return _run(url, options)
 
 
 def _run(url: str, options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from tests.support.fleet import Fleet
 from tests.support.imported import import_accounts
 from tests.support.providers.grants import Fault, Grant
 from tests.support.providers.scripted_provider import ScriptedProvider
-from tests.support.services import postgres_server, redis_server
+from tests.support.services import empty_database, redis_server
 from tests.support.sickness import SICKNESSES, Neighbourhood, Sickness, Where, write_providers
 from tests.support.world import World
 from worker.db.migrate import upgrade
@@ -152,9 +152,7 @@ def fleet(
     """Start stores, a beat and workers on them; end all of them."""
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder))
-        url = f"sqlite:///{folder / 'refreshd.db'}"
-        if database == "postgresql":
-            url = stack.enter_context(postgres_server(folder)).create_database("refreshd")
+        url = stack.enter_context(empty_database(database, folder))
         upgrade(url)
         world = World(url, redis.url, folder, provider, call_timeout_s=f"{CALL_TIMEOUT_S:g}", **settings)
         stack.callback(world.close)

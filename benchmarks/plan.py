@@ -14,8 +14,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Final
@@ -29,7 +28,7 @@ from models.rate_limit import Limits
 from tests.support.large_fleet import NOTHING_DUE, analyze, fill
 from tests.support.query_plans import recorded
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
-from tests.support.services import postgres_server
+from tests.support.services import empty_database
 from worker.db.engine import database_now, is_sqlite, make_engine, writing
 from worker.db.fleet_locks import FleetLock
 from worker.db.held_accounts import HeldAccounts
@@ -56,18 +55,9 @@ def main() -> int:
     sigterm_ends_as_ctrl_c_does()
     met = True
     for name in options.database or ["sqlite", "postgresql"]:
-        with tempfile.TemporaryDirectory() as folder, _database(name, Path(folder)) as url:
+        with tempfile.TemporaryDirectory() as folder, empty_database(name, Path(folder)) as url:
             met &= _measure(name, url, options.accounts, options.most)
     return 0 if met else 1
-
-
-@contextmanager
-def _database(name: str, folder: Path) -> Iterator[str]:
-    if name == "sqlite":
-        yield f"sqlite:///{folder / 'refreshd.db'}"
-        return
-    with postgres_server(folder) as server:
-        yield server.create_database("plan")
 
 
 def _measure(name: str, url: str, accounts: int, most_ms: float) -> bool:

@@ -24,7 +24,7 @@ from typing import Final
 from benchmarks.contestants import REFRESHD
 from benchmarks.processes import BenchmarkBroken, run
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
-from tests.support.services import postgres_server, redis_server
+from tests.support.services import empty_database, redis_server
 from worker.crypto.cipher import generate_key
 from worker.log import configure_logging
 from worker.runtime import Runtime
@@ -52,9 +52,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refreshd-bench-")))
         redis = stack.enter_context(redis_server(folder))
         for number, database in enumerate(options.database or ["postgresql", "sqlite"]):
-            url = f"sqlite:///{folder / 'bench.db'}"
-            if database == "postgresql":
-                url = stack.enter_context(postgres_server(folder, durable=True)).create_database("bench")
+            url = stack.enter_context(empty_database(database, folder, durable=True))
             prepare(folder, database_url=url, redis_url=redis.url_of(number), accounts=options.accounts)
             speeds, costs = zip(*refill(options.rounds, options.accounts), strict=True)
             reached = median(speeds) >= MIN_TOKENS_PER_S

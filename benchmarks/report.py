@@ -31,7 +31,7 @@ from benchmarks.contestants import Place, Refreshd
 from benchmarks.processes import START_DEADLINE_S, BenchmarkBroken, Provider
 from refreshd_reader import Reader
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
-from tests.support.services import postgres_server, redis_server
+from tests.support.services import empty_database, redis_server
 
 LATENCY_MS: Final = 200.0
 #: What everything but the provider may take, median.
@@ -84,9 +84,7 @@ def _place(database: str, folder: Path) -> Iterator[Place]:
     folder.mkdir()
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder))
-        url = f"sqlite:///{folder / 'bench.db'}"
-        if database == "postgresql":
-            url = stack.enter_context(postgres_server(folder, durable=True)).create_database("bench")
+        url = stack.enter_context(empty_database(database, folder, durable=True))
         provider = stack.enter_context(Provider(latency_ms=LATENCY_MS, folder=folder, env=os.environ))
         yield Place(url, redis.url, provider, folder)
 

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, insert
 from models.account import Account
 from models.token import Secret
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
-from tests.support.services import postgres_server
+from tests.support.services import empty_database
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.engine import make_engine, writing
 from worker.db.migrate import upgrade
@@ -34,15 +34,7 @@ LENGTHS: Final = {"client_secret": 40, "access_token": 1000, "refresh_token": 40
 
 @contextmanager
 def engine_of(database: str, folder: Path) -> Iterator[Engine]:
-    if database == "sqlite":
-        url = f"sqlite:///{folder / 'refreshd.db'}"
-        upgrade(url)
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
-        return
-    with postgres_server(folder, durable=True) as server:
-        url = server.create_database("bench")
+    with empty_database(database, folder, durable=True) as url:
         upgrade(url)
         engine = make_engine(url)
         yield engine

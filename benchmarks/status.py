@@ -13,8 +13,6 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -25,7 +23,7 @@ from sqlalchemy import Engine, event
 
 from tests.support.large_fleet import analyze, fill, pause_one_provider
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
-from tests.support.services import postgres_server
+from tests.support.services import empty_database
 from worker.db.engine import is_sqlite, make_engine
 from worker.db.fleet.counts import look
 from worker.db.migrate import upgrade
@@ -46,18 +44,9 @@ def main() -> int:
     sigterm_ends_as_ctrl_c_does()
     met = True
     for name in options.database or ["sqlite", "postgresql"]:
-        with tempfile.TemporaryDirectory() as folder, _database(name, Path(folder)) as url:
+        with tempfile.TemporaryDirectory() as folder, empty_database(name, Path(folder)) as url:
             met &= _measure(name, url, options.accounts) <= options.most
     return 0 if met else 1
-
-
-@contextmanager
-def _database(name: str, folder: Path) -> Iterator[str]:
-    if name == "sqlite":
-        yield f"sqlite:///{folder / 'refreshd.db'}"
-        return
-    with postgres_server(folder) as server:
-        yield server.create_database("status")
 
 
 def _measure(name: str, url: str, accounts: int) -> float:

@@ -254,3 +254,13 @@ def postgres_server(
     finally:
         server.stop()
         server.remove()
+
+
+@contextmanager
+def empty_database(kind: str, directory: Path, *, durable: bool = False) -> Iterator[str]:
+    """Return the URL of a new database in `directory`: `sqlite`, or `postgresql` with a server of its own."""
+    if kind == "sqlite":
+        yield f"sqlite:///{directory / 'refreshd.db'}"
+        return
+    with postgres_server(directory, durable=durable) as server:
+        yield server.create_database("refreshd")

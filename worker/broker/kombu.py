@@ -15,6 +15,7 @@ from redis._parsers.base import BaseParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
+from refreshd_reader.redis.hosts import host_text
 from refreshd_reader.redis.sentinel import SentinelAddress, is_sentinel
 from worker.broker.program import program
 from worker.clock import shared_now
@@ -78,8 +79,7 @@ def _sentinel_url(address: SentinelAddress) -> str:
     """Return the URLs of all sentinels, as kombu wants them; user and password are those of the servers."""
     user = quote(address.username or "", safe="")
     login = f"{user}:{quote(address.password, safe='')}@" if address.password is not None else ""
-    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts)
-    return ";".join(f"sentinel://{login}{host}/{address.database}" for host in hosts)
+    return ";".join(f"sentinel://{login}{host_text(one)}/{address.database}" for one in address.hosts)
 
 
 def transport_options(redis_url: str) -> dict[str, Any]:

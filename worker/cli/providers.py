@@ -19,7 +19,7 @@ from models.providers.presets import PresetError, load_presets, load_providers
 from models.providers.schema import providers_schema
 from worker.accounts.provider_names import names_meant, vendors_own
 from worker.cli.terminal.console import err, out, print_json
-from worker.cli.terminal.context import open_stores, stores
+from worker.cli.terminal.context import open_stores
 from worker.errors import UsageError
 
 if TYPE_CHECKING:  # the other commands ask no server
@@ -76,7 +76,9 @@ def list_command(
     as_json: _AsJson = False,
 ) -> None:
     """List the providers: the built-in presets, and those of REFRESHD_PROVIDERS_FILE."""
-    found = [provider for _, provider in sorted(stores().providers.known.items()) if _holds(provider, search)]
+    with open_stores() as here:
+        known = sorted(here.providers.known.items())
+    found = [provider for _, provider in known if _holds(provider, search)]
     if as_json:
         for provider in found:
             print_json(_line(provider))
@@ -92,7 +94,8 @@ def show_command(
     as_json: _AsJson = False,
 ) -> None:
     """Show one provider: each knob that it sets, as a providers file would, and what its accounts need."""
-    known = stores().providers.known
+    with open_stores() as here:
+        known = here.providers.known
     provider = known.get(name)
     if provider is None:
         raise UnknownProvider(name, known)
@@ -187,7 +190,8 @@ async def _discovered(url: str) -> Discovered:
     from worker.providers.discovery.discover import discover
     from worker.providers.discovery.metadata import DiscoveryFailed
 
-    client = stores().document_client()
+    with open_stores() as here:
+        client = here.document_client()
     try:
         return await discover(client, url)
     except DiscoveryFailed as failed:

@@ -14,7 +14,7 @@ from worker.cli.labels import Labels, labels_of
 from worker.cli.refresh_many import refresh_many
 from worker.cli.requests import WAIT_S, not_in_time, outcomes, record_forced
 from worker.cli.terminal.console import err, out, print_json
-from worker.cli.terminal.context import accounts_of, open_stores, stores
+from worker.cli.terminal.context import accounts_of, open_stores
 from worker.context import AppContext
 from worker.db.account_filter import EVERY_ACCOUNT, Filter
 from worker.errors import UsageError
@@ -49,7 +49,8 @@ def refresh(
     if bool(accounts) == (wanted != EVERY_ACCOUNT):
         raise UsageError("name accounts, or say which with --provider, --status, --reason or --label")
     if accounts:
-        _refresh(stores(), accounts, force=force, timeout_s=timeout_s if wait else None, as_json=as_json)
+        with open_stores() as here:
+            _refresh(here, accounts, force=force, timeout_s=timeout_s if wait else None, as_json=as_json)
         return
     with open_stores() as here:
         refresh_many(here, wanted, force=force, wait=wait, as_json=as_json)

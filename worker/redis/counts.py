@@ -40,7 +40,7 @@ class LiveWorkers:
 def look_at_traffic(
     redis: Redis, broker: Redis, prefix: str, *, queues: Sequence[str], gates: Sequence[str], now: float
 ) -> RedisCounts:
-    """Look once, in two round trips.
+    """Look once at each of the two.
 
     Args:
         redis: of the gates.

@@ -16,7 +16,7 @@ from models.providers import Provider
 from models.rate_limit import Limits, WaitReason
 from worker.clock import Clock, draw_jitter
 from worker.db.async_stores import AsyncRefreshStore
-from worker.db.refresh_store import Postponement
+from worker.db.completions import Postponement
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.policy.gate_signals import Signal, pause_s, record, signal

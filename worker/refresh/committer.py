@@ -8,27 +8,25 @@ and, sealed, in Redis, and are committed in order as soon as it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from redis.exceptions import RedisError
 
 from models.account import Account
-from models.event import Event
 from models.providers import Provider
 from models.publication import Publication, publication
 from worker.clock import Clock
 from worker.db.async_stores import AsyncRefreshStore
+from worker.db.completions import Completion, Stored
 from worker.db.publication import NO_UPDATES, PublicationUpdates
-from worker.db.refresh_store import Completion, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
-from worker.monitoring.traces import StoreTimes, store_times
 from worker.policy.due import due, session_policy, token_times
 from worker.redis.published_tokens import PublishedTokens
+from worker.refresh.completed import Completed, Waiting
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
@@ -41,32 +39,6 @@ DRAIN_LOOK_S: Final = 0.2
 TASKS_NAMED_MAX: Final = 20
 #: Answers in one commit: it stays short, and the first of them do not wait long.
 BATCH_MAX: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """One finished attempt on its way to the database and to Redis."""
-
-    completion: Completion
-    #: What to publish once it is stored.
-    publication: Publication
-    events: tuple[Event, ...] = ()
-    #: The answer is parked in Redis, and is deleted there once it is stored.
-    stashed: bool = False
-
-
-@dataclass(slots=True)
-class _Waiting:
-    completed: Completed
-    done: asyncio.Future[Stored | None]
-    stashed: bool = field(default=False)
-    times: StoreTimes | None = field(default_factory=store_times)
-
-    def events(self) -> Iterable[Event]:
-        """Return its entries for the event stream."""
-        events = self.completed.events
-        header = None if self.times is None else self.times.header()
-        return events if header is None else [replace(event, traceparent=header) for event in events]
 
 
 class Committer:
@@ -86,7 +58,7 @@ class Committer:
         self._clock = clock
         self._providers = providers
         self._metrics = metrics
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._published: list[tuple[str, int]] = []
         self._unpublished: list[str] = []
         self._dropped: list[tuple[str, int]] = []
@@ -103,7 +75,7 @@ class Committer:
         Return None where the database is away and the answer is parked in Redis: this process stores it when the
         database is back, or the worker that loads the account next does.
         """
-        waiting = _Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
+        waiting = Waiting(completed, asyncio.get_running_loop().create_future(), completed.stashed)
         self._waiting.append(waiting)
         self._wake()
         stored = await waiting.done
@@ -202,20 +174,20 @@ class Committer:
         self._dropped = [*updates.dropped, *self._dropped]
         self._outdated = [*updates.outdated, *self._outdated]
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         """Return the first answers, one an account: two of one account are stored in their order."""
-        batch: dict[str, _Waiting] = {}
+        batch: dict[str, Waiting] = {}
         for waiting in self._waiting:
             batch.setdefault(waiting.completed.completion.account.id, waiting)
             if len(batch) >= self._batch_max:
                 break
         return list(batch.values())
 
-    def _forget(self, batch: list[_Waiting]) -> None:
+    def _forget(self, batch: list[Waiting]) -> None:
         gone = {id(waiting) for waiting in batch}
         self._waiting = [waiting for waiting in self._waiting if id(waiting) not in gone]
 
-    async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
+    async def _isolate(self, batch: list[Waiting], error: Exception) -> None:
         """Find the answer that the database refuses, so that no other waits for it."""
         log.error("commit_refused", answers=len(batch), error=repr(error))
         if batch and self._batch_max > 1:
@@ -238,7 +210,7 @@ class Committer:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 
-    async def _publish(self, batch: list[_Waiting], stored: list[Stored]) -> None:
+    async def _publish(self, batch: list[Waiting], stored: list[Stored]) -> None:
         kept = [waiting for waiting, result in zip(batch, stored, strict=True) if result.stored]
         publications = [waiting.completed.publication for waiting in kept]
         events = [event for waiting in kept for event in waiting.events()]
@@ -355,7 +327,7 @@ class Committer:
                 waiting.done.set_result(None)
 
 
-def _to_keep(stored: Sequence[_Waiting]) -> dict[str, str]:
+def _to_keep(stored: Sequence[Waiting]) -> dict[str, str]:
     """Return the answers, sealed, that a database which loses their commit can't do without: they rotated."""
     ended = [waiting.completed.completion for waiting in stored]
     return {
@@ -365,7 +337,7 @@ def _to_keep(stored: Sequence[_Waiting]) -> dict[str, str]:
     }
 
 
-def _task_ids(waiting: Sequence[_Waiting]) -> list[str]:
+def _task_ids(waiting: Sequence[Waiting]) -> list[str]:
     """Return the ids of the tasks of these answers, at most as many as a log line can hold."""
     found = dict.fromkeys(one.completed.completion.attempt.task_id or "" for one in waiting)
     return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]

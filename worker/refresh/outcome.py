@@ -16,7 +16,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import AccountSealer
-from worker.db.refresh_store import Completion
+from worker.db.completions import Completion
 from worker.policy.backoff import consequence
 from worker.policy.confirmation import Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times
@@ -32,7 +32,7 @@ from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 from worker.refresh.attempt import Hold, OpenAttempt, describe
-from worker.refresh.committer import Completed
+from worker.refresh.completed import Completed
 
 #: An account whose attempt could not be sent is planned again after this long.
 NOT_SENT_RETRY_S = 5.0

@@ -42,7 +42,8 @@ from worker.refresh.attempt import (
     log_attempt,
 )
 from worker.refresh.caller import Caller, call_provider
-from worker.refresh.committer import Committer, Completed
+from worker.refresh.committer import Committer
+from worker.refresh.completed import Completed
 from worker.refresh.opener import AttemptOpener
 from worker.refresh.outcome import OutcomeBuilder
 from worker.refresh.under_way import UnderWay, parts

@@ -22,6 +22,8 @@ _UNRESERVED: Final = r"[A-Za-z0-9._~%!$&'()*+,;=-]*"
 _PLAIN: Final = re.compile(
     rf"rediss?://(?:{_UNRESERVED}(?::{_UNRESERVED})?@)?[A-Za-z0-9.-]+(?::(?:[1-5]\d{{4}}|\d{{1,4}}))?(?:/\d*)?"
 )
+#: What of a URL may be shown, of however many hosts: `urlsplit` refuses some of several.
+_SHOWN: Final = re.compile(r"\w+://(?:[^/?#]*@)?(?P<shown>[^?#]*)")
 #: No URL appears in an error: a password that is not quoted may be in any part of it.
 NO_BROKER: Final = (
     "a Redis Cluster holds no task messages (Celery's broker needs several keys at once); expected the URL of a single "
@@ -74,11 +76,11 @@ def _check_sentinel_url(url: str) -> None:
 
     address = SentinelAddress.of(url)
     takes = OPTIONS | (_TLS if address.tls else set())
-    options = parse_qs(urlsplit(url).query)
+    options = parse_qs(_query(url))
     _check_files(options)
     if not options.keys() <= takes:
         raise ValueError(
-            f"not a valid Redis URL: unknown option behind the ?; {urlsplit(url).scheme}:// takes {', '.join(sorted(takes))}"
+            f"not a valid Redis URL: unknown option behind the ?; {url.partition('://')[0]}:// takes {', '.join(sorted(takes))}"
         )
     try:
         ConnectionPool(**address.connection_kwargs(asynchronous=False)).make_connection()
@@ -90,7 +92,7 @@ def _check_cluster_url(url: str) -> None:
     from refreshd_reader.redis.cluster import ClusterAddress
 
     ClusterAddress.of(url)
-    _check_files(parse_qs(urlsplit(url).query))
+    _check_files(parse_qs(_query(url)))
 
 
 def check_broker_url(url: str) -> None:
@@ -124,6 +126,10 @@ def _check_files(options: dict[str, list[str]]) -> None:
 
 def address_of(url: str) -> str:
     """Return what of a URL may be shown: host, port and database, or a socket's path; no user, password or option."""
-    parts = urlsplit(url)
-    database = parse_qs(parts.query).get("db")
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}{f'?db={database[0]}' if database else ''}"
+    found = _SHOWN.match(url)
+    database = parse_qs(_query(url)).get("db")
+    return f"{found['shown'] if found else ''}{f'?db={database[0]}' if database else ''}"
+
+
+def _query(url: str) -> str:
+    return url.partition("?")[2]

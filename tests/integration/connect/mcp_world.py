@@ -83,6 +83,10 @@ class McpWorld:
             found |= self.registered
         return httpx.Response(201, json=found)
 
+    def manage(self, **changed: Any) -> None:
+        """Keep the first registration, as the server changed it, at its own address (RFC 7592)."""
+        self.managed = {**self.registrations[0], "client_id": "client-1", **changed}
+
     def _manage(self, request: httpx.Request) -> httpx.Response:
         if self.managed is None:
             return httpx.Response(401, json={"error": "invalid_token"})

@@ -15,9 +15,10 @@ from models.attempt import INTERRUPTED, Attempt, AttemptEntry, Outcome
 from worker.clock import Clock
 from worker.db.accounts import Accounts, blank
 from worker.db.bulk import fetch
+from worker.db.completions import Completion, Postponement, Stored
 from worker.db.engine import database_now, is_sqlite, make_engine, reading, writing
 from worker.db.publication import LOOK_AGAIN_S, PublicationUpdates
-from worker.db.refresh_store import Completion, Postponement, RefreshStore, Stored
+from worker.db.refresh_store import RefreshStore
 from worker.errors import DatabaseUnreachable
 
 _numbers = itertools.count()

@@ -117,12 +117,7 @@ def test_secret_that_ends_soon_is_renewed_and_its_accounts_use_the_new_one(
 ) -> None:
     now = bench.runtime.clock.now()
     before = registered(client_secret_expires_at=now + 3 * DAY_S, **MANAGED)
-    world.managed = {
-        **world.registrations[0],
-        **MANAGED,
-        "client_id": "client-1",
-        "client_secret_expires_at": now + 90 * DAY_S,
-    }
+    world.manage(**MANAGED, client_secret_expires_at=now + 90 * DAY_S)
 
     assert keep_up(bench.runtime)["renewed"] == 1
 
@@ -142,12 +137,7 @@ def test_registration_is_renewed_once_by_several_workers(
 ) -> None:
     now = bench.runtime.clock.now()
     registered(client_secret_expires_at=now + DAY_S, **MANAGED)
-    world.managed = {
-        **world.registrations[0],
-        **MANAGED,
-        "client_id": "client-1",
-        "client_secret_expires_at": now + 90 * DAY_S,
-    }
+    world.manage(**MANAGED, client_secret_expires_at=now + 90 * DAY_S)
     with ThreadPoolExecutor(3) as threads:
         done = list(threads.map(lambda _: keep_up(bench.runtime), range(3)))
 
@@ -160,12 +150,7 @@ def test_secret_that_lives_for_days_is_renewed_at_half_of_its_life(
 ) -> None:
     now = bench.runtime.clock.now()
     registered(client_secret_expires_at=now + DAY_S, **MANAGED)
-    world.managed = {
-        **world.registrations[0],
-        **MANAGED,
-        "client_id": "client-1",
-        "client_secret_expires_at": now + 5 * DAY_S,
-    }
+    world.manage(**MANAGED, client_secret_expires_at=now + 5 * DAY_S)
 
     assert [keep_up(bench.runtime)["renewed"] for _ in range(3)] == [1, 0, 0]
 
@@ -189,12 +174,7 @@ def test_server_that_does_not_renew_is_asked_again_an_hour_later_and_explained(
     end = bench.runtime.clock.now() + DAY_S
     registered(client_secret_expires_at=end, **MANAGED)
     if not forgotten:  # it answers, and the secret ends as before
-        world.managed = {
-            **world.registrations[0],
-            **MANAGED,
-            "client_id": "client-1",
-            "client_secret_expires_at": end,
-        }
+        world.manage(**MANAGED, client_secret_expires_at=end)
 
     keep_up(bench.runtime)
     keep_up(bench.runtime)
@@ -235,7 +215,7 @@ def test_refused_client_that_the_server_knows_gets_the_secret_of_its_registratio
 ) -> None:
     registered(**MANAGED)
     refused(bench, ago_s=60)
-    world.managed = {**world.registrations[0], **MANAGED, "client_id": "client-1"}
+    world.manage(**MANAGED)
 
     assert keep_up(bench.runtime)["registered"] == 0
 
@@ -249,12 +229,7 @@ def test_refused_client_that_the_server_knows_as_it_is_stored_is_asked_after_onc
     registered(**MANAGED)
     refused(bench, ago_s=60)
     world.rotates_secret = False
-    world.managed = {
-        **world.registrations[0],
-        **MANAGED,
-        "client_id": "client-1",
-        "client_secret": "marker-registered",
-    }
+    world.manage(**MANAGED, client_secret="marker-registered")
 
     keep_up(bench.runtime)
     keep_up(bench.runtime)

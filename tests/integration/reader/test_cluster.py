@@ -77,7 +77,7 @@ async def test_a_connectors_rights_on_a_cluster(cluster_service: RunningCluster,
     """The line of deploy/redis/users.acl, and what docs/redis.md adds for a Cluster."""
     [line] = [line for line in USERS.read_text().splitlines() if line.startswith("user refreshd-connector ")]
     rules = line.replace("${CONNECTOR_PASSWORD}", "connect").split()[2:]
-    rules += ["+cluster|slots", "+cluster|shards", "+command"]
+    rules += ["+cluster|slots", "+cluster|shards", "+cluster|info", "+command"]
     administrator: Any = RedisCluster(**_login(cluster_service))
     administrator.execute_command("ACL SETUSER", "connector", *rules, target_nodes=RedisCluster.ALL_NODES)
     accounts = [f"shop-{number}" for number in range(10)]

@@ -25,7 +25,7 @@ from worker.callbacks.usage import (
     uses,
 )
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
-from worker.cli.terminal.context import stores
+from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
 from worker.redis.client import in_words
 
@@ -61,26 +61,26 @@ class Line:
 
 def list_command(as_json: _AsJson = False) -> None:
     """Exits with 1 if an account names an unknown callback, or a module can't be used."""
-    here = stores()
-    told = offered_by_workers(here)
-    offers = told or {NOT_RUNNING: _offered_here(here)}
-    used = uses(here.engine)
-    lines = _lines(here, offers, used)
-    if as_json:
-        for line in lines:
-            print_json(line.to_json())
-    else:
-        out.print(_table(lines, now=here.clock.now(), told=bool(told)))
-    missing = lacking(used, told)
-    for words in lines_of(missing) or ([] if told else [NO_CATALOG]):
-        err.plain(words, style="red")
-    problems = {
-        (where, why): worker for worker, offer in offers.items() for where, why in offer.problems.items()
-    }
-    for (where, why), worker in problems.items():
-        err.plain(f"{worker}: {where}: {why}", style="red")
-    if missing or problems:
-        raise typer.Exit(1)
+    with open_stores() as here:
+        told = offered_by_workers(here)
+        offers = told or {NOT_RUNNING: _offered_here(here)}
+        used = uses(here.engine)
+        lines = _lines(here, offers, used)
+        if as_json:
+            for line in lines:
+                print_json(line.to_json())
+        else:
+            out.print(_table(lines, now=here.clock.now(), told=bool(told)))
+        missing = lacking(used, told)
+        for words in lines_of(missing) or ([] if told else [NO_CATALOG]):
+            err.plain(words, style="red")
+        problems = {
+            (where, why): worker for worker, offer in offers.items() for where, why in offer.problems.items()
+        }
+        for (where, why), worker in problems.items():
+            err.plain(f"{worker}: {where}: {why}", style="red")
+        if missing or problems:
+            raise typer.Exit(1)
 
 
 def offered_by_workers(here: AppContext) -> dict[str, CallbackCatalog]:

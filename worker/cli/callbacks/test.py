@@ -18,7 +18,7 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.forced_refresh import send
 from worker.cli.requests import outcomes
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
-from worker.cli.terminal.context import accounts_of, stores
+from worker.cli.terminal.context import accounts_of, open_stores
 from worker.context import AppContext
 from worker.errors import RefreshdError, UsageError, WaitTimedOut
 from worker.policy.reasons import message_of
@@ -41,23 +41,23 @@ def try_command(
 
     The result is stored with [b]--apply[/b] alone. Exits with 1 if it brought no token.
     """
-    here = stores()
-    (row,) = accounts_of(here, [account])
-    known_to = _check(here, row, name, apply=apply)
-    trigger = Trigger.FORCED if apply else Trigger.TEST
-    if apply:
-        here.audit.record(here.actor, Act(Action.CALLBACK_TEST, row.id, row.provider, {"callback": name}))
-    attempt = _run(here, row, trigger, timeout_s)
-    if not apply and attempt.reason == STASH_ADOPTED:
-        # What an earlier test had put aside was stored first; this test runs on top of it.
+    with open_stores() as here:
         (row,) = accounts_of(here, [account])
+        known_to = _check(here, row, name, apply=apply)
+        trigger = Trigger.FORCED if apply else Trigger.TEST
+        if apply:
+            here.audit.record(here.actor, Act(Action.CALLBACK_TEST, row.id, row.provider, {"callback": name}))
         attempt = _run(here, row, trigger, timeout_s)
-    if as_json:
-        print_json(_as_json(name, attempt, known_to, applied=apply))
-    else:
-        _show(name, row, attempt, known_to, applied=apply)
-    if attempt.outcome != Outcome.REFRESHED:
-        raise typer.Exit(1)
+        if not apply and attempt.reason == STASH_ADOPTED:
+            # What an earlier test had put aside was stored first; this test runs on top of it.
+            (row,) = accounts_of(here, [account])
+            attempt = _run(here, row, trigger, timeout_s)
+        if as_json:
+            print_json(_as_json(name, attempt, known_to, applied=apply))
+        else:
+            _show(name, row, attempt, known_to, applied=apply)
+        if attempt.outcome != Outcome.REFRESHED:
+            raise typer.Exit(1)
 
 
 def _check(here: AppContext, row: Account, name: str, *, apply: bool) -> list[str]:

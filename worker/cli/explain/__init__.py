@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.explain.text import page
 from worker.cli.terminal.console import out, print_json
-from worker.cli.terminal.context import stores
+from worker.cli.terminal.context import open_stores
 from worker.diagnostics.explain.gather import gather
 from worker.diagnostics.explain.rules import diagnose
 from worker.diagnostics.explain.words import as_object
@@ -19,7 +19,8 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reads the database, Redis and the running workers. Exits with 1 if something is wrong, or there is no good token."""
-    facts = gather(stores(), account)
+    with open_stores() as here:
+        facts = gather(here, account)
     findings = diagnose(facts)
     if as_json:
         print_json(as_object(facts, findings))

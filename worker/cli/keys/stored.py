@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from models.audit import Act, Action
 from worker.celery.inspect import worker_keys
 from worker.cli.terminal.console import err, out, print_json
-from worker.cli.terminal.context import open_stores, stores
+from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
 from worker.db.rekey import Pass, Unreadable, accounts, check, rotate, sealed_with
 from worker.durations import duration
@@ -28,30 +28,30 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_keys(as_json: Json = False) -> None:
-    here = stores()
-    used = sealed_with(here.engine)
-    known = here.cipher.key_ids
-    rows = [
-        {
-            "key": key,
-            "configured": key in known,
-            "writes": key == here.cipher.writing_key,
-            "values": used.get(key, 0),
-        }
-        for key in [*known, *(key for key in used if key not in known)]
-    ]
-    for row in rows:
-        if as_json:
-            print_json(row)
-        else:
-            note = (
-                "writes"
-                if row["writes"]
-                else ""
-                if row["configured"]
-                else "NOT CONFIGURED: add it to REFRESHD_KEYS"
-            )
-            out.plain(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip())
+    with open_stores() as here:
+        used = sealed_with(here.engine)
+        known = here.cipher.key_ids
+        rows = [
+            {
+                "key": key,
+                "configured": key in known,
+                "writes": key == here.cipher.writing_key,
+                "values": used.get(key, 0),
+            }
+            for key in [*known, *(key for key in used if key not in known)]
+        ]
+        for row in rows:
+            if as_json:
+                print_json(row)
+            else:
+                note = (
+                    "writes"
+                    if row["writes"]
+                    else ""
+                    if row["configured"]
+                    else "NOT CONFIGURED: add it to REFRESHD_KEYS"
+                )
+                out.plain(f"{row['key']:<32}  {row['values']:>12,} values  {note}".rstrip())
 
 
 def intake_key() -> None:
@@ -119,20 +119,20 @@ def _require_workers_have(here: AppContext, key: str) -> None:
 
 
 def check_keys(as_json: Json = False) -> None:
-    here = stores()
-    try:
-        waiting = waiting_by_key(here.redis, here.keys)
-    except (RedisError, OSError, SettingsError) as error:
-        waiting = {}
-        err.plain(f"answers that wait in Redis were not looked at: {error}", style="yellow")
-    for key in waiting:
-        if key != here.cipher.writing_key:
-            err.plain(
-                f"{waiting[key]:,} answers wait in Redis for the database, sealed with key {key!r}: it is needed until "
-                "workers have stored them",
-                style="yellow",
-            )
-    _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
+    with open_stores() as here:
+        try:
+            waiting = waiting_by_key(here.redis, here.keys)
+        except (RedisError, OSError, SettingsError) as error:
+            waiting = {}
+            err.plain(f"answers that wait in Redis were not looked at: {error}", style="yellow")
+        for key in waiting:
+            if key != here.cipher.writing_key:
+                err.plain(
+                    f"{waiting[key]:,} answers wait in Redis for the database, sealed with key {key!r}: it is needed until "
+                    "workers have stored them",
+                    style="yellow",
+                )
+        _report(check(here.engine, here.cipher), total=accounts(here.engine), verb="checked", as_json=as_json)
 
 
 def _report(passes: Iterator[Pass], *, total: int, verb: str, as_json: bool) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from redis.exceptions import RedisError
@@ -25,7 +26,7 @@ from worker.cli.status.labelled import counts_json, labelled_json, labelled_scre
 from worker.cli.status.paused import gate_lines, held_json, pause_lines, returning_lines, secret_lines
 from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import accounts_words, ago_or_in, err, out, print_json
-from worker.cli.terminal.context import stores
+from worker.cli.terminal.context import open_stores
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.comparison import CAUSES, ComparisonStore, Loss
@@ -63,26 +64,30 @@ def status(
     Exits with 4 where Redis can't be used, after what the database knows.
     The page of --html needs no other file, no network and no script: for a wall, or for an incident report.
     """
-    here, labels = stores(), labels_of(label)
-    if html is not None:
-        if labels or as_json:
-            raise UsageError("--html shows the whole fleet to people: leave out --label and --json")
-        _write_page(here, html, watch=watch)
-        return
+    labels = labels_of(label)
+    if html is not None and (labels or as_json):
+        raise UsageError("--html shows the whole fleet to people: leave out --label and --json")
+    with open_stores() as here:
+        if html is not None:
+            _write_page(here, html, watch=watch)
+        elif watch and not as_json:
+            _follow(here, labels)
+        elif labels:  # of the database alone
+            counted = look_at(here.engine, labels)
+            print_json(labelled_json(counted)) if as_json else out.print(labelled_screen(counted))
+        else:
+            seen = _look(here)
+            print_json(_as_json(seen)) if as_json else out.print(_screen(seen))
+            if seen.queues is None:
+                raise typer.Exit(Unreachable.exit_code)
 
-    if watch and not as_json:
-        with Live(console=out, refresh_per_second=4, screen=True) as live:
-            while True:
-                live.update(labelled_screen(look_at(here.engine, labels)) if labels else _screen(_look(here)))
-                time.sleep(_WATCH_S)
-    if labels:  # of the database alone
-        counted = look_at(here.engine, labels)
-        print_json(labelled_json(counted)) if as_json else out.print(labelled_screen(counted))
-        return
-    seen = _look(here)
-    print_json(_as_json(seen)) if as_json else out.print(_screen(seen))
-    if seen.queues is None:
-        raise typer.Exit(Unreachable.exit_code)
+
+def _follow(here: AppContext, labels: Mapping[str, str]) -> NoReturn:
+    """Show the screen, anew every two seconds, until Ctrl-C."""
+    with Live(console=out, refresh_per_second=4, screen=True) as live:
+        while True:
+            live.update(labelled_screen(look_at(here.engine, labels)) if labels else _screen(_look(here)))
+            time.sleep(_WATCH_S)
 
 
 def _write_page(here: AppContext, file: Path, *, watch: bool) -> None:

@@ -16,15 +16,10 @@ if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use f
     from models.account import Account
 
 
-def stores() -> AppContext:
-    """Open what a command needs."""
-    return AppContext(load_settings())
-
-
 @contextmanager
 def open_stores() -> Iterator[AppContext]:
     """Open the stores for a command; connections are closed behind it."""
-    here = stores()
+    here = AppContext(load_settings())
     try:
         yield here
     finally:

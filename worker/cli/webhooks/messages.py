@@ -11,7 +11,7 @@ from rich.text import Text
 
 from models.outbox import Message
 from worker.cli.terminal.console import ago_or_in, out, print_json
-from worker.cli.terminal.context import stores
+from worker.cli.terminal.context import open_stores
 from worker.clock import wall_clock
 from worker.context import AppContext
 from worker.db.outbox import Backlog, new_id
@@ -25,21 +25,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
 
 def send_test(as_json: Json = False) -> None:
     """The message is sent from this machine and is not queued or retried. Exits with 1 if a webhook did not accept it."""
-    here = stores()
-    endpoints = _configured(here)
-    answers = asyncio.run(_send(here, endpoints, test_body(wall_clock())))
-    for endpoint, taken in zip(endpoints, answers, strict=True):
-        if as_json:
-            print_json({"endpoint": endpoint.name, "ok": taken.error is None, **_without_wait(taken)})
-            continue
-        ok = taken.error is None
-        mark = ("ok  ", "green") if ok else ("FAIL", "bold red")
-        out.print(
-            Text.assemble(mark, f"  {endpoint.name}: {f'HTTP {taken.http_status}' if ok else taken.error}"),
-            soft_wrap=True,
-        )
-    if any(taken.error is not None for taken in answers):
-        raise typer.Exit(1)
+    with open_stores() as here:
+        endpoints = _configured(here)
+        answers = asyncio.run(_send(here, endpoints, test_body(wall_clock())))
+        for endpoint, taken in zip(endpoints, answers, strict=True):
+            if as_json:
+                print_json({"endpoint": endpoint.name, "ok": taken.error is None, **_without_wait(taken)})
+                continue
+            ok = taken.error is None
+            mark = ("ok  ", "green") if ok else ("FAIL", "bold red")
+            out.print(
+                Text.assemble(
+                    mark, f"  {endpoint.name}: {f'HTTP {taken.http_status}' if ok else taken.error}"
+                ),
+                soft_wrap=True,
+            )
+        if any(taken.error is not None for taken in answers):
+            raise typer.Exit(1)
 
 
 def list_webhooks(
@@ -47,23 +49,25 @@ def list_webhooks(
     as_json: Json = False,
 ) -> None:
     """With --json: a line per webhook (`"endpoint"`), then a line per message (`"webhook"`)."""
-    here = stores()
-    backlogs = _backlogs(here)
-    messages = list(here.outbox.messages(limit=limit)) if limit else []
-    if as_json:
+    with open_stores() as here:
+        backlogs = _backlogs(here)
+        messages = list(here.outbox.messages(limit=limit)) if limit else []
+        if as_json:
+            for one in backlogs:
+                print_json(one.as_json())
+            for message in messages:
+                print_json(_as_json(message))
+            return
+        if not backlogs:
+            out.print(
+                Text.from_markup(f"No webhook is configured: set [b]{URL_SETTING}[/b] (docs/events.md).")
+            )
+            return
+        now = here.clock.now()
         for one in backlogs:
-            print_json(one.as_json())
+            out.print(_line(one, now=now), soft_wrap=True)
         for message in messages:
-            print_json(_as_json(message))
-        return
-    if not backlogs:
-        out.print(Text.from_markup(f"No webhook is configured: set [b]{URL_SETTING}[/b] (docs/events.md)."))
-        return
-    now = here.clock.now()
-    for one in backlogs:
-        out.print(_line(one, now=now), soft_wrap=True)
-    for message in messages:
-        out.print(_message_line(message, now=now), soft_wrap=True)
+            out.print(_message_line(message, now=now), soft_wrap=True)
 
 
 def retry(
@@ -71,14 +75,14 @@ def retry(
         list[str] | None, typer.Argument(help="Ids of messages; without any, all.", metavar="[ID...]")
     ] = None,
 ) -> None:
-    here = stores()
-    _configured(here)
-    count = here.outbox.retry(ids or ())
-    if ids and not count:
-        raise UsageError(
-            f"not dead-lettered: {', '.join(ids)}; `refreshd webhooks list` shows the messages that are"
-        )
-    out.print(f"{count:,} {'message is' if count == 1 else 'messages are'} on the way again")
+    with open_stores() as here:
+        _configured(here)
+        count = here.outbox.retry(ids or ())
+        if ids and not count:
+            raise UsageError(
+                f"not dead-lettered: {', '.join(ids)}; `refreshd webhooks list` shows the messages that are"
+            )
+        out.print(f"{count:,} {'message is' if count == 1 else 'messages are'} on the way again")
 
 
 def _configured(here: AppContext) -> list[Endpoint]:

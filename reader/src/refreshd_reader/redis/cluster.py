@@ -10,7 +10,6 @@ Clusters; and a script that a node lacks is loaded into each primary.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha1
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.asyncio.cluster
 import redis.cluster
@@ -32,6 +30,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from refreshd_reader.errors import UnusableUrl
+from refreshd_reader.redis.hosts import HostsUrl
 from refreshd_reader.redis.pool import WaitingPool
 from refreshd_reader.redis.tls import tls_options
 
@@ -50,7 +49,6 @@ _NO_URL: Final = (
     "not a Cluster URL; expected cluster://USER:PASSWORD@HOST:6379,HOST:6379 (clusters:// with TLS), without a database, "
     "with @ : / ? # [ in a password written as %40 %3A %2F %3F %23 %5B"
 )
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@,]+)(?::(\d{1,5}))?")
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 #: redis-py's classes, whose constructors and commands are typed for one server.
 _SYNC: Final[Any] = redis.cluster.RedisCluster
@@ -94,33 +92,23 @@ class ClusterAddress:
             ValueError: it is none, or has an option that is unknown; the text holds no piece of the password.
         """
         try:
-            parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-            login, at, hosts = parts.netloc.rpartition("@")
-            found = [_HOST.fullmatch(one) for one in hosts.split(",")]
-            addresses = tuple((m[1].strip("[]"), int(m[2] or PORT)) for m in found)  # type: ignore[index]
-        except (ValueError, TypeError):
+            parts = HostsUrl.of(url, port=PORT)
+        except ValueError:
             raise ValueError(_NO_URL) from None
         # A Cluster has one database, number 0.
-        if (
-            parts.scheme not in SCHEMES
-            or parts.path not in ("", "/", "/0")
-            or "@" in parts.query
-            or parts.fragment
-        ):
+        if parts.scheme not in SCHEMES or parts.path not in ("", "/", "/0"):
             raise ValueError(_NO_URL)
         tls = parts.scheme == "clusters"
         takes = TLS_OPTIONS if tls else frozenset[str]()
-        if unknown := options.keys() - takes:
+        if unknown := parts.options.keys() - takes:
             raise ValueError(
                 f"unknown option {min(unknown)!r} in the Redis URL; {parts.scheme}:// takes {', '.join(sorted(takes)) or 'none'}"
             )
-        username, colon, password = login.partition(":")
         return cls(
-            hosts=addresses,
-            username=unquote(username) or None,
-            password=unquote(password) if at and colon else None,
-            tls_options={"ssl": True, **tls_options(options)} if tls else {},
+            hosts=parts.hosts,
+            username=parts.username,
+            password=parts.password,
+            tls_options={"ssl": True, **tls_options(parts.options)} if tls else {},
         )
 
     def client_kwargs(self) -> dict[str, Any]:

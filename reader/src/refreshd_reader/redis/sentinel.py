@@ -13,7 +13,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import redis
 import redis.asyncio
@@ -25,6 +25,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
+from refreshd_reader.redis.hosts import HostsUrl, host_text
 from refreshd_reader.redis.tls import tls_options
 
 SCHEMES: Final = ("sentinel", "sentinels")
@@ -38,7 +39,6 @@ _NO_URL: Final = (
     "not a Sentinel URL; expected sentinel://USER:PASSWORD@HOST:26379,HOST:26379/MASTER/0 (sentinels:// with TLS), "
     "with @ : / ? # [ in a password written as %40 %3A %2F %3F %23 %5B"
 )
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@,]+)(?::(\d{1,5}))?")
 #: redis-py's classes, which are not typed.
 _SENTINEL: Final[Any] = redis.sentinel.Sentinel
 _ASYNC_SENTINEL: Final[Any] = redis.asyncio.sentinel.Sentinel
@@ -73,38 +73,27 @@ class SentinelAddress:
             ValueError: it is none; the text holds no piece of it.
         """
         try:
-            parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-            login, at, hosts = parts.netloc.rpartition("@")
+            parts = HostsUrl.of(url, port=SENTINEL_PORT)
             master, database = re.fullmatch(r"/([^/]+)(?:/(\d+)?)?", parts.path).groups()  # type: ignore[union-attr]
-            found = [_HOST.fullmatch(one) for one in hosts.split(",")]
-            addresses = tuple((m[1].strip("[]"), int(m[2] or SENTINEL_PORT)) for m in found)  # type: ignore[index]
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError):
             raise ValueError(_NO_URL) from None
-        if parts.scheme not in SCHEMES or "@" in parts.query or parts.fragment:
+        if parts.scheme not in SCHEMES:
             raise ValueError(_NO_URL)
-        username, colon, password = login.partition(":")
         own = {
             name.removeprefix("sentinel_"): value
-            for name, value in options.items()
+            for name, value in parts.options.items()
             if name in OPTIONS and value
         }
         return cls(
-            hosts=addresses,
+            hosts=parts.hosts,
             master=unquote(master),
             database=int(database or 0),
-            username=unquote(username) or None,
-            password=unquote(password) if at and colon else None,
+            username=parts.username,
+            password=parts.password,
             sentinel_options=own,
-            tls_options=tls_options(options),
+            tls_options=tls_options(parts.options),
             tls=parts.scheme == "sentinels",
         )
-
-    @property
-    def shown(self) -> str:
-        """The address without user and passwords."""
-        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"{hosts}/{self.master}/{self.database}"
 
     def sentinel_kwargs(self) -> dict[str, Any]:
         """Return the arguments of a client of a sentinel."""
@@ -136,7 +125,7 @@ class SentinelAddress:
 
     def _not_found(self) -> str:
         return (
-            f"no sentinel answers that knows a primary {self.master!r} which is up (asked: {self.shown.split('/')[0]}), "
+            f"no sentinel answers that knows a primary {self.master!r} which is up (asked: {', '.join(map(host_text, self.hosts))}), "
             "or its login is wrong: sentinel_username, sentinel_password"
         )
 
