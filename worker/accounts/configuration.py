@@ -12,6 +12,7 @@ from worker.accounts.columns import LABELS, OF_THE_CLIENT
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.crypto.sealer import CLIENT_SECRET
+from worker.db.accounts import DEFAULTS
 from worker.db.clients import Clients
 
 
@@ -80,10 +81,9 @@ def _unknown(name: str) -> Problem:
 
 
 def _set(opened: UnsealedAccount, name: str, value: object) -> list[str]:
-    field = Account.model_fields[name]
-    if value is None and field.is_required():
+    if value is None and name not in DEFAULTS:
         raise RowRefused([Problem(name, "an account can't be without it")])
-    wanted = field.get_default() if value is None else value
+    wanted = DEFAULTS[name] if value is None else value
     if getattr(opened.account, name) == wanted:
         return []
     opened.set_columns(**{name: wanted})

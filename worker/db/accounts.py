@@ -17,9 +17,10 @@ from models.account import Account, RetiredAccount, Status
 from models.event import Event
 from worker.db import labels
 from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
-from worker.db.bulk import among, column_types, execute
+from worker.db.bulk import among, column_types, columns_of, execute, execute_by_driver
 from worker.db.engine import now_sql, reading, writing
-from worker.db.plain_accounts import accounts_and, plain_account, read
+from worker.db.pipelined import Statement, execute_together
+from worker.db.plain_accounts import account_with, accounts_and, read
 from worker.errors import DatabaseUnreachable
 
 #: Rows that are read at once when all are asked for.
@@ -35,7 +36,8 @@ _NULLABLE: Final = frozenset(
     for column in Account.__table__.columns  # type: ignore[attr-defined]
     if column.nullable and column.server_default is None
 )
-_DEFAULTS: Final = {
+#: Columns that an account may be without -> what it has then.
+DEFAULTS: Final = {
     name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
 }
 #: What workers write while a command runs: claims, and the marks of what Redis has.
@@ -47,6 +49,8 @@ _WRITTEN: Final[dict[str, str]] = {
 }
 _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
 
+
+_NO_LONGER_RETIRED: Final = "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)"
 
 #: Writes, in an open transaction, who stored or removed these ids.
 Note = Callable[[Connection, set[str]], None]
@@ -234,14 +238,8 @@ class Accounts:
             added = [one for one in added if one.id not in refused]
             changed = [one for one in changed if one.account.id not in refused]
             stored = _insert(connection, sorted(added, key=_id))
-            if stored:
-                execute(
-                    connection,
-                    {"id": "text"},
-                    "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)",
-                    [{"id": row[0]} for row in stored],
-                )
-            stored += execute(
+            new = [{"id": row[0]} for row in stored]
+            stored += execute_by_driver(
                 connection,
                 {"id": "text"} | _SEEN | _WRITTEN,
                 f"""
@@ -260,7 +258,13 @@ class Accounts:
             stored += labels.change(connection, [one.account for one in changed if one.labels_only])
             ids = {str(row[0]) for row in stored}
             written = (*added, *(one.account for one in changed))
-            labels.write(connection, [one for one in written if one.id in ids])
+            execute_together(
+                connection,
+                [
+                    Statement({"id": "text"}, _NO_LONGER_RETIRED, new),
+                    *labels.written([one for one in written if one.id in ids]),
+                ],
+            )
             if note is not None and ids:
                 note(connection, ids)
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
@@ -279,9 +283,9 @@ def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any,
         for name, kind in _TYPES.items()
         if name not in _NULLABLE or any(row[name] is not None for row in given)
     }
-    rows = [{name: row[name] for name in columns} for row in given]
+    rows = [columns_of(one, columns) for one in added]
     names = ", ".join(columns)
-    return execute(
+    return execute_by_driver(
         connection,
         columns,
         f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
@@ -294,8 +298,7 @@ def blank(account_id: str, **columns: str | float) -> Account:
 
     It is a plain object: SQLModel's constructor takes 90 us, and an import would read each attribute by a call of SQLAlchemy's.
     """
-    values = {**_DEFAULTS, "id": account_id, **columns}
-    return plain_account(tuple(values), tuple(values.values()))
+    return account_with(DEFAULTS, id=account_id, **columns)
 
 
 def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
@@ -308,8 +311,7 @@ def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
 
 def _fields(account: Account, names: Iterable[str]) -> dict[str, Any]:
     # Not by attribute: each would be a call of SQLAlchemy's, and a row has some forty.
-    columns = vars(account)
-    return {name: columns[name] for name in names}
+    return columns_of(account, names)
 
 
 def _id(account: Account) -> str:

@@ -6,7 +6,7 @@ identity and a state for each row. Rows are written by statements of ours, so no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any, Final, cast
 
@@ -63,6 +63,13 @@ def typed(statement: str, *more: TypeEngine[Any]) -> TextualSelect:
 def whole_account(row: Sequence[Any]) -> Account:
     """Return the account of a row that begins with the columns of `WHOLE`."""
     return plain_account(_NAMES, row)
+
+
+def account_with(columns: Mapping[str, object], **more: object) -> Account:
+    """Return an account that has these columns, and no others."""
+    account = _Unwatched()
+    vars(account).update(columns, **more)
+    return cast("Account", account)
 
 
 def plain_account(names: Sequence[str], row: Sequence[Any]) -> Account:
