@@ -240,8 +240,7 @@ class Importer:
 
     def _apply(self, entries: dict[str, AccountEntry]) -> dict[str, Applied]:
         ids = list(entries)
-        found = self._accounts.find(ids)
-        retired = self._accounts.retired([one for one in ids if one not in found])
+        found, retired = self._accounts.find_or_retired(ids)
         held = self._accounts.once_held(list(_differing(entries.values(), found)))
         self._applier.know_clients(entries.values(), found.values())
         now = self._clock.now()

@@ -17,10 +17,10 @@ from models.account import Account, RetiredAccount, Status
 from models.event import Event
 from worker.db import labels
 from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
-from worker.db.bulk import among, column_types, columns_of, execute, execute_by_driver
-from worker.db.engine import now_sql, reading, writing
-from worker.db.pipelined import Statement, execute_together
-from worker.db.plain_accounts import account_with, accounts_and, read
+from worker.db.bulk import among, column_types, columns_of, execute, execute_by_driver, storable
+from worker.db.engine import is_sqlite, now_sql, reading, writing
+from worker.db.pipelined import Statement, execute_together, pipelined
+from worker.db.plain_accounts import WHOLE, account_with, accounts_and, read, whole_account
 from worker.errors import DatabaseUnreachable
 
 #: Rows that are read at once when all are asked for.
@@ -50,6 +50,8 @@ _WRITTEN: Final[dict[str, str]] = {
 _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
 
 
+_FIND_POSTGRES: Final = f"SELECT {WHOLE} FROM account WHERE id = ANY(%(ids)s)"
+_RETIRED_POSTGRES: Final = "SELECT id, generation FROM retired_account WHERE id = ANY(%(ids)s)"
 _NO_LONGER_RETIRED: Final = "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)"
 
 #: Writes, in an open transaction, who stored or removed these ids.
@@ -90,6 +92,18 @@ class Accounts:
             named = among(self._engine, col(RetiredAccount.id), ids)
             found = session.exec(select(RetiredAccount.id, RetiredAccount.generation).where(named))
             return dict(found.all())
+
+    def find_or_retired(self, ids: Sequence[str]) -> tuple[dict[str, Account], dict[str, int]]:
+        """Return what `find` and, of the accounts that are not there, `retired` return: on PostgreSQL in one round trip."""
+        if is_sqlite(self._engine):
+            found = self.find(ids)
+            return found, self.retired([one for one in ids if one not in found])
+        parameters = {"ids": list(ids)}
+        with reading(self._engine) as connection, pipelined(connection) as pipeline:
+            there = pipeline.send(_FIND_POSTGRES, parameters)
+            removed = pipeline.send(_RETIRED_POSTGRES, parameters)
+        accounts = {one.id: one for one in map(whole_account, there.fetchall())}
+        return accounts, {str(row[0]): int(row[1]) for row in removed.fetchall() if row[0] not in accounts}
 
     def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
         """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
@@ -276,20 +290,33 @@ class Accounts:
 
 
 def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
-    """Insert accounts, and return the ids that were free. Columns that none of them has stay out of the statement."""
-    given = [vars(one) for one in added]
-    columns = {
-        name: kind
-        for name, kind in _TYPES.items()
-        if name not in _NULLABLE or any(row[name] is not None for row in given)
-    }
-    rows = [columns_of(one, columns) for one in added]
-    names = ", ".join(columns)
+    """Insert accounts, and return the ids that were free.
+
+    Columns that none of them has stay out of the statement, and what all of them have travels once.
+    """
+    if not added:
+        return []
+    columns = dict[str, str]()
+    shared = dict[str, Any]()
+    first = vars(added[0])
+    for name, kind in _TYPES.items():
+        value = first[name]
+        if name == "id" or any(vars(one)[name] != value for one in added):
+            columns[name] = kind
+        elif value is not None or name not in _NULLABLE:
+            shared[name] = storable(value)
+    names = (*columns, *shared)
+    kinds = [_TYPES[name] for name in shared]
+    given = ", ".join(
+        (*columns, *(f"CAST(:{name} AS {kind})" for name, kind in zip(shared, kinds, strict=True)))
+    )
     return execute_by_driver(
         connection,
         columns,
-        f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
-        rows,
+        f"INSERT INTO account ({', '.join(names)}) SELECT {given} FROM r WHERE true "
+        "ON CONFLICT (id) DO NOTHING RETURNING id",
+        [columns_of(one, columns) for one in added],
+        **shared,
     )
 
 

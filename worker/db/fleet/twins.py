@@ -12,6 +12,7 @@ from models.account import Account
 from worker.db.accounts import blank
 from worker.db.bulk import among, many
 from worker.db.engine import is_sqlite, reading
+from worker.db.pipelined import pipelined
 
 #: Names the lock under which commands store refresh tokens, one commit after the other.
 _LOCK: Final = 0x7265667265736866
@@ -28,15 +29,6 @@ _IDENTITY: Final = ("client_id", "provider", "token_url", "server_url", "refresh
 _KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", *_IDENTITY)
 #: The stored token's fingerprint, and that of the token which the account was given last.
 _FINGERPRINTS: Final = (_T.c.refresh_fp, _T.c.source_fp)
-
-
-def one_after_the_other(connection: Connection) -> None:
-    """Wait for every other transaction that stores refresh tokens, so that the next statement sees what it stored.
-
-    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction.
-    """
-    if not is_sqlite(connection.engine):
-        connection.execute(text(f"SELECT {ONE_AFTER_THE_OTHER}"))
 
 
 def holders(
@@ -57,6 +49,21 @@ def holders(
     )
     for row in rows:
         yield holder_of(row)
+
+
+def holders_in_turn(
+    connection: Connection, fingerprints: Sequence[str], *, but: Sequence[str]
+) -> list[tuple[str, Account]]:
+    """Wait for every other transaction that stores refresh tokens, and return what `holders` yields then.
+
+    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction, and both are one round trip.
+    """
+    if is_sqlite(connection.engine):
+        return list(holders(connection, fingerprints, but=but))
+    with pipelined(connection) as pipeline:
+        pipeline.send(f"SELECT {ONE_AFTER_THE_OTHER}", {})
+        held = pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
+    return [holder_of(row) for row in held.fetchall()]
 
 
 def holder_of(row: Sequence[Any]) -> tuple[str, Account]:
