@@ -292,16 +292,17 @@ class Accounts:
 def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
     """Insert accounts, and return the ids that were free.
 
-    Columns that none of them has stay out of the statement, and what all of them have travels once.
+    Columns that none of them has stay out of the statement, and what all of many have travels once.
     """
     if not added:
         return []
     columns = dict[str, str]()
     shared = dict[str, Any]()
-    first = vars(added[0])
+    first, *others = map(vars, added)
     for name, kind in _TYPES.items():
         value = first[name]
-        if name == "id" or any(vars(one)[name] != value for one in added):
+        given_alone = not others and value is not None
+        if name == "id" or given_alone or any(one[name] != value for one in others):
             columns[name] = kind
         elif value is not None or name not in _NULLABLE:
             shared[name] = storable(value)

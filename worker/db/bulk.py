@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any, Final
@@ -133,7 +133,9 @@ def _attributes(names: tuple[str, ...]) -> attrgetter[tuple[Any, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _items(names: tuple[str, ...]) -> itemgetter[Any]:
+def _items(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) == 1:  # of one name `itemgetter` gives the bare value
+        return lambda columns: (columns[names[0]],)
     return itemgetter(*names)
 
 
