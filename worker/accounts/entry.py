@@ -35,6 +35,8 @@ class Problem:
     reason: str
     #: An option of the command that stores it all the same; programs that send rows have none.
     option: str | None = None
+    #: The reason's name for programs, where it has one.
+    code: str | None = None
 
     @property
     def words(self) -> str:
@@ -137,11 +139,12 @@ class _Reading:
     _names: dict[str, str] = field(default_factory=dict)
 
     def take(self, name: str, value: object) -> None:
-        column, store = _taker_of(name)
-        if column is None:
+        taker = _taker_of(name)
+        if taker is None:
             if not _is_empty(value):
                 self.problems.append(Problem(name[:60], unknown_field(name)))
             return
+        column, store = taker
         if _is_empty(value):
             if column.empty_means is None:
                 if not self.empty_takes_back:
@@ -170,10 +173,10 @@ _KNOB: Final = ColumnKind.KNOB
 
 
 @lru_cache(maxsize=4096)
-def _taker_of(name: str) -> tuple[Column, _Store] | tuple[None, None]:
+def _taker_of(name: str) -> tuple[Column, _Store] | None:
     """Return the column of this name, and what stores its values: found once, for the many rows that have it."""
     column = column_of(name)
-    return (None, None) if column is None else (column, _store_of(column))
+    return None if column is None else (column, _store_of(column))
 
 
 def _store_of(column: Column) -> _Store:

@@ -70,6 +70,8 @@ class RowResult:
     account: str
     outcome: ImportOutcome
     generation: int
+    #: Names of the fields that changed of an account that was there.
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -219,7 +221,7 @@ class Importer:
                 continue
             self.summary.counts[one.outcome] += 1
             if self._keeps_results:
-                result = RowResult(account, one.outcome, one.account.generation)
+                result = RowResult(account, one.outcome, one.account.generation, one.changed)
                 self.results[self._lines[account]] = result
             if writes:
                 if not one.labels_only:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from worker.db.audit import RunningEntry
 from worker.db.client_accounts import ClientAccounts
 from worker.db.provider_names import providers_in_use
 from worker.errors import RefreshdError, SettingsError
-from worker.intake.issuer_metadata import read_issuer
+from worker.intake.issuer_metadata import Undiscovered, read_issuer
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
@@ -37,6 +38,7 @@ from worker.providers.request import RequestBuilder
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from models.refresh_request import RefreshRequest
     from worker.accounts.revoker import Revoker
     from worker.providers.client import ProviderClient
 
@@ -130,8 +132,10 @@ class AccountServices:
             keep_results=keep_results,
         )
 
-    def revoker(self) -> Revoker:
-        """Return what ends grants at their providers."""
+    def revoker(
+        self, slot: Callable[[RefreshRequest], AbstractContextManager[None]] = lambda _: nullcontext()
+    ) -> Revoker:
+        """Return what ends grants at their providers; each call is made while it holds what `slot` gives."""
         # It brings the HTTP client, which most commands have no use for.
         from worker.accounts.revoker import Revoker
 
@@ -149,6 +153,7 @@ class AccountServices:
             provider_of=here.providers.of,
             client_of=here.clients.of,
             client=provider_client(here),
+            slot=slot,
             clock=here.clock,
             has_stash=has_stash,
             call_timeout_s=here.settings.call_timeout_s,
@@ -223,10 +228,14 @@ def _reading_issuers(here: AppContext) -> Callable[[Account], Provider | None]:
                 asyncio.run(read_issuer(here, found.issuer))
                 return here.providers.of(account)
             except RefreshdError as error:
-                refused[found.issuer] = Problem("issuer", str(error))
+                refused[found.issuer] = Problem("issuer", str(error), code=_name_of(error))
         raise RowRefused([refused[found.issuer]])
 
     return provider_of
+
+
+def _name_of(error: RefreshdError) -> str | None:
+    return error.reason if isinstance(error, Undiscovered) else None
 
 
 def publisher_of(here: AppContext, loop: tuple[RunsOnLoop, Redis] | None = None) -> CommandPublisher:
