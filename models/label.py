@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from refreshd_reader.contract import ACCOUNT_ID
@@ -48,4 +49,10 @@ def read_labels(text: str) -> dict[str, str]:
 
 def write_labels(labels: Mapping[str, str]) -> str:
     """Return the text of the column `labels`, names in order: equal labels are equal texts."""
-    return json.dumps(dict(labels), sort_keys=True) if labels else NO_LABELS
+    return _text(tuple(sorted(labels.items()))) if labels else NO_LABELS
+
+
+#: Many accounts have the labels of one tenant.
+@lru_cache(maxsize=1024)
+def _text(labels: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(labels))

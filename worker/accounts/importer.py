@@ -73,6 +73,8 @@ class RowResult:
     account: str
     outcome: ImportOutcome
     generation: int
+    #: Names of the fields that changed of an account that was there.
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -222,7 +224,7 @@ class Importer:
                 continue
             self.summary.counts[one.outcome] += 1
             if self._keeps_results:
-                result = RowResult(account, one.outcome, one.account.generation)
+                result = RowResult(account, one.outcome, one.account.generation, one.changed)
                 self.results[self._lines[account]] = result
             if writes:
                 if not one.labels_only:
@@ -243,8 +245,7 @@ class Importer:
 
     def _apply(self, entries: dict[str, AccountEntry]) -> dict[str, Applied]:
         ids = list(entries)
-        found = self._accounts.find(ids)
-        retired = self._accounts.retired([one for one in ids if one not in found])
+        found, retired = self._accounts.find_or_retired(ids)
         held = self._accounts.once_held(list(_differing(entries.values(), found)))
         self._applier.know_clients(entries.values(), found.values())
         now = self._clock.now()

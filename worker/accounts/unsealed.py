@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from models.account_state import fingerprint
+from models.account_state import fingerprint, read_extra
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
@@ -115,8 +114,7 @@ class UnsealedAccount:
 
     def stored_extra(self) -> dict[str, str]:
         """Return what the provider returned for use beside the token."""
-        extra: dict[str, str] = json.loads(self.account.extra)
-        return extra
+        return read_extra(self.account.extra)
 
     def request(self, provider: Provider) -> RefreshRequest:
         """Return what a refresh of the account would be made of."""

@@ -75,7 +75,7 @@ class AccountValidator:
             raise RowRefused([Problem("provider", self._unknown(account.provider))])
         if is_unread(found) and not account.token_url:
             raise RowRefused([Problem("issuer", _no_issuer(found.issuer))])
-        if "hosts" in json.loads(account.knobs):
+        if account.knobs != _NO_KNOBS and "hosts" in json.loads(account.knobs):
             raise RowRefused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine
@@ -38,6 +38,13 @@ def accounts_in(connection: Connection, ids: Sequence[str]) -> dict[str, Account
 def whole_account(row: Sequence[Any]) -> Account:
     """Return the account of a row that begins with the columns of `WHOLE`."""
     return plain_account(_NAMES, row)
+
+
+def account_with(columns: Mapping[str, object], **more: object) -> Account:
+    """Return an account that has these columns, and no others."""
+    account = AccountState()
+    vars(account).update(columns, **more)
+    return cast("Account", account)
 
 
 def plain_account(names: Sequence[str], row: Sequence[Any]) -> Account:

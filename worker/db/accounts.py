@@ -17,9 +17,10 @@ from models.event import Event
 from worker.db import labels
 from worker.db.account_columns import DEFAULTS, NULLABLE, TYPES
 from worker.db.account_filter import EVERY_ACCOUNT, Filter
-from worker.db.account_rows import find_accounts, plain_account
-from worker.db.bulk import among_sql, execute, many
-from worker.db.engine import now_sql, reading, writing
+from worker.db.account_rows import WHOLE, account_with, find_accounts, whole_account
+from worker.db.bulk import among_sql, columns_of, execute, execute_by_driver, many, storable
+from worker.db.engine import is_sqlite, now_sql, reading, writing
+from worker.db.pipelined import Statement, execute_together, pipelined
 from worker.errors import DatabaseUnreachable
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading and storing accounts by id has no use for
@@ -40,6 +41,10 @@ _WRITTEN: Final[dict[str, str]] = {
 }
 _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
 
+
+_FIND_POSTGRES: Final = f"SELECT {WHOLE} FROM account WHERE id = ANY(%(ids)s)"
+_RETIRED_POSTGRES: Final = "SELECT id, generation FROM retired_account WHERE id = ANY(%(ids)s)"
+_NO_LONGER_RETIRED: Final = "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)"
 
 #: Writes, in an open transaction, who stored or removed these ids.
 Note = Callable[[Connection, set[str]], None]
@@ -77,6 +82,18 @@ class Accounts:
         with reading(self._engine) as connection:
             found = connection.execute(text(sql), {"ids": many(self._engine, ids)}).all()
         return {str(row[0]): int(row[1]) for row in found}
+
+    def find_or_retired(self, ids: Sequence[str]) -> tuple[dict[str, Account], dict[str, int]]:
+        """Return what `find` and, of the accounts that are not there, `retired` return: on PostgreSQL in one round trip."""
+        if is_sqlite(self._engine):
+            found = self.find(ids)
+            return found, self.retired([one for one in ids if one not in found])
+        parameters = {"ids": list(ids)}
+        with reading(self._engine) as connection, pipelined(connection) as pipeline:
+            there = pipeline.send(_FIND_POSTGRES, parameters)
+            removed = pipeline.send(_RETIRED_POSTGRES, parameters)
+        accounts = {one.id: one for one in map(whole_account, there.fetchall())}
+        return accounts, {str(row[0]): int(row[1]) for row in removed.fetchall() if row[0] not in accounts}
 
     def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
         """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
@@ -226,14 +243,8 @@ class Accounts:
             added = [one for one in added if one.id not in refused]
             changed = [one for one in changed if one.account.id not in refused]
             stored = _insert(connection, sorted(added, key=_id))
-            if stored:
-                execute(
-                    connection,
-                    {"id": "text"},
-                    "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)",
-                    [{"id": row[0]} for row in stored],
-                )
-            stored += execute(
+            new = [{"id": row[0]} for row in stored]
+            stored += execute_by_driver(
                 connection,
                 {"id": "text"} | _SEEN | _WRITTEN,
                 f"""
@@ -252,7 +263,13 @@ class Accounts:
             stored += labels.change(connection, [one.account for one in changed if one.labels_only])
             ids = {str(row[0]) for row in stored}
             written = (*added, *(one.account for one in changed))
-            labels.write(connection, [one for one in written if one.id in ids])
+            execute_together(
+                connection,
+                [
+                    Statement({"id": "text"}, _NO_LONGER_RETIRED, new),
+                    *labels.written([one for one in written if one.id in ids]),
+                ],
+            )
             if note is not None and ids:
                 note(connection, ids)
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
@@ -264,20 +281,34 @@ class Accounts:
 
 
 def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
-    """Insert accounts, and return the ids that were free. Columns that none of them has stay out of the statement."""
-    given = [vars(one) for one in added]
-    columns = {
-        name: kind
-        for name, kind in TYPES.items()
-        if name not in NULLABLE or any(row[name] is not None for row in given)
-    }
-    rows = [{name: row[name] for name in columns} for row in given]
-    names = ", ".join(columns)
-    return execute(
+    """Insert accounts, and return the ids that were free.
+
+    Columns that none of them has stay out of the statement, and what all of many have travels once.
+    """
+    if not added:
+        return []
+    columns = dict[str, str]()
+    shared = dict[str, Any]()
+    first, *others = map(vars, added)
+    for name, kind in TYPES.items():
+        value = first[name]
+        given_alone = not others and value is not None
+        if name == "id" or given_alone or any(one[name] != value for one in others):
+            columns[name] = kind
+        elif value is not None or name not in NULLABLE:
+            shared[name] = storable(value)
+    names = (*columns, *shared)
+    kinds = [TYPES[name] for name in shared]
+    given = ", ".join(
+        (*columns, *(f"CAST(:{name} AS {kind})" for name, kind in zip(shared, kinds, strict=True)))
+    )
+    return execute_by_driver(
         connection,
         columns,
-        f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
-        rows,
+        f"INSERT INTO account ({', '.join(names)}) SELECT {given} FROM r WHERE true "
+        "ON CONFLICT (id) DO NOTHING RETURNING id",
+        [columns_of(one, columns) for one in added],
+        **shared,
     )
 
 
@@ -286,8 +317,7 @@ def blank(account_id: str, **columns: str | float) -> Account:
 
     It is a plain object: SQLModel's constructor takes 90 us, and an import would read each attribute by a call of SQLAlchemy's.
     """
-    values = {**DEFAULTS, "id": account_id, **columns}
-    return plain_account(tuple(values), tuple(values.values()))
+    return account_with(DEFAULTS, id=account_id, **columns)
 
 
 def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
@@ -300,8 +330,7 @@ def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
 
 def _fields(account: Account, names: Iterable[str]) -> dict[str, Any]:
     # Not by attribute: each would be a call of SQLAlchemy's, and a row has some forty.
-    columns = vars(account)
-    return {name: columns[name] for name in names}
+    return columns_of(account, names)
 
 
 def _id(account: Account) -> str:

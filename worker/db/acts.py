@@ -71,12 +71,15 @@ class RunningEntry:
         """Write, in an open transaction, how much is done."""
         self._counts = counts
         act = Act(self._action, detail=self._detail | counts)
-        updated = connection.execute(
-            text("UPDATE audit SET detail = :detail WHERE id = :id"),
-            {"id": self._id or "", "detail": _json(act)},
-        )
-        if not updated.rowcount:  # the first, or the first again after a transaction that was rolled back
-            (self._id,) = record(connection, self._actor, [act])
+        if self._id is not None:
+            updated = connection.execute(
+                text("UPDATE audit SET detail = :detail WHERE id = :id"),
+                {"id": self._id, "detail": _json(act)},
+            )
+            if updated.rowcount:
+                return
+        # The first, or the first again after a transaction that was rolled back.
+        (self._id,) = record(connection, self._actor, [act])
 
     def finish(self, counts: dict[str, int]) -> None:
         """Write, in a transaction of its own, what was done in the end; the last commit may have said so already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # a command loads the services that it uses
     from redis.asyncio import Redis
 
     from models.account import Account
+    from models.refresh_request import RefreshRequest
     from worker.accounts.clients import ClientEditor
     from worker.accounts.grants import Grant, GrantStore
     from worker.accounts.importer import Importer
@@ -135,8 +137,10 @@ class AccountServices:
             keep_results=keep_results,
         )
 
-    def revoker(self) -> Revoker:
-        """Return what ends grants at their providers."""
+    def revoker(
+        self, slot: Callable[[RefreshRequest], AbstractContextManager[None]] = lambda _: nullcontext()
+    ) -> Revoker:
+        """Return what ends grants at their providers; each call is made while it holds what `slot` gives."""
         # It brings the HTTP client, which most commands have no use for.
         from worker.accounts.revoker import Revoker
 
@@ -154,6 +158,7 @@ class AccountServices:
             provider_of=here.providers.of,
             client_of=here.clients.of,
             client=provider_client(here),
+            slot=slot,
             clock=here.clock,
             has_stash=has_stash,
             call_timeout_s=here.settings.call_timeout_s,
@@ -232,10 +237,16 @@ def _reading_issuers(here: AppContext) -> Callable[[Account], Provider | None]:
                 asyncio.run(read_issuer(here, found.issuer))
                 return here.providers.of(account)
             except RefreshdError as error:
-                refused[found.issuer] = Problem("issuer", str(error))
+                refused[found.issuer] = Problem("issuer", str(error), code=_name_of(error))
         raise RowRefused([refused[found.issuer]])
 
     return provider_of
+
+
+def _name_of(error: RefreshdError) -> str | None:
+    from worker.intake.issuer_metadata import Undiscovered
+
+    return error.reason if isinstance(error, Undiscovered) else None
 
 
 def publisher_of(here: AppContext, loop: tuple[RunsOnLoop, Redis] | None = None) -> CommandPublisher:

@@ -65,6 +65,11 @@ def lane_of(account: Account, method: str, request: RefreshRequest | None) -> La
     return Lane(origin, proof, account.provider, client_id)
 
 
+def origin_of(request: RefreshRequest) -> str:
+    """Return the origin that a request goes to."""
+    return _origin(_endpoint(request)) or f"provider:{request.provider.name}"
+
+
 def _endpoint(request: RefreshRequest) -> str:
     try:
         template = parse(request.token_url) if request.token_url else request.provider.endpoint

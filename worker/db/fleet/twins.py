@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, TextClause, text
 from worker.db.account_rows import plain_account
 from worker.db.bulk import among_sql, many
 from worker.db.engine import is_sqlite, reading
+from worker.db.pipelined import pipelined
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
     from models.account import Account
@@ -31,15 +32,6 @@ _KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", *_IDENTITY)
 _FINGERPRINTS: Final = ("refresh_fp", "source_fp")
 
 
-def one_after_the_other(connection: Connection) -> None:
-    """Wait for every other transaction that stores refresh tokens, so that the next statement sees what it stored.
-
-    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction.
-    """
-    if not is_sqlite(connection.engine):
-        connection.execute(text(f"SELECT {ONE_AFTER_THE_OTHER}"))
-
-
 def holders(
     connection: Connection, fingerprints: Sequence[str], *, but: Sequence[str]
 ) -> Iterator[tuple[str, Account]]:
@@ -58,6 +50,21 @@ def holders(
     )
     for row in rows:
         yield holder_of(row)
+
+
+def holders_in_turn(
+    connection: Connection, fingerprints: Sequence[str], *, but: Sequence[str]
+) -> list[tuple[str, Account]]:
+    """Wait for every other transaction that stores refresh tokens, and return what `holders` yields then.
+
+    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction, and both are one round trip.
+    """
+    if is_sqlite(connection.engine):
+        return list(holders(connection, fingerprints, but=but))
+    with pipelined(connection) as pipeline:
+        pipeline.send(f"SELECT {ONE_AFTER_THE_OTHER}", {})
+        held = pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
+    return [holder_of(row) for row in held.fetchall()]
 
 
 def holder_of(row: Sequence[Any]) -> tuple[str, Account]:
