@@ -17,8 +17,9 @@ from models.account import Account, RetiredAccount, Status
 from models.event import Event
 from worker.db import labels
 from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
-from worker.db.bulk import among, column_types, columns_of, execute, execute_by_driver, storable
+from worker.db.bulk import among, column_types, columns_of, execute, execute_by_driver
 from worker.db.engine import is_sqlite, now_sql, reading, writing
+from worker.db.new_accounts import insert
 from worker.db.pipelined import Statement, execute_together, pipelined
 from worker.db.plain_accounts import WHOLE, account_with, accounts_and, read, whole_account
 from worker.errors import DatabaseUnreachable
@@ -30,12 +31,6 @@ _DEADLOCK: Final = "40P01"
 _DEADLOCK_TRIES: Final = 5
 
 _TYPES: Final = column_types(Account)
-#: Columns that are NULL where an INSERT does not name them.
-_NULLABLE: Final = frozenset(
-    column.name
-    for column in Account.__table__.columns  # type: ignore[attr-defined]
-    if column.nullable and column.server_default is None
-)
 #: Columns that an account may be without -> what it has then.
 DEFAULTS: Final = {
     name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
@@ -251,7 +246,7 @@ class Accounts:
             refused = guard(connection) if guard is not None else set()
             added = [one for one in added if one.id not in refused]
             changed = [one for one in changed if one.account.id not in refused]
-            stored = _insert(connection, sorted(added, key=_id))
+            stored = insert(connection, sorted(added, key=_id))
             new = [{"id": row[0]} for row in stored]
             stored += execute_by_driver(
                 connection,
@@ -287,38 +282,6 @@ class Accounts:
 
                 put(connection, told)
         return ids
-
-
-def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
-    """Insert accounts, and return the ids that were free.
-
-    Columns that none of them has stay out of the statement, and what all of many have travels once.
-    """
-    if not added:
-        return []
-    columns = dict[str, str]()
-    shared = dict[str, Any]()
-    first, *others = map(vars, added)
-    for name, kind in _TYPES.items():
-        value = first[name]
-        given_alone = not others and value is not None
-        if name == "id" or given_alone or any(one[name] != value for one in others):
-            columns[name] = kind
-        elif value is not None or name not in _NULLABLE:
-            shared[name] = storable(value)
-    names = (*columns, *shared)
-    kinds = [_TYPES[name] for name in shared]
-    given = ", ".join(
-        (*columns, *(f"CAST(:{name} AS {kind})" for name, kind in zip(shared, kinds, strict=True)))
-    )
-    return execute_by_driver(
-        connection,
-        columns,
-        f"INSERT INTO account ({', '.join(names)}) SELECT {given} FROM r WHERE true "
-        "ON CONFLICT (id) DO NOTHING RETURNING id",
-        [columns_of(one, columns) for one in added],
-        **shared,
-    )
 
 
 def blank(account_id: str, **columns: str | float) -> Account:

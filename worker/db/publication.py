@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from models.account import Account
 from models.publication import PUBLISHED_COLUMNS
-from worker.db.bulk import among, execute, execute_by_driver
+from worker.db.bulk import among, execute_by_driver
 from worker.db.claims import NO_END
 from worker.db.engine import reading, writing
 from worker.db.plain_accounts import accounts_with, read_with
@@ -151,7 +151,7 @@ class PublicationStore:
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Write which generations Redis has."""
         with writing(self._engine) as connection:
-            execute(
+            execute_by_driver(
                 connection,
                 {"id": "text", "generation": "bigint"},
                 """
