@@ -15,11 +15,12 @@ from sqlalchemy import Connection, Engine, text
 from models.account_state import Status
 from models.event import Event
 from worker.db import labels
-from worker.db.account_columns import DEFAULTS, NULLABLE, TYPES
+from worker.db.account_columns import DEFAULTS, TYPES
 from worker.db.account_filter import EVERY_ACCOUNT, Filter
 from worker.db.account_rows import WHOLE, account_with, find_accounts, whole_account
-from worker.db.bulk import among_sql, columns_of, execute, execute_by_driver, many, storable
+from worker.db.bulk import among_sql, columns_of, execute, execute_by_driver, many
 from worker.db.engine import is_sqlite, now_sql, reading, writing
+from worker.db.new_accounts import insert
 from worker.db.pipelined import Statement, execute_together, pipelined
 from worker.errors import DatabaseUnreachable
 
@@ -242,7 +243,7 @@ class Accounts:
             refused = guard(connection) if guard is not None else set()
             added = [one for one in added if one.id not in refused]
             changed = [one for one in changed if one.account.id not in refused]
-            stored = _insert(connection, sorted(added, key=_id))
+            stored = insert(connection, sorted(added, key=_id))
             new = [{"id": row[0]} for row in stored]
             stored += execute_by_driver(
                 connection,
@@ -278,38 +279,6 @@ class Accounts:
 
                 put(connection, told)
         return ids
-
-
-def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
-    """Insert accounts, and return the ids that were free.
-
-    Columns that none of them has stay out of the statement, and what all of many have travels once.
-    """
-    if not added:
-        return []
-    columns = dict[str, str]()
-    shared = dict[str, Any]()
-    first, *others = map(vars, added)
-    for name, kind in TYPES.items():
-        value = first[name]
-        given_alone = not others and value is not None
-        if name == "id" or given_alone or any(one[name] != value for one in others):
-            columns[name] = kind
-        elif value is not None or name not in NULLABLE:
-            shared[name] = storable(value)
-    names = (*columns, *shared)
-    kinds = [TYPES[name] for name in shared]
-    given = ", ".join(
-        (*columns, *(f"CAST(:{name} AS {kind})" for name, kind in zip(shared, kinds, strict=True)))
-    )
-    return execute_by_driver(
-        connection,
-        columns,
-        f"INSERT INTO account ({', '.join(names)}) SELECT {given} FROM r WHERE true "
-        "ON CONFLICT (id) DO NOTHING RETURNING id",
-        [columns_of(one, columns) for one in added],
-        **shared,
-    )
 
 
 def blank(account_id: str, **columns: str | float) -> Account:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, Engine, text
 
 from models.publication import PUBLISHED_COLUMNS
-from worker.db.bulk import among, execute, execute_by_driver
+from worker.db.bulk import among, execute_by_driver
 from worker.db.claims import NO_END
 from worker.db.engine import reading, writing
 
@@ -161,7 +161,7 @@ class PublicationStore:
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Write which generations Redis has."""
         with writing(self._engine) as connection:
-            execute(
+            execute_by_driver(
                 connection,
                 {"id": "text", "generation": "bigint"},
                 """
