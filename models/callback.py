@@ -20,10 +20,6 @@ from pydantic import (
 
 #: Names of callbacks.
 CALLBACK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-#: Prefix of refreshd's own lines in a run's output; a callback's lines never begin so.
-OWN_LINE: Final = "[refreshd] "
-#: Prefix of the line of a run that returned nothing new.
-SAME_ACCESS_TOKEN: Final = "access_token is the one that the account already had"
 
 
 class CallbackInput(BaseModel):

@@ -1,13 +1,11 @@
-"""Labels: names and values by which people group accounts (`tenant=acme`), and the index of them."""
+"""Labels: names and values by which people group accounts (`tenant=acme`). Their index is `models/account_label.py`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
-
-from sqlalchemy import Index
-from sqlmodel import Field, SQLModel
 
 from refreshd_reader.contract import ACCOUNT_ID
 
@@ -15,17 +13,6 @@ from refreshd_reader.contract import ACCOUNT_ID
 LABELS_MAX: Final = 16
 #: The column `labels` of an account without any; no JSON parser reads or writes it.
 NO_LABELS: Final = "{}"
-
-
-class AccountLabel(SQLModel, table=True):
-    """One row of `account_label`: the index by which accounts are found. `account.labels` has the same labels."""
-
-    __tablename__ = "account_label"
-    __table_args__ = (Index("ix_account_label", "name", "value", "account_id"),)
-
-    account_id: str = Field(primary_key=True, max_length=128)
-    name: str = Field(primary_key=True, max_length=128)
-    value: str = Field(max_length=128)
 
 
 def check_label(name: object, value: object) -> tuple[str, str]:
@@ -62,4 +49,10 @@ def read_labels(text: str) -> dict[str, str]:
 
 def write_labels(labels: Mapping[str, str]) -> str:
     """Return the text of the column `labels`, names in order: equal labels are equal texts."""
-    return json.dumps(dict(labels), sort_keys=True) if labels else NO_LABELS
+    return _text(tuple(sorted(labels.items()))) if labels else NO_LABELS
+
+
+#: Many accounts have the labels of one tenant.
+@lru_cache(maxsize=1024)
+def _text(labels: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(labels))

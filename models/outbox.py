@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Text, text
+from sqlalchemy import Column, Float, Index, Text
 from sqlmodel import Field, SQLModel
 
 from models.label import NO_LABELS
@@ -34,34 +34,12 @@ class OutboxEvent(SQLModel, table=True):
 
 
 class Message(SQLModel, table=True):
-    """One row of `webhook`: one message on its way to one endpoint. It has the same `id` at every endpoint."""
+    """One row of `webhook`: one message on its way to one endpoint. It has the same `id` at every endpoint.
+
+    Its indexes are in `models/schema.py`.
+    """
 
     __tablename__ = "webhook"
-    __table_args__ = (
-        Index(
-            "ix_webhook_next_at",
-            "endpoint",
-            "next_at",
-            sqlite_where=text("next_at IS NOT NULL"),
-            postgresql_where=text("next_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_webhook_subject",
-            "endpoint",
-            "subject",
-            "id",
-            sqlite_where=text("next_at IS NOT NULL"),
-            postgresql_where=text("next_at IS NOT NULL"),
-        ),
-        Index("ix_webhook_topic", "topic", "created_at"),
-        Index(
-            "ix_webhook_failed_at",
-            "failed_at",
-            sqlite_where=text("failed_at IS NOT NULL"),
-            postgresql_where=text("failed_at IS NOT NULL"),
-        ),
-        Index("ix_webhook_created_at", "created_at"),
-    )
 
     #: `webhook-id`: sorts by time, and is the same however often the message is sent.
     id: str = Field(primary_key=True)

@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy import Float
 from sqlmodel import Field, SQLModel
-
-from refreshd_reader.contract import PAUSED  # the reason of every refresh that a pause kept from being begun
-
-__all__ = ["PAUSED", "LabelPause", "Pause", "Scope"]
-
-
-class Scope(StrEnum):
-    """What a pause holds."""
-
-    ALL = "all"
-    PROVIDER = "provider"
-    LABEL = "label"
-    ACCOUNT = "account"
 
 
 class Pause(SQLModel, table=True):
@@ -40,21 +25,6 @@ class Pause(SQLModel, table=True):
     #: A person ended it, before its time was over.
     resumed: bool = False
 
-    @property
-    def what(self) -> str:
-        """Return what it holds."""
-        return "everything" if self.scope == Scope.ALL else f"{self.scope} {self.name}"
-
-    @property
-    def option(self) -> str:
-        """Return the words that name it on a command line."""
-        options = {
-            Scope.ALL: "--all",
-            Scope.PROVIDER: f"--provider {self.name}",
-            Scope.LABEL: f"--label {self.name}",
-        }
-        return options.get(Scope(self.scope), self.name)
-
 
 class LabelPause(SQLModel, table=True):
     """One row of `label_pause`: a pause of the accounts that have a label. Times are as in `pause`.
@@ -73,11 +43,3 @@ class LabelPause(SQLModel, table=True):
     reason: str = ""
     #: A person ended it, before its time was over.
     resumed: bool = False
-
-    def as_pause(self) -> Pause:
-        """Return it as a pause of the scope `label`, whose name is NAME=VALUE."""
-        return Pause(
-            scope=Scope.LABEL.value,
-            name=f"{self.name}={self.value}",
-            **self.model_dump(exclude={"name", "value"}),
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.account import RefreshMethod
+from models.account_state import RefreshMethod
 from models.assertion import Assertion, SigningAlgorithm
 from models.dpop import KEY_FIELD
 from models.providers import ClientAuth, GrantType, Provider

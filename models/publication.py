@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Account, read_extra
+from models.account_state import read_extra
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: The columns of an account that a publication needs, and the generation that Redis has.
 PUBLISHED_COLUMNS: Final = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.account import RefreshMethod
+from models.account_state import RefreshMethod
 from models.providers import Provider
 from models.token import Secret
 

@@ -21,7 +21,7 @@ from worker.settings import Settings
 if TYPE_CHECKING:  # a command loads the stores that it uses: each brings tables, or clients of HTTP and Redis
     from redis import Redis
 
-    from models.audit import Actor
+    from models.act import Actor
     from models.providers import Provider
     from models.rate_limit import Limits
     from worker.crypto.cipher import Cipher
@@ -246,7 +246,7 @@ def current_actor(named: str | None = None) -> Actor:
     Args:
         named: who it is by the settings (REFRESHD_ACTOR), for automations whose user tells nothing.
     """
-    from models.audit import Actor
+    from models.act import Actor
 
     host = socket.gethostname()
     if named:

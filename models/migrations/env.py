@@ -5,16 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import models.account
-import models.api_key
-import models.attempt
-import models.audit
-import models.client
-import models.connect_session
-import models.issuer
-import models.label
-import models.outbox
-import models.pause  # noqa: F401  (they register their tables)
+import models.schema  # noqa: F401  (it registers every table)
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from models.attempt import Trigger
 from models.audit import Actor
-from models.pause import Scope
+from models.pause_scope import Scope
 from worker.db.engine import database_now, is_sqlite, now_sql, writing
 from worker.db.pauses import Pauses
 

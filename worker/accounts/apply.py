@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Account, Status, fingerprint
-from models.client import Client
+from models.account_state import Status, fingerprint
 from models.providers import Provider
 from models.token import Secret, TokenResponse, TokenSet
 from worker.accounts.columns import LABELS
@@ -31,6 +30,10 @@ from worker.db.accounts import blank
 from worker.policy.due import due, expiry, refresh_token_expiry, session_policy, token_times
 from worker.policy.reasons.due import ISSUE_TIME_UNKNOWN, NO_TOKEN_YET
 from worker.policy.reasons.login import NO_GRANT_YET
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.client import Client
 
 #: The provider of an account that names none and brings its own address.
 GENERIC: Final = "generic"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account
 from worker.db import labels as sql
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Whoever works on the installation itself sees every account.
 EVERY_ACCOUNT: Final[Mapping[str, str]] = {}

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from models.audit import Act, Action, Actor
+from models.act import Act, Action, Actor
 from models.client import FROM_THE_FIRST, Client
 from worker.accounts.client_changes import ClientChanges, TakenOver
 from worker.accounts.client_entry import CLIENT_SECRET, ClientEntry, shown_fields
@@ -19,7 +19,7 @@ from worker.accounts.validation import AccountValidator
 from worker.clock import Clock
 from worker.crypto.sealer import AccountSealer
 from worker.db.accounts import blank
-from worker.db.audit import record
+from worker.db.acts import record
 from worker.db.clients import Clients, Note
 from worker.errors import RefreshdError, UsageError
 

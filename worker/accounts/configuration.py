@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
-from models.account import Account
-from models.client import Client
 from models.label import LABELS_MAX, write_labels
 from worker.accounts.columns import LABELS, OF_THE_CLIENT
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.crypto.sealer import CLIENT_SECRET
-from worker.db.clients import Clients
+from worker.db.account_columns import DEFAULTS, REQUIRED
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.client import Client
+    from worker.db.clients import Clients
 
 
 class KnownClients:
     """The clients that entries and accounts name, read at once for many of them."""
 
-    def __init__(self, store: Clients) -> None:
+    def __init__(self, store: Callable[[], Clients]) -> None:
         self._store = store
         self._known: dict[str, Client] = {}
 
     def read(self, entries: Iterable[AccountEntry], accounts: Collection[Account] = ()) -> None:
         """Read, as they are now, the clients that these entries and accounts name."""
         names = {entry.settings.get("client") for entry in entries} | {one.client for one in accounts}
-        self._known = self._store.find({name for name in names if isinstance(name, str)})
+        named = {name for name in names if isinstance(name, str)}
+        self._known = self._store().find(named) if named else {}
 
     def of(self, entry: AccountEntry, account: Account | None) -> Client | None:
         """Return the client that an account uses once the entry is applied; None: none.
@@ -80,10 +85,9 @@ def _unknown(name: str) -> Problem:
 
 
 def _set(opened: UnsealedAccount, name: str, value: object) -> list[str]:
-    field = Account.model_fields[name]
-    if value is None and field.is_required():
+    if value is None and name in REQUIRED:
         raise RowRefused([Problem(name, "an account can't be without it")])
-    wanted = field.get_default() if value is None else value
+    wanted = DEFAULTS[name] if value is None else value
     if getattr(opened.account, name) == wanted:
         return []
     opened.set_columns(**{name: wanted})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account, fingerprint
-from models.audit import Act, Action, Actor
+from models.account_state import fingerprint
+from models.act import Act, Action, Actor
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
 from worker.accounts.authority import EVERY_ACCOUNT, foreign, sees
@@ -20,10 +20,11 @@ from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Note
-from worker.db.audit import record
+from worker.db.acts import record
 from worker.errors import RefreshdError, UnknownAccount, UsageError
 
 if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no use for
+    from models.account import Account
     from worker.accounts.revoker import Revoked
 
 #: An account that is refreshed every second still holds still between two tries.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Final
 
 from models.token import Secret, TokenResponse
@@ -34,6 +35,8 @@ class Problem:
     reason: str
     #: An option of the command that stores it all the same; programs that send rows have none.
     option: str | None = None
+    #: The reason's name for programs, where it has one.
+    code: str | None = None
 
     @property
     def words(self) -> str:
@@ -136,11 +139,12 @@ class _Reading:
     _names: dict[str, str] = field(default_factory=dict)
 
     def take(self, name: str, value: object) -> None:
-        column = column_of(name)
-        if column is None:
+        taker = _taker_of(name)
+        if taker is None:
             if not _is_empty(value):
                 self.problems.append(Problem(name[:60], unknown_field(name)))
             return
+        column, store = taker
         if _is_empty(value):
             if column.empty_means is None:
                 if not self.empty_takes_back:
@@ -156,43 +160,92 @@ class _Reading:
             return
         self._names[where] = name
         try:
-            self._store(column, value)
+            if column.kind is _KNOB and self.cells:
+                value = json_of(value)
+            store(self.entry, value)
         except ValueError as error:
             self.problems.append(Problem(column.name, str(error)))
 
-    def _store(self, column: Column, value: object) -> None:
-        entry, name = self.entry, column.field
-        match column.kind:
-            case ColumnKind.ID:
-                entry.id = account_id(value)
-            case ColumnKind.SETTING:
-                reader = timeout_minutes if column.in_minutes else SETTING_READERS[name]
-                entry.settings[name] = None if value is None else reader(value)
-            case ColumnKind.SECRET:
-                if value is None and name != "client_secret":
-                    raise ValueError("a stored token is not deleted: disable the account, or remove it")
-                read = secret if name == "client_secret" else token
-                entry.secrets[name] = None if value is None else read(value)
-            case ColumnKind.OF_THE_TOKEN:
-                entry.of_the_token[name] = None if value is None else TOKEN_READERS[name](value)
-            case ColumnKind.CUSTOM_FIELD:
-                entry.custom_fields[name] = None if value is None else custom_value(value)
-            case ColumnKind.CUSTOM_FIELDS:
-                entry.all_custom_fields = True
-                # A column of its own (custom_fields.NAME) takes precedence, wherever in the row it is.
-                entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
-            case ColumnKind.KNOB:
-                entry.knobs[name] = json_of(value) if self.cells else value
-            case ColumnKind.LABEL | ColumnKind.LABELS:
-                self._store_labels(column, value)
 
-    def _store_labels(self, column: Column, value: object) -> None:
-        entry = self.entry
-        if column.kind is ColumnKind.LABEL:
-            entry.labels[column.field] = None if value is None else label_value(value)
-            return
-        entry.all_labels = True
-        entry.labels = {**dict(_labels(value)), **entry.labels}
+#: Writes a column's value into an entry; None takes it back.
+_Store = Callable[[AccountEntry, object], None]
+_KNOB: Final = ColumnKind.KNOB
+
+
+@lru_cache(maxsize=4096)
+def _taker_of(name: str) -> tuple[Column, _Store] | None:
+    """Return the column of this name, and what stores its values: found once, for the many rows that have it."""
+    column = column_of(name)
+    return None if column is None else (column, _store_of(column))
+
+
+def _store_of(column: Column) -> _Store:
+    name = column.field
+    match column.kind:
+        case ColumnKind.ID:
+            return _store_id
+        case ColumnKind.SETTING:
+            return partial(
+                _store_setting, name, timeout_minutes if column.in_minutes else SETTING_READERS[name]
+            )
+        case ColumnKind.SECRET:
+            return partial(_store_secret, name)
+        case ColumnKind.OF_THE_TOKEN:
+            return partial(_store_of_the_token, name, TOKEN_READERS[name])
+        case ColumnKind.CUSTOM_FIELD:
+            return partial(_store_custom_field, name)
+        case ColumnKind.CUSTOM_FIELDS:
+            return _store_custom_fields
+        case ColumnKind.KNOB:
+            return partial(_store_knob, name)
+        case ColumnKind.LABEL:
+            return partial(_store_label, name)
+        case ColumnKind.LABELS:
+            return _store_labels
+
+
+def _store_id(entry: AccountEntry, value: object) -> None:
+    entry.id = account_id(value)
+
+
+def _store_setting(name: str, read: Callable[[object], Value], entry: AccountEntry, value: object) -> None:
+    entry.settings[name] = None if value is None else read(value)
+
+
+def _store_secret(name: str, entry: AccountEntry, value: object) -> None:
+    if value is None and name != "client_secret":
+        raise ValueError("a stored token is not deleted: disable the account, or remove it")
+    read = secret if name == "client_secret" else token
+    entry.secrets[name] = None if value is None else read(value)
+
+
+def _store_of_the_token(
+    name: str, read: Callable[[object], str | float | None], entry: AccountEntry, value: object
+) -> None:
+    entry.of_the_token[name] = None if value is None else read(value)
+
+
+def _store_custom_field(name: str, entry: AccountEntry, value: object) -> None:
+    entry.custom_fields[name] = None if value is None else custom_value(value)
+
+
+def _store_custom_fields(entry: AccountEntry, value: object) -> None:
+    entry.all_custom_fields = True
+    # A column of its own (custom_fields.NAME) takes precedence, wherever in the row it is.
+    entry.custom_fields = {**dict(_custom_fields(value)), **entry.custom_fields}
+
+
+def _store_knob(name: str, entry: AccountEntry, value: object) -> None:
+    entry.knobs[name] = value
+
+
+def _store_label(name: str, entry: AccountEntry, value: object) -> None:
+    entry.labels[name] = None if value is None else label_value(value)
+
+
+def _store_labels(entry: AccountEntry, value: object) -> None:
+    entry.all_labels = True
+    entry.labels = {**dict(_labels(value)), **entry.labels}
 
 
 def _custom_fields(value: object) -> Iterator[tuple[str, Secret]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from models.audit import Actor
+from models.act import Actor
 from models.token import Secret, TokenResponse
 from worker.accounts.entry import Problem, RowRefused, read_entry
 from worker.accounts.values import TOKEN_READERS

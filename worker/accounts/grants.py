@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine
 
 from models.account import Account, SealedTokens, fingerprint
-from models.audit import Act, Action
+from models.act import Act, Action
 from models.event import Event, EventType
 from models.label import read_labels
 from models.providers import Provider

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account, fingerprint
+from models.account_state import fingerprint
 from models.event import Event, EventType
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
@@ -23,8 +23,11 @@ from worker.accounts.twins import SameGrant, TwinGuard
 from worker.accounts.values import printable
 from worker.clock import Clock
 from worker.db.accounts import Accounts, Change, Note
-from worker.db.audit import RunningEntry
+from worker.db.acts import RunningEntry
 from worker.policy.reasons.done import CREDENTIALS_REPLACED
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
 BATCH: Final = 1_000
@@ -70,6 +73,8 @@ class RowResult:
     account: str
     outcome: ImportOutcome
     generation: int
+    #: Names of the fields that changed of an account that was there.
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -219,7 +224,7 @@ class Importer:
                 continue
             self.summary.counts[one.outcome] += 1
             if self._keeps_results:
-                result = RowResult(account, one.outcome, one.account.generation)
+                result = RowResult(account, one.outcome, one.account.generation, one.changed)
                 self.results[self._lines[account]] = result
             if writes:
                 if not one.labels_only:
@@ -240,8 +245,7 @@ class Importer:
 
     def _apply(self, entries: dict[str, AccountEntry]) -> dict[str, Applied]:
         ids = list(entries)
-        found = self._accounts.find(ids)
-        retired = self._accounts.retired([one for one in ids if one not in found])
+        found, retired = self._accounts.find_or_retired(ids)
         held = self._accounts.once_held(list(_differing(entries.values(), found)))
         self._applier.know_clients(entries.values(), found.values())
         now = self._clock.now()

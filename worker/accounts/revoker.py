@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from redis.exceptions import RedisError
 
 from models.account import Account
+from models.answer import Answer
 from models.attempt import new_attempt_id
 from models.client import Client
 from models.providers import Provider
+from models.refresh_request import RefreshRequest
 from worker.accounts.unsealed import UnsealedAccount
 from worker.clock import Clock
 from worker.crypto.sealer import AccountSealer
@@ -22,7 +25,12 @@ from worker.db.accounts import Accounts
 from worker.errors import CipherError
 from worker.providers.client import ProviderClient
 from worker.providers.draft import InvalidRequest
-from worker.providers.revocation import Revocation, read_revocation, revocation_request
+from worker.providers.revocation import Revocation, asked_in_vain, read_revocation, revocation_request
+
+#: A provider that is away, and does not say for how long, is asked again after this.
+AGAIN_AFTER_S: Final = 30.0
+#: What a provider says of it is believed up to this.
+AGAIN_AFTER_MAX_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,8 @@ class Revoked:
     account: str
     outcome: Revocation
     reason: str = ""
+    #: Asking again after so many seconds may end it: the provider, or Redis, was away. None: it would not.
+    again_after_s: float | None = None
 
     def as_detail(self) -> dict[str, str]:
         """Return it as the audit trail keeps it."""
@@ -46,6 +56,7 @@ class Revoker:
         has_stash: tells whether a newer answer of an account waits in Redis. Raises RedisError.
         call_timeout_s: for one whole call.
         claim_s: how long the account is kept from workers meanwhile.
+        slot: holds what a call needs, as long as it lasts.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class Revoker:
         has_stash: Callable[[str], bool],
         call_timeout_s: float,
         claim_s: float,
+        slot: Callable[[RefreshRequest], AbstractContextManager[None]],
     ) -> None:
         self._accounts = accounts
         self._sealer = sealer
@@ -70,6 +82,7 @@ class Revoker:
         self._has_stash = has_stash
         self._call_timeout_s = call_timeout_s
         self._claim_s = claim_s
+        self._slot = slot
         self._runner = asyncio.Runner()
         self._claims: dict[str, str] = {}
 
@@ -99,7 +112,8 @@ class Revoker:
                     "a newer answer waits to be stored: let a refresh store it first",
                 )
         except (RedisError, OSError) as error:
-            return Revoked(account.id, Revocation.FAILED, f"Redis can't be asked for newer answers: {error}")
+            reason = f"Redis can't be asked for newer answers: {error}"
+            return Revoked(account.id, Revocation.FAILED, reason, AGAIN_AFTER_S)
         return self._asked(account)
 
     def give_back(self, account_id: str) -> None:
@@ -126,8 +140,14 @@ class Revoker:
         if isinstance(wanted, Revocation):
             return Revoked(account.id, wanted, "it holds no token")
 
-        async def call() -> tuple[Revocation, str]:
+        async def call() -> Answer:
             deadline = asyncio.get_running_loop().time() + self._call_timeout_s
-            return read_revocation(await self._client.call(wanted, deadline=deadline))
+            return await self._client.call(wanted, deadline=deadline)
 
-        return Revoked(account.id, *self._runner.run(call()))
+        with self._slot(wanted):
+            answer = self._runner.run(call())
+        outcome, reason = read_revocation(answer)
+        again_after_s = None
+        if outcome is Revocation.FAILED and asked_in_vain(answer):
+            again_after_s = min(answer.retry_after_s or AGAIN_AFTER_S, AGAIN_AFTER_MAX_S)
+        return Revoked(account.id, outcome, reason, again_after_s)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from models.account import Status
+from models.account_state import Status
 
 NO_TOKEN_IN_FILE: Final = "no_token_in_file"
 SAME_TOKEN: Final = "same_token"

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
-from models.account import Account, RefreshMethod
+from models.account_state import RefreshMethod
 from models.providers import GrantType
-from worker.db.fleet.twins import holders, one_after_the_other
+from worker.db.fleet.twins import holders_in_turn
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
+    from models.account import Account
     from worker.accounts.entry import Problem
     from worker.providers.registry import Providers
 
@@ -119,8 +120,7 @@ class TwinGuard:
         return set(self.problems)
 
     def _read(self, connection: Connection, fingerprints: Sequence[str]) -> Iterable[tuple[str, Account]]:
-        one_after_the_other(connection)
-        return holders(connection, fingerprints, but=[one.account.id for one in self._applied])
+        return holders_in_turn(connection, fingerprints, but=[one.account.id for one in self._applied])
 
 
 def shared_grant(twin: str | None) -> Problem:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Account, fingerprint
-from models.client import Client
+from models.account_state import fingerprint, read_extra
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenSet
@@ -17,6 +15,10 @@ from worker.accounts.entry import Problem
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer, request_of
 from worker.errors import CipherError
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.client import Client
 
 _WHERE_LOST: Final = "where it is lost, give every secret anew: `refreshd accounts import FILE --replace-tokens`, or `accounts edit`"
 
@@ -112,8 +114,7 @@ class UnsealedAccount:
 
     def stored_extra(self) -> dict[str, str]:
         """Return what the provider returned for use beside the token."""
-        extra: dict[str, str] = json.loads(self.account.extra)
-        return extra
+        return read_extra(self.account.extra)
 
     def request(self, provider: Provider) -> RefreshRequest:
         """Return what a refresh of the account would be made of."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic_core import ErrorDetails
 
-from models.account import Account, RefreshMethod, SessionManagement
+from models.account_state import RefreshMethod, SessionManagement
 from models.dpop import KEY_FIELD
 from models.provider_requirements import check
 from models.providers import Provider
@@ -24,6 +24,9 @@ from worker.providers.dpop import check_key, thumbprint
 from worker.providers.draft import InvalidRequest
 from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: So many checked URLs, and shapes of accounts, are remembered: accounts mostly share them.
 _REMEMBERED: Final = 4096
@@ -72,7 +75,7 @@ class AccountValidator:
             raise RowRefused([Problem("provider", self._unknown(account.provider))])
         if is_unread(found) and not account.token_url:
             raise RowRefused([Problem("issuer", _no_issuer(found.issuer))])
-        if "hosts" in json.loads(account.knobs):
+        if account.knobs != _NO_KNOBS and "hosts" in json.loads(account.knobs):
             raise RowRefused([Problem("hosts", "only the provider's data says it (REFRESHD_PROVIDERS_FILE)")])
         return found
 

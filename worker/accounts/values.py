@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 
-from models.account import RefreshMethod, SessionManagement
+from models.account_state import RefreshMethod, SessionManagement
 from models.providers import ClientAuth
 from models.token import Secret
 from refreshd_reader.contract import ACCOUNT_ID
@@ -56,8 +56,8 @@ _SESSION_MANAGEMENT: Final = {word.value: word.value for word in SessionManageme
 
 def plain_text(value: object) -> str:
     """Read a text of one line, without the white space around it."""
-    text = _text(value).strip()
-    if _CONTROL.search(text):
+    text = (value if isinstance(value, str) else _text(value)).strip()
+    if not (text.isascii() and text.isprintable()) and _CONTROL.search(text):
         raise ValueError("holds a line break or another control character")
     if len(text) > TEXT_MAX:
         raise ValueError(f"is longer than {TEXT_MAX:,} characters")
@@ -106,7 +106,7 @@ def secret(value: object) -> Secret:
 def token(value: object) -> Secret:
     """Read an access or refresh token. An error names a character that no token has by its position."""
     text = plain_text(value)
-    strange = _IN_NO_TOKEN.search(text)
+    strange = None if text.isascii() and text.isprintable() else _IN_NO_TOKEN.search(text)
     if strange:
         raise ValueError(
             f"character {strange.start() + 1} is U+{ord(strange[0]):04X}, not allowed in a token (RFC 6749, A.12): "

@@ -15,6 +15,7 @@ from models.account import Account, RefreshMethod
 from models.answer import Answer
 from models.client import Client
 from models.providers import GrantType, Provider
+from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants import Grant
@@ -63,22 +64,31 @@ class Verifier:
             RowRefused: this grant can't be tried.
             CipherError: another secret of the account does not open.
         """
-        provider = self._checked(grant, account)
-        request = self.sealer.request(account, provider, client=self.client_of(account))
-        asked = replace(
-            request,
-            refresh_token=grant.tokens.refresh_token,
-            access_token=grant.tokens.access_token or None,
-            scope=grant.tokens.scope or account.scope,
-        )
+        asked = self.asked(grant, account)
         sent_at = self.now()
         deadline = asyncio.get_running_loop().time() + self.call_timeout_s
         answer = await self.client.call(asked, deadline=deadline)
         tokens = _tokens(answer, grant)
         if tokens is None:
-            raise _unverified(answer, provider)
+            raise _unverified(answer, asked.provider)
         issued_at = grant.issued_at if answer.token is None else sent_at
         return replace(grant, tokens=tokens, issued_at=issued_at, response={})
+
+    def asked(self, grant: Grant, account: Account) -> RefreshRequest:
+        """Return the refresh that tries a grant.
+
+        Raises:
+            RowRefused: this grant can't be tried.
+            CipherError: another secret of the account does not open.
+        """
+        provider = self._checked(grant, account)
+        request = self.sealer.request(account, provider, client=self.client_of(account))
+        return replace(
+            request,
+            refresh_token=grant.tokens.refresh_token,
+            access_token=grant.tokens.access_token or None,
+            scope=grant.tokens.scope or account.scope,
+        )
 
     def _checked(self, grant: Grant, account: Account) -> Provider:
         provider = self.checker.provider(account)

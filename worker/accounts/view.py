@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from models.account import Account
 from worker.accounts.columns import CUSTOM_FIELDS, LABELS, OF_THE_CLIENT, SECRETS, SETTINGS
 from worker.crypto.sealer import AccountSealer
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 MASK: Final = "**********"
 

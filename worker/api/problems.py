@@ -37,6 +37,7 @@ class Kind(Enum):
     HEADERS_TOO_LARGE = 431, "The request's headers are too large"
     DEFECT = 500, "The API met a defect of its own"
     UNAVAILABLE = 503, "A store does not answer"
+    PROVIDER_UNAVAILABLE = 503, "The provider can't be asked now"
     NO_WORKER = 504, "No worker answered in time"
 
     @property
@@ -61,6 +62,13 @@ class FieldError:
 
     field: str
     reason: str
+    #: The reason's name for programs, where it has one.
+    code: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the members of the error."""
+        found = {"field": self.field, "reason": self.reason}
+        return found if self.code is None else found | {"code": self.code}
 
 
 class Problem(Exception):
@@ -99,7 +107,7 @@ class Problem(Exception):
             "detail": self.detail,
         }
         if self.errors:
-            found["errors"] = [{"field": one.field, "reason": one.reason} for one in self.errors]
+            found["errors"] = [one.to_json() for one in self.errors]
         return self.more | found
 
     def response(self) -> JSONResponse:

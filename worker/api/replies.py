@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, Final
 
 from worker.accounts.entry import RowRefused
 from worker.api.auth import Caller
 from worker.api.context import ApiContext
 from worker.api.problems import FieldError, Kind, Problem, invalid
-from worker.intake.requests import Code, Op, Reply, RequestTooLong
+from worker.intake.requests import RETRY_AFTER_S, Code, Op, Reply, RequestTooLong
 from worker.log import log
 
 #: Beyond the API's own patience for a worker: what a call to a provider takes.
@@ -71,6 +72,10 @@ def result_of(reply: Reply) -> dict[str, Any]:
                 headers={} if reply.result else {"Retry-After": "1"},
                 more=reply.result,
             )
+        case Code.UNAVAILABLE if RETRY_AFTER_S in reply.result:
+            more = {name: value for name, value in reply.result.items() if name != RETRY_AFTER_S}
+            after = {"Retry-After": str(ceil(reply.result[RETRY_AFTER_S]))}
+            raise Problem(Kind.PROVIDER_UNAVAILABLE, reply.detail, headers=after, more=more)
         case Code.UNAVAILABLE:
             log.error("api_worker_unable", detail=reply.detail)
             raise Problem(
@@ -83,7 +88,7 @@ def result_of(reply: Reply) -> dict[str, Any]:
 
 def refused(reply: Reply) -> Problem:
     """Return the problem of what can't be stored; `verdict` and the like come along."""
-    errors = [FieldError(one.field, one.reason) for one in reply.problems]
+    errors = [FieldError(one.field, one.reason, one.code) for one in reply.problems]
     if "verdict" in reply.result:
         return Problem(
             Kind.REFUSED_BY_PROVIDER,
@@ -98,4 +103,4 @@ def refused(reply: Reply) -> Problem:
 
 def row_refused(error: RowRefused) -> Problem:
     """Return the problem of a row that can't be stored."""
-    return invalid(*(FieldError(one.field, one.reason) for one in error.problems))
+    return invalid(*(FieldError(one.field, one.reason, one.code) for one in error.problems))

@@ -10,6 +10,7 @@ from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.columns import KNOBS, OF_THE_TOKEN, SECRETS, SETTINGS
 from worker.accounts.grants import GrantOutcome
 from worker.api.connect_schemas import CONNECT_SCHEMAS
+from worker.providers.discovery.metadata import Failure
 
 _LABEL: Final = f"^{ACCOUNT_ID.pattern}$"
 _TEXT: Final = {"type": ["string", "null"]}
@@ -101,6 +102,19 @@ SCHEMAS: Final[dict[str, Any]] = {
         "propertyNames": {"pattern": _LABEL},
         "additionalProperties": {"$ref": "#/components/schemas/LabelText"},
     },
+    "FieldError": _object(
+        {
+            "field": {"type": "string"},
+            "reason": {"type": "string"},
+            "code": {
+                "type": "string",
+                "description": "The reason's name for programs, where it has one: why an address (`resource`, `issuer`) leads "
+                "to no authorization server. Further ones may come.",
+                "examples": [one.value for one in Failure],
+            },
+        },
+        *("field", "reason"),
+    ),
     "Problem": _object(
         {
             "type": {"type": "string", "format": "uri-reference"},
@@ -109,9 +123,7 @@ SCHEMAS: Final[dict[str, Any]] = {
             "detail": {"type": "string"},
             "errors": {
                 "type": "array",
-                "items": _object(
-                    {"field": {"type": "string"}, "reason": {"type": "string"}}, "field", "reason"
-                ),
+                "items": {"$ref": "#/components/schemas/FieldError"},
             },
         },
         *("type", "title", "status", "detail"),

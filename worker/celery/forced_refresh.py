@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 from models.account import Account, RefreshMethod, SessionManagement
 from models.attempt import Attempt, Outcome, Trigger
-from models.pause import PAUSED
+from refreshd_reader.contract import PAUSED
 from worker.broker.queues import CALLBACK, URGENT
 from worker.errors import RedisUnreachable
 from worker.policy.reasons.skipped import NOT_DUE_YET, REFRESH_DISABLED, SESSION_NONE

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.text import Text
 
-from models.audit import Action, Audit
+from models.act import Action
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
-from worker.db.accounts import Accounts
+from worker.db.account_rows import find_accounts
 from worker.db.nearest_ids import nearest_ids
 from worker.durations import duration, seconds_of
 from worker.errors import UnknownAccount
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.audit import Audit
 
 _FOLLOW_S: Final = 1.0
 #: What takes rights or secrets out of refreshd's hands is seen at a glance.
@@ -89,7 +92,7 @@ def _provider(here: AppContext, account_id: str) -> str | None:
     Raises:
         UnknownAccount: there never was one of this id.
     """
-    found = Accounts(here.engine).find([account_id]).get(account_id)
+    found = find_accounts(here.engine, [account_id]).get(account_id)
     if found is not None:
         return found.provider
     if not here.audit.own(account_id, limit=1):

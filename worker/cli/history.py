@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from models.attempt import Attempt, Outcome
-from models.audit import Audit
+from models.outcome import AttemptRow, Outcome
 from worker.cli.audit import audit_line
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.db.accounts import Accounts
+from worker.db.account_rows import find_accounts
 from worker.db.history import entry_json
 from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
+    from models.audit import Audit
 
 _STYLES: dict[str | None, str] = {
     Outcome.REFRESHED: "green",
@@ -42,7 +45,7 @@ def history(
 ) -> None:
     """Each attempt shows who asked, why, the response and what follows. Tokens are shown by their fingerprints alone."""
     with open_stores() as here:
-        found = Accounts(here.engine).find([account]).get(account)
+        found = find_accounts(here.engine, [account]).get(account)
         provider = None if found is None else found.provider
         entries = here.history.trail(here.audit, account, provider, limit=limit)
         if found is None and not entries:
@@ -51,7 +54,7 @@ def history(
         for entry in entries:
             shown[entry.id] = _state(entry)
             _show(entry, now=here.clock.now(), full=full, as_json=as_json)
-        if not any(isinstance(entry, Attempt) for entry in entries):
+        if not any(isinstance(entry, AttemptRow) for entry in entries):
             err.print(
                 "Nothing yet: no refresh was tried, and nobody asked. `refreshd explain` says why.",
                 style="dim",
@@ -118,7 +121,7 @@ def _show(entry: Attempt | Audit, *, now: float, full: bool, as_json: bool) -> N
     if as_json:
         print_json(entry_json(entry))
         return
-    if isinstance(entry, Audit):
+    if not isinstance(entry, AttemptRow):
         out.print(audit_line(entry, now=now), soft_wrap=True)
         return
     out.print(line_of(entry, now=now), soft_wrap=True)
@@ -129,4 +132,6 @@ def _show(entry: Attempt | Audit, *, now: float, full: bool, as_json: bool) -> N
 
 
 def _state(entry: Attempt | Audit) -> tuple[Any, ...]:
-    return (entry.detail,) if isinstance(entry, Audit) else (entry.closed_at, entry.outcome, entry.repeats)
+    return (
+        (entry.closed_at, entry.outcome, entry.repeats) if isinstance(entry, AttemptRow) else (entry.detail,)
+    )

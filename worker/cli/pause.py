@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 import typer
 
-from models.pause import Pause, Scope
+from models.pause_scope import PauseEntry, Scope
 from worker.cli.labels import labels_of
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import open_stores
@@ -84,7 +85,7 @@ def resume(
                 _say(scope, name, "resumed" if name in ended else "not paused", None, still, as_json=as_json)
 
 
-def words_of(pause: Pause, *, now: float) -> str:
+def words_of(pause: PauseEntry, *, now: float) -> str:
     """Say of a pause what it holds, since when, until when, by whom and why."""
     end = "" if pause.until is None else f", ends {ago_or_in(pause.until, now=now)}"
     why = f": {pause.reason}" if pause.reason else ""
@@ -93,9 +94,9 @@ def words_of(pause: Pause, *, now: float) -> str:
     )
 
 
-def pause_json(pause: Pause) -> dict[str, Any]:
+def pause_json(pause: PauseEntry) -> dict[str, Any]:
     """Return a pause as scripts read it."""
-    return pause.model_dump(exclude={"resumed"})
+    return {name: value for name, value in asdict(pause).items() if name != "resumed"}
 
 
 def _wanted(
@@ -138,7 +139,7 @@ def _known(here: AppContext, name: str) -> str:
     )
 
 
-def _still(here: AppContext, scope: Scope, name: str) -> list[Pause]:
+def _still(here: AppContext, scope: Scope, name: str) -> list[PauseEntry]:
     """Return the pauses that hold something of it still."""
     if scope is Scope.ACCOUNT:
         account = Accounts(here.engine).find([name])[name]
@@ -164,7 +165,7 @@ def _say(
     name: str,
     outcome: str,
     until: float | None,
-    still: Sequence[Pause] = (),
+    still: Sequence[PauseEntry] = (),
     *,
     as_json: bool,
 ) -> None:

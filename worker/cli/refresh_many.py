@@ -12,8 +12,8 @@ from worker.cli.terminal.console import accounts_words, err, out, print_json
 from worker.context import AppContext
 from worker.db.account_filter import Filter
 from worker.db.accounts import PAGE, Accounts
+from worker.db.acts import RunningEntry
 from worker.db.asked_for import make_due
-from worker.db.audit import RunningEntry
 from worker.errors import UsageError
 from worker.policy.reasons.due import ASKED_FOR
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from models.account import Account
 from models.token import Secret
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, open_stores
 from worker.context import AppContext
 from worker.crypto.sealer import ACCESS_TOKEN
 from worker.errors import RefreshdError
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Of a secret this long, eight characters tell which it is and nothing more.
 _TELLING_LENGTH: Final = 24
@@ -30,7 +32,7 @@ def token(
     with open_stores() as here:
         found, now, secret = _stored(here, account)
         if reveal:  # written first: what can't be written down is not shown
-            from models.audit import Act, Action
+            from models.act import Act, Action
 
             detail = {"generation": found.generation}
             here.audit.record(here.actor, Act(Action.REVEAL, account, found.provider, detail))

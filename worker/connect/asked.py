@@ -66,7 +66,7 @@ def asked_of(desk: Desk, sessions: ConnectSessions, session: ConnectSession) -> 
             account,
             sealer=services.stores.sealer,
             checker=services.checker,
-            clients=KnownClients(services.stores.clients),
+            clients=KnownClients(lambda: services.stores.clients),
         )
     except RowRefused as refused:
         raise NotConnected(reasons.MISCONFIGURED, str(refused)) from None

@@ -184,6 +184,7 @@ class _Exchange:
         """Give the account that is there its new grant; its settings stay, but for the client and what came along."""
         services, stores = self.desk.services, self.desk.services.stores
         entry.of_the_token.clear()
+        entry.labels, entry.all_labels = {}, False  # those of the session are of an account that it makes
         try:
             services.editor.edit(entry, Action.EDIT)
 

@@ -21,7 +21,8 @@ from worker.connect.asked import NotConnected, asked_of
 from worker.db.connect_sessions import ConnectSessions
 from worker.intake.carry_out import Desk, NotFound, WorkerTools, handles, payload_of
 from worker.intake.issuer_metadata import Undiscovered
-from worker.intake.requests import Code, IntakeRequest, Op, Reply
+from worker.intake.provider_slots import ProviderBusy, provider_slots
+from worker.intake.requests import RETRY_AFTER_S, Code, IntakeRequest, Op, Reply
 from worker.intake.resources import Address, Redirect, prepare
 from worker.policy.verdicts.verdict import judge
 from worker.providers.authorization import pushed_page, pushed_request
@@ -32,6 +33,8 @@ DETAIL_MAX: Final = 500
 #: Addresses that one process looks up at a time. A customer names them, and each may take half a minute: the other threads of a
 #: worker go on refreshing.
 LOOKUPS_MAX: Final = 2
+#: Most addresses are looked up within a second.
+LOOKUP_AGAIN_S: Final = 5.0
 _lookups: Final = BoundedSemaphore(LOOKUPS_MAX)
 
 
@@ -63,7 +66,9 @@ def prepare_connect(desk: Desk, request: IntakeRequest) -> Reply:
     """Find the authorization server of a resource or an issuer, and a client for it; one is registered where there is none."""
     if not _lookups.acquire(blocking=False):
         return Reply(
-            code=Code.UNAVAILABLE, detail="as many addresses as are looked up at a time are being looked up"
+            code=Code.UNAVAILABLE,
+            detail="as many addresses as are looked up at a time are being looked up: ask again later",
+            result={RETRY_AFTER_S: LOOKUP_AGAIN_S},
         )
     try:
         return _prepared(desk, request)
@@ -81,7 +86,7 @@ def _prepared(desk: Desk, request: IntakeRequest) -> Reply:
     except UnknownClient as unknown:
         raise RowRefused([Problem("client", str(unknown))]) from None
     except Undiscovered as failed:
-        raise RowRefused([Problem(field, str(failed))]) from None
+        raise RowRefused([Problem(field, str(failed), code=failed.reason)]) from None
     result = {
         "client": found.client,
         "issuer": found.issuer,
@@ -123,10 +128,18 @@ def _pushed(desk: Desk, asked: RefreshRequest, page: str) -> str:
 
 
 def called(tools: WorkerTools, request: RefreshRequest) -> Answer:
-    """Make one call, on the worker's event loop."""
+    """Make one call, on the worker's event loop.
+
+    Raises:
+        NotConnected: the provider is slow to answer others.
+    """
 
     async def call() -> Answer:
         deadline = asyncio.get_running_loop().time() + tools.stores.settings.call_timeout_s
         return await tools.client.call(request, deadline=deadline)
 
-    return tools.run(call())
+    try:
+        with provider_slots.slot(request):
+            return tools.run(call())
+    except ProviderBusy as busy:
+        raise NotConnected(reasons.PROVIDER_UNAVAILABLE, str(busy)) from None

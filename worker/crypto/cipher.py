@@ -74,6 +74,7 @@ class Cipher:
         #: By id; each is derived when the first value that was sealed to it is opened.
         self._private = cache(lambda key_id: intake_private_key(keys[key_id]))
         self.writing_key = next(iter(self._ciphers))
+        self._writing, self._begins = self._ciphers[self.writing_key], f"{_VERSION}.{self.writing_key}."
 
     @property
     def key_ids(self) -> tuple[str, ...]:
@@ -86,13 +87,13 @@ class Cipher:
 
     def is_current(self, sealed: str) -> bool:
         """Return whether a value is sealed as `seal` would seal it now: with the writing key, and not to its public half."""
-        return sealed.startswith(f"{_VERSION}.{self.writing_key}.")
+        return sealed.startswith(self._begins)
 
     def seal(self, secret: Secret, *, account: str, field: str) -> str:
         nonce = _nonces.take()
         plain = secret.reveal().encode(errors="surrogatepass")
-        sealed = self._ciphers[self.writing_key].encrypt(nonce, plain, _bound_to(account, field))
-        return f"{_VERSION}.{self.writing_key}.{base64.b64encode(nonce + sealed).decode()}"
+        sealed = self._writing.encrypt(nonce, plain, _bound_to(account, field))
+        return self._begins + base64.b64encode(nonce + sealed).decode()
 
     def open(self, sealed: str, *, account: str, field: str) -> Secret:
         """Open a sealed value.

@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from models.account import Account, RefreshMethod, SealedTokens, fingerprint, write_extra
+from models.account_state import RefreshMethod, SealedTokens, fingerprint, write_extra
 from models.token import Secret, TokenSet
 from worker.crypto.cipher import Cipher
 from worker.crypto.intake import IntakeSealer
 
 if TYPE_CHECKING:  # a command that shows one token needs no provider
+    from models.account import Account
     from models.client import Client
     from models.providers import Provider
     from models.refresh_request import RefreshRequest
@@ -22,6 +23,14 @@ ACCESS_TOKEN: Final = "access_token"
 REFRESH_TOKEN: Final = "refresh_token"
 CLIENT_SECRET: Final = "client_secret"
 CUSTOM_FIELDS: Final = "custom_fields"
+#: Column -> the field that its values are bound to.
+SEALED_COLUMNS: Final = {
+    "client_secret_sealed": CLIENT_SECRET,
+    "access_token_sealed": ACCESS_TOKEN,
+    "refresh_token_sealed": REFRESH_TOKEN,
+    "custom_fields_sealed": CUSTOM_FIELDS,
+    "kept_sealed": "stash",
+}
 
 
 class TokenSealer:

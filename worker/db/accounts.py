@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, func, text
-from sqlmodel import Session, col, select
+from sqlalchemy import Connection, Engine, text
 
-from models.account import Account, RetiredAccount, Status
+from models.account_state import Status
 from models.event import Event
 from worker.db import labels
-from worker.db.account_filter import EVERY_ACCOUNT, Filter, conditions_of
-from worker.db.bulk import among, column_types, execute
-from worker.db.engine import now_sql, reading, writing
-from worker.db.plain_accounts import accounts_and, plain_account, read
+from worker.db.account_columns import DEFAULTS, TYPES
+from worker.db.account_filter import EVERY_ACCOUNT, Filter
+from worker.db.account_rows import WHOLE, account_with, find_accounts, whole_account
+from worker.db.bulk import among_sql, columns_of, execute, execute_by_driver, many
+from worker.db.engine import is_sqlite, now_sql, reading, writing
+from worker.db.new_accounts import insert
+from worker.db.pipelined import Statement, execute_together, pipelined
 from worker.errors import DatabaseUnreachable
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading and storing accounts by id has no use for
+    from models.account import Account
 
 #: Rows that are read at once when all are asked for.
 PAGE: Final = 1_000
@@ -28,25 +33,19 @@ PAGE: Final = 1_000
 _DEADLOCK: Final = "40P01"
 _DEADLOCK_TRIES: Final = 5
 
-_TYPES: Final = column_types(Account)
-#: Columns that are NULL where an INSERT does not name them.
-_NULLABLE: Final = frozenset(
-    column.name
-    for column in Account.__table__.columns  # type: ignore[attr-defined]
-    if column.nullable and column.server_default is None
-)
-_DEFAULTS: Final = {
-    name: field.get_default() for name, field in Account.model_fields.items() if not field.is_required()
-}
 #: What workers write while a command runs: claims, and the marks of what Redis has.
 _WORKERS_OWN: Final = frozenset({"claim_attempt", "claim_until", "published_generation", "kept_sealed"})
 _WRITTEN: Final[dict[str, str]] = {
     name: kind
-    for name, kind in _TYPES.items()
+    for name, kind in TYPES.items()
     if name not in _WORKERS_OWN and name not in {"id", "created_at"}
 }
 _SEEN: Final = {"seen_generation": "bigint", "seen_config": "bigint"}
 
+
+_FIND_POSTGRES: Final = f"SELECT {WHOLE} FROM account WHERE id = ANY(%(ids)s)"
+_RETIRED_POSTGRES: Final = "SELECT id, generation FROM retired_account WHERE id = ANY(%(ids)s)"
+_NO_LONGER_RETIRED: Final = "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)"
 
 #: Writes, in an open transaction, who stored or removed these ids.
 Note = Callable[[Connection, set[str]], None]
@@ -76,16 +75,26 @@ class Accounts:
 
     def find(self, ids: Sequence[str]) -> dict[str, Account]:
         """Read accounts by id."""
-        statement = accounts_and().where(among(self._engine, col(Account.id), ids))
-        with reading(self._engine) as connection:
-            return {one.id: one for one, _ in read(connection, statement)}
+        return find_accounts(self._engine, ids)
 
     def retired(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the generation from which accounts that were removed go on, if they are added again."""
-        with reading(self._engine) as connection, Session(connection) as session:
-            named = among(self._engine, col(RetiredAccount.id), ids)
-            found = session.exec(select(RetiredAccount.id, RetiredAccount.generation).where(named))
-            return dict(found.all())
+        sql = f"SELECT id, generation FROM retired_account WHERE {among_sql(self._engine, 'id', 'ids')}"
+        with reading(self._engine) as connection:
+            found = connection.execute(text(sql), {"ids": many(self._engine, ids)}).all()
+        return {str(row[0]): int(row[1]) for row in found}
+
+    def find_or_retired(self, ids: Sequence[str]) -> tuple[dict[str, Account], dict[str, int]]:
+        """Return what `find` and, of the accounts that are not there, `retired` return: on PostgreSQL in one round trip."""
+        if is_sqlite(self._engine):
+            found = self.find(ids)
+            return found, self.retired([one for one in ids if one not in found])
+        parameters = {"ids": list(ids)}
+        with reading(self._engine) as connection, pipelined(connection) as pipeline:
+            there = pipeline.send(_FIND_POSTGRES, parameters)
+            removed = pipeline.send(_RETIRED_POSTGRES, parameters)
+        accounts = {one.id: one for one in map(whole_account, there.fetchall())}
+        return accounts, {str(row[0]): int(row[1]) for row in removed.fetchall() if row[0] not in accounts}
 
     def once_held(self, tokens: Sequence[tuple[str, str]]) -> set[str]:
         """Tell of which accounts an attempt has sent or received this refresh token: (id, fingerprint) pairs."""
@@ -206,8 +215,9 @@ class Accounts:
         return removed
 
     def count(self, wanted: Filter = EVERY_ACCOUNT) -> int:
-        with reading(self._engine) as connection, Session(connection) as session:
-            return session.exec(select(func.count()).select_from(Account).where(*conditions_of(wanted))).one()
+        from worker.db.account_conditions import count
+
+        return count(self._engine, wanted)
 
     def all(self, wanted: Filter = EVERY_ACCOUNT, *, limit: int | None = None) -> Iterator[Account]:
         """Return accounts in the order of their ids, read page by page."""
@@ -221,9 +231,9 @@ class Accounts:
 
     def page(self, wanted: Filter, after: str, size: int) -> list[Account]:
         """Return the accounts that follow an id, in the order of their ids."""
-        statement = select(Account).where(col(Account.id) > after, *conditions_of(wanted))
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            return list(session.exec(statement.order_by(col(Account.id)).limit(size)))
+        from worker.db.account_conditions import page  # brings the ORM
+
+        return page(self._engine, wanted, after, size)
 
     def _save(
         self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
@@ -233,15 +243,9 @@ class Accounts:
             refused = guard(connection) if guard is not None else set()
             added = [one for one in added if one.id not in refused]
             changed = [one for one in changed if one.account.id not in refused]
-            stored = _insert(connection, sorted(added, key=_id))
-            if stored:
-                execute(
-                    connection,
-                    {"id": "text"},
-                    "DELETE FROM retired_account WHERE id IN (SELECT id FROM r)",
-                    [{"id": row[0]} for row in stored],
-                )
-            stored += execute(
+            stored = insert(connection, sorted(added, key=_id))
+            new = [{"id": row[0]} for row in stored]
+            stored += execute_by_driver(
                 connection,
                 {"id": "text"} | _SEEN | _WRITTEN,
                 f"""
@@ -260,7 +264,13 @@ class Accounts:
             stored += labels.change(connection, [one.account for one in changed if one.labels_only])
             ids = {str(row[0]) for row in stored}
             written = (*added, *(one.account for one in changed))
-            labels.write(connection, [one for one in written if one.id in ids])
+            execute_together(
+                connection,
+                [
+                    Statement({"id": "text"}, _NO_LONGER_RETIRED, new),
+                    *labels.written([one for one in written if one.id in ids]),
+                ],
+            )
             if note is not None and ids:
                 note(connection, ids)
             events = [c.event for c in changed if c.event is not None and c.account.id in ids]
@@ -271,31 +281,12 @@ class Accounts:
         return ids
 
 
-def _insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, ...]]:
-    """Insert accounts, and return the ids that were free. Columns that none of them has stay out of the statement."""
-    given = [vars(one) for one in added]
-    columns = {
-        name: kind
-        for name, kind in _TYPES.items()
-        if name not in _NULLABLE or any(row[name] is not None for row in given)
-    }
-    rows = [{name: row[name] for name in columns} for row in given]
-    names = ", ".join(columns)
-    return execute(
-        connection,
-        columns,
-        f"INSERT INTO account ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (id) DO NOTHING RETURNING id",
-        rows,
-    )
-
-
 def blank(account_id: str, **columns: str | float) -> Account:
     """Return a new account, every column that is not named at its default.
 
     It is a plain object: SQLModel's constructor takes 90 us, and an import would read each attribute by a call of SQLAlchemy's.
     """
-    values = {**_DEFAULTS, "id": account_id, **columns}
-    return plain_account(tuple(values), tuple(values.values()))
+    return account_with(DEFAULTS, id=account_id, **columns)
 
 
 def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
@@ -308,8 +299,7 @@ def _change_row(change: Change, names: Iterable[str]) -> dict[str, Any]:
 
 def _fields(account: Account, names: Iterable[str]) -> dict[str, Any]:
     # Not by attribute: each would be a call of SQLAlchemy's, and a row has some forty.
-    columns = vars(account)
-    return {name: columns[name] for name in names}
+    return columns_of(account, names)
 
 
 def _id(account: Account) -> str:

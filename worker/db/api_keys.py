@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from models.api_key import ApiKey, Credential, hash_of, write_scopes
 from models.audit import Act, Action, Actor
 from models.label import write_labels
-from worker.db.audit import record
+from worker.db.acts import record
 from worker.db.engine import now_sql, reading, writing
 from worker.errors import InputError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any, Final
@@ -70,7 +70,7 @@ def execute_by_driver(
     payload = list(rows)
     if not payload:
         return []
-    statement = _driver_recordset(tuple(columns.items()), sql)
+    statement = driver_statement(columns, sql)
     return fetch(connection, statement, {"rows": json_rows(columns, payload), **more})
 
 
@@ -98,6 +98,11 @@ def json_rows(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> str:
     return json.dumps(
         [dict(zip(columns, _storable(map(row.__getitem__, columns)), strict=True)) for row in given]
     )
+
+
+def driver_statement(columns: Columns, sql: str) -> str:
+    """Return a statement that names its rows as `r`, which travel as `%(rows)s`, for psycopg's own cursor."""
+    return _driver_recordset(tuple(columns.items()), sql)
 
 
 def recordset(name: str, parameter: str, columns: Columns) -> str:
@@ -128,7 +133,9 @@ def _attributes(names: tuple[str, ...]) -> attrgetter[tuple[Any, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _items(names: tuple[str, ...]) -> itemgetter[Any]:
+def _items(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) == 1:  # of one name `itemgetter` gives the bare value
+        return lambda columns: (columns[names[0]],)
     return itemgetter(*names)
 
 

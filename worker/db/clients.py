@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
-from models.account import Account
 from models.client import Client
 from worker.db.bulk import among, column_types, execute
 from worker.db.engine import reading, writing
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Writes, in the transaction that changes a client, what the audit trail has of it.
 Note = Callable[[Connection], None]

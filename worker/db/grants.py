@@ -17,12 +17,12 @@ from models.account import Account
 from models.audit import Act, Actor
 from models.event import Event
 from worker.db import outbox
-from worker.db.audit import entry_of, record
+from worker.db.account_rows import plain_account
+from worker.db.acts import entry_of, record
 from worker.db.bulk import SCHEDULE, STATE, TOKEN, execute, json_rows, many, recordset
 from worker.db.engine import is_sqlite, now_sql
 from worker.db.fleet.twins import HOLDERS_POSTGRES, ONE_AFTER_THE_OTHER, holder_of, holders
 from worker.db.pipelined import Sent, pipelined
-from worker.db.plain_accounts import plain_account
 
 #: Every column of an account that holds nothing sealed.
 UNSEALED: Final = (

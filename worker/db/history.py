@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine, text
-from sqlmodel import Session, col, select
 
-from models.attempt import Attempt, AttemptEntry, Outcome, Trigger, new_attempt_id
-from models.audit import Audit
-from models.pause import PAUSED
+from models.outcome import AttemptEntry, AttemptRow, Outcome, Trigger, new_attempt_id
+from refreshd_reader.contract import PAUSED
 from worker.clock import wall_clock
-from worker.db.audit import AuditTrail
-from worker.db.bulk import execute
+from worker.db.bulk import among_sql, execute, many
 from worker.db.engine import now_sql, reading, writing
+from worker.db.plain_rows import plain_rows
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
+    from models.audit import Audit
+    from worker.db.audit import AuditTrail
 
 _NOTED: Final = {
     "id": "text",
@@ -75,14 +78,9 @@ class History:
 
     def of(self, account_id: str, *, limit: int) -> list[Attempt]:
         """Return an account's latest attempts."""
-        statement = (
-            select(Attempt)
-            .where(Attempt.account_id == account_id)
-            .order_by(col(Attempt.opened_at).desc(), col(Attempt.id).desc())
-            .limit(limit)
-        )
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            return list(session.exec(statement))
+        sql = "SELECT * FROM attempt WHERE account_id = :id ORDER BY opened_at DESC, id DESC LIMIT :limit"
+        with reading(self._engine) as connection:
+            return _attempts(connection, sql, {"id": account_id, "limit": limit})
 
     def trail(
         self, audit: AuditTrail, account_id: str, provider: str | None, *, limit: int
@@ -105,13 +103,13 @@ class History:
 
     def by_tasks(self, account_ids: Sequence[str], task_ids: Sequence[str]) -> dict[str, Attempt]:
         """Return the closed attempts that these tasks made, by account."""
-        statement = select(Attempt).where(
-            col(Attempt.account_id).in_(account_ids),
-            col(Attempt.task_id).in_(task_ids),
-            col(Attempt.closed_at).is_not(None),
+        sql = (
+            f"SELECT * FROM attempt WHERE {among_sql(self._engine, 'account_id', 'accounts')} "
+            f"AND {among_sql(self._engine, 'task_id', 'tasks')} AND closed_at IS NOT NULL"
         )
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            return {attempt.account_id: attempt for attempt in session.exec(statement)}
+        asked = {"accounts": many(self._engine, account_ids), "tasks": many(self._engine, task_ids)}
+        with reading(self._engine) as connection:
+            return {attempt.account_id: attempt for attempt in _attempts(connection, sql, asked)}
 
     def prune(
         self, *, older_than_s: float, keep_per_account: int, busy_within_s: float, batch: int = 10_000
@@ -214,8 +212,12 @@ class History:
 
 def entry_json(entry: Attempt | Audit) -> dict[str, Any]:
     """Return an entry of `History.trail` as scripts and clients of the API read it."""
-    return entry.to_json() if isinstance(entry, Audit) else {"kind": "attempt"} | entry.model_dump()
+    return {"kind": "attempt"} | vars(entry) if isinstance(entry, AttemptRow) else entry.to_json()
+
+
+def _attempts(connection: Connection, sql: str, parameters: Mapping[str, Any]) -> list[Attempt]:
+    return cast("list[Attempt]", plain_rows(connection, AttemptRow, sql, parameters))
 
 
 def _at(entry: Attempt | Audit) -> float:
-    return entry.at if isinstance(entry, Audit) else entry.opened_at
+    return entry.opened_at if isinstance(entry, AttemptRow) else entry.at

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
-from sqlmodel import Session, col, select
+from sqlalchemy import Connection
 
-from models.audit import Actor
+from models.act import Actor
 from models.label import label_of
-from models.pause import LabelPause, Pause
+from models.pause_scope import PauseEntry, Scope
 from worker.db.bulk import execute
+from worker.db.plain_rows import plain_rows
 
 _LABEL: Final = {"name": "text", "value": "text"}
+#: Columns of `pause` and `label_pause` for which SQLite has numbers.
+BOOLEANS: Final = ("resumed",)
+#: Rows of `label_pause` as pauses of the scope `label`.
+_WHOLE: Final = (
+    f"SELECT '{Scope.LABEL.value}' AS scope, name || '=' || value AS name, paused_at, \"until\", actor, host, reason, resumed"
+    " FROM label_pause"
+)
 #: The labels that accounts have and that are paused; a condition on `account_label` or `label_pause` follows.
 JOINED: Final = (
     "label_pause JOIN account_label ON account_label.name = label_pause.name"
@@ -31,25 +38,20 @@ def is_paused(now: str) -> str:
     return f"EXISTS (SELECT 1 FROM {JOINED} WHERE account_label.account_id = account.id AND {in_force(now)})"
 
 
-def found(connection: Connection, now: str, *, over: bool = False, limit: int = 10_000) -> list[Pause]:
+def found(connection: Connection, now: str, *, over: bool = False, limit: int = 10_000) -> list[PauseEntry]:
     """Return the pauses in force, oldest first; with `over`, those that are over."""
     condition = f"NOT {in_force(now)}" if over else in_force(now)
-    wanted = select(LabelPause).where(text(condition)).order_by(col(LabelPause.paused_at)).limit(limit)
-    with Session(connection, expire_on_commit=False) as session:
-        return [one.as_pause() for one in session.exec(wanted)]
+    sql = f"{_WHOLE} WHERE {condition} ORDER BY paused_at LIMIT :limit"
+    return plain_rows(connection, PauseEntry, sql, {"limit": limit}, booleans=BOOLEANS)
 
 
-def of(connection: Connection, account_id: str, now: str) -> list[Pause]:
+def of(connection: Connection, account_id: str, now: str) -> list[PauseEntry]:
     """Return the pauses in force that an account's labels are under."""
-    wanted = select(LabelPause).where(
-        text(
-            "EXISTS (SELECT 1 FROM account_label WHERE account_label.account_id = :account"
-            " AND account_label.name = label_pause.name AND account_label.value = label_pause.value)"
-        ),
-        text(in_force(now)),
+    sql = (
+        f"{_WHOLE} WHERE EXISTS (SELECT 1 FROM account_label WHERE account_label.account_id = :account"
+        f" AND account_label.name = label_pause.name AND account_label.value = label_pause.value) AND {in_force(now)}"
     )
-    with Session(connection, expire_on_commit=False) as session:
-        return [one.as_pause() for one in session.exec(wanted, params={"account": account_id})]
+    return plain_rows(connection, PauseEntry, sql, {"account": account_id}, booleans=BOOLEANS)
 
 
 def begin(

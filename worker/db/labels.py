@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from models.account import Account
 from models.label import read_labels
 from worker.db.bulk import execute
+from worker.db.pipelined import Statement, execute_together
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 _LABEL: Final = {"account_id": "text", "name": "text", "value": "text"}
+_INSERT: Final = "INSERT INTO account_label (account_id, name, value) SELECT r.account_id, r.name, r.value FROM r WHERE true"
 
 
 def write(connection: Connection, accounts: Sequence[Account]) -> None:
     """Have the index say of accounts what their column `labels` says, whatever it said before."""
-    forget(connection, [account.id for account in accounts])
-    execute(
-        connection,
-        _LABEL,
-        "INSERT INTO account_label (account_id, name, value) SELECT r.account_id, r.name, r.value FROM r WHERE true",
-        [
-            {"account_id": account.id, "name": name, "value": value}
-            for account in sorted(accounts, key=_id)
-            for name, value in account.label_set.items()
-        ],
-    )
+    execute_together(connection, written(accounts))
+
+
+def written(accounts: Sequence[Account]) -> list[Statement]:
+    """Return the statements of `write`."""
+    named = [
+        {"account_id": account.id, "name": name, "value": value}
+        for account in sorted(accounts, key=_id)
+        for name, value in account.label_set.items()
+    ]
+    return [_forgotten([account.id for account in accounts]), Statement(_LABEL, _INSERT, named)]
 
 
 def change(connection: Connection, accounts: Sequence[Account]) -> list[tuple[Any, ...]]:
@@ -41,8 +45,11 @@ def change(connection: Connection, accounts: Sequence[Account]) -> list[tuple[An
 
 def forget(connection: Connection, ids: Collection[str]) -> None:
     """Take accounts out of the index."""
-    execute(
-        connection,
+    execute_together(connection, [_forgotten(ids)])
+
+
+def _forgotten(ids: Collection[str]) -> Statement:
+    return Statement(
         {"id": "text"},
         "DELETE FROM account_label WHERE account_id IN (SELECT id FROM r)",
         [{"id": account_id} for account_id in sorted(ids)],

@@ -9,9 +9,10 @@ from sqlalchemy import Engine, text
 
 from models.account import Status
 from worker.crypto.cipher import key_of
+from worker.crypto.sealer import SEALED_COLUMNS
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
-from worker.db.rekey import BATCH, SEALED_COLUMNS
+from worker.db.rekey import BATCH
 from worker.policy.reasons.correction import KEY_MISSING
 
 _WAITING: Final = text(

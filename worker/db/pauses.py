@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlmodel import Session, col, select
 
-from models.audit import Act, Action, Actor
+from models.act import Act, Action, Actor
 from models.label import label_of
-from models.pause import Pause, Scope
+from models.pause_scope import PauseEntry, Scope
 from worker.db import label_pauses
-from worker.db.audit import record
+from worker.db.acts import record
 from worker.db.bulk import execute
 from worker.db.engine import database_now, now_sql, reading, writing
+from worker.db.label_pauses import BOOLEANS
+from worker.db.plain_rows import plain_rows
 
 _HAS_LABEL: Final = "id IN (SELECT account_id FROM account_label WHERE account_label.name = :label AND account_label.value = :value)"
 #: Pauses of single accounts that one plan ends.
@@ -82,21 +83,23 @@ class Pauses:
             ended=len(holding) < len(rows),
         )
 
-    def all(self, *, limit: int = 10_000) -> list[Pause]:
+    def all(self, *, limit: int = 10_000) -> list[PauseEntry]:
         """Return the pauses in force, the widest and oldest first."""
-        statement = select(Pause).where(text(in_force(self._now))).order_by(col(Pause.paused_at)).limit(limit)
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            order = list(Scope)
-            found = [*session.exec(statement), *label_pauses.found(connection, self._now, limit=limit)]
+        order = list(Scope)
+        sql = f"SELECT * FROM pause WHERE {in_force(self._now)} ORDER BY paused_at LIMIT :limit"
+        with reading(self._engine) as connection:
+            found = plain_rows(connection, PauseEntry, sql, {"limit": limit}, booleans=BOOLEANS)
+            found += label_pauses.found(connection, self._now, limit=limit)
         return sorted(found, key=lambda one: order.index(Scope(one.scope)))
 
-    def of(self, account_id: str, provider: str) -> list[Pause]:
+    def of(self, account_id: str, provider: str) -> list[PauseEntry]:
         """Return the pauses that hold an account, the widest first."""
         names = {Scope.ALL: "", Scope.PROVIDER: provider, Scope.ACCOUNT: account_id}
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            keys = " OR ".join(f"(scope = '{scope.value}' AND name = :{scope.value})" for scope in names)
-            statement = select(Pause).where(text(f"({keys})"), text(in_force(self._now)))
-            found = list(session.exec(statement, params={scope.value: name for scope, name in names.items()}))
+        keys = " OR ".join(f"(scope = '{scope.value}' AND name = :{scope.value})" for scope in names)
+        sql = f"SELECT * FROM pause WHERE ({keys}) AND {in_force(self._now)}"
+        values = {scope.value: name for scope, name in names.items()}
+        with reading(self._engine) as connection:
+            found = plain_rows(connection, PauseEntry, sql, values, booleans=BOOLEANS)
             found += label_pauses.of(connection, account_id, self._now)
         return sorted(found, key=lambda one: list(Scope).index(Scope(one.scope)))
 
@@ -185,8 +188,9 @@ class Pauses:
 
         A pause's row goes with the last of its accounts.
         """
-        with reading(self._engine) as connection, Session(connection, expire_on_commit=False) as session:
-            ended = list(session.exec(select(Pause).where(text(f"NOT {in_force(self._now)}"))))
+        sql = f"SELECT * FROM pause WHERE NOT {in_force(self._now)}"
+        with reading(self._engine) as connection:
+            ended = plain_rows(connection, PauseEntry, sql, booleans=BOOLEANS)
             ended += label_pauses.found(connection, self._now, over=True)
         count = 0
         for pause in (one for one in ended if one.scope != Scope.ACCOUNT):
@@ -240,7 +244,7 @@ class Pauses:
         )
         return len(rows)
 
-    def _forget(self, connection: Connection, pauses: Sequence[Pause], actor: Actor) -> None:
+    def _forget(self, connection: Connection, pauses: Sequence[PauseEntry], actor: Actor) -> None:
         labels = [one.name for one in pauses if one.scope == Scope.LABEL]
         gone = execute(
             connection,

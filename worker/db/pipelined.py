@@ -5,12 +5,15 @@ They run one after the other, each with a snapshot of its own, as if they were s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from worker.db.bulk import Columns, driver_statement, execute, json_rows
+from worker.db.engine import is_sqlite
 from worker.db.postgres import driver_of, is_pooled
 
 
@@ -18,6 +21,15 @@ class Sent(Protocol):
     """What was sent; its rows are there once the pipeline has ended."""
 
     def fetchall(self) -> Sequence[Sequence[Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as `worker.db.bulk.execute` takes it."""
+
+    columns: Columns
+    sql: str
+    rows: Sequence[Mapping[str, Any]]
 
 
 class Pipeline:
@@ -38,6 +50,21 @@ class Pipeline:
     def commit(self) -> None:
         """End the transaction behind what was sent; where that fails, nothing of it is stored."""
         self._driver.commit()
+
+
+def execute_together(connection: Connection, statements: Iterable[Statement]) -> None:
+    """Run statements on rows that they name as `r`, of which none gives an answer; one without rows is left out."""
+    if is_sqlite(connection.engine):
+        for statement in statements:
+            execute(connection, statement.columns, statement.sql, statement.rows)
+        return
+    with pipelined(connection) as pipeline:
+        for statement in statements:
+            if statement.rows:
+                pipeline.send(
+                    driver_statement(statement.columns, statement.sql),
+                    {"rows": json_rows(statement.columns, statement.rows)},
+                )
 
 
 @contextmanager

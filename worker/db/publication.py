@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlmodel import col, select
 
-from models.account import Account
 from models.publication import PUBLISHED_COLUMNS
-from worker.db.bulk import among, execute, execute_by_driver
+from worker.db.bulk import among, execute_by_driver
 from worker.db.claims import NO_END
 from worker.db.engine import reading, writing
-from worker.db.plain_accounts import accounts_with, read_with
+
+if TYPE_CHECKING:  # tables bring the ORM, which noting what is published has no use for
+    from models.account import Account
 
 #: A planned account that was dropped is planned again after this long, and not when its message would end.
 LOOK_AGAIN_S: Final = 2.0
@@ -107,6 +107,11 @@ class PublicationStore:
             after: (end, id) of the last account given before, None to begin.
             limit: how many at most.
         """
+        from sqlmodel import col, select
+
+        from models.account import Account
+        from worker.db.plain_accounts import accounts_with, read_with
+
         end, last_id = after or (0.0, "")
         ends, name = col(Account.expires_at), col(Account.id)
         # Ids first: what the index leaves to be sorted, accounts of one end, is narrow then.
@@ -126,6 +131,11 @@ class PublicationStore:
 
     def unpublished(self, limit: int) -> list[Account]:
         """Return what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`."""
+        from sqlmodel import col
+
+        from models.account import Account
+        from worker.db.plain_accounts import accounts_with, read_with
+
         behind = text("published_generation < generation")
         with reading(self._engine) as connection:
             statement = (
@@ -151,7 +161,7 @@ class PublicationStore:
     def mark_published(self, published: Sequence[tuple[str, int]]) -> None:
         """Write which generations Redis has."""
         with writing(self._engine) as connection:
-            execute(
+            execute_by_driver(
                 connection,
                 {"id": "text", "generation": "bigint"},
                 """

@@ -17,6 +17,7 @@ from models.account import Account, Status
 from models.attempt import INTERRUPTED, AttemptEntry, Outcome
 from models.event import Event
 from worker.clock import Clock
+from worker.db.account_rows import WHOLE, whole_account
 from worker.db.bulk import (
     CLOSING,
     KEY,
@@ -34,7 +35,7 @@ from worker.db.completions import Completion, Postponement, Stored
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
 from worker.db.pauses import is_paused
-from worker.db.plain_accounts import WHOLE, typed, whole_account
+from worker.db.plain_accounts import typed
 from worker.db.publication import MARK_STATE_UNPUBLISHED, NO_UPDATES, PublicationUpdates, note
 
 _POSTPONEMENT: Final = {

@@ -16,18 +16,11 @@ from models.client import CLIENT
 from models.issuer import REGISTRATION
 from models.token import Secret
 from worker.crypto.cipher import Cipher
+from worker.crypto.sealer import SEALED_COLUMNS
 from worker.db.bulk import execute
 from worker.db.engine import is_sqlite, reading, writing
 from worker.errors import CipherError
 
-#: Column -> the field that its values are bound to.
-SEALED_COLUMNS: Final = {
-    "client_secret_sealed": "client_secret",
-    "access_token_sealed": "access_token",
-    "refresh_token_sealed": "refresh_token",
-    "custom_fields_sealed": "custom_fields",
-    "kept_sealed": "stash",
-}
 BATCH: Final = 2_000
 
 #: A row of a change, all of it NULL but what is to be sealed anew.

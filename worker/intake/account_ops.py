@@ -16,7 +16,8 @@ from worker.accounts.grants import connected_event
 from worker.accounts.revoker import Revoked
 from worker.db.outbox import put
 from worker.intake.carry_out import Desk, handles, payload_of
-from worker.intake.requests import Code, IntakeRequest, Op, Reply
+from worker.intake.provider_slots import provider_slots
+from worker.intake.requests import RETRY_AFTER_S, Code, IntakeRequest, Op, Reply
 from worker.providers.revocation import Revocation
 
 #: Of a label: what is stored gets the key's own, so another value would be lost without a word.
@@ -79,7 +80,7 @@ def remove_account(desk: Desk, request: IntakeRequest) -> Reply:
         editor.remove([account.id])
         return _removed(Revoked(account.id, Revocation.NO_TOKEN), asked=False)
     publisher.require()
-    with desk.services.revoker() as revoker:
+    with desk.services.revoker(provider_slots.slot) as revoker:
         revoked = revoker.revoke(account)
         busy = revoked.outcome is Revocation.BUSY
         if revoked.outcome in _ENDED or (payload.force and not busy):
@@ -92,7 +93,7 @@ def remove_account(desk: Desk, request: IntakeRequest) -> Reply:
         revoker.give_back(account.id)
     if busy:
         return Reply(code=Code.CONFLICT, detail=revoked.reason)
-    raise RowRefused([Problem("revoke", f"the grant was not ended, and the account stays: {revoked.reason}")])
+    return _kept(revoked)
 
 
 def _entry(request: IntakeRequest) -> AccountEntry:
@@ -106,6 +107,26 @@ def _entry(request: IntakeRequest) -> AccountEntry:
     if LABELS in payload.fields or entry.labels:
         entry.labels |= request.require_labels
     return entry
+
+
+def _kept(revoked: Revoked) -> Reply:
+    """Return the reply where the grant was not ended, and nothing was removed."""
+    result: dict[str, Any] = {
+        "account": revoked.account,
+        "removed": False,
+        "revocation": revoked.outcome.value,
+    }
+    if revoked.again_after_s is None:
+        detail = (
+            f"the grant was not ended, and nothing was removed: {revoked.reason}. To remove the account all the same, "
+            "leave `revoke` out; its grant then stays valid at the provider"
+        )
+        return Reply(code=Code.CONFLICT, detail=detail, result=result)
+    detail = (
+        f"the provider could not be asked to end the grant, and nothing was removed: {revoked.reason}. Ask again later; "
+        "without `revoke` the account is removed at once, and its grant stays valid at the provider"
+    )
+    return Reply(code=Code.UNAVAILABLE, detail=detail, result=result | {RETRY_AFTER_S: revoked.again_after_s})
 
 
 def _removed(revoked: Revoked, *, asked: bool) -> Reply:

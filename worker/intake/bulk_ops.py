@@ -52,9 +52,10 @@ def _rows(importer: Importer, lines: range) -> list[dict[str, Any]]:
     failed: dict[int, list[dict[str, str]]] = {}
     accounts: dict[int, str | None] = {}
     for error in importer.summary.errors:
-        failed.setdefault(error.line, []).append(
-            {"field": error.problem.field, "reason": error.problem.reason}
-        )
+        found_error = {"field": error.problem.field, "reason": error.problem.reason}
+        if error.problem.code is not None:
+            found_error["code"] = error.problem.code
+        failed.setdefault(error.line, []).append(found_error)
         accounts[error.line] = error.account
     found: list[dict[str, Any]] = []
     for line in lines:
@@ -75,6 +76,7 @@ def _rows(importer: Importer, lines: range) -> list[dict[str, Any]]:
                     "account": stored.account,
                     "outcome": stored.outcome.value,
                     "generation": stored.generation,
+                    **({"changed": list(stored.changed)} if stored.changed else {}),
                 }
             )
     return found

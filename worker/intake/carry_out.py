@@ -17,7 +17,8 @@ from worker.accounts.grants import Moved
 from worker.accounts.publisher import RunsOnLoop
 from worker.context import AppContext
 from worker.errors import CipherError, InputError, RefreshdError, UnknownAccount, Unreachable
-from worker.intake.requests import Code, FieldProblem, IntakeRequest, Op, Reply
+from worker.intake.provider_slots import AGAIN_AFTER_S, ProviderBusy
+from worker.intake.requests import RETRY_AFTER_S, Code, FieldProblem, IntakeRequest, Op, Reply
 from worker.intake.services import AccountServices, account_services, publisher_of
 from worker.log import log
 from worker.providers.client import ProviderClient
@@ -105,9 +106,10 @@ def carry_out(tools: WorkerTools, request: IntakeRequest) -> Reply:
         return Reply(code=Code.CONFLICT, detail=_IN_USE, result={"accounts": error.accounts})
     except (Busy, Moved) as error:
         return Reply(code=Code.CONFLICT, detail=str(error))
-    except (Unreachable, CipherError) as error:
+    except (Unreachable, CipherError, ProviderBusy) as error:
         log.error("intake_not_done", op=request.op.value, error=str(error))
-        return Reply(code=Code.UNAVAILABLE, detail=str(error))
+        result = {RETRY_AFTER_S: AGAIN_AFTER_S} if isinstance(error, ProviderBusy) else {}
+        return Reply(code=Code.UNAVAILABLE, detail=str(error), result=result)
     except RefreshdError as error:
         return Reply(code=Code.REFUSED, problems=(FieldProblem(field="row", reason=str(error)),))
     except Exception as error:  # noqa: BLE001  (whatever it is, the asker must not wait for its time-out)
@@ -132,4 +134,4 @@ def _place(error: BaseException) -> str:
 
 def problems(refused: RowRefused) -> tuple[FieldProblem, ...]:
     """Return the problems of a row as a reply has them."""
-    return tuple(FieldProblem(field=one.field, reason=one.reason) for one in refused.problems)
+    return tuple(FieldProblem(field=one.field, reason=one.reason, code=one.code) for one in refused.problems)

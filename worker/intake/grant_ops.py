@@ -8,6 +8,7 @@ from worker.accounts.verification import Unverified, Verifier
 from worker.errors import DatabaseUnreachable, RefreshdError
 from worker.intake.account_ops import AccountPayload
 from worker.intake.carry_out import Desk, handles, payload_of, problems
+from worker.intake.provider_slots import provider_slots
 from worker.intake.requests import Code, IntakeRequest, Op, Reply
 from worker.log import log
 from worker.redis.client import in_words
@@ -36,7 +37,8 @@ def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
         call_timeout_s=here.settings.call_timeout_s,
     )
     try:
-        verified = desk.tools.run(verifier.verify(grant, account))
+        with provider_slots.slot(verifier.asked(grant, account)):
+            verified = desk.tools.run(verifier.verify(grant, account))
     except Unverified as refused:
         return Reply(code=Code.REFUSED, problems=problems(refused), result=refused.verdict)
     try:

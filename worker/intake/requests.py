@@ -44,6 +44,10 @@ class RequestTooLong(ValueError):
     """A request that no message can carry."""
 
 
+#: In the result of a reply: a provider, and no store, is what could not be asked; after so many seconds it may be.
+RETRY_AFTER_S: Final = "retry_after_s"
+
+
 class Op(StrEnum):
     """What a worker is asked for."""
 
@@ -72,7 +76,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     #: It changed again and again meanwhile, or is being refreshed.
     CONFLICT = "conflict"
-    #: A store does not answer.
+    #: A store does not answer; or a provider does not, where the result has `RETRY_AFTER_S`.
     UNAVAILABLE = "unavailable"
     #: A defect; the worker's log has it.
     FAILED = "failed"
@@ -85,6 +89,8 @@ class FieldProblem(BaseModel):
 
     field: str
     reason: str
+    #: The reason's name, where it has one.
+    code: str | None = None
 
 
 class Reply(BaseModel):
@@ -181,6 +187,7 @@ def problems_of(problems: Mapping[str, str] | list[tuple[str, str]]) -> tuple[Fi
 __all__ = [
     "REPLY_KEPT_S",
     "REQUEST_MAX_BYTES",
+    "RETRY_AFTER_S",
     "TAKEN_KEPT_S",
     "TASK",
     "CipherError",

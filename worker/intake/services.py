@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.account import Account
-from models.audit import Action, Actor
+from models.act import Action, Actor
 from models.providers import Provider
 from worker.accounts.apply import Applier, DueSpreader, Intent
 from worker.accounts.authority import EVERY_ACCOUNT
-from worker.accounts.client_changes import ClientChanges
-from worker.accounts.clients import ClientEditor
 from worker.accounts.configuration import KnownClients
 from worker.accounts.editor import Editor
 from worker.accounts.entry import Problem, RowRefused
-from worker.accounts.grants import Grant, GrantStore
-from worker.accounts.importer import Importer
 from worker.accounts.publisher import CommandPublisher, RunsOnLoop
 from worker.accounts.twins import SameGrant
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator, key_problems
 from worker.context import AppContext
 from worker.db.accounts import Accounts
-from worker.db.audit import RunningEntry
-from worker.db.client_accounts import ClientAccounts
 from worker.db.provider_names import providers_in_use
 from worker.errors import RefreshdError, SettingsError
-from worker.intake.issuer_metadata import read_issuer
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.registry import is_unread
 from worker.providers.request import RequestBuilder
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command loads the services that it uses
     from redis.asyncio import Redis
 
+    from models.account import Account
+    from models.refresh_request import RefreshRequest
+    from worker.accounts.clients import ClientEditor
+    from worker.accounts.grants import Grant, GrantStore
+    from worker.accounts.importer import Importer
     from worker.accounts.revoker import Revoker
     from worker.providers.client import ProviderClient
 
@@ -70,6 +68,8 @@ class AccountServices:
 
     @property
     def grants(self) -> GrantStore:
+        from worker.accounts.grants import GrantStore
+
         here = self.stores
         return GrantStore(
             engine=here.engine,
@@ -93,6 +93,10 @@ class AccountServices:
 
     @property
     def client_editor(self) -> ClientEditor:
+        from worker.accounts.client_changes import ClientChanges
+        from worker.accounts.clients import ClientEditor
+        from worker.db.client_accounts import ClientAccounts
+
         here = self.stores
         changes = ClientChanges(
             accounts=self.accounts,
@@ -112,6 +116,9 @@ class AccountServices:
 
     def importer(self, name: str, *, replace_tokens: bool, keep_results: bool = False) -> Importer:
         """Return what imports the rows of a file; the audit trail has its name."""
+        from worker.accounts.importer import Importer
+        from worker.db.acts import RunningEntry
+
         return Importer(
             accounts=self.accounts,
             applier=self.applier,
@@ -130,8 +137,10 @@ class AccountServices:
             keep_results=keep_results,
         )
 
-    def revoker(self) -> Revoker:
-        """Return what ends grants at their providers."""
+    def revoker(
+        self, slot: Callable[[RefreshRequest], AbstractContextManager[None]] = lambda _: nullcontext()
+    ) -> Revoker:
+        """Return what ends grants at their providers; each call is made while it holds what `slot` gives."""
         # It brings the HTTP client, which most commands have no use for.
         from worker.accounts.revoker import Revoker
 
@@ -149,6 +158,7 @@ class AccountServices:
             provider_of=here.providers.of,
             client_of=here.clients.of,
             client=provider_client(here),
+            slot=slot,
             clock=here.clock,
             has_stash=has_stash,
             call_timeout_s=here.settings.call_timeout_s,
@@ -187,7 +197,7 @@ def account_services(
         accounts=Accounts(here.engine, here.settings.webhook_event_types),
         checker=checker,
         applier=Applier(
-            sealer=here.sealer, checker=checker, spread=spread, clients=KnownClients(here.clients)
+            sealer=here.sealer, checker=checker, spread=spread, clients=KnownClients(lambda: here.clients)
         ),
         publisher=publisher,
         actor=actor,
@@ -219,14 +229,24 @@ def _reading_issuers(here: AppContext) -> Callable[[Account], Provider | None]:
         if found is None or not is_unread(found) or found.issuer is None or account.token_url:
             return found
         if found.issuer not in refused:
+            from worker.intake.issuer_metadata import (
+                read_issuer,  # with it comes the client that reads metadata
+            )
+
             try:
                 asyncio.run(read_issuer(here, found.issuer))
                 return here.providers.of(account)
             except RefreshdError as error:
-                refused[found.issuer] = Problem("issuer", str(error))
+                refused[found.issuer] = Problem("issuer", str(error), code=_name_of(error))
         raise RowRefused([refused[found.issuer]])
 
     return provider_of
+
+
+def _name_of(error: RefreshdError) -> str | None:
+    from worker.intake.issuer_metadata import Undiscovered
+
+    return error.reason if isinstance(error, Undiscovered) else None
 
 
 def publisher_of(here: AppContext, loop: tuple[RunsOnLoop, Redis] | None = None) -> CommandPublisher:

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from models.account import Status
-from models.pause import Scope
+from models.pause_scope import Scope
 from models.rate_limit import WaitReason
 from worker.db.fleet.counts import PLAN, ExportedCounts
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX

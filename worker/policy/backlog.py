@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+#: Beat plans every second; without a plan for this long, none is made.
+PLAN_LATE_S: Final = 15.0
 #: Attempts are counted over this long. Shorter, and one slow group would look like a stop.
 TAKEN_WITHIN_S: Final = 10.0
 #: A queue holds what workers take in this long: a sixth of a message's life, and several plans.

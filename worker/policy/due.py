@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Account, SessionManagement
+from models.account_state import SessionManagement
 from models.providers import Provider
 from models.token import TokenResponse
 from worker.policy.reasons.due import (
@@ -24,6 +24,9 @@ from worker.policy.reasons.due import (
     SESSION_TIMEOUT_STANDS_IN,
 )
 from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: A tenth of the lifetime is early enough for several tries and late enough to waste little of a token.
 MARGIN_SHARE: Final = 0.1

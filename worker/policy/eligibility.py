@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Account, SessionManagement, Status
-from models.attempt import Outcome, Trigger
+from models.account_state import SessionManagement, Status
+from models.outcome import Outcome, Trigger
 from worker.policy.reasons.login import NEEDS_REAUTHORIZATION
 from worker.policy.reasons.skipped import (
     ATTEMPT_OPEN,
@@ -17,6 +17,9 @@ from worker.policy.reasons.skipped import (
     SESSION_NONE,
     UNKNOWN_ACCOUNT,
 )
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Rounding between the clocks of a plan and a worker: an account this much too early counts as due.
 DUE_TOLERANCE_S: Final = 0.5

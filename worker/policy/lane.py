@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from models.account import Account, RefreshMethod
+from models.account_state import RefreshMethod
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, host_of, parse
 from models.token import Secret
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 _PORTS: Final = {"https": 443, "http": 80}
 _CLIENT: Final = "|client:"
@@ -60,6 +63,11 @@ def lane_of(account: Account, method: str, request: RefreshRequest | None) -> La
         auth = request.client_auth or str(request.provider.client_auth)
     proof = Secret(f"{endpoint}\0{client_id}\0{secret}\0{auth}").fingerprint()
     return Lane(origin, proof, account.provider, client_id)
+
+
+def origin_of(request: RefreshRequest) -> str:
+    """Return the origin that a request goes to."""
+    return _origin(_endpoint(request)) or f"provider:{request.provider.name}"
 
 
 def _endpoint(request: RefreshRequest) -> str:

@@ -8,11 +8,14 @@ rejected ended early: its report leads to a refresh however many came before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.attempt import Attempt, Outcome, Trigger
+from models.outcome import Outcome, Trigger
 from worker.policy.eligibility import Skip
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 #: Least time between two refreshes of one account that reports asked for.
 REPORTED_MIN_INTERVAL_S: Final = 10.0

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from models.account import Account
 from models.providers import Provider
 from models.providers.presets import PresetError, load_providers
 from worker.errors import KnobsUnfit, SettingsError
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: The provider of accounts whose issuer's metadata say the rest.
 ISSUER: Final = "issuer"

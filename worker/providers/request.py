@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, unquote_plus
 
 import httpx
 
-from models.account import RefreshMethod
+from models.account_state import RefreshMethod
 from models.assertion import SigningAlgorithm
 from models.providers import ClientAuth, GrantType, ParamsIn, Provider
 from models.refresh_request import RefreshRequest

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from models.account import RefreshMethod
-from models.answer import Answer
+from models.answer import Answer, Fault
 from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError, parse
@@ -20,6 +20,16 @@ from models.token import Secret
 from worker.providers.draft import InvalidRequest, RequestDraft
 
 _SUCCESSES: Final = range(200, 300)
+#: RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585 section 4: the same request may succeed later.
+_LATER: Final = frozenset({408, 425, 429})
+_SERVER_ERROR: Final = 500
+#: What keeps a call from an answer, and passes by itself.
+_AWAY: Final = frozenset(
+    {
+        *(Fault.CONNECT, Fault.DNS, Fault.TLS, Fault.TIMEOUT, Fault.BROKEN, Fault.BROKE_HTTP),
+        *(Fault.NOT_SENT, Fault.ISSUER_AWAY),
+    }
+)
 #: The token travels as a custom field of this name, so that no error quotes it.
 _FIELD: Final = "revoked.token"
 
@@ -107,6 +117,13 @@ def _is_of_another_server(request: RefreshRequest, url: str, *, own_url: bool, d
         return endpoint.url(draft.lookup) != request.token_url
     except TemplateError:
         return True
+
+
+def asked_in_vain(answer: Answer) -> bool:
+    """Return whether the provider was away or took no request now, so that asking again may end the grant."""
+    if answer.status is None:
+        return answer.fault in _AWAY
+    return answer.status in _LATER or answer.status >= _SERVER_ERROR
 
 
 def read_revocation(answer: Answer) -> tuple[Revocation, str]:

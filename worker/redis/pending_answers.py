@@ -12,18 +12,21 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.asyncio import Redis
 
-from models.account import Account, fingerprint
+from models.account_state import fingerprint
 from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, key_of
 from worker.errors import CipherError, SealBroken
 from worker.log import log
 from worker.redis.client import run
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 _FIELD: Final = "stash"
 #: An answer stays so long after its commit, seconds: longer than replicas lag, and than a failover takes to be noticed.

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 from models.account import RefreshMethod
 from models.attempt import Trigger
 from models.audit import Actor
-from models.pause import PAUSED
 from models.rate_limit import Limits
+from refreshd_reader.contract import PAUSED
 from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
 from worker.db.claims import DueAccount, Outlook
 from worker.db.fleet_locks import FleetLock

@@ -43,6 +43,8 @@ class FieldError:
 
     field: str
     reason: str
+    #: The reason's name, where it has one: `no_metadata` of an address that leads to no authorization server, say.
+    code: str | None = None
 
 
 class ApiProblem(ApiError):
@@ -66,7 +68,7 @@ class ApiProblem(ApiError):
         self.title = str(members.get("title", "")) or f"HTTP {status}"
         self.detail = str(members.get("detail", ""))
         self.errors = tuple(
-            FieldError(str(one.get("field", "")), str(one.get("reason", "")))
+            FieldError(str(one.get("field", "")), str(one.get("reason", "")), one.get("code"))
             for one in members.get("errors", ())
             if isinstance(one, Mapping)
         )

@@ -20,7 +20,7 @@ from worker.accounts.token_precedence import ImportOutcome
 from worker.clock import Clock
 from worker.context import AppContext
 from worker.db.accounts import Accounts
-from worker.db.audit import RunningEntry
+from worker.db.acts import RunningEntry
 from worker.settings import load_settings
 
 Rotate = Callable[..., None]

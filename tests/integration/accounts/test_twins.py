@@ -24,7 +24,7 @@ from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant
 from worker.clock import Clock
 from worker.context import AppContext
-from worker.db.audit import RunningEntry
+from worker.db.acts import RunningEntry
 from worker.settings import load_settings
 
 Write = Callable[..., Path]

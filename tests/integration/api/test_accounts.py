@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from models.api_key import ApiScope
 from tests.integration.api.conftest import Desk
+from worker.providers.client import ProviderClient
 
 READ, WRITE = ApiScope.ACCOUNTS_READ, ApiScope.ACCOUNTS_WRITE
 NEW = {
@@ -217,3 +219,30 @@ async def test_a_generation_that_is_not_noted_as_published_is_null(desk: Desk) -
     async with desk.client() as client:
         shown = (await client.get("/v1/accounts/acct-1")).json()
     assert shown["published_generation"] is None
+
+
+async def test_a_grant_that_cannot_be_ended_leaves_its_account(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    client = ProviderClient(transport=httpx.MockTransport(away))
+    monkeypatch.setattr("worker.intake.services.provider_client", lambda _: client)
+    url = "https://provider.example/revoke"
+    desk.bench.add(
+        "acct-1", token_url="https://provider.example/token", knobs=f'{{"revocation_url": "{url}"}}'
+    )
+    desk.bench.add("acct-2")
+
+    async with desk.client() as client_of_api:
+        passing = await client_of_api.delete("/v1/accounts/acct-1?revoke=true")
+        lasting = await client_of_api.delete("/v1/accounts/acct-2?revoke=true")
+
+    assert (passing.status_code, passing.headers["retry-after"]) == (503, "30")
+    assert passing.json()["type"] == "/docs#problem-provider-unavailable"
+    assert (passing.json()["revocation"], passing.json()["removed"]) == ("failed", False)
+    assert "nothing was removed" in passing.json()["detail"]
+    assert (lasting.status_code, lasting.json()["revocation"]) == (409, "unsupported")
+    assert "retry-after" not in lasting.headers
+    assert desk.bench.account("acct-1").refresh_token_sealed is not None

@@ -91,9 +91,7 @@ async def test_no_planted_secret_comes_out(desk: Desk, capsys: pytest.CaptureFix
     runtime = desk.bench.runtime
     trail = [entry.model_dump() for entry in runtime.audit.latest(limit=1000)]
     attempts = [
-        one.model_dump()
-        for name in ("acct-1", "acct-2", "new-1")
-        for one in runtime.history.of(name, limit=99)
+        vars(one) for name in ("acct-1", "acct-2", "new-1") for one in runtime.history.of(name, limit=99)
     ]
     assert trail
     assert MARK not in repr(trail) + repr(attempts)

@@ -76,6 +76,27 @@ def test_an_account_that_needs_consent_connects_again_and_keeps_everything_else(
     assert [one["type"] for one in platform.events()] == ["connected", "recovered", "reconnected"]
 
 
+def test_an_account_that_is_made_while_its_owner_consents_keeps_its_own_labels(platform: Platform) -> None:
+    def made_meanwhile(_: httpx.Request) -> httpx.Response:
+        platform.bench.add(
+            provider="crm",
+            client="crm-app",
+            token_url=None,
+            client_id=None,
+            client_secret_sealed=None,
+            labels='{"tenant": "own"}',
+        )
+        return granted()
+
+    platform.bench.answer = made_meanwhile
+
+    query = platform.connected(platform.open(labels={"tenant": "another"}))
+
+    assert query["status"] == "connected"
+    assert platform.bench.refresh_token() == "marker-refresh-1"
+    assert platform.bench.account().label_set == {"tenant": "own"}
+
+
 @on_both
 def test_the_grant_and_the_end_of_the_session_are_one_commit(
     platform: Platform, monkeypatch: pytest.MonkeyPatch

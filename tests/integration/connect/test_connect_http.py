@@ -384,6 +384,7 @@ def test_address_that_leads_nowhere_is_a_422_with_its_reason_and_registers_nothi
                 [problem] = answer.json()["errors"]
                 assert problem["field"] == field, problem
                 assert words in problem["reason"], problem
+                assert problem.get("code") == (words.strip("[]") if words.startswith("[") else None)
 
     site.run(go)
     assert world.registrations == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from models.account import Account, RetiredAccount, Status
@@ -40,6 +42,32 @@ def test_every_column_comes_back_as_it_was_stored(accounts: Accounts) -> None:
     assert {name: getattr(found, name) for name in Account.model_fields} == {
         name: getattr(one, name) for name in Account.model_fields
     }
+
+
+def test_what_new_accounts_share_and_what_they_do_not_comes_back_as_it_was_stored(accounts: Accounts) -> None:
+    shared = {"refresh_enabled": False, "scope": "ä \N{GRINNING FACE} %s :x '", "issued_at": 1790000000.5}
+    many = [new(name, **shared, session_timeout_s=at, client_id=name) for at, name in enumerate("abc", 1)]
+    many[0].client_id = None
+
+    assert accounts.save(many) == {"a", "b", "c"}
+
+    found = accounts.find(["a", "b", "c"])
+    for one in many:
+        assert {name: getattr(found[one.id], name) for name in Account.model_fields} == {
+            name: getattr(one, name) for name in Account.model_fields
+        }
+    there, retired = accounts.find_or_retired(["a", "none"])
+    assert ({name: vars(one) for name, one in there.items()}, retired) == ({"a": vars(found["a"])}, {})
+
+
+def test_new_accounts_whose_labels_cannot_be_written_are_not_stored(
+    accounts: Accounts, engine: Engine
+) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("DROP TABLE account_label"))
+    with pytest.raises((DBAPIError, sqlite3.OperationalError)):
+        accounts.save([new("a", labels='{"tenant": "acme"}'), new("b")])
+    assert accounts.find(["a", "b"]) == {}
 
 
 def test_an_id_that_is_taken_is_not_stored_again(accounts: Accounts) -> None:
@@ -83,6 +111,7 @@ def test_a_removed_account_leaves_its_generation_behind(engine: Engine, accounts
     accounts.save([new("a", generation=7), new("b")])
     assert accounts.remove(["a", "nobody"]) == {"a": 8}
     assert accounts.retired(["a", "b"]) == {"a": 8}
+    assert accounts.find_or_retired(["a", "b"])[1] == {"a": 8}
     accounts.save([new("a", generation=9)])
     assert accounts.retired(["a"]) == {}
     assert accounts.remove(["a"]) == {"a": 10}

@@ -9,7 +9,8 @@ from sqlalchemy import Engine, text
 
 from models.audit import Act, Action, Actor
 from worker.context import current_actor
-from worker.db.audit import AuditTrail, RunningEntry
+from worker.db.acts import RunningEntry
+from worker.db.audit import AuditTrail
 from worker.db.engine import make_engine, writing
 
 MIA = Actor("mia", "desk-1")

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from models.audit import Actor
-from models.pause import Scope
+from models.pause_scope import Scope
 from models.rate_limit import WaitReason
 from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning

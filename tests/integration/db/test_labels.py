@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from models.account import Account
 from models.audit import Actor
 from models.label import write_labels
-from models.pause import Scope
+from models.pause_scope import Scope
 from worker.db.account_filter import Filter
 from worker.db.accounts import Accounts, Change, blank
 from worker.db.engine import reading, writing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx
@@ -138,8 +137,8 @@ def test_an_account_whose_grant_cannot_be_revoked_stays(asker: Asker) -> None:
     kept = asker.ask(Op.REMOVE_ACCOUNT, account="acct", revoke=True)
     removed = asker.ask(Op.REMOVE_ACCOUNT, account="acct", revoke=True, force=True)
 
-    assert kept.code is Code.REFUSED
-    assert kept.problems[0].field == "revoke"
+    assert kept.code is Code.CONFLICT
+    assert (kept.result["revocation"], kept.result["removed"]) == ("unsupported", False)
     assert (removed.code, removed.result["revocation"]) == (Code.DONE, "unsupported")
 
 
@@ -170,6 +169,18 @@ def test_a_chunk_of_rows_has_a_result_a_row(asker: Asker) -> None:
     assert found[1]["errors"][0]["field"] == "refresh_token"
     assert found[3]["errors"][0]["field"] == "refresh_method"
     assert found[4]["errors"] == [{"field": "id", "reason": "line 11 has this id already"}]
+
+
+def test_a_row_of_a_batch_says_that_it_replaced_labels_and_one_label_leaves_the_others(asker: Asker) -> None:
+    asker.bench.add("all", labels='{"tenant": "acme", "stage": "one"}')
+    asker.bench.add("one", labels='{"tenant": "acme", "stage": "one"}')
+    rows = [{"id": "all", "labels": {"stage": "two"}}, {"id": "one", "labels.stage": "two"}]
+
+    reply = asker.ask(Op.IMPORT_ACCOUNTS, rows=rows)
+
+    assert [(one["outcome"], one["changed"]) for one in reply.result["rows"]] == [("changed", ["labels"])] * 2
+    assert asker.bench.account("all").label_set == {"stage": "two"}
+    assert asker.bench.account("one").label_set == {"tenant": "acme", "stage": "two"}
 
 
 def test_a_client_is_stored_and_removed(asker: Asker) -> None:
@@ -264,5 +275,5 @@ def test_a_redis_that_is_away_is_no_defect(asker: Asker, monkeypatch: pytest.Mon
     monkeypatch.setattr(asker.bench.runtime.redis, "exists", away)
     reply = asker.ask(Op.REMOVE_ACCOUNT, account="acct", revoke=True)
 
-    assert reply.code is Code.REFUSED
-    assert "Redis can't be asked" in json.loads(reply.model_dump_json())["problems"][0]["reason"]
+    assert reply.code is Code.UNAVAILABLE
+    assert "Redis can't be asked" in reply.detail

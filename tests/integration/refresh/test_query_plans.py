@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from models.attempt import Trigger
-from models.pause import Scope
+from models.pause_scope import Scope
 from models.rate_limit import Limits
 from tests.support.large_fleet import PAUSED_PROVIDER, analyze, fill, pause_one_provider
 from tests.support.query_plans import COUNTING_INDEX, SMALL_INDEXES, Statement, recorded, traced, whole_reads

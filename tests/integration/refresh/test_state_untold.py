@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from models.audit import Actor
-from models.pause import Scope
+from models.pause_scope import Scope
 from models.publication import Publication
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import event, text
 
 from models.account import TOKEN_ENDED
-from models.pause import PAUSED, Scope
+from models.pause_scope import Scope
+from refreshd_reader.contract import PAUSED
 from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_late_answers import while_called
 from tests.integration.refresh.test_refresher import granted

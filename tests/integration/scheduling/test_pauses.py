@@ -11,8 +11,9 @@ from sqlalchemy import text
 from models.account import TOKEN_ENDED
 from models.attempt import Outcome, Trigger
 from models.audit import Action, Actor
-from models.pause import PAUSED, Scope
+from models.pause_scope import Scope
 from refreshd_reader import Paused, Reader
+from refreshd_reader.contract import PAUSED
 from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
 from worker.context import AppContext

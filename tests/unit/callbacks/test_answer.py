@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.answer import Fault, Verdict
-from models.callback import SAME_ACCESS_TOKEN, CallbackOutput, ErrorResponse
+from models.callback import CallbackOutput, ErrorResponse
+from models.outcome import SAME_ACCESS_TOKEN
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from models.token import Secret

@@ -9,7 +9,7 @@ import pytest
 
 from models.account import Account, RefreshMethod, SessionManagement, Status
 from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
-from models.pause import Pause
+from models.pause_scope import PauseEntry
 from models.providers import Provider
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
@@ -61,7 +61,7 @@ def attempt(
     )
 
 
-PAUSE = Pause(
+PAUSE = PauseEntry(
     scope="provider", name="acme", paused_at=NOW - 600, actor="mia", host="desk-1", reason="an outage"
 )
 PROVING = Provider(name="acme", dpop=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.providers import ClientAuth
-from models.providers.presets import PresetError, load_presets, load_providers
+from models.providers.presets import PresetError, _BuiltIn, load_presets, load_providers
 
 
 def own(folder: Path, text: str) -> Path:
@@ -31,6 +31,15 @@ def test_a_preset_that_is_read_by_itself_is_the_one_that_all_together_give() -> 
     assert load_presets().get(".code") is None
     together = dict(load_presets().items())  # reads the whole file
     assert one_by_one == {name: together[name].model_dump() for name in one_by_one}
+
+
+def test_the_names_of_the_presets_are_those_of_all_together_and_in_their_order() -> None:
+    presets = _BuiltIn()
+    names = list(presets)
+    assert not presets._alone
+    assert "_all" not in vars(presets), "all of them were read for their names"
+    assert names == list(presets._all)
+    assert len(presets) == len(names)
 
 
 def test_an_entry_of_a_built_ins_name_changes_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from models.account import Account, SessionManagement, Status
 from models.attempt import Attempt, Outcome, Trigger
-from models.pause import PAUSED
+from refreshd_reader.contract import PAUSED
 from worker.policy.eligibility import Skip, skip_reason
 from worker.policy.reasons import skipped
 from worker.policy.reasons.login import NEEDS_REAUTHORIZATION

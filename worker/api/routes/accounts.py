@@ -134,7 +134,8 @@ async def remove_account(
 ) -> dict[str, Any]:
     """The account, its tokens and its keys in Redis. Its history stays; an account of the same id continues its generation.
 
-    With `revoke` the grant is ended at the provider first; where that fails, nothing is removed (409).
+    With `revoke` the grant is ended at the provider first. Where that fails, nothing is removed: 409 where the provider refuses, or
+    can't end grants (`revocation` says which); 503 with `Retry-After` where it could not be asked.
     """
     payload = {"account": account_id, "revoke": revoke}
     return await ask(here, caller, Op.REMOVE_ACCOUNT, payload, calls_provider=revoke)

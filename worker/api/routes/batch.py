@@ -70,8 +70,10 @@ async def batch_accounts(
 ) -> Response:
     """Newline-delimited JSON, a row of an accounts file a line, at most 100,000; answered line by line, in the same order.
 
-    A result is `{"line", "account", "outcome"}`, with `errors` where the outcome is `failed`. Rows are all or nothing each; to
-    send them again changes nothing (`unchanged`), whatever the `Idempotency-Key`.
+    A result is `{"line", "account", "outcome"}`, with `generation` of what is stored, `changed` (names of fields, `labels` among them)
+    where the outcome is `changed`, and `errors` where it is `failed`. `labels` of a row are all of the account's labels; a field
+    `labels.NAME` sets one. Rows are all or nothing each; to send them again changes nothing (`unchanged`), whatever the
+    `Idempotency-Key`.
     """
     if media_type(request) not in _MEDIA_TYPES:
         raise Problem(

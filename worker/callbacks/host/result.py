@@ -15,8 +15,9 @@ from math import inf
 from typing import Final
 
 from models.answer import Answer, BodyKind, Fault
-from models.callback import ERROR_FIELDS, OUTPUT_FIELDS, SAME_ACCESS_TOKEN
+from models.callback import ERROR_FIELDS, OUTPUT_FIELDS
 from models.json_path import lookup_path
+from models.outcome import SAME_ACCESS_TOKEN
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from refreshd_reader.callback_output import LEFT_OUT

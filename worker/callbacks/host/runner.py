@@ -10,8 +10,9 @@ from typing import Final
 from redis.asyncio import Redis
 
 from models.answer import Answer, Fault
-from models.callback import OWN_LINE, CallbackInput
+from models.callback import CallbackInput
 from models.callback_file import EndpointCallback
+from models.outcome import OWN_LINE
 from models.refresh_request import RefreshRequest
 from models.template import TemplateError
 from worker.callbacks.catalog import (

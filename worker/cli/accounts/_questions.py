@@ -54,7 +54,7 @@ class Questions:
             sealer=services.stores.sealer,
             checker=services.checker,
             spread=DueSpreader(ASSUMED_REQUESTS_PER_S),
-            clients=KnownClients(services.stores.clients),
+            clients=KnownClients(lambda: services.stores.clients),
         )
 
     def ask_what_is_missing(self) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from models.attempt import Attempt, Outcome
+from models.outcome import Outcome
 from worker.accounts.apply import Applied
 from worker.accounts.columns import SECRETS
 from worker.accounts.entry import RowRefused, read_entry
@@ -17,6 +17,9 @@ from worker.cli.accounts._services import AccountServices, AllowSharedGrant, ope
 from worker.cli.accounts.edit import applied_json, as_usage_error, report
 from worker.cli.terminal.console import err, out, print_json
 from worker.errors import UsageError
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 
 def add(

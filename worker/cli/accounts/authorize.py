@@ -184,7 +184,7 @@ def _asked(
         entry = read_entry({"id": account_id, **fields}, cells=True, empty_takes_back=True)
         account = desk.accounts.find([entry.id]).get(entry.id)
         try:
-            clients = KnownClients(desk.stores.clients)
+            clients = KnownClients(lambda: desk.stores.clients)
             return entry, request_of(
                 entry, account, sealer=desk.stores.sealer, checker=desk.checker, clients=clients
             )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from models.audit import Action
+from models.act import Action
 from worker.accounts.apply import Applied
 from worker.accounts.entry import AccountEntry, RowRefused, read_entry
 from worker.cli.accounts._fields import fields_of

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from models.account import Account, RefreshMethod, Status
+from models.account_state import RefreshMethod, Status
 from worker.accounts.view import listed, masked
 from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, open_stores
 from worker.context import AppContext
-from worker.db.account_filter import Filter
-from worker.db.accounts import Accounts
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -63,6 +64,9 @@ def list_accounts(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
 ) -> None:
+    from worker.db.account_filter import Filter  # they bring the ORM, which `show` does without
+    from worker.db.accounts import Accounts
+
     wanted = Filter(
         status.value if status else None,
         provider,

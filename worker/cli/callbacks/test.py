@@ -11,7 +11,7 @@ from rich.text import Text
 from models.account import Account, RefreshMethod
 from models.attempt import Attempt, Outcome, Trigger
 from models.audit import Act, Action
-from models.callback import OWN_LINE
+from models.outcome import OWN_LINE
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER
 from worker.callbacks.catalog import CallbackCatalog, unknown_words
 from worker.callbacks.heartbeats import CallbackHeartbeats

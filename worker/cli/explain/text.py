@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from models.account import RefreshMethod, Status
+from models.account_state import RefreshMethod, Status
 from worker.cli.explain.folded import Folded, one_line
 from worker.cli.history import line_of
 from worker.diagnostics.explain.facts import Facts, Finding

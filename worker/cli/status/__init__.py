@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from models.pause import Pause
+from models.pause_scope import PauseEntry
 from worker.broker.queues import QUEUES, STANDARD_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
@@ -31,13 +31,14 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.comparison import CAUSES, ComparisonStore, Loss
 from worker.db.fleet.client_secrets import EndingSecret, ending
-from worker.db.fleet.counts import PLAN_LATE_S, Fleet, look
+from worker.db.fleet.counts import Fleet, look
 from worker.db.fleet.labelled import look_at
 from worker.db.fleet.timeline import Timeline, timeline
 from worker.db.outbox import Backlog
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError, Unreachable, UsageError
 from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates
+from worker.policy.backlog import PLAN_LATE_S
 from worker.redis.client import in_words
 
 _WATCH_S = 2.0
@@ -113,7 +114,7 @@ class _Seen:
     #: Callbacks that accounts name and no running worker knows; None if Redis does not answer.
     missing: list[Lacking] | None
     webhooks: list[Backlog]
-    pauses: list[Pause]
+    pauses: list[PauseEntry]
     #: Closed gates that hold accounts; None if Redis does not answer.
     gates: list[GateStatus] | None
     #: Gates that have opened, and whose accounts are on their way back.

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from models.pause import Pause
+from models.pause_scope import PauseEntry
 from worker.cli.pause import pause_json, words_of
 from worker.cli.terminal.console import accounts_words, ago_or_in
 from worker.db.fleet.client_secrets import EndingSecret
@@ -18,7 +18,7 @@ from worker.monitoring.gate_status import GateStatus, Returning
 NAMED_MAX: Final = 5
 
 
-def pause_lines(pauses: Sequence[Pause], fleet: Fleet) -> list[Text]:
+def pause_lines(pauses: Sequence[PauseEntry], fleet: Fleet) -> list[Text]:
     """Return the pauses, how many due accounts they hold, and how many of their tokens have ended."""
     lines = [
         Text(f"paused          {words_of(one, now=fleet.now)}", style="yellow") for one in pauses[:NAMED_MAX]
@@ -95,7 +95,7 @@ def secret_lines(secrets: Sequence[EndingSecret], *, now: float) -> list[Text]:
 
 
 def held_json(
-    pauses: Sequence[Pause],
+    pauses: Sequence[PauseEntry],
     fleet: Fleet,
     gates: Sequence[GateStatus] | None,
     returning: Sequence[Returning] = (),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from models.account import Account
 from worker.context import AppContext
-from worker.db.accounts import Accounts
+from worker.db.account_rows import find_accounts
 from worker.db.nearest_ids import nearest_ids
 from worker.errors import UnknownAccount
 from worker.settings import load_settings
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def accounts_of(here: AppContext, ids: Sequence[str]) -> list[Account]:
     Raises:
         UnknownAccount: there is none of one of these ids; it names those that are spelled nearly so.
     """
-    found = Accounts(here.engine).find(ids)
+    found = find_accounts(here.engine, ids)
     for account_id in ids:
         if account_id not in found:
             raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))

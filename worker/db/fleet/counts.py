@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, text
 
-from models.pause import Scope
+from models.pause_scope import Scope
 from worker.db.engine import database_now, reading
 
 #: A due account is overdue after this long: a plan, a message and a call have had their time.
@@ -27,8 +27,6 @@ FAILING_SHOWN_MAX: Final = 20
 #: Providers that are named as behind.
 BEHIND_MAX: Final = 5
 PLAN: Final = "plan"
-#: Beat plans every second; without a plan for this long, none is made.
-PLAN_LATE_S: Final = 15.0
 
 #: Values of the columns in front (provider, status ...) -> accounts.
 Counts: TypeAlias = Mapping[tuple[str, ...], int]

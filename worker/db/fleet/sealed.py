@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 from worker.crypto.cipher import key_of
+from worker.crypto.sealer import SEALED_COLUMNS
 from worker.db.engine import reading
-from worker.db.rekey import SEALED_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

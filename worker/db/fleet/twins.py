@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Column, Connection, Engine, TextClause, select, text, union
+from sqlalchemy import Connection, Engine, TextClause, text
 
-from models.account import Account
-from worker.db.accounts import blank
-from worker.db.bulk import among, many
+from worker.db.account_rows import plain_account
+from worker.db.bulk import among_sql, many
 from worker.db.engine import is_sqlite, reading
+from worker.db.pipelined import pipelined
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
 
 #: Names the lock under which commands store refresh tokens, one commit after the other.
 _LOCK: Final = 0x7265667265736866
@@ -22,21 +25,11 @@ _SHARED_MAX: Final = 200
 #: Accounts that one query reads for them.
 _HOLDERS_MAX: Final = 1_000
 
-_T: Final = Account.__table__  # type: ignore[attr-defined]
 #: Columns that identify the grant of a refresh token.
 _IDENTITY: Final = ("client_id", "provider", "token_url", "server_url", "refresh_method", "callback", "knobs")
 _KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", *_IDENTITY)
 #: The stored token's fingerprint, and that of the token which the account was given last.
-_FINGERPRINTS: Final = (_T.c.refresh_fp, _T.c.source_fp)
-
-
-def one_after_the_other(connection: Connection) -> None:
-    """Wait for every other transaction that stores refresh tokens, so that the next statement sees what it stored.
-
-    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction.
-    """
-    if not is_sqlite(connection.engine):
-        connection.execute(text(f"SELECT {ONE_AFTER_THE_OTHER}"))
+_FINGERPRINTS: Final = ("refresh_fp", "source_fp")
 
 
 def holders(
@@ -59,8 +52,25 @@ def holders(
         yield holder_of(row)
 
 
+def holders_in_turn(
+    connection: Connection, fingerprints: Sequence[str], *, but: Sequence[str]
+) -> list[tuple[str, Account]]:
+    """Wait for every other transaction that stores refresh tokens, and return what `holders` yields then.
+
+    SQLite has one writer at a time; on PostgreSQL the lock ends with the transaction, and both are one round trip.
+    """
+    if is_sqlite(connection.engine):
+        return list(holders(connection, fingerprints, but=but))
+    with pipelined(connection) as pipeline:
+        pipeline.send(f"SELECT {ONE_AFTER_THE_OTHER}", {})
+        held = pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
+    return [holder_of(row) for row in held.fetchall()]
+
+
 def holder_of(row: Sequence[Any]) -> tuple[str, Account]:
     """Return a row of `holders` as the fingerprint and its account."""
+    from worker.db.accounts import blank  # a guard's account: it has every column
+
     fp, account_id, *identity = row
     return str(fp), blank(account_id, **dict(zip(_IDENTITY, identity, strict=True)))
 
@@ -77,7 +87,7 @@ def _holders(on_sqlite: bool) -> TextClause:
 def _holders_sql(fps: str, but: str) -> str:
     same = ", ".join(_IDENTITY)
     of = "SELECT {0} AS fp, min(id) AS id, {1} FROM account WHERE {0} {2} AND id {3} GROUP BY {0}, {1}"
-    return " UNION ".join(of.format(column.name, same, fps, but) for column in _FINGERPRINTS)
+    return " UNION ".join(of.format(column, same, fps, but) for column in _FINGERPRINTS)
 
 
 #: The statement of `holders` for psycopg's own cursor.
@@ -90,16 +100,16 @@ def holding(engine: Engine, account: Account, *, limit: int) -> list[Account]:
     if account.refresh_fp is None:
         return []
 
-    def of(column: Column[Any]) -> Any:
-        return select(*(_T.c[name] for name in _KNOWN)).where(
-            among(engine, column, mine),
-            _T.c.id != account.id,
-            _T.c.client_id.is_not_distinct_from(account.client_id),
-        )
-
+    same = "IS" if is_sqlite(engine) else "IS NOT DISTINCT FROM"
+    of_one = " UNION ".join(
+        f"SELECT {', '.join(_KNOWN)} FROM account WHERE {among_sql(engine, column, 'mine')} AND id <> :id"
+        f" AND client_id {same} CAST(:client_id AS text)"
+        for column in _FINGERPRINTS
+    )
+    asked = {"mine": many(engine, mine), "id": account.id, "client_id": account.client_id, "limit": limit}
     with reading(engine) as connection:
-        found = connection.execute(union(*map(of, _FINGERPRINTS)).order_by("id").limit(limit))
-        return [_account(row) for row in found.mappings()]
+        found = connection.execute(text(f"{of_one} ORDER BY id LIMIT :limit"), asked)
+        return [plain_account(_KNOWN, row) for row in found.all()]
 
 
 def shared(engine: Engine) -> dict[str, list[Account]]:
@@ -110,19 +120,19 @@ def shared(engine: Engine) -> dict[str, list[Account]]:
     found: dict[str, list[Account]] = {}
     with reading(engine) as connection:
         for column in _FINGERPRINTS:
-            fingerprints = [str(row[0]) for row in connection.execute(text(shared_sql(column.name)))]
+            fingerprints = [str(row[0]) for row in connection.execute(text(shared_sql(column)))]
             if not fingerprints:
                 continue
-            rows = connection.execute(
-                select(column.label("fp"), *(_T.c[name] for name in _KNOWN))
-                .where(among(engine, column, fingerprints), _T.c.refresh_fp.is_not(None))
-                .order_by("fp", _T.c.id)
-                .limit(_HOLDERS_MAX)
-            ).mappings()
+            sql = (
+                f"SELECT {column} AS fp, {', '.join(_KNOWN)} FROM account WHERE {among_sql(engine, column, 'fps')}"
+                " AND refresh_fp IS NOT NULL ORDER BY 1, id LIMIT :limit"
+            )
+            asked = {"fps": many(engine, fingerprints), "limit": _HOLDERS_MAX}
+            rows = connection.execute(text(sql), asked).mappings()
             for row in rows:
                 accounts = found.setdefault(row["fp"], [])
                 if all(one.id != row["id"] for one in accounts):
-                    accounts.append(_account(row))
+                    accounts.append(plain_account(_KNOWN, [row[name] for name in _KNOWN]))
     return found
 
 
@@ -132,9 +142,3 @@ def shared_sql(column: str) -> str:
         f"SELECT {column} FROM account WHERE {column} IS NOT NULL "
         f"GROUP BY {column} HAVING count(*) > 1 LIMIT {_SHARED_MAX}"
     )
-
-
-def _account(row: Any) -> Account:
-    columns = dict(row)
-    columns.pop("fp", None)
-    return blank(columns.pop("id"), **columns)

@@ -14,11 +14,11 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.accounts import uses_callbacks
 from worker.db.engine import is_sqlite, reading
-from worker.db.fleet.counts import PLAN_LATE_S
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY
 from worker.durations import duration
 from worker.errors import RefreshdError
+from worker.policy.backlog import PLAN_LATE_S
 from worker.policy.reasons import message_of
 from worker.redis.counts import LiveWorkers
 

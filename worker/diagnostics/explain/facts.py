@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from models.account import Account, Status
-from models.attempt import Attempt, Outcome
-from models.client import Client
-from models.pause import Pause
+from models.account_state import Status
+from models.outcome import Outcome
+from models.pause_scope import PauseEntry
 from models.providers import Provider
 from worker.db.comparison import Loss
 from worker.policy.gates import Gate
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.attempt import Attempt
+    from models.client import Client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +119,7 @@ class Facts:
     #: So many messages waiting in `refresh` hold planning back.
     queue_limit: int = 200
     #: Pauses that hold the account, the widest first.
-    pauses: Sequence[Pause] = ()
+    pauses: Sequence[PauseEntry] = ()
     #: Worker or beat -> seconds by which its clock is ahead of Redis', as it reported.
     clocks: Mapping[str, float] = field(default_factory=dict)
     #: What Redis lacked of accounts, as a comparison with SQL found, and has again.

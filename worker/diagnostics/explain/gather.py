@@ -8,29 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import text
-from sqlmodel import Session
 
-from models.account import Account, RefreshMethod
-from models.attempt import Attempt
+from models.account_state import RefreshMethod
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.accounts.twins import SameGrant
 from worker.broker.queues import QUEUES, REFRESH
 from worker.context import AppContext
+from worker.db.account_rows import accounts_in
 from worker.db.comparison import ComparisonStore
 from worker.db.engine import database_now, reading, write_refused
-from worker.db.fleet.counts import PLAN_LATE_S
 from worker.db.fleet.twins import holding
-from worker.db.issuers import Registrations
 from worker.db.nearest_ids import nearest_ids
-from worker.db.registration_failures import failure_of
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
 from worker.diagnostics.explain.request_facts import request_facts
 from worker.diagnostics.explain.rules.keys import keys_of, lacked_a_key
 from worker.diagnostics.explain.rules.provider import last_call
 from worker.errors import CipherError, KnobsUnfit, SettingsError, UnknownAccount
 from worker.monitoring.gate_status import look_at_gates
+from worker.policy.backlog import PLAN_LATE_S
 from worker.policy.lane import Lane, lane_of
 from worker.providers.registry import ISSUER
 from worker.redis.clock_offsets import ClockOffsets
@@ -38,6 +35,8 @@ from worker.redis.pending_answers import PendingAnswers
 from worker.settings.redis_url import address_of
 
 if TYPE_CHECKING:
+    from models.account import Account
+    from models.attempt import Attempt
     from worker.callbacks.catalog import CallbackCatalog
     from worker.celery.inspect import WorkerKeys, Workers
 
@@ -83,15 +82,15 @@ def gather(
         UnknownAccount: there is none.
         DatabaseUnreachable: without the database there are no facts.
     """
-    with reading(here.engine) as connection, Session(connection, expire_on_commit=False) as session:
-        account = session.get(Account, account_id)
+    with reading(here.engine) as connection:
+        account = accounts_in(connection, [account_id]).get(account_id)
         now = database_now(connection)
         planned_at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar()
     if account is None:
         raise UnknownAccount(account_id, near=nearest_ids(here.engine, account_id))
     redis, trouble = _redis(here, account, reads_tokens=reads_tokens)
     offers = _offers(here) if redis is not None and account.callback is not None else {}
-    client = here.clients.of(account)
+    client = None if account.client is None else here.clients.of(account)  # else none of its table is loaded
     attempts = here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT)
     clocks = _clocks(here) if redis is not None else {}
     last = last_call(attempts)
@@ -168,7 +167,12 @@ def _metadata_failure(here: AppContext, account: Account) -> tuple[str, str] | N
 
 def _registration(here: AppContext, account: Account) -> RegistrationFacts | None:
     """Return how the client was registered that the account names; a process that opens nothing can't read it."""
-    found = Registrations(here.engine).find(account.client) if account.client and here.has_keys else None
+    if not account.client or not here.has_keys:
+        return None
+    from worker.db.issuers import Registrations  # they bring tables that few accounts are in
+    from worker.db.registration_failures import failure_of
+
+    found = Registrations(here.engine).find(account.client)
     if found is None:
         return None
     failed = failure_of(here.engine, found.client)

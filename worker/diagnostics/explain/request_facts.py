@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
-from models.account import Account
-from models.attempt import Attempt
-from models.client import Client
 from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
 from worker.context import AppContext
 from worker.errors import CipherError
 from worker.policy.reasons.correction import REQUEST_IMPOSSIBLE
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.attempt import Attempt
+    from models.client import Client
 
 
 @dataclass(frozen=True, slots=True)

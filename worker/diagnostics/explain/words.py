@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from models.account import SessionManagement
-from models.attempt import Attempt
+from models.account_state import SessionManagement
 from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.token import is_untried
@@ -16,6 +15,9 @@ from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons import due as reasons_due
 from worker.policy.reasons import message_of, reasons_of
 from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 #: The lines that may be shown of what redis-cli prints: the generation, and why there is no answer. No token begins so.
 _SHOWN: Final = "^generation$|^(AUTH failed|Could not|NOAUTH|NOPERM|WRONGPASS|ERR) "

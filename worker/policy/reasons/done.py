@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.account import RECONFIGURED as RECONFIGURED_CODE
+from models.account_state import RECONFIGURED as RECONFIGURED_CODE
 from models.answer import Verdict
 from worker.policy.reasons.reason import Reason
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.attempt import INTERRUPTED as INTERRUPTED_CODE
+from models.outcome import INTERRUPTED as INTERRUPTED_CODE
 from worker.policy.reasons.reason import Reason
 
 _IF_IT_LASTS: Final = "no token if it lasts"

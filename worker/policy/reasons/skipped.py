@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.pause import PAUSED as PAUSED_CODE
+from refreshd_reader.contract import PAUSED as PAUSED_CODE
 from worker.policy.reasons.reason import Reason
 
 _ENDS: Final = "no token once it ends"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.account import TOKEN_ENDED as TOKEN_ENDED_CODE
+from models.account_state import TOKEN_ENDED as TOKEN_ENDED_CODE
 from models.rate_limit import WaitReason
 from worker.policy.reasons.reason import Reason
 

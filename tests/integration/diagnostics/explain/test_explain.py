@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 
 from models.attempt import Trigger
 from models.audit import Actor
-from models.pause import Scope
+from models.pause_scope import Scope
 from refreshd_reader.contract import Keys
 from tests.integration.diagnostics.explain.desk import STANDARD, AccountServices, answer
 from worker.db.pauses import Pauses

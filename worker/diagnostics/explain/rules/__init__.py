@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from models.account import RefreshMethod, SessionManagement, Status
+from models.account_state import RefreshMethod, SessionManagement, Status
 from models.providers import GrantType
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.callback import callback_says

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import SequenceMatcher, get_close_matches
 from itertools import takewhile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import RefreshMethod, SessionManagement
-from models.attempt import Attempt, Outcome
-from models.callback import OWN_LINE, SAME_ACCESS_TOKEN
+from models.account_state import RefreshMethod, SessionManagement
+from models.outcome import OWN_LINE, SAME_ACCESS_TOKEN, Outcome
 from worker.broker.queues import CALLBACK
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import last_call
@@ -17,6 +16,9 @@ from worker.durations import duration
 from worker.policy.reasons import message_of
 from worker.policy.reasons.correction import CALLBACK_UNKNOWN
 from worker.policy.reasons.passing import CALLBACK_FAILED, TIMED_OUT
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 #: So many known callbacks, and so many unusable ones, are named.
 _LISTED_MAX: Final = 20

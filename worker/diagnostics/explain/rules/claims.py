@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.attempt import Attempt, Outcome, Trigger
+from models.outcome import Outcome, Trigger
 from worker.diagnostics.explain.facts import Facts, Finding, RedisFacts
 from worker.diagnostics.explain.rules.token import since_when
 from worker.durations import duration
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 #: A provider answers within a few seconds; a call that is open for longer is a finding.
 _LONG_CALL_S: Final = 10.0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.account import Status
-from models.attempt import Attempt
+from models.account_state import Status
 from models.providers import ClientAuth
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
@@ -19,6 +18,9 @@ from worker.policy.reasons.correction import (
     UNAUTHORIZED_CLIENT,
 )
 from worker.policy.verdicts.causes import Cause, cause_of
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 #: The end of a client's secret is a finding so long before.
 ENDS_SOON_S: Final = 7 * 86_400.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.account import RefreshMethod, Status
+from models.account_state import RefreshMethod, Status
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER, CONTROL, REFRESH, STANDARD_WORKER
-from worker.db.fleet.counts import PLAN_LATE_S
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.token import no_token, since_when
 from worker.durations import duration
+from worker.policy.backlog import PLAN_LATE_S
 
 #: An account that is due for longer than this waits for something.
 _OVERDUE_S: Final = 15.0

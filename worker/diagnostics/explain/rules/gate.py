@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.account import RefreshMethod
+from models.account_state import RefreshMethod
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import is_rate_limited, resolver

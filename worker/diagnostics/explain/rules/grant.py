@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
-from models.account import RefreshMethod, Status
-from models.attempt import INTERRUPTED, Attempt, Outcome
+from models.account_state import RefreshMethod, Status
+from models.outcome import INTERRUPTED, Outcome
 from models.providers import WITH_CONSENT
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons.login import INVALID_GRANT, NO_GRANT_YET, PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.verdicts.causes import Cause, cause_of
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 
 def refused(facts: Facts, said: str) -> Finding:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from models.account import Account
-from models.attempt import Attempt
-from models.client import Client
 from worker.crypto.cipher import key_of
-from worker.db.rekey import SEALED_COLUMNS
+from worker.crypto.sealer import SEALED_COLUMNS
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import NOT_OPENED, last_call
 from worker.durations import duration
 from worker.policy.reasons.correction import KEY_MISSING
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.attempt import Attempt
+    from models.client import Client
 
 
 def lacked_a_key(last: Attempt | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.pause import PAUSED
+from refreshd_reader.contract import PAUSED
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.token import since_when
 from worker.durations import duration

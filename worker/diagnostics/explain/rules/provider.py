@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from models.account import Account, RefreshMethod, Status
-from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
+from models.account_state import RefreshMethod, Status
+from models.outcome import INTERRUPTED, Outcome, Trigger
 from models.rate_limit import WaitReason
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.client import OF_THE_CLIENT, client_id_missing, client_refused
@@ -37,6 +37,10 @@ from worker.policy.reasons.passing import (
     TIMED_OUT,
     TLS_FAILED,
 )
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.account import Account
+    from models.attempt import Attempt
 
 _CALLED: Final = frozenset(
     {Outcome.REFRESHED, Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.REAUTHORIZE, Outcome.MISCONFIGURED}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.account import Status
+from models.account_state import Status
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons import REASONS

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.attempt import Attempt, Outcome, Trigger
-from models.callback import OWN_LINE
+from models.outcome import OWN_LINE, Outcome, Trigger
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons import message_of
+
+if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.attempt import Attempt
 
 #: Lives that providers give their tokens, seconds. A thousand times one of them is no life, but milliseconds.
 _USUAL_LIVES_S: Final = (

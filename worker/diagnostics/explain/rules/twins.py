@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.account import Status
+from models.account_state import Status
 from worker.diagnostics.explain.facts import Facts, Finding
 
 SHARED_GRANT: Final = "shared_grant"

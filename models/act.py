@@ -1,0 +1,54 @@
+"""What people do to the fleet, as the audit trail (`models/audit.py`) will have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """The action of an entry."""
+
+    ADD = "add"
+    EDIT = "edit"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    AUTHORIZE = "authorize"
+    #: A new grant took the place of the stored one.
+    GRANT = "grant"
+    REMOVE = "remove"
+    #: A grant was to be revoked; whether it has ended is unknown, and its account stays.
+    REVOKE = "revoke"
+    IMPORT = "import"
+    EXPORT = "export"
+    REFRESH = "refresh"
+    CALLBACK_TEST = "callback_test"
+    REVEAL = "reveal"
+    PAUSE = "pause"
+    RESUME = "resume"
+    KEYS_ROTATE = "keys_rotate"
+    CLIENT_ADD = "client_add"
+    CLIENT_EDIT = "client_edit"
+    CLIENT_REMOVE = "client_remove"
+    DB_RESTORED = "db_restored"
+    API_KEY_CREATE = "api_key_create"
+    API_KEY_REVOKE = "api_key_revoke"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The person of an entry, and the machine."""
+
+    name: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An entry to be written. `detail` names fields and counts, never the value of a secret."""
+
+    action: Action
+    account: str | None = None
+    provider: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
