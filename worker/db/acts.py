@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, text
 
 from models.act import Act, Action, Actor
-from models.outcome import new_attempt_id
+from models.outcome import new_attempt_ids
 from worker.clock import wall_clock
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, writing
@@ -27,7 +27,7 @@ _COLUMNS: Final = {
 
 def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[str]:
     """Write down, in an open transaction, what somebody does; returns the ids of the entries."""
-    entries = [entry_of(actor, act) for act in acts]
+    entries = entries_of([(actor, act) for act in acts])
     execute(
         connection,
         _COLUMNS,
@@ -40,17 +40,20 @@ def record(connection: Connection, actor: Actor, acts: Sequence[Act]) -> list[st
     return [entry["id"] for entry in entries]
 
 
-def entry_of(actor: Actor, act: Act) -> dict[str, Any]:
-    """Return the columns of a new entry of the audit trail, without its time."""
-    return {
-        "id": new_attempt_id(wall_clock()),
-        "actor": actor.name,
-        "host": actor.host,
-        "action": act.action.value,
-        "account_id": act.account,
-        "provider": act.provider,
-        "detail": _json(act),
-    }
+def entries_of(acts: Sequence[tuple[Actor, Act]]) -> list[dict[str, Any]]:
+    """Return the columns of new entries of the audit trail, without their time."""
+    return [
+        {
+            "id": entry,
+            "actor": actor.name,
+            "host": actor.host,
+            "action": act.action.value,
+            "account_id": act.account,
+            "provider": act.provider,
+            "detail": _json(act),
+        }
+        for entry, (actor, act) in zip(new_attempt_ids(wall_clock(), len(acts)), acts, strict=True)
+    ]
 
 
 class RunningEntry:

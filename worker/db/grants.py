@@ -18,7 +18,7 @@ from models.audit import Act, Actor
 from models.event import Event
 from worker.db import outbox
 from worker.db.account_rows import plain_account
-from worker.db.acts import entry_of, record
+from worker.db.acts import entries_of, record
 from worker.db.bulk import SCHEDULE, STATE, TOKEN, execute, json_rows, many, recordset
 from worker.db.engine import is_sqlite, now_sql
 from worker.db.fleet.twins import HOLDERS_POSTGRES, ONE_AFTER_THE_OTHER, holder_of, holders
@@ -147,7 +147,8 @@ def write(
             pipeline.send(_MARKS, {"published": json.dumps(pairs)})
         for sealed, group in by_tokens.items():
             columns = _columns(sealed)
-            rows = [_row(one, sealed) | _audited(one) for one in group]
+            entries = entries_of([(one.actor, one.act) for one in group])
+            rows = [_row(one, sealed) | _audited(entry) for one, entry in zip(group, entries, strict=True)]
             events = [event for one in group for event in one.told]
             parameters = {
                 "rows": json_rows(columns, rows),
@@ -190,8 +191,7 @@ def _row(one: Granted, sealed: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _audited(one: Granted) -> dict[str, Any]:
-    entry = entry_of(one.actor, one.act)
+def _audited(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry[column] for name, column in _AUDIT.items()}
 
 
