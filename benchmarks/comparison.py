@@ -26,8 +26,8 @@ from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 from tests.support.services import postgres_server, redis_server
 from tests.support.waiting import wait_until
 from worker.crypto.cipher import generate_key
-from worker.db.comparison import ComparisonStore
 from worker.db.migrate import upgrade
+from worker.db.publication.comparison import ComparisonStore
 from worker.log import configure_logging
 from worker.runtime import Runtime
 from worker.settings import load_settings

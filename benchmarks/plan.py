@@ -23,19 +23,19 @@ import psutil
 from rich.console import Console
 from sqlalchemy import Engine, text
 
-from models.attempt import Trigger
 from models.rate_limit import Limits
+from models.tables.attempt import Trigger
 from tests.support.large_fleet import NOTHING_DUE, analyze, fill
 from tests.support.query_plans import recorded
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 from tests.support.services import empty_database
 from worker.db.engine import database_now, is_sqlite, make_engine, writing
 from worker.db.fleet_locks import FleetLock
-from worker.db.held_accounts import HeldAccounts
 from worker.db.migrate import upgrade
-from worker.db.pauses import Pauses
-from worker.db.publication import PublicationStore
-from worker.db.schedule import Schedule
+from worker.db.planning.held_accounts import HeldAccounts
+from worker.db.planning.pauses import Pauses
+from worker.db.planning.schedule import Schedule
+from worker.db.publication.store import PublicationStore
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.planner import CLAIM_MAX, LOCK, LOCK_S, Planner, PlanSettings
 

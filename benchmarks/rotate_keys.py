@@ -18,14 +18,14 @@ from typing import Final
 
 from sqlalchemy import Engine, insert
 
-from models.account import Account
+from models.tables.account import Account
 from models.token import Secret
 from tests.support.server_process import sigterm_ends_as_ctrl_c_does
 from tests.support.services import empty_database
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.engine import make_engine, writing
 from worker.db.migrate import upgrade
-from worker.db.rekey import BATCH, rotate, sealed_with
+from worker.db.repair.rekey import BATCH, rotate, sealed_with
 
 DATABASES: Final = ("sqlite", "postgresql")
 #: What an account keeps sealed, and how many characters it has.

@@ -27,8 +27,8 @@ from tests.support.services import empty_database
 from worker.db.engine import is_sqlite, make_engine
 from worker.db.fleet.counts import look
 from worker.db.migrate import upgrade
-from worker.db.pauses import Pauses
-from worker.db.schedule import Schedule
+from worker.db.planning.pauses import Pauses
+from worker.db.planning.schedule import Schedule
 
 LOOKS: Final = 5
 #: A person waits no longer for a screen.

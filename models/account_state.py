@@ -1,4 +1,4 @@
-"""What an account is in, and the ways in which that may change: plain Python, without the table (`models/account.py`).
+"""What an account is in, and the ways in which that may change: plain Python, without the table (`models/tables/account.py`).
 
 A command that reads an account loads no ORM: it costs more than the rest of the command.
 """

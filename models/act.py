@@ -1,4 +1,4 @@
-"""What people do to the fleet, as the audit trail (`models/audit.py`) will have it."""
+"""What people do to the fleet, as the audit trail (`models/tables/audit.py`) will have it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels: names and values by which people group accounts (`tenant=acme`). Their index is `models/account_label.py`."""
+"""Labels: names and values by which people group accounts (`tenant=acme`). Their index is `models/tables/account_label.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts in plain Python, without their table (`models/attempt.py`): what asks for one, how it ends, what it keeps, and one under way."""
+"""Attempts in plain Python, without their table (`models/tables/attempt.py`): what asks for one, how it ends, what it keeps, and one under way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pause in plain Python, without its table (`models/pause.py`): what it holds, and the words for it."""
+"""A pause in plain Python, without its table (`models/tables/pause.py`): what it holds, and the words for it."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from models.account_state import RefreshMethod
-from models.assertion import Assertion, SigningAlgorithm
-from models.dpop import KEY_FIELD
 from models.providers import ClientAuth, GrantType, Provider
+from models.providers.assertion import Assertion, SigningAlgorithm
+from models.providers.dpop import KEY_FIELD
+from models.providers.template import Template, TemplateError, parse
 from models.refresh_request import OWN_FIELDS, RefreshRequest
-from models.template import Template, TemplateError, parse
 
 #: Variables that every call has by itself; any text stands in for them here.
 _OF_THE_CALL: Final = frozenset({"random", "now", "now:ms", "now:iso"})

@@ -10,7 +10,7 @@ from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: The columns of an account that a publication needs, and the generation that Redis has.
 PUBLISHED_COLUMNS: Final = (

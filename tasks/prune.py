@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tasks._periodic import periodic
 from worker.app import PRUNE_INTERVAL_S, settings
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.intake.connect_sessions import ConnectSessions
 from worker.runtime import runtime
 from worker.scheduling.planner import CLAIM_MAX
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tasks._periodic import periodic
-from worker.db.lost_commits import keep_after_promotion
+from worker.db.repair.lost_commits import keep_after_promotion
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
 from worker.redis.client import in_words

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from celery import Task
 
-from models.attempt import Outcome, Trigger
 from models.rate_limit import HELD
+from models.tables.attempt import Outcome, Trigger
 from refreshd_reader.contract import ACCOUNT_ID
 from tasks._request import TaskRequest, Unfinished, failed, retried
 from worker.app import app

@@ -15,7 +15,7 @@ from refreshd_reader.contract import Keys
 from worker.clock import Clock, begin_shared_now
 from worker.crypto.keyring import load_cipher, source_of
 from worker.db.engine import check_schema, database_now, make_engine, reading, require_database
-from worker.db.password import password_of
+from worker.db.postgresql.password import password_of
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # a command loads the stores that it uses: each brings tables, or clients of HTTP and Redis
@@ -26,14 +26,14 @@ if TYPE_CHECKING:  # a command loads the stores that it uses: each brings tables
     from models.rate_limit import Limits
     from worker.crypto.cipher import Cipher
     from worker.crypto.sealer import AccountSealer
-    from worker.db.audit import AuditTrail
-    from worker.db.clients import Clients
-    from worker.db.history import History
-    from worker.db.issuers import Issuers
+    from worker.db.accounts.clients import Clients
+    from worker.db.intake.issuers import Issuers
     from worker.db.outbox import Outbox
-    from worker.db.pauses import Pauses
-    from worker.db.publication import PublicationStore
-    from worker.db.schedule import Schedule
+    from worker.db.planning.pauses import Pauses
+    from worker.db.planning.schedule import Schedule
+    from worker.db.publication.store import PublicationStore
+    from worker.db.records.audit import AuditTrail
+    from worker.db.records.history import History
     from worker.issuers.stored import IssuerProviders, IssuerReader
     from worker.notifications.webhook_client import Endpoint
     from worker.providers.discovery.fetch import DocumentClient
@@ -99,7 +99,7 @@ class AppContext:
 
     @cached_property
     def issuers(self) -> Issuers:
-        from worker.db.issuers import Issuers
+        from worker.db.intake.issuers import Issuers
 
         return Issuers(self.engine)
 
@@ -167,19 +167,19 @@ class AppContext:
 
     @cached_property
     def history(self) -> History:
-        from worker.db.history import History
+        from worker.db.records.history import History
 
         return History(self.engine)
 
     @cached_property
     def schedule(self) -> Schedule:
-        from worker.db.schedule import Schedule
+        from worker.db.planning.schedule import Schedule
 
         return Schedule(self.engine)
 
     @cached_property
     def publication_store(self) -> PublicationStore:
-        from worker.db.publication import PublicationStore
+        from worker.db.publication.store import PublicationStore
 
         return PublicationStore(self.engine)
 
@@ -203,19 +203,19 @@ class AppContext:
 
     @cached_property
     def pauses(self) -> Pauses:
-        from worker.db.pauses import Pauses
+        from worker.db.planning.pauses import Pauses
 
         return Pauses(self.engine)
 
     @cached_property
     def clients(self) -> Clients:
-        from worker.db.clients import Clients
+        from worker.db.accounts.clients import Clients
 
         return Clients(self.engine)
 
     @cached_property
     def audit(self) -> AuditTrail:
-        from worker.db.audit import AuditTrail
+        from worker.db.records.audit import AuditTrail
 
         return AuditTrail(self.engine)
 

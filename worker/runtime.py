@@ -13,22 +13,22 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-from models.account import RefreshMethod
-from worker.accounts.client_changes import ClientChanges
+from models.tables.account import RefreshMethod
+from worker.accounts.clients.changes import ClientChanges
 from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.accounts import Accounts
-from worker.db.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
-from worker.db.client_accounts import ClientAccounts
-from worker.db.comparison import COMPARISON
+from worker.db.accounts.of_client import ClientAccounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import is_sqlite
 from worker.db.executor import DatabaseExecutor
 from worker.db.fleet.client_secrets import ClientSecrets
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.fleet_locks import AsyncFleetLock, FleetLock
-from worker.db.held_accounts import HeldAccounts
+from worker.db.planning.held_accounts import HeldAccounts
+from worker.db.publication.comparison import COMPARISON
+from worker.db.refresh.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
 from worker.issuers.caller import IssuerCaller
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics

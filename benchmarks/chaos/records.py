@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import text
 
 from benchmarks.chaos.losses import Losses
-from models.account import Status, fingerprint
+from models.tables.account import Status, fingerprint
 from models.token import Secret
 from tests.support.providers.grants import Call, access_token, refresh_token
 from tests.support.world import World

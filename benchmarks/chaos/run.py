@@ -12,8 +12,8 @@ from sqlmodel import Session, col, select
 from benchmarks.chaos.disturbances import DISTURBANCES, ON_POSTGRES, Disturbance, everyday_faults
 from benchmarks.chaos.reading import Missing, Reader
 from benchmarks.chaos.stage import CALL_TIMEOUT_S, LIFETIME_S, Stage
-from models.account import Status, fingerprint
-from models.attempt import Attempt
+from models.tables.account import Status, fingerprint
+from models.tables.attempt import Attempt
 from models.token import Secret
 from tests.support.providers.grants import refresh_token
 from tests.support.waiting import wait_until

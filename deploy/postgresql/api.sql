@@ -42,7 +42,7 @@ WHERE table_schema = 'public' AND table_name IN
        'outbox', 'pause', 'label_pause')
 GROUP BY table_name \gexec
 
--- A new grant: the columns that worker/db/grants.py and worker/db/publication.py write. What says where a refresh is sent, and
+-- A new grant: the columns that worker/db/intake/grants.py and worker/db/publication/store.py write. What says where a refresh is sent, and
 -- with which client, is not among them.
 GRANT UPDATE (access_token_sealed, refresh_token_sealed, kept_sealed, refresh_fp, source_fp, token_type, scope, issued_at,
               expires_at, refresh_token_expires_at, refresh_token_end_fixed, extra, jitter, next_refresh_at, plan_at, due_reason,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import models.schema  # noqa: F401  (it registers every table)
+import models.tables.schema  # noqa: F401  (it registers every table)
 
 context.configure(
     connection=context.config.attributes["connection"],

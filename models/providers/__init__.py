@@ -22,13 +22,13 @@ from pydantic import (
     model_validator,
 )
 
-from models.assertion import Assertion
-from models.dpop import ProofAlgorithm
+from models.providers.assertion import Assertion
+from models.providers.dpop import ProofAlgorithm
 from models.providers.error_rule import ErrorRule
 from models.providers.hosts import Hosts, checked_hosts
 from models.providers.limits import check_headers, check_published
 from models.providers.response_shape import ResponseShape
-from models.template import Template, TemplateError, parse
+from models.providers.template import Template, TemplateError, parse
 
 #: So many different overrides are cached per provider.
 _OVERRIDES_REMEMBERED: Final = 2048

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.answer import Answer, BodyKind, Verdict
-from models.json_path import lookup_path
+from models.providers.json_path import lookup_path
 
 Scalar = bool | int | float | str
 

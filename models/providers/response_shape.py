@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from models.json_path import lookup_path
+from models.providers.json_path import lookup_path
 
 #: The path of a response that is nothing but the token.
 WHOLE_BODY: Final = ""

@@ -16,7 +16,7 @@ import pytest
 from psycopg import errors
 from pydantic import SecretStr
 
-from models.attempt import Outcome
+from models.tables.attempt import Outcome
 from tests.deploy.compose_file import ROOT
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted

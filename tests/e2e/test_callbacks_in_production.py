@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from models.attempt import Outcome, Trigger
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.callbacks.conftest import MODULES, WILD
 from tests.support.fleet import Fleet, Member
 from tests.support.providers.scripted_provider import ScriptedProvider

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from models.account import Account, Status
+from models.tables.account import Account, Status
 from tests.support.fleet import ROOT, Fleet
 from tests.support.providers.grants import Fault, Grant
 from tests.support.waiting import wait_until

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from models.account import fingerprint
+from models.tables.account import fingerprint
 from models.token import Secret
 from tests.support.broken_accounts import ALL, BEAT, HOUR_S, STANDARD, Printed, Site, site
 from tests.support.providers.grants import Fault, refresh_token

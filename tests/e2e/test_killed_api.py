@@ -15,15 +15,15 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from models.api_key import ApiScope
-from models.audit import Actor
+from models.tables.api_key import ApiScope
+from models.tables.audit import Actor
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
 from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.crypto.cipher import Cipher
-from worker.db.accounts import Accounts
-from worker.db.api_keys import ApiKeys
+from worker.db.accounts.stored import Accounts
+from worker.db.intake.api_keys import ApiKeys
 
 CUSTOMERS: Final = [f"customer-{n}" for n in range(8)]
 ROWS: Final = 1_500

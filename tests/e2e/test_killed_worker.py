@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from models.account import Status
-from models.attempt import INTERRUPTED, Outcome
+from models.tables.account import Status
+from models.tables.attempt import INTERRUPTED, Outcome
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
 from tests.support.waiting import wait_until

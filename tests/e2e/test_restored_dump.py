@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from models.account import Status
+from models.tables.account import Status
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
 from tests.support.server_process import run_as

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from benchmarks.rotate_keys import LENGTHS, fill
-from models.account import Account
+from models.tables.account import Account
 from tests.e2e.conftest import MakeWorld
 from tests.support.command import refreshd
 from tests.support.fleet import Fleet
@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.crypto.cipher import generate_key, key_of
 from worker.db.engine import is_sqlite, reading, writing
-from worker.db.rekey import BATCH, sealed_with
+from worker.db.repair.rekey import BATCH, sealed_with
 
 OLD, NEW, NEXT = generate_key("old"), generate_key("new"), generate_key("next")
 #: A batch and a little, of accounts that rest.

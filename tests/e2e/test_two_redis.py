@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from models.attempt import Outcome
+from models.tables.attempt import Outcome
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
 from tests.support.services import RedisServer, redis_server

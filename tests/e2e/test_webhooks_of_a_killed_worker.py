@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from models.account import Status
+from models.tables.account import Status
 from tests.integration.notifications.conftest import SECRET
 from tests.integration.notifications.receiving import receiving
 from tests.support.door import Door

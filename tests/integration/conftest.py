@@ -13,13 +13,13 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import Session
 
-from models.account import Account, RefreshMethod, fingerprint
-from models.attempt import Trigger
-from models.client import Client
+from models.tables.account import Account, RefreshMethod, fingerprint
+from models.tables.attempt import Trigger
+from models.tables.client import Client
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Token
 from worker.crypto.cipher import generate_key
-from worker.db import labels
+from worker.db.accounts import labels
 from worker.db.engine import database_now, writing
 from worker.providers.client import ProviderClient
 from worker.refresh.attempt import Origin, Result

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import pytest
 
-from models.account import Account
-from models.assertion import SigningAlgorithm
+from models.providers.assertion import SigningAlgorithm
+from models.tables.account import Account
 from tests.oidc.keys import public_set
 from tests.oidc.server import DEVICE_CODE, AuthorizationServer, Client, client
 from tests.support.fleet import ROOT
 from tests.support.waiting import PATIENCE_S
 from worker.crypto.cipher import generate_key
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import make_engine
 from worker.settings import Settings
 

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 from sqlalchemy import text
 
-from models.api_key import ApiScope
-from models.audit import Actor
-from models.client import Client, write_urls
+from models.tables.api_key import ApiScope
+from models.tables.audit import Actor
+from models.tables.client import Client, write_urls
 from models.token import Secret
 from tests.oidc.conftest import SECRET
 from tests.oidc.consent import SCOPE
@@ -26,10 +26,10 @@ from tests.support.fleet import ROOT, Fleet
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import PATIENCE_S, wait_until
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
-from worker.db.api_keys import ApiKeys
-from worker.db.clients import Clients
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.accounts.clients import Clients
 from worker.db.engine import make_engine, writing
+from worker.db.intake.api_keys import ApiKeys
+from worker.db.intake.connect_sessions import ConnectSessions
 
 #: Client of `refreshd`'s at the provider; a loopback redirect takes any port (RFC 8252 section 7.3).
 REDIRECT_URI: Final = "http://127.0.0.1/connect/callback"

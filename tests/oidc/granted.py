@@ -14,7 +14,7 @@ from tests.support.waiting import PATIENCE_S
 from worker.clock import wall_clock
 from worker.providers.authorization import Asking, code_request, consent_url
 from worker.providers.client import ProviderClient
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 
 _CALL_S: Final = PATIENCE_S
 

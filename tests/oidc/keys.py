@@ -7,7 +7,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from models.assertion import SigningAlgorithm
+from models.providers.assertion import SigningAlgorithm
 
 Key = RSAKey | ECKey | OKPKey
 

@@ -8,7 +8,7 @@ from typing import IO
 
 import pytest
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from refreshd_reader import Reader, UnknownAccount
 from tests.oidc.browser import Browser
 from tests.oidc.conftest import SECRET, Deployment
@@ -17,8 +17,8 @@ from tests.oidc.server import AuthorizationServer
 from worker.context import current_actor
 from worker.crypto.keyring import load_cipher
 from worker.crypto.sealer import AccountSealer
-from worker.db.audit import AuditTrail
 from worker.db.engine import make_engine
+from worker.db.records.audit import AuditTrail
 from worker.refresh.attempt import Origin
 from worker.runtime import Runtime
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from models.answer import Verdict
-from models.assertion import Assertion, SigningAlgorithm
 from models.providers import ClientAuth, Provider
+from models.providers.assertion import Assertion, SigningAlgorithm
 from models.refresh_request import RefreshRequest
 from models.token import Secret
 from tests.oidc.conftest import SECRET, SIGNED_BY

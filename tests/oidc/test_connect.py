@@ -14,7 +14,7 @@ from tests.oidc.test_resource import call_tool
 from tests.screenshots.browser import Browser, chromium_or_left_out
 from tests.support.services import RedisServer
 from tests.support.waiting import wait_until
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import redis
 from joserfc.jwk import ECKey, OKPKey
 
 from models.answer import Verdict
-from models.attempt import Trigger
 from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
+from models.tables.attempt import Trigger
 from models.token import Secret
 from refreshd_reader import Reader
 from refreshd_reader.dpop import ProofKey

@@ -12,9 +12,9 @@ from tests.oidc.conftest import Deployment
 from tests.oidc.server import AuthorizationServer
 from tests.oidc.test_authorize import refreshed
 from tests.support.waiting import PATIENCE_S
-from worker.db.clients import Clients
+from worker.db.accounts.clients import Clients
 from worker.db.engine import make_engine
-from worker.db.issuers import Issuers, Registrations
+from worker.db.intake.issuers import Issuers, Registrations
 
 
 def call_tool(server: AuthorizationServer, token: str) -> httpx.Response:

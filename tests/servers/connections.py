@@ -21,7 +21,7 @@ from typing import IO, Final
 
 import httpx
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from refreshd_reader import Reader
 from tests.servers.catalogue import HERE, SERVERS, RealServer
 from tests.servers.installing import InstallFailed, RuntimeAbsent, install
@@ -30,9 +30,9 @@ from tests.support.server_process import ServerFailed, ServerProcess, sigterm_en
 from tests.support.services import redis_server
 from tests.support.waiting import PATIENCE_S
 from worker.crypto.cipher import generate_key
-from worker.db.clients import Clients
+from worker.db.accounts.clients import Clients
 from worker.db.engine import make_engine
-from worker.db.issuers import Registrations
+from worker.db.intake.issuers import Registrations
 from worker.refresh.attempt import Origin
 from worker.runtime import Runtime
 from worker.settings import Settings

@@ -8,8 +8,8 @@ from itertools import chain
 
 from prometheus_client.metrics_core import Metric
 
-from models.attempt import AttemptEntry, Outcome, Trigger
 from models.rate_limit import WaitReason
+from models.tables.attempt import AttemptEntry, Outcome, Trigger
 from worker.db.fleet.counts import ExportedCounts, Overdue, PausedDue, Webhooks
 from worker.monitoring.fleet_gauges import DEPRECATED, StoreState, of_counts, of_redis, of_stores, of_workers
 from worker.monitoring.metrics import WorkerMetrics

@@ -6,11 +6,11 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
-from models.attempt import Trigger
-from models.audit import Actor
 from models.pause_scope import Scope
+from models.tables.attempt import Trigger
+from models.tables.audit import Actor
 from worker.db.engine import database_now, is_sqlite, now_sql, writing
-from worker.db.pauses import Pauses
+from worker.db.planning.pauses import Pauses
 
 #: Attempts of two minutes: a fleet whose tokens live for an hour.
 ATTEMPTS_SHARE: Final = 1 / 30

@@ -9,14 +9,14 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
-from models.attempt import Trigger
 from models.rate_limit import Limits
+from models.tables.attempt import Trigger
 from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S
 from worker.db.engine import writing
 from worker.db.fleet_locks import FleetLock
-from worker.db.held_accounts import HeldAccounts
-from worker.db.pauses import Pauses
-from worker.db.schedule import Schedule
+from worker.db.planning.held_accounts import HeldAccounts
+from worker.db.planning.pauses import Pauses
+from worker.db.planning.schedule import Schedule
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.planner import LOCK, LOCK_S, Planner, PlanSettings
 

@@ -11,8 +11,8 @@ from celery import Celery
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
-from models.account import Account, fingerprint
-from models.attempt import Attempt
+from models.tables.account import Account, fingerprint
+from models.tables.attempt import Attempt
 from models.token import Secret
 from refreshd_reader.contract import Token
 from tests.support.providers.grants import access_token, refresh_token

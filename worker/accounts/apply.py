@@ -26,14 +26,14 @@ from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
-from worker.db.accounts import blank
+from worker.db.accounts.stored import blank
 from worker.policy.due import due, expiry, refresh_token_expiry, session_policy, token_times
 from worker.policy.reasons.due import ISSUE_TIME_UNKNOWN, NO_TOKEN_YET
 from worker.policy.reasons.login import NO_GRANT_YET
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.client import Client
+    from models.tables.account import Account
+    from models.tables.client import Client
 
 #: The provider of an account that names none and brings its own address.
 GENERIC: Final = "generic"

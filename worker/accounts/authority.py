@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from worker.db import labels as sql
+from worker.db.accounts import labels as sql
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: Whoever works on the installation itself sees every account.
 EVERY_ACCOUNT: Final[Mapping[str, str]] = {}

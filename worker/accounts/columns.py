@@ -77,7 +77,7 @@ LABELS: Final = "labels"
 _NOT_KNOBS: Final = {"name", "title", "sources", "verified", "notes", *SETTINGS}
 KNOBS: Final = tuple(name for name in Provider.model_fields if name not in _NOT_KNOBS)
 
-#: The name of a custom field, as templates refer to it (`models/template.py`).
+#: The name of a custom field, as templates refer to it (`models/providers/template.py`).
 CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 _MINUTES: Final = Column(ColumnKind.SETTING, "session_timeout_s", in_minutes=True)

@@ -11,12 +11,12 @@ from worker.accounts.columns import LABELS, OF_THE_CLIENT
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.unsealed import UnsealedAccount
 from worker.crypto.sealer import CLIENT_SECRET
-from worker.db.account_columns import DEFAULTS, REQUIRED
+from worker.db.accounts.columns import DEFAULTS, REQUIRED
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.client import Client
-    from worker.db.clients import Clients
+    from models.tables.account import Account
+    from models.tables.client import Client
+    from worker.db.accounts.clients import Clients
 
 
 class KnownClients:

@@ -19,13 +19,13 @@ from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock
-from worker.db.accounts import Accounts, Note
-from worker.db.acts import record
+from worker.db.accounts.stored import Accounts, Note
+from worker.db.records.acts import record
 from worker.errors import RefreshdError, UnknownAccount, UsageError
 
 if TYPE_CHECKING:  # it brings the HTTP client, which editing an account has no use for
-    from models.account import Account
-    from worker.accounts.revoker import Revoked
+    from models.tables.account import Account
+    from worker.accounts.grants.revoker import Revoked
 
 #: An account that is refreshed every second still holds still between two tries.
 _TRIES: Final = 20

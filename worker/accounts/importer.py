@@ -22,12 +22,12 @@ from worker.accounts.token_precedence import ImportOutcome, StoredTokens
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.accounts.values import printable
 from worker.clock import Clock
-from worker.db.accounts import Accounts, Change, Note
-from worker.db.acts import RunningEntry
+from worker.db.accounts.stored import Accounts, Change, Note
+from worker.db.records.acts import RunningEntry
 from worker.policy.reasons.done import CREDENTIALS_REPLACED
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: Rows in one commit: large enough to cost little, small enough that no worker waits for it long.
 BATCH: Final = 1_000

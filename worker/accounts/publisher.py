@@ -14,7 +14,7 @@ from models.event import Event
 from models.publication import Publication
 from refreshd_reader.contract import Keys
 from refreshd_reader.sealing import TokenSeal
-from worker.db.publication import PublicationStore
+from worker.db.publication.store import PublicationStore
 from worker.errors import RedisUnreachable, SettingsError
 from worker.redis.client import answered, connect_async
 from worker.redis.publisher import TokenPublisher

@@ -17,7 +17,7 @@ from models.providers import GrantType
 from worker.db.fleet.twins import holders_in_turn
 
 if TYPE_CHECKING:  # they bring the HTTP client, which comparing has no use for
-    from models.account import Account
+    from models.tables.account import Account
     from worker.accounts.entry import Problem
     from worker.providers.registry import Providers
 

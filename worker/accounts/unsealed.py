@@ -17,8 +17,8 @@ from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Acc
 from worker.errors import CipherError
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.client import Client
+    from models.tables.account import Account
+    from models.tables.client import Client
 
 _WHERE_LOST: Final = "where it is lost, give every secret anew: `refreshd accounts import FILE --replace-tokens`, or `accounts edit`"
 
@@ -72,7 +72,7 @@ class UnsealedAccount:
         return self._custom_fields
 
     def set_columns(self, **values: object) -> None:
-        """Change columns of the account, past SQLAlchemy's change tracking (`models/account.py` says why)."""
+        """Change columns of the account, past SQLAlchemy's change tracking (`models/tables/account.py` says why)."""
         vars(self.account).update(values)
 
     def set_client_secret(self, secret: Secret | None) -> None:

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Final
 from pydantic_core import ErrorDetails
 
 from models.account_state import RefreshMethod, SessionManagement
-from models.dpop import KEY_FIELD
 from models.provider_requirements import check
 from models.providers import Provider
+from models.providers.dpop import KEY_FIELD
+from models.providers.template import TemplateError, parse
 from models.refresh_request import RefreshRequest
-from models.template import TemplateError, parse
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.provider_names import names_meant
 from worker.accounts.unsealed import UnsealedAccount
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN
 from worker.errors import KnobsUnfit
-from worker.providers.dpop import check_key, thumbprint
-from worker.providers.draft import InvalidRequest
 from worker.providers.registry import is_unread
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.dpop import check_key, thumbprint
+from worker.providers.request.draft import InvalidRequest
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: So many checked URLs, and shapes of accounts, are remembered: accounts mostly share them.
 _REMEMBERED: Final = 4096

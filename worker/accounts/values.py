@@ -17,7 +17,7 @@ from models.providers import ClientAuth
 from models.token import Secret
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.policy.due import LIFETIME_MAX_S
-from worker.providers.numbers import amount, point_in_time
+from worker.providers.response.numbers import amount, point_in_time
 
 #: A value of a column of ours; None resets it to its default.
 Value = str | bool | float | None

@@ -11,7 +11,7 @@ from worker.accounts.columns import CUSTOM_FIELDS, LABELS, OF_THE_CLIENT, SECRET
 from worker.crypto.sealer import AccountSealer
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 MASK: Final = "**********"
 

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from refreshd_reader.errors import RedisUnreachable as ReaderRedisUnreachable
-from worker.api.browser_limits import TooManyPages
+from worker.api.connect.browser_limits import TooManyPages
 from worker.api.context import ApiContext
+from worker.api.document.openapi import document
 from worker.api.metrics import ApiMetrics
-from worker.api.openapi import document
 from worker.api.problems import OF_STATUS, FieldError, Kind, Problem, invalid
 from worker.api.routes import ROUTERS
 from worker.api.routes.connect import too_many_pages

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from fastapi.security.http import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from models.account import Account
-from models.api_key import ApiScope, Credential
+from models.tables.account import Account
+from models.tables.api_key import ApiScope, Credential
 from worker.api.context import ApiContext
 from worker.api.params import check_query
 from worker.api.problems import Kind, Problem, no_such_account

@@ -11,8 +11,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from sqlalchemy import Engine, text
 
 from refreshd_reader._async.reader import AsyncReader
-from worker.accounts.grant_service import GrantService
-from worker.accounts.grants import GrantStore
+from worker.accounts.grants.replacement import GrantStore
+from worker.accounts.grants.service import GrantService
 from worker.api.event_hub import EventHub
 from worker.api.key_cache import KeyCache
 from worker.api.rate_limits import RateLimits
@@ -20,12 +20,12 @@ from worker.context import AppContext
 from worker.crypto.intake import IntakeSealer
 from worker.crypto.keyring import source_of
 from worker.crypto.sealer import TokenSealer
-from worker.db.api_keys import ApiKeys
-from worker.db.audit import AuditTrail
 from worker.db.engine import check_schema, database_now, is_sqlite, make_engine, reading
 from worker.db.executor import DatabaseExecutor
-from worker.db.idempotency import Idempotency
-from worker.db.publication import PublicationStore
+from worker.db.intake.api_keys import ApiKeys
+from worker.db.intake.idempotency import Idempotency
+from worker.db.publication.store import PublicationStore
+from worker.db.records.audit import AuditTrail
 from worker.errors import RefreshdError, SettingsError
 from worker.intake.client import IntakeClient
 from worker.log import log

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from worker.api.auth import Caller
 from worker.api.context import ApiContext
 from worker.api.problems import MEDIA_TYPE, FieldError, Kind, Problem, invalid
-from worker.db.idempotency import Standing
+from worker.db.intake.idempotency import Standing
 
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 #: From this status on a request may have changed nothing, and is worth trying again.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from models.api_key import ApiKey, Credential
+from models.tables.api_key import ApiKey, Credential
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from models.account import Account
-from models.client import Client
+from models.tables.account import Account
+from models.tables.client import Client
 from worker.accounts.columns import SECRETS
 from worker.accounts.view import shown_settings
 

@@ -8,7 +8,7 @@ from celery import Celery
 from celery.app.amqp import Queues
 from kombu.exceptions import OperationalError
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S, QUEUES, REFRESH, URGENT
 from worker.scheduling.planner import Dispatch, Undeliverable
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from kombu.exceptions import OperationalError
 
-from models.account import Account, RefreshMethod, SessionManagement
-from models.attempt import Attempt, Outcome, Trigger
+from models.tables.account import Account, RefreshMethod, SessionManagement
+from models.tables.attempt import Attempt, Outcome, Trigger
 from refreshd_reader.contract import PAUSED
 from worker.broker.queues import CALLBACK, URGENT
 from worker.errors import RedisUnreachable

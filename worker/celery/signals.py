@@ -27,7 +27,7 @@ from worker.celery.callback_heartbeat import start_heartbeat, stop_heartbeat
 from worker.celery.dispatch import empty_urgent_first
 from worker.celery.key_ids import note_key_ids
 from worker.context import AppContext
-from worker.db.missing_keys import wake
+from worker.db.planning.missing_keys import wake
 from worker.ending import note_end
 from worker.errors import DatabaseUnreachable, RefreshdError, SettingsError
 from worker.log import correlate, log

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from models.audit import Act, Action
+from models.tables.audit import Act, Action
 from worker.cli.terminal.console import out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.db.lost_commits import keep_lost_answers
 from worker.db.migrate import upgrade
-from worker.db.password import password_of
-from worker.db.restore import believe_filled, raise_generations
+from worker.db.postgresql.password import password_of
+from worker.db.repair.lost_commits import keep_lost_answers
+from worker.db.repair.restore import believe_filled, raise_generations
 from worker.redis.client import in_words
 from worker.settings import load_settings
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from models.pause_scope import PauseEntry, Scope
-from worker.cli.labels import labels_of
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.labels import labels_of
 from worker.context import AppContext
-from worker.db.accounts import Accounts, knows_provider
+from worker.db.accounts.stored import Accounts, knows_provider
 from worker.durations import seconds_of
 from worker.errors import InputError, UnknownAccount, UsageError
 

@@ -14,7 +14,7 @@ from worker.crypto.sealer import ACCESS_TOKEN
 from worker.errors import RefreshdError
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: Of a secret this long, eight characters tell which it is and nothing more.
 _TELLING_LENGTH: Final = 24

@@ -6,18 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.account import Account
-from models.connect_session import ConnectSession
 from models.refresh_request import RefreshRequest
+from models.tables.account import Account
+from models.tables.connect_session import ConnectSession
 from models.token import Secret
-from worker.accounts.authorization import request_of
 from worker.accounts.configuration import KnownClients
 from worker.accounts.entry import AccountEntry, RowRefused, read_entry
+from worker.accounts.grants.authorization import request_of
 from worker.connect import reasons
 from worker.connect.opening import SEALED_AS
 from worker.connect.reasons import ConnectReason
 from worker.connect.redirect import SessionPage
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.intake.connect_sessions import ConnectSessions
 from worker.intake.carry_out import Desk
 from worker.providers.registry import ISSUER
 

@@ -14,24 +14,24 @@ from dataclasses import dataclass, replace
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from models.account import Account
-from models.audit import Action
-from models.connect_session import ConnectSession
 from models.event import Event, EventType
 from models.providers import GrantType
 from models.refresh_request import RefreshRequest
+from models.tables.account import Account
+from models.tables.audit import Action
+from models.tables.connect_session import ConnectSession
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import Applied
-from worker.accounts.authorization import with_grant
 from worker.accounts.editor import AlreadyThere
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
-from worker.accounts.grants import Grant, GrantOutcome, GrantStore
+from worker.accounts.grants.authorization import with_grant
+from worker.accounts.grants.replacement import Grant, GrantOutcome, GrantStore
 from worker.accounts.values import printable
 from worker.connect import reasons
 from worker.connect.asked import NotConnected, asked_of, check_visible
 from worker.connect.preparing import DETAIL_MAX, called
 from worker.connect.reasons import ConnectReason
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.intake.connect_sessions import ConnectSessions
 from worker.db.outbox import put
 from worker.errors import RefreshdError, UnknownAccount
 from worker.intake.carry_out import Desk, NotFound, handles, payload_of
@@ -40,8 +40,8 @@ from worker.log import log
 from worker.policy.reasons.done import CONSENT_GIVEN
 from worker.policy.verdicts.verdict import judge
 from worker.providers.authorization import Asking, code_request, scope_of
-from worker.providers.dpop import check_key
-from worker.providers.draft import InvalidRequest
+from worker.providers.request.dpop import check_key
+from worker.providers.request.draft import InvalidRequest
 
 
 class CodePayload(BaseModel):

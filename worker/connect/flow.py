@@ -13,14 +13,14 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from models.connect_session import NO_WORKER, ConnectSession, ConnectStatus
+from models.tables.connect_session import NO_WORKER, ConnectSession, ConnectStatus
 from models.token import Secret
 from worker.connect import reasons
 from worker.connect.browser_key import BrowserKey, is_session_id, state_hash
 from worker.connect.outcome_urls import lost_url, outcome_url
 from worker.connect.redirect import CodeReturned, NoCode, SessionPage, read_redirect, single
 from worker.connect.rendering import Theme
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.intake.connect_sessions import ConnectSessions
 
 #: How soon a waiting page looks again, seconds.
 _LOOK_S: Final = 2

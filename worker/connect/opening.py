@@ -12,26 +12,26 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from models.account import Account
-from models.client import Client
-from models.connect_session import ConnectSession
 from models.label import LABELS_MAX, check_label, read_labels, write_labels
 from models.providers import WITH_CONSENT, Provider
 from models.refresh_request import RefreshRequest
+from models.tables.account import Account
+from models.tables.client import Client
+from models.tables.connect_session import ConnectSession
 from models.token import Secret
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.entry import Problem, RowRefused, read_entry
 from worker.accounts.return_urls import admits, problem_of
 from worker.connect.browser_key import new_session_id
 from worker.connect.redirect import SessionPage
-from worker.db.accounts import blank
-from worker.db.connect_sessions import ConnectSessions
-from worker.db.connectable import Connectable
+from worker.db.accounts.stored import blank
+from worker.db.intake.connect_sessions import ConnectSessions
+from worker.db.intake.connectable import Connectable
 from worker.errors import KnobsUnfit
 from worker.providers.authorization import consent_page
 from worker.providers.discovery.client_document import CALLBACK_PATH
-from worker.providers.draft import InvalidRequest
 from worker.providers.registry import ISSUER
+from worker.providers.request.draft import InvalidRequest
 
 #: Long enough to read a page and log in; a session that is open longer is longer in the hands of whoever has its URL.
 EXPIRES_S: Final = 900

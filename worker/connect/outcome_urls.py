@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.connect_session import ConnectSession, ConnectStatus
+from models.tables.connect_session import ConnectSession, ConnectStatus
 from worker.accounts.return_urls import with_outcome
 from worker.connect import reasons
 

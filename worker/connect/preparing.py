@@ -12,13 +12,13 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.answer import Answer
-from models.connect_session import ConnectStatus
 from models.refresh_request import RefreshRequest
-from worker.accounts.clients import UnknownClient
+from models.tables.connect_session import ConnectStatus
+from worker.accounts.clients.editor import UnknownClient
 from worker.accounts.entry import Problem, RowRefused
 from worker.connect import reasons
 from worker.connect.asked import NotConnected, asked_of
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.intake.connect_sessions import ConnectSessions
 from worker.intake.carry_out import Desk, NotFound, WorkerTools, handles, payload_of
 from worker.intake.issuer_metadata import Undiscovered
 from worker.intake.provider_slots import ProviderBusy, provider_slots
@@ -26,7 +26,7 @@ from worker.intake.requests import RETRY_AFTER_S, Code, IntakeRequest, Op, Reply
 from worker.intake.resources import Address, Redirect, prepare
 from worker.policy.verdicts.verdict import judge
 from worker.providers.authorization import pushed_page, pushed_request
-from worker.providers.draft import InvalidRequest
+from worker.providers.request.draft import InvalidRequest
 
 #: Of the words of a provider so many are kept.
 DETAIL_MAX: Final = 500

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final, Self
 
-from models import connect_session
 from models.answer import Verdict
+from models.tables import connect_session
 
 
 class ConnectReason(str):

@@ -14,10 +14,10 @@ from worker.crypto.cipher import Cipher
 from worker.crypto.intake import IntakeSealer
 
 if TYPE_CHECKING:  # a command that shows one token needs no provider
-    from models.account import Account
-    from models.client import Client
     from models.providers import Provider
     from models.refresh_request import RefreshRequest
+    from models.tables.account import Account
+    from models.tables.client import Client
 
 ACCESS_TOKEN: Final = "access_token"
 REFRESH_TOKEN: Final = "refresh_token"
@@ -119,14 +119,14 @@ class AccountSealer(TokenSealer):
         Raises:
             CipherError: it does not open.
         """
-        from models.client import CLIENT
+        from models.tables.client import CLIENT
 
         sealed = client.client_secret_sealed
         return None if sealed is None else self._cipher.open(sealed, account=client.name, field=CLIENT)
 
     def seal_client_secret(self, name: str, secret: Secret | None) -> str | None:
         """Seal the secret of the client of this name; an empty one is none."""
-        from models.client import CLIENT
+        from models.tables.client import CLIENT
 
         return self._cipher.seal(secret, account=name, field=CLIENT) if secret else None
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from worker.db.engine import is_sqlite
-from worker.db.postgres import driver_of
+from worker.db.postgresql.connections import driver_of
 from worker.json_text import encode
 
 #: What neither database takes inside a text of ours: NUL, and halves of surrogate pairs.

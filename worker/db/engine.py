@@ -16,8 +16,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, Programm
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.migrations import HEAD, REVISIONS
-from worker.db.password import DatabasePassword
-from worker.db.postgres import postgres_engine
+from worker.db.postgresql.connections import postgres_engine
+from worker.db.postgresql.password import DatabasePassword
 from worker.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from alembic.config import Config
 import models.migrations
 from models.migrations import HEAD, REVISIONS
 from worker.db.engine import is_sqlite, make_engine, revision_of, writing
-from worker.db.password import DatabasePassword
-from worker.db.postgres import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S
+from worker.db.postgresql.connections import LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S
+from worker.db.postgresql.password import DatabasePassword
 
 #: Two upgrades at once go one after the other, however long the first one takes; its tables are waited for as always.
 #: The number is any that no other program takes in this database.

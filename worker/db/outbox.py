@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from models.event import Event
 from models.label import NO_LABELS
-from models.outbox import Message, OutboxEvent
+from models.tables.outbox import Message, OutboxEvent
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, reading, writing
 

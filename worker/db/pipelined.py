@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from worker.db.bulk import Columns, driver_statement, execute, json_rows
 from worker.db.engine import is_sqlite
-from worker.db.postgres import driver_of, is_pooled
+from worker.db.postgresql.connections import driver_of, is_pooled
 
 
 class Sent(Protocol):

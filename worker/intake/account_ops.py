@@ -7,13 +7,13 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from models.audit import Act, Action
 from models.event import Event
+from models.tables.audit import Act, Action
 from worker.accounts.apply import Applied
 from worker.accounts.columns import LABELS
 from worker.accounts.entry import AccountEntry, Problem, RowRefused, read_entry
-from worker.accounts.grants import connected_event
-from worker.accounts.revoker import Revoked
+from worker.accounts.grants.replacement import connected_event
+from worker.accounts.grants.revoker import Revoked
 from worker.db.outbox import put
 from worker.intake.carry_out import Desk, handles, payload_of
 from worker.intake.provider_slots import provider_slots

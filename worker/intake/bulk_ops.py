@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from worker.accounts.client_entry import NAME, read_client
-from worker.accounts.clients import UnknownClient
+from worker.accounts.clients.editor import UnknownClient
+from worker.accounts.clients.entry import NAME, read_client
 from worker.accounts.formats.row import Raw
 from worker.accounts.importer import Importer
 from worker.intake.account_ops import Payload

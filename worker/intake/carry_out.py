@@ -10,10 +10,10 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
-from worker.accounts.clients import ClientInUse
+from worker.accounts.clients.editor import ClientInUse
 from worker.accounts.editor import Busy
 from worker.accounts.entry import Problem, RowRefused
-from worker.accounts.grants import Moved
+from worker.accounts.grants.replacement import Moved
 from worker.accounts.publisher import RunsOnLoop
 from worker.context import AppContext
 from worker.errors import CipherError, InputError, RefreshdError, UnknownAccount, Unreachable

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.account import Account
-from worker.accounts.grants import Grant, Moved, StoredGrant, read_grant, token_set
-from worker.accounts.verification import Unverified, Verifier
+from models.tables.account import Account
+from worker.accounts.grants.replacement import Grant, Moved, StoredGrant, read_grant, token_set
+from worker.accounts.grants.verification import Unverified, Verifier
 from worker.errors import DatabaseUnreachable, RefreshdError
 from worker.intake.account_ops import AccountPayload
 from worker.intake.carry_out import Desk, handles, payload_of, problems

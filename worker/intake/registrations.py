@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from models.client import Client
-from models.issuer import REGISTRATION, ClientRegistration
+from models.tables.client import Client
+from models.tables.issuer import REGISTRATION, ClientRegistration
 from models.token import Secret
-from worker.accounts.client_entry import ClientEntry
-from worker.accounts.clients import ClientApplied, ClientExists, UnknownClient
+from worker.accounts.clients.editor import ClientApplied, ClientExists, UnknownClient
+from worker.accounts.clients.entry import ClientEntry
 from worker.context import AppContext
 from worker.db.fleet_locks import FleetLock
-from worker.db.issuers import Registrations
+from worker.db.intake.issuers import Registrations
 from worker.errors import RefreshdError
 from worker.intake.issuer_metadata import Undiscovered
 from worker.intake.services import AccountServices

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.audit import Actor
+from models.tables.audit import Actor
 from models.token import Secret
 from worker.crypto.cipher import Cipher
 from worker.crypto.intake import IntakeSealer

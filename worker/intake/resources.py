@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urldefrag, urlsplit
 
-from worker.accounts.clients import UnknownClient
+from worker.accounts.clients.editor import UnknownClient
 from worker.context import AppContext
-from worker.db.issuers import Registrations
+from worker.db.intake.issuers import Registrations
 from worker.intake.issuer_metadata import Undiscovered
 from worker.intake.registrations import (
     FORGOTTEN_AFTER_S,

@@ -20,22 +20,22 @@ from worker.accounts.twins import SameGrant
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator, key_problems
 from worker.context import AppContext
-from worker.db.accounts import Accounts
-from worker.db.provider_names import providers_in_use
+from worker.db.accounts.provider_names import providers_in_use
+from worker.db.accounts.stored import Accounts
 from worker.errors import RefreshdError, SettingsError
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.registry import is_unread
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 
 if TYPE_CHECKING:  # a command loads the services that it uses
     from redis.asyncio import Redis
 
-    from models.account import Account
     from models.refresh_request import RefreshRequest
-    from worker.accounts.clients import ClientEditor
-    from worker.accounts.grants import Grant, GrantStore
+    from models.tables.account import Account
+    from worker.accounts.clients.editor import ClientEditor
+    from worker.accounts.grants.replacement import Grant, GrantStore
+    from worker.accounts.grants.revoker import Revoker
     from worker.accounts.importer import Importer
-    from worker.accounts.revoker import Revoker
     from worker.providers.client import ProviderClient
 
 
@@ -68,7 +68,7 @@ class AccountServices:
 
     @property
     def grants(self) -> GrantStore:
-        from worker.accounts.grants import GrantStore
+        from worker.accounts.grants.replacement import GrantStore
 
         here = self.stores
         return GrantStore(
@@ -93,9 +93,9 @@ class AccountServices:
 
     @property
     def client_editor(self) -> ClientEditor:
-        from worker.accounts.client_changes import ClientChanges
-        from worker.accounts.clients import ClientEditor
-        from worker.db.client_accounts import ClientAccounts
+        from worker.accounts.clients.changes import ClientChanges
+        from worker.accounts.clients.editor import ClientEditor
+        from worker.db.accounts.of_client import ClientAccounts
 
         here = self.stores
         changes = ClientChanges(
@@ -117,7 +117,7 @@ class AccountServices:
     def importer(self, name: str, *, replace_tokens: bool, keep_results: bool = False) -> Importer:
         """Return what imports the rows of a file; the audit trail has its name."""
         from worker.accounts.importer import Importer
-        from worker.db.acts import RunningEntry
+        from worker.db.records.acts import RunningEntry
 
         return Importer(
             accounts=self.accounts,
@@ -142,7 +142,7 @@ class AccountServices:
     ) -> Revoker:
         """Return what ends grants at their providers; each call is made while it holds what `slot` gives."""
         # It brings the HTTP client, which most commands have no use for.
-        from worker.accounts.revoker import Revoker
+        from worker.accounts.grants.revoker import Revoker
 
         here = self.stores
 

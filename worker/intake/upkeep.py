@@ -11,15 +11,15 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from models.audit import Actor
-from models.client import Client
-from models.issuer import ClientRegistration
-from worker.accounts.clients import ClientApplied
+from models.tables.audit import Actor
+from models.tables.client import Client
+from models.tables.issuer import ClientRegistration
+from worker.accounts.clients.editor import ClientApplied
 from worker.accounts.token_precedence import ImportOutcome
 from worker.context import AppContext
 from worker.db.fleet_locks import FleetLock
-from worker.db.issuers import Registrations
-from worker.db.registration_failures import LOCK, LOCK_S, RegistrationFailure, failures_of, note_of
+from worker.db.intake.issuers import Registrations
+from worker.db.intake.registration_failures import LOCK, LOCK_S, RegistrationFailure, failures_of, note_of
 from worker.errors import RefreshdError
 from worker.intake.registrations import (
     FORGOTTEN_AFTER_S,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from models.issuer import IssuerMetadata
 from models.providers import ClientAuth, Provider
-from worker.db.issuers import Issuers
+from models.tables.issuer import IssuerMetadata
+from worker.db.intake.issuers import Issuers
 from worker.providers.discovery.discover import Discovered, Trail, of_issuer
 from worker.providers.discovery.entry import client_auth, entry_of
 from worker.providers.discovery.fetch import DocumentClient

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from models.api_key import ApiScope, Credential
-from models.audit import Actor
+from models.tables.api_key import ApiScope, Credential
+from models.tables.audit import Actor
 from worker.clock import Clock
 from worker.crypto.keyring import load_cipher, source_of
 from worker.crypto.private_file import write_private
-from worker.db.api_keys import ApiKeys
+from worker.db.intake.api_keys import ApiKeys
 from worker.errors import InputError
 from worker.settings import Settings
 from worker.settings.api import ApiSettings

@@ -22,11 +22,11 @@ from worker.context import LOOPBACK_HOSTS, UP_LOCK, AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import folder_keys, load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder, write_private
-from worker.db.api_keys import ApiKeys
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.counts import Fleet, look
+from worker.db.intake.api_keys import ApiKeys
 from worker.db.migrate import upgrade
-from worker.db.password import password_of
+from worker.db.postgresql.password import password_of
 from worker.errors import RefreshdError
 from worker.local.api import first_key
 from worker.local.file_lock import FolderLock

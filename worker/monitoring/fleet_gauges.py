@@ -10,9 +10,9 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from models.account import Status
 from models.pause_scope import Scope
 from models.rate_limit import WaitReason
+from models.tables.account import Status
 from worker.db.fleet.counts import PLAN, ExportedCounts
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX
 from worker.redis.counts import LiveWorkers, RedisCounts

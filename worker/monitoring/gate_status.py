@@ -10,7 +10,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from models.rate_limit import WaitReason
-from worker.db.held_accounts import Held, HeldAccounts
+from worker.db.planning.held_accounts import Held, HeldAccounts
 from worker.durations import duration
 from worker.policy.gates import Gate
 from worker.policy.lane import is_clients, origin_of_gate

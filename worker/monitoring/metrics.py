@@ -12,7 +12,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from models.attempt import AttemptEntry, Outcome, Trigger
+from models.tables.attempt import AttemptEntry, Outcome, Trigger
 
 # prometheus_client exports when each series began as a series of its own: twice the series, for no query of ours.
 disable_created_metrics()  # type: ignore[no-untyped-call]

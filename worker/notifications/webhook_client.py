@@ -18,14 +18,14 @@ from standardwebhooks import Webhook
 
 from worker.errors import SettingsError
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
-from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.transport import open_transport
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.draft import InvalidRequest
+from worker.providers.response.waits import asked_wait_s
 from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
 from worker.providers.transport import AnnouncedTransport, fault_of, until
-from worker.providers.waits import asked_wait_s
 
 #: Standard Webhooks recommends 15 to 30 s; an endpoint that needs longer should answer first and work then.
 DELIVERY_TIMEOUT_S: Final = 15.0

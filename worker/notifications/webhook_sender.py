@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from models.account import Status
 from models.label import read_labels
-from models.outbox import Message, OutboxEvent
+from models.tables.account import Status
+from models.tables.outbox import Message, OutboxEvent
 from worker.clock import Clock, draw_jitter
 from worker.db.executor import DatabaseExecutor
 from worker.db.fleet_locks import AsyncFleetLock

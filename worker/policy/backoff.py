@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from models.account import Status
 from models.answer import Judgement, Verdict
+from models.tables.account import Status
 
 #: The first pause after a failure: long enough to outlive a hiccup, short enough for 20-second tokens.
 RETRY_BASE_S: Final = 1.0

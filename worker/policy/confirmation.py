@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from models.account import Account, Status
 from models.answer import Judgement, Verdict
-from models.attempt import Trigger
 from models.providers import GrantType, Provider
+from models.tables.account import Account, Status
+from models.tables.attempt import Trigger
 from worker.policy.backoff import Consequence
 from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED
 from worker.policy.reasons.passing import REFUSED_BEHIND_A_FAILURE, SERVER_ERROR

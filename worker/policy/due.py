@@ -26,7 +26,7 @@ from worker.policy.reasons.due import (
 from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: A tenth of the lifetime is early enough for several tries and late enough to waste little of a token.
 MARGIN_SHARE: Final = 0.1

@@ -19,7 +19,7 @@ from worker.policy.reasons.skipped import (
 )
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: Rounding between the clocks of a plan and a worker: an account this much too early counts as due.
 DUE_TOLERANCE_S: Final = 0.5

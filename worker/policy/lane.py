@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from models.account_state import RefreshMethod
+from models.providers.template import TemplateError, host_of, parse
 from models.refresh_request import RefreshRequest
-from models.template import TemplateError, host_of, parse
 from models.token import Secret
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 _PORTS: Final = {"https": 443, "http": 80}
 _CLIENT: Final = "|client:"

@@ -15,7 +15,7 @@ from worker.policy.eligibility import Skip
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, REPORTED_TOO_SOON
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: Least time between two refreshes of one account that reports asked for.
 REPORTED_MIN_INTERVAL_S: Final = 10.0

@@ -10,22 +10,22 @@ from typing import Final
 
 import httpx
 
-import worker.providers.jose  # noqa: F401  (before a pool forks, and not within the first call that signs)
+import worker.providers.request.jose  # noqa: F401  (before a pool forks, and not within the first call that signs)
 from models.answer import Answer, BodyKind, Fault
-from models.dpop import is_bound
 from models.providers import GrantType
+from models.providers.dpop import is_bound
 from models.refresh_request import RefreshRequest
 from worker.clock import wall_clock
 from worker.log import log
-from worker.providers.content import Content, Oversized
-from worker.providers.dpop import USE_NONCE, Proof
-from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.parser import BrokeHTTP
 from worker.providers.http1.transport import open_transport
 from worker.providers.redaction import Redaction, beginning
-from worker.providers.request import RequestBuilder, WireRequest, sign_locally
-from worker.providers.response import read_answer
+from worker.providers.request.builder import RequestBuilder, WireRequest, sign_locally
+from worker.providers.request.dpop import USE_NONCE, Proof
+from worker.providers.request.draft import InvalidRequest
+from worker.providers.response.content import Content, Oversized
+from worker.providers.response.reading import read_answer
 from worker.providers.sending import NotSent, Sending, SentAlready
 from worker.providers.tls import TLSContexts
 from worker.providers.transport import AnnouncedTransport, fault_of, until

@@ -17,7 +17,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType
 
 from models.answer import Fault
-from worker.providers.draft import InvalidRequest
+from worker.providers.request.draft import InvalidRequest
 from worker.settings import Settings
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -15,7 +15,7 @@ from models.providers.presets import PresetError, load_providers
 from worker.errors import KnobsUnfit, SettingsError
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: The provider of accounts whose issuer's metadata say the rest.
 ISSUER: Final = "issuer"

@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from models.account import RefreshMethod
 from models.answer import Answer, Fault
 from models.providers import GrantType
+from models.providers.template import TemplateError, parse
 from models.refresh_request import RefreshRequest
-from models.template import TemplateError, parse
+from models.tables.account import RefreshMethod
 from models.token import Secret
-from worker.providers.draft import InvalidRequest, RequestDraft
+from worker.providers.request.draft import InvalidRequest, RequestDraft
 
 _SUCCESSES: Final = range(200, 300)
 #: RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585 section 4: the same request may succeed later.

@@ -13,7 +13,7 @@ import httpx
 from cryptography.x509 import load_pem_x509_certificate
 
 from models.token import Secret
-from worker.providers.draft import ClientCertificate, InvalidRequest
+from worker.providers.request.draft import ClientCertificate, InvalidRequest
 
 #: So many accounts' certificates are kept ready; reading one takes about a millisecond.
 _REMEMBERED: Final = 256

@@ -12,11 +12,11 @@ from typing import Final, cast
 import httpx
 
 from models.answer import Fault
-from worker.providers.content import Oversized
 from worker.providers.deadlines import Deadlines
 from worker.providers.egress import refused
 from worker.providers.http1.connection import ProxyRefused
 from worker.providers.http1.parser import BrokeHTTP, CutShort
+from worker.providers.response.content import Oversized
 from worker.providers.sending import SENDING, NotSent, Sending
 from worker.providers.wire import Target, WireResponse
 

@@ -26,7 +26,7 @@ from worker.log import log
 from worker.redis.client import run
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 _FIELD: Final = "stash"
 #: An answer stays so long after its commit, seconds: longer than replicas lag, and than a failover takes to be noticed.

@@ -8,15 +8,15 @@ from functools import partial
 
 from redis.exceptions import RedisError
 
-from models.account import HELD_LOOK_S
 from models.answer import Answer, Judgement
-from models.attempt import Trigger
 from models.event import Event, EventType
 from models.providers import Provider
 from models.rate_limit import Limits, WaitReason
+from models.tables.account import HELD_LOOK_S
+from models.tables.attempt import Trigger
 from worker.clock import Clock, draw_jitter
-from worker.db.async_stores import AsyncRefreshStore
-from worker.db.completions import Postponement
+from worker.db.refresh.async_stores import AsyncRefreshStore
+from worker.db.refresh.completions import Postponement
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.policy.gate_signals import Signal, pause_s, record, signal

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from models.account import Account
 from models.answer import Answer
-from models.attempt import AttemptEntry, Outcome, Trigger, new_attempt_id
 from models.providers import Provider
 from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
+from models.tables.account import Account
+from models.tables.attempt import AttemptEntry, Outcome, Trigger, new_attempt_id
 from worker.log import log
 from worker.policy.lane import Lane
 from worker.redis.pending_answers import PendingAnswer

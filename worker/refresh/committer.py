@@ -14,13 +14,13 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from models.account import Account
 from models.providers import Provider
 from models.publication import Publication, publication
+from models.tables.account import Account
 from worker.clock import Clock
-from worker.db.async_stores import AsyncRefreshStore
-from worker.db.completions import Completion, Stored
-from worker.db.publication import NO_UPDATES, PublicationUpdates
+from worker.db.publication.store import NO_UPDATES, PublicationUpdates
+from worker.db.refresh.async_stores import AsyncRefreshStore
+from worker.db.refresh.completions import Completion, Stored
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics

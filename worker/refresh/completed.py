@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from models.event import Event
 from models.publication import Publication
-from worker.db.completions import Completion, Stored
+from worker.db.refresh.completions import Completion, Stored
 from worker.monitoring.traces import StoreTimes, store_times
 
 

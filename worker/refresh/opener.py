@@ -8,10 +8,10 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from models.account import Account, RefreshMethod
-from models.attempt import Outcome, Trigger, new_attempt_ids
+from models.tables.account import Account, RefreshMethod
+from models.tables.attempt import Outcome, Trigger, new_attempt_ids
 from worker.clock import Clock
-from worker.db.async_stores import AsyncRefreshStore
+from worker.db.refresh.async_stores import AsyncRefreshStore
 from worker.errors import CipherError, DatabaseUnreachable
 from worker.log import log
 from worker.monitoring.traces import step

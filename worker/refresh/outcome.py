@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from models.account import Account, Status, fingerprint, read_extra
 from models.answer import Answer, Fault, Judgement, Verdict
-from models.attempt import AttemptEntry, Outcome, Trigger
 from models.event import Event, EventType
 from models.providers import Provider
 from models.publication import publication
 from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
+from models.tables.account import Account, Status, fingerprint, read_extra
+from models.tables.attempt import AttemptEntry, Outcome, Trigger
 from models.token import Secret, TokenResponse, TokenSet
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import AccountSealer
-from worker.db.completions import Completion
+from worker.db.refresh.completions import Completion
 from worker.policy.backoff import consequence
 from worker.policy.confirmation import Refusal, reconsidered
 from worker.policy.due import TokenTimes, due, session_policy, token_times

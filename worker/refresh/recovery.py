@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.account import Account, fingerprint
-from worker.db.async_stores import AsyncRefreshStore
+from models.tables.account import Account, fingerprint
+from worker.db.refresh.async_stores import AsyncRefreshStore
 from worker.log import log
 from worker.redis.leases import Sealed
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from models.account import RefreshMethod
 from models.answer import Answer, Judgement, Verdict
-from models.attempt import Outcome, Trigger
+from models.tables.account import RefreshMethod
+from models.tables.attempt import Outcome, Trigger
 from worker.clock import Clock
 from worker.ending import is_ending
 from worker.log import log

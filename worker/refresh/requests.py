@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from models.account import Account, RefreshMethod
-from models.attempt import AttemptEntry, Trigger
-from models.client import Client
 from models.providers import Provider
+from models.tables.account import Account, RefreshMethod
+from models.tables.attempt import AttemptEntry, Trigger
+from models.tables.client import Client
 from worker.crypto.sealer import AccountSealer
 from worker.errors import CipherError, KeyMissing, KnobsUnfit
 from worker.policy.reasons.correction import CLIENT_UNKNOWN, KEY_MISSING, PROVIDER_KNOBS_UNFIT, SEAL_BROKEN

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 
 from refreshd_reader.contract import Keys
 from worker.clock import Clock
-from worker.db.async_stores import AsyncComparisonStore
-from worker.db.comparison import Progress, Published
 from worker.db.fleet_locks import AsyncFleetLock
+from worker.db.publication.comparison import Progress, Published
+from worker.db.refresh.async_stores import AsyncComparisonStore
 from worker.errors import RedisUnreachable
 from worker.log import log
 from worker.redis.client import answered, run

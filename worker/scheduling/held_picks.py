@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from worker.db.claims import DueAccount
-from worker.db.held_accounts import HeldAccounts
+from worker.db.planning.held_accounts import HeldAccounts
 from worker.policy.gates import Gate
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from worker.db.claims import Outlook
-from worker.db.schedule import Schedule
+from worker.db.planning.schedule import Schedule
 from worker.policy.rate_limits import HORIZONS_S
 
 #: How often accounts are counted that come due within so many seconds. What is far away may be seen a minute late, and

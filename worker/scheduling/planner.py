@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from models.account import RefreshMethod
-from models.attempt import Trigger
-from models.audit import Actor
 from models.rate_limit import Limits
+from models.tables.account import RefreshMethod
+from models.tables.attempt import Trigger
+from models.tables.audit import Actor
 from refreshd_reader.contract import PAUSED
 from worker.broker.queues import CALLBACK, MESSAGE_EXPIRES_S, REFRESH
 from worker.db.claims import DueAccount, Outlook
 from worker.db.fleet_locks import FleetLock
-from worker.db.pauses import Pauses, Standing
-from worker.db.schedule import Schedule
+from worker.db.planning.pauses import Pauses, Standing
+from worker.db.planning.schedule import Schedule
 from worker.log import log
 from worker.policy.backlog import (
     CALLBACK_COLD_START,

@@ -11,16 +11,16 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from models.account import Account
 from models.publication import Publication, publication
+from models.tables.account import Account
 from refreshd_reader.contract import Keys
 from worker.clock import Clock
 from worker.crypto.sealer import ACCESS_TOKEN, AccountSealer
-from worker.db.async_stores import AsyncPublicationStore
 from worker.db.claims import NO_END
 from worker.db.fleet_locks import AsyncFleetLock, Held
-from worker.db.publication import STATE_UNPUBLISHED
-from worker.db.restore import RECONCILE, filled_mark
+from worker.db.publication.store import STATE_UNPUBLISHED
+from worker.db.refresh.async_stores import AsyncPublicationStore
+from worker.db.repair.restore import RECONCILE, filled_mark
 from worker.errors import CipherError, RedisUnreachable
 from worker.log import log
 from worker.redis.client import answered

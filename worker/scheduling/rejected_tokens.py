@@ -13,7 +13,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from refreshd_reader.contract import Keys, Rejection
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics

@@ -6,8 +6,8 @@ from typing import Final
 
 from models.publication import publication
 from worker.clock import Clock
-from worker.db.async_stores import AsyncPublicationStore
-from worker.db.ended_tokens import ALL_S, RECENT_S, Marked
+from worker.db.planning.ended_tokens import ALL_S, RECENT_S, Marked
+from worker.db.refresh.async_stores import AsyncPublicationStore
 from worker.redis.publisher import TokenPublisher
 
 #: One plan writes so many: it stays short, and the next one is a second away.

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from refreshd_reader.contract import Keys
 from tests.contract.fuzz.mutation import AWKWARD, Check, Target, mutated, one_of_many
 from tests.support.fleet import Fleet

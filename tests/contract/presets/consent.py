@@ -5,12 +5,12 @@ from __future__ import annotations
 import httpx
 
 from models.providers import WITH_CONSENT, Provider
+from models.providers.template import parse
 from models.refresh_request import RefreshRequest
-from models.template import parse
 from models.token import Secret
 from tests.contract.presets.mismatches import Mismatches
 from worker.providers.authorization import Asking, code_request, consent_url, device_request
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 
 NOW = 1_790_000_000.0
 BUILDER = RequestBuilder([])

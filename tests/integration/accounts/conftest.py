@@ -13,9 +13,9 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from models.account import Account, fingerprint
 from models.providers import Provider
 from models.providers.presets import load_presets
+from models.tables.account import Account, fingerprint
 from models.token import Secret
 from worker.accounts.apply import Applied, Applier, DueSpreader, Intent
 from worker.accounts.entry import read_entry
@@ -23,10 +23,10 @@ from worker.accounts.validation import AccountValidator
 from worker.cli import main
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.sealer import AccountSealer
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import make_engine, writing
 from worker.providers.registry import Providers
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 
 NOW = 1_790_000_000.0
 KEY = generate_key()

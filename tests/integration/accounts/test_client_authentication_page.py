@@ -20,7 +20,7 @@ from tests.integration.accounts.conftest import Refreshd
 from tests.support.providers.certificates import Authority
 from tests.support.providers.provider_double import NOW, account, provider
 from worker.cli.accounts._fields import fields_of
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 
 PAGE: Final = (Path(__file__).parents[3] / "docs/client-authentication.md").read_text()
 #: A secret that form-encoding changes.

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from models.account import Account
+from models.tables.account import Account
 from tests.integration.accounts.conftest import KEY, Refreshd, acme
-from worker.accounts.clients import _BY_NONE
+from worker.accounts.clients.editor import _BY_NONE
 from worker.crypto.cipher import Cipher, parse_keys
 from worker.crypto.sealer import AccountSealer
-from worker.db.accounts import Accounts
-from worker.db.clients import Clients
+from worker.db.accounts.clients import Clients
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import make_engine, writing
 
 URL = "https://auth.acme.example/token"

@@ -13,20 +13,27 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import ProgrammingError
 
-from models.account import Status, fingerprint
-from models.audit import Actor
+from models.tables.account import Status, fingerprint
+from models.tables.audit import Actor
 from models.token import Secret
 from tests.integration.conftest import Bench
-from worker.accounts import grant_service
 from worker.accounts.entry import RowRefused
-from worker.accounts.grant_service import GrantService, TakenGrant
-from worker.accounts.grants import Grant, GrantOutcome, GrantStore, NeedsWorker, StoredGrant, read_grant
+from worker.accounts.grants import service as grant_service
+from worker.accounts.grants.replacement import (
+    Grant,
+    GrantOutcome,
+    GrantStore,
+    NeedsWorker,
+    StoredGrant,
+    read_grant,
+)
+from worker.accounts.grants.service import GrantService, TakenGrant
 from worker.accounts.token_precedence import StoredTokens, TokenFacts, decide
 from worker.crypto.intake import IntakeSealer
 from worker.crypto.sealer import TokenSealer
 from worker.db.engine import make_engine, writing
-from worker.db.grants import UNSEALED
-from worker.db.rekey import rotate, sealed_with
+from worker.db.intake.grants import UNSEALED
+from worker.db.repair.rekey import rotate, sealed_with
 from worker.errors import DatabaseUnreachable, UnknownAccount
 
 NEW = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3600, "scope": "all"}

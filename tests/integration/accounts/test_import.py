@@ -18,7 +18,7 @@ import yaml
 
 from tests.integration.accounts.conftest import NOW, Ran, Refreshd, acme
 from worker.accounts.importer import BATCH
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import make_engine
 
 Write = Callable[..., Path]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from models.audit import Action, Actor
+from models.tables.audit import Action, Actor
 from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from worker.accounts.apply import Intent
 from worker.accounts.editor import AlreadyThere, Busy, Editor
@@ -19,8 +19,8 @@ from worker.accounts.publisher import CommandPublisher
 from worker.accounts.token_precedence import ImportOutcome
 from worker.clock import Clock
 from worker.context import AppContext
-from worker.db.accounts import Accounts
-from worker.db.acts import RunningEntry
+from worker.db.accounts.stored import Accounts
+from worker.db.records.acts import RunningEntry
 from worker.settings import load_settings
 
 Rotate = Callable[..., None]

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tests.integration.accounts.conftest import Refreshd, acme
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import make_engine
 
 Write = Callable[..., Path]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from models.audit import Action
+from models.tables.audit import Action
 from models.token import Secret, TokenResponse
 from tests.integration.accounts.conftest import AccountServices, Refreshd, acme
 from tests.integration.accounts.test_nango import connection, integration
@@ -24,7 +24,7 @@ from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.twins import SameGrant
 from worker.clock import Clock
 from worker.context import AppContext
-from worker.db.acts import RunningEntry
+from worker.db.records.acts import RunningEntry
 from worker.settings import load_settings
 
 Write = Callable[..., Path]

@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from models.account import RefreshMethod
-from models.api_key import ApiScope
-from models.audit import Actor
+from models.tables.account import RefreshMethod
+from models.tables.api_key import ApiScope
+from models.tables.audit import Actor
 from tests.integration.conftest import Bench
 from worker.api.application import make_app
 from worker.api.context import ApiContext
-from worker.db.api_keys import ApiKeys
+from worker.db.intake.api_keys import ApiKeys
 from worker.intake import account_ops, bulk_ops, grant_ops  # noqa: F401  (their ops are known once imported)
 from worker.intake.carry_out import WorkerTools
 from worker.intake.client import IntakeClient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from models.api_key import ApiScope
+from models.tables.api_key import ApiScope
 from tests.integration.api.conftest import Desk
 from worker.providers.client import ProviderClient
 

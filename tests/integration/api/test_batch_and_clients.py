@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from models.api_key import ApiScope
+from models.tables.api_key import ApiScope
 from tests.integration.api.conftest import Desk
 from worker.api.routes import batch
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from models.api_key import ApiScope
-from models.connect_session import ConnectSession
+from models.tables.api_key import ApiScope
+from models.tables.connect_session import ConnectSession
 from tests.integration.api.conftest import Desk
-from worker.db.connect_sessions import ConnectSessions
+from worker.db.intake.connect_sessions import ConnectSessions
 
 #: Not this key's, and sent by it; and one whose id it never sends.
 FOREIGN, HIDDEN = "foreign-1", "foreign-hidden-2"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from models.api_key import ApiScope, Credential
-from models.audit import Actor
+from models.tables.api_key import ApiScope, Credential
+from models.tables.audit import Actor
 from tests.integration.api.conftest import Desk
 from worker.api import key_cache
-from worker.db.api_keys import ApiKeys
+from worker.db.intake.api_keys import ApiKeys
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from models.api_key import ApiScope
-from models.audit import Action
+from models.tables.api_key import ApiScope
+from models.tables.audit import Action
 from tests.integration.api.conftest import Desk
 from worker.api.routes import refresh as refresh_route
-from worker.db.audit import AuditTrail
-from worker.db.idempotency import Idempotency, Standing
+from worker.db.intake.idempotency import Idempotency, Standing
+from worker.db.records.audit import AuditTrail
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_request_whose_process_was_lost_may_begin_again(
     table = Idempotency(desk.bench.runtime.engine)
     assert table.begin("key", "one", "hash").standing is Standing.NEW
     assert table.begin("key", "one", "hash").standing is Standing.UNDER_WAY
-    monkeypatch.setattr("worker.db.idempotency.LOST_AFTER_S", -1.0)
+    monkeypatch.setattr("worker.db.intake.idempotency.LOST_AFTER_S", -1.0)
     assert table.begin("key", "one", "hash").standing is Standing.NEW
 
 

@@ -15,7 +15,7 @@ import redis
 from psycopg import errors
 from pydantic import SecretStr
 
-from models.api_key import ApiScope
+from models.tables.api_key import ApiScope
 from tests.deploy.compose_file import ROOT
 from tests.integration.api.conftest import Desk
 from tests.integration.api.test_accounts import NEW
@@ -130,7 +130,7 @@ async def test_a_celery_message_is_sent_with_these_rights(desk: Desk, acl_server
     desk.bench.add("acct-1")
     script = (
         "from worker.celery.forced_refresh import send_forced\n"
-        "from models.account import Account\n"
+        "from models.tables.account import Account\n"
         "print(send_forced([Account(id='acct-1', provider='acme', generation=1)]))\n"
         "print(send_forced([Account(id='acct-2', provider='acme', generation=1, refresh_method='callback')]))\n"
     )

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from models.api_key import ApiScope
+from models.tables.api_key import ApiScope
 from tests.integration.api.conftest import Desk
 from worker.api import event_hub
 from worker.api.auth import Caller

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from models.account import RefreshMethod
 from models.callback import CallbackInput
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
+from models.tables.account import RefreshMethod
 from models.token import Secret
 from tests.integration.conftest import Bench
 from worker.crypto.cipher import generate_key

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from models.account import Account, Status
-from models.attempt import Outcome, Trigger
 from models.rate_limit import WaitReason
+from models.tables.account import Account, Status
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.integration.conftest import Bench

@@ -21,8 +21,8 @@ from redis import Redis
 from redis.client import Monitor
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from models.attempt import Attempt, Outcome
 from models.callback import CallbackInput
+from models.tables.attempt import Attempt, Outcome
 from models.token import Secret
 from refreshd_reader.callback_task import CallbackTask, EnvelopeBroken, EnvelopeGone, Envelopes
 from tests.integration.conftest import Bench

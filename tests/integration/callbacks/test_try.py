@@ -12,7 +12,7 @@ import pytest
 import redis
 from sqlmodel import Session
 
-from models.attempt import Attempt, Trigger
+from models.tables.attempt import Attempt, Trigger
 from tests.integration.accounts.conftest import Refreshd, acme, file, refreshd, stores
 from worker.callbacks.catalog import PYTHON, CallbackCatalog, Offered
 from worker.callbacks.heartbeats import CallbackHeartbeats

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models.attempt import Attempt, Outcome
+from models.tables.attempt import Attempt, Outcome
 from models.token import Secret
 from tests.integration.conftest import Bench
 from tests.support.waiting import wait_until

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from models.api_key import Credential
+from models.tables.api_key import Credential
 from tests.integration.accounts.conftest import Refreshd
 
 pytestmark = pytest.mark.usefixtures("three")

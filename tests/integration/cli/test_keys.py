@@ -91,7 +91,7 @@ def test_the_public_half_of_the_writing_key_is_printed(refreshd: Refreshd) -> No
 def test_a_rotation_that_ctrl_c_stops_says_how_far_it_came_and_is_run_again(
     refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.db.rekey.BATCH", 2)
+    monkeypatch.setattr("worker.db.repair.rekey.BATCH", 2)
     written = 0
 
     def ctrl_c(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from models.attempt import Attempt, Outcome, Trigger
+from models.tables.attempt import Attempt, Outcome, Trigger
 from tests.integration.accounts.conftest import Refreshd, acme
-from worker.cli import requests
+from worker.cli.refresh import requests
 
 WORDS = [f"{name}={value}" for name, value in acme("first").items() if name != "id"]
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.client import Client, write_urls
-from models.connect_session import ConnectSession
+from models.tables.client import Client, write_urls
+from models.tables.connect_session import ConnectSession
 from models.token import Secret
 from tests.integration.connect.mcp_world import ISSUER, McpWorld
 from tests.integration.intake.conftest import Asker
@@ -25,13 +25,13 @@ from worker.connect.flow import Code, Flow, GoTo, Show
 from worker.connect.opening import NOTHING_FOUND, Opener, Wanted
 from worker.connect.redirect import NoCode
 from worker.crypto.intake import IntakeSealer
-from worker.db.clients import Clients
-from worker.db.connect_sessions import ConnectSessions
-from worker.db.connectable import Connectable
+from worker.db.accounts.clients import Clients
 from worker.db.engine import writing
+from worker.db.intake.connect_sessions import ConnectSessions
+from worker.db.intake.connectable import Connectable
 from worker.intake.requests import Op, Reply
 from worker.providers.registry import Providers
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 
 API = "https://api.example"
 RETURN_URL = "https://app.example/connected"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.connect.conftest import API, Platform
 from tests.integration.connect.test_connect_http import Site, opened
-from worker.api.browser_limits import network_of
+from worker.api.connect.browser_limits import network_of
 from worker.api.server import config_of
 from worker.errors import SettingsError
 from worker.settings.api import ApiSettings, load_api_settings

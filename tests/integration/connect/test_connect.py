@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.account import Status
+from models.tables.account import Status
 from tests.integration.connect.conftest import API, RETURN_URL, CookieJar, Platform, granted, on_both, outcome
 from worker.connect.flow import Code, GoTo, NotSent, Show
 from worker.db.engine import writing
@@ -105,7 +105,7 @@ def test_the_grant_and_the_end_of_the_session_are_one_commit(
         raise RuntimeError("killed")
 
     session = platform.open()
-    monkeypatch.setattr("worker.db.connect_sessions.ConnectSessions.stored", broken)
+    monkeypatch.setattr("worker.db.intake.connect_sessions.ConnectSessions.stored", broken)
     query = platform.connected(session)
 
     assert query["reason"] == "interrupted"

@@ -13,15 +13,15 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from models.api_key import ApiScope
-from models.audit import Actor
-from models.client import write_urls
+from models.tables.api_key import ApiScope
+from models.tables.audit import Actor
+from models.tables.client import write_urls
 from tests.integration.connect.conftest import API, RETURN_URL, Platform, granted
 from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
 from worker.api.application import make_app
 from worker.api.context import ApiContext
 from worker.connect.rendering import CONTENT_SECURITY_POLICY
-from worker.db.api_keys import ApiKeys
+from worker.db.intake.api_keys import ApiKeys
 from worker.intake.client import IntakeClient
 from worker.settings.api import ApiSettings
 

@@ -11,17 +11,17 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.account import Status
-from models.attempt import Trigger
-from models.client import write_urls
+from models.tables.account import Status
+from models.tables.attempt import Trigger
+from models.tables.client import write_urls
 from tests.integration.connect.conftest import API, CookieJar, Platform, outcome
 from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
 from worker.accounts.entry import RowRefused
 from worker.connect.flow import GoTo
 from worker.connect.preparing import LOOKUPS_MAX
-from worker.db.clients import Clients
+from worker.db.accounts.clients import Clients
 from worker.db.engine import writing
-from worker.db.issuers import Issuers, Registrations
+from worker.db.intake.issuers import Issuers, Registrations
 from worker.intake.requests import Code, Op, Reply
 from worker.issuers.caller import IssuerCaller
 

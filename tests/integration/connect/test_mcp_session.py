@@ -17,7 +17,7 @@ import uvicorn
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from models.attempt import Outcome, Trigger
+from models.tables.attempt import Outcome, Trigger
 from refreshd_reader import AsyncReader
 from refreshd_reader.httpx import AsyncTokenAuth
 from tests.integration.connect.conftest import RETURN_URL, CookieJar, Platform, outcome
@@ -27,7 +27,7 @@ from tests.support.waiting import PATIENCE_S, wait_until
 from worker.intake.requests import Code, Op
 from worker.issuers.caller import IssuerCaller
 from worker.providers.client import ProviderClient
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
 from worker.settings import Settings
 
 PROGRAM = Path(__file__).parents[2] / "servers" / "mcp" / "connection.py"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import make_engine
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from models.account import Account, RetiredAccount, Status
-from models.attempt import Attempt
-from worker.db.account_filter import Filter
-from worker.db.accounts import PAGE, Accounts, Change, blank
+from models.tables.account import Account, RetiredAccount, Status
+from models.tables.attempt import Attempt
+from worker.db.accounts.filter import Filter
+from worker.db.accounts.stored import PAGE, Accounts, Change, blank
 from worker.db.engine import reading, writing
 
 

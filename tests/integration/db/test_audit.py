@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from models.audit import Act, Action, Actor
+from models.tables.audit import Act, Action, Actor
 from worker.context import current_actor
-from worker.db.acts import RunningEntry
-from worker.db.audit import AuditTrail
 from worker.db.engine import make_engine, writing
+from worker.db.records.acts import RunningEntry
+from worker.db.records.audit import AuditTrail
 
 MIA = Actor("mia", "desk-1")
 

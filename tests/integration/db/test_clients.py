@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from models.client import Client, write_urls
-from worker.db.account_filter import Filter
-from worker.db.accounts import Accounts, blank
-from worker.db.clients import Clients
+from models.tables.client import Client, write_urls
+from worker.db.accounts.clients import Clients
+from worker.db.accounts.filter import Filter
+from worker.db.accounts.stored import Accounts, blank
 
 
 @pytest.fixture

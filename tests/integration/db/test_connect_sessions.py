@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from models.connect_session import EXPIRED, INTERRUPTED, NO_WORKER, ConnectSession, ConnectStatus
-from worker.db.connect_sessions import CONSENT_S, KEPT_S, ConnectSessions
+from models.tables.connect_session import EXPIRED, INTERRUPTED, NO_WORKER, ConnectSession, ConnectStatus
 from worker.db.engine import writing
+from worker.db.intake.connect_sessions import CONSENT_S, KEPT_S, ConnectSessions
 
 STATUS = ConnectStatus
 

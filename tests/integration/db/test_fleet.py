@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from models.audit import Actor
 from models.pause_scope import Scope
 from models.rate_limit import WaitReason
+from models.tables.audit import Actor
 from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
 from worker.cli.status.paused import gate_lines, held_json, pause_lines
 from worker.db.engine import is_sqlite, writing
 from worker.db.fleet.counts import PausedDue, count, look, overdue
-from worker.db.held_accounts import Held
+from worker.db.planning.held_accounts import Held
 from worker.monitoring.gate_status import GateStatus
 from worker.policy.gates import Gate
 

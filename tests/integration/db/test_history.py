@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
-from models.attempt import Attempt
+from models.tables.attempt import Attempt
 from worker.db.engine import database_now, reading
-from worker.db.history import History
+from worker.db.records.history import History
 
 HOUR_S = 3600.0
 

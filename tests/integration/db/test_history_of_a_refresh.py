@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench
-from worker.cli.history import details, line_of
+from worker.cli.records.history import details, line_of
 from worker.providers.http1.parser import BrokeHTTP
 from worker.refresh.attempt import Origin
 

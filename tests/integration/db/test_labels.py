@@ -6,16 +6,16 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from models.account import Account
-from models.audit import Actor
 from models.label import write_labels
 from models.pause_scope import Scope
-from worker.db.account_filter import Filter
-from worker.db.accounts import Accounts, Change, blank
+from models.tables.account import Account
+from models.tables.audit import Actor
+from worker.db.accounts.filter import Filter
+from worker.db.accounts.stored import Accounts, Change, blank
 from worker.db.engine import reading, writing
 from worker.db.fleet.counts import look
 from worker.db.fleet.labelled import look_at
-from worker.db.pauses import Pauses
+from worker.db.planning.pauses import Pauses
 
 
 def new(account_id: str, labels: dict[str, str], **columns: Any) -> Account:

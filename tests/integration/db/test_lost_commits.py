@@ -11,10 +11,17 @@ from structlog.testing import capture_logs
 
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_late_answers import refused, sealed_answer
-from worker.db import lost_commits
 from worker.db.engine import is_sqlite, writing
-from worker.db.lost_commits import LOCK, compare, keep_after_promotion, keep_lost_answers, lineage, searched
-from worker.db.restore import raise_generations
+from worker.db.repair import lost_commits
+from worker.db.repair.lost_commits import (
+    LOCK,
+    compare,
+    keep_after_promotion,
+    keep_lost_answers,
+    lineage,
+    searched,
+)
+from worker.db.repair.restore import raise_generations
 from worker.diagnostics.doctor import Level
 from worker.diagnostics.doctor.lost_commits import check_lost_commits
 from worker.policy.reasons.done import LOST_COMMIT_ADOPTED

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 import models.migrations
-import models.schema
+import models.tables.schema
 from models.migrations import HEAD, REVISIONS
 from tests.support.services import PostgresServer
 from worker.db.engine import make_engine

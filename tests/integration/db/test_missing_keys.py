@@ -10,7 +10,7 @@ from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
-from worker.db.missing_keys import wake
+from worker.db.planning.missing_keys import wake
 from worker.settings import Settings
 
 OTHER = generate_key("other")
@@ -25,7 +25,7 @@ def due_in_s(bench: Bench, account: str) -> float:
 def test_accounts_that_lacked_a_key_are_due_once_a_worker_starts_with_it(
     bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.db.missing_keys.BATCH", 2)
+    monkeypatch.setattr("worker.db.planning.missing_keys.BATCH", 2)
     ids = ["a", "b", "of-a-client", "paused"]
     bench.add_client("crm")
     for one in ids:

@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 from sqlalchemy import Engine
 
-from worker.db.accounts import Accounts, blank
-from worker.db.nearest_ids import nearest_ids
+from worker.db.accounts.nearest_ids import nearest_ids
+from worker.db.accounts.stored import Accounts, blank
 
 IDS: Final = [*(f"demo-{number:02}" for number in range(1, 41)), "Corp-Sales", "corp-support"]
 

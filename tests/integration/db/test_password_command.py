@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from tests.support.services import PostgresServer
 from worker.context import AppContext
 from worker.crypto.cipher import generate_key
-from worker.db import password
 from worker.db.engine import current_revision
 from worker.db.migrate import upgrade
-from worker.db.password import DatabasePassword, password_of
+from worker.db.postgresql import password
+from worker.db.postgresql.password import DatabasePassword, password_of
 from worker.errors import DatabaseUnreachable
 from worker.settings import Settings
 

@@ -10,17 +10,17 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from models.attempt import Outcome, Trigger
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.accounts.test_grants import GrantDesk, grant
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from tests.support.pgbouncer import PgBouncer, pgbouncer
 from tests.support.server_binaries import ServerMissing
 from tests.support.services import PostgresServer
-from worker.accounts.grants import StoredGrant
+from worker.accounts.grants.replacement import StoredGrant
 from worker.db.engine import make_engine, reading, writing
 from worker.db.migrate import upgrade
-from worker.db.postgres import is_pooled
+from worker.db.postgresql.connections import is_pooled
 from worker.diagnostics.doctor.stores import check_database
 from worker.errors import DatabaseUnreachable
 from worker.settings import Settings

@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import Boolean, Engine
 from sqlmodel import Session, SQLModel, select
 
-from models.account import Account
-from models.pause import LabelPause, Pause
 from models.pause_scope import PauseEntry
-from worker.db import account_columns, label_pauses
-from worker.db.account_rows import find_accounts
-from worker.db.accounts import Accounts
+from models.tables.account import Account
+from models.tables.pause import LabelPause, Pause
+from worker.db.accounts import columns as account_columns
+from worker.db.accounts.rows import find_accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import reading
+from worker.db.planning import label_pauses
 
 
 @pytest.mark.parametrize(

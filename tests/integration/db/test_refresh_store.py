@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
-from models.account import Account, Status
-from models.attempt import INTERRUPTED, Attempt, AttemptEntry, Outcome
+from models.tables.account import Account, Status
+from models.tables.attempt import INTERRUPTED, Attempt, AttemptEntry, Outcome
 from worker.clock import Clock
-from worker.db.accounts import Accounts, blank
+from worker.db.accounts.stored import Accounts, blank
 from worker.db.bulk import fetch
-from worker.db.completions import Completion, Postponement, Stored
 from worker.db.engine import database_now, is_sqlite, make_engine, reading, writing
-from worker.db.publication import LOOK_AGAIN_S, PublicationUpdates
-from worker.db.refresh_store import RefreshStore
+from worker.db.publication.store import LOOK_AGAIN_S, PublicationUpdates
+from worker.db.refresh.completions import Completion, Postponement, Stored
+from worker.db.refresh.store import RefreshStore
 from worker.errors import DatabaseUnreachable
 
 _numbers = itertools.count()

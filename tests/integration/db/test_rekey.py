@@ -8,17 +8,17 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
-from models.account import Account
-from models.client import Client
-from models.issuer import REGISTRATION, ClientRegistration
+from models.tables.account import Account
+from models.tables.client import Client
+from models.tables.issuer import REGISTRATION, ClientRegistration
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, generate_key, key_of, parse_keys
 from worker.crypto.sealer import AccountSealer
-from worker.db.clients import Clients
+from worker.db.accounts.clients import Clients
 from worker.db.engine import make_engine, reading, writing
-from worker.db.issuers import Registrations
-from worker.db.rekey import check, rotate, sealed_with
+from worker.db.intake.issuers import Registrations
+from worker.db.repair.rekey import check, rotate, sealed_with
 from worker.redis.client import connect
 from worker.redis.pending_answers import waiting_by_key
 
@@ -133,7 +133,7 @@ def test_an_answer_that_is_kept_beside_the_row_counts_for_its_key_and_is_sealed_
 def test_a_rotation_that_was_killed_between_two_batches_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.db.rekey.BATCH", 2)
+    monkeypatch.setattr("worker.db.repair.rekey.BATCH", 2)
     for number in range(5):
         add(engine, f"a{number}", cipher(OLD))
     both = cipher(NEW, OLD)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import httpx
 from structlog.testing import capture_logs
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_late_answers import refused, sealed_answer
 from tests.integration.refresh.test_refresher import granted
-from worker.db.accounts import Accounts
-from worker.db.restore import believe_filled, raise_above, raise_generations
+from worker.db.accounts.stored import Accounts
+from worker.db.repair.restore import believe_filled, raise_above, raise_generations
 from worker.policy.reasons.done import STASH_ADOPTED
 
 

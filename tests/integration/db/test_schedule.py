@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
-from models.account import Account
-from models.attempt import INTERRUPTED, Attempt
-from worker.db.accounts import Accounts, blank
+from models.tables.account import Account
+from models.tables.attempt import INTERRUPTED, Attempt
+from worker.db.accounts.stored import Accounts, blank
 from worker.db.engine import database_now, make_engine, now_sql, reading
-from worker.db.publication import PublicationStore
-from worker.db.schedule import Schedule, abandoned
+from worker.db.planning.schedule import Schedule, abandoned
+from worker.db.publication.store import PublicationStore
 
 
 class Fleet:

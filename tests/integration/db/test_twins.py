@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from worker.db.accounts import Accounts, blank
+from worker.db.accounts.stored import Accounts, blank
 from worker.db.engine import is_sqlite, make_engine, reading
 from worker.db.fleet.twins import holders, holding, shared, shared_sql
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from models.migrations import HEAD
-from models.outbox import Message
+from models.tables.outbox import Message
 from tests.integration.conftest import Bench
 from tests.support.waiting import wait_until
 from worker.callbacks.catalog import CallbackCatalog

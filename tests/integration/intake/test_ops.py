@@ -8,9 +8,9 @@ import httpx
 import pytest
 import redis
 
-from models.account import Status
+from models.tables.account import Status
 from tests.integration.intake.conftest import ACME, Asker
-from worker.accounts.grants import GrantStore
+from worker.accounts.grants.replacement import GrantStore
 from worker.errors import DatabaseUnreachable
 from worker.intake.requests import Code, Op
 

@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 from models.answer import Answer, Fault, Verdict
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
-from worker.db.accounts import blank
+from worker.db.accounts.stored import blank
 from worker.db.engine import make_engine
-from worker.db.issuers import Issuers
+from worker.db.intake.issuers import Issuers
 from worker.issuers.caller import IssuerCaller
 from worker.issuers.stored import AGAIN_S, IssuerProviders, IssuerReader, bare_issuer
 from worker.policy.reasons import REASONS

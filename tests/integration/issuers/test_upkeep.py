@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from models.account import Status
-from models.client import Client
+from models.tables.account import Status
+from models.tables.client import Client
 from tests.integration.conftest import Bench
 from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
 from worker.db.engine import writing
 from worker.db.fleet_locks import FleetLock
-from worker.db.issuers import Issuers, Registrations
-from worker.db.registration_failures import LOCK, failures_of
+from worker.db.intake.issuers import Issuers, Registrations
+from worker.db.intake.registration_failures import LOCK, failures_of
 from worker.diagnostics.explain.facts import Finding
 from worker.diagnostics.explain.gather import gather
 from worker.diagnostics.explain.rules.registration import metadata, registration

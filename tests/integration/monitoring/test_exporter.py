@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 from typer.testing import CliRunner
 
-from models.account import Account, Duty
 from models.rate_limit import WaitReason
+from models.tables.account import Account, Duty
 from tests.support.exported import renamed, small_counts
 from tests.support.server_process import free_port
 from worker.cli import app

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from models.attempt import AttemptEntry, Outcome, Trigger
+from models.tables.attempt import AttemptEntry, Outcome, Trigger
 from tests.integration.conftest import Bench
 from worker.clock import Clock
 from worker.monitoring.metrics import OTHER, PROVIDERS_MAX, WorkerMetrics, worker_metrics

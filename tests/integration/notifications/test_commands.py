@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from models.outbox import Message
+from models.tables.outbox import Message
 from tests.integration.notifications.conftest import SECRET, webhook_settings
 from tests.support.server_process import free_port
 from worker.cli import main

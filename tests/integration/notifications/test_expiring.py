@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench, Handler
 from tests.integration.notifications.conftest import Post
 from worker.db.engine import make_engine, reading

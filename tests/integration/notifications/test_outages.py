@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.gates import EVIDENCE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from models.account import RECONFIGURED, Status
-from models.attempt import Trigger
+from models.tables.account import RECONFIGURED, Status
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Handler
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted

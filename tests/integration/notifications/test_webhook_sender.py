@@ -5,12 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from models.audit import Actor
+from models.tables.audit import Actor
 from tests.integration.notifications.conftest import Post
 from tests.integration.refresh.test_refresher import granted
-from worker.accounts.grants import GrantStore, read_grant
-from worker.db.async_stores import AsyncRefreshStore
+from worker.accounts.grants.replacement import GrantStore, read_grant
 from worker.db.fleet_locks import FleetLock
+from worker.db.refresh.async_stores import AsyncRefreshStore
 from worker.policy.webhook_batching import SINGLY_MAX
 
 

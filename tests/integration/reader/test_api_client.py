@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.api_key import ApiScope
+from models.tables.api_key import ApiScope
 from refreshd_reader import Reader
 from refreshd_reader.api import (
     Accounts,

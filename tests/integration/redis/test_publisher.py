@@ -10,9 +10,9 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from models.account import Account, Status
 from models.event import Event
 from models.publication import Publication, publication
+from models.tables.account import Account, Status
 from models.token import Secret
 from refreshd_reader.contract import AccountState, Keys, Token
 from worker.redis.client import connect, connect_async

@@ -11,10 +11,10 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
-from models.account import RefreshMethod
 from models.answer import Answer
-from models.attempt import Outcome, Trigger
 from models.refresh_request import RefreshRequest
+from models.tables.account import RefreshMethod
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret, TokenResponse
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_unforeseen import unique

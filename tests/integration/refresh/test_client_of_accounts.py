@@ -13,12 +13,12 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
-from models.account import Status
-from models.attempt import Outcome
+from models.tables.account import Status
+from models.tables.attempt import Outcome
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.callbacks.host.inputs import inputs_of
-from worker.db.client_accounts import ClientAccounts
+from worker.db.accounts.of_client import ClientAccounts
 from worker.db.engine import writing
 from worker.diagnostics.doctor.clients import check_client_secrets
 from worker.diagnostics.doctor.result import Level

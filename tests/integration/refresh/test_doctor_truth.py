@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from tests.integration.conftest import Bench
 from tests.integration.diagnostics.test_doctor import ALL, checked, execute
 from worker.crypto.cipher import generate_key
-from worker.db.comparison import TAKEN_OVER, Loss, Progress
 from worker.db.engine import writing
+from worker.db.publication.comparison import TAKEN_OVER, Loss, Progress
 from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
 from worker.policy.reasons import message_of

@@ -12,11 +12,11 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 from sqlmodel import Session, select
 
-from models.attempt import Attempt, Outcome, Trigger
+from models.tables.attempt import Attempt, Outcome, Trigger
 from tests.integration.accounts.conftest import AccountServices
 from tests.integration.conftest import Bench
 from worker.accounts.apply import Intent
-from worker.db.accounts import Accounts, Change
+from worker.db.accounts.stored import Accounts, Change
 
 KEY = ECKey.generate_key("P-256").as_pem(private=True).decode()
 TOKENS = {"access_token": "new", "refresh_token": "new-refresh", "token_type": "DPoP", "expires_in": 3600}

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from models.account import Status
-from models.attempt import Outcome, Trigger
+from models.tables.account import Status
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
-from worker.db.accounts import Accounts, Change
+from worker.db.accounts.stored import Accounts, Change
 
 
 def switch(bench: Bench, *, on: bool) -> None:

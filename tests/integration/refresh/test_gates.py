@@ -8,14 +8,14 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from models.account import HELD_LOOK_S, Account
-from models.attempt import Outcome, Trigger
 from models.rate_limit import WaitReason
+from models.tables.account import HELD_LOOK_S, Account
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_late_answers import sealed_answer
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
-from worker.db.held_accounts import HeldAccounts
+from worker.db.planning.held_accounts import HeldAccounts
 from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates
 from worker.policy.backoff import RETRY_AFTER_MAX_S
 from worker.policy.gates import EVIDENCE, Gate

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.account import Status
-from models.attempt import Outcome, Trigger
+from models.tables.account import Status
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret, TokenSet
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted

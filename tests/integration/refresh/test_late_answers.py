@@ -8,13 +8,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.account import Status
-from models.attempt import Outcome, Trigger
+from models.tables.account import Status
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret, TokenSet
 from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_refresher import granted
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import writing
 from worker.policy.reasons.correction import STASH_UNREADABLE
 from worker.policy.reasons.done import KEPT_ANSWER_ADOPTED, STASH_ADOPTED

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import structlog
 
-from models.attempt import Trigger
 from models.rate_limit import WaitReason
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.log import configure_logging, correlate

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from models.attempt import Outcome, Trigger
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_late_answers import refused

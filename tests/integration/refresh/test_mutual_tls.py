@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import pytest
 from sqlalchemy import update
 
-from models.account import Account, RefreshMethod, Status
-from models.attempt import Outcome, Trigger
+from models.tables.account import Account, RefreshMethod, Status
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret
 from tests.integration.conftest import Bench
 from tests.support.providers.certificates import Authority, Signed

@@ -14,19 +14,19 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from models.attempt import Trigger
 from models.pause_scope import Scope
 from models.rate_limit import Limits
+from models.tables.attempt import Trigger
 from tests.support.large_fleet import PAUSED_PROVIDER, analyze, fill, pause_one_provider
 from tests.support.query_plans import COUNTING_INDEX, SMALL_INDEXES, Statement, recorded, traced, whole_reads
 from tests.support.services import RedisServer
 from worker.broker.queues import QUEUES
 from worker.cli import status
 from worker.crypto.cipher import generate_key
-from worker.db.account_filter import Filter
-from worker.db.accounts import Accounts
-from worker.db.asked_for import make_due
+from worker.db.accounts.filter import Filter
+from worker.db.accounts.stored import Accounts
 from worker.db.engine import database_now, is_sqlite, writing
+from worker.db.planning.asked_for import make_due
 from worker.diagnostics.doctor import run_checks
 from worker.monitoring.exporter import FleetCollector
 from worker.redis.counts import LiveWorkers

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from models.account import Status
-from models.attempt import Outcome, Trigger
+from models.tables.account import Status
+from models.tables.attempt import Outcome, Trigger
 from models.token import Secret
 from tests.integration.conftest import Bench
 from worker.redis.pending_answers import PendingAnswers

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from models.account import Status
-from models.attempt import INTERRUPTED, AttemptEntry, Outcome, Trigger
+from models.tables.account import Status
+from models.tables.attempt import INTERRUPTED, AttemptEntry, Outcome, Trigger
 from tests.integration.conftest import Bench
-from worker.db.refresh_store import RefreshStore
+from worker.db.refresh.store import RefreshStore
 from worker.policy.reasons.skipped import ATTEMPT_OPEN
 from worker.refresh.admission import Admitted
 from worker.refresh.attempt import OpenAttempt

@@ -13,7 +13,7 @@ from models.publication import Publication
 from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_refresher import granted
 from worker.accounts.publisher import CommandPublisher
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.redis.publisher import REMOVED_KEPT_S
 
 

@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
-from models.account import Status
-from models.attempt import Outcome, Trigger
+from models.tables.account import Status
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.confirmation import CONFIRM_AFTER_S

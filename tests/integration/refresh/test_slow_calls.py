@@ -8,8 +8,8 @@ import os
 import httpx
 import pytest
 
-from models.account import RefreshMethod
-from models.attempt import Outcome, Trigger
+from models.tables.account import RefreshMethod
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker import ending

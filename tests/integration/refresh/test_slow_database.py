@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.attempt import Outcome
+from models.tables.attempt import Outcome
 from tests.integration.conftest import Bench
 from worker.db.engine import is_sqlite, writing
 from worker.settings import Settings

@@ -11,13 +11,13 @@ import pytest
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
-from models.audit import Actor
 from models.pause_scope import Scope
 from models.publication import Publication
+from models.tables.audit import Actor
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
-from worker.db.publication import STATE_UNPUBLISHED
+from worker.db.publication.store import STATE_UNPUBLISHED
 from worker.errors import RedisUnreachable
 
 

@@ -8,15 +8,15 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
-from models.account import TOKEN_ENDED
 from models.pause_scope import Scope
+from models.tables.account import TOKEN_ENDED
 from refreshd_reader.contract import PAUSED
 from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_late_answers import while_called
 from tests.integration.refresh.test_refresher import granted
 from tests.integration.scheduling.test_pauses import pause
-from worker.db.ended_tokens import EndedTokens
 from worker.db.engine import is_sqlite, reading
+from worker.db.planning.ended_tokens import EndedTokens
 
 
 def sweep(bench: Bench) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.attempt import Outcome, Trigger
 from models.rate_limit import WaitReason
+from models.tables.attempt import Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.refresh.attempt import Deadlines

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.account import RefreshMethod, Status
 from models.answer import Answer
-from models.attempt import Attempt, Outcome, Trigger
 from models.refresh_request import RefreshRequest
+from models.tables.account import RefreshMethod, Status
+from models.tables.attempt import Attempt, Outcome, Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing

@@ -9,8 +9,8 @@ import pytest
 
 from tests.integration.conftest import Bench
 from tests.support.services import RedisServer
-from worker.db.comparison import EVICTED, ROLLING, TAKEN_OVER, ComparisonStore, Progress
-from worker.db.restore import raise_generations
+from worker.db.publication.comparison import EVICTED, ROLLING, TAKEN_OVER, ComparisonStore, Progress
+from worker.db.repair.restore import raise_generations
 from worker.scheduling.comparison import Compared
 
 ACCOUNTS = 7

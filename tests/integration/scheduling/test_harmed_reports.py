@@ -11,7 +11,7 @@ import redis
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from refreshd_reader.contract import REJECTED_MAXLEN, Keys, Rejection
 from tests.integration.reader.acl_server import AclRedisServer, refusals
 from tests.integration.scheduling.test_rejected_tokens import Dispatched

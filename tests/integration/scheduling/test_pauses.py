@@ -8,17 +8,17 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.account import TOKEN_ENDED
-from models.attempt import Outcome, Trigger
-from models.audit import Action, Actor
 from models.pause_scope import Scope
+from models.tables.account import TOKEN_ENDED
+from models.tables.attempt import Outcome, Trigger
+from models.tables.audit import Action, Actor
 from refreshd_reader import Paused, Reader
 from refreshd_reader.contract import PAUSED
 from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
 from worker.context import AppContext
 from worker.db.engine import is_sqlite, reading, writing
-from worker.db.pauses import is_paused
+from worker.db.planning.pauses import is_paused
 from worker.diagnostics.doctor import run_checks
 from worker.scheduling.planner import BY_ITSELF, Planned
 from worker.settings import Settings

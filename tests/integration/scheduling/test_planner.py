@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from models.attempt import Trigger
 from models.rate_limit import Limits
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench
 from tests.support.large_fleet import NOTHING_DUE, fill
 from tests.support.query_plans import recorded
@@ -19,7 +19,7 @@ from worker.context import AppContext
 from worker.db.claims import DueAccount
 from worker.db.engine import database_now, reading
 from worker.db.fleet_locks import FleetLock
-from worker.db.held_accounts import HeldAccounts
+from worker.db.planning.held_accounts import HeldAccounts
 from worker.policy.backlog import COLD_START
 from worker.policy.gates import Gate
 from worker.policy.reasons.due import EARLY_REFRESH

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench
 from worker.accounts.publisher import CommandPublisher
 from worker.broker.queues import CALLBACK, REFRESH

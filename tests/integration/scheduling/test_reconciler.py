@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from models.account import Account
 from models.publication import Publication
+from models.tables.account import Account
 from tests.integration.conftest import Bench
 from worker.errors import DatabaseUnreachable
 from worker.scheduling.reconciler import Reconciled

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from models.attempt import Outcome, Trigger
+from models.tables.attempt import Outcome, Trigger
 from refreshd_reader.contract import Keys, Rejection
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted

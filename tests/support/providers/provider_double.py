@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from models.account import RefreshMethod
 from models.answer import Answer
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
+from models.tables.account import RefreshMethod
 from models.token import Secret, TokenResponse
 from worker.providers.client import ProviderClient
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.account import RECONFIGURED, Account, Status, fingerprint
+from models.tables.account import RECONFIGURED, Account, Status, fingerprint
 from models.token import Secret
 from tests.integration.accounts.conftest import ALLOWED_HTTP, NOW, AccountServices, acme
 from worker.accounts.apply import Intent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.client import Client
+from models.tables.client import Client
 from tests.integration.accounts.conftest import AccountServices, acme
 from worker.accounts.apply import Intent
 from worker.accounts.configuration import configure

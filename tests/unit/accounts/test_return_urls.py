@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.accounts.client_entry import read_client
+from worker.accounts.clients.entry import read_client
 from worker.accounts.entry import RowRefused
 from worker.accounts.return_urls import admits, problem_of, problem_of_entry, with_outcome
 

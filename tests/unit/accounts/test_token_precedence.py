@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.account import Status
+from models.tables.account import Status
 from worker.accounts import token_precedence as reasons
 from worker.accounts.token_precedence import (
     Decision,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from models.api_key import ApiKey, Credential, hash_of
+from models.tables.api_key import ApiKey, Credential, hash_of
 from worker.api.bodies import parse_object
 from worker.api.params import read_cursor, write_cursor
 from worker.api.problems import Kind, Problem

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.connect_session import ConnectStatus
+from models.tables.connect_session import ConnectStatus
 from worker.connect.reasons import REASONS
 from worker.connect.rendering import Theme, text_on
 from worker.errors import SettingsError

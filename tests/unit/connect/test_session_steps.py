@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.connect_session import ENDED, NEXT, OUT_OF_TIME, ConnectSession, ConnectStatus, Step, may
+from models.tables.connect_session import ENDED, NEXT, OUT_OF_TIME, ConnectSession, ConnectStatus, Step, may
 
 S = ConnectStatus
 #: A row a status: where BEGIN, RETURN, REFUSE, GIVE_UP, CLAIM, STORE, FAIL and END lead; None: nowhere.

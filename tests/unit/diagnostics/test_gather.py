@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.account import Account, RefreshMethod
-from models.attempt import Attempt, Outcome, Trigger
+from models.tables.account import Account, RefreshMethod
+from models.tables.attempt import Attempt, Outcome, Trigger
 from worker.diagnostics.explain.gather import _seen_at_work
 
 NOW = 1_790_000_000.0

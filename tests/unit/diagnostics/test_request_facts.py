@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.account import Account
-from models.attempt import Attempt, Trigger
 from models.providers import ClientAuth, Provider
+from models.tables.account import Account
+from models.tables.attempt import Attempt, Trigger
 from worker.diagnostics.explain.request_facts import is_worth_building
 from worker.policy.reasons.correction import REQUEST_IMPOSSIBLE
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from models.account import Account, RefreshMethod, SessionManagement, Status
-from models.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from models.pause_scope import PauseEntry
 from models.providers import Provider
 from models.rate_limit import WaitReason
+from models.tables.account import Account, RefreshMethod, SessionManagement, Status
+from models.tables.attempt import INTERRUPTED, Attempt, Outcome, Trigger
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, Twin
 from worker.diagnostics.explain.rules import diagnose
 from worker.policy.gates import Gate

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.account import (
+from models.tables.account import (
     RECONFIGURED,
     SAME_END_S,
     Account,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.account import RefreshMethod
 from models.provider_requirements import check, needed
 from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
+from models.tables.account import RefreshMethod
 from models.token import Secret
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.pretty import pretty_repr
 
 from models.token import Secret, TokenResponse
-from worker.log_lines import redact
+from worker.log.lines import redact
 
 MARKER: Final = "mkshowntonobody3f2a"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.template import TemplateError, host_of, parse
+from models.providers.template import TemplateError, host_of, parse
 
 VALUES = {
     "account.client_id": "id",

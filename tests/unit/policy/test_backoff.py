@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.account import Status
 from models.answer import Judgement, Verdict
+from models.tables.account import Status
 from worker.policy import backoff
 from worker.policy.backoff import Consequence, consequence
 

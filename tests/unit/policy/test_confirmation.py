@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from models.account import Account, Status
 from models.answer import Judgement, Verdict
-from models.attempt import Trigger
 from models.providers import Provider
+from models.tables.account import Account, Status
+from models.tables.attempt import Trigger
 from worker.policy.backoff import Consequence, consequence
 from worker.policy.confirmation import CONFIRM_AFTER_S, Refusal, reconsidered, second_try_is_free
 from worker.policy.reasons.login import PROBABLY_DEAD, TO_BE_CONFIRMED

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from models.account import Status
-from models.attempt import Outcome
 from models.providers import Provider
 from models.rate_limit import WaitReason
+from models.tables.account import Status
+from models.tables.attempt import Outcome
 from tests.unit.diagnostics.test_rules import (
     CALLBACK,
     CLIENT_REFUSED,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from models.account import SessionManagement, Status
-from models.attempt import Attempt, Outcome, Trigger
 from models.rate_limit import WaitReason
+from models.tables.account import SessionManagement, Status
+from models.tables.attempt import Attempt, Outcome, Trigger
 from tests.unit.diagnostics.test_rules import (
     CALLBACK,
     GOOD,
@@ -21,7 +21,7 @@ from tests.unit.diagnostics.test_rules import (
     facts,
     replaced,
 )
-from worker.db.comparison import Loss
+from worker.db.publication.comparison import Loss
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules import diagnose
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.account import Account, SessionManagement
 from models.providers import Provider
+from models.tables.account import Account, SessionManagement
 from models.token import Secret, TokenResponse
 from worker.policy import due as policy
 from worker.policy.due import (

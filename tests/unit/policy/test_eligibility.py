@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.account import Account, SessionManagement, Status
-from models.attempt import Attempt, Outcome, Trigger
+from models.tables.account import Account, SessionManagement, Status
+from models.tables.attempt import Attempt, Outcome, Trigger
 from refreshd_reader.contract import PAUSED
 from worker.policy.eligibility import Skip, skip_reason
 from worker.policy.reasons import skipped

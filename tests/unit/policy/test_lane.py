@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.account import Account, RefreshMethod
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
+from models.tables.account import Account, RefreshMethod
 from models.token import Secret
 from worker.policy.lane import Lane, is_clients, lane_of, origin_of_gate
 

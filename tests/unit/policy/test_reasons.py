@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from models.attempt import INTERRUPTED
 from models.providers.presets import load_providers
 from models.rate_limit import WaitReason
+from models.tables.attempt import INTERRUPTED
 from refreshd_reader.contract import PAUSED
 from worker.policy.reasons import KINDS, REASONS, message_of, reasons_of
 from worker.policy.reasons.reason import Reason

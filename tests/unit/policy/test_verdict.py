@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.account import RECONFIGURED, Account, Status
 from models.answer import Answer, BodyKind, Fault, Verdict
 from models.providers.error_rule import ErrorRule
+from models.tables.account import RECONFIGURED, Account, Status
 from models.token import Secret, TokenResponse
 from worker.policy.reasons.passing import NO_TOKEN
 from worker.policy.verdicts.row import Row

@@ -24,8 +24,8 @@ from worker.providers.authorization import (
     read_device_code,
     scope_of,
 )
-from worker.providers.draft import InvalidRequest
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.draft import InvalidRequest
 
 NOW = 1_790_000_000.0
 BUILDER = RequestBuilder([])

@@ -8,8 +8,8 @@ import pytest
 
 from models.answer import Fault
 from tests.support.providers.provider_double import NOW, Wire, account, form, json_body, provider, query
-from worker.providers.draft import HostNotAllowed, InvalidRequest
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.draft import HostNotAllowed, InvalidRequest
 
 STANDARD = {
     "grant_type": "refresh_token",

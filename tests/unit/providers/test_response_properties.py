@@ -16,7 +16,7 @@ from models.providers import Provider
 from tests.support.examples import examples
 from tests.support.providers.provider_double import NOW, Wire, account, provider
 from worker.policy.verdicts.verdict import judge
-from worker.providers.numbers import amount
+from worker.providers.response.numbers import amount
 
 PROVIDERS = [
     provider(),

@@ -30,7 +30,7 @@ BODY = b'{"access_token": "AT-2"}'
 AT_A_TERMINAL = """
 import fcntl, json, sys, termios
 from models.token import Secret
-from worker.providers.draft import ClientCertificate, InvalidRequest
+from worker.providers.request.draft import ClientCertificate, InvalidRequest
 from worker.providers.tls import TLSContexts
 
 shown = json.load(sys.stdin)

@@ -21,7 +21,7 @@ from tests.support.providers.provider_server import answering, response, serving
 from worker.policy.gate_signals import is_down
 from worker.policy.verdicts.verdict import judge
 from worker.providers.client import ProviderClient
-from worker.providers.content import MAX_BYTES
+from worker.providers.response.content import MAX_BYTES
 
 BODY = b'{"access_token": "AT-2", "refresh_token": "RT-2", "expires_in": 3600}'
 

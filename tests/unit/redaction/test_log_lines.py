@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from worker.log import configure_logging, log
-from worker.log_sentence import Sentence
+from worker.log.sentence import Sentence
 
 
 def test_a_line_goes_to_the_stream_that_is_stderr_now(monkeypatch: pytest.MonkeyPatch) -> None:

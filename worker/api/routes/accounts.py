@@ -7,19 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from models.account import Account, Status
+from models.tables.account import Account, Status
 from worker.api.auth import Caller, Here, Reads, Writes
 from worker.api.bodies import json_object
 from worker.api.context import ApiContext
+from worker.api.document.openapi import body_of, describes
 from worker.api.explained import with_calls
-from worker.api.openapi import body_of, describes
 from worker.api.params import NAME_PATTERN, AccountId, labels_of, read_cursor, write_cursor
 from worker.api.problems import FieldError, invalid
 from worker.api.replies import ask
 from worker.api.views import account_brief, account_full
-from worker.db.account_filter import Filter
-from worker.db.accounts import Accounts
-from worker.db.history import entry_json
+from worker.db.accounts.filter import Filter
+from worker.db.accounts.stored import Accounts
+from worker.db.records.history import entry_json
 from worker.intake.requests import Op
 
 router = APIRouter(tags=["accounts"])

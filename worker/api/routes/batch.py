@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from worker.api.auth import Caller, Here, Writes
 from worker.api.bodies import media_type, parse_object
 from worker.api.context import ApiContext
+from worker.api.document.openapi import describes, ndjson_body
 from worker.api.idempotent import IdempotencyKey
-from worker.api.openapi import describes, ndjson_body
 from worker.api.problems import Kind, Problem
 from worker.api.replies import reply_of, result_of
 from worker.errors import RefreshdError

@@ -9,12 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from worker.api.auth import Administers, Caller, Here
 from worker.api.bodies import json_object
-from worker.api.openapi import body_of, describes
+from worker.api.document.openapi import body_of, describes
 from worker.api.params import ClientName
 from worker.api.problems import FieldError, Kind, Problem, invalid
 from worker.api.replies import ask
 from worker.api.views import client_shown
-from worker.db.clients import Clients
+from worker.db.accounts.clients import Clients
 from worker.intake.requests import Op
 
 router = APIRouter(tags=["clients"])

@@ -10,15 +10,15 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.api_key import ApiScope
-from models.connect_session import ConnectSession
+from models.tables.api_key import ApiScope
+from models.tables.connect_session import ConnectSession
 from worker.accounts.entry import RowRefused
 from worker.api.auth import Caller, Here, allowed, context_of
 from worker.api.bodies import as_model, json_object
-from worker.api.browser_limits import TooManyPages, WithinLimits, page_of
-from worker.api.connect_service import ConnectService
+from worker.api.connect.browser_limits import TooManyPages, WithinLimits, page_of
+from worker.api.connect.service import ConnectService
+from worker.api.document.openapi import body_of, describes
 from worker.api.idempotent import IdempotencyKey, once
-from worker.api.openapi import body_of, describes
 from worker.api.problems import Kind, Problem, no_such_account
 from worker.api.replies import row_refused
 from worker.connect.browser_key import BrowserKey, hashed

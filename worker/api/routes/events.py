@@ -15,10 +15,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from worker.api.auth import Caller, Here, Reads
 from worker.api.context import ApiContext
+from worker.api.document.openapi import describes
 from worker.api.event_hub import AT_ONCE, Batch, Entry, LabelsOf, accounts_of, order_of
-from worker.api.openapi import describes
 from worker.api.problems import FieldError, Kind, Problem, invalid
-from worker.db.accounts import Accounts
+from worker.db.accounts.stored import Accounts
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 

@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from models.audit import Actor
+from models.tables.audit import Actor
 from worker.accounts.entry import RowRefused
-from worker.accounts.grants import Moved, NeedsWorker, read_grant
+from worker.accounts.grants.replacement import Moved, NeedsWorker, read_grant
 from worker.api.auth import Caller, Here, Writes
 from worker.api.bodies import json_object
 from worker.api.context import ApiContext
-from worker.api.openapi import body_of, describes
+from worker.api.document.openapi import body_of, describes
 from worker.api.params import AccountId
 from worker.api.problems import FieldError, Kind, Problem, invalid, no_such_account
 from worker.api.replies import ask, row_refused

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from models.account import Account
-from models.attempt import Attempt
-from models.audit import Act, Action, Actor
+from models.tables.account import Account
+from models.tables.attempt import Attempt
+from models.tables.audit import Act, Action, Actor
 from worker.api.auth import Caller, Here, Writes
 from worker.api.bodies import as_model, optional_object
 from worker.api.context import ApiContext
+from worker.api.document.openapi import body_of, describes
 from worker.api.idempotent import IdempotencyKey, once
-from worker.api.openapi import body_of, describes
 from worker.api.params import AccountId
 from worker.api.routes.accounts import find
 from worker.celery.forced_refresh import QUEUED, line, line_of, not_now, send_forced

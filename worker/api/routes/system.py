@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from worker.api.auth import Here
 from worker.api.context import ApiContext
-from worker.api.docs_page import STYLE_POLICY, page
+from worker.api.document.page import STYLE_POLICY, page
 from worker.db.engine import database_now, reading
 from worker.errors import RefreshdError
 from worker.log import log

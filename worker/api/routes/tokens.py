@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from models.audit import Act, Action, Actor
+from models.tables.audit import Act, Action, Actor
 from refreshd_reader.errors import NoUsableToken, RefreshUnderWay, TokenTooShort
 from worker.api.auth import Here, ReadsTokens
 from worker.api.bodies import as_model, json_object
+from worker.api.document.openapi import body_of, describes
 from worker.api.idempotent import IdempotencyKey, once
-from worker.api.openapi import body_of, describes
 from worker.api.params import AccountId
 from worker.api.problems import Kind, Problem
 from worker.api.routes.accounts import find

@@ -20,11 +20,11 @@ from models.callback import CallbackInput
 from worker.callbacks.host.result import parse
 from worker.callbacks.host.run_result import Reply
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
-from worker.providers.content import Content
-from worker.providers.draft import InvalidRequest
 from worker.providers.egress import ANYWHERE, Egress
 from worker.providers.http1.transport import open_transport
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.draft import InvalidRequest
+from worker.providers.response.content import Content
 from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
 from worker.providers.transport import AnnouncedTransport, fault_of, until

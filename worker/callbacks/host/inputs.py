@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from models.callback import CallbackInput
+from models.providers.template import parse
 from models.refresh_request import RefreshRequest
-from models.template import parse
-from worker.providers.draft import RequestDraft
+from worker.providers.request.draft import RequestDraft
 
 
 def inputs_of(request: RefreshRequest, *, now: float) -> CallbackInput:

@@ -16,16 +16,16 @@ from typing import Final
 
 from models.answer import Answer, BodyKind, Fault
 from models.callback import ERROR_FIELDS, OUTPUT_FIELDS
-from models.json_path import lookup_path
 from models.outcome import SAME_ACCESS_TOKEN
+from models.providers.json_path import lookup_path
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from refreshd_reader.callback_output import LEFT_OUT
 from worker.callbacks.host.output import OutputRedaction
-from worker.providers.numbers import End, point_in_time, read_end
-from worker.providers.publishing import Publishable
 from worker.providers.redaction import Redaction
-from worker.providers.response import as_secret, as_texts, as_words
+from worker.providers.response.numbers import End, point_in_time, read_end
+from worker.providers.response.publishing import Publishable
+from worker.providers.response.reading import as_secret, as_texts, as_words
 
 #: The error of an `errorResponse` that names none.
 UNSPECIFIED: Final = "unspecified"

@@ -13,8 +13,8 @@ from models.answer import Answer, Fault
 from models.callback import CallbackInput
 from models.callback_file import EndpointCallback
 from models.outcome import OWN_LINE
+from models.providers.template import TemplateError
 from models.refresh_request import RefreshRequest
-from models.template import TemplateError
 from worker.callbacks.catalog import (
     PYTHON,
     CallbackCatalog,
@@ -34,7 +34,7 @@ from worker.callbacks.host.run_result import Reply, limits, reply_of
 from worker.callbacks.host.sandbox import Sandbox
 from worker.callbacks.sandbox.protocol import Known
 from worker.providers.egress import Egress
-from worker.providers.response import as_words
+from worker.providers.response.reading import as_words
 from worker.settings import Settings
 
 #: With less time than this left, nothing is begun: a call cut short may spend a refresh token for nothing.

@@ -46,8 +46,8 @@ from worker.providers.authorization.loopback_redirect import (
     is_answer,
     parameters_of,
 )
-from worker.providers.draft import InvalidRequest
-from worker.providers.request import RequestBuilder
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.draft import InvalidRequest
 
 #: How often a waiting terminal looks up, so that Ctrl-C is heard at once.
 _LOOK_S: Final = 0.2

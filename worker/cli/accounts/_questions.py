@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from models.account import RefreshMethod, SessionManagement
-from models.client import Client
 from models.provider_requirements import needed
 from models.providers import ClientAuth
+from models.tables.account import RefreshMethod, SessionManagement
+from models.tables.client import Client
 from worker.accounts.apply import Applier, DueSpreader
 from worker.accounts.columns import OF_THE_CLIENT, ColumnKind, column_of
 from worker.accounts.configuration import KnownClients

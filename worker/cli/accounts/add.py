@@ -19,7 +19,7 @@ from worker.cli.terminal.console import err, out, print_json
 from worker.errors import UsageError
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 
 def add(
@@ -89,7 +89,7 @@ def _note_a_new_name(applied: Applied, services: AccountServices) -> None:
     known, account = services.stores.providers.known, applied.account
     if account.provider not in known:
         from worker.accounts.provider_names import new_name_note
-        from worker.db.provider_names import providers_in_use
+        from worker.db.accounts.provider_names import providers_in_use
 
         used = providers_in_use(services.stores.engine, beside=account.id)
         if note := new_name_note(account.provider, known, used):
@@ -103,7 +103,7 @@ def _verify(applied: Applied, services: AccountServices, *, as_json: bool) -> No
         WaitTimedOut: no worker did it in time.
         typer.Exit: it was not refreshed.
     """
-    from worker.cli.requests import refresh_once
+    from worker.cli.refresh.requests import refresh_once
 
     services.stores.settings.redis  # noqa: B018  (where there is none, it is said before anybody waits)
     if not as_json:

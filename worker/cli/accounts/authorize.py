@@ -8,14 +8,14 @@ from typing import Annotated, Final
 
 import typer
 
-from models.audit import Action
 from models.providers import GrantType
 from models.refresh_request import RefreshRequest
+from models.tables.audit import Action
 from models.token import TokenResponse
 from worker.accounts.apply import Applied
-from worker.accounts.authorization import request_of, with_grant
 from worker.accounts.configuration import KnownClients
 from worker.accounts.entry import AccountEntry, RowRefused, read_entry
+from worker.accounts.grants.authorization import request_of, with_grant
 from worker.cli.accounts._consent import Consent, NoConsent
 from worker.cli.accounts._fields import fields_of, is_hidden
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from worker.accounts.entry import RowRefused
-from worker.accounts.grants import Grant, StoredGrant, read_grant
-from worker.accounts.verification import Verifier
+from worker.accounts.grants.replacement import Grant, StoredGrant, read_grant
+from worker.accounts.grants.verification import Verifier
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error
 from worker.cli.terminal.console import ago_or_in, out, print_json

@@ -14,21 +14,21 @@ from typing import Annotated, Final, TextIO
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from models.audit import Act, Action
+from models.tables.audit import Act, Action
+from worker.accounts.clients.shared import SharedClients
 from worker.accounts.formats.export import export
 from worker.accounts.formats.nango import NangoRows
 from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
 from worker.accounts.importer import Summary
-from worker.accounts.shared_clients import SharedClients
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
-from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import accounts_words, err, out, print_json
 from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.labels import Labels, labels_of
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
-from worker.db.account_filter import Filter
-from worker.db.accounts import Accounts
+from worker.db.accounts.filter import Filter
+from worker.db.accounts.stored import Accounts
 from worker.errors import DatabaseUnreachable, UsageError
 
 #: More bad rows than a person reads; scripts get them all.

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from models.audit import Act, Action
-from worker.accounts.revoker import Revoked
+from models.tables.audit import Act, Action
+from worker.accounts.grants.revoker import Revoked
 from worker.cli.accounts._services import AccountServices, open_services
 from worker.cli.accounts.edit import AsJson, Ids
 from worker.cli.terminal.console import err, out, print_json

@@ -11,13 +11,13 @@ from rich.text import Text
 
 from models.account_state import RefreshMethod, Status
 from worker.accounts.view import listed, masked
-from worker.cli.labels import Labels, labels_of
 from worker.cli.terminal.console import PipedConsole, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, open_stores
+from worker.cli.terminal.labels import Labels, labels_of
 from worker.context import AppContext
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: A table that is not on a terminal is for `grep`: no cell is broken.
 _WIDE: Final = 400
@@ -64,8 +64,8 @@ def list_accounts(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one account a line.")] = False,
 ) -> None:
-    from worker.db.account_filter import Filter  # they bring the ORM, which `show` does without
-    from worker.db.accounts import Accounts
+    from worker.db.accounts.filter import Filter  # they bring the ORM, which `show` does without
+    from worker.db.accounts.stored import Accounts
 
     wanted = Filter(
         status.value if status else None,

@@ -8,12 +8,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from models.api_key import ApiKey, ApiScope
 from models.label import label_of
+from models.tables.api_key import ApiKey, ApiScope
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
-from worker.db.api_keys import ApiKeys
+from worker.db.intake.api_keys import ApiKeys
 from worker.durations import seconds_of
 from worker.errors import InputError, RefreshdError
 

@@ -8,15 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from models.account import Account, RefreshMethod
-from models.attempt import Attempt, Outcome, Trigger
-from models.audit import Act, Action
 from models.outcome import OWN_LINE
+from models.tables.account import Account, RefreshMethod
+from models.tables.attempt import Attempt, Outcome, Trigger
+from models.tables.audit import Act, Action
 from worker.broker.queues import CALLBACK, CALLBACK_WORKER
 from worker.callbacks.catalog import CallbackCatalog, unknown_words
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.celery.forced_refresh import send
-from worker.cli.requests import outcomes
+from worker.cli.refresh.requests import outcomes
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import accounts_of, open_stores
 from worker.context import AppContext

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from models.providers import ClientAuth
-from worker.accounts.client_entry import CLIENT_SECRET, EXPIRES_AT, NAME, read_client
-from worker.accounts.clients import ClientApplied, ClientEditor
+from worker.accounts.clients.editor import ClientApplied, ClientEditor
+from worker.accounts.clients.entry import CLIENT_SECRET, EXPIRES_AT, NAME, read_client
 from worker.accounts.entry import RowRefused
 from worker.cli.accounts._fields import fields_of, secret_of, value_of, variable_of
 from worker.cli.accounts._services import open_services

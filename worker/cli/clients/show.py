@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from worker.accounts.client_view import client_json
-from worker.accounts.clients import UnknownClient
+from worker.accounts.clients.editor import UnknownClient
+from worker.accounts.clients.view import client_json
 from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from models.account_state import RefreshMethod, Status
 from worker.cli.explain.folded import Folded, one_line
-from worker.cli.history import line_of
+from worker.cli.records.history import line_of
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.words import compare_words, policy_words, token_words
 

@@ -10,12 +10,12 @@ import typer
 from redis.exceptions import RedisError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.audit import Act, Action
+from models.tables.audit import Act, Action
 from worker.celery.inspect import worker_keys
 from worker.cli.terminal.console import err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.context import AppContext
-from worker.db.rekey import Pass, Unreadable, accounts, check, rotate, sealed_with
+from worker.db.repair.rekey import Pass, Unreadable, accounts, check, rotate, sealed_with
 from worker.durations import duration
 from worker.errors import SettingsError, UsageError
 from worker.redis.clock_offsets import ClockOffsets, is_beat

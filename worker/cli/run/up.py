@@ -16,8 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from models.account import Status
 from models.event import EventType
+from models.tables.account import Status
 from worker.cli.terminal.console import accounts_words, out
 from worker.cli.terminal.process_messages import say
 from worker.cli.terminal.signals import Interrupts

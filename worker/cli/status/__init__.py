@@ -20,21 +20,21 @@ from worker.broker.queues import QUEUES, STANDARD_WORKER
 from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import Lacking, lacking, lines_of, uses
 from worker.celery.inspect import alive_workers
-from worker.cli.labels import Labels, labels_of
 from worker.cli.status.charts import charts
 from worker.cli.status.labelled import counts_json, labelled_json, labelled_screen
 from worker.cli.status.paused import gate_lines, held_json, pause_lines, returning_lines, secret_lines
 from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import accounts_words, ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.labels import Labels, labels_of
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.comparison import CAUSES, ComparisonStore, Loss
 from worker.db.fleet.client_secrets import EndingSecret, ending
 from worker.db.fleet.counts import Fleet, look
 from worker.db.fleet.labelled import look_at
 from worker.db.fleet.timeline import Timeline, timeline
 from worker.db.outbox import Backlog
+from worker.db.publication.comparison import CAUSES, ComparisonStore, Loss
 from worker.durations import duration
 from worker.errors import RedisUnreachable, SettingsError, Unreachable, UsageError
 from worker.monitoring.gate_status import GateStatus, Returning, look_at_gates, look_at_opened_gates

@@ -8,7 +8,7 @@ from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
-from models.account import Status
+from models.tables.account import Status
 from worker.cli.status.tables import accounts_table, failing_table
 from worker.cli.terminal.console import ago_or_in
 from worker.db.fleet.counts import Counts

@@ -12,7 +12,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Engine
 
-from models.account import Status
+from models.tables.account import Status
 from worker.cli.status.plots import calls_plot, due_plot, ends_plot, lateness_plot, providers_plot
 from worker.db.fleet.counts import Fleet
 from worker.db.fleet.timeline import timeline, token_ends

@@ -7,7 +7,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from models.account import Status
+from models.tables.account import Status
 from worker.db.fleet.counts import Counts
 
 _STYLES: Final = {

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from worker.context import AppContext
-from worker.db.account_rows import find_accounts
-from worker.db.nearest_ids import nearest_ids
+from worker.db.accounts.nearest_ids import nearest_ids
+from worker.db.accounts.rows import find_accounts
 from worker.errors import UnknownAccount
 from worker.settings import load_settings
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 
 @contextmanager

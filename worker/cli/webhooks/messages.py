@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from models.outbox import Message
+from models.tables.outbox import Message
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.clock import wall_clock

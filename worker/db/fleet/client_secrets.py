@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
-from models.account import SAME_END_S
 from models.event import Event
+from models.tables.account import SAME_END_S
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
 

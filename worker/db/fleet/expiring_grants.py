@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 
-from models.account import SAME_END_S
 from models.event import Event
+from models.tables.account import SAME_END_S
 from worker.db.bulk import execute
 from worker.db.engine import now_sql, writing
 from worker.db.outbox import put

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from worker.db.engine import database_now, reading
 from worker.db.fleet.counts import FAILING_SHOWN_MAX, OVERDUE_AFTER_S, Counts
-from worker.db.pauses import is_paused
+from worker.db.planning.pauses import is_paused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session, col, select
 
 from models.event import Event
-from models.outbox import ToldOutage
+from models.tables.outbox import ToldOutage
 from worker.db.engine import now_sql, reading, writing
 from worker.db.outbox import put
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, text
 
 from models.answer import Verdict
-from models.attempt import Outcome, Trigger
+from models.tables.attempt import Outcome, Trigger
 from worker.db.engine import database_now, reading
 
 HOURS: Final = 24

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from worker.db.account_rows import plain_account
+from worker.db.accounts.rows import plain_account
 from worker.db.bulk import among_sql, many
 from worker.db.engine import is_sqlite, reading
 from worker.db.pipelined import pipelined
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
+    from models.tables.account import Account
 
 #: Names the lock under which commands store refresh tokens, one commit after the other.
 _LOCK: Final = 0x7265667265736866
@@ -69,7 +69,7 @@ def holders_in_turn(
 
 def holder_of(row: Sequence[Any]) -> tuple[str, Account]:
     """Return a row of `holders` as the fingerprint and its account."""
-    from worker.db.accounts import blank  # a guard's account: it has every column
+    from worker.db.accounts.stored import blank  # a guard's account: it has every column
 
     fp, account_id, *identity = row
     return str(fp), blank(account_id, **dict(zip(_IDENTITY, identity, strict=True)))

@@ -12,7 +12,7 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.usage import lacking, lines_of, uses
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.accounts import uses_callbacks
+from worker.db.accounts.stored import uses_callbacks
 from worker.db.engine import is_sqlite, reading
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY

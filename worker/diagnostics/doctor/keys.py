@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from worker.context import AppContext
 from worker.db.fleet.sealed import sealed_sample
-from worker.db.rekey import check
+from worker.db.repair.rekey import check
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.redis.counts import LiveWorkers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worker.context import AppContext
-from worker.db.lost_commits import compare, lineage, searched
+from worker.db.repair.lost_commits import compare, lineage, searched
 from worker.diagnostics.doctor.result import CheckResult, ok, warning
 from worker.durations import duration
 

@@ -15,7 +15,7 @@ from refreshd_reader.redis.cluster import ClusterClient
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import current_revision, is_sqlite, reading, write_refused
-from worker.db.postgres import is_pooled
+from worker.db.postgresql.connections import is_pooled
 from worker.diagnostics.doctor.cluster import check_cluster, key_on, primaries_of
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.errors import RefreshdError

@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
-from worker.db.comparison import CAUSES, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
 from worker.db.engine import reading
 from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
+from worker.db.publication.comparison import CAUSES, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
 from worker.diagnostics.doctor.result import CheckResult, Level, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, is_far_off, off, words_of
 from worker.durations import duration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from models.account import Account
+from models.tables.account import Account
 from worker.accounts.twins import SameGrant
 from worker.context import AppContext
 from worker.db.fleet.twins import shared

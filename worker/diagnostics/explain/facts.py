@@ -10,13 +10,13 @@ from models.account_state import Status
 from models.outcome import Outcome
 from models.pause_scope import PauseEntry
 from models.providers import Provider
-from worker.db.comparison import Loss
+from worker.db.publication.comparison import Loss
 from worker.policy.gates import Gate
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.attempt import Attempt
-    from models.client import Client
+    from models.tables.account import Account
+    from models.tables.attempt import Attempt
+    from models.tables.client import Client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

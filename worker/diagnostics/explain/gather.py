@@ -16,11 +16,11 @@ from refreshd_reader.contract import SEALED_FIELD, Keys
 from worker.accounts.twins import SameGrant
 from worker.broker.queues import QUEUES, REFRESH
 from worker.context import AppContext
-from worker.db.account_rows import accounts_in
-from worker.db.comparison import ComparisonStore
+from worker.db.accounts.nearest_ids import nearest_ids
+from worker.db.accounts.rows import accounts_in
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
-from worker.db.nearest_ids import nearest_ids
+from worker.db.publication.comparison import ComparisonStore
 from worker.diagnostics.explain.facts import Facts, GateFacts, RedisFacts, RegistrationFacts, Twin
 from worker.diagnostics.explain.request_facts import request_facts
 from worker.diagnostics.explain.rules.keys import keys_of, lacked_a_key
@@ -35,8 +35,8 @@ from worker.redis.pending_answers import PendingAnswers
 from worker.settings.redis_url import address_of
 
 if TYPE_CHECKING:
-    from models.account import Account
-    from models.attempt import Attempt
+    from models.tables.account import Account
+    from models.tables.attempt import Attempt
     from worker.callbacks.catalog import CallbackCatalog
     from worker.celery.inspect import WorkerKeys, Workers
 
@@ -169,8 +169,8 @@ def _registration(here: AppContext, account: Account) -> RegistrationFacts | Non
     """Return how the client was registered that the account names; a process that opens nothing can't read it."""
     if not account.client or not here.has_keys:
         return None
-    from worker.db.issuers import Registrations  # they bring tables that few accounts are in
-    from worker.db.registration_failures import failure_of
+    from worker.db.intake.issuers import Registrations  # they bring tables that few accounts are in
+    from worker.db.intake.registration_failures import failure_of
 
     found = Registrations(here.engine).find(account.client)
     if found is None:

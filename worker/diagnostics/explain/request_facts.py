@@ -13,9 +13,9 @@ from worker.errors import CipherError
 from worker.policy.reasons.correction import REQUEST_IMPOSSIBLE
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.attempt import Attempt
-    from models.client import Client
+    from models.tables.account import Account
+    from models.tables.attempt import Attempt
+    from models.tables.client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def request_facts(
     matters = _form_encoding_matters(request)
     if request.refresh_token is None or not is_worth_building(account, provider, client, last):
         return RequestFacts(form_encoding_matters=matters)
-    from worker.providers.draft import InvalidRequest  # they bring the HTTP client and what signs
-    from worker.providers.request import RequestBuilder
+    from worker.providers.request.builder import RequestBuilder
+    from worker.providers.request.draft import InvalidRequest  # they bring the HTTP client and what signs
     from worker.providers.tls import certificate_ends_at
 
     try:

@@ -17,7 +17,7 @@ from worker.policy.reasons import message_of, reasons_of
 from worker.policy.reasons.skipped import REFRESH_DISABLED, SESSION_NONE
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: The lines that may be shown of what redis-cli prints: the generation, and why there is no answer. No token begins so.
 _SHOWN: Final = "^generation$|^(AUTH failed|Could not|NOAUTH|NOPERM|WRONGPASS|ERR) "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from models.account import RefreshMethod, SessionManagement
+from models.tables.account import RefreshMethod, SessionManagement
 from worker.local.demo.provider.admin import account_row
 from worker.local.demo.provider.grants import Grants, GrantSpec
 

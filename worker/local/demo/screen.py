@@ -13,8 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from models.account import SessionManagement, Status
 from models.event import EventType
+from models.tables.account import SessionManagement, Status
 from worker.local.demo.watch import Picture, Seen
 from worker.redis.event_stream import SeenEvent
 

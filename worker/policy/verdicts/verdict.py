@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models.account import RECONFIGURED, Account
 from models.answer import Answer, Judgement, Verdict
-from models.json_path import lookup_path
 from models.providers.error_rule import ErrorRule
+from models.providers.json_path import lookup_path
+from models.tables.account import RECONFIGURED, Account
 from worker.policy.reasons import done
 from worker.policy.verdicts.row import DESCRIPTION, ERROR, Phrase, Row, words_of_sentence
 from worker.policy.verdicts.table import TABLE

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from models.account import RefreshMethod
 from models.answer import Answer
 from models.providers import GrantType, Provider
+from models.providers.template import TemplateError, parse
 from models.refresh_request import RefreshRequest
-from models.template import TemplateError, parse
+from models.tables.account import RefreshMethod
 from models.token import Secret
-from worker.providers.dpop import thumbprint
-from worker.providers.draft import InvalidRequest, RequestDraft
-from worker.providers.request import with_query
+from worker.providers.request.builder import with_query
+from worker.providers.request.dpop import thumbprint
+from worker.providers.request.draft import InvalidRequest, RequestDraft
 
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"  # RFC 8628 section 3.4
 AUTHORIZATION_PENDING: Final = "authorization_pending"

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from sqlalchemy import text
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.callbacks.catalog import CallbackCatalog

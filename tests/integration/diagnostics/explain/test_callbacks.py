@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from tests.integration.callbacks.conftest import WILD, module_path  # noqa: F401
 from tests.integration.conftest import Bench
 from tests.integration.diagnostics.explain.desk import ALL, STANDARD, AccountServices, settings_of

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import pytest
 from joserfc.jwk import ECKey
 
-from models.attempt import Trigger
-from models.audit import Actor
 from models.pause_scope import Scope
+from models.tables.attempt import Trigger
+from models.tables.audit import Actor
 from refreshd_reader.contract import Keys
 from tests.integration.diagnostics.explain.desk import STANDARD, AccountServices, answer
-from worker.db.pauses import Pauses
+from worker.db.planning.pauses import Pauses
 
 
 def test_nothing_is_wrong_and_it_says_what_a_connector_has_to_find(desk: AccountServices) -> None:

@@ -17,8 +17,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
-from models.account import RefreshMethod
-from models.attempt import Trigger
+from models.tables.account import RefreshMethod
+from models.tables.attempt import Trigger
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.integration.conftest import Bench

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from models.attempt import Trigger
+from models.tables.attempt import Trigger
 from refreshd_reader import Reader, UnknownAccount
 from refreshd_reader.contract import Keys
 from tests.integration.diagnostics.explain.desk import AccountServices, answer

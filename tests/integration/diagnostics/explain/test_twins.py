@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.account import fingerprint
+from models.tables.account import fingerprint
 from models.token import Secret
 from tests.integration.conftest import Bench
 from tests.integration.diagnostics.explain.desk import AccountServices, answer

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from models.account import RefreshMethod, SessionManagement
+from models.tables.account import RefreshMethod, SessionManagement
 from worker.accounts.entry import read_entry
 from worker.local.demo.accounts import DEFAULT_NUMBER, LIFETIMES_S, Story, accounts_file, demo_accounts
 from worker.local.demo.provider.grants import Grants

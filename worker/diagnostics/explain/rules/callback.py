@@ -18,7 +18,7 @@ from worker.policy.reasons.correction import CALLBACK_UNKNOWN
 from worker.policy.reasons.passing import CALLBACK_FAILED, TIMED_OUT
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: So many known callbacks, and so many unusable ones, are named.
 _LISTED_MAX: Final = 20

@@ -11,7 +11,7 @@ from worker.diagnostics.explain.rules.token import since_when
 from worker.durations import duration
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: A provider answers within a few seconds; a call that is open for longer is a finding.
 _LONG_CALL_S: Final = 10.0

@@ -20,7 +20,7 @@ from worker.policy.reasons.correction import (
 from worker.policy.verdicts.causes import Cause, cause_of
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: The end of a client's secret is a finding so long before.
 ENDS_SOON_S: Final = 7 * 86_400.0

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from models.account_state import RefreshMethod, Status
-from models.dpop import KEY_FIELD, NOT_OF_THE_GRANT, TOKEN_TYPE, is_bound
 from models.outcome import Outcome
+from models.providers.dpop import KEY_FIELD, NOT_OF_THE_GRANT, TOKEN_TYPE, is_bound
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.diagnostics.explain.rules.provider import (
     last_call,
@@ -17,9 +17,9 @@ from worker.policy.reasons.correction import DPOP_KEY_MISMATCH, DPOP_KEY_UNFIT, 
 from worker.policy.reasons.passing import DPOP_NONCE_REQUIRED
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
-#: How an attempt's request names the key that signed it (`worker/providers/request.py`).
+#: How an attempt's request names the key that signed it (`worker/providers/request/builder.py`).
 _SIGNED_BY: Final = re.compile(r" dpop\((?:nonce, )?key ([\w-]+)\)")
 
 

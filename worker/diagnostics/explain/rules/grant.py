@@ -14,7 +14,7 @@ from worker.policy.reasons.login import INVALID_GRANT, NO_GRANT_YET, PROBABLY_DE
 from worker.policy.verdicts.causes import Cause, cause_of
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 
 def refused(facts: Facts, said: str) -> Finding:

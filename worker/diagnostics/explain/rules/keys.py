@@ -13,9 +13,9 @@ from worker.durations import duration
 from worker.policy.reasons.correction import KEY_MISSING
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.attempt import Attempt
-    from models.client import Client
+    from models.tables.account import Account
+    from models.tables.attempt import Attempt
+    from models.tables.client import Client
 
 
 def lacked_a_key(last: Attempt | None) -> bool:

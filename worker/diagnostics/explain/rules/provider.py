@@ -39,8 +39,8 @@ from worker.policy.reasons.passing import (
 )
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.account import Account
-    from models.attempt import Attempt
+    from models.tables.account import Account
+    from models.tables.attempt import Attempt
 
 _CALLED: Final = frozenset(
     {Outcome.REFRESHED, Outcome.RETRY, Outcome.RATE_LIMITED, Outcome.REAUTHORIZE, Outcome.MISCONFIGURED}

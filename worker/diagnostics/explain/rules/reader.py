@@ -8,17 +8,17 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from models.account_state import RefreshMethod
-from models.dpop import is_bound
 from models.outcome import Outcome, Trigger
+from models.providers.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
-from worker.db.comparison import CAUSES
+from worker.db.publication.comparison import CAUSES
 from worker.diagnostics.explain.facts import Facts, Finding
 from worker.durations import duration
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
 from worker.policy.rejected_tokens import WORKED_S
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: A loss that was made good is told for so long, seconds.
 LOSS_NEWS_S: Final = 3600.0

@@ -12,7 +12,7 @@ from worker.durations import duration
 from worker.policy.reasons import message_of
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
-    from models.attempt import Attempt
+    from models.tables.attempt import Attempt
 
 #: Lives that providers give their tokens, seconds. A thousand times one of them is no life, but milliseconds.
 _USUAL_LIVES_S: Final = (

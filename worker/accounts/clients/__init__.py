@@ -1,0 +1,1 @@
+"""Clients as people give them, and what their changes mean for accounts."""

@@ -1,0 +1,59 @@
+"""What a grant's tokens become at its account: completed by the provider's data, and refused where they would not last."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.providers import GrantType, Provider
+from models.tables.account import Account, SessionManagement, Status, read_extra
+from models.token import TokenSet
+from worker.accounts.entry import Problem
+from worker.accounts.grants.entry import Grant
+from worker.crypto.sealer import request_of
+from worker.policy.due import expiry, refresh_token_expiry
+from worker.providers.response.publishing import Publishable
+from worker.providers.response.reading import as_texts
+
+_BEARER: Final = "Bearer"
+
+
+def token_set(grant: Grant, account: Account, provider: Provider, *, now: float) -> TokenSet:
+    """Return the tokens as they are stored: times completed by the provider's data, what is published beside them chosen."""
+    given = grant.tokens
+    # A point in time that has not come yet is a clock's fault; the consent was a moment ago.
+    issued_at = min(now if grant.issued_at is None else grant.issued_at, now)
+    ends = expiry(given, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
+    request = request_of(account, provider, lambda _: None, {})
+    published = Publishable(request, given.access_token, given.refresh_token).fields(
+        grant.response, provider.publish_fields
+    )
+    has_access = bool(given.access_token)
+    return TokenSet(
+        access_token=given.access_token,
+        refresh_token=given.refresh_token,
+        token_type=(given.token_type or _BEARER) if has_access else account.token_type,
+        scope=given.scope or account.scope,
+        issued_at=issued_at if has_access else account.issued_at,
+        expires_at=(None if provider.never_expires else ends) if has_access else account.expires_at,
+        refresh_token_expires_at=account.refresh_token_expires_at
+        if given.refresh_token is None
+        else refresh_token_expiry(
+            given, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
+        ),
+        extra={**read_extra(account.extra), **given.extra, **as_texts(published)},
+    )
+
+
+def lacks_refresh_token(account: Account, provider: Provider) -> Problem | None:
+    """Return what is wrong with a grant without a refresh token: the account would end with its access token."""
+    planned = account.refresh_enabled and account.session_management != SessionManagement.NONE
+    if not planned or provider.grant is not GrantType.REFRESH_TOKEN:
+        return None
+    if account.refresh_fp is not None and account.status != Status.REAUTHORIZE:
+        return None
+    stored = "the provider refused the stored one" if account.refresh_fp is not None else "none is stored"
+    return Problem(
+        "refresh_token",
+        f"is missing, and {stored}: most providers give one for a scope (offline_access) or a parameter "
+        "(access_type=offline, prompt=consent) alone",
+    )

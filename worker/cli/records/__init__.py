@@ -1,0 +1,1 @@
+"""`refreshd history` and `refreshd audit`."""

@@ -1,0 +1,1 @@
+"""`refreshd refresh`, and what commands ask of the workers."""

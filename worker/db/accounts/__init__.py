@@ -1,0 +1,1 @@
+"""The SQL of accounts and clients, as people and programs give, find and read them."""

@@ -1,0 +1,233 @@
+"""The SQL of a new grant: many in one transaction, and no statement that reads a sealed column.
+
+A process that takes grants in may have a role that can write what is sealed and not read it (`deploy/postgresql/roles.sql`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from models.event import Event
+from models.tables.account import Account
+from models.tables.audit import Act, Actor
+from worker.db import outbox
+from worker.db.accounts.rows import plain_account
+from worker.db.bulk import SCHEDULE, STATE, TOKEN, execute, json_rows, many, recordset
+from worker.db.engine import is_sqlite, now_sql
+from worker.db.fleet.twins import HOLDERS_POSTGRES, ONE_AFTER_THE_OTHER, holder_of, holders
+from worker.db.pipelined import Sent, pipelined
+from worker.db.records.acts import entries_of, record
+
+#: Every column of an account that holds nothing sealed.
+UNSEALED: Final = (
+    "id",
+    *(name for name in Account.model_fields if name != "id" and not name.endswith("_sealed")),
+)
+_SEALED: Final = ("access_token_sealed", "refresh_token_sealed")
+_PLAIN: Final = {name: kind for name, kind in TOKEN.items() if name not in _SEALED} | SCHEDULE | STATE
+_SEEN: Final = {"id": "text", "seen_generation": "bigint", "seen_config": "bigint"}
+#: Fields of a row that become an entry of the audit trail -> its columns. The account's id is the row's own.
+_AUDIT: Final = {
+    "entry": "id",
+    "actor": "actor",
+    "host": "host",
+    "action": "action",
+    "provider": "provider",
+    "detail": "detail",
+}
+_AUDITED: Final = dict.fromkeys(_AUDIT, "text")
+_PAIR: Final = {"id": "text", "generation": "bigint"}
+_MARK: Final = """
+    UPDATE account SET published_generation = {0}.generation
+    FROM {0} WHERE account.id = {0}.id AND account.published_generation < {0}.generation
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is stored of accounts that get new grants."""
+
+    #: Their unsealed columns, by id.
+    accounts: dict[str, Account]
+    #: Accounts that hold one of the new refresh tokens, with its fingerprint.
+    holders: list[tuple[str, Account]]
+
+
+def read(
+    connection: Connection, ids: Sequence[str], fingerprints: Sequence[str], *, but: Sequence[str]
+) -> Found:
+    """Read the unsealed columns of accounts, having waited for every other transaction that stores refresh tokens.
+
+    The same statement waits and reads: a row that changed meanwhile is not written over. Holders are looked for by the next
+    statement, which sees what the others stored.
+
+    Args:
+        connection: an open transaction.
+        ids: of the accounts.
+        fingerprints: of refresh tokens that they get.
+        but: ids of accounts that are no holders to be named.
+    """
+    engine = connection.engine
+    if is_sqlite(engine):  # one writer at a time, by itself
+        rows = connection.execute(text(_READ_SQLITE), {"ids": many(engine, ids)}).all()
+        held = list(holders(connection, fingerprints, but=but)) if fingerprints else []
+        return Found(_by_id(rows), held)
+    with pipelined(connection) as pipeline:
+        read_rows = pipeline.send(_READ_POSTGRES, {"ids": list(ids)})
+        held_rows = (
+            pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
+            if fingerprints
+            else None
+        )
+    held = [] if held_rows is None else [holder_of(row) for row in held_rows.fetchall()]
+    return Found(_by_id(read_rows.fetchall()), held)
+
+
+def _by_id(rows: Iterable[Sequence[Any]]) -> dict[str, Account]:
+    return {str(row[0]): plain_account(UNSEALED, row) for row in rows}
+
+
+_NAMES: Final = ", ".join(f"account.{name}" for name in UNSEALED)
+_READ_SQLITE: Final = f"SELECT {_NAMES} FROM account WHERE id IN (SELECT value FROM json_each(:ids))"
+_READ_POSTGRES: Final = (
+    f"WITH turn AS MATERIALIZED (SELECT {ONE_AFTER_THE_OTHER}) "
+    f"SELECT {_NAMES} FROM turn CROSS JOIN account WHERE account.id = ANY(%(ids)s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """An account with its new grant, and what the audit trail says of it."""
+
+    account: Account
+    #: The generation that was read.
+    seen: int
+    actor: Actor
+    act: Act
+    #: Happenings for the outbox.
+    told: tuple[Event, ...] = ()
+
+
+def write(
+    connection: Connection,
+    granted: Iterable[Granted],
+    published: Sequence[tuple[str, int]] = (),
+    *,
+    commit: bool = False,
+) -> set[str]:
+    """Store the new grants of accounts, their entries of the audit trail, and their happenings; returns the ids stored.
+
+    A sealed token of None stays as it is stored. A row that has moved on is left alone. `source_fp` stays that of the last
+    file: a file that is imported again, with the token of before the consent, is known by it.
+
+    Args:
+        connection: an open transaction.
+        granted: accounts as they shall be.
+        published: (account, generation) pairs that Redis has, noted in the same statement.
+        commit: end the transaction here; on PostgreSQL that spares a round trip.
+    """
+    by_tokens: dict[tuple[str, ...], list[Granted]] = {}
+    for one in sorted(granted, key=lambda one: one.account.id):
+        sealed = tuple(name for name in _SEALED if getattr(one.account, name) is not None)
+        by_tokens.setdefault(sealed, []).append(one)
+    ids = {one.account.id for group in by_tokens.values() for one in group}
+    # Of an account that gets another grant here, what Redis has is the one before.
+    pairs = [{"id": name, "generation": generation} for name, generation in published if name not in ids]
+    if is_sqlite(connection.engine):
+        return _one_after_the_other(connection, by_tokens, pairs)
+    now, sent = now_sql(connection.engine), list[Sent]()
+    with pipelined(connection) as pipeline:
+        if not by_tokens:
+            pipeline.send(_MARKS, {"published": json.dumps(pairs)})
+        for sealed, group in by_tokens.items():
+            columns = _columns(sealed)
+            entries = entries_of([(one.actor, one.act) for one in group])
+            rows = [_row(one, sealed) | _audited(entry) for one, entry in zip(group, entries, strict=True)]
+            events = [event for one in group for event in one.told]
+            parameters = {
+                "rows": json_rows(columns, rows),
+                "published": json.dumps(pairs),
+                "told": json_rows(outbox.COLUMNS, outbox.rows_of(events)),
+            }
+            sent.append(pipeline.send(_store_and_audit(sealed, now), parameters))
+            pairs = []
+        if commit:
+            pipeline.commit()
+    return {str(row[0]) for one in sent for row in one.fetchall()}
+
+
+def _one_after_the_other(
+    connection: Connection,
+    by_tokens: Mapping[tuple[str, ...], Sequence[Granted]],
+    pairs: Sequence[Mapping[str, Any]],
+) -> set[str]:
+    execute(connection, _PAIR, _MARK.format("r"), pairs)
+    stored: set[str] = set()
+    for sealed, group in by_tokens.items():
+        columns = _SEEN | _PLAIN | dict.fromkeys(sealed, "text")
+        rows = [_row(one, sealed) for one in group]
+        stored.update(str(row[0]) for row in execute(connection, columns, _update(sealed), rows))
+    acts: dict[Actor, list[Act]] = {}
+    done = [one for group in by_tokens.values() for one in group if one.account.id in stored]
+    for one in done:
+        acts.setdefault(one.actor, []).append(one.act)
+    for actor, theirs in acts.items():
+        record(connection, actor, theirs)
+    outbox.put(connection, [event for one in done for event in one.told])
+    return stored
+
+
+def _row(one: Granted, sealed: Sequence[str]) -> dict[str, Any]:
+    account = one.account
+    return {name: getattr(account, name) for name in (*_PLAIN, *sealed, "id")} | {
+        "seen_generation": one.seen,
+        "seen_config": account.config_version,
+    }
+
+
+def _audited(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[column] for name, column in _AUDIT.items()}
+
+
+@cache
+def _update(sealed: tuple[str, ...]) -> str:
+    sets = ", ".join(f"{name} = r.{name}" for name in (*_PLAIN, *sealed))
+    return f"""
+        UPDATE account SET {sets}, published_generation = -1, kept_sealed = NULL
+        FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
+         AND account.config_version = r.seen_config
+        RETURNING account.id
+        """
+
+
+@cache
+def _columns(sealed: tuple[str, ...]) -> dict[str, str]:
+    return _SEEN | _PLAIN | dict.fromkeys(sealed, "text") | _AUDITED
+
+
+@cache
+def _store_and_audit(sealed: tuple[str, ...], now: str) -> str:
+    """Return PostgreSQL's statement: one round trip stores a batch, while others wait for their turn."""
+    return f"""
+        WITH {recordset("r", "rows", _columns(sealed))},
+        stored AS ({_update(sealed)}),
+        audited AS (
+            INSERT INTO audit ({", ".join(_AUDIT.values())}, account_id, at)
+            SELECT {", ".join(f"r.{name}" for name in _AUDIT)}, r.id, {now}
+            FROM r JOIN stored ON stored.id = r.id
+        ),
+        {recordset("t", "told", outbox.COLUMNS)},
+        told AS ({outbox.insert("t JOIN stored ON stored.id = t.account", "t")}),
+        {_MARKED}
+        SELECT id FROM stored
+        """
+
+
+_MARKED: Final = f"{recordset('p', 'published', _PAIR)}, marked AS ({_MARK.format('p')})"
+_MARKS: Final = f"WITH {_MARKED} SELECT 1"

@@ -1,0 +1,1 @@
+"""The SQL of a plan: what is due, held, paused or asked for."""

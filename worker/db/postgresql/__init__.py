@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, straight or through a pooler, and its password."""

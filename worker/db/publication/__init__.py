@@ -1,0 +1,1 @@
+"""The SQL of what Redis has and lacks of accounts."""

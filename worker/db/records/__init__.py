@@ -1,0 +1,1 @@
+"""The SQL of what was written down: execution history and audit trail."""

@@ -1,0 +1,1 @@
+"""The SQL of one refresh, and its stores for the event loop."""
