@@ -9,7 +9,6 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from contextvars import Context
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -17,11 +16,10 @@ import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from worker.providers.http1.parser import BrokeHTTP, CutShort, Head, ResponseParser
+from worker.providers.http1.resolver import Resolver
 
 #: RFC 8305 section 5: how long an address is given before the next one is tried beside it.
 HAPPY_EYEBALLS_DELAY_S: Final = 0.25
-#: Short beside the lifetime of any record; long enough for a burst of connections to ask once.
-DNS_KEPT_S: Final = 10.0
 #: The longest answer to CONNECT that is read.
 _TUNNEL_HEAD_MAX: Final = 64 * 1024
 _SUCCESSES: Final = range(200, 300)
@@ -182,35 +180,6 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
 
-class Resolver:
-    """Resolves names, once for all who ask at the same time, and remembers the answer for a moment."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int], tuple[asyncio.Task[list[AddrInfoType]], float]] = {}
-
-    async def resolve(self, host: str, port: int) -> list[AddrInfoType]:
-        """Return the addresses of a host.
-
-        Raises:
-            OSError: it has none.
-        """
-        loop = asyncio.get_running_loop()
-        for name, (task, until) in list(self._known.items()):
-            if until <= loop.time() or (task.done() and (task.cancelled() or task.exception() is not None)):
-                del self._known[name]
-        known = self._known.get((host, port))
-        if known is None:
-            task = loop.create_task(self._look_up(loop, host, port), context=Context())  # of no call alone
-            task.add_done_callback(_noted)
-            known = self._known[host, port] = (task, loop.time() + DNS_KEPT_S)
-        return await asyncio.shield(known[0])
-
-    @staticmethod
-    async def _look_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[AddrInfoType]:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        return list(found)
-
-
 class _Tunnel(asyncio.Protocol):
     """Waits for a proxy's answer to CONNECT (RFC 9110 section 9.3.6)."""
 
@@ -333,9 +302,3 @@ async def _over(
         made.close()
         raise
     return connection
-
-
-def _noted(task: asyncio.Task[list[AddrInfoType]]) -> None:
-    """Note a failed look-up that no caller waits for any more."""
-    if not task.cancelled():
-        task.exception()

@@ -21,8 +21,9 @@ import httpx
 from aiohappyeyeballs import AddrInfoType
 
 from worker.providers.egress import PrivateAddress, public_socket
-from worker.providers.http1.connection import Connection, Peer, Resolver, connect, proxy_authorization
+from worker.providers.http1.connection import Connection, Peer, connect, proxy_authorization
 from worker.providers.http1.parser import Head
+from worker.providers.http1.resolver import Resolver
 from worker.providers.sending import SENDING, Sending
 from worker.providers.wire import Target, WireResponse
 
