@@ -79,6 +79,10 @@ class DatabaseUnreachable(Unreachable):
     """The database of REFRESHD_DATABASE_URL does not answer."""
 
 
+class RowsLocked(DatabaseUnreachable):
+    """Another transaction held a row for longer than a statement waits for it."""
+
+
 class RedisUnreachable(Unreachable):
     """The Redis of REFRESHD_REDIS_URL does not answer."""
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from models.migrations import HEAD, REVISIONS
 from worker.db.postgresql.connections import postgres_engine
 from worker.db.postgresql.password import DatabasePassword
-from worker.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
+from worker.errors import DatabaseUnreachable, RowsLocked, SchemaOutdated, SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: SQLSTATE read_only_sql_transaction.
 _READ_ONLY: Final = "25006"
+#: SQLSTATE lock_not_available: the lock time-out.
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 #: SQLSTATE insufficient_privilege.
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 #: SQLite has one writer; others wait this long for their turn before they report a busy database.
@@ -292,6 +294,8 @@ def _transaction(engine: Engine, *, begin: str) -> Iterator[Connection]:
     except (OperationalError, PoolTimeoutError, sqlite3.OperationalError) as error:
         if getattr(getattr(error, "orig", error), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise  # a wrong statement: SQLite files it under the same class as a database that is away
+        if getattr(getattr(error, "orig", error), "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise RowsLocked(_in_words(engine, error)) from error
         raise DatabaseUnreachable(_in_words(engine, error)) from error
     except DBAPIError as error:
         # A database that takes no writes (a standby after a failover) is away, as far as an answer to store goes.

@@ -99,10 +99,12 @@ def queue(pipeline: Pipeline, script: AsyncScript, keys: Sequence[str], args: Se
     queued.append((("EVALSHA", script.sha, len(keys), *keys, *args), {}))
 
 
-async def run(pipeline: Pipeline) -> list[Any]:
+async def run(pipeline: Pipeline, *, some_may_fail: bool = False) -> list[Any]:
     """Run a pipeline in one round trip; a script that Redis has forgotten (a restart) is loaded, and run then.
 
     redis-py asks before each pipeline whether its scripts are there, which is a round trip of its own.
+
+    With `some_may_fail` errors stand among the replies, unless all of them are errors.
 
     Raises:
         RedisError: the first error among the replies, or Redis did not answer in time.
@@ -120,9 +122,9 @@ async def run(pipeline: Pipeline) -> list[Any]:
         again = await answered(pipeline.execute(raise_on_error=False))
         for nth, reply in zip(forgotten, again[len(scripts) :], strict=True):
             replies[nth] = reply
-    error = next((reply for reply in replies if isinstance(reply, RedisError)), None)
-    if error is not None:
-        raise error
+    errors = [reply for reply in replies if isinstance(reply, RedisError)]
+    if errors and not (some_may_fail and len(errors) < len(replies)):
+        raise errors[0]
     return replies
 
 

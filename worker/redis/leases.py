@@ -28,10 +28,10 @@ _RELEASE: Final = (
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 )
 #: KEYS: lease, stash, account, answer. ARGV: token, time in ms, the generation that the caller has seen.
-#: Gives nothing where somebody holds it, else {stash or false}; where Redis has seen a newer generation than the caller,
+#: Gives nothing where somebody else holds it (a client whose connection ended sends a command again that was carried out), else {stash or false}; where Redis has seen a newer generation than the caller,
 #: {stash or false, that generation, the answer that was committed last or false}.
 _ACQUIRE: Final = """
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 local seen = tonumber(redis.call('HGET', KEYS[3], 'generation') or '-1')
 if seen <= tonumber(ARGV[3]) then return {redis.call('GET', KEYS[2])} end
 return {redis.call('GET', KEYS[2]), seen, redis.call('GET', KEYS[4])}
@@ -81,7 +81,7 @@ class Leases:
             seen: account -> the generation that the caller has seen of it.
 
         Raises:
-            RedisError: Redis is away: nothing is refreshed without it.
+            RedisError: Redis is away, or refused every one: nothing is refreshed without it.
         """
         pipeline = self._redis.pipeline(transaction=False)
         tokens = [f"{self._holder}/{next(self._numbers)}" for _ in seen]
@@ -90,14 +90,17 @@ class Leases:
             keys = [name(account) for name in names]
             queue(pipeline, self._acquire, keys, [token, self._lease_ms, generation])
         try:
-            replies = await run(pipeline)
+            replies = await run(pipeline, some_may_fail=True)
         except (RedisError, OSError):
             # Some may have been taken, and the reply was lost.
             self._leave(zip(seen, tokens, strict=True))
             raise
         taken: dict[str, Sealed] = {}
         for account, token, reply in zip(seen, tokens, replies, strict=True):
-            if reply is not None:
+            if isinstance(reply, RedisError):
+                log.error("lease_refused", account=account, error=str(reply))
+                self._leave([(account, token)])
+            elif reply is not None:
                 self._held[account] = token
                 taken[account] = NOTHING if reply == [None] else Sealed(*reply)
         if taken and (self._renewer is None or self._renewer.done()):

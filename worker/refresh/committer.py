@@ -21,7 +21,8 @@ from worker.clock import Clock
 from worker.db.publication.store import NO_UPDATES, PublicationUpdates
 from worker.db.refresh.async_stores import AsyncRefreshStore
 from worker.db.refresh.completions import Completion, Stored
-from worker.errors import DatabaseUnreachable
+from worker.ending import is_ending
+from worker.errors import DatabaseUnreachable, RowsLocked
 from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
@@ -63,7 +64,8 @@ class Committer:
         self._unpublished: list[str] = []
         self._dropped: list[tuple[str, int]] = []
         self._outdated: list[str] = []
-        self._batch_max = BATCH_MAX
+        #: So many of the next answers are committed alone: the database refused one of them.
+        self._alone = 0
         self._database_away = False
         self._asides: set[asyncio.Task[None]] = set()
         self._commit_task: asyncio.Task[None] | None = None
@@ -127,10 +129,14 @@ class Committer:
     async def _commit_all(self) -> None:
         while self._waiting or self._published or self._unpublished or self._dropped or self._outdated:
             batch = self._next_batch()
-            updates = self._take_updates() if not batch or self._batch_max > 1 else NO_UPDATES
+            updates = NO_UPDATES if batch and self._alone else self._take_updates()
             completions = [waiting.completed.completion for waiting in batch]
             try:
                 stored = await self._closed(completions, updates)
+            except RowsLocked as error:
+                self._take_back(updates)
+                await self._isolate(batch, error)
+                continue
             except DatabaseUnreachable as error:
                 self._take_back(updates)
                 await self._set_aside(error)
@@ -143,7 +149,7 @@ class Committer:
                 continue
             if self._database_away:
                 self._metrics.waiting(0)
-            self._batch_max, self._database_away = BATCH_MAX, False
+            self._alone, self._database_away = max(0, self._alone - 1), False
             self._forget(batch)
             for waiting in batch:
                 if waiting.times is not None:
@@ -154,14 +160,16 @@ class Committer:
                 publisher.add_done_callback(self._publishers.discard)
 
     async def _closed(self, completions: list[Completion], updates: PublicationUpdates) -> list[Stored]:
-        """Commit; put answers aside once that takes long, and go on waiting."""
+        """Commit; while that takes long, put answers aside and go on waiting."""
         closing = asyncio.ensure_future(self._store.close(completions, updates))
-        done, _ = await asyncio.wait([closing], timeout=COMMIT_PATIENCE_S)
-        if not done:
+        while True:
+            done, _ = await asyncio.wait([closing], timeout=COMMIT_PATIENCE_S)
+            if done:
+                return await closing
+            # Each time: answers that arrived meanwhile wait behind this commit.
             await self._set_aside(
                 DatabaseUnreachable(f"the commit has not ended within {COMMIT_PATIENCE_S:g} s")
             )
-        return await closing
 
     def _take_updates(self) -> PublicationUpdates:
         updates = PublicationUpdates(self._published, self._unpublished, self._dropped, self._outdated)
@@ -179,7 +187,7 @@ class Committer:
         batch: dict[str, Waiting] = {}
         for waiting in self._waiting:
             batch.setdefault(waiting.completed.completion.account.id, waiting)
-            if len(batch) >= self._batch_max:
+            if len(batch) >= (1 if self._alone else BATCH_MAX):
                 break
         return list(batch.values())
 
@@ -190,9 +198,10 @@ class Committer:
     async def _isolate(self, batch: list[Waiting], error: Exception) -> None:
         """Find the answer that the database refuses, so that no other waits for it."""
         log.error("commit_refused", answers=len(batch), error=repr(error))
-        if batch and self._batch_max > 1:
-            self._batch_max = 1  # each alone, and without updates of what Redis has
+        if batch and not self._alone:
+            self._alone = len(batch)  # each alone, and without updates of what Redis has
             return
+        self._alone = max(0, self._alone - 1)
         for waiting in batch:
             completion = waiting.completed.completion
             if not waiting.stashed and completion.sealed_answer is not None:
@@ -207,7 +216,12 @@ class Committer:
                     await asyncio.sleep(DATABASE_RETRY_S)
                     return
             self._forget([waiting])
-            if not waiting.done.done():
+            if waiting.done.done():
+                continue
+            if isinstance(error, RowsLocked):  # whoever loads the account next finds the answer
+                await self._tokens.release([completion.account.id])
+                waiting.done.set_result(None)
+            else:
                 waiting.done.set_exception(error)
 
     async def _publish(self, batch: list[Waiting], stored: list[Stored]) -> None:
@@ -323,7 +337,9 @@ class Committer:
             return
         for waiting in self._waiting:
             waiting.stashed = waiting.stashed or waiting.completed.completion.account.id in fresh
-            if waiting.stashed and not waiting.done.done():
+            # A failure is lost with this process, and its account tried again: it holds up no end.
+            given_up = waiting.completed.completion.seal_answer is None and is_ending()
+            if (waiting.stashed or given_up) and not waiting.done.done():
                 waiting.done.set_result(None)
 
 

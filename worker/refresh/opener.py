@@ -80,6 +80,7 @@ class AttemptOpener:
             log.error("redis_unreachable", accounts=len(seen), error=str(error))
             return Opened([], {i: Result(Outcome.NOT_SENT, REDIS_UNREACHABLE, seen[i]) for i in seen})
         found = Opened([], {i: Result(Outcome.BUSY, LEASE_HELD, seen[i]) for i in seen if i not in taken})
+        ready: list[OpenAttempt] = []
         try:
             ready = await self._check(taken, seen, origin, began, found.results)
             found.attempts = await self._open(await self._admitted(ready, found.results), found.results)
@@ -87,6 +88,8 @@ class AttemptOpener:
             gone = DATABASE_UNREACHABLE if isinstance(error, DatabaseUnreachable) else REDIS_UNREACHABLE
             log.error(gone, accounts=len(taken), error=str(error))
             found.results |= {i: Result(Outcome.NOT_SENT, gone, seen[i]) for i in taken}
+            for one in ready:
+                self._admission.ended(one)  # what it was granted before the error
         finally:
             await self._leases.release(taken.keys() - {one.account.id for one in found.attempts})
         return found

@@ -218,7 +218,8 @@ class Refresher:
         stored = await self._committer.commit(completed)
         outcome, reason = Outcome(attempt.outcome or Outcome.NOT_SENT), attempt.reason or ""
         if stored is None:
-            result = Result(Outcome.RETRY, ANSWER_STASHED, attempt.generation)
+            reason = DATABASE_UNREACHABLE if completed.completion.seal_answer is None else ANSWER_STASHED
+            result = Result(Outcome.RETRY, reason, attempt.generation)
         elif not stored.stored:
             result = Result(Outcome.SUPERSEDED, GENERATION_MOVED, attempt.generation)
         else:

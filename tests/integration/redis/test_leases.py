@@ -148,8 +148,8 @@ async def test_a_lease_whose_reply_was_lost_is_returned(
     monkeypatch.setattr("worker.redis.leases.RELEASE_AGAIN_S", 0.01)
     one._lease_ms = LONG_MS
 
-    async def lost(pipeline: Any) -> list[Any]:
-        await run(pipeline)
+    async def lost(pipeline: Any, **named: Any) -> list[Any]:
+        await run(pipeline, **named)
         raise redis.ConnectionError("gone")
 
     with monkeypatch.context() as patched:

@@ -38,6 +38,8 @@ from worker.db.planning.pauses import is_paused
 from worker.db.publication.store import MARK_STATE_UNPUBLISHED, NO_UPDATES, PublicationUpdates, note
 from worker.db.refresh.completions import Completion, Postponement, Stored
 
+#: How long a commit of answers waits for a row that another transaction has.
+ROW_LOCK_S: Final = 2
 _POSTPONEMENT: Final = {
     "id": "text",
     "generation": "bigint",
@@ -160,6 +162,9 @@ class RefreshStore:
             updates: what is known of Redis since the last commit.
         """
         with writing(self._engine) as connection:
+            if not is_sqlite(self._engine):
+                # A row that somebody keeps locked holds the others of its commit no longer than this.
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{ROW_LOCK_S}s'")
             edited = self._store_successes(connection, [c for c in completions if c.success])
             stored = set(edited) | self._store_failures(connection, [c for c in completions if not c.success])
             lost = [c for c in completions if c.account.id not in stored]
