@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from worker.api.auth import Caller, Here, Reads
+from worker.api.auth import Caller, Here, Reads, still_valid
 from worker.api.context import ApiContext
 from worker.api.document.openapi import describes
 from worker.api.event_hub import AT_ONCE, Batch, Entry, LabelsOf, accounts_of, order_of
@@ -46,7 +46,8 @@ async def stream_events(
     """Entries of `refreshd:events` (docs/events.md) as they come: `id`, `event` (the type) and `data`, a JSON object.
 
     A client that was away sends `Last-Event-ID` (browsers do so by themselves) and misses nothing that Redis still has, some
-    100,000 events. A key with labels gets the events of its accounts alone.
+    100,000 events. A key with labels gets the events of its accounts alone. A key that is revoked or over gets no more, and the
+    stream ends with the next event or heartbeat.
     """
     if last_event_id is not None and not _EVENT_ID.fullmatch(last_event_id):
         raise invalid(
@@ -120,6 +121,9 @@ async def _stream(
                 batch = batch.next
                 seen = [one for one in batch.entries if order_of(one.id) > order_of(last)]
                 labels = await batch.labels(labels_of) if caller.labels and seen else {}
+            if not await still_valid(here, caller):
+                log.info("event_client_key_ended", key=caller.name)
+                return
             last = seen[-1].id if seen else last
             yield "".join(one.text for one in seen if _sees(caller, one, labels)) or _place(last)
     except (RedisError, OSError, DatabaseUnreachable) as error:
