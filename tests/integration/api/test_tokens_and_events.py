@@ -108,6 +108,31 @@ async def test_a_key_with_labels_gets_the_events_of_its_accounts_alone(
     assert [one["account"] for one in _data(found)] == ["hers"]
 
 
+async def test_events_are_those_of_whose_the_account_was_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "HEARTBEAT_MS", 10)
+    await _granted(desk, "moved", labels='{"tenant": "acme"}')
+    await _granted(desk, "gone", labels='{"tenant": "acme"}')
+    async with desk.client() as client:
+        moved = await client.patch("/v1/accounts/moved", json={"labels": {"tenant": "beta"}})
+        gone = await client.delete("/v1/accounts/gone")
+        await client.put("/v1/accounts/moved/grant", json={"access_token": "a", "refresh_token": "of-beta"})
+    assert (moved.status_code, gone.status_code) == (200, 200)
+    events = desk.bench.runtime.keys.events
+    for labels in ({}, {"labels": "{"}, {"labels": '["tenant"]'}):  # the first: as an older release wrote it
+        entry: dict[Any, Any] = {"type": "refreshed", "account": "moved", "reason": "x", "at": "1", **labels}
+        desk.bench.runtime.redis.xadd(events, entry)
+
+    of_acme = _data(await _read(desk, desk.caller(labels={"tenant": "acme"}), "0-0"))
+    of_beta = _data(await _read(desk, desk.caller(labels={"tenant": "beta"}), "0-0"))
+    of_all = _data(await _read(desk, desk.caller(), "0-0"))
+
+    assert [(one["account"], one["generation"]) for one in of_acme] == [("moved", 2), ("gone", 2)]
+    assert [(one["account"], one["generation"]) for one in of_beta] == [("moved", 3)]
+    assert len(of_all) == 6
+
+
 async def test_only_so_many_clients_listen_at_a_time(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(event_clients=1)
     desk.context.event_clients = 1
