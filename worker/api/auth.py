@@ -46,6 +46,8 @@ class Caller:
     scopes: frozenset[str]
     #: It sees and touches only accounts that have all of these labels.
     labels: Mapping[str, str]
+    #: What it sent: an answer that takes long asks again whether it holds.
+    credential: Credential
 
     def may(self, scope: ApiScope) -> bool:
         """Return whether it has a scope."""
@@ -91,12 +93,8 @@ async def caller_of(request: Request, here: Here) -> Caller:
         )
     sent = Credential.parse(text.strip()) if scheme.lower() == "bearer" else None
     key = None if sent is None else await here.key_cache.key_of(sent)
-    if key is None:
-        raise Problem(
-            Kind.UNAUTHENTICATED,
-            f"not a valid API key (unknown, revoked or over); {_HOW}",
-            headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
-        )
+    if sent is None or key is None:
+        raise _not_valid()
     allowance = here.limits_of_keys.take(key.id, time.monotonic())
     request.state.rate_limit, request.state.key_name = allowance.headers, key.name
     if not allowance.allowed:
@@ -106,7 +104,35 @@ async def caller_of(request: Request, here: Here) -> Caller:
             f"try again in {allowance.headers['Retry-After']} s",
             headers={"Retry-After": allowance.headers["Retry-After"]},
         )
-    return Caller(key.id, key.name, key.scope_set, key.label_set)
+    return Caller(key.id, key.name, key.scope_set, key.label_set, sent)
+
+
+def _not_valid() -> Problem:
+    return Problem(
+        Kind.UNAUTHENTICATED,
+        f"not a valid API key (unknown, revoked or over); {_HOW}",
+        headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
+    )
+
+
+async def still_valid(here: ApiContext, caller: Caller) -> bool:
+    """Return whether a caller's key holds yet, as a request would be let in or not.
+
+    Raises:
+        DatabaseUnreachable: it can't be looked up.
+    """
+    return await here.key_cache.key_of(caller.credential) is not None
+
+
+async def check_still_valid(here: ApiContext, caller: Caller) -> None:
+    """Check that a caller's key holds yet.
+
+    Raises:
+        Problem: it was revoked, or is over.
+        DatabaseUnreachable: it can't be looked up.
+    """
+    if not await still_valid(here, caller):
+        raise _not_valid()
 
 
 def allowed(*scopes: ApiScope) -> Callable[..., Awaitable[Caller]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from models.label import NO_LABELS
 from worker.log import log
 
 #: So often a batch without entries keeps proxies and clients from giving a silent connection up.
@@ -28,8 +29,6 @@ BEHIND_MAX: Final = 10_000
 _NUMBERS: Final = frozenset({"generation", "at", "expires_at"})
 
 Fields = Mapping[str, str]
-#: Returns the labels of accounts, by id.
-LabelsOf = Callable[[Sequence[str]], Awaitable[Mapping[str, Mapping[str, str]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,9 @@ class Entry:
     """One event, and how it is sent."""
 
     id: str
-    fields: Fields
     text: str
-
-    @property
-    def account(self) -> str | None:
-        """The account that it is about, None where it is about a client or a provider."""
-        return self.fields.get("account")
+    #: Those that the account had which it is about; none: it had none, or it is about a client or a provider.
+    labels: Mapping[str, str]
 
 
 def order_of(entry_id: str) -> tuple[int, int]:
@@ -64,18 +59,6 @@ class Batch:
     next: Batch | None = None
     #: Set once there is a next one, or there will be none.
     came: asyncio.Event = field(default_factory=asyncio.Event)
-    _labels: asyncio.Task[Mapping[str, Mapping[str, str]]] | None = None
-
-    async def labels(self, labels_of: LabelsOf) -> Mapping[str, Mapping[str, str]]:
-        """Return the labels of its accounts, read once for all clients."""
-        if self._labels is None:
-            self._labels = asyncio.ensure_future(labels_of(accounts_of(self.entries)))
-        return await asyncio.shield(self._labels)
-
-
-def accounts_of(entries: Iterable[Entry]) -> list[str]:
-    """Return the accounts that entries are about."""
-    return sorted({one.account for one in entries if one.account is not None})
 
 
 class EventHub:
@@ -146,19 +129,27 @@ class EventHub:
 
 
 def _entry(entry_id: str, fields: Fields) -> Entry:
-    return Entry(entry_id, fields, _text(entry_id, fields))
+    labels = _labels(fields.get("labels", NO_LABELS))
+    return Entry(entry_id, _text(entry_id, fields, labels), labels)
 
 
-def _text(event_id: str, fields: Mapping[str, str]) -> str:
+def _labels(text: str) -> Mapping[str, str]:
+    """Return the labels of an entry; whoever may write the stream may have written anything."""
+    try:
+        found = json.loads(text) if text != NO_LABELS else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(event_id: str, fields: Fields, labels: Mapping[str, str]) -> str:
     """Return an event as it is sent; a field of a newer refreshd comes along as text."""
-    data = {
-        name: _number(value) if name in _NUMBERS else _value(name, value) for name, value in fields.items()
+    data: dict[str, Any] = {
+        name: _number(value) if name in _NUMBERS else value for name, value in fields.items()
     }
+    if labels:
+        data["labels"] = labels
     return f"id: {event_id}\nevent: {fields.get('type', 'event')}\ndata: {json.dumps(data)}\n\n"
-
-
-def _value(name: str, text: str) -> Any:
-    return json.loads(text) if name == "labels" and text.startswith("{") else text
 
 
 def _number(text: str) -> float | int | str:

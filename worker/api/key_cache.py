@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -38,6 +39,7 @@ class KeyCache:
         self._now = now
         self._known: dict[str, tuple[float, ApiKey | None]] = {}
         self._noted: dict[str, float] = {}
+        self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def key_of(self, sent: Credential) -> ApiKey | None:
         """Return the valid key of a credential; None where it has none.
@@ -48,14 +50,32 @@ class KeyCache:
         now = time.monotonic()
         read_at, key = self._known.get(sent.id, (-FRESH_S, None))
         if now - read_at >= FRESH_S:
-            key = await self._find(sent.id)
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[sent.id] = (now, key)
+            key = await self._read(sent.id)
         if key is None or not key.opens_with(sent.secret) or not key.is_valid(self._now()):
             return None
         await self._note(key.id, now)
         return key
+
+    async def _read(self, key_id: str) -> ApiKey | None:
+        """Read a key once for all who ask meanwhile: of thousands of streams, each event would have every one read it."""
+        reading = self._reading.get(key_id)
+        if reading is None:
+            reading = self._reading[key_id] = asyncio.create_task(self._remembered(key_id))
+            reading.add_done_callback(lambda ended: self._ended(key_id, ended))
+        return await asyncio.shield(reading)
+
+    async def _remembered(self, key_id: str) -> ApiKey | None:
+        began = time.monotonic()
+        key = await self._find(key_id)
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        self._known[key_id] = (began, key)
+        return key
+
+    def _ended(self, key_id: str, reading: asyncio.Task[ApiKey | None]) -> None:
+        del self._reading[key_id]
+        if not reading.cancelled():
+            reading.exception()  # who asked may have gone away: nobody else would fetch it
 
     async def _note(self, key_id: str, now: float) -> None:
         if now - self._noted.get(key_id, -NOTED_EVERY_S) < NOTED_EVERY_S:

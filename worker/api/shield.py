@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.api.context import ApiContext
@@ -23,6 +24,10 @@ from worker.log import log
 from worker.settings.api import BATCH_BYTES, BODY_BYTES
 
 _BATCH: Final = "/v1/accounts:batch"
+#: Paths whose `{id}` is an account's. That of a Connect session opens its page.
+_OF_AN_ACCOUNT: Final = "/v1/accounts/{id}"
+#: Status of a request whose client went away before it was answered, as nginx counts it; it is never sent.
+_GONE: Final = 499
 #: What a client may name its request.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 #: Of every answer. Connect's pages set their own Content-Security-Policy.
@@ -94,6 +99,8 @@ class _Exchange:
             await self._shield.app(self._scope, self._limited_receive, self._noting_send)
         except Problem as problem:
             await self._end_with(problem)
+        except ClientDisconnect:
+            self._status = _GONE
         except Exception as error:  # noqa: BLE001  (a server would log its text, which may hold what was sent)
             log.error(
                 "api_failed",
@@ -156,7 +163,8 @@ class _Exchange:
         self._shield.metrics.answered(method, path, self._status, took_s)
         if path in _QUIET:
             return
-        # The route's template, not the path: a query or a Connect session's URL is nobody's business.
+        # The route's template, not the path: a query or a Connect session's id is not to be known.
+        of_account = path.startswith(_OF_AN_ACCOUNT)
         log.info(
             "api_request",
             method=method,
@@ -164,7 +172,7 @@ class _Exchange:
             status=self._status,
             ms=round(took_s * 1000, 1),
             key=self._scope["state"].get("key_name"),
-            account=self._scope.get("path_params", {}).get("id"),
+            account=self._scope.get("path_params", {}).get("id") if of_account else None,
             request_id=self._request_id.decode(),
         )
 

@@ -111,8 +111,12 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for _ in self.stop():
-            pass
+        try:
+            for _ in self.stop():
+                pass
+        finally:
+            if (stores := vars(self).pop("stores", None)) is not None:
+                stores.close()
         self._lock.release()
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from redis import Redis
@@ -19,6 +19,8 @@ from worker.redis.gates import read_gates
 
 #: Gates whose accounts are counted one by one; the exporter counts them all.
 GATES_MAX: Final = 20
+#: An account that a reader may not learn of.
+ANOTHER: Final = "another account"
 
 _WHY: Final = {
     WaitReason.DOWN: "it was down for several accounts",
@@ -53,7 +55,7 @@ class GateStatus:
         gate = self.gate
         why = _WHY[gate.cause or WaitReason.DOWN]
         ends = f" until {duration(gate.until - now)} from now" if gate.cause is WaitReason.THROTTLED else ""
-        return f"{self.where}: {why} ({gate.reason}) {duration(now - gate.since)} ago, {gate.by} last of them{ends}"
+        return f"{self.where}: {why} ({gate.reason}) {duration(now - gate.since)} ago, {gate.by or ANOTHER} last of them{ends}"
 
     def next_words(self, now: float) -> str:
         """Return which account is called next and when."""
@@ -66,6 +68,14 @@ class GateStatus:
             when = f"in {duration(gate.until - now)}" if gate.until > now else "now"
             words.append(f"{self.next_probe} probes {when}")
         return "; ".join(words)
+
+    def named_to(self, ids: Container[str]) -> GateStatus:
+        """Return what a reader who may learn of these accounts alone learns of the gate: no other one is named."""
+        call, probe = (
+            one if one is None or one in ids else ANOTHER for one in (self.next_call, self.next_probe)
+        )
+        by = self.gate.by if self.gate.by in ids else ""
+        return replace(self, gate=replace(self.gate, by=by), next_call=call, next_probe=probe)
 
     def as_json(self) -> dict[str, Any]:
         """Return the gate for scripts. Times are epoch seconds."""

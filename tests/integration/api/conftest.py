@@ -12,10 +12,11 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from models.tables.account import RefreshMethod
-from models.tables.api_key import ApiScope
+from models.tables.api_key import ApiScope, Credential
 from models.tables.audit import Actor
 from tests.integration.conftest import Bench
 from worker.api.application import make_app
+from worker.api.auth import Caller
 from worker.api.context import ApiContext
 from worker.db.intake.api_keys import ApiKeys
 from worker.intake import account_ops, bulk_ops, grant_ops  # noqa: F401  (their ops are known once imported)
@@ -81,6 +82,14 @@ class Desk:
             actor=Actor("test", "test"),
         )
         return made.to_text()
+
+    def caller(self, *scopes: ApiScope, **key: Any) -> Caller:
+        """Return who asks with a key of their own, as a route gets it."""
+        sent = Credential.parse(self.key(*scopes, **key))
+        assert sent is not None
+        made = ApiKeys(self.bench.runtime.engine).find(sent.id)
+        assert made is not None
+        return Caller(made.id, made.name, made.scope_set, made.label_set, sent)
 
     def client(self, *scopes: ApiScope, **key: Any) -> httpx.AsyncClient:
         """Return a client with a key of its own."""

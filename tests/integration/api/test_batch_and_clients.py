@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 
 from models.tables.api_key import ApiScope
+from models.tables.audit import Actor
 from tests.integration.api.conftest import Desk
+from worker.api import key_cache
 from worker.api.routes import batch
+from worker.db.intake.api_keys import ApiKeys
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -73,6 +77,29 @@ async def test_a_body_that_comes_in_pieces_is_read_in_lines(desk: Desk) -> None:
     found = _lines(answer)
     assert [one["line"] for one in found] == list(range(1, 61))
     assert {one["outcome"] for one in found} == {"added"}
+
+
+async def test_a_key_that_is_revoked_meanwhile_stores_no_further_rows(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_cache, "FRESH_S", 0.0)
+    monkeypatch.setattr(batch, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(batch, "CHUNKS_AT_ONCE", 1)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in (0, 1):
+            yield f"{json.dumps(_row(number))}\n".encode()
+        # The second row was taken up, so the first is stored.
+        ApiKeys(desk.bench.runtime.engine).revoke("writer", actor=Actor("test", "test"))
+        yield f"{json.dumps(_row(2))}\n".encode()
+
+    async with desk.client(name="writer") as client:
+        answer = await client.post("/v1/accounts:batch", headers=NDJSON, content=pieces())
+    found = _lines(answer)
+    assert (found[0]["account"], found[0]["outcome"]) == ("acct-0", "added")
+    assert "not a valid API key" in found[-1]["errors"][0]["reason"]
+    async with desk.client() as client:
+        assert (await client.get("/v1/accounts/acct-2")).status_code == 404
 
 
 async def test_a_line_that_is_too_long_fails_alone(desk: Desk) -> None:

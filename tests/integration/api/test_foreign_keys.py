@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from models.rate_limit import WaitReason
 from models.tables.api_key import ApiScope
 from models.tables.connect_session import ConnectSession
 from tests.integration.api.conftest import Desk
+from worker.db.engine import writing
 from worker.db.intake.connect_sessions import ConnectSessions
+from worker.policy.gates import Gate
+from worker.redis.gates import gate_key
 
 #: Not this key's, and sent by it; and one whose id it never sends.
 FOREIGN, HIDDEN = "foreign-1", "foreign-hidden-2"
@@ -135,6 +140,75 @@ async def test_a_shared_refresh_token_does_not_name_an_account_of_others(desk: D
         assert FOREIGN not in answer.text
     assert FOREIGN in named.text
     assert "--allow" not in named.text
+
+
+async def test_explain_names_no_account_of_others_that_has_the_same_grant(desk: Desk) -> None:
+    for name, labels in ((FOREIGN, "other"), ("mine-1", "acme"), ("mine-2", "acme")):
+        desk.bench.add(name, labels=json.dumps({"tenant": labels}), refresh_token="r-shared")
+    async with desk.client(labels={"tenant": "acme"}) as client:
+        beside_mine = await client.get("/v1/accounts/mine-1/explain")
+        await client.delete("/v1/accounts/mine-2")
+        alone = await client.get("/v1/accounts/mine-1/explain")
+    async with desk.client() as unbound:
+        named = await unbound.get("/v1/accounts/mine-1/explain")
+    for answer, sees_mine in ((beside_mine, True), (alone, False)):
+        assert "shared_grant" in answer.text
+        assert FOREIGN not in answer.text
+        assert ("mine-2" in answer.text) is sees_mine
+    assert "the refresh token of another account of the same client" in alone.text
+    assert FOREIGN in named.text
+
+
+@pytest.mark.parametrize("cause", [WaitReason.DOWN, WaitReason.REFUSED])
+async def test_explain_names_no_account_of_others_that_a_gate_holds(desk: Desk, cause: WaitReason) -> None:
+    runtime, origin = desk.bench.runtime, "https://provider.example"
+    now = runtime.clock.now()
+    for name, labels in ((FOREIGN, "other"), ("mine-1", "acme")):
+        desk.bench.add(
+            name,
+            labels=json.dumps({"tenant": labels}),
+            refresh_token=f"r-{name}",
+            held_by=origin,
+            failed_at=now,
+        )
+    gate = Gate(
+        cause=cause, reason="server_error", since=now - 60, by=FOREIGN, until=now - 1, provider="acme"
+    )
+    runtime.redis.set(gate_key(runtime.settings.redis_prefix, origin), gate.dump())
+    async with desk.client(labels={"tenant": "acme"}) as client, desk.client() as unbound:
+        mine = await client.get("/v1/accounts/mine-1/explain")
+        named = await unbound.get("/v1/accounts/mine-1/explain")
+    assert FOREIGN not in mine.text
+    assert "another account last of them" in mine.text
+    assert "another account probes now" in mine.text
+    assert f"{FOREIGN} last of them" in named.text
+    assert f"{FOREIGN} probes now" in named.text
+
+
+async def test_an_account_that_is_made_again_has_nothing_of_the_one_before(desk: Desk) -> None:
+    async with (
+        desk.client(labels={"tenant": "acme"}, name="key-of-acme") as before,
+        desk.client(labels={"tenant": "beta"}, name="key-of-beta") as after,
+        desk.client() as unbound,
+    ):
+        await before.put("/v1/accounts/x", json={**_ACCOUNT, "client_secret": "s", "refresh_token": "r-1"})
+        desk.bench.refresh("x")
+        with writing(desk.bench.runtime.engine) as connection:
+            connection.execute(text("UPDATE attempt SET opened_at = opened_at - 60, error = 'of-acme'"))
+        await before.delete("/v1/accounts/x")
+        made = await after.put(
+            "/v1/accounts/x", json={**_ACCOUNT, "client_secret": "s", "refresh_token": "r-2"}
+        )
+        history = (await after.get("/v1/accounts/x/history")).json()["entries"]
+        lately = (await after.get("/v1/accounts/x/explain")).json()["lately"]
+        whole = (await unbound.get("/v1/accounts/x/history")).text
+    assert made.status_code == 201, made.text
+    assert [(one["kind"], one["action"], one["actor"]) for one in history] == [
+        ("audit", "add", "key-of-beta")
+    ]
+    assert lately == []
+    assert "key-of-acme" in whole
+    assert "of-acme" in whole
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])

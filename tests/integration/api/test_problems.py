@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from tests.integration.api.conftest import Desk
 from worker.api.context import ApiContext
 from worker.intake.requests import Op
+from worker.log import configure_logging
 from worker.redis.client import CONNECTIONS_MAX
 
 _JSON = {"content-type": "application/json"}
@@ -124,6 +126,39 @@ async def test_a_defect_is_a_problem_that_shows_nothing(
     assert answer.headers["x-request-id"] == "mine-1"
     shown = capsys.readouterr()
     assert "mkinsidethedefect" not in answer.text + shown.out + shown.err
+
+
+@pytest.mark.parametrize("target", ["PUT /v1/accounts/a/grant", "POST /v1/accounts:batch"])
+async def test_a_client_that_goes_away_is_no_defect(
+    desk: Desk, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    configure_logging("DEBUG")
+    method, _, path = target.partition(" ")
+    kind = b"application/x-ndjson" if path.endswith(":batch") else b"application/json"
+    headers = [(b"authorization", f"Bearer {desk.key()}".encode()), (b"content-type", kind)]
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+    comes: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return comes.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await desk.app(scope, receive, send)
+    await asyncio.sleep(0)  # a line of the log is written with the next turn of the loop
+
+    logged = capsys.readouterr().err
+    assert sent == []
+    assert "api_failed" not in logged
+    assert '"status": 499' in logged
+    counted = desk.app.state.metrics.exposed().decode()
+    assert 'status="499"' in counted
+    assert 'status="500"' not in counted
 
 
 async def test_every_answer_has_the_headers_that_browsers_are_kept_out_by(desk: Desk) -> None:

@@ -10,10 +10,12 @@ from typing import Any, cast
 import pytest
 
 from models.tables.api_key import ApiScope
+from models.tables.audit import Actor
 from tests.integration.api.conftest import Desk
-from worker.api import event_hub
+from worker.api import event_hub, key_cache
 from worker.api.auth import Caller
 from worker.api.routes import events as route
+from worker.db.intake.api_keys import ApiKeys
 
 
 async def _granted(desk: Desk, account_id: str, **fields: Any) -> None:
@@ -79,7 +81,7 @@ async def test_events_are_streamed_and_resumed(desk: Desk, monkeypatch: pytest.M
     monkeypatch.setattr(event_hub, "HEARTBEAT_MS", 10)
     await _granted(desk, "acct-1")
     await _granted(desk, "acct-2")
-    anyone = Caller("id", "name", frozenset(), {})
+    anyone = desk.caller()
     parts = await _read(desk, anyone, "0-0", looks=2)
     assert parts[0] == ": connected\nid: 0-0\n\n"  # a place, and no event
     assert [(one["type"], one["account"], one["generation"]) for one in _data(parts)] == [
@@ -102,8 +104,33 @@ async def test_a_key_with_labels_gets_the_events_of_its_accounts_alone(
     desk.bench.runtime.redis.xadd(
         desk.bench.runtime.keys.events, {"type": "misconfigured", "client": "c", "reason": "x", "at": "1"}
     )
-    found = await _read(desk, Caller("id", "name", frozenset(), {"tenant": "acme"}), "0-0")
+    found = await _read(desk, desk.caller(labels={"tenant": "acme"}), "0-0")
     assert [one["account"] for one in _data(found)] == ["hers"]
+
+
+async def test_events_are_those_of_whose_the_account_was_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "HEARTBEAT_MS", 10)
+    await _granted(desk, "moved", labels='{"tenant": "acme"}')
+    await _granted(desk, "gone", labels='{"tenant": "acme"}')
+    async with desk.client() as client:
+        moved = await client.patch("/v1/accounts/moved", json={"labels": {"tenant": "beta"}})
+        gone = await client.delete("/v1/accounts/gone")
+        await client.put("/v1/accounts/moved/grant", json={"access_token": "a", "refresh_token": "of-beta"})
+    assert (moved.status_code, gone.status_code) == (200, 200)
+    events = desk.bench.runtime.keys.events
+    for labels in ({}, {"labels": "{"}, {"labels": '["tenant"]'}):  # the first: as an older release wrote it
+        entry: dict[Any, Any] = {"type": "refreshed", "account": "moved", "reason": "x", "at": "1", **labels}
+        desk.bench.runtime.redis.xadd(events, entry)
+
+    of_acme = _data(await _read(desk, desk.caller(labels={"tenant": "acme"}), "0-0"))
+    of_beta = _data(await _read(desk, desk.caller(labels={"tenant": "beta"}), "0-0"))
+    of_all = _data(await _read(desk, desk.caller(), "0-0"))
+
+    assert [(one["account"], one["generation"]) for one in of_acme] == [("moved", 2), ("gone", 2)]
+    assert [(one["account"], one["generation"]) for one in of_beta] == [("moved", 3)]
+    assert len(of_all) == 6
 
 
 async def test_only_so_many_clients_listen_at_a_time(make_desk: Callable[..., Desk]) -> None:
@@ -118,7 +145,7 @@ async def test_only_so_many_clients_listen_at_a_time(make_desk: Callable[..., De
 
 
 async def test_all_who_listen_share_one_reading_of_the_stream(desk: Desk) -> None:
-    anyone = Caller("id", "name", frozenset(), {})
+    anyone = desk.caller()
     begin = await desk.context.events.newest()
     streams: list[AsyncIterator[str]] = [
         route._stream(desk.context, anyone, cast("Any", Connected(2)), begin) for _ in range(2)
@@ -137,7 +164,7 @@ async def test_a_client_that_reads_too_slowly_is_sent_away_and_goes_on_where_it_
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_hub, "BEHIND_MAX", 1)
-    anyone = Caller("id", "name", frozenset(), {})
+    anyone = desk.caller()
     begin = await desk.context.events.newest()
     looks: Any = Connected(5)
     slow: AsyncIterator[str] = route._stream(desk.context, anyone, looks, begin)
@@ -151,3 +178,30 @@ async def test_a_client_that_reads_too_slowly_is_sent_away_and_goes_on_where_it_
 
     assert [part async for part in slow] == []
     assert [one["account"] for one in _data(await _read(desk, anyone, place))] == ["acct-1", "acct-2"]
+
+
+@pytest.mark.parametrize("behind", [True, False])
+async def test_a_revoked_key_gets_no_more_events_and_its_stream_ends(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    monkeypatch.setattr(key_cache, "FRESH_S", 0.0)
+    caller = desk.caller(name="reader")
+    begin = await desk.context.events.newest()
+    request: Any = Connected(2)
+    stream = route._stream(desk.context, caller, request, begin, begin.last if behind else None)
+    await anext(stream)
+    await _granted(desk, "before")
+    assert "before" in await anext(stream)
+
+    ApiKeys(desk.bench.runtime.engine).revoke("reader", actor=Actor("test", "test"))
+    await _granted(desk, "after")
+
+    assert [part async for part in stream] == []
+
+
+async def test_a_key_that_is_over_ends_its_stream_with_the_next_heartbeat(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "HEARTBEAT_MS", 10)
+    parts = await _read(desk, desk.caller(expires_s=0.001), "0-0", looks=9)
+    assert parts == [": connected\nid: 0-0\n\n"]

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,8 @@ def test_refresh_says_that_there_is_no_redis(
 @pytest.mark.usefixtures("stores")
 def test_doctor_goes_on_where_keys_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFRESHD_KEYS", "k1:xx")
-    found = {one.check: one for one in run_checks(AppContext(load_settings()), lambda: None)}
+    with closing(AppContext(load_settings())) as here:
+        found = {one.check: one for one in run_checks(here, lambda: None)}
     assert found["keys"].level == "failed"
     assert "k1" in found["keys"].message
     assert {"beat", "workers"} <= set(found)

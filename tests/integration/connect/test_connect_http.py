@@ -23,6 +23,7 @@ from worker.api.context import ApiContext
 from worker.connect.rendering import CONTENT_SECURITY_POLICY
 from worker.db.intake.api_keys import ApiKeys
 from worker.intake.client import IntakeClient
+from worker.log import configure_logging
 from worker.settings.api import ApiSettings
 
 WANTED = {"account": "acct", "client": "crm-app", "return_url": RETURN_URL}
@@ -309,7 +310,9 @@ def test_no_answer_page_or_log_line_holds_a_secret(
     site: Site, platform: Platform, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.bench.answer = lambda _: granted(1)
+    configure_logging("DEBUG")
     seen: list[str] = []
+    ids: list[str] = []
 
     async def go() -> None:
         session = await opened(site, custom_fields={"subdomain": "marker-field"})
@@ -323,10 +326,13 @@ def test_no_answer_page_or_log_line_holds_a_secret(
             seen.extend([going.text, back.text, str(back.headers)])
         async with site.as_platform() as client:
             seen.append((await client.get(f"/v1/connect/sessions/{session['id']}")).text)
+        ids.append(session["id"])  # with it, the page of a session opens
 
     site.run(go)
     printed = capsys.readouterr()
     assert "marker" not in "".join([*seen, printed.out, printed.err])
+    assert "/v1/connect/sessions/{id}" in printed.err
+    assert ids[0] not in printed.out + printed.err
 
 
 def test_platform_connects_an_mcp_server_by_its_address(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ def url() -> str:
 
 
 @pytest.fixture
-def here(sqlite_url: str, redis_url: str, tmp_path: Path, url: str) -> AppContext:
-    return AppContext(
+def here(sqlite_url: str, redis_url: str, tmp_path: Path, url: str) -> Iterator[AppContext]:
+    made = AppContext(
         webhook_settings(
             sqlite_url, redis_url, tmp_path, webhook_url=SecretStr(url), allow_http_hosts=("127.0.0.1",)
         )
     )
+    yield made
+    made.close()
 
 
 @pytest.fixture

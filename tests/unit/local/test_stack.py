@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.pool import QueuePool
 
 from tests.support.server_process import free_port
 from worker.crypto.cipher import generate_key
@@ -77,3 +78,14 @@ def test_a_taken_port_is_named_beside_the_one_in_its_place(
     assert stack.api.port != taken
     assert f"{taken} is taken" in step.note
     assert "api.url" in step.note
+
+
+def test_no_connection_to_the_database_is_left_open(stack: Stack) -> None:
+    list(stack.stop())
+    stack._lock.release()
+    with Stack(stack.settings) as again:
+        again.fleet()
+        pool = again.stores.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedin() == 1
+    assert pool.checkedin() == 0

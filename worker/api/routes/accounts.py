@@ -19,7 +19,7 @@ from worker.api.replies import ask
 from worker.api.views import account_brief, account_full
 from worker.db.accounts.filter import Filter
 from worker.db.accounts.stored import Accounts
-from worker.db.records.history import entry_json
+from worker.db.records.history import entry_json, of_this_account
 from worker.intake.requests import Op
 
 router = APIRouter(tags=["accounts"])
@@ -150,9 +150,14 @@ async def get_history(
     caller: Reads,
     limit: Annotated[int, Query(ge=1, le=10_000, description="The latest so many entries.")] = 20,
 ) -> dict[str, Any]:
-    """Attempts and what people did, oldest first, as `refreshd history --json` has them."""
+    """Attempts and what people did, oldest first, as `refreshd history --json` has them.
+
+    A key with labels gets nothing of an account that had the same id before and was removed.
+    """
     account = await find(here, caller, account_id)
     trail = await here.read(lambda: here.history.trail(here.audit, account.id, account.provider, limit=limit))
+    if caller.labels:
+        trail = of_this_account(trail, account)
     return {"account": account.id, "entries": [entry_json(one) for one in trail]}
 
 
@@ -162,18 +167,26 @@ async def get_history(
 async def explain_account(account_id: AccountId, here: Here, caller: Reads) -> dict[str, Any]:
     """Is its token good, when is it refreshed and why then, what is wrong and what to do: `refreshd explain --json`.
 
-    What only a process with keys or with access to workers sees is left out.
+    What only a process with keys or with access to workers sees is left out. To a key with labels, no account is named that
+    it does not see.
     """
     await find(here, caller, account_id)
-    return await here.read(_explained, here, account_id)
+    return await here.read(_explained, here, caller, account_id)
 
 
-def _explained(here: ApiContext, account_id: str) -> dict[str, Any]:
+def _explained(here: ApiContext, caller: Caller, account_id: str) -> dict[str, Any]:
     from worker.diagnostics.explain.gather import gather  # late: it brings Celery
     from worker.diagnostics.explain.rules import diagnose
     from worker.diagnostics.explain.words import as_object
 
-    facts = gather(here, account_id, workers=lambda: None, worker_keys=lambda: None, reads_tokens=False)
+    facts = gather(
+        here,
+        account_id,
+        workers=lambda: None,
+        worker_keys=lambda: None,
+        reads_tokens=False,
+        sees=(lambda other: caller.sees(other.label_set)) if caller.labels else None,
+    )
     return with_calls(as_object(facts, diagnose(facts)))
 
 

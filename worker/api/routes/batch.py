@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from worker.api.auth import Caller, Here, Writes
+from worker.api.auth import Caller, Here, Writes, check_still_valid
 from worker.api.bodies import media_type, parse_object
 from worker.api.context import ApiContext
 from worker.api.document.openapi import describes, ndjson_body
@@ -148,6 +148,9 @@ class _BatchResponse(Response):
     async def _carried_out(self, chunk: _Chunk) -> list[dict[str, Any]]:
         results: Sequence[Mapping[str, Any]] = []
         if chunk.rows:
+            await check_still_valid(
+                self._here, self._caller
+            )  # a body may come for as long as its client likes
             payload = {"rows": chunk.rows, **self._options}
             reply: Reply = await reply_of(self._here, self._caller, Op.IMPORT_ACCOUNTS, payload)
             results = result_of(reply)["rows"]

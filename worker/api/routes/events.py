@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request
@@ -13,12 +13,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from worker.api.auth import Caller, Here, Reads
+from worker.api.auth import Caller, Here, Reads, still_valid
 from worker.api.context import ApiContext
 from worker.api.document.openapi import describes
-from worker.api.event_hub import AT_ONCE, Batch, Entry, LabelsOf, accounts_of, order_of
+from worker.api.event_hub import AT_ONCE, Batch, Entry, order_of
 from worker.api.problems import FieldError, Kind, Problem, invalid
-from worker.db.accounts.stored import Accounts
 from worker.errors import DatabaseUnreachable
 from worker.log import log
 
@@ -46,7 +45,8 @@ async def stream_events(
     """Entries of `refreshd:events` (docs/events.md) as they come: `id`, `event` (the type) and `data`, a JSON object.
 
     A client that was away sends `Last-Event-ID` (browsers do so by themselves) and misses nothing that Redis still has, some
-    100,000 events. A key with labels gets the events of its accounts alone.
+    100,000 events. A key with labels gets the events of its accounts alone. A key that is revoked or over gets no more, and the
+    stream ends with the next event or heartbeat.
     """
     if last_event_id is not None and not _EVENT_ID.fullmatch(last_event_id):
         raise invalid(
@@ -110,37 +110,29 @@ async def _stream(
         while not await request.is_disconnected():
             seen = await hub.since(last) if is_behind else []
             is_behind = len(seen) == AT_ONCE
-            labels_of = _labels_of(here)
-            if seen:
-                labels = await labels_of(accounts_of(seen)) if caller.labels else {}
-            else:
+            if not seen:
                 await batch.came.wait()
                 if batch.next is None or hub.is_left_behind(batch):
                     return
                 batch = batch.next
                 seen = [one for one in batch.entries if order_of(one.id) > order_of(last)]
-                labels = await batch.labels(labels_of) if caller.labels and seen else {}
+            if not await still_valid(here, caller):
+                log.info("event_client_key_ended", key=caller.name)
+                return
             last = seen[-1].id if seen else last
-            yield "".join(one.text for one in seen if _sees(caller, one, labels)) or _place(last)
+            yield "".join(one.text for one in seen if _sees(caller, one)) or _place(last)
     except (RedisError, OSError, DatabaseUnreachable) as error:
         # The client comes again by itself, and goes on behind the last event that it has.
         log.warning("event_stream_ended", error=str(error))
 
 
-def _labels_of(here: ApiContext) -> LabelsOf:
-    async def read(ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-        found = await here.read(lambda: Accounts(here.engine).find(ids))
-        return {name: account.label_set for name, account in found.items()}
+def _sees(caller: Caller, entry: Entry) -> bool:
+    """Return whether a caller sees an event: a key with labels sees those of accounts that had its labels then.
 
-    return read
-
-
-def _sees(caller: Caller, entry: Entry, labels: Mapping[str, Mapping[str, str]]) -> bool:
-    """Return whether a caller sees an event: a key with labels sees those of its accounts alone."""
-    if not caller.labels:
-        return True
-    of_account = labels.get(entry.account) if entry.account is not None else None
-    return of_account is not None and caller.sees(of_account)
+    An entry names the labels of its account as they were. Where an older release wrote none, such a key does not get it: whose
+    the account was is not known any more.
+    """
+    return caller.sees(entry.labels)
 
 
 def _place(last: str) -> str:

@@ -27,7 +27,7 @@ _HOLDERS_MAX: Final = 1_000
 
 #: Columns that identify the grant of a refresh token.
 _IDENTITY: Final = ("client_id", "provider", "token_url", "server_url", "refresh_method", "callback", "knobs")
-_KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", *_IDENTITY)
+_KNOWN: Final = ("id", "status", "refresh_fp", "source_fp", "labels", *_IDENTITY)
 #: The stored token's fingerprint, and that of the token which the account was given last.
 _FINGERPRINTS: Final = ("refresh_fp", "source_fp")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine, text
 
+from models.act import Action
 from models.outcome import AttemptEntry, AttemptRow, Outcome, Trigger, new_attempt_id
 from refreshd_reader.contract import PAUSED
 from worker.clock import wall_clock
@@ -15,6 +16,7 @@ from worker.db.engine import now_sql, reading, writing
 from worker.db.plain_rows import plain_rows
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
+    from models.tables.account import Account
     from models.tables.attempt import Attempt
     from models.tables.audit import Audit
     from worker.db.records.audit import AuditTrail
@@ -32,6 +34,10 @@ _NOTED: Final = {
     "outcome": "text",
     "reason": "text",
 }
+
+#: An account's `created_at` is read before the transaction that makes it, and its entry's time within: on a clock that two
+#: processes know to some milliseconds.
+_MADE_WITHIN_S: Final = 1.0
 
 
 def note_paused(connection: Connection, accounts: Sequence[tuple[str, int]]) -> None:
@@ -208,6 +214,18 @@ class History:
                 keep=keep,
             )
         return len(gone)
+
+
+def of_this_account(trail: Sequence[Attempt | Audit], account: Account) -> list[Attempt | Audit]:
+    """Return the entries of a trail since the account was made: earlier ones are of another account that had its id."""
+    removals = [
+        number
+        for number, one in enumerate(trail, 1)
+        if not isinstance(one, AttemptRow) and (one.action, one.account_id) == (Action.REMOVE, account.id)
+    ]
+    return [
+        one for one in trail[max(removals, default=0) :] if _at(one) >= account.created_at - _MADE_WITHIN_S
+    ]
 
 
 def entry_json(entry: Attempt | Audit) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class RedisFacts:
 class Twin:
     """Another account of the same client that has the same refresh token, or was given the same one last."""
 
-    id: str
+    #: None: the reader may not learn of it.
+    id: str | None
     status: str
 
 

@@ -17,7 +17,7 @@ from worker.accounts.twins import SameGrant
 from worker.broker.queues import QUEUES, REFRESH
 from worker.context import AppContext
 from worker.db.accounts.nearest_ids import nearest_ids
-from worker.db.accounts.rows import accounts_in
+from worker.db.accounts.rows import accounts_in, find_accounts
 from worker.db.engine import database_now, reading, write_refused
 from worker.db.fleet.twins import holding
 from worker.db.publication.comparison import ComparisonStore
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from models.tables.attempt import Attempt
     from worker.callbacks.catalog import CallbackCatalog
     from worker.celery.inspect import WorkerKeys, Workers
+
+    Sees = Callable[[Account], bool]
 
 #: Entries of the history that a diagnosis reads.
 ATTEMPTS_LOOKED_AT = 50
@@ -65,6 +67,7 @@ def gather(
     workers: Callable[[], Workers | None] = _alive_workers,
     worker_keys: Callable[[], WorkerKeys | None] = _worker_keys,
     reads_tokens: bool = True,
+    sees: Sees | None = None,
 ) -> Facts:
     """Return the facts of one account.
 
@@ -77,6 +80,8 @@ def gather(
             last worker lacked a key that is here.
         reads_tokens: this process may read published tokens and stashed answers; else, where a token is there, it is taken
             for one of the generation that Redis has of the account.
+        sees: whether the reader may learn of another account; None: of all of them. Of those that it may not, no fact has an
+            id, and what befell an account that had this id before is left out.
 
     Raises:
         UnknownAccount: there is none.
@@ -92,6 +97,8 @@ def gather(
     offers = _offers(here) if redis is not None and account.callback is not None else {}
     client = None if account.client is None else here.clients.of(account)  # else none of its table is loaded
     attempts = here.history.of(account_id, limit=ATTEMPTS_LOOKED_AT)
+    if sees is not None:
+        attempts = [one for one in attempts if one.opened_at >= account.created_at]
     clocks = _clocks(here) if redis is not None else {}
     last = last_call(attempts)
     request = request_facts(here, account, client, now, last)
@@ -103,7 +110,7 @@ def gather(
         knobs_error=_knobs_error(here, account),
         attempts=attempts,
         redis=redis,
-        gate=None if redis is None else _gate(here, account, now),
+        gate=None if redis is None else _gate(here, account, now, sees),
         redis_error=None if trouble is None else str(trouble),
         redis_refuses=isinstance(trouble, ResponseError | AuthenticationError),
         workers=None
@@ -125,7 +132,7 @@ def gather(
         url_error=request.url_error,
         form_encoding_matters=request.form_encoding_matters,
         certificate_ends_at=request.certificate_ends_at,
-        twins=_twins(here, account),
+        twins=_twins(here, account, sees),
         client=client,
         registration=_registration(here, account),
         metadata_failure=_metadata_failure(here, account),
@@ -180,10 +187,12 @@ def _registration(here: AppContext, account: Account) -> RegistrationFacts | Non
     return RegistrationFacts(found.issuer, found.registered_at, found.is_managed, words)
 
 
-def _twins(here: AppContext, account: Account) -> list[Twin]:
+def _twins(here: AppContext, account: Account, sees: Sees | None) -> list[Twin]:
     same = SameGrant(here.providers)
     found = holding(here.engine, account, limit=TWINS_LOOKED_AT)
-    return [Twin(one.id, one.status) for one in found if same(account, one)]
+    return [
+        Twin(one.id if sees is None or sees(one) else None, one.status) for one in found if same(account, one)
+    ]
 
 
 def _redis(
@@ -228,13 +237,16 @@ def _redis(
     ), None
 
 
-def _gate(here: AppContext, account: Account, now: float) -> GateFacts | None:
+def _gate(here: AppContext, account: Account, now: float, sees: Sees | None) -> GateFacts | None:
     """Return the gate that holds the account, else its origin's."""
     name = account.held_by or _lane(here, account).origin
     found = look_at_gates(here.engine, here.redis, here.settings.redis_prefix, now=now, names=[name])
     if not found:
         return None
     (one,) = found
+    if sees is not None:
+        named = [name for name in (one.gate.by, one.next_call, one.next_probe) if name]
+        one = one.named_to({other.id for other in find_accounts(here.engine, named).values() if sees(other)})
     return GateFacts(
         sentence=one.sentence(now),
         next_words=one.next_words(now),

@@ -41,9 +41,11 @@ def _remedy(facts: Facts, cause: WaitReason, gate: Gate) -> str:
     if cause is WaitReason.THROTTLED:
         return f"{force} If it comes back often, lower `requests_per_s` of the provider."
     if cause is WaitReason.REFUSED:
-        return f"Compare the client's secret with the provider's: `refreshd explain {by}` tells what it said. {force}"
+        look = f": `refreshd explain {by}` tells what it said" if by else ""
+        return f"Compare the client's secret with the provider's{look}. {force}"
     if account.refresh_method == RefreshMethod.CALLBACK:
         return f"See why: `refreshd callbacks test {account.callback} --account {account.id}`. {force}"
     if gate.reason == DNS_FAILED:
         return f"{resolver(facts)} {force}"
-    return f"See what it answers: `refreshd history {by}`. Accounts come back by themselves, soonest to end first. {force}"
+    look = f"See what it answers: `refreshd history {by}`. " if by else ""
+    return f"{look}Accounts come back by themselves, soonest to end first. {force}"

@@ -18,8 +18,10 @@ def twins(facts: Facts) -> Iterator[Finding]:
     account, found = facts.account, facts.twins
     if not found:
         return
-    names = ", ".join(f"{one.id} ({one.status})" for one in found[:_NAMED_MAX])
-    more = f" and {len(found) - _NAMED_MAX} more" if len(found) > _NAMED_MAX else ""
+    seen = [one for one in found if one.id is not None]
+    names = ", ".join(f"{one.id} ({one.status})" for one in seen[:_NAMED_MAX])
+    more = f" and {len(seen) - _NAMED_MAX} more" if len(seen) > _NAMED_MAX else ""
+    which = f": {names}{more}" if seen else ""
     rotates = facts.provider is not None and facts.provider.rotates
     lost = account.status == Status.REAUTHORIZE
     if lost:
@@ -28,14 +30,18 @@ def twins(facts: Facts) -> Iterator[Finding]:
         costs = "This provider replaces it at each use: the first refresh of one ends the grant of the other, or of both."
     else:
         costs = "Where a provider replaces it at each use, the first refresh of one ends the grant of both."
-    first = found[0].id
     again = (
-        f"If {account.id} is needed beside it, have its owner log in again, for a grant of its own: "
-        f"`refreshd accounts authorize {account.id}`."
+        f"have its owner log in again, for a grant of its own: `refreshd accounts authorize {account.id}`."
+    )
+    hint = (
+        f"Keep one of them: `refreshd accounts disable {account.id}`, and have its connectors read {seen[0].id}. "
+        f"If {account.id} is needed beside it, {again}"
+        if seen
+        else f"{again[0].upper()}{again[1:]}"
     )
     yield Finding(
         SHARED_GRANT,
-        f"It has the refresh token of another account of the same client, or was given the same one: {names}{more}. {costs}",
-        f"Keep one of them: `refreshd accounts disable {account.id}`, and have its connectors read {first}. {again}",
+        f"It has the refresh token of another account of the same client, or was given the same one{which}. {costs}",
+        hint,
         wrong=lost or bool(rotates) or account.status != Status.ACTIVE,
     )
