@@ -41,6 +41,8 @@ class PendingAnswer:
     tokens: TokenSet
     #: The generation that Redis has seen of the account, where that is above the row's: the database lost commits.
     seen: int | None = None
+    #: It brought a refresh token alone: its access token is the one that the account had.
+    alone: bool = False
 
 
 class PendingAnswers:
@@ -58,7 +60,9 @@ class PendingAnswers:
     @staticmethod
     def seal_with(cipher: Cipher, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, without a connection to Redis."""
-        plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
+        plain = json.dumps(
+            {"generation": answer.generation, "alone": answer.alone, **_to_json(answer.tokens)}
+        )
         return cipher.seal(Secret(plain), account=account, field=_FIELD)
 
     def open(self, account: str, sealed: str) -> PendingAnswer:
@@ -79,7 +83,9 @@ class PendingAnswers:
         plain = cipher.open(sealed, account=account, field=_FIELD).reveal()
         try:
             payload = json.loads(plain)
-            return PendingAnswer(int(payload["generation"]), _from_json(payload))
+            return PendingAnswer(
+                int(payload["generation"]), _from_json(payload), alone=bool(payload.get("alone"))
+            )
         except (ValueError, KeyError, TypeError):
             raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None
 

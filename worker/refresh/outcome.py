@@ -67,11 +67,14 @@ class OutcomeBuilder:
             tokens = self._completed(one, answer.token, one.request, one.provider)
             return self._succeeded(one, tokens, judgement.reason)
         if answer.refresh_token is not None and one.request is not None:
-            return self._refresh_token_alone(one, answer.refresh_token, one.request)
+            return self._refresh_token_alone(one, _tokens_beside(one, answer.refresh_token, one.request))
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
         if judgement.verdict is Verdict.REAUTHORIZE:
             kept = self._pending.kept(one.account)
+            if kept is not None and kept.alone and kept.tokens.refresh_token and one.request is not None:
+                tokens = _tokens_beside(one, kept.tokens.refresh_token, one.request)
+                return self._refresh_token_alone(one, tokens)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, hold)
@@ -79,7 +82,7 @@ class OutcomeBuilder:
     def tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
         """Return how a test ends: the attempt has what would have followed, the account stays as it is.
 
-        Beside it, what has to be parked, sealed: a token set whose refresh token replaced the account's.
+        Beside it, what has to be parked, sealed: a refresh token that replaced the account's, and what came with it.
         """
         account, attempt, now = one.account, one.attempt, self._clock.now()
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
@@ -98,6 +101,10 @@ class OutcomeBuilder:
             attempt.next_refresh_at = due(policy, times, jitter=account.jitter, now=now).at
             if attempt.received_fp != account.refresh_fp:
                 aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens))
+        elif answer.refresh_token is not None and one.request is not None:
+            tokens = _tokens_beside(one, answer.refresh_token, one.request)
+            attempt.received_fp = fingerprint(answer.refresh_token)
+            aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens, alone=True))
         account.given_back(retry_at=account.plan_at)
         return Completed(
             Completion(account, attempt, success=False), publication(account, None, now=now)
@@ -110,6 +117,8 @@ class OutcomeBuilder:
         if stashed.seen is not None:
             reason = LOST_COMMIT_ADOPTED
             one.account.caught_up(stashed.seen)
+        if stashed.alone:
+            return self._refresh_token_alone(one, stashed.tokens, stashed=True)
         return self._succeeded(one, stashed.tokens, reason, stashed=True)
 
     def broke_off(
@@ -182,34 +191,22 @@ class OutcomeBuilder:
             stashed=stashed,
         )
 
-    def _refresh_token_alone(
-        self, one: OpenAttempt, refresh_token: Secret, request: RefreshRequest
-    ) -> Completed:
+    def _refresh_token_alone(self, one: OpenAttempt, tokens: TokenSet, *, stashed: bool = False) -> Completed:
         """Return how an attempt ends whose answer brought a new refresh token and no usable access token.
 
         It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
         is and is not published again; the account is asked once more with the new refresh token, later each time.
         """
         account, attempt = one.account, one.attempt
-        tokens = TokenSet(
-            access_token=request.access_token or Secret(""),
-            refresh_token=refresh_token,
-            token_type=account.token_type,
-            scope=account.scope,
-            issued_at=account.issued_at,
-            expires_at=account.expires_at,
-            refresh_token_expires_at=account.refresh_token_expires_at,
-            extra=read_extra(account.extra),
-        )
-        seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
+        pending = PendingAnswer(account.generation, tokens, alone=True)
+        seal_answer = partial(self._pending.seal, account.id, pending)
         sealed = self._sealer.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)
         judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)
         completed = self._failed(one, judgement, None)
         attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
-        return replace(
-            completed, completion=replace(completed.completion, success=True, seal_answer=seal_answer)
-        )
+        completion = replace(completed.completion, success=True, seal_answer=seal_answer)
+        return replace(completed, completion=completion, stashed=stashed)
 
     def _failed(self, one: OpenAttempt, judgement: Judgement, hold: Hold | None) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
@@ -272,6 +269,21 @@ class OutcomeBuilder:
         return Completed(
             Completion(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
+
+
+def _tokens_beside(one: OpenAttempt, refresh_token: Secret, request: RefreshRequest) -> TokenSet:
+    """Return the token set of a new refresh token that came alone: everything else stays as the row has it."""
+    account = one.account
+    return TokenSet(
+        access_token=request.access_token or Secret(""),
+        refresh_token=refresh_token,
+        token_type=account.token_type,
+        scope=account.scope,
+        issued_at=account.issued_at,
+        expires_at=account.expires_at,
+        refresh_token_expires_at=account.refresh_token_expires_at,
+        extra=read_extra(account.extra),
+    )
 
 
 def _retry_at(at: float | None, hold: Hold | None) -> float | None:
