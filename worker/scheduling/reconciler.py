@@ -132,8 +132,7 @@ class Reconciler:
         publishing: asyncio.Future[int] = asyncio.ensure_future(self._publish([]))
         try:
             while accounts:
-                last = accounts[-1]
-                after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
+                after = _place(accounts[-1])
                 # The database reads the next batch and this one is made ready while Redis has the one before.
                 earlier, publishing = publishing, asyncio.ensure_future(self._publish(accounts))
                 following = self._store.live_accounts(after, BATCH)
@@ -148,13 +147,14 @@ class Reconciler:
         return good, total - good
 
     async def _catch_up(self) -> tuple[int, int]:
-        total = 0
-        while accounts := await self._store.unpublished(BATCH):
-            good = await self._publish(accounts, emptied=False)
-            total += good
-            if good < len(accounts):
-                return total, len(accounts) - good
-        return total, 0
+        """Publish what Redis lacks. One that can't be read keeps its place, and holds up none behind it."""
+        total = good = 0
+        accounts = await self._store.unpublished(None, BATCH)
+        while accounts:
+            good += await self._publish(accounts, emptied=False)
+            total += len(accounts)
+            accounts = await self._store.unpublished(_place(accounts[-1]), BATCH)
+        return good, total - good
 
     async def _mark_ended(self) -> int:
         """Mark every waiting account whose token has ended; plans mark those that ended lately."""
@@ -205,3 +205,8 @@ class Reconciler:
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis can't be asked what it holds: {error}") from error
         return None if found is None else str(found)
+
+
+def _place(account: Account) -> tuple[float, str]:
+    """Return the account's place in the order in which readers need tokens: (end, id)."""
+    return (account.expires_at if account.expires_at is not None else NO_END, account.id)
