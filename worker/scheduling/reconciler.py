@@ -39,6 +39,8 @@ _FILLING: Final = "filling"
 ENDS_EVERY_S: Final = 50.0
 #: Accounts in one round trip.
 BATCH: Final = 1_000
+#: A pass that met so many accounts whose key is missing ends, and the next goes on behind them: each plan begins one.
+UNREADABLE_MAX: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Reconciler:
         self._lock = lock
         self._renewed_at = 0.0
         self._ends_at: float | None = None
+        #: Where the pass before stopped among what Redis lacks; None: it went to the end.
+        self._unpublished_after: tuple[float, str] | None = None
 
     async def needed(self) -> bool:
         """Return whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
@@ -147,13 +151,16 @@ class Reconciler:
         return good, total - good
 
     async def _catch_up(self) -> tuple[int, int]:
-        """Publish what Redis lacks. One that can't be read keeps its place, and holds up none behind it."""
+        """Publish what Redis lacks. An account that can't be read holds up none behind it."""
         total = good = 0
-        accounts = await self._store.unpublished(None, BATCH)
-        while accounts:
+        after, self._unpublished_after = self._unpublished_after, None
+        while accounts := await self._store.unpublished(after, BATCH):
+            after = _place(accounts[-1])
             good += await self._publish(accounts, emptied=False)
             total += len(accounts)
-            accounts = await self._store.unpublished(_place(accounts[-1]), BATCH)
+            if total - good >= UNREADABLE_MAX:
+                self._unpublished_after = after
+                break
         return good, total - good
 
     async def _mark_ended(self) -> int:
