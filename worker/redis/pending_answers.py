@@ -43,6 +43,13 @@ class PendingAnswer:
     seen: int | None = None
     #: It brought a refresh token alone: its access token is the one that the account had.
     alone: bool = False
+    #: When its request was sent, epoch seconds, where its tokens do not have it: those beside a refresh token alone are older.
+    sent_at: float | None = None
+
+    @property
+    def asked_at(self) -> float | None:
+        """Return when its request was sent; None where that is unknown."""
+        return self.tokens.issued_at if self.sent_at is None else self.sent_at
 
 
 class PendingAnswers:
@@ -61,7 +68,12 @@ class PendingAnswers:
     def seal_with(cipher: Cipher, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, without a connection to Redis."""
         plain = json.dumps(
-            {"generation": answer.generation, "alone": answer.alone, **_to_json(answer.tokens)}
+            {
+                "generation": answer.generation,
+                "alone": answer.alone,
+                "sent_at": answer.sent_at,
+                **_to_json(answer.tokens),
+            }
         )
         return cipher.seal(Secret(plain), account=account, field=_FIELD)
 
@@ -84,7 +96,11 @@ class PendingAnswers:
         try:
             payload = json.loads(plain)
             return PendingAnswer(
-                int(payload["generation"]), _from_json(payload), alone=bool(payload.get("alone"))
+                int(payload["generation"]),
+                _from_json(payload),
+                # Older answers lack both.
+                alone=bool(payload.get("alone")),
+                sent_at=payload.get("sent_at"),
             )
         except (ValueError, KeyError, TypeError):
             raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None

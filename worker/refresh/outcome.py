@@ -67,14 +67,15 @@ class OutcomeBuilder:
             tokens = self._completed(one, answer.token, one.request, one.provider)
             return self._succeeded(one, tokens, judgement.reason)
         if answer.refresh_token is not None and one.request is not None:
-            return self._refresh_token_alone(one, _tokens_beside(one, answer.refresh_token, one.request))
+            tokens = _tokens_beside(one, answer.refresh_token, one.request)
+            return self._refresh_token_alone(one, tokens, sent_at=self._sent_at(one))
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
         if judgement.verdict is Verdict.REAUTHORIZE:
             kept = self._pending.kept(one.account)
             if kept is not None and kept.alone and kept.tokens.refresh_token and one.request is not None:
                 tokens = _tokens_beside(one, kept.tokens.refresh_token, one.request)
-                return self._refresh_token_alone(one, tokens)
+                return self._refresh_token_alone(one, tokens, sent_at=kept.asked_at)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, hold)
@@ -104,7 +105,8 @@ class OutcomeBuilder:
         elif answer.refresh_token is not None and one.request is not None:
             tokens = _tokens_beside(one, answer.refresh_token, one.request)
             attempt.received_fp = fingerprint(answer.refresh_token)
-            aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens, alone=True))
+            pending = PendingAnswer(account.generation, tokens, alone=True, sent_at=self._sent_at(one))
+            aside = self._pending.seal(account.id, pending)
         account.given_back(retry_at=account.plan_at)
         return Completed(
             Completion(account, attempt, success=False), publication(account, None, now=now)
@@ -118,7 +120,7 @@ class OutcomeBuilder:
             reason = LOST_COMMIT_ADOPTED
             one.account.caught_up(stashed.seen)
         if stashed.alone:
-            return self._refresh_token_alone(one, stashed.tokens, stashed=True)
+            return self._refresh_token_alone(one, stashed.tokens, sent_at=stashed.asked_at, stashed=True)
         return self._succeeded(one, stashed.tokens, reason, stashed=True)
 
     def broke_off(
@@ -159,11 +161,14 @@ class OutcomeBuilder:
                 refresh_token_expires_at=account.refresh_token_expires_at,
                 extra=read_extra(account.extra),
             ),
-            issued_at=one.sent_at or self._clock.now(),
+            issued_at=self._sent_at(one),
             default_lifetime_s=provider.default_lifetime_s,
             never_expires=provider.never_expires,
             refresh_token_lifetime_s=provider.refresh_token_lifetime_s,
         )
+
+    def _sent_at(self, one: OpenAttempt) -> float:
+        return one.sent_at or self._clock.now()
 
     def _succeeded(
         self, one: OpenAttempt, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
@@ -191,14 +196,16 @@ class OutcomeBuilder:
             stashed=stashed,
         )
 
-    def _refresh_token_alone(self, one: OpenAttempt, tokens: TokenSet, *, stashed: bool = False) -> Completed:
+    def _refresh_token_alone(
+        self, one: OpenAttempt, tokens: TokenSet, *, sent_at: float | None, stashed: bool = False
+    ) -> Completed:
         """Return how an attempt ends whose answer brought a new refresh token and no usable access token.
 
         It is stored as a success is, on the generation alone, for the old one may be spent. The access token stays as it
         is and is not published again; the account is asked once more with the new refresh token, later each time.
         """
         account, attempt = one.account, one.attempt
-        pending = PendingAnswer(account.generation, tokens, alone=True)
+        pending = PendingAnswer(account.generation, tokens, alone=True, sent_at=sent_at)
         seal_answer = partial(self._pending.seal, account.id, pending)
         sealed = self._sealer.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)

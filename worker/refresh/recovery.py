@@ -52,7 +52,7 @@ class AnswerRecovery:
         useful = (
             answer is not None
             and answer.generation >= account.generation
-            and (answer.tokens.issued_at or 0.0) > max(account.issued_at or 0.0, account.created_at)
+            and (answer.asked_at or 0.0) > max(account.issued_at or 0.0, account.created_at)
             and fingerprint(answer.tokens.refresh_token) != account.refresh_fp
         )
         log.error(
@@ -69,7 +69,7 @@ class AnswerRecovery:
         stashed = self._pending.open(account.id, sealed)
         if stashed.generation >= account.generation:
             return stashed
-        if (stashed.tokens.issued_at or account.created_at) < account.created_at:
+        if (stashed.asked_at or account.created_at) < account.created_at:
             log.warning("stale_answer_dropped", account=account.id)
         elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
             await self._store.keep(account.id, sealed)
