@@ -30,7 +30,7 @@ from worker.policy.reasons.done import (
 from worker.policy.reasons.login import PROBABLY_DEAD
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
-from worker.redis.pending_answers import PendingAnswer, PendingAnswers
+from worker.redis.pending_answers import GrantSeen, PendingAnswer, PendingAnswers
 from worker.refresh.attempt import Hold, OpenAttempt, describe
 from worker.refresh.completed import Completed
 
@@ -101,11 +101,11 @@ class OutcomeBuilder:
             policy = session_policy(account, one.provider)
             attempt.next_refresh_at = due(policy, times, jitter=account.jitter, now=now).at
             if attempt.received_fp != account.refresh_fp:
-                aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens))
+                aside = self._pending.seal(account.id, _pending(one, tokens))
         elif answer.refresh_token is not None and one.request is not None:
             tokens = _tokens_beside(one, answer.refresh_token, one.request)
             attempt.received_fp = fingerprint(answer.refresh_token)
-            pending = PendingAnswer(account.generation, tokens, alone=True, sent_at=self._sent_at(one))
+            pending = _pending(one, tokens, alone=True, sent_at=self._sent_at(one))
             aside = self._pending.seal(account.id, pending)
         account.given_back(retry_at=account.plan_at)
         return Completed(
@@ -175,7 +175,7 @@ class OutcomeBuilder:
     ) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was_troubled = account.is_troubled or _end_was_told(account, now)
-        seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
+        seal_answer = partial(self._pending.seal, account.id, _pending(one, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._sealer.seal_tokens(account.id, tokens), draw_jitter()
         account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
@@ -205,7 +205,7 @@ class OutcomeBuilder:
         is and is not published again; the account is asked once more with the new refresh token, later each time.
         """
         account, attempt = one.account, one.attempt
-        pending = PendingAnswer(account.generation, tokens, alone=True, sent_at=sent_at)
+        pending = _pending(one, tokens, alone=True, sent_at=sent_at)
         seal_answer = partial(self._pending.seal, account.id, pending)
         sealed = self._sealer.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)
@@ -291,6 +291,15 @@ def _tokens_beside(one: OpenAttempt, refresh_token: Secret, request: RefreshRequ
         refresh_token_expires_at=account.refresh_token_expires_at,
         extra=read_extra(account.extra),
     )
+
+
+def _pending(
+    one: OpenAttempt, tokens: TokenSet, *, alone: bool = False, sent_at: float | None = None
+) -> PendingAnswer:
+    """Return an answer that follows the row as it was loaded."""
+    account = one.account
+    seen = GrantSeen(one.attempt.opened_at, account.refresh_fp, account.source_fp)
+    return PendingAnswer(account.generation, tokens, alone=alone, sent_at=sent_at, grant=seen)
 
 
 def _retry_at(at: float | None, hold: Hold | None) -> float | None:
