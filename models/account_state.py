@@ -163,8 +163,8 @@ class AccountState:
         """Record that the token ended while the account had to wait."""
         self._become(Status.DEGRADED, reason, now)
 
-    def kept(self, sealed_answer: str) -> None:
-        """Keep a success that lost the race for its generation."""
+    def kept(self, sealed_answer: str | None) -> None:
+        """Keep a success that lost the race for its generation; None: what was kept is of no use."""
         self._set(kept_sealed=sealed_answer)
 
     def rescheduled(self, next_refresh_at: float | None, due_reason: str) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -34,6 +34,18 @@ KEPT_S: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
+class GrantSeen:
+    """The grant that an answer was asked for with, by what its account's row had when it was loaded."""
+
+    #: When the attempt was opened, epoch seconds.
+    at: float
+    #: Fingerprint of the refresh token that was sent.
+    refresh_fp: str | None
+    #: Fingerprint of the token that a person or a file gave last.
+    source_fp: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PendingAnswer:
     """A token set, and the generation that it follows."""
 
@@ -41,6 +53,17 @@ class PendingAnswer:
     tokens: TokenSet
     #: The generation that Redis has seen of the account, where that is above the row's: the database lost commits.
     seen: int | None = None
+    #: It brought a refresh token alone: its access token is the one that the account had.
+    alone: bool = False
+    #: When its request was sent, epoch seconds, where its tokens do not have it: those beside a refresh token alone are older.
+    sent_at: float | None = None
+    #: None: it is unknown.
+    grant: GrantSeen | None = None
+
+    @property
+    def asked_at(self) -> float | None:
+        """Return when its request was sent; None where that is unknown."""
+        return self.tokens.issued_at if self.sent_at is None else self.sent_at
 
 
 class PendingAnswers:
@@ -58,7 +81,15 @@ class PendingAnswers:
     @staticmethod
     def seal_with(cipher: Cipher, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, without a connection to Redis."""
-        plain = json.dumps({"generation": answer.generation, **_to_json(answer.tokens)})
+        plain = json.dumps(
+            {
+                "generation": answer.generation,
+                "alone": answer.alone,
+                "sent_at": answer.sent_at,
+                "grant": None if answer.grant is None else asdict(answer.grant),
+                **_to_json(answer.tokens),
+            }
+        )
         return cipher.seal(Secret(plain), account=account, field=_FIELD)
 
     def open(self, account: str, sealed: str) -> PendingAnswer:
@@ -79,7 +110,14 @@ class PendingAnswers:
         plain = cipher.open(sealed, account=account, field=_FIELD).reveal()
         try:
             payload = json.loads(plain)
-            return PendingAnswer(int(payload["generation"]), _from_json(payload))
+            return PendingAnswer(
+                int(payload["generation"]),
+                _from_json(payload),
+                # Older answers have none of these.
+                alone=bool(payload.get("alone")),
+                sent_at=payload.get("sent_at"),
+                grant=_grant_seen(payload.get("grant")),
+            )
         except (ValueError, KeyError, TypeError):
             raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None
 
@@ -126,6 +164,12 @@ def waiting_by_key(redis: redis.Redis, keys: Keys) -> dict[str, int]:
         if sealed is not None:
             counts[key_of(sealed) or "?"] += 1
     return dict(sorted(counts.items()))
+
+
+def _grant_seen(payload: Mapping[str, Any] | None) -> GrantSeen | None:
+    if payload is None:
+        return None
+    return GrantSeen(at=payload["at"], refresh_fp=payload["refresh_fp"], source_fp=payload["source_fp"])
 
 
 def _to_json(tokens: TokenSet) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from worker.policy.reasons.done import (
 from worker.policy.reasons.login import PROBABLY_DEAD
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
-from worker.redis.pending_answers import PendingAnswer, PendingAnswers
+from worker.redis.pending_answers import GrantSeen, PendingAnswer, PendingAnswers
 from worker.refresh.attempt import Hold, OpenAttempt, describe
 from worker.refresh.completed import Completed
 
@@ -67,11 +67,15 @@ class OutcomeBuilder:
             tokens = self._completed(one, answer.token, one.request, one.provider)
             return self._succeeded(one, tokens, judgement.reason)
         if answer.refresh_token is not None and one.request is not None:
-            return self._refresh_token_alone(one, answer.refresh_token, one.request)
+            tokens = _tokens_beside(one, answer.refresh_token, one.request)
+            return self._refresh_token_alone(one, tokens, sent_at=self._sent_at(one))
         if answer.fault is Fault.NOT_SENT:
             return self._not_sent(one, judgement.reason)
         if judgement.verdict is Verdict.REAUTHORIZE:
             kept = self._pending.kept(one.account)
+            if kept is not None and kept.alone and kept.tokens.refresh_token and one.request is not None:
+                tokens = _tokens_beside(one, kept.tokens.refresh_token, one.request)
+                return self._refresh_token_alone(one, tokens, sent_at=kept.asked_at)
             if kept is not None:
                 return self._succeeded(one, kept.tokens, KEPT_ANSWER_ADOPTED, due_now=True)
         return self._failed(one, judgement, hold)
@@ -79,7 +83,7 @@ class OutcomeBuilder:
     def tested(self, one: OpenAttempt, answer: Answer, judgement: Judgement) -> tuple[Completed, str | None]:
         """Return how a test ends: the attempt has what would have followed, the account stays as it is.
 
-        Beside it, what has to be parked, sealed: a token set whose refresh token replaced the account's.
+        Beside it, what has to be parked, sealed: a refresh token that replaced the account's, and what came with it.
         """
         account, attempt, now = one.account, one.attempt, self._clock.now()
         attempt.outcome, attempt.reason = Outcome(judgement.verdict), judgement.reason
@@ -97,7 +101,12 @@ class OutcomeBuilder:
             policy = session_policy(account, one.provider)
             attempt.next_refresh_at = due(policy, times, jitter=account.jitter, now=now).at
             if attempt.received_fp != account.refresh_fp:
-                aside = self._pending.seal(account.id, PendingAnswer(account.generation, tokens))
+                aside = self._pending.seal(account.id, _pending(one, tokens))
+        elif answer.refresh_token is not None and one.request is not None:
+            tokens = _tokens_beside(one, answer.refresh_token, one.request)
+            attempt.received_fp = fingerprint(answer.refresh_token)
+            pending = _pending(one, tokens, alone=True, sent_at=self._sent_at(one))
+            aside = self._pending.seal(account.id, pending)
         account.given_back(retry_at=account.plan_at)
         return Completed(
             Completion(account, attempt, success=False), publication(account, None, now=now)
@@ -110,6 +119,8 @@ class OutcomeBuilder:
         if stashed.seen is not None:
             reason = LOST_COMMIT_ADOPTED
             one.account.caught_up(stashed.seen)
+        if stashed.alone:
+            return self._refresh_token_alone(one, stashed.tokens, sent_at=stashed.asked_at, stashed=True)
         return self._succeeded(one, stashed.tokens, reason, stashed=True)
 
     def broke_off(
@@ -150,18 +161,21 @@ class OutcomeBuilder:
                 refresh_token_expires_at=account.refresh_token_expires_at,
                 extra=read_extra(account.extra),
             ),
-            issued_at=one.sent_at or self._clock.now(),
+            issued_at=self._sent_at(one),
             default_lifetime_s=provider.default_lifetime_s,
             never_expires=provider.never_expires,
             refresh_token_lifetime_s=provider.refresh_token_lifetime_s,
         )
+
+    def _sent_at(self, one: OpenAttempt) -> float:
+        return one.sent_at or self._clock.now()
 
     def _succeeded(
         self, one: OpenAttempt, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
     ) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was_troubled = account.is_troubled or _end_was_told(account, now)
-        seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
+        seal_answer = partial(self._pending.seal, account.id, _pending(one, tokens))
         attempt.scope_lost = lost_scopes(account.scope, tokens.scope)
         sealed, jitter = self._sealer.seal_tokens(account.id, tokens), draw_jitter()
         account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=jitter, now=now)
@@ -183,7 +197,7 @@ class OutcomeBuilder:
         )
 
     def _refresh_token_alone(
-        self, one: OpenAttempt, refresh_token: Secret, request: RefreshRequest
+        self, one: OpenAttempt, tokens: TokenSet, *, sent_at: float | None, stashed: bool = False
     ) -> Completed:
         """Return how an attempt ends whose answer brought a new refresh token and no usable access token.
 
@@ -191,25 +205,15 @@ class OutcomeBuilder:
         is and is not published again; the account is asked once more with the new refresh token, later each time.
         """
         account, attempt = one.account, one.attempt
-        tokens = TokenSet(
-            access_token=request.access_token or Secret(""),
-            refresh_token=refresh_token,
-            token_type=account.token_type,
-            scope=account.scope,
-            issued_at=account.issued_at,
-            expires_at=account.expires_at,
-            refresh_token_expires_at=account.refresh_token_expires_at,
-            extra=read_extra(account.extra),
-        )
-        seal_answer = partial(self._pending.seal, account.id, PendingAnswer(account.generation, tokens))
+        pending = _pending(one, tokens, alone=True, sent_at=sent_at)
+        seal_answer = partial(self._pending.seal, account.id, pending)
         sealed = self._sealer.seal_tokens(account.id, tokens)
         account.refresh_token_replaced(sealed)
         judgement = Judgement(verdict=Verdict.RETRY, reason=REFRESH_TOKEN_ALONE)
         completed = self._failed(one, judgement, None)
         attempt.generation_after, attempt.received_fp = account.generation, sealed.refresh_fp
-        return replace(
-            completed, completion=replace(completed.completion, success=True, seal_answer=seal_answer)
-        )
+        completion = replace(completed.completion, success=True, seal_answer=seal_answer)
+        return replace(completed, completion=completion, stashed=stashed)
 
     def _failed(self, one: OpenAttempt, judgement: Judgement, hold: Hold | None) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
@@ -272,6 +276,30 @@ class OutcomeBuilder:
         return Completed(
             Completion(one.account, one.attempt, success=False), publication(one.account, None, now=now)
         )
+
+
+def _tokens_beside(one: OpenAttempt, refresh_token: Secret, request: RefreshRequest) -> TokenSet:
+    """Return the token set of a new refresh token that came alone: everything else stays as the row has it."""
+    account = one.account
+    return TokenSet(
+        access_token=request.access_token or Secret(""),
+        refresh_token=refresh_token,
+        token_type=account.token_type,
+        scope=account.scope,
+        issued_at=account.issued_at,
+        expires_at=account.expires_at,
+        refresh_token_expires_at=account.refresh_token_expires_at,
+        extra=read_extra(account.extra),
+    )
+
+
+def _pending(
+    one: OpenAttempt, tokens: TokenSet, *, alone: bool = False, sent_at: float | None = None
+) -> PendingAnswer:
+    """Return an answer that follows the row as it was loaded."""
+    account = one.account
+    seen = GrantSeen(one.attempt.opened_at, account.refresh_fp, account.source_fp)
+    return PendingAnswer(account.generation, tokens, alone=alone, sent_at=sent_at, grant=seen)
 
 
 def _retry_at(at: float | None, hold: Hold | None) -> float | None:

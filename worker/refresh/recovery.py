@@ -41,6 +41,9 @@ class AnswerRecovery:
         kept = self._pending.kept(account)
         if kept is not None and kept.generation >= account.generation:
             found.append(kept)
+        elif kept is not None and account.kept_sealed and await self._is_of_earlier_grant(account, kept):
+            await self._store.forget_kept(account.id, account.kept_sealed)
+            account.kept(None)
         answers = [one for one in found if one is not None]
         if not answers:
             return None
@@ -52,7 +55,7 @@ class AnswerRecovery:
         useful = (
             answer is not None
             and answer.generation >= account.generation
-            and (answer.tokens.issued_at or 0.0) > max(account.issued_at or 0.0, account.created_at)
+            and (answer.asked_at or 0.0) > max(account.issued_at or 0.0, account.created_at)
             and fingerprint(answer.tokens.refresh_token) != account.refresh_fp
         )
         log.error(
@@ -69,10 +72,25 @@ class AnswerRecovery:
         stashed = self._pending.open(account.id, sealed)
         if stashed.generation >= account.generation:
             return stashed
-        if (stashed.tokens.issued_at or account.created_at) < account.created_at:
+        is_new = fingerprint(stashed.tokens.refresh_token) != account.refresh_fp
+        if (stashed.asked_at or account.created_at) < account.created_at:
             log.warning("stale_answer_dropped", account=account.id)
-        elif fingerprint(stashed.tokens.refresh_token) != account.refresh_fp:
+        elif is_new and not await self._is_of_earlier_grant(account, stashed):
             await self._store.keep(account.id, sealed)
             account.kept(sealed)
         await self._pending.clear([account.id])
         return None
+
+    async def _is_of_earlier_grant(self, account: Account, late: PendingAnswer) -> bool:
+        """Return whether the account was given another grant since the answer's attempt: it may be another owner's.
+
+        A person's or a file's tokens change `source_fp`, those of a platform leave an entry of the audit trail. Either may
+        be an access token alone: where the refresh token that was sent is the row's still, its grant is.
+        """
+        seen = late.grant
+        if seen is None or (seen.refresh_fp is not None and seen.refresh_fp == account.refresh_fp):
+            return False
+        given = seen.source_fp != account.source_fp or await self._store.granted_since(account.id, seen.at)
+        if given:
+            log.warning("answer_of_earlier_grant_dropped", account=account.id)
+        return given

@@ -39,6 +39,8 @@ _FILLING: Final = "filling"
 ENDS_EVERY_S: Final = 50.0
 #: Accounts in one round trip.
 BATCH: Final = 1_000
+#: A pass that met so many accounts whose key is missing ends, and the next goes on behind them: each plan begins one.
+UNREADABLE_MAX: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Reconciler:
         self._lock = lock
         self._renewed_at = 0.0
         self._ends_at: float | None = None
+        #: Where the pass before stopped among what Redis lacks; None: it went to the end.
+        self._unpublished_after: tuple[float, str] | None = None
 
     async def needed(self) -> bool:
         """Return whether Redis lacks anything: a look-up in either store, cheap enough for every plan.
@@ -132,8 +136,7 @@ class Reconciler:
         publishing: asyncio.Future[int] = asyncio.ensure_future(self._publish([]))
         try:
             while accounts:
-                last = accounts[-1]
-                after = (last.expires_at if last.expires_at is not None else NO_END, last.id)
+                after = _place(accounts[-1])
                 # The database reads the next batch and this one is made ready while Redis has the one before.
                 earlier, publishing = publishing, asyncio.ensure_future(self._publish(accounts))
                 following = self._store.live_accounts(after, BATCH)
@@ -148,13 +151,17 @@ class Reconciler:
         return good, total - good
 
     async def _catch_up(self) -> tuple[int, int]:
-        total = 0
-        while accounts := await self._store.unpublished(BATCH):
-            good = await self._publish(accounts, emptied=False)
-            total += good
-            if good < len(accounts):
-                return total, len(accounts) - good
-        return total, 0
+        """Publish what Redis lacks. An account that can't be read holds up none behind it."""
+        total = good = 0
+        after, self._unpublished_after = self._unpublished_after, None
+        while accounts := await self._store.unpublished(after, BATCH):
+            after = _place(accounts[-1])
+            good += await self._publish(accounts, emptied=False)
+            total += len(accounts)
+            if total - good >= UNREADABLE_MAX:
+                self._unpublished_after = after
+                break
+        return good, total - good
 
     async def _mark_ended(self) -> int:
         """Mark every waiting account whose token has ended; plans mark those that ended lately."""
@@ -205,3 +212,8 @@ class Reconciler:
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis can't be asked what it holds: {error}") from error
         return None if found is None else str(found)
+
+
+def _place(account: Account) -> tuple[float, str]:
+    """Return the account's place in the order in which readers need tokens: (end, id)."""
+    return (account.expires_at if account.expires_at is not None else NO_END, account.id)

@@ -15,7 +15,7 @@ from refreshd_reader.contract import Keys
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.gates import EVIDENCE
-from worker.policy.reasons.done import STASH_ADOPTED, TESTED_NOT_STORED
+from worker.policy.reasons.done import REFRESH_TOKEN_ALONE, STASH_ADOPTED, TESTED_NOT_STORED
 from worker.policy.reasons.skipped import METHOD_NOT_RUN_HERE
 
 
@@ -199,6 +199,35 @@ def test_a_failed_test_leaves_the_account_as_it_was(bench: Bench) -> None:
     assert (result.outcome, result.reason) == (Outcome.REAUTHORIZE, "invalid_grant")
     assert bench.account().model_dump() == before
     assert bench.events() == []
+
+
+def test_a_refresh_token_beside_a_misspelt_access_token_is_stored_and_used_next(bench: Bench) -> None:
+    add(bench, "rotates-and-misspells")
+
+    result = bench.refresh()["acct"]
+
+    assert (result.outcome, result.reason) == (Outcome.RETRY, REFRESH_TOKEN_ALONE)
+    assert (secret(bench, "refresh_token"), secret(bench, "access_token")) == ("old-refresh+", "old-access")
+    (attempt,) = bench.runtime.history.of("acct", limit=9)
+    assert "did you mean 'access_token'?" in (attempt.error_description or "")
+    assert "new refresh_token" in (attempt.output or "")
+
+
+def test_a_refresh_token_that_a_test_replaced_is_not_lost_where_it_came_alone(bench: Bench) -> None:
+    """Its access token is the old one: it is not published as a new one, and the account stays due."""
+    add(bench, "rotates-and-misspells")
+    bench.refresh(trigger=Trigger.TEST)
+    assert secret(bench, "refresh_token") == "old-refresh"
+    before = bench.account()
+
+    result = bench.refresh()["acct"]
+
+    assert (result.outcome, result.reason) == (Outcome.RETRY, REFRESH_TOKEN_ALONE)
+    row = bench.account()
+    assert (secret(bench, "refresh_token"), secret(bench, "access_token")) == ("old-refresh+", "old-access")
+    assert (row.expires_at, row.issued_at, row.generation) == (before.expires_at, before.issued_at, 2)
+    assert (bench.token(), row.next_refresh_at is not None) == (None, True)
+    assert not bench.runtime.redis.exists(bench.runtime.keys.stash("acct"))
 
 
 def test_a_refresh_token_that_a_test_replaced_is_not_lost(bench: Bench) -> None:

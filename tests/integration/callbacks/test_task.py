@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from redis import Redis
 from redis.client import Monitor
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from models.answer import Fault
 from models.callback import CallbackInput
 from models.tables.attempt import Attempt, Outcome
 from models.token import Secret
@@ -31,7 +33,7 @@ from tests.support.services import RedisServer, redis_server
 from tests.support.waiting import wait_until
 from worker.callbacks.host.celery_task import TaskClient
 from worker.callbacks.host.run_result import Reply
-from worker.redis.client import connect, connect_async
+from worker.redis.client import SOCKET_OPTIONS, connect, connect_async
 from worker.settings import Settings
 
 #: Celery's own result backend, which the operator's application has here.
@@ -186,6 +188,45 @@ def test_a_broker_that_is_away_is_a_failed_run(bench: Bench) -> None:
     assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, "callback_failed")
     assert attempt.error_description == "the task could not be asked: OperationalError"
     assert bench.runtime.redis.keys("refreshd:envelope:*") == []
+
+
+def test_a_broker_that_takes_connections_and_says_nothing_ends_no_later_than_the_deadline(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inputs are withdrawn, the refresh token is not spent, and the thread that sent ends by itself."""
+    monkeypatch.setitem(SOCKET_OPTIONS, "socket_timeout", 0.1)
+    begun = threading.enumerate()
+
+    async def call(port: int) -> tuple[Reply, float]:
+        client = connect_async(redis_url)
+        tasks = TaskClient(client, redis_url, "refreshd:")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 1
+        async with asyncio.timeout(30):
+            reply = await tasks.call(
+                "t",
+                "q",
+                SECRET,
+                CallbackInput(),
+                deadline=deadline,
+                on_send=lambda: None,
+                broker=f"redis://127.0.0.1:{port}/0",
+            )
+        await tasks.aclose()
+        assert await client.keys("refreshd:envelope:*") == []
+        await client.aclose()
+        return reply, loop.time() - deadline
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reply, late_s = asyncio.run(call(server.getsockname()[1]))
+        for thread in set(threading.enumerate()) - set(begun):
+            thread.join(30)
+            assert not thread.is_alive()
+
+    assert reply.failure is not None
+    assert (reply.failure.fault, reply.failure.spent) == (Fault.CALLBACK, False)
+    assert reply.failure.fault_detail == "the task could not be asked: TimeoutError"
+    assert late_s < 20
 
 
 def test_the_certificate_of_a_task_s_own_broker_is_checked(redis_url: str) -> None:

@@ -11,7 +11,7 @@ from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.errors import SealBroken
 from worker.redis.client import connect, connect_async
-from worker.redis.pending_answers import PendingAnswer, PendingAnswers, waiting_by_key
+from worker.redis.pending_answers import GrantSeen, PendingAnswer, PendingAnswers, waiting_by_key
 
 #: Nothing in it is a pattern.
 KEYS = Keys("team[1]*:")
@@ -31,8 +31,20 @@ async def stash(redis_url: str) -> AsyncIterator[PendingAnswers]:
 
 @pytest.mark.parametrize("tokens", [WHOLE, BARE], ids=["whole", "bare"])
 async def test_an_answer_comes_out_as_it_went_in(stash: PendingAnswers, tokens: TokenSet) -> None:
-    answer = PendingAnswer(7, tokens)
-    assert stash.open("a", stash.seal("a", answer)) == answer
+    seen = GrantSeen(at=4.5, refresh_fp=None, source_fp="fp")
+    for answer in (PendingAnswer(7, tokens), PendingAnswer(7, tokens, alone=True, sent_at=4.5, grant=seen)):
+        assert stash.open("a", stash.seal("a", answer)) == answer
+
+
+def test_an_answer_of_an_older_worker_is_read() -> None:
+    """It names neither when its request was sent nor with which grant."""
+    plain = (
+        '{"generation": 7, "access_token": "AT", "refresh_token": null, "token_type": "Bearer", "scope": null, '
+        '"issued_at": 1.5, "expires_at": null, "refresh_token_expires_at": null, "extra": {}}'
+    )
+    sealed = CIPHER.seal(Secret(plain), account="a", field="stash")
+    answer = PendingAnswers.read(CIPHER, "a", sealed)
+    assert (answer.generation, answer.alone, answer.asked_at, answer.grant) == (7, False, 1.5, None)
 
 
 @pytest.mark.parametrize("plain", ["no JSON", "[]", "{}", '{"generation": "x"}', '{"generation": 1}', "null"])

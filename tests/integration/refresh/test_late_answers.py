@@ -8,9 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from models.tables.account import Status
+from models.tables.account import Status, fingerprint
 from models.tables.attempt import Outcome, Trigger
 from models.token import Secret, TokenSet
+from tests.integration.accounts.test_grants import GrantDesk, grant
 from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_refresher import granted
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
@@ -117,6 +118,70 @@ def test_an_answer_that_lost_its_race_is_adopted_before_anyone_has_to_log_in(ben
     assert (bench.refresh_token(), row.kept_sealed, row.status) == ("new-refresh", None, Status.ACTIVE)
     assert row.plan_at is not None
     assert row.plan_at <= bench.runtime.clock.now()
+
+
+def given_by_a_platform(bench: Bench) -> None:
+    GrantDesk(bench).store.store_one(grant(refresh_token="of-the-new-grant"))
+
+
+def given_by_a_person(bench: Bench) -> None:
+    """Write what `worker/db/accounts/stored.py` does."""
+    set_columns(
+        bench,
+        generation=2,
+        refresh_token_sealed=bench.seal("acct", "refresh_token", "of-the-new-grant"),
+        refresh_fp=fingerprint(Secret("of-the-new-grant")),
+        source_fp=fingerprint(Secret("of-the-new-grant")),
+        kept_sealed=None,
+    )
+
+
+GRANTS = pytest.mark.parametrize("given", [given_by_a_platform, given_by_a_person])
+
+
+@GRANTS
+def test_a_late_answer_of_an_earlier_grant_is_not_adopted(
+    bench: Bench, given: Callable[[Bench], None]
+) -> None:
+    """The new grant may be another owner's: what the old one still brings is not published for it."""
+    bench.add()
+    while_called(bench, lambda: given(bench))
+    assert bench.refresh()["acct"].outcome == Outcome.SUPERSEDED
+    bench.answer = refused
+
+    result = bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"]
+
+    assert (result.outcome, result.reason) == (Outcome.REAUTHORIZE, "invalid_grant")
+    assert (bench.refresh_token(), bench.account().kept_sealed) == ("of-the-new-grant", None)
+    assert bench.token() is None
+
+
+@GRANTS
+def test_an_answer_of_an_earlier_grant_that_waits_in_redis_is_dropped(
+    bench: Bench, given: Callable[[Bench], None]
+) -> None:
+    bench.add()
+    while_called(bench, lambda: given(bench))
+    bench.refresh()
+    key = bench.runtime.keys.stash("acct")
+    bench.runtime.redis.set(key, str(bench.account().kept_sealed))
+    set_columns(bench, kept_sealed=None)
+    bench.answer = refused
+
+    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].outcome == Outcome.REAUTHORIZE
+    assert (bench.refresh_token(), bench.account().kept_sealed) == ("of-the-new-grant", None)
+    assert not bench.runtime.redis.exists(key)
+
+
+def test_a_late_answer_is_adopted_where_an_access_token_alone_was_given_meanwhile(bench: Bench) -> None:
+    """The row's refresh token is the one that was sent, and spent."""
+    bench.add()
+    while_called(bench, lambda: GrantDesk(bench).store.store_one(grant(refresh_token=None)))
+    assert bench.refresh()["acct"].outcome == Outcome.SUPERSEDED
+    bench.answer = refused
+
+    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].reason == KEPT_ANSWER_ADOPTED
+    assert bench.refresh_token() == "new-refresh"
 
 
 def test_a_kept_answer_that_follows_the_row_is_adopted_before_its_spent_token_is_sent(bench: Bench) -> None:

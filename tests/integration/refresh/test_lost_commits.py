@@ -19,7 +19,7 @@ from tests.integration.refresh.test_late_answers import refused
 from worker.crypto.cipher import Cipher, parse_keys
 from worker.db.engine import reading, writing
 from worker.policy.reasons.correction import STASH_UNREADABLE
-from worker.policy.reasons.done import LOST_COMMIT_ADOPTED, REFRESHED
+from worker.policy.reasons.done import LOST_COMMIT_ADOPTED, REFRESH_TOKEN_ALONE, REFRESHED
 from worker.redis.pending_answers import KEPT_S
 
 
@@ -85,6 +85,38 @@ def test_the_answer_of_a_lost_commit_is_stored_again_and_no_spent_token_is_sent(
     assert (line["account"], line["generation"], line["redis_generation"]) == ("acct", 1, commits + 1)
     assert line["adopted"] is True
     assert bench.events()[-1] == ("refreshed", LOST_COMMIT_ADOPTED)
+
+
+def test_a_refresh_token_that_came_alone_is_stored_again_and_no_spent_token_is_sent(bench: Bench) -> None:
+    """The answer has no access token of its own, so that its moment is not that of the row's."""
+    before = bench.add(generation=1, published_generation=1)
+    with lost(bench):
+        bench.answer = lambda _: httpx.Response(200, json={"refresh_token": "alone"})
+        forced(bench, 1)
+    bench.answer = refused
+
+    result = bench.refresh(seen=1)["acct"]
+
+    assert (result.outcome, result.reason) == (Outcome.RETRY, REFRESH_TOKEN_ALONE)
+    assert len(bench.requests) == 1
+    row = bench.account()
+    assert (bench.refresh_token(), row.generation, row.issued_at) == ("alone", 3, before.issued_at)
+    assert row.next_refresh_at is not None
+
+
+def test_the_access_token_beside_a_lost_refresh_token_that_came_alone_is_the_latest(bench: Bench) -> None:
+    bench.add(generation=1, published_generation=1)
+    rotating(bench)
+    with lost(bench):
+        forced(bench, 1)
+        bench.answer = lambda _: httpx.Response(200, json={"refresh_token": "alone"})
+        forced(bench, 2)
+
+    assert bench.refresh(seen=1)["acct"].reason == REFRESH_TOKEN_ALONE
+    assert (bench.refresh_token(), len(bench.requests)) == ("alone", 2)
+    opened = bench.runtime.sealer.open(bench.account(), "access_token")
+    assert opened is not None
+    assert opened.reveal() == "access-1"
 
 
 def test_it_is_lost_once_more_and_found_once_more(bench: Bench) -> None:

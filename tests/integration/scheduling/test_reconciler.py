@@ -106,3 +106,42 @@ def test_a_redis_that_is_emptied_while_it_is_filled_is_filled_again(
     assert bench.runtime.run(bench.runtime.reconciler.needed())
     bench.runtime.run(bench.runtime.reconciler.reconcile())
     assert bench.token() is not None
+
+
+def _catch_up(bench: Bench) -> Reconciled:
+    done = bench.runtime.run(bench.runtime.reconciler.reconcile())
+    assert done is not None
+    return done
+
+
+@pytest.fixture
+def filled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Return a bench whose Redis was filled before, and whose reconciler reads two accounts at a time."""
+    monkeypatch.setattr("worker.scheduling.reconciler.BATCH", 2)
+    bench.runtime.run(bench.runtime.reconciler.reconcile())
+    return bench
+
+
+@pytest.mark.parametrize("end", [9e9, None], ids=["an end", "no end"])
+def test_accounts_whose_key_is_missing_hold_up_no_publication(filled: Bench, end: float | None) -> None:
+    for number in range(4):
+        ends = 1.0 if number < 3 else None
+        filled.add(f"bad-{number}", access_token_sealed=UNREADABLE, expires_at=ends, published_generation=-1)
+    filled.add("healthy", expires_at=end, published_generation=-1)
+
+    assert _catch_up(filled) == Reconciled(published=1, unreadable=4)
+    assert filled.token("healthy") is not None
+    assert _catch_up(filled).unreadable == 4, "they are tried again: their key may be back"
+
+
+def test_a_pass_that_met_many_unreadable_accounts_leaves_the_rest_to_the_next(
+    filled: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.scheduling.reconciler.UNREADABLE_MAX", 2)
+    for number in range(3):
+        filled.add(f"bad-{number}", access_token_sealed=UNREADABLE, expires_at=1.0, published_generation=-1)
+    filled.add("healthy", published_generation=-1)
+
+    assert _catch_up(filled) == Reconciled(unreadable=2)
+    assert _catch_up(filled) == Reconciled(published=1, unreadable=1)
+    assert _catch_up(filled) == Reconciled(unreadable=2), "from the front again"

@@ -53,6 +53,40 @@ def test_no_output_is_a_failed_run_that_says_why(
 
 
 @pytest.mark.parametrize(
+    "without",
+    [{}, {"token": "AT"}, {"access_token": {"value": "AT"}}, {"access_token": ""}, {"errorResponse": {}}],
+    ids=["missing", "misspelt", "of a wrong type", "empty", "an empty errorResponse"],
+)
+def test_a_new_refresh_token_without_a_usable_access_token_is_not_dropped(without: dict[str, Any]) -> None:
+    request = RefreshRequest(
+        account_id="acct", provider=Provider(name="acme"), refresh_token=Secret("old-refresh")
+    )
+
+    found = read_value({**without, "refresh_token": "new-refresh"}, request)
+
+    assert (found.answer.fault, found.answer.refresh_token) == (Fault.CALLBACK, Secret("new-refresh"))
+    assert "new refresh_token" in found.notes[0]
+    assert "new-refresh" not in " ".join([*found.notes, str(found.answer.fault_detail)])
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"refresh_token": "old-refresh"},
+        {"refresh_token": " "},
+        {"refresh_token": ["new-refresh"]},
+        {"refresh_token": "new-refresh", "errorResponse": {"error": "invalid_grant"}},
+    ],
+    ids=["the account's own", "blank", "no text", "an error counts"],
+)
+def test_what_is_no_new_refresh_token_is_none(returned: dict[str, Any]) -> None:
+    request = RefreshRequest(
+        account_id="acct", provider=Provider(name="acme"), refresh_token=Secret("old-refresh")
+    )
+    assert read_value(returned, request).answer.refresh_token is None
+
+
+@pytest.mark.parametrize(
     ("refused", "error", "verdict"),
     [
         ({"error": "invalid_grant"}, "invalid_grant", Verdict.REAUTHORIZE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from refreshd_reader.callback_task import EnvelopeBroken, Envelopes
 from worker.broker.kombu import broker_tls, broker_url, transport_options
 from worker.callbacks.host.result import failed
 from worker.callbacks.host.run_result import Reply
-from worker.redis.client import answered
+from worker.redis.client import SOCKET_OPTIONS, answered
 
 #: One wait for the answer; shorter than the socket's own time-out.
 _WAIT_S: Final = 2.0
@@ -29,6 +30,11 @@ _PAUSE_S: Final = 0.2
 _KEPT_AFTER_S: Final = 10.0
 #: The least time in which a task can be sent, taken and answered.
 _LEAST_S: Final = 0.5
+#: Messages that are sent to one broker at once: each takes milliseconds. A broker that hangs holds these threads and no others;
+#: fewer than the connections of Celery's pool (10), for which a thread would wait without end.
+_SENDERS: Final = 8
+#: kombu's URLs of Redis: its own default is to wait for an answer without end.
+_REDIS_SCHEMES: Final = ("redis", "sentinel")
 
 
 class TaskClient:
@@ -46,6 +52,7 @@ class TaskClient:
         self._own_url = redis_url
         self._own_broker = broker_url(redis_url)
         self._celeries: dict[str, Celery] = {}
+        self._senders: dict[str, ThreadPoolExecutor] = {}
 
     async def call(
         self,
@@ -73,7 +80,8 @@ class TaskClient:
             await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
             on_send()
             url = broker_url(broker) if broker else self._own_broker
-            await asyncio.to_thread(self._send, url, task, queue, envelope, left_s)
+            async with asyncio.timeout_at(deadline):
+                await loop.run_in_executor(self._sender(url), self._send, url, task, queue, envelope, left_s)
         except (RedisError, OperationalError, OSError) as error:
             never_taken = await self._withdrawn(inputs_key)
             words = f"the task could not be asked: {type(error).__name__}"
@@ -95,9 +103,18 @@ class TaskClient:
             return False
 
     async def aclose(self) -> None:
-        """Close the connections to brokers."""
+        """Close the connections to brokers. A message that a broker does not take is not waited for."""
+        for sender in self._senders.values():
+            sender.shutdown(wait=False, cancel_futures=True)
         for celery in self._celeries.values():
             await asyncio.to_thread(celery.close)
+
+    def _sender(self, broker: str) -> ThreadPoolExecutor:
+        sender = self._senders.get(broker)
+        if sender is None:
+            sender = ThreadPoolExecutor(_SENDERS, thread_name_prefix="refreshd-callback-send")
+            self._senders[broker] = sender
+        return sender
 
     def _send(self, broker: str, task: str, queue: str, envelope: str, left_s: float) -> None:
         celery = self._celeries.get(broker)
@@ -107,7 +124,9 @@ class TaskClient:
             if broker == self._own_broker:
                 celery.conf.broker_transport_options = transport_options(self._own_url)
                 celery.conf.broker_use_ssl = broker_tls(self._own_url)
-            self._celeries[broker] = celery
+            elif broker.startswith(_REDIS_SCHEMES):
+                celery.conf.broker_transport_options = dict(SOCKET_OPTIONS)
+            celery = self._celeries.setdefault(broker, celery)
         celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
 
     async def _answer(self, key: str, deadline: float) -> tuple[str | None, Exception | None]:

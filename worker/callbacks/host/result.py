@@ -77,13 +77,23 @@ def read_value(value: object, request: RefreshRequest) -> Read:
         if fields.get("error"):  # the provider's own body, passed on as it is (RFC 6749 section 5.2)
             own = {name: fields.get(name) for name in ERROR_FIELDS}
             return _refused(own, fields, request, redaction, [])
-        return failed(_why_no_token(fields, unknown))
+        return _without_token(fields, request, unknown)
     return Read(*_granted(token, fields, request, unknown))
 
 
 def failed(words: str) -> Read:
     """Return that a callback gave nothing that can be used, and why."""
     return Read(Answer(fault=Fault.CALLBACK, fault_detail=words, spent=True))
+
+
+def _without_token(fields: Mapping[str, object], request: RefreshRequest, unknown: list[str]) -> Read:
+    """Return that there is no usable access token. A new refresh token beside it is kept: the old one may be spent."""
+    read = failed(_why_no_token(fields, unknown))
+    refresh_token = as_secret(fields.get("refresh_token"))
+    if refresh_token is None or refresh_token == request.refresh_token:
+        return read
+    note = f"its new refresh_token ({_size(refresh_token)}) is kept: the one before may be spent"
+    return Read(replace(read.answer, refresh_token=refresh_token), (note,))
 
 
 def _refusal(fields: Mapping[str, object]) -> Mapping[str, object] | None:

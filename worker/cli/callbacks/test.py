@@ -148,9 +148,12 @@ def _verdict(attempt: Attempt) -> str:
 
 
 def _stored(row: Account, attempt: Attempt, *, applied: bool) -> str:
+    rotated = _rotated(attempt)
+    if attempt.outcome != Outcome.REFRESHED and rotated:
+        words = "it is stored" if applied else "it is put aside, sealed, and the next refresh stores it"
+        return f"the new refresh token alone: {words}, for the one before may be spent"
     if attempt.outcome != Outcome.REFRESHED:
         return "nothing: the account keeps what it has"
-    rotated = attempt.received_fp != attempt.refresh_fp
     when = attempt.next_refresh_at
     lines = [
         f"the access token, as generation {row.generation + 1}",
@@ -166,6 +169,10 @@ def _stored(row: Account, attempt: Attempt, *, applied: bool) -> str:
                 f"refused until then: `refreshd refresh {row.id} --force --wait` stores them now."
             )
     return "\n".join(lines)
+
+
+def _rotated(attempt: Attempt) -> bool:
+    return attempt.received_fp is not None and attempt.received_fp != attempt.refresh_fp
 
 
 def _parted(output: str) -> tuple[str, list[str]]:
@@ -190,7 +197,7 @@ def _as_json(name: str, attempt: Attempt, known_to: list[str], *, applied: bool)
         "reason": attempt.reason,
         "detail": attempt.error_description,
         "generation": attempt.generation_after or attempt.generation,
-        "refresh_token": "new" if brought and attempt.received_fp != attempt.refresh_fp else "kept",
+        "refresh_token": "new" if _rotated(attempt) else "kept",
         "next_refresh_at": attempt.next_refresh_at,
         "latency_ms": attempt.latency_ms,
         "stored": applied and brought,

@@ -129,22 +129,37 @@ class PublicationStore:
             found = {account.id: account for account in read_with(PUBLISHED_COLUMNS, connection, statement)}
         return [found[account_id] for account_id in order]
 
-    def unpublished(self, limit: int) -> list[Account]:
-        """Return what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`."""
+    def unpublished(self, after: tuple[float, str] | None, limit: int) -> list[Account]:
+        """Return what is published of accounts whose latest generation Redis lacks: the columns of `PUBLISHED_COLUMNS`.
+
+        Soonest to end first, no known end last.
+
+        Args:
+            after: (end, id) of the last account given before, None to begin.
+            limit: how many at most.
+        """
         from sqlmodel import col
 
         from models.tables.account import Account
         from worker.db.accounts.plain import accounts_with, read_with
 
-        behind = text("published_generation < generation")
+        end, last_id = after or (0.0, "")
+        ends, name = col(Account.expires_at), col(Account.id)
+        behind = accounts_with(PUBLISHED_COLUMNS).where(text("published_generation < generation"))
+        found: list[Account] = []
         with reading(self._engine) as connection:
-            statement = (
-                accounts_with(PUBLISHED_COLUMNS)
-                .where(behind)
-                .order_by(col(Account.expires_at), col(Account.id))
-                .limit(limit)
-            )
-            return read_with(PUBLISHED_COLUMNS, connection, statement)
+            # Two walks along the index: the databases disagree on where no end is sorted.
+            if end < NO_END:
+                later = (ends > end) | ((ends == end) & (name > last_id))
+                walk = behind.where(ends >= end, later).order_by(ends, name).limit(limit)
+                found = read_with(PUBLISHED_COLUMNS, connection, walk)
+            if len(found) < limit:
+                seen = last_id if end >= NO_END else ""
+                walk = (
+                    behind.where(ends.is_(None), name > seen).order_by(ends, name).limit(limit - len(found))
+                )
+                found += read_with(PUBLISHED_COLUMNS, connection, walk)
+        return found
 
     def lacks(self, name: str) -> tuple[str | None, bool]:
         """Return what the last holder of a lock noted, and whether Redis lacks the latest generation of any account."""

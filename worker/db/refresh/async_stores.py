@@ -16,6 +16,7 @@ from worker.db.planning.schedule import Schedule
 from worker.db.publication.comparison import ComparisonStore
 from worker.db.publication.store import PublicationStore
 from worker.db.records.history import History
+from worker.db.refresh.late_answers import LateAnswers
 from worker.db.refresh.store import RefreshStore
 from worker.db.repair.restore import raise_above
 
@@ -33,7 +34,7 @@ class AsyncRefreshStore:
     def __init__(
         self, engine: Engine, executor: DatabaseExecutor, clock: Clock, event_types: AbstractSet[str]
     ) -> None:
-        store, history = RefreshStore(engine, clock, event_types), History(engine)
+        store, history, late = RefreshStore(engine, clock, event_types), History(engine), LateAnswers(engine)
         self._engine = engine
         self._executor = executor
         self.load = executor.awaitable(store.load)
@@ -43,6 +44,8 @@ class AsyncRefreshStore:
         self.close = executor.awaitable(store.close)
         self.postpone = executor.awaitable(store.postpone)
         self.keep = executor.awaitable(store.keep)
+        self.granted_since = executor.awaitable(late.granted_since)
+        self.forget_kept = executor.awaitable(late.forget)
         self.reschedule = executor.awaitable(store.reschedule)
         self.latest_attempts = executor.awaitable(history.of)
         self.note_attempts = executor.awaitable(history.note)

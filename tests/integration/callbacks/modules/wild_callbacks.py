@@ -34,6 +34,11 @@ def rotates(inputs: CallbackInput) -> CallbackOutput:
     )
 
 
+@refresh_callback("rotates-and-misspells")
+def rotates_and_misspells(inputs: CallbackInput) -> dict[str, str]:
+    return {"acces_token": f"{inputs.access_token}+", "refresh_token": f"{inputs.refresh_token}+"}
+
+
 @refresh_callback("keeps")
 async def keeps(inputs: CallbackInput) -> dict[str, object]:
     await asyncio.sleep(0)
