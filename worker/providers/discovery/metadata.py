@@ -161,14 +161,23 @@ class ServerMetadata:
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """Read what `to_text` wrote; fields that this version does not know are left out."""
+        """Read what `to_text` wrote; fields that this version does not know are left out.
+
+        Raises:
+            DiscoveryFailed: it is something else.
+        """
         known = {one.name for one in fields(cls)}
-        read: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in json.loads(text).items()
-            if name in known
-        }
-        return cls(**read)
+        try:
+            read: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in json.loads(text).items()
+                if name in known
+            }
+            return cls(**read)
+        except (ValueError, TypeError, AttributeError):
+            raise DiscoveryFailed(
+                Failure.NOT_JSON, "the metadata that are stored can't be read as metadata"
+            ) from None
 
     @property
     def has_public_clients(self) -> bool:
