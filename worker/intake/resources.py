@@ -143,12 +143,12 @@ async def _prepare(
 
 
 async def _discovered(documents: DocumentClient, address: Address) -> Discovered:
+    documents.check(address.url, "issuer" if address.is_issuer else "resource")
     if not address.is_issuer:
         found = await of_resource(documents, urldefrag(address.url).url)
         _check_pkce(found.server)
         return found
     trail = Trail()
-    documents.check(address.url, "issuer")
     try:
         return Discovered(await of_issuer(documents, address.url, trail), None, None, trail)
     except DiscoveryFailed as failed:

@@ -18,7 +18,7 @@ from worker.log import log
 from worker.providers.discovery.discover import Discovered, Trail, of_issuer
 from worker.providers.discovery.entry import client_auth, entry_of
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata, bare_issuer
 from worker.providers.registry import ISSUER
 
 #: A process looks at the table so seldom: whoever meets a moved endpoint reads the row at once.
@@ -33,12 +33,6 @@ _TRUSTED: Final = (
     "device_authorization_endpoint",
     "registration_endpoint",
 )
-
-
-def bare_issuer(issuer: str) -> str:
-    """Return an issuer as it is stored: without the slash that is a URL's whole path."""
-    url = urlsplit(issuer.strip())
-    return issuer.strip()[:-1] if url.path == "/" and not url.query else issuer.strip()
 
 
 def provider_of(server: ServerMetadata) -> Provider:

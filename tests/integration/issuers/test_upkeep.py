@@ -331,3 +331,10 @@ def test_metadata_are_read_again_by_their_age_and_never_followed_to_another_host
     assert "evil.example" in found.message
     assert "discover ISSUER --keep" in found.hint
     assert Registrations(bench.runtime.engine).find("as.example.com") is not None
+
+
+@pytest.mark.parametrize("end", [10**400, 1e300, "never", -1, True])
+def test_secret_whose_end_is_no_point_in_time_has_none(
+    registered: Callable[..., Client], end: object
+) -> None:
+    assert registered(client_secret_expires_at=end).secret_expires_at is None

@@ -14,6 +14,7 @@ from models.token import Secret
 from worker.providers.discovery.entry import METHODS, client_auth
 from worker.providers.discovery.fetch import DocumentClient, Fetched
 from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.response.numbers import point_in_time
 
 #: What people see on consent pages.
 CLIENT_NAME: Final = "refreshd"
@@ -152,7 +153,7 @@ def _read(client: DocumentClient, server: ServerMetadata, answer: Fetched) -> Re
     if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED} or document is None:
         raise _refused(server, answer)
     client_id, secret = document.get("client_id"), _secret(document, "client_secret")
-    if not isinstance(client_id, str) or not client_id:
+    if not isinstance(client_id, str) or not client_id or not client_id.isprintable():
         raise _refused(server, answer)
     # RFC 7591 section 2: one that is not named is client_secret_basic.
     method = document.get("token_endpoint_auth_method") or ("client_secret_basic" if secret else "none")
@@ -163,12 +164,13 @@ def _read(client: DocumentClient, server: ServerMetadata, answer: Fetched) -> Re
             f"{server.issuer}: token_endpoint_auth_method {method!r} is not known",
         )
     uri = document.get("registration_client_uri")
-    ends = document.get("client_secret_expires_at")
+    # What is no point in time, such as 10**400, is no end.
+    ends_at = point_in_time(document.get("client_secret_expires_at")) if secret else None
     return Registered(
         client_id=client_id,
         client_secret=secret if auth is not ClientAuth.NONE else None,
         client_auth=auth,
-        secret_expires_at=float(ends) if secret and isinstance(ends, int | float) and ends > 0 else None,
+        secret_expires_at=ends_at,
         uri=client.check(uri, "registration_client_uri") if isinstance(uri, str) and uri else None,
         access_token=_secret(document, "registration_access_token"),
     )
@@ -187,4 +189,4 @@ def _refused(server: ServerMetadata, answer: Fetched) -> DiscoveryFailed:
 
 def _secret(document: Mapping[str, object], name: str) -> Secret | None:
     value = document.get(name)
-    return Secret(value) if isinstance(value, str) and value else None
+    return Secret(value) if isinstance(value, str) and value and value.isprintable() else None
