@@ -25,6 +25,8 @@ from worker.providers.registry import ISSUER
 _REMEMBERED_S: Final = 30.0
 #: An issuer is asked no oftener, by all workers together: its endpoints moved or they did not.
 AGAIN_S: Final = 60.0
+#: All places of one issuer's document together, seconds.
+READ_S: Final = 25.0
 #: What credentials, tokens or codes are sent to.
 _TRUSTED: Final = (
     "token_endpoint",
@@ -115,8 +117,7 @@ class IssuerReader:
         row = await asyncio.to_thread(self.store.find, name) or IssuerMetadata(issuer=name)
         row.asked_at = self.now()
         try:
-            client.check(issuer, "issuer")
-            server = await of_issuer(client, issuer, Trail())
+            server = await _document_of(client, issuer)
             provider = provider_of(server)
             if not accept_hosts:
                 _check_hosts(row, server)
@@ -162,6 +163,27 @@ class IssuerReader:
             raise DiscoveryFailed(Failure(row.failure), row.detail or row.failure)
         self.providers.forget(issuer)
         return await asyncio.to_thread(self.providers, issuer)
+
+
+async def _document_of(client: DocumentClient, issuer: str) -> ServerMetadata:
+    """Read an issuer's metadata. Whatever a document leads to is a failure of this issuer.
+
+    Raises:
+        DiscoveryFailed: they can't be read.
+    """
+    try:
+        async with asyncio.timeout(READ_S):
+            client.check(issuer, "issuer")
+            return await of_issuer(client, issuer, Trail())
+    except DiscoveryFailed:
+        raise
+    except TimeoutError:
+        words = f"{issuer}: no whole answer within {READ_S:g} s"
+        raise DiscoveryFailed(Failure.UNREACHABLE, words) from None
+    except Exception as error:  # noqa: BLE001  (no other issuer waits for it)
+        log.error("metadata_not_understood", issuer=issuer, error=type(error).__name__)
+        words = f"{issuer}: its metadata can't be read ({type(error).__name__})"
+        raise DiscoveryFailed(Failure.NO_METADATA, words) from None
 
 
 def _check_hosts(row: IssuerMetadata, now: ServerMetadata) -> None:

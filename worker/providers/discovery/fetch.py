@@ -177,7 +177,7 @@ class DocumentClient:
                 return response, b""
         except WIRE_ERRORS as error:
             _, words = fault_of(error, sending)
-            raise DiscoveryFailed(Failure.UNREACHABLE, _named(words, url)) from None
+            raise DiscoveryFailed(Failure.UNREACHABLE, _named(words, url), sent=sending.sent) from None
         finally:
             SENDING.reset(unset)
 

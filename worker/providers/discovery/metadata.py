@@ -44,9 +44,11 @@ class Failure(StrEnum):
 class DiscoveryFailed(Exception):
     """No provider can be made of what was found. The message says what is wrong, where, and what was expected."""
 
-    def __init__(self, failure: Failure, words: str) -> None:
+    def __init__(self, failure: Failure, words: str, *, sent: bool = False) -> None:
         super().__init__(words)
         self.failure = failure
+        #: A request went out, and its answer is lost.
+        self.sent = sent
 
 
 def server_metadata_urls(issuer: str) -> list[str]:
