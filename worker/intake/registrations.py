@@ -25,9 +25,8 @@ from worker.db.intake.issuers import Registrations
 from worker.errors import RefreshdError
 from worker.intake.issuer_metadata import Undiscovered
 from worker.intake.services import AccountServices
-from worker.issuers.stored import bare_issuer
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata, bare_issuer
 from worker.providers.discovery.registration import (
     CLIENT_NAME,
     Current,

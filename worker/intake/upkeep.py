@@ -308,7 +308,7 @@ def wait_s(failed: RegistrationFailure) -> float:
     if failed.reason != Failure.UNREACHABLE.value:
         return _RETRY_S
     doublings = min(failed.tries - 1, _DOUBLINGS_MAX)
-    return min(_UNREACHABLE_S * 2**doublings, _UNREACHABLE_MAX_S) - _EARLY_S
+    return min(_UNREACHABLE_S * 2.0**doublings, _UNREACHABLE_MAX_S) - _EARLY_S
 
 
 def _reason(error: Exception) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from tests.integration.issuers.test_upkeep import (
 )
 from worker.accounts.clients.editor import ClientEditor
 from worker.db.intake.issuers import Issuers, Registrations
+from worker.db.intake.registration_failures import RegistrationFailure
 from worker.intake import upkeep
 from worker.intake.registrations import FORGOTTEN_AFTER_S, managed, renewed
 from worker.intake.services import account_services, publisher_of
@@ -276,7 +277,7 @@ def test_dead_servers_leave_time_for_the_others(
 
 def test_what_is_unreachable_is_tried_later_each_time() -> None:
     def after(tries: int, reason: str = "unreachable") -> float:
-        return upkeep.wait_s(upkeep.RegistrationFailure(0.0, reason, "", tries=tries))
+        return upkeep.wait_s(RegistrationFailure(0.0, reason, "", tries=tries))
 
     assert [after(tries) for tries in (1, 2, 3)] == [270, 570, 1170]
     assert after(50) == after(60) <= DAY_S
