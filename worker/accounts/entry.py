@@ -11,6 +11,7 @@ from models.token import Secret, TokenResponse
 from refreshd_reader.contract import ACCOUNT_ID
 from worker.accounts.columns import CUSTOM_NAME, Column, ColumnKind, column_of, unknown_field
 from worker.accounts.values import (
+    KNOB_READERS,
     SETTING_READERS,
     TOKEN_READERS,
     Value,
@@ -236,7 +237,8 @@ def _store_custom_fields(entry: AccountEntry, value: object) -> None:
 
 
 def _store_knob(name: str, entry: AccountEntry, value: object) -> None:
-    entry.knobs[name] = value
+    read = KNOB_READERS.get(name)
+    entry.knobs[name] = value if value is None or read is None else read(value)
 
 
 def _store_label(name: str, entry: AccountEntry, value: object) -> None:

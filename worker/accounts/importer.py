@@ -24,6 +24,8 @@ from worker.accounts.values import printable
 from worker.clock import Clock
 from worker.db.accounts.stored import Accounts, Change, Note
 from worker.db.records.acts import RunningEntry
+from worker.errors import RefreshdError
+from worker.log import log
 from worker.policy.reasons.done import CREDENTIALS_REPLACED
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
@@ -184,8 +186,8 @@ class Importer:
                 self._lines[account] = raw.line
             try:
                 entry = read_entry(raw.row, cells=raw.cells)
-            except RowRefused as refused:
-                self._fail(raw.line, account, refused.problems)
+            except Exception as error:  # noqa: BLE001  (the rows beside it are stored)
+                self._fail(raw.line, account, _problems(error))
             else:
                 yield entry.id, entry
 
@@ -266,8 +268,8 @@ class Importer:
                     applied[account_id] = self._applier.change(
                         entry, account, once_held=account_id in held, intent=self._intent, now=now
                     )
-            except RowRefused as refused:
-                self._fail(self._lines[account_id], account_id, refused.problems)
+            except Exception as error:  # noqa: BLE001  (the rows beside it are stored)
+                self._fail(self._lines[account_id], account_id, _problems(error))
         return applied
 
     def _publish(self, done: list[Applied]) -> None:
@@ -289,6 +291,20 @@ class Importer:
 #: Of an id that somebody else's account has: more would say that there is one.
 NOT_YOURS: Final = Problem("id", "can't be used with this key")
 _MOVED: Final = Problem(ROW, "the account changed again and again meanwhile; import it once more")
+
+
+def _problems(error: Exception) -> list[Problem]:
+    """Return why a row is not stored.
+
+    Raises:
+        RefreshdError: no row could be.
+    """
+    if isinstance(error, RowRefused):
+        return error.problems
+    if isinstance(error, RefreshdError):
+        raise error
+    log.error("row_not_read", exc_info=error)
+    return [Problem(ROW, f"can't be read or checked ({type(error).__name__}); the worker's log says more")]
 
 
 def _named(counts: Counter[ImportOutcome]) -> dict[str, int]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -181,15 +182,24 @@ def moment(value: object) -> float:
 
 
 def resource_url(value: object) -> str:
-    """Read the resource server's URL. refreshd itself never calls it."""
+    """Read the URL of a resource server or an issuer. What is a template is not looked at."""
     text = plain_text(value)
     try:
         url = httpx.URL(text)
+        is_address = url.scheme in {"https", "http"} and bool(url.host)
+        if "${" not in text:
+            urlsplit(text).port  # noqa: B018  (raises for ports and brackets that httpx lets through)
     except (httpx.InvalidURL, ValueError):
         raise ValueError(f"{shown(text)}: not a valid URL") from None
-    if "${" not in text and (url.scheme not in {"https", "http"} or not url.host):
+    if "${" not in text and not is_address:
         raise ValueError(f"{shown(text)}: expected https://HOST...")
     return text
+
+
+def resource_name(value: object) -> object:
+    """Read the resource that tokens are asked for: a URL (RFC 8707), or a name of the provider's own."""
+    is_url = isinstance(value, str) and value.strip().lower().startswith(("https://", "http://"))
+    return resource_url(value) if is_url else value
 
 
 def json_of(value: object) -> object:
@@ -225,6 +235,11 @@ SETTING_READERS: Final[dict[str, Callable[[object], Value]]] = {
     "callback": plain_text,
     "session_management": session_management,
     "session_timeout_s": timeout_s,
+}
+#: Of an account's overrides, those whose values are read before anything is made of them.
+KNOB_READERS: Final[dict[str, Callable[[object], object]]] = {
+    "issuer": resource_url,
+    "resource": resource_name,
 }
 TOKEN_READERS: Final[dict[str, Callable[[object], str | float]]] = {
     "token_type": plain_text,

@@ -9,25 +9,32 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
+from models.providers import ClientAuth
 from models.tables.client import Client
 from models.tables.issuer import REGISTRATION, ClientRegistration
 from models.token import Secret
 from worker.accounts.clients.editor import ClientApplied, ClientExists, UnknownClient
-from worker.accounts.clients.entry import ClientEntry
+from worker.accounts.clients.entry import CLIENT_SECRET, ClientEntry
+from worker.accounts.token_precedence import ImportOutcome
 from worker.context import AppContext
 from worker.db.fleet_locks import FleetLock
 from worker.db.intake.issuers import Registrations
 from worker.errors import RefreshdError
 from worker.intake.issuer_metadata import Undiscovered
 from worker.intake.services import AccountServices
-from worker.issuers.stored import bare_issuer
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
-from worker.providers.discovery.registration import CLIENT_NAME, Registered, register_lasting, renew
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata, bare_issuer
+from worker.providers.discovery.registration import (
+    CLIENT_NAME,
+    Current,
+    Registered,
+    read_current,
+    register_lasting,
+    renew,
+)
 from worker.providers.registry import ISSUER
 from worker.settings.connect import load_connect_settings
 
@@ -82,31 +89,114 @@ async def _renewed(services: AccountServices, name: str) -> ClientApplied:
         raise UnknownClient(name)
     documents = here.document_client()
     try:
-        return await renew_with(services, documents, name)
+        async with registering_alone(here, _found(here, name).issuer):
+            return await renew_with(services, documents, name)
     except DiscoveryFailed as failed:
         raise Undiscovered(failed) from None
     finally:
         await documents.aclose()
 
 
-async def renew_with(services: AccountServices, documents: DocumentClient, name: str) -> ClientApplied:
-    """Renew a client's registration with its server.
+async def renew_with(
+    services: AccountServices, documents: DocumentClient, name: str, current: Current | None = None
+) -> ClientApplied:
+    """Renew a client's registration with its server; nobody else registers or renews with it meanwhile.
+
+    What an answer alone has, its token and its secret, is stored before the next question: the ones before it may be spent.
+
+    Args:
+        services: the stores.
+        documents: sends documents.
+        name: the client's.
+        current: the registration as it was read just now, and is stored; None: it is read first.
 
     Raises:
         DiscoveryFailed: it was not registered from here, or the server refused.
     """
     here = services.stores
-    registration = Registrations(here.engine).find(name)
+    server = stored_server(here, _found(here, name).issuer)
+    first = None
+    if current is None:
+        current, first = await current_of(services, documents, name)
+    registration = _found(here, name)
     uri, token = managed(here, name, registration)
-    assert registration is not None  # noqa: S101  (else it were not managed)
+    client = here.clients.find([name]).get(name)
+    auth = None if client is None or client.client_auth is None else ClientAuth(client.client_auth)
+    fresh = await renew(documents, server, current, uri=uri, access_token=token, auth=auth)
+    _keep(here, registration, uri=fresh.uri, token=fresh.access_token)
+    applied = services.client_editor.edit(_renewed_entry(name, server, fresh))
+    return first if first is not None and applied.outcome is ImportOutcome.UNCHANGED else applied
+
+
+async def current_of(
+    services: AccountServices, documents: DocumentClient, name: str
+) -> tuple[Current, ClientApplied | None]:
+    """Read a client's registration at its server, and store what is new in it.
+
+    Returns:
+        The registration, and what became of the client where its secret is another one; else None.
+
+    Raises:
+        Forgotten: the server does not know the client, or not by the token that is stored.
+        DiscoveryFailed: it was not registered from here, or the server does not say.
+    """
+    here = services.stores
+    registration = _found(here, name)
+    uri, token = managed(here, name, registration)
     server = stored_server(here, registration.issuer)
-    fresh = await renew(documents, server, uri=uri, access_token=token)
-    # First what only this answer has: the token before it may be spent.
-    kept = replace(fresh, uri=fresh.uri or uri, access_token=fresh.access_token or token)
-    stored = registration_of(here, name, server, kept, registration.redirect_uri)
-    stored.registered_at = registration.registered_at  # it is the same one
-    Registrations(here.engine).save(stored)
-    return services.client_editor.edit(client_entry(name, server, fresh))
+    current = await read_current(documents, server, uri=uri, access_token=token)
+    _keep(here, registration, uri=current.uri, token=current.access_token)
+    client = here.clients.find([name]).get(name)
+    if client is None or current.client_secret is None or client.client_auth == ClientAuth.NONE:
+        return current, None
+    entry = ClientEntry(name, {}, {CLIENT_SECRET: current.client_secret})
+    if _is_stored(here, client, current.client_secret):
+        return current, None
+    entry.settings["secret_expires_at"] = current.secret_expires_at
+    return current, services.client_editor.edit(entry)
+
+
+def _is_stored(here: AppContext, client: Client, secret: Secret) -> bool:
+    try:
+        return here.sealer.client_secret(client) == secret
+    except RefreshdError:  # it does not open: whatever is given takes its place
+        return False
+
+
+def _found(here: AppContext, name: str) -> ClientRegistration:
+    """Return a client's registration, as it is stored now.
+
+    Raises:
+        DiscoveryFailed: it was not registered from here.
+    """
+    registration = Registrations(here.engine).find(name)
+    if registration is None:
+        raise _unmanaged(name)
+    return registration
+
+
+def _keep(
+    here: AppContext, registration: ClientRegistration, *, uri: str | None, token: Secret | None
+) -> None:
+    """Store what an answer has of a registration; None: it stays as it is."""
+    if token is None and uri in {None, registration.registration_client_uri}:
+        return
+    if token is not None:
+        registration.registration_access_token_sealed = here.cipher.seal(
+            token, account=registration.client, field=REGISTRATION
+        )
+    registration.registration_client_uri = uri or registration.registration_client_uri
+    Registrations(here.engine).save(registration)
+
+
+def _renewed_entry(name: str, server: ServerMetadata, fresh: Registered) -> ClientEntry:
+    """Return a client as its renewal has it; a secret that the answer leaves out stays."""
+    entry = client_entry(name, server, fresh)
+    if fresh.client_secret is None and fresh.client_auth is not ClientAuth.NONE:
+        del entry.secrets[CLIENT_SECRET]
+        if not fresh.names_end:
+            del entry.settings["secret_expires_at"]
+    return entry
 
 
 async def register_again(
@@ -153,12 +243,16 @@ def managed(here: AppContext, name: str, registration: ClientRegistration | None
     uri = None if registration is None else registration.registration_client_uri
     sealed = None if registration is None else registration.registration_access_token_sealed
     if uri is None or sealed is None:
-        raise DiscoveryFailed(
-            Failure.NO_REGISTRATION,
-            f"client {name}: nothing is stored by which its registration could be renewed (RFC 7592); renew it at the server, "
-            f"then `refreshd clients edit {name} client_secret=@FILE`",
-        )
+        raise _unmanaged(name)
     return uri, here.cipher.open(sealed, account=name, field=REGISTRATION)
+
+
+def _unmanaged(name: str) -> DiscoveryFailed:
+    return DiscoveryFailed(
+        Failure.NO_REGISTRATION,
+        f"client {name}: nothing is stored by which its registration could be renewed (RFC 7592); renew it at the server, "
+        f"then `refreshd clients edit {name} client_secret=@FILE`",
+    )
 
 
 def store_registration(
@@ -208,5 +302,5 @@ def client_entry(name: str, server: ServerMetadata, registered: Registered) -> C
             "client_auth": registered.client_auth.value,
             "secret_expires_at": registered.secret_expires_at,
         },
-        {"client_secret": registered.client_secret},
+        {CLIENT_SECRET: registered.client_secret},
     )

@@ -19,13 +19,12 @@ from worker.intake.registrations import (
     store_registration,
 )
 from worker.intake.services import AccountServices
-from worker.issuers.stored import bare_issuer
 from worker.policy.gate_signals import CLIENT_REASONS
 from worker.providers.discovery.client_document import CALLBACK_PATH, described_by, document_url
 from worker.providers.discovery.discover import Discovered, Trail, of_issuer, of_resource
 from worker.providers.discovery.entry import scopes
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata, bare_issuer
 from worker.providers.discovery.registration import CLIENT_NAME, Registered, register_lasting
 from worker.providers.registry import ISSUER
 
@@ -143,12 +142,12 @@ async def _prepare(
 
 
 async def _discovered(documents: DocumentClient, address: Address) -> Discovered:
+    documents.check(address.url, "issuer" if address.is_issuer else "resource")
     if not address.is_issuer:
         found = await of_resource(documents, urldefrag(address.url).url)
         _check_pkce(found.server)
         return found
     trail = Trail()
-    documents.check(address.url, "issuer")
     try:
         return Discovered(await of_issuer(documents, address.url, trail), None, None, trail)
     except DiscoveryFailed as failed:

@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from models.providers import ClientAuth, Provider
 from models.tables.issuer import IssuerMetadata
 from worker.db.intake.issuers import Issuers
+from worker.log import log
 from worker.providers.discovery.discover import Discovered, Trail, of_issuer
 from worker.providers.discovery.entry import client_auth, entry_of
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata, bare_issuer
 from worker.providers.registry import ISSUER
 
 #: A process looks at the table so seldom: whoever meets a moved endpoint reads the row at once.
 _REMEMBERED_S: Final = 30.0
 #: An issuer is asked no oftener, by all workers together: its endpoints moved or they did not.
 AGAIN_S: Final = 60.0
+#: All places of one issuer's document together, seconds.
+READ_S: Final = 25.0
 #: What credentials, tokens or codes are sent to.
 _TRUSTED: Final = (
     "token_endpoint",
@@ -32,17 +37,11 @@ _TRUSTED: Final = (
 )
 
 
-def bare_issuer(issuer: str) -> str:
-    """Return an issuer as it is stored: without the slash that is a URL's whole path."""
-    url = urlsplit(issuer.strip())
-    return issuer.strip()[:-1] if url.path == "/" and not url.query else issuer.strip()
-
-
 def provider_of(server: ServerMetadata) -> Provider:
     """Return the provider that an issuer's metadata describe.
 
     Raises:
-        DiscoveryFailed: none of its ways to authenticate clients is known.
+        DiscoveryFailed: none of its ways to authenticate clients is known, or its endpoints are no provider's.
     """
     if client_auth(server) is None:
         raise DiscoveryFailed(
@@ -52,7 +51,11 @@ def provider_of(server: ServerMetadata) -> Provider:
     if client_auth(server) is ClientAuth.BASIC:
         # Servers made of the MCP SDK look a client up by the parameter, and compare the header with it then.
         entry["params"] = {"client_id": "${account.client_id}"}
-    return Provider.model_validate({**entry, "name": ISSUER})
+    try:
+        return Provider.model_validate({**entry, "name": ISSUER})
+    except ValidationError as error:
+        words = "; ".join(one["msg"] for one in error.errors(include_input=False, include_url=False))
+        raise DiscoveryFailed(Failure.NO_METADATA, f"{server.source}: {words}") from None
 
 
 class IssuerProviders:
@@ -63,7 +66,7 @@ class IssuerProviders:
         self._known: dict[str, tuple[float, Provider | None]] = {}
 
     def __call__(self, issuer: str) -> Provider | None:
-        """Return an issuer's provider; None: its metadata were never read."""
+        """Return an issuer's provider; None: its metadata were never read, or what is stored of them can't be used."""
         name, now = bare_issuer(issuer), time.monotonic()
         known = self._known.get(name)
         if known is None or known[0] < now:
@@ -78,7 +81,11 @@ class IssuerProviders:
         row = self._store.find(issuer)
         if row is None or row.document is None:
             return None
-        return provider_of(ServerMetadata.of_text(row.document))
+        try:
+            return provider_of(ServerMetadata.of_text(row.document))
+        except DiscoveryFailed as failed:  # as if they were never read: the next call reads them again
+            log.warning("metadata_unusable", issuer=issuer, reason=failed.failure.value, error=str(failed))
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +117,10 @@ class IssuerReader:
         row = await asyncio.to_thread(self.store.find, name) or IssuerMetadata(issuer=name)
         row.asked_at = self.now()
         try:
-            client.check(issuer, "issuer")
-            server = await of_issuer(client, issuer, Trail())
+            server = await _document_of(client, issuer)
             provider = provider_of(server)
-            if not accept_hosts and row.document is not None:
-                _check_hosts(ServerMetadata.of_text(row.document), server)
+            if not accept_hosts:
+                _check_hosts(row, server)
         except DiscoveryFailed as failed:
             row.failure, row.detail = failed.failure.value, str(failed)
             await asyncio.to_thread(self.store.save, row)
@@ -123,7 +129,12 @@ class IssuerReader:
         return provider
 
     def keep(self, server: ServerMetadata) -> None:
-        """Store metadata that were read just now."""
+        """Store metadata that were read just now.
+
+        Raises:
+            DiscoveryFailed: no provider can be made of them.
+        """
+        provider_of(server)
         now, name = self.now(), bare_issuer(server.issuer)
         self.store.save(IssuerMetadata(issuer=name, document=server.to_text(), read_at=now, asked_at=now))
         self.providers.forget(name)
@@ -132,11 +143,11 @@ class IssuerReader:
         """Store metadata that were read just now, unless they lead to another host than those before.
 
         Raises:
-            DiscoveryFailed: they do.
+            DiscoveryFailed: they do, or no provider can be made of them.
         """
         row = self.store.find(bare_issuer(server.issuer))
-        if row is not None and row.document is not None:
-            _check_hosts(ServerMetadata.of_text(row.document), server)
+        if row is not None:
+            _check_hosts(row, server)
         self.keep(server)
 
     async def again(self, client: DocumentClient, issuer: str) -> Provider | None:
@@ -154,7 +165,35 @@ class IssuerReader:
         return await asyncio.to_thread(self.providers, issuer)
 
 
-def _check_hosts(before: ServerMetadata, now: ServerMetadata) -> None:
+async def _document_of(client: DocumentClient, issuer: str) -> ServerMetadata:
+    """Read an issuer's metadata. Whatever a document leads to is a failure of this issuer.
+
+    Raises:
+        DiscoveryFailed: they can't be read.
+    """
+    try:
+        async with asyncio.timeout(READ_S):
+            client.check(issuer, "issuer")
+            return await of_issuer(client, issuer, Trail())
+    except DiscoveryFailed:
+        raise
+    except TimeoutError:
+        words = f"{issuer}: no whole answer within {READ_S:g} s"
+        raise DiscoveryFailed(Failure.UNREACHABLE, words) from None
+    except Exception as error:  # noqa: BLE001  (no other issuer waits for it)
+        log.error("metadata_not_understood", issuer=issuer, error=type(error).__name__)
+        words = f"{issuer}: its metadata can't be read ({type(error).__name__})"
+        raise DiscoveryFailed(Failure.NO_METADATA, words) from None
+
+
+def _check_hosts(row: IssuerMetadata, now: ServerMetadata) -> None:
+    """Raise where metadata name another host than those that are stored; what can't be read names none."""
+    try:
+        before = None if row.document is None else ServerMetadata.of_text(row.document)
+    except DiscoveryFailed:
+        before = None
+    if before is None:
+        return
     trusted = {_origin(url) for url in before.endpoints.values()}
     moved = {
         name: url for name, url in now.endpoints.items() if name in _TRUSTED and _origin(url) not in trusted

@@ -76,6 +76,8 @@ class OpenAttempt:
     sent_at: float | None = field(default=None)
     #: Why there is no request: its reason, and a message for a person.
     impossible: tuple[str, str] | None = None
+    #: What was raised while the request was built: the attempt ends with it as soon as it is open.
+    broken: Exception | None = None
     #: The gates that the call has to pass; set when it asks to be admitted.
     lane: Lane | None = None
 

@@ -191,6 +191,8 @@ class Refresher:
         return await self._commit(one, self._outcomes.answered(one, answer, judgement, hold=hold))
 
     async def _call(self, one: OpenAttempt) -> tuple[Answer, Judgement]:
+        if one.broken is not None:
+            raise one.broken
         if one.request is None or one.provider is None:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)

@@ -9,7 +9,7 @@ from models.tables.account import Account, RefreshMethod
 from models.tables.attempt import AttemptEntry, Trigger
 from models.tables.client import Client
 from worker.crypto.sealer import AccountSealer
-from worker.errors import CipherError, KeyMissing, KnobsUnfit
+from worker.errors import CipherError, DatabaseUnreachable, KeyMissing, KnobsUnfit
 from worker.policy.reasons.correction import CLIENT_UNKNOWN, KEY_MISSING, PROVIDER_KNOBS_UNFIT, SEAL_BROKEN
 from worker.redis.pending_answers import PendingAnswer
 from worker.refresh.attempt import OpenAttempt
@@ -36,8 +36,23 @@ class RequestBuilder:
     ) -> OpenAttempt:
         """Return an account's attempt with its request, or with the reason why there is none.
 
-        `clients` has, by name, the client that the account names.
+        `clients` has, by name, the client that the account names. Whatever is raised for one account is its attempt's end, and
+        keeps no other of the group from its own.
         """
+        try:
+            return self._prepared(account, attempt, stashed, clients)
+        except DatabaseUnreachable:
+            raise
+        except Exception as error:  # noqa: BLE001  (nothing that nobody foresaw may hold the group)
+            return OpenAttempt(account, attempt, None, None, stashed, account.status, broken=error)
+
+    def _prepared(
+        self,
+        account: Account,
+        attempt: AttemptEntry,
+        stashed: PendingAnswer | None,
+        clients: Mapping[str, Client],
+    ) -> OpenAttempt:
         try:
             provider = self._providers(account)
         except KnobsUnfit as error:

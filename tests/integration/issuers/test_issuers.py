@@ -18,11 +18,11 @@ from worker.db.accounts.stored import blank
 from worker.db.engine import make_engine
 from worker.db.intake.issuers import Issuers
 from worker.issuers.caller import IssuerCaller
-from worker.issuers.stored import AGAIN_S, IssuerProviders, IssuerReader, bare_issuer
+from worker.issuers.stored import AGAIN_S, IssuerProviders, IssuerReader
 from worker.policy.reasons import REASONS
 from worker.policy.verdicts.verdict import judge
 from worker.providers.discovery.fetch import DocumentClient
-from worker.providers.discovery.metadata import DiscoveryFailed, Failure
+from worker.providers.discovery.metadata import DiscoveryFailed, Failure, bare_issuer
 from worker.providers.registry import Providers
 
 ISSUER = "https://as.example.com"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +11,8 @@ from sqlalchemy import text
 from models.tables.account import Status
 from models.tables.client import Client
 from tests.integration.conftest import Bench
-from tests.integration.connect.mcp_world import ISSUER, RESOURCE, McpWorld
+from tests.integration.connect.mcp_world import ISSUER, McpWorld
+from tests.integration.issuers.conftest import aged
 from worker.db.engine import writing
 from worker.db.fleet_locks import FleetLock
 from worker.db.intake.issuers import Issuers, Registrations
@@ -21,8 +21,6 @@ from worker.diagnostics.explain.facts import Finding
 from worker.diagnostics.explain.gather import gather
 from worker.diagnostics.explain.rules.registration import metadata, registration
 from worker.intake.registrations import FORGOTTEN_AFTER_S
-from worker.intake.resources import Address, Redirect, prepare
-from worker.intake.services import account_services, publisher_of
 from worker.intake.upkeep import READ_AGAIN_S, UNASKED_AFTER_S, is_renewed_now, keep_up
 
 DAY_S = 86_400.0
@@ -37,30 +35,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """SQLite, or what a test names."""
     url: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
     return url
-
-
-@pytest.fixture
-def world(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> McpWorld:
-    made = McpWorld()
-    monkeypatch.setattr(bench.runtime, "document_client", made.documents)
-    return made
-
-
-@pytest.fixture
-def registered(bench: Bench, world: McpWorld) -> Callable[..., Client]:
-    """Register a client; returns it with what the server answered."""
-
-    def register(**answered: Any) -> Client:
-        world.registered |= answered
-        runtime = bench.runtime
-        with publisher_of(runtime) as publisher:
-            services = account_services(runtime, publisher, runtime.actor)
-            redirect = Redirect.to_api("https://api.example", "refreshd")
-            found = prepare(services, Address(RESOURCE), client=None, redirect=redirect)
-        aged(bench, "client", "changed_at", 60 * DAY_S)
-        return runtime.clients.find([found.client])[found.client]
-
-    return register
 
 
 def client_of(bench: Bench) -> Client:
@@ -105,11 +79,6 @@ def acts(bench: Bench) -> list[tuple[str, str]]:
 def failures(bench: Bench) -> dict[str, str]:
     lock = FleetLock(bench.runtime.engine, LOCK, holder="test", ttl_s=1)
     return {name: one.reason for name, one in failures_of(lock.note()).items()}
-
-
-def aged(bench: Bench, table: str, column: str, seconds: float) -> None:
-    with writing(bench.runtime.engine) as connection:
-        connection.execute(text(f"UPDATE {table} SET {column} = {column} - :s"), {"s": seconds})  # noqa: S608
 
 
 def test_secret_that_ends_soon_is_renewed_and_its_accounts_use_the_new_one(

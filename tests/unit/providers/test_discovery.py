@@ -279,6 +279,26 @@ def test_a_redirect_is_followed_on_the_same_host_alone() -> None:
     assert not any("evil" in one for one in elsewhere.asked)
 
 
+@pytest.mark.parametrize("location", ["//[::1", "https://as.example.com:abc/", "https://xn--a.com/"])
+def test_a_redirect_to_what_can_t_be_read_as_a_url_is_refused(location: str) -> None:
+    answer = httpx.Response(302, headers={"location": location})
+    failed = World({f"{ISSUER}{WELL_KNOWN}": answer}).failure(ISSUER)
+    assert failed.failure is Failure.UNSAFE_URL
+    assert "can't be read as a URL" in str(failed)
+
+
+@pytest.mark.parametrize("odd", ["https://[::1", "https://e\u2100x.com/", "https://as.example.com\0"])
+def test_a_document_that_names_what_is_no_issuer_is_refused(odd: str) -> None:
+    world = World({f"{ISSUER}{WELL_KNOWN}": httpx.Response(200, json=server_document() | {"issuer": odd})})
+    assert world.failure(ISSUER).failure is Failure.WRONG_ISSUER
+
+
+def test_scopes_that_no_database_stores_are_left_out() -> None:
+    document = server_document(scopes_supported=["a\0b", "fine", "line\nbreak"])
+    found = World({f"{ISSUER}{WELL_KNOWN}": httpx.Response(200, json=document)}).discover(ISSUER)
+    assert found.server.scopes_supported == ("fine",)
+
+
 def test_redirects_without_end_end() -> None:
     replies = {f"{ISSUER}{WELL_KNOWN}": httpx.Response(302, headers={"location": f"{ISSUER}{WELL_KNOWN}"})}
     assert World(replies).failure(ISSUER).failure is Failure.UNREACHABLE

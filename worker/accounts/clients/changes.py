@@ -16,6 +16,7 @@ from models.tables.account import Account
 from worker.clock import Clock
 from worker.db.accounts.of_client import ClientAccounts
 from worker.db.accounts.stored import Accounts, Change
+from worker.log import log
 from worker.policy.due import due, session_policy, token_times
 
 #: How often an account is read again that was changed in between.
@@ -87,7 +88,11 @@ class ClientChanges:
         return woken
 
     def _woken(self, account: Account, turns: _Turns) -> Change | None:
-        provider = self._provider_of(account)
+        try:
+            provider = self._provider_of(account)
+        except Exception as error:  # noqa: BLE001  (it holds none of the client's other accounts)
+            log.error("account_not_woken", account=account.id, exc_info=error)
+            return None
         if provider is None:
             return None
         seen = account.generation, account.config_version

@@ -18,6 +18,7 @@ from worker.accounts.values import (
     moment,
     plain_text,
     provider_name,
+    resource_url,
     secret,
     shown,
 )
@@ -138,7 +139,7 @@ _READERS: Final[dict[str, Callable[[object], str | float | None]]] = {
     "client_id": plain_text,
     "client_auth": client_auth,
     "token_url": plain_text,
-    "issuer": plain_text,
+    "issuer": resource_url,
     RETURN_URLS: _return_urls,
     EXPIRES_AT: _end,
 }

@@ -103,7 +103,7 @@ class SharedClients:
         return name
 
     def _free_name(self, group: _Group) -> str:
-        place = group.provider or urlsplit(group.token_url).hostname or _GENERIC
+        place = group.provider or _host(group.token_url) or _GENERIC
         base = _NOT_IN_A_NAME.sub("-", f"{place}-{group.client_id}")[: _NAME_MAX - 8]
         names = (base if nth == 1 else f"{base}-{nth}" for nth in range(1, len(self._taken) + 2))
         return next(name for name in names if name not in self._taken)
@@ -130,3 +130,10 @@ def _client_of(row: Mapping[str, object]) -> tuple[_Group, str] | None:
 def _field(name: str) -> str:
     column = column_of(name)
     return "" if column is None else column.field
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -27,6 +27,7 @@ from worker.crypto.sealer import TokenSealer
 from worker.db.engine import reading, writing
 from worker.db.intake import grants as sql
 from worker.errors import RefreshdError, UnknownAccount
+from worker.log import log
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons.done import CONSENT_GIVEN, CREDENTIALS_REPLACED
 from worker.policy.reasons.due import NO_TOKEN_YET
@@ -82,7 +83,7 @@ class StoredGrant:
 #: Returns what is wrong with a grant that proves possession of a key, which is among the account's secrets.
 CheckKey = Callable[[Account, Grant], Sequence[Problem]]
 #: A grant that is stored, or why it is not.
-GrantResult = StoredGrant | RefreshdError | RowRefused
+GrantResult = StoredGrant | Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,8 @@ class GrantStore:
             UnknownAccount, RowRefused, NeedsWorker: as `store_one` would.
         """
         with reading(self._engine) as connection:
-            now = self._clock.now()
             found = self._read(connection, [grant])
-            applied = {0: self._apply(grant, found.accounts.get(grant.account), now=now)}
+            applied = {0: self._apply(grant, found.accounts.get(grant.account), now=self._clock.now())}
             problems = self._twins(connection, {0: grant}, applied, found)
         if problems:
             raise RowRefused(list(problems.values()))
@@ -192,7 +192,7 @@ class GrantStore:
         self, grants: Mapping[int, Grant], published: Sequence[tuple[str, int]]
     ) -> dict[int, GrantResult]:
         """Store what can be in one transaction; a grant whose account moved on meanwhile is left out of the result."""
-        failed: dict[int, RefreshdError | RowRefused] = {}
+        failed: dict[int, Exception] = {}
         applied: dict[int, _Applied] = {}
         with writing(self._engine) as connection:
             found = self._read(connection, list(grants.values()))
@@ -200,7 +200,9 @@ class GrantStore:
             for number, grant in grants.items():
                 try:
                     applied[number] = self._apply(grant, found.accounts.get(grant.account), now=now)
-                except (RowRefused, RefreshdError) as error:
+                except Exception as error:  # noqa: BLE001  (the grants beside it are stored)
+                    if not isinstance(error, RowRefused | RefreshdError):
+                        log.error("grant_not_applied", account=grant.account, exc_info=error)
                     failed[number] = error
             for number, problem in self._twins(connection, grants, applied, found).items():
                 del applied[number]

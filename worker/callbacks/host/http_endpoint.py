@@ -174,5 +174,5 @@ def _said(value: object) -> Iterator[str]:
 def _host(response: httpx.Response) -> str:
     try:
         return httpx.URL(response.headers["location"]).host or "another path"
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         return "what is no address"

@@ -24,6 +24,10 @@ class RegistrationFailure:
     at: float
     reason: str
     words: str
+    #: How often in turn.
+    tries: int = 1
+    #: An answer was lost that may have had a newer token: that the one before it is refused says nothing of the client.
+    unsure: bool = False
 
 
 def note_of(failed: Mapping[str, RegistrationFailure]) -> str:

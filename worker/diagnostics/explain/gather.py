@@ -164,7 +164,7 @@ def _metadata_failure(here: AppContext, account: Account) -> tuple[str, str] | N
     """Return why the metadata of an account's issuer could not be read last."""
     if account.provider != ISSUER:
         return None
-    from worker.issuers.stored import bare_issuer  # late: with it comes the client that reads metadata
+    from worker.providers.discovery.metadata import bare_issuer  # few accounts have an issuer
 
     provider = here.providers.for_schedule(account)
     issuer = None if provider is None else provider.issuer

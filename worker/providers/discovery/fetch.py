@@ -90,7 +90,7 @@ class DocumentClient:
             response, content = await self._once(asked)
             if not response.is_redirect or "location" not in response.headers:
                 return Fetched(str(asked), response.status_code, response.headers, _object(content))
-            target = httpx.URL(self.check(str(asked.join(response.headers["location"])), "redirect"))
+            target = self._joined(asked, response.headers["location"])
             if (target.scheme, target.host, target.port) != (asked.scheme, asked.host, asked.port):
                 raise DiscoveryFailed(
                     Failure.UNSAFE_URL,
@@ -98,6 +98,15 @@ class DocumentClient:
                 )
             asked = target
         raise DiscoveryFailed(Failure.UNREACHABLE, f"{asked}: more than {_REDIRECTS_MAX} redirects")
+
+    def _joined(self, asked: httpx.URL, location: str) -> httpx.URL:
+        try:
+            joined = str(asked.join(location))
+        except (httpx.InvalidURL, ValueError):
+            raise DiscoveryFailed(
+                Failure.UNSAFE_URL, f"{asked}: redirects to what can't be read as a URL"
+            ) from None
+        return httpx.URL(self.check(joined, "redirect"))
 
     async def head_of(self, url: str) -> tuple[int, httpx.Headers]:
         """Ask for a resource, and return the status and headers of its answer; its body may never end.
@@ -168,7 +177,7 @@ class DocumentClient:
                 return response, b""
         except WIRE_ERRORS as error:
             _, words = fault_of(error, sending)
-            raise DiscoveryFailed(Failure.UNREACHABLE, _named(words, url)) from None
+            raise DiscoveryFailed(Failure.UNREACHABLE, _named(words, url), sent=sending.sent) from None
         finally:
             SENDING.reset(unset)
 

@@ -44,9 +44,11 @@ class Failure(StrEnum):
 class DiscoveryFailed(Exception):
     """No provider can be made of what was found. The message says what is wrong, where, and what was expected."""
 
-    def __init__(self, failure: Failure, words: str) -> None:
+    def __init__(self, failure: Failure, words: str, *, sent: bool = False) -> None:
         super().__init__(words)
         self.failure = failure
+        #: A request went out, and its answer is lost.
+        self.sent = sent
 
 
 def server_metadata_urls(issuer: str) -> list[str]:
@@ -161,14 +163,23 @@ class ServerMetadata:
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """Read what `to_text` wrote; fields that this version does not know are left out."""
+        """Read what `to_text` wrote; fields that this version does not know are left out.
+
+        Raises:
+            DiscoveryFailed: it is something else.
+        """
         known = {one.name for one in fields(cls)}
-        read: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in json.loads(text).items()
-            if name in known
-        }
-        return cls(**read)
+        try:
+            read: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in json.loads(text).items()
+                if name in known
+            }
+            return cls(**read)
+        except (ValueError, TypeError, AttributeError):
+            raise DiscoveryFailed(
+                Failure.NOT_JSON, "the metadata that are stored can't be read as metadata"
+            ) from None
 
     @property
     def has_public_clients(self) -> bool:
@@ -231,11 +242,16 @@ class ResourceMetadata:
 
 def _same_issuer(named: str, asked: str) -> bool:
     """Compare issuers as RFC 8414 section 3.3 says, but for the slash that is a URL's whole path."""
-    return named == asked or _bare(named) == _bare(asked)
+    return named == asked or bare_issuer(named) == bare_issuer(asked)
 
 
-def _bare(issuer: str) -> str:
-    url = urlsplit(issuer)
+def bare_issuer(issuer: str) -> str:
+    """Return an issuer as it is stored: without the slash that is a URL's whole path. What is no URL stays as it is."""
+    issuer = issuer.strip()
+    try:
+        url = urlsplit(issuer)
+    except ValueError:
+        return issuer
     return issuer[:-1] if url.path == "/" and not url.query else issuer
 
 
@@ -259,11 +275,16 @@ def _default_port(url: SplitResult) -> int:
 
 def _text(document: Mapping[str, object], name: str) -> str | None:
     value = document.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
+    return value if isinstance(value, str) and _is_text(value) else None
 
 
 def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
     value = document.get(name)
     if not isinstance(value, list):
         return ()
-    return tuple(one for one in value[:_LIST_MAX] if isinstance(one, str) and 0 < len(one) <= _TEXT_MAX)
+    return tuple(one for one in value[:_LIST_MAX] if isinstance(one, str) and _is_text(one))
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a value can be a name, a scope or a URL: a NUL, say, no database stores."""
+    return 0 < len(value) <= _TEXT_MAX and value.isprintable()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -14,6 +14,7 @@ from models.token import Secret
 from worker.providers.discovery.entry import METHODS, client_auth
 from worker.providers.discovery.fetch import DocumentClient, Fetched
 from worker.providers.discovery.metadata import DiscoveryFailed, Failure, ServerMetadata
+from worker.providers.response.numbers import point_in_time
 
 #: What people see on consent pages.
 CLIENT_NAME: Final = "refreshd"
@@ -47,6 +48,8 @@ class Registered:
     #: RFC 7592 section 3.
     uri: str | None
     access_token: Secret | None
+    #: The answer says when the secret ends, or that it does not.
+    names_end: bool = True
 
     @property
     def is_managed(self) -> bool:
@@ -117,61 +120,133 @@ async def register_lasting(
     return await asking(auth=ClientAuth.NONE)
 
 
-async def renew(
+class Forgotten(DiscoveryFailed):
+    """A server does not know a client any more (RFC 7592 section 2.1), or not by this token."""
+
+    def __init__(self, words: str, *, by_token: bool) -> None:
+        super().__init__(Failure.REGISTRATION_REFUSED, words)
+        #: A newer token might have been answered otherwise.
+        self.by_token = by_token
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A registration as its server has it now. The token and the secret in it may be newer than those that are stored."""
+
+    document: Mapping[str, object] = field(repr=False)
+    client_secret: Secret | None
+    secret_expires_at: float | None
+    #: RFC 7592 section 2.1: None where they stay as they are.
+    uri: str | None
+    access_token: Secret | None
+
+
+async def read_current(
     client: DocumentClient, server: ServerMetadata, *, uri: str, access_token: Secret
-) -> Registered:
-    """Read a registration, and write it again as it is (RFC 7592 section 2.2): servers give a new secret where the old one ends.
+) -> Current:
+    """Read a registration (RFC 7592 section 2.1).
 
     Raises:
-        DiscoveryFailed: the server refused, or has forgotten the client (401).
-    """
-    current = await client.send("GET", uri, None, token=access_token)
-    if current.status != HTTPStatus.OK or current.document is None:
-        raise _refused(server, current)
-    kept = {name: value for name, value in current.document.items() if name not in _THE_SERVERS}
-    token = _secret(current.document, "registration_access_token") or access_token
-    return _read(client, server, await client.send("PUT", uri, kept, token=token))
-
-
-async def is_forgotten(client: DocumentClient, *, uri: str, access_token: Secret) -> bool:
-    """Return whether a server has forgotten a client (RFC 7592 section 2.1).
-
-    Raises:
+        Forgotten: the server does not know the client, or not by this token.
         DiscoveryFailed: it does not say.
     """
     answer = await client.send("GET", uri, None, token=access_token)
     if answer.status in _FORGOTTEN:
-        return True
-    if answer.status == HTTPStatus.OK and answer.document is not None:
-        return False
-    raise DiscoveryFailed(Failure.UNREACHABLE, f"{uri}: HTTP {answer.status}; expected the registration")
+        by_token = answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        raise Forgotten(str(_refused(server, answer)), by_token=by_token)
+    document = answer.document
+    _check_well(answer)
+    if answer.status != HTTPStatus.OK or document is None:
+        raise _refused(server, answer)
+    return Current(
+        document=document,
+        client_secret=_secret(document, "client_secret"),
+        secret_expires_at=_end(document),
+        uri=_uri(client, document),
+        access_token=_secret(document, "registration_access_token"),
+    )
 
 
-def _read(client: DocumentClient, server: ServerMetadata, answer: Fetched) -> Registered:
+async def renew(
+    client: DocumentClient,
+    server: ServerMetadata,
+    current: Current,
+    *,
+    uri: str,
+    access_token: Secret,
+    auth: ClientAuth | None,
+) -> Registered:
+    """Write a registration again as it is (RFC 7592 section 2.2): servers give a new secret where the old one ends.
+
+    Args:
+        client: sends documents.
+        server: the authorization server.
+        current: the registration as it was read.
+        uri: where it is managed.
+        access_token: the newest token for it.
+        auth: how the client authenticates, where the answer does not say.
+
+    Raises:
+        DiscoveryFailed: the server refused.
+    """
+    kept = {name: value for name, value in current.document.items() if name not in _THE_SERVERS}
+    answer = await client.send("PUT", uri, kept, token=access_token)
+    _check_well(answer)
+    return _read(client, server, answer, before=auth)
+
+
+def _check_well(answer: Fetched) -> None:
+    """Raise where a server is not well: that refuses nothing."""
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise DiscoveryFailed(
+            Failure.UNREACHABLE, f"{answer.url}: HTTP {answer.status}; expected the registration"
+        )
+
+
+def _read(
+    client: DocumentClient, server: ServerMetadata, answer: Fetched, *, before: ClientAuth | None = None
+) -> Registered:
+    """Return the client of an answer; `before` is how it authenticated, where it was registered earlier."""
     document = answer.document
     if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED} or document is None:
         raise _refused(server, answer)
     client_id, secret = document.get("client_id"), _secret(document, "client_secret")
-    if not isinstance(client_id, str) or not client_id:
+    if not isinstance(client_id, str) or not client_id or not client_id.isprintable():
         raise _refused(server, answer)
-    # RFC 7591 section 2: one that is not named is client_secret_basic.
-    method = document.get("token_endpoint_auth_method") or ("client_secret_basic" if secret else "none")
-    auth = METHODS.get(str(method))
+    method = document.get("token_endpoint_auth_method")
+    auth = before if method is None else METHODS.get(str(method), before)
+    if method is None and (auth is None or (auth is ClientAuth.NONE and secret)):
+        auth = ClientAuth.BASIC if secret else ClientAuth.NONE  # RFC 7591 section 2
     if auth is None:
         raise DiscoveryFailed(
             Failure.REGISTRATION_REFUSED,
             f"{server.issuer}: token_endpoint_auth_method {method!r} is not known",
         )
-    uri = document.get("registration_client_uri")
-    ends = document.get("client_secret_expires_at")
     return Registered(
         client_id=client_id,
         client_secret=secret if auth is not ClientAuth.NONE else None,
         client_auth=auth,
-        secret_expires_at=float(ends) if secret and isinstance(ends, int | float) and ends > 0 else None,
-        uri=client.check(uri, "registration_client_uri") if isinstance(uri, str) and uri else None,
+        secret_expires_at=_end(document) if secret or before not in {None, ClientAuth.NONE} else None,
+        uri=_uri(client, document),
         access_token=_secret(document, "registration_access_token"),
+        names_end="client_secret_expires_at" in document,
     )
+
+
+def _end(document: Mapping[str, object]) -> float | None:
+    """Return when a secret ends. 0 is never, and so is what is no point in time, such as 10**400."""
+    return point_in_time(document.get("client_secret_expires_at"))
+
+
+def _uri(client: DocumentClient, document: Mapping[str, object]) -> str | None:
+    """Return where a registration is managed; None where it can't be: no token is sent to an address that may not have it."""
+    uri = document.get("registration_client_uri")
+    if not isinstance(uri, str) or not uri:
+        return None
+    try:
+        return client.check(uri, "registration_client_uri")
+    except DiscoveryFailed:
+        return None
 
 
 def _refused(server: ServerMetadata, answer: Fetched) -> DiscoveryFailed:
@@ -187,4 +262,4 @@ def _refused(server: ServerMetadata, answer: Fetched) -> DiscoveryFailed:
 
 def _secret(document: Mapping[str, object], name: str) -> Secret | None:
     value = document.get(name)
-    return Secret(value) if isinstance(value, str) and value else None
+    return Secret(value) if isinstance(value, str) and value and value.isprintable() else None

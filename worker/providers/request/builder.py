@@ -36,6 +36,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 #: A name (IDNA form) or an IPv4 or IPv6 address.
 _HOST: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_PORT_MAX: Final = 65_535
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "refreshd"}
 #: So many checked URLs are remembered: accounts with a token_url of their own mostly share it.
 _URLS_REMEMBERED: Final = 4096
@@ -146,17 +147,18 @@ class RequestBuilder:
         """
         try:
             url = httpx.URL(text)
+            host = url.host  # raises for a name that is no IDNA, such as xn--a.com
         except (httpx.InvalidURL, ValueError):
             raise InvalidRequest(f"{field}: it can't be read as a URL") from None
-        if not url.host:
+        if not host:
             raise InvalidRequest(f"{field}: it names no host")
-        if not _HOST.fullmatch(url.raw_host):
+        if not _HOST.fullmatch(url.raw_host) or not 0 < (url.port or 1) <= _PORT_MAX:
             raise InvalidRequest(f"{field}: it can't be read as a URL")
         if url.userinfo:
             raise InvalidRequest(f"{field}: it holds a user name or password, which belong in client_auth")
-        if url.scheme == "http" and url.host.casefold() not in self._http_hosts:
+        if url.scheme == "http" and host.casefold() not in self._http_hosts:
             raise InvalidRequest(
-                f"{field}: plain http to {url.host} is refused (https, or REFRESHD_ALLOW_HTTP_HOSTS)"
+                f"{field}: plain http to {host} is refused (https, or REFRESHD_ALLOW_HTTP_HOSTS)"
             )
         if url.scheme not in {"http", "https"}:
             raise InvalidRequest(f"{field}: https:// is expected")
