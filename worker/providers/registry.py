@@ -17,6 +17,8 @@ from worker.errors import KnobsUnfit, SettingsError
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
     from models.tables.account import Account
 
+__all__ = ["GENERIC", "ISSUER", "Providers", "is_unread"]
+
 #: Where a refresh of an account of unknown provider starts from.
 GENERIC: Final = "generic"
 
