@@ -25,13 +25,16 @@ from pydantic import (
 from models.providers.assertion import Assertion
 from models.providers.dpop import ProofAlgorithm
 from models.providers.error_rule import ErrorRule
-from models.providers.hosts import Hosts, checked_hosts
+from models.providers.hosts import ANY_HOST, Hosts, checked_hosts
 from models.providers.limits import check_headers, check_published
 from models.providers.response_shape import ResponseShape
 from models.providers.template import Template, TemplateError, parse
 
 #: So many different overrides are cached per provider.
 _OVERRIDES_REMEMBERED: Final = 2048
+
+#: The provider of accounts whose issuer's metadata say the rest.
+ISSUER: Final = "issuer"
 
 #: Options that hold names and values: an override adds to them instead of replacing the whole.
 _MERGED: Final = (
@@ -298,7 +301,26 @@ class Provider(BaseModel):
             *(self.par_url, self.device_url, self.revocation_url),
         )
         found = [host for url in urls if url is not None for host in parse(url).hosts()]
-        return Hosts(tuple(dict.fromkeys(found)) or ("*",))
+        return Hosts(tuple(dict.fromkeys(found)) or (ANY_HOST,))
+
+    def for_client(self, token_urls: Sequence[str], issuer: str | None) -> Provider:
+        """Return this provider as a shared client's secret may use it: to no host that an account alone names.
+
+        Where an account's word could lead to any host, it is the client's token URL that names one.
+
+        Args:
+            token_urls: the client's.
+            issuer: the client's: another issuer's metadata name no host for it.
+        """
+        named = self.allowed_hosts.patterns
+        elsewhere = self.name == ISSUER and (issuer is None or _bare(self.issuer) != _bare(issuer))
+        if ANY_HOST not in named and not elsewhere:
+            return self
+        own = [host for url in token_urls for host in parse(url).hosts()]
+        hosts = dict.fromkeys((*(() if elsewhere else named), *own))
+        found = self.overridden({"hosts": [host for host in hosts if host != ANY_HOST]})
+        vars(found)["host"] = self.host
+        return found
 
     def for_account(self, knobs: Mapping[str, object]) -> Provider:
         """Return this provider with an account's overrides. They send no credentials to other hosts.
@@ -339,6 +361,11 @@ class Provider(BaseModel):
             else:
                 data[knob] = value
         return Provider.model_validate(data)
+
+
+def _bare(issuer: str | None) -> str | None:
+    """Return an issuer without the slash at its end, which its document may spell otherwise."""
+    return None if issuer is None else issuer.removesuffix("/")
 
 
 def _texts(value: object, name: str = "") -> list[tuple[str, str]]:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+#: The pattern that every host matches.
+ANY_HOST: Final = "*"
 #: `*`, a host, or `*.` and a domain.
 _PATTERN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:.]+")
 
@@ -25,7 +27,7 @@ class Hosts:
 
     def admit(self, host: str) -> bool:
         """Return whether one of the patterns is this host (in its ASCII form), or one above it."""
-        if "*" in self._exact:
+        if ANY_HOST in self._exact:
             return True
         host = host.casefold().removesuffix(".")
         return host in self._exact or host.endswith(self._ends)

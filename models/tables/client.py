@@ -55,6 +55,12 @@ class Client(SQLModel, table=True):
         found: list[str] = json.loads(self.return_urls)
         return found
 
+    @property
+    def token_urls(self) -> list[str]:
+        """Return where the client's secret may go by its own word: the URL before, too, while accounts still have it."""
+        before = None if self.wake_after is None else self.token_url_before
+        return [url for url in (self.token_url, before) if url is not None]
+
 
 def write_urls(urls: Sequence[str]) -> str:
     """Return the text of the column `return_urls`."""

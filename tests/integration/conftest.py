@@ -82,7 +82,13 @@ class Bench:
     def add_client(self, name: str = "crm", **fields: Any) -> None:
         """Store a client with the secret `clients-secret`, whose id is its name behind `id-of-`."""
         sealed = self.runtime.sealer.seal_client_secret(name, Secret("clients-secret"))
-        columns = {"provider": "acme", "client_id": f"id-of-{name}", "client_secret_sealed": sealed, **fields}
+        columns = {
+            "provider": "acme",
+            "token_url": "https://provider.example/token",
+            "client_id": f"id-of-{name}",
+            "client_secret_sealed": sealed,
+            **fields,
+        }
         assert self.runtime.clients.save(Client(name=name, **columns), seen=None)
 
     def seal(self, account: str, field: str, text: str) -> str | None:

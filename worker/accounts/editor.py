@@ -35,6 +35,10 @@ _TRIES: Final = 20
 Also = Callable[[Connection, Applied], None]
 
 
+#: Changes an account in an open transaction; False: it has moved on, and nothing is changed.
+Prepared = Callable[[Connection], bool]
+
+
 class AlreadyThere(UsageError):
     """An account of this id exists."""
 
@@ -126,6 +130,24 @@ class Editor:
                     self._publish(applied)
                 return applied
         raise _moved(entry.id)
+
+    def prepared(self, entry: AccountEntry, action: Action = Action.EDIT) -> Prepared | None:
+        """Return what changes an account as `edit` does, within a transaction of the caller's; None: nothing changes.
+
+        It returns whether it did: False where the account is not any more as it was read here.
+
+        Raises:
+            UnknownAccount: there is none of this id.
+            Refused: the account can't be like that.
+        """
+        account = self.account(entry.id)
+        self._applier.know_clients([entry], [account])
+        now = self._clock.now()
+        applied = self._applier.change(entry, account, once_held=False, intent=Intent.PERSON, now=now)
+        if applied.outcome is not ImportOutcome.CHANGED:
+            return None
+        change, note = change_of(applied, now=now), self._note(applied, action, None)
+        return lambda connection: bool(self._accounts.write(connection, [], [change], note))
 
     def put(self, entry: AccountEntry, also: Also | None = None) -> Applied:
         """Add an account, or change what an entry names; a stored token that is newer than the entry's stays.

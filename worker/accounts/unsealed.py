@@ -62,6 +62,11 @@ class UnsealedAccount:
         self._unreadable.pop(CLIENT_SECRET, None)
 
     @property
+    def client(self) -> Client | None:
+        """Return the client whose secret is the account's."""
+        return self._client
+
+    @property
     def custom_fields(self) -> Mapping[str, Secret]:
         if self._custom_fields is None:
             try:
@@ -118,4 +123,5 @@ class UnsealedAccount:
 
     def request(self, provider: Provider) -> RefreshRequest:
         """Return what a refresh of the account would be made of."""
-        return request_of(self.account, provider, self.get, self.custom_fields)
+        found = request_of(self.account, provider, self.get, self.custom_fields)
+        return found if self._client is None else found.of_client(self._client, self.get(CLIENT_SECRET))

@@ -57,7 +57,7 @@ class AccountValidator:
         self._in_use = in_use
         self._provider_of = provider_of
         self._rules = urls
-        self._urls: dict[tuple[str, str | None], str | None] = {}
+        self._urls: dict[tuple[object, ...], str | None] = {}
         self._passed: set[tuple[object, ...]] = set()
         self._constant: dict[str, bool] = {}
 
@@ -98,7 +98,7 @@ class AccountValidator:
         if planned:
             problems += [_split(problem) for problem in check(provider, request)]
             problems += [] if is_callback else key_problems(request)
-        problems += self._address_problems(request, own_only=is_callback or not planned)
+        problems += self._address_problems(request, own_only=not (planned and _is_judged(request)))
         problems = opened.unreadable() or _explained(problems, account)
         if problems:
             raise RowRefused(problems)
@@ -131,6 +131,7 @@ class AccountValidator:
             account.session_management,
             bool(account.scope),
             secrets,
+            None if opened.client is None else (opened.client.name, *opened.client.token_urls),
         )
 
     def _is_constant(self, provider: Provider) -> bool:
@@ -152,31 +153,32 @@ class AccountValidator:
             return []
         constant = template.constant
         try:
-            provider = None if request.refresh_method is RefreshMethod.CALLBACK else request.provider
             reason = (
-                self._remembered(constant, provider)
+                self._remembered(constant, request)
                 if constant
-                else self._url_problem(template.url(request.variable), provider)
+                else self._url_problem(template.url(request.variable), request)
             )
         except TemplateError as error:
             reason = str(error)
         return [_split(reason)] if reason else []
 
-    def _remembered(self, url: str, provider: Provider | None) -> str | None:
-        key = url, None if provider is None else provider.name
+    def _remembered(self, url: str, request: RefreshRequest) -> str | None:
+        client = request.shared_client
+        hosts = request.provider.allowed_hosts.patterns if _is_judged(request) else None
+        key = url, request.provider.name, hosts, None if client is None else client.name
         if key not in self._urls:
             if len(self._urls) >= _REMEMBERED:
                 self._urls.clear()
-            self._urls[key] = self._url_problem(url, provider)
+            self._urls[key] = self._url_problem(url, request)
         return self._urls[key]
 
-    def _url_problem(self, url: str, provider: Provider | None) -> str | None:
-        """Return what is wrong with a URL; None for the provider: it goes to a callback, which knows where to ask."""
+    def _url_problem(self, url: str, request: RefreshRequest) -> str | None:
+        """Return what is wrong with the URL of a request."""
         try:
-            if provider is None:
-                self._rules.check(url)
+            if _is_judged(request):
+                self._rules.check_token_url(url, request.provider, request.shared_client)
             else:
-                self._rules.check_token_url(url, provider)
+                self._rules.check(url)
         except InvalidRequest as error:
             return str(error)
         return None
@@ -192,6 +194,11 @@ class AccountValidator:
     @cached_property
     def _used(self) -> Collection[str]:
         return self._in_use()
+
+
+def _is_judged(request: RefreshRequest) -> bool:
+    """Return whether hosts are held against the URL: a callback knows where to ask, but with its account's own secret alone."""
+    return request.refresh_method is not RefreshMethod.CALLBACK or request.shared_client is not None
 
 
 def _no_issuer(issuer: str | None) -> str:

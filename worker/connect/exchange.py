@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
@@ -25,7 +26,7 @@ from worker.accounts.apply import Applied
 from worker.accounts.editor import AlreadyThere
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
 from worker.accounts.grants.authorization import with_grant
-from worker.accounts.grants.replacement import Grant, GrantOutcome, GrantStore
+from worker.accounts.grants.replacement import Grant, GrantOutcome, GrantStore, Moved, StoredGrant
 from worker.accounts.values import printable
 from worker.connect import reasons
 from worker.connect.asked import NotConnected, asked_of, check_visible
@@ -42,6 +43,9 @@ from worker.policy.verdicts.verdict import judge
 from worker.providers.authorization import Asking, code_request, scope_of
 from worker.providers.request.dpop import check_key
 from worker.providers.request.draft import InvalidRequest
+
+#: An account that is refreshed every second still holds still between two tries.
+_TRIES: Final = 20
 
 
 class CodePayload(BaseModel):
@@ -186,7 +190,6 @@ class _Exchange:
         entry.of_the_token.clear()
         entry.labels, entry.all_labels = {}, False  # those of the session are of an account that it makes
         try:
-            services.editor.edit(entry, Action.EDIT)
 
             def check(_: Account, grant: Grant) -> Sequence[Problem]:
                 return _key_problems(replace(request, access_token=grant.tokens.access_token))
@@ -199,20 +202,27 @@ class _Exchange:
                 told=stores.settings.webhook_event_types,
                 check_key=check,
             )
-            stored = store.store_one(
-                Grant(
-                    account=entry.id,
-                    tokens=granted,
-                    issued_at=issued_at,
-                    actor=self.asked.by,
-                    require_labels=self.asked.require_labels,
-                    also=self._end,
-                )
+            grant = Grant(
+                account=entry.id,
+                tokens=granted,
+                issued_at=issued_at,
+                actor=self.asked.by,
+                require_labels=self.asked.require_labels,
+                also=self._end,
             )
+            stored = self._stored_with(store, entry, grant)
         except UnknownAccount:
             raise NotConnected(reasons.NOT_STORED, "the account was removed meanwhile") from None
         services.publisher.put([stored.publication], stored.events)
         return stored.outcome
+
+    def _stored_with(self, store: GrantStore, entry: AccountEntry, grant: Grant) -> StoredGrant:
+        """Store a grant together with what an entry changes of its account: both, or neither."""
+        for _ in range(_TRIES):
+            configure = self.desk.services.editor.prepared(entry)
+            with suppress(Moved):
+                return store.store_one(replace(grant, configure=configure))
+        raise NotConnected(reasons.NOT_STORED, "the account changed again and again meanwhile")
 
     def _end(self, connection: Connection, outcome: GrantOutcome, generation: int) -> None:
         self.sessions.stored(connection, self.session.id, outcome=outcome.value, generation=generation)

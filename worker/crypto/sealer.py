@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from models.account_state import RefreshMethod, SealedTokens, fingerprint, write_extra
 from models.token import Secret, TokenSet
@@ -104,14 +103,7 @@ class AccountSealer(TokenSealer):
         """
         custom_fields = self.custom_fields(account)
         found = request_of(account, provider, partial(self.open, account), custom_fields, method)
-        return found if client is None else replace(found, **self._of_client(client))
-
-    def _of_client(self, client: Client) -> dict[str, Any]:
-        return {
-            "client_id": client.client_id,
-            "client_secret": self.client_secret(client),
-            "client_auth": client.client_auth,
-        }
+        return found if client is None else found.of_client(client, self.client_secret(client))
 
     def client_secret(self, client: Client) -> Secret | None:
         """Open a client's secret, None where it has none.

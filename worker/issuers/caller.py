@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -84,7 +83,7 @@ class IssuerCaller:
             return Answer(fault=Fault.ISSUER_AWAY, fault_detail=f"{issuer}: no metadata within the deadline")
         if found is None:
             return Answer(fault=Fault.ISSUER_AWAY, fault_detail=f"{issuer}: no metadata yet")
-        return replace(request, provider=_as_the_account_has_it(found, request.provider))
+        return request.at(_as_the_account_has_it(found, request.provider))
 
 
 def _as_the_account_has_it(found: Provider, before: Provider) -> Provider:

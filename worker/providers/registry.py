@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from models.providers import Provider
+from models.providers import ISSUER, Provider
 from models.providers.presets import PresetError, load_providers
 from worker.errors import KnobsUnfit, SettingsError
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
     from models.tables.account import Account
 
-#: The provider of accounts whose issuer's metadata say the rest.
-ISSUER: Final = "issuer"
+__all__ = ["GENERIC", "ISSUER", "Providers", "is_unread"]
+
 #: Where a refresh of an account of unknown provider starts from.
 GENERIC: Final = "generic"
 

@@ -209,7 +209,7 @@ def test_an_edit_that_changes_nothing_touches_no_account(
 def test_accounts_follow_the_clients_url_unless_they_have_their_own(
     refreshd: Refreshd, file: File, database_url: str
 ) -> None:
-    own = "https://own.acme.example/token"
+    own = f"{URL}/of-its-own"
     refreshd("accounts", "import", str(file(row("a"), row("b") | {"token_url": own})))
     new = "https://new.acme.example/token"
     assert refreshd("clients", "edit", "crm", f"token_url={new}", "client_id=id-2").exit_code == 0

@@ -15,6 +15,7 @@ from refreshd_reader.contract import Keys
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.policy.gates import EVIDENCE
+from worker.policy.reasons.correction import TOKEN_URL_HOST_NOT_ALLOWED
 from worker.policy.reasons.done import REFRESH_TOKEN_ALONE, STASH_ADOPTED, TESTED_NOT_STORED
 from worker.policy.reasons.skipped import METHOD_NOT_RUN_HERE
 
@@ -239,3 +240,17 @@ def test_a_refresh_token_that_a_test_replaced_is_not_lost(bench: Bench) -> None:
 
     assert (result.outcome, result.reason) == (Outcome.REFRESHED, STASH_ADOPTED)
     assert secret(bench, "refresh_token") == "old-refresh+"
+
+
+def test_a_shared_client_s_secret_is_not_given_to_it_with_an_address_of_the_account_s_own(
+    bench: Bench,
+) -> None:
+    bench.add_client("crm")
+    add(bench, "rotates", client="crm", token_url="https://attacker.example/t")
+    add(bench, "rotates", "other", client="crm", refresh_token="other-refresh")
+    found = bench.refresh("acct", "other")
+    assert (found["acct"].outcome, found["acct"].reason) == (
+        Outcome.MISCONFIGURED,
+        TOKEN_URL_HOST_NOT_ALLOWED,
+    )
+    assert found["other"].outcome is Outcome.REFRESHED

@@ -67,6 +67,47 @@ def test_an_account_s_knobs_move_nothing() -> None:
     assert moved.allowed_hosts.patterns == ("login.example.com",)
 
 
+@pytest.mark.parametrize(
+    ("provider", "token_urls", "hosts"),
+    [
+        ({}, (), ()),
+        ({}, ("https://idp.example/token",), ("idp.example",)),
+        ({}, ("https://new.example/t", "https://old.example/t"), ("new.example", "old.example")),
+        ({}, ("${account.server_url}/token",), ()),
+        ({"token_url": ["https://${account.host}/t", "https://git.example/t"]}, (), ("git.example",)),
+        (
+            {"token_url": "https://${account.sub}.desk.example/t"},
+            ("https://x.example/t",),
+            ("*.desk.example",),
+        ),
+        ({"token_url": "https://login.example/t"}, ("https://x.example/t",), ("login.example",)),
+        ({"hosts": ["a.example"]}, ("https://x.example/t",), ("a.example",)),
+        ({"hosts": ["*"]}, ("https://x.example/t",), ("x.example",)),
+    ],
+)
+def test_a_shared_client_s_secret_goes_to_no_host_that_an_account_alone_names(
+    provider: dict[str, object], token_urls: tuple[str, ...], hosts: tuple[str, ...]
+) -> None:
+    found = Provider.model_validate({"name": "one", **provider}).for_client(token_urls, None)
+    assert found.allowed_hosts.patterns == hosts
+
+
+@pytest.mark.parametrize(
+    ("of_client", "hosts"),
+    [("https://as.example", ("as.example",)), ("https://other.example", ()), (None, ())],
+)
+def test_a_client_s_secret_goes_to_the_hosts_of_its_own_issuer_alone(
+    of_client: str | None, hosts: tuple[str, ...]
+) -> None:
+    read = Provider(name="issuer", issuer="https://as.example/", token_url="https://as.example/token")
+    assert read.for_client((), of_client).allowed_hosts.patterns == hosts
+
+
+def test_a_shared_client_leaves_the_host_that_rates_go_by_as_it_is() -> None:
+    base = Provider(name="one").for_account({"token_url": "https://own.example/t"})
+    assert base.for_client(("https://idp.example/t",), None).host == base.host
+
+
 @pytest.mark.parametrize("pattern", ["https://example.com", "exa mple.com", "*example.com", "a.*.com", ""])
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(ValidationError, match="not a host"):

@@ -48,6 +48,9 @@ class Grant:
     allow_shared: bool = False
     #: Writes beside the grant, in the commit that stores it: the outcome, and the new generation.
     also: Callable[[Connection, GrantOutcome, int], None] | None = field(default=None, repr=False)
+    #: Changes the account's configuration before it gets the grant, in the commit that stores both: the grant is judged by the
+    #: account as it was. False: the account has moved on.
+    configure: Callable[[Connection], bool] | None = field(default=None, repr=False)
     #: The access and the refresh token, sealed before a transaction begins; None: they are not yet.
     sealed: tuple[str | None, str | None] | None = field(default=None, repr=False)
 

@@ -13,13 +13,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine
 
 from models.act import Act, Action
-from models.event import Event, EventType
+from models.event import Event
 from models.label import read_labels
 from models.providers import Provider
 from models.publication import Publication, publication
 from models.tables.account import Account, SealedTokens, fingerprint
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants.entry import Grant, GrantOutcome, read_grant
+from worker.accounts.grants.outcome import connected_event, events_of, outcome_of
 from worker.accounts.grants.tokens import lacks_refresh_token, token_set
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock, draw_jitter
@@ -29,7 +30,6 @@ from worker.db.intake import grants as sql
 from worker.errors import RefreshdError, UnknownAccount
 from worker.log import log
 from worker.policy.due import due, session_policy, token_times
-from worker.policy.reasons.done import CONSENT_GIVEN, CREDENTIALS_REPLACED
 from worker.policy.reasons.due import NO_TOKEN_YET
 from worker.providers.registry import Providers
 
@@ -40,6 +40,7 @@ __all__ = [
     "Moved",
     "NeedsWorker",
     "StoredGrant",
+    "connected_event",
     "read_grant",
     "token_set",
 ]
@@ -149,7 +150,8 @@ class GrantStore:
         """
         with reading(self._engine) as connection:
             found = self._read(connection, [grant])
-            applied = {0: self._apply(grant, found.accounts.get(grant.account), now=self._clock.now())}
+            account = found.accounts.get(grant.account)
+            applied = {0: self._apply(grant, account, was=account, now=self._clock.now())}
             problems = self._twins(connection, {0: grant}, applied, found)
         if problems:
             raise RowRefused(list(problems.values()))
@@ -191,15 +193,22 @@ class GrantStore:
     def _round(
         self, grants: Mapping[int, Grant], published: Sequence[tuple[str, int]]
     ) -> dict[int, GrantResult]:
-        """Store what can be in one transaction; a grant whose account moved on meanwhile is left out of the result."""
+        """Store what can be in one transaction; a grant whose account moved on meanwhile is left out of the result.
+
+        A grant that configures its account comes alone: what keeps it from being stored is raised, and takes both back.
+        """
         failed: dict[int, Exception] = {}
         applied: dict[int, _Applied] = {}
         with writing(self._engine) as connection:
             found = self._read(connection, list(grants.values()))
+            was, configured = found.accounts, _configured(connection, grants)
+            if configured:
+                found = self._read(connection, list(grants.values()))
             now = self._clock.now()
             for number, grant in grants.items():
                 try:
-                    applied[number] = self._apply(grant, found.accounts.get(grant.account), now=now)
+                    account = found.accounts.get(grant.account)
+                    applied[number] = self._apply(grant, account, was=was.get(grant.account), now=now)
                 except Exception as error:  # noqa: BLE001  (the grants beside it are stored)
                     if not isinstance(error, RowRefused | RefreshdError):
                         log.error("grant_not_applied", account=grant.account, exc_info=error)
@@ -208,7 +217,9 @@ class GrantStore:
                 del applied[number]
                 failed[number] = RowRefused([problem])
             granted = [self._granted(one, grants[number]) for number, one in applied.items()]
-            more = any(grants[number].also is not None for number in applied)
+            if configured and failed:
+                raise next(iter(failed.values()))
+            more = configured or any(grants[number].also is not None for number in applied)
             ids = sql.write(connection, granted, published, commit=not more)
             stored = {number: one for number, one in applied.items() if one.account.id in ids}
             for number, one in stored.items():
@@ -259,17 +270,22 @@ class GrantStore:
         told = tuple(event for event in one.events if event.type in self._told)
         return sql.Granted(account, one.seen, grant.actor, act, told)
 
-    def _apply(self, grant: Grant, account: Account | None, *, now: float) -> _Applied:
-        if account is None or not grant.require_labels.items() <= read_labels(account.labels).items():
+    def _apply(self, grant: Grant, account: Account | None, *, was: Account | None, now: float) -> _Applied:
+        """Return the account with the grant; `was`: the account before the grant configured it."""
+        if (
+            account is None
+            or was is None
+            or not grant.require_labels.items() <= read_labels(account.labels).items()
+        ):
             raise UnknownAccount(grant.account)
         provider = self._providers.for_schedule(account)
         if provider is None:
             raise RowRefused(
                 [Problem("provider", f"{account.provider!r} is not known, and the account has no token_url")]
             )
-        self._check(grant, account, provider)
-        seen, outcome = account.generation, _outcome(account)
-        events = _events(account, outcome, now=now)
+        self._check(grant, account, provider, was)
+        seen, outcome = account.generation, outcome_of(was)
+        events = events_of(was, outcome, now=now)
         kept_fp = account.refresh_fp
         tokens = self._sealer.seal_tokens(
             account.id, token_set(grant, account, provider, now=now), grant.sealed
@@ -287,9 +303,11 @@ class GrantStore:
             new_grants=frozenset() if tokens.refresh_fp is None else frozenset({tokens.refresh_fp}),
         )
 
-    def _check(self, grant: Grant, account: Account, provider: Provider) -> None:
-        if grant.tokens.refresh_token is None and (problem := lacks_refresh_token(account, provider)):
-            raise RowRefused([problem])
+    def _check(self, grant: Grant, account: Account, provider: Provider, was: Account) -> None:
+        if grant.tokens.refresh_token is None:
+            stays = was is account or self._same(was, account)
+            if problem := lacks_refresh_token(was, provider, stays=stays):
+                raise RowRefused([problem])
         if (grant.tokens.token_type or "").casefold() != _DPOP:
             return
         if self._check_key is None:
@@ -307,38 +325,19 @@ class GrantStore:
         account.rescheduled(now if at_once else when.at, NO_TOKEN_YET if at_once else when.reason)
 
 
-def _outcome(account: Account) -> GrantOutcome:
-    known = (account.refresh_fp, account.source_fp, account.issued_at, account.expires_at)
-    if all(one is None for one in known):
-        return GrantOutcome.CONNECTED
-    return GrantOutcome.RECONNECTED if account.is_troubled else GrantOutcome.REPLACED
+def _configured(connection: Connection, grants: Mapping[int, Grant]) -> bool:
+    """Configure the accounts of grants; returns whether there was anything to configure.
 
-
-def connected_event(account: Account, *, now: float) -> Event:
-    """Return the event that an account has its first grant."""
-    return _event(EventType.CONNECTED, CONSENT_GIVEN, account, account.generation, now)
-
-
-def _events(account: Account, outcome: GrantOutcome, *, now: float) -> tuple[Event, ...]:
-    """Return what is announced: whoever waits for `recovered` after a failure gets it, as with any other new token."""
-    kind = EventType.CONNECTED if outcome is GrantOutcome.CONNECTED else EventType.RECONNECTED
-    told = [_event(kind, CONSENT_GIVEN, account, account.generation + 1, now)]
-    if account.is_troubled and outcome is not GrantOutcome.CONNECTED:
-        told.insert(
-            0, _event(EventType.RECOVERED, CREDENTIALS_REPLACED, account, account.generation + 1, now)
-        )
-    return tuple(told)
-
-
-def _event(kind: EventType, reason: str, account: Account, generation: int, now: float) -> Event:
-    return Event(
-        type=kind.value,
-        reason=reason,
-        at=now,
-        account=account.id,
-        generation=generation,
-        labels=account.labels,
-    )
+    Raises:
+        Moved: an account is not any more as it was read.
+    """
+    found = False
+    for grant in grants.values():
+        if grant.configure is not None:
+            if not grant.configure(connection):
+                raise _moved(grant.account)
+            found = True
+    return found
 
 
 def _stored(one: _Applied, grant: Grant, *, now: float) -> StoredGrant:

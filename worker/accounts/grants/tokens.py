@@ -44,14 +44,24 @@ def token_set(grant: Grant, account: Account, provider: Provider, *, now: float)
     )
 
 
-def lacks_refresh_token(account: Account, provider: Provider) -> Problem | None:
-    """Return what is wrong with a grant without a refresh token: the account would end with its access token."""
+def lacks_refresh_token(account: Account, provider: Provider, *, stays: bool = True) -> Problem | None:
+    """Return what is wrong with a grant without a refresh token: the account would end with its access token.
+
+    Args:
+        account: as it was before it got the grant.
+        provider: its provider from then on.
+        stays: the grant is of the client, and of the server, that the stored refresh token is of.
+    """
+    if provider.grant is not GrantType.REFRESH_TOKEN:
+        return None
     planned = account.refresh_enabled and account.session_management != SessionManagement.NONE
-    if not planned or provider.grant is not GrantType.REFRESH_TOKEN:
+    has_one = account.refresh_fp is not None
+    if has_one and not stays:
+        stored = "the stored one is of another client or server"
+    elif not planned or (has_one and account.status != Status.REAUTHORIZE):
         return None
-    if account.refresh_fp is not None and account.status != Status.REAUTHORIZE:
-        return None
-    stored = "the provider refused the stored one" if account.refresh_fp is not None else "none is stored"
+    else:
+        stored = "the provider refused the stored one" if has_one else "none is stored"
     return Problem(
         "refresh_token",
         f"is missing, and {stored}: most providers give one for a scope (offline_access) or a parameter "

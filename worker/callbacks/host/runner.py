@@ -34,6 +34,8 @@ from worker.callbacks.host.run_result import Reply, limits, reply_of
 from worker.callbacks.host.sandbox import Sandbox
 from worker.callbacks.sandbox.protocol import Known
 from worker.providers.egress import Egress
+from worker.providers.request.builder import RequestBuilder
+from worker.providers.request.draft import InvalidRequest
 from worker.providers.response.reading import as_words
 from worker.settings import Settings
 
@@ -55,6 +57,7 @@ class CallbackRunner:
         configured: endpoints and tasks, by name.
         memory_mb: address space of a Python callback that names none, mebibytes.
         now: epoch seconds.
+        urls: knows where the secret of a shared client may go.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class CallbackRunner:
         configured: Mapping[str, Configured],
         memory_mb: int,
         now: Callable[[], float],
+        urls: RequestBuilder,
     ) -> None:
+        self._urls = urls
         self._sandbox = sandbox
         self._endpoints = endpoints
         self._tasks = tasks
@@ -88,6 +93,12 @@ class CallbackRunner:
             inputs = inputs_of(request, now=self._now())
         except TemplateError as error:
             return Answer(fault=Fault.UNBUILDABLE, fault_detail=f"token_url: {error}")
+        url = inputs.access_token_refresh_url
+        if url and request.shared_client is not None:
+            try:
+                self._urls.check_token_url(url, request.provider, request.shared_client)
+            except InvalidRequest as error:
+                return Answer(fault=error.fault, fault_detail=str(error))
         begin = on_send or (lambda: None)
         configured = self._configured.get(name)
         if configured is None:
@@ -215,4 +226,5 @@ def make_callback_runner(
         configured=configured,
         memory_mb=settings.callback_memory_mb,
         now=now,
+        urls=RequestBuilder(settings.allow_http_hosts),
     )

@@ -238,46 +238,57 @@ class Accounts:
     def _save(
         self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
     ) -> set[str]:
-        sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
         with writing(self._engine) as connection:
-            refused = guard(connection) if guard is not None else set()
-            added = [one for one in added if one.id not in refused]
-            changed = [one for one in changed if one.account.id not in refused]
-            stored = insert(connection, sorted(added, key=_id))
-            new = [{"id": row[0]} for row in stored]
-            stored += execute_by_driver(
-                connection,
-                {"id": "text"} | _SEEN | _WRITTEN,
-                f"""
-                UPDATE account SET {sets}, published_generation = -1,
-                 kept_sealed = CASE WHEN r.generation > account.generation THEN NULL ELSE account.kept_sealed END
-                FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
-                 AND account.config_version = r.seen_config
-                RETURNING account.id
-                """,
-                [
-                    _change_row(one, ("id", *_WRITTEN))
-                    for one in sorted(changed, key=lambda one: one.account.id)
-                    if not one.labels_only
-                ],
-            )
-            stored += labels.change(connection, [one.account for one in changed if one.labels_only])
-            ids = {str(row[0]) for row in stored}
-            written = (*added, *(one.account for one in changed))
-            execute_together(
-                connection,
-                [
-                    Statement({"id": "text"}, _NO_LONGER_RETIRED, new),
-                    *labels.written([one for one in written if one.id in ids]),
-                ],
-            )
-            if note is not None and ids:
-                note(connection, ids)
-            events = [c.event for c in changed if c.event is not None and c.account.id in ids]
-            if told := [event for event in events if event.type in self._told]:
-                from worker.db.outbox import put  # brings the tables of webhooks
+            return self.write(connection, added, changed, note, guard)
 
-                put(connection, told)
+    def write(
+        self,
+        connection: Connection,
+        added: Sequence[Account],
+        changed: Sequence[Change],
+        note: Note | None = None,
+        guard: Guard | None = None,
+    ) -> set[str]:
+        """Store as `save` does, in a transaction that is open already and has waited for its turn."""
+        sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
+        refused = guard(connection) if guard is not None else set()
+        added = [one for one in added if one.id not in refused]
+        changed = [one for one in changed if one.account.id not in refused]
+        stored = insert(connection, sorted(added, key=_id))
+        new = [{"id": row[0]} for row in stored]
+        stored += execute_by_driver(
+            connection,
+            {"id": "text"} | _SEEN | _WRITTEN,
+            f"""
+            UPDATE account SET {sets}, published_generation = -1,
+             kept_sealed = CASE WHEN r.generation > account.generation THEN NULL ELSE account.kept_sealed END
+            FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
+             AND account.config_version = r.seen_config
+            RETURNING account.id
+            """,
+            [
+                _change_row(one, ("id", *_WRITTEN))
+                for one in sorted(changed, key=lambda one: one.account.id)
+                if not one.labels_only
+            ],
+        )
+        stored += labels.change(connection, [one.account for one in changed if one.labels_only])
+        ids = {str(row[0]) for row in stored}
+        written = (*added, *(one.account for one in changed))
+        execute_together(
+            connection,
+            [
+                Statement({"id": "text"}, _NO_LONGER_RETIRED, new),
+                *labels.written([one for one in written if one.id in ids]),
+            ],
+        )
+        if note is not None and ids:
+            note(connection, ids)
+        events = [c.event for c in changed if c.event is not None and c.account.id in ids]
+        if told := [event for event in events if event.type in self._told]:
+            from worker.db.outbox import put  # brings the tables of webhooks
+
+            put(connection, told)
         return ids
 
 

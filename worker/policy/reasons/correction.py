@@ -94,9 +94,10 @@ REQUEST_IMPOSSIBLE: Final = Reason(
 )
 TOKEN_URL_HOST_NOT_ALLOWED: Final = Reason(
     "token_url_host_not_allowed",
-    "The provider's data does not name the host of the account's `token_url` among its `hosts`; nothing was sent.",
+    "The provider's data does not name the host of the account's `token_url` among its `hosts`, nor does the client's "
+    "`token_url`; nothing was sent.",
     _THEIRS_ENDS,
-    "is the URL right? Then add its host to `hosts` in your providers file",
+    "is the URL right? Then add its host to `hosts` in your providers file, or name it in the client's `token_url`",
 )
 PRIVATE_ADDRESS: Final = Reason(
     "private_address",

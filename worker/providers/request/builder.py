@@ -16,7 +16,7 @@ from models.account_state import RefreshMethod
 from models.providers import ClientAuth, GrantType, ParamsIn, Provider
 from models.providers.assertion import SigningAlgorithm
 from models.providers.template import Template, TemplateError, parse
-from models.refresh_request import RefreshRequest
+from models.refresh_request import RefreshRequest, SharedClient
 from models.token import Secret, TokenResponse
 from worker.providers.request.assertions import sign
 from worker.providers.request.client_auth import authenticate
@@ -94,7 +94,7 @@ class RequestBuilder:
         if provider.method == "POST":
             draft.headers.setdefault("content-type", _FORM)
         target = self._target(draft.url, fixed=draft.url_is_fixed, query=query)
-        self._admit(target.host, provider)
+        self._admit(target.host, provider, request.shared_client)
         where = "query" if in_query else provider.params_in.value
         shown = f"{provider.method} {draft.url_shown} {where}({', '.join(draft.params)})"
         proof = prove(request, provider.method, target.url, nonces=self.nonces, now=now)
@@ -116,24 +116,36 @@ class RequestBuilder:
             target = self._checked[text] = Target.of(self.check(text))
         return target
 
-    def check_token_url(self, text: str, provider: Provider) -> httpx.URL:
+    def check_token_url(self, text: str, provider: Provider, client: SharedClient | None = None) -> httpx.URL:
         """Return a URL that this provider's credentials may go to.
+
+        Args:
+            text: the URL.
+            provider: with the hosts that they may go to.
+            client: the shared client whose credentials they are, for the message.
 
         Raises:
             InvalidRequest: it is none.
         """
         url = self.check(text)
-        self._admit(url.raw_host.decode("ascii"), provider)
+        self._admit(url.raw_host.decode("ascii"), provider, client)
         return url
 
-    def _admit(self, host: str, provider: Provider) -> None:
+    def _admit(self, host: str, provider: Provider, client: SharedClient | None) -> None:
         """Raise unless a URL's host is named by the provider's data, or by REFRESHD_ALLOW_HTTP_HOSTS."""
-        if not provider.allowed_hosts.admit(host) and host.casefold() not in self._http_hosts:
-            raise HostNotAllowed(
-                f"token_url: {host} is none of the hosts of {provider.name} "
-                f"({', '.join(provider.allowed_hosts.patterns)}); if it is to be trusted with these credentials, "
-                "name it in `hosts` of this provider in REFRESHD_PROVIDERS_FILE"
-            )
+        hosts = provider.allowed_hosts
+        if hosts.admit(host) or host.casefold() in self._http_hosts:
+            return
+        known = ", ".join(hosts.patterns) or "it names none"
+        if client is None:
+            whose, where = f"the hosts of {provider.name}", ""
+        else:
+            whose = f"the hosts that the secret of client {client.name} may go to as one of {provider.name}"
+            where = "in the client's token_url, where accounts of this provider name their own host, or "
+        raise HostNotAllowed(
+            f"token_url: {host} is none of {whose} ({known}); if it is to be trusted with these credentials, "
+            f"name it {where}in `hosts` of this provider in REFRESHD_PROVIDERS_FILE"
+        )
 
     def check(self, text: str, field: str = "token_url") -> httpx.URL:
         """Return a URL that a request may go to: https, or http to a host that is allowed it.
