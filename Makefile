@@ -50,9 +50,9 @@ endif
 # Those that lock files are made for; CI runs the oldest.
 PYTHONS := python3.12 python3.13 python3.14 python3.15
 
-# A process a core and one more, for many tests wait. Neighbours stay together, for they share servers, until a process
+# A process a core and two more, for many tests wait. Neighbours stay together, for they share servers, until a process
 # has nothing left to do and takes over half of another's.
-AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 IN_PARALLEL := --numprocesses=$(AT_ONCE) --maxprocesses=4 --dist=worksteal
 
 define STYLE
