@@ -7,13 +7,13 @@ import gc
 import os
 import socket
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import uvloop
 
-from models.tables.account import RefreshMethod
+from models.tables.account import Account, RefreshMethod
 from worker.accounts.clients.changes import ClientChanges
 from worker.callbacks.host.runner import CallbackRunner, make_callback_runner
 from worker.clock import TOLERATED_SKEW_S
@@ -41,6 +41,7 @@ from worker.policy.gates import Gate
 from worker.policy.rate_limits import ASSUMED_REQUESTS_PER_S
 from worker.providers.client import ProviderClient
 from worker.providers.egress import Egress
+from worker.providers.registry import issuer_of
 from worker.redis.client import connect_async, in_words
 from worker.redis.gates import Gates, read_gates, read_gates_async
 from worker.redis.leases import Leases
@@ -97,6 +98,11 @@ class Runtime(AppContext):
             raise
         self._warn_of_skew()
         _spare_the_collector()
+
+    async def _read_issuers(self, accounts: Collection[Account]) -> None:
+        issuers = {issuer for one in accounts if (issuer := issuer_of(one)) is not None}
+        if unknown := self.issuer_providers.unknown(issuers) if issuers else []:
+            await self.executor(self.issuer_providers.load, unknown)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the event loop and wait for it in this thread."""
@@ -232,7 +238,7 @@ class Runtime(AppContext):
             leases=self.leases,
             store=self.store,
             recovery=AnswerRecovery(pending=pending, store=self.store),
-            requests=RequestBuilder(self.sealer, self.providers.of),
+            requests=RequestBuilder(self.sealer, self.providers.of, self._read_issuers),
             admission=self.admission,
             methods=self.callers,
             clock=self.clock,

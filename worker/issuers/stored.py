@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -67,25 +67,37 @@ class IssuerProviders:
 
     def __call__(self, issuer: str) -> Provider | None:
         """Return an issuer's provider; None: its metadata were never read, or what is stored of them can't be used."""
-        name, now = bare_issuer(issuer), time.monotonic()
-        known = self._known.get(name)
-        if known is None or known[0] < now:
-            known = self._known[name] = now + _REMEMBERED_S, self._read(name)
-        return known[1]
+        name = bare_issuer(issuer)
+        if not self._is_known(name):
+            self.load([name])
+        return self._known[name][1]
+
+    def unknown(self, issuers: Iterable[str]) -> list[str]:
+        """Return those of which nothing is remembered, or for too long: `load` reads them."""
+        return [name for name in map(bare_issuer, issuers) if not self._is_known(name)]
+
+    def load(self, issuers: Collection[str]) -> None:
+        """Read issuers in one transaction; each is a bare issuer, as `unknown` returns it."""
+        found, until = self._store.find_all(issuers), time.monotonic() + _REMEMBERED_S
+        self._known |= {name: (until, _usable(found.get(name))) for name in issuers}
 
     def forget(self, issuer: str) -> None:
         """Read an issuer's row again at the next question."""
         self._known.pop(bare_issuer(issuer), None)
 
-    def _read(self, issuer: str) -> Provider | None:
-        row = self._store.find(issuer)
-        if row is None or row.document is None:
-            return None
-        try:
-            return provider_of(ServerMetadata.of_text(row.document))
-        except DiscoveryFailed as failed:  # as if they were never read: the next call reads them again
-            log.warning("metadata_unusable", issuer=issuer, reason=failed.failure.value, error=str(failed))
-            return None
+    def _is_known(self, issuer: str) -> bool:
+        known = self._known.get(issuer)
+        return known is not None and known[0] >= time.monotonic()
+
+
+def _usable(row: IssuerMetadata | None) -> Provider | None:
+    if row is None or row.document is None:
+        return None
+    try:
+        return provider_of(ServerMetadata.of_text(row.document))
+    except DiscoveryFailed as failed:  # as if they were never read: the next call reads them again
+        log.warning("metadata_unusable", issuer=row.issuer, reason=failed.failure.value, error=str(failed))
+        return None
 
 
 @dataclass(frozen=True, slots=True)

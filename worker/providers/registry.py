@@ -67,8 +67,7 @@ class Providers:
 
     def _of_issuer(self, account: Account) -> Provider:
         """Return what the metadata of an account's issuer say; without endpoints, where they were never read."""
-        knobs = json.loads(account.knobs)
-        issuer = knobs.get("issuer")
+        knobs, issuer = json.loads(account.knobs), issuer_of(account)
         found = self._issuers(issuer) if issuer else None
         if found is None:
             return _with_knobs(self.known[ISSUER], account, knobs)
@@ -81,6 +80,11 @@ class Providers:
             return self.of(account)
         except KnobsUnfit as error:
             return error.provider
+
+
+def issuer_of(account: Account) -> str | None:
+    """Return the issuer that an account names; None where its provider is another kind."""
+    return json.loads(account.knobs).get("issuer") if account.provider == ISSUER else None
 
 
 def _with_knobs(provider: Provider, account: Account, knobs: Mapping[str, object]) -> Provider:

@@ -126,6 +126,7 @@ class AttemptOpener:
         found, paused = await self._store.load_for_refresh(list(taken))
         named = {account.client for account in found.values() if account.client is not None}
         clients = await self._store.clients(named) if named else {}
+        await self._requests.foresee(found.values())
         ready: list[OpenAttempt] = []
         ids = iter(new_attempt_ids(self._clock.now(), len(taken)))
         for account_id, sealed in taken.items():

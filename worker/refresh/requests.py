@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from models.providers import Provider
 from models.tables.account import Account, RefreshMethod
@@ -21,11 +21,19 @@ class RequestBuilder:
     Args:
         sealer: opens secrets.
         providers: finds an account's provider, with the options that the account overrides; None: it is unknown.
+        foresee: reads what `providers` needs of accounts, before they are prepared.
     """
 
-    def __init__(self, sealer: AccountSealer, providers: Callable[[Account], Provider | None]) -> None:
+    def __init__(
+        self,
+        sealer: AccountSealer,
+        providers: Callable[[Account], Provider | None],
+        foresee: Callable[[Collection[Account]], Awaitable[None]],
+    ) -> None:
         self._sealer = sealer
         self._providers = providers
+        #: Has what `providers` needs of these accounts read, beside the event loop, in one go.
+        self.foresee = foresee
 
     def prepare(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -13,7 +14,9 @@ from sqlalchemy import Engine
 
 from models.answer import Answer, Fault, Verdict
 from models.refresh_request import RefreshRequest
+from models.tables.issuer import IssuerMetadata
 from models.token import Secret, TokenResponse
+from tests.integration.conftest import Bench
 from worker.db.accounts.stored import blank
 from worker.db.engine import make_engine
 from worker.db.intake.issuers import Issuers
@@ -189,3 +192,29 @@ def test_metadata_that_name_no_known_client_authentication_are_refused(world: Wo
 
     with pytest.raises(DiscoveryFailed, match="authenticate clients"):
         asyncio.run(read())
+
+
+def test_the_event_loop_asks_the_database_for_no_issuer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that hangs would stop deadlines, leases and answers of all calls."""
+    asked_by: list[str] = []
+    usual = Issuers.find_all
+
+    def find_all(self: Issuers, issuers: Collection[str]) -> dict[str, IssuerMetadata]:
+        asked_by.append(threading.current_thread().name)
+        return usual(self, issuers)
+
+    monkeypatch.setattr(Issuers, "find_all", find_all)
+    for number in range(3):
+        bench.add(
+            f"acct-{number}",
+            provider="issuer",
+            knobs=json.dumps({"issuer": f"https://as-{number}.example"}),
+            token_url=None,
+        )
+
+    bench.refresh(*(f"acct-{number}" for number in range(3)))
+
+    assert len(asked_by) == 1
+    assert "loop" not in asked_by[0]

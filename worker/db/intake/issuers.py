@@ -23,10 +23,15 @@ class Issuers:
 
     def find(self, issuer: str) -> IssuerMetadata | None:
         """Read what is stored of an issuer."""
-        statement = select(*_ISSUERS.columns).where(_ISSUERS.c.issuer == issuer)
+        return self.find_all([issuer]).get(issuer)
+
+    def find_all(self, issuers: Collection[str]) -> dict[str, IssuerMetadata]:
+        """Read what is stored of issuers, by issuer."""
+        statement = select(*_ISSUERS.columns).where(_ISSUERS.c.issuer.in_(issuers))
         with reading(self._engine) as connection:
-            row = connection.execute(statement).one_or_none()
-        return None if row is None else IssuerMetadata(**row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
+            rows = connection.execute(statement).all()
+        found = (IssuerMetadata(**row._mapping) for row in rows)  # noqa: SLF001  (SQLAlchemy's public name for it)
+        return {one.issuer: one for one in found}
 
     def unread(self, *, before: float, limit: int) -> list[str]:
         """Return issuers that were asked last before this time, epoch seconds; the longest ago first."""
