@@ -51,7 +51,7 @@ def add_again(bench: Bench) -> None:
     )
 
 
-def while_called(bench: Bench, happens: Callable[[], None], answer: Handler = granted) -> None:
+def while_called(bench: Bench, happens: Callable[[], object], answer: Handler = granted) -> None:
     """Have something happen while the call is under way."""
 
     def handle(request: httpx.Request) -> httpx.Response:
