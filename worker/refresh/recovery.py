@@ -90,7 +90,9 @@ class AnswerRecovery:
         seen = late.grant
         if seen is None or (seen.refresh_fp is not None and seen.refresh_fp == account.refresh_fp):
             return False
-        given = seen.source_fp != account.source_fp or await self._store.granted_since(account.id, seen.at)
+        given = seen.source_fp != account.source_fp or await self._store.granted_above(
+            account.id, late.generation, since=seen.at
+        )
         if given:
             log.warning("answer_of_earlier_grant_dropped", account=account.id)
         return given

@@ -173,6 +173,16 @@ def test_an_answer_of_an_earlier_grant_that_waits_in_redis_is_dropped(
     assert not bench.runtime.redis.exists(key)
 
 
+def test_a_late_answer_is_adopted_where_the_grant_was_given_right_before_its_call(bench: Bench) -> None:
+    bench.add()
+    given_by_a_platform(bench)
+    while_called(bench, lambda: set_columns(bench, generation=3, refresh_fp="x"))
+    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].outcome == Outcome.SUPERSEDED
+    bench.answer = refused
+
+    assert bench.refresh(seen=3, trigger=Trigger.FORCED)["acct"].reason == KEPT_ANSWER_ADOPTED
+
+
 def test_a_late_answer_is_adopted_where_an_access_token_alone_was_given_meanwhile(bench: Bench) -> None:
     """The row's refresh token is the one that was sent, and spent."""
     bench.add()

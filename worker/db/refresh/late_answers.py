@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Final
+
 from sqlalchemy import Engine, text
 
 from models.act import Action
 from worker.db.engine import reading, writing
+
+#: Entries are looked at from so long before the attempt: a statement that waited has the time at which it began.
+GUARD_S: Final = 60.0
 
 
 class LateAnswers:
@@ -14,14 +20,20 @@ class LateAnswers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def granted_since(self, account_id: str, at: float) -> bool:
-        """Return whether the account was given a new grant at this moment (epoch seconds) or later."""
+    def granted_above(self, account_id: str, generation: int, *, since: float) -> bool:
+        """Return whether the account was given a new grant above this generation, as the audit trail has it.
+
+        Args:
+            account_id: the account.
+            generation: the one that the answer's attempt was opened at.
+            since: when that was, epoch seconds.
+        """
         with reading(self._engine) as connection:
             found = connection.execute(
-                text("SELECT 1 FROM audit WHERE account_id = :id AND at >= :at AND action = :action LIMIT 1"),
-                {"id": account_id, "at": at, "action": Action.GRANT.value},
+                text("SELECT detail FROM audit WHERE account_id = :id AND at >= :since AND action = :action"),
+                {"id": account_id, "since": since - GUARD_S, "action": Action.GRANT.value},
             )
-            return found.first() is not None
+            return any(json.loads(detail).get("generation", 0) > generation for (detail,) in found)
 
     def forget(self, account_id: str, sealed_answer: str) -> None:
         """Delete this answer from beside its row. Another that came meanwhile stays."""
