@@ -19,6 +19,7 @@ from models.providers import Provider
 from models.publication import Publication, publication
 from models.tables.account import Account, SealedTokens, fingerprint
 from worker.accounts.entry import Problem, RowRefused
+from worker.accounts.grants.apart import apart
 from worker.accounts.grants.entry import Grant, GrantOutcome, read_grant
 from worker.accounts.grants.outcome import connected_event, events_of, outcome_of
 from worker.accounts.grants.tokens import lacks_refresh_token, token_set
@@ -28,7 +29,6 @@ from worker.crypto.sealer import TokenSealer
 from worker.db.engine import reading, writing
 from worker.db.intake import grants as sql
 from worker.errors import RefreshdError, UnknownAccount
-from worker.log import log
 from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons.due import NO_TOKEN_YET
 from worker.providers.registry import Providers
@@ -178,7 +178,7 @@ class GrantStore:
                     batch.setdefault(grant.account, number)
             if not batch:
                 break
-            done |= self._round({number: grants[number] for number in batch.values()}, published)
+            done |= apart(self._round, {number: grants[number] for number in batch.values()}, published)
             published = ()
         return [done.get(number) or _moved(grant.account) for number, grant in enumerate(grants)]
 
@@ -209,9 +209,7 @@ class GrantStore:
                 try:
                     account = found.accounts.get(grant.account)
                     applied[number] = self._apply(grant, account, was=was.get(grant.account), now=now)
-                except Exception as error:  # noqa: BLE001  (the grants beside it are stored)
-                    if not isinstance(error, RowRefused | RefreshdError):
-                        log.error("grant_not_applied", account=grant.account, exc_info=error)
+                except (RowRefused, RefreshdError) as error:
                     failed[number] = error
             for number, problem in self._twins(connection, grants, applied, found).items():
                 del applied[number]
