@@ -228,6 +228,7 @@ class Provider(BaseModel):
     """Calls at once, likewise."""
 
     _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
+    _of_clients: dict[tuple[str | None, ...], Provider] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _limits_are_kept(self) -> Provider:
@@ -316,10 +317,16 @@ class Provider(BaseModel):
         elsewhere = self.name == ISSUER and (issuer is None or _bare(self.issuer) != _bare(issuer))
         if ANY_HOST not in named and not elsewhere:
             return self
-        own = [host for url in token_urls for host in parse(url).hosts()]
-        hosts = dict.fromkeys((*(() if elsewhere else named), *own))
-        found = self.overridden({"hosts": [host for host in hosts if host != ANY_HOST]})
-        vars(found)["host"] = self.host
+        key = (*token_urls, issuer)
+        found = self._of_clients.get(key)
+        if found is None:
+            own = [host for url in token_urls for host in parse(url).hosts()]
+            hosts = dict.fromkeys((*(() if elsewhere else named), *own))
+            found = self.overridden({"hosts": [host for host in hosts if host != ANY_HOST]})
+            vars(found)["host"] = self.host
+            if len(self._of_clients) >= _OVERRIDES_REMEMBERED:
+                self._of_clients.clear()
+            self._of_clients[key] = found
         return found
 
     def for_account(self, knobs: Mapping[str, object]) -> Provider:

@@ -61,6 +61,16 @@ def test_another_client_s_grant_without_a_refresh_token_changes_nothing(connecte
     assert stored(connected) == before
 
 
+def test_a_redirect_can_not_name_the_host_that_gets_the_client_s_secret(platform: Platform) -> None:
+    """Zoho's redirect names the customer's data centre, and any browser can write what stands there."""
+    platform.add_client("crm-z", provider="zoho-crm", client_id="app-z")
+    platform.consent_page = "https://accounts.zoho.com/oauth/v2/auth?"
+    redirect = {"accounts-server": "https://attacker.example"}
+    query = platform.connected(platform.open("zed", client="crm-z"), **redirect)  # type: ignore[arg-type]
+    assert (query["status"], query["reason"]) == ("failed", "misconfigured")
+    assert platform.bench.requests == []
+
+
 @pytest.mark.parametrize(
     ("wanted", "redirect"),
     [
