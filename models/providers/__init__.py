@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, TypeGuard
 
@@ -23,12 +22,23 @@ from pydantic import (
 )
 
 from models.providers.assertion import Assertion
+from models.providers.choices import WITH_CONSENT, ClientAuth, GrantType, OldAccessToken, ParamsIn
 from models.providers.dpop import ProofAlgorithm
 from models.providers.error_rule import ErrorRule
 from models.providers.hosts import ANY_HOST, Hosts, checked_hosts
 from models.providers.limits import check_headers, check_published
 from models.providers.response_shape import ResponseShape
 from models.providers.template import Template, TemplateError, parse
+
+__all__ = [
+    "ISSUER",
+    "WITH_CONSENT",
+    "ClientAuth",
+    "GrantType",
+    "OldAccessToken",
+    "ParamsIn",
+    "Provider",
+]
 
 #: So many different overrides are cached per provider.
 _OVERRIDES_REMEMBERED: Final = 2048
@@ -46,51 +56,6 @@ _MERGED: Final = (
     "response",
     "authorize_params",
 )
-
-
-class GrantType(StrEnum):
-    """What is exchanged for a new access token."""
-
-    REFRESH_TOKEN = "refresh_token"  # RFC 6749 section 6
-    CLIENT_CREDENTIALS = "client_credentials"  # RFC 6749 section 4.4: a new token each time
-    JWT_BEARER = "jwt_bearer"  # RFC 7523 section 2.1: service accounts
-    ACCESS_TOKEN = "access_token"  # the current access token, such as Meta's fb_exchange_token
-    LOGIN = "login"  # whatever `params` say: user name and password, an API key ...
-    SELF_SIGNED = "self_signed"  # no call: a JWT that the account's own key signs is the access token
-
-
-#: Grants that begin with the owner's consent.
-WITH_CONSENT: Final = frozenset({GrantType.REFRESH_TOKEN, GrantType.ACCESS_TOKEN})
-
-
-class ClientAuth(StrEnum):
-    """How the client proves who it is (RFC 6749 section 2.3, RFC 7523, RFC 8705)."""
-
-    BODY = "body"  # client_id and client_secret among the parameters: client_secret_post
-    BASIC = "basic"  # HTTP Basic of the form-encoded halves, as RFC 6749 section 2.3.1 says
-    BASIC_RAW = "basic_raw"  # HTTP Basic of the halves as they are
-    NONE = "none"  # a public client: client_id alone
-    PRIVATE_KEY_JWT = "private_key_jwt"
-    CLIENT_SECRET_JWT = "client_secret_jwt"
-    BEARER_JWT = "bearer_jwt"  # the signed JWT itself is the Authorization header, as for GitHub apps
-    HEADER = "header"  # the Authorization header is the template `authorization`
-    MTLS = "mtls"  # a client certificate (custom fields client_certificate, client_key); client_id alone
-
-
-class ParamsIn(StrEnum):
-    """Where the request's parameters travel."""
-
-    FORM = "form"
-    JSON = "json"
-    QUERY = "query"
-
-
-class OldAccessToken(StrEnum):
-    """What happens to the previous access token when a refresh succeeds."""
-
-    LIVES = "lives"
-    DIES = "dies"
-    GRACE = "grace"
 
 
 def _is_texts(value: object) -> TypeGuard[Sequence[str]]:
@@ -228,6 +193,7 @@ class Provider(BaseModel):
     """Calls at once, likewise."""
 
     _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
+    _of_clients: dict[tuple[str | None, ...], Provider] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _limits_are_kept(self) -> Provider:
@@ -316,10 +282,16 @@ class Provider(BaseModel):
         elsewhere = self.name == ISSUER and (issuer is None or _bare(self.issuer) != _bare(issuer))
         if ANY_HOST not in named and not elsewhere:
             return self
-        own = [host for url in token_urls for host in parse(url).hosts()]
-        hosts = dict.fromkeys((*(() if elsewhere else named), *own))
-        found = self.overridden({"hosts": [host for host in hosts if host != ANY_HOST]})
-        vars(found)["host"] = self.host
+        key = (*token_urls, issuer)
+        found = self._of_clients.get(key)
+        if found is None:
+            own = [host for url in token_urls for host in parse(url).hosts()]
+            hosts = dict.fromkeys((*(() if elsewhere else named), *own))
+            found = self.overridden({"hosts": [host for host in hosts if host != ANY_HOST]})
+            vars(found)["host"] = self.host
+            if len(self._of_clients) >= _OVERRIDES_REMEMBERED:
+                self._of_clients.clear()
+            self._of_clients[key] = found
         return found
 
     def for_account(self, knobs: Mapping[str, object]) -> Provider:

@@ -147,7 +147,11 @@ class Editor:
         if applied.outcome is not ImportOutcome.CHANGED:
             return None
         change, note = change_of(applied, now=now), self._note(applied, action, None)
-        return lambda connection: bool(self._accounts.write(connection, [], [change], note))
+
+        def guard(connection: Connection) -> set[str]:
+            return foreign(connection, self._required, [entry.id])
+
+        return lambda connection: bool(self._accounts.write(connection, [], [change], note, guard))
 
     def put(self, entry: AccountEntry, also: Also | None = None) -> Applied:
         """Add an account, or change what an entry names; a stored token that is newer than the entry's stays.

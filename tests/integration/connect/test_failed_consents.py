@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from models.tables.account import Status
 from tests.integration.connect.conftest import Platform, granted, on_both
+from worker.accounts.editor import Editor
 from worker.db.engine import writing
 
 
@@ -61,6 +62,16 @@ def test_another_client_s_grant_without_a_refresh_token_changes_nothing(connecte
     assert stored(connected) == before
 
 
+def test_a_redirect_can_not_name_the_host_that_gets_the_client_s_secret(platform: Platform) -> None:
+    """Zoho's redirect names the customer's data centre, and any browser can write what stands there."""
+    platform.add_client("crm-z", provider="zoho-crm", client_id="app-z")
+    platform.consent_page = "https://accounts.zoho.com/oauth/v2/auth?"
+    redirect = {"accounts-server": "https://attacker.example"}
+    query = platform.connected(platform.open("zed", client="crm-z"), **redirect)  # type: ignore[arg-type]
+    assert (query["status"], query["reason"]) == ("failed", "misconfigured")
+    assert platform.bench.requests == []
+
+
 @pytest.mark.parametrize(
     ("wanted", "redirect"),
     [
@@ -103,12 +114,8 @@ def test_a_grant_without_a_refresh_token_keeps_the_stored_one_of_the_same_client
     assert connected.bench.refresh_token("one") == "marker-refresh-1"
 
 
-def test_an_account_that_is_edited_while_its_grant_is_stored_keeps_both(
-    connected: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The row moved on between being read and being stored: the session's changes are applied to it anew."""
-    from worker.accounts.editor import Editor
-
+def moved_once(platform: Platform, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Have a statement change the account between being read and being stored, the first time."""
     prepared = Editor.prepared
     moved: list[bool] = []
 
@@ -116,15 +123,22 @@ def test_an_account_that_is_edited_while_its_grant_is_stored_keeps_both(
         found = prepared(self, *given)
         if not moved:
             moved.append(True)
-            with writing(connected.bench.runtime.engine) as connection:
-                connection.execute(
-                    text(
-                        "UPDATE account SET server_url = 'https://own.example', config_version = config_version + 1"
-                    )
-                )
+            with writing(platform.bench.runtime.engine) as connection:
+                connection.execute(text(statement))
         return found
 
     monkeypatch.setattr(Editor, "prepared", move)
+
+
+def test_an_account_that_is_edited_while_its_grant_is_stored_keeps_both(
+    connected: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's changes are applied anew to the account as it is then."""
+    moved_once(
+        connected,
+        monkeypatch,
+        "UPDATE account SET server_url = 'https://own.example', config_version = config_version + 1",
+    )
     connected.bench.answer = lambda _: granted(3)
     query = connected.connected(connected.open("one", client="crm-two"))
     account = connected.bench.account("one")
@@ -133,3 +147,17 @@ def test_an_account_that_is_edited_while_its_grant_is_stored_keeps_both(
         "https://own.example",
         "crm-two",
     )
+
+
+def test_an_account_that_becomes_another_tenant_s_meanwhile_is_left_alone(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"tenant": "a"}
+    platform.add_client("crm-two", client_id="app-2")
+    platform.connected(platform.open("one", labels=labels, key_labels=labels))
+    moved_once(platform, monkeypatch, 'labels = \'{"tenant": "b"}\'')
+    platform.bench.answer = lambda _: granted(3)
+    query = platform.connected(platform.open("one", client="crm-two", key_labels=labels))
+    account = platform.bench.account("one")
+    assert (query["status"], query["reason"]) == ("failed", "not_stored")
+    assert (account.client, account.labels) == ("crm-app", '{"tenant": "b"}')
