@@ -155,7 +155,7 @@ def test_an_account_that_becomes_another_tenant_s_meanwhile_is_left_alone(
     labels = {"tenant": "a"}
     platform.add_client("crm-two", client_id="app-2")
     platform.connected(platform.open("one", labels=labels, key_labels=labels))
-    moved_once(platform, monkeypatch, 'labels = \'{"tenant": "b"}\'')
+    moved_once(platform, monkeypatch, 'UPDATE account SET labels = \'{"tenant": "b"}\'')
     platform.bench.answer = lambda _: granted(3)
     query = platform.connected(platform.open("one", client="crm-two", key_labels=labels))
     account = platform.bench.account("one")
