@@ -25,7 +25,7 @@ from models.providers.assertion import Assertion
 from models.providers.choices import WITH_CONSENT, ClientAuth, GrantType, OldAccessToken, ParamsIn
 from models.providers.dpop import ProofAlgorithm
 from models.providers.error_rule import ErrorRule
-from models.providers.hosts import ANY_HOST, Hosts, checked_hosts
+from models.providers.hosts import ANY_HOST, Hosts, checked_hosts, is_pattern
 from models.providers.limits import check_headers, check_published
 from models.providers.response_shape import ResponseShape
 from models.providers.template import Template, TemplateError, parse
@@ -285,7 +285,7 @@ class Provider(BaseModel):
         key = (*token_urls, issuer)
         found = self._of_clients.get(key)
         if found is None:
-            own = [host for url in token_urls for host in parse(url).hosts()]
+            own = [host for url in token_urls for host in parse(url).hosts() if is_pattern(host)]
             hosts = dict.fromkeys((*(() if elsewhere else named), *own))
             found = self.overridden({"hosts": [host for host in hosts if host != ANY_HOST]})
             vars(found)["host"] = self.host

@@ -39,8 +39,17 @@ def checked_hosts(patterns: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         ValueError: one is none.
     """
-    found = tuple(one.casefold().strip("[]").removesuffix(".") for one in patterns)
+    found = tuple(map(_compared, patterns))
     for one in found:
         if not _PATTERN.fullmatch(one):
             raise ValueError(f"{one!r} is not a host; expected login.example.com, *.example.com or *")
     return found
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text is a pattern; the host of a URL that can't be read may be none."""
+    return _PATTERN.fullmatch(_compared(text)) is not None
+
+
+def _compared(pattern: str) -> str:
+    return pattern.casefold().strip("[]").removesuffix(".")
