@@ -35,6 +35,8 @@ DOWN: Final = "demo-01"
 #: What has to be there before pictures are taken: of each state one, and a group.
 WANTED: Final = ("SUCCESS", "FAILURE", "RETRY")
 _REFRESHES: Final = "/tasks?name=refreshd.refresh"
+#: Flower draws its list once: it is opened when more rows than this are there.
+ROWS_MIN: Final = 6
 _ROWS: Final = "document.querySelectorAll('#tasks-table tbody td .badge').length > 4"
 _FAILED_FIRST: Final = (
     "document.querySelector('#tasks-table tbody td .badge').textContent.trim() == 'FAILURE'"
@@ -121,7 +123,7 @@ def of_each_state(pages: Pages) -> dict[str, str]:
         tasks = pages.refreshes()
         found.update({task["state"]: task["uuid"] for task in tasks})
         found.update({task["state"]: task["uuid"] for task in tasks if task["kwargs"].count("demo-") > 1})
-        return found.keys() >= set(WANTED)
+        return found.keys() >= set(WANTED) and len(tasks) > ROWS_MIN
 
     wait_until(look, f"tasks that are {', '.join(WANTED)}", within_s=120)
     return found
