@@ -66,9 +66,11 @@ def main() -> int:
         upgrade(os.environ["REFRESHD_DATABASE_URL"])
         runtime = Runtime(load_settings())
         try:
+            runtime.run(runtime.reconciler.reconcile())  # Redis is filled, while there is nothing yet
             fill(runtime.engine, options.accounts, due=_DUE, attempts=0)
             analyze(runtime.engine)
             publish(runtime, options.accounts)
+            runtime.run(runtime.comparison.step())  # the first look at a server: a later one finds the same
         finally:
             runtime.close()
         pids = {"postgresql": postgres.pid, "redis": redis.pid}
