@@ -176,10 +176,12 @@ class Site:
         self.world.add([name], **{**known, **fields})
 
     def refreshed(self, name: str, *, generation: int = 1, queue: str = "urgent") -> None:
-        """Have a worker refresh an account, and wait until the attempt is closed."""
+        """Have a worker refresh an account, and wait until the attempt is closed, and another may begin."""
         before = len(self.closed(name))
         self.world.push([(name, generation)], queue=queue)
         wait_until(lambda: len(self.closed(name)) > before, f"{name}: an attempt")
+        stores = self.world.stores
+        wait_until(lambda: not stores.redis.exists(stores.keys.lock(name)), f"{name}: its lease ended")
 
     def closed(self, name: str) -> list[Any]:
         return [one for one in self.world.attempts(name) if one.closed_at is not None]

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.integration.reader.publisher import Publisher
+from tests.support.waiting import wait_until
 
 
 class Api:
@@ -76,7 +77,8 @@ def rotating(publisher: Publisher, generation: int, account: str = "acct-1") -> 
     """Publish the next generation as soon as the current one is reported, as the workers do."""
 
     def work() -> None:
-        publisher.client.xread({publisher.keys.rejected: "0"}, block=20_000)
+        # The client's own time-out is shorter than a busy machine takes to start a program.
+        wait_until(lambda: bool(publisher.client.exists(publisher.keys.rejected)), "a report")
         publisher.publish(account, generation)
 
     thread = threading.Thread(target=work)
