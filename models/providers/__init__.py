@@ -28,7 +28,7 @@ from models.providers.error_rule import ErrorRule
 from models.providers.hosts import ANY_HOST, Hosts, checked_hosts, is_pattern
 from models.providers.limits import check_headers, check_published
 from models.providers.response_shape import ResponseShape
-from models.providers.template import Template, TemplateError, parse
+from models.providers.template import Template, TemplateError, parse, texts_in
 
 __all__ = [
     "ISSUER",
@@ -225,7 +225,7 @@ class Provider(BaseModel):
             singles["authorization"] = self.authorization
         found = [(knob, text) for knob, text in singles.items() if text is not None]
         for knob in ("params", "query", "headers"):
-            found += [(f"{knob}.{name}", text) for name, text in _texts(getattr(self, knob))]
+            found += [(f"{knob}.{name}", text) for name, text in texts_in(getattr(self, knob))]
         return found
 
     def _consent_templates(self) -> list[tuple[str, str]]:
@@ -237,7 +237,7 @@ class Provider(BaseModel):
             "revocation_url": self.revocation_url,
         }
         found = [(knob, text) for knob, text in urls.items() if text is not None]
-        return found + [(f"authorize_params.{name}", text) for name, text in _texts(self.authorize_params)]
+        return found + [(f"authorize_params.{name}", text) for name, text in texts_in(self.authorize_params)]
 
     @property
     def replayable(self) -> bool:
@@ -338,15 +338,3 @@ class Provider(BaseModel):
 def _bare(issuer: str | None) -> str | None:
     """Return an issuer without the slash at its end, which its document may spell otherwise."""
     return None if issuer is None else issuer.removesuffix("/")
-
-
-def _texts(value: object, name: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, str):
-        return [(name, value)]
-    if isinstance(value, Mapping):
-        items: list[tuple[str, object]] = [(str(key), inner) for key, inner in value.items()]
-    elif isinstance(value, list | tuple):
-        items = [(str(index), inner) for index, inner in enumerate(value)]
-    else:
-        return []
-    return [found for key, inner in items for found in _texts(inner, f"{name}.{key}" if name else key)]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -229,3 +229,16 @@ def _render_in_url(part: _Part, lookup: Lookup) -> str:
 
 def _named(part: _Part) -> str:
     return f"${{{part.name}}}" if isinstance(part, _Variable) else "a value"
+
+
+def texts_in(value: object, name: str = "") -> list[tuple[str, str]]:
+    """Return the texts in an option's value, any of which may be a template, each with where it stands (`a.0.b`)."""
+    if isinstance(value, str):
+        return [(name, value)]
+    if isinstance(value, Mapping):
+        items: list[tuple[str, object]] = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return []
+    return [found for key, inner in items for found in texts_in(inner, f"{name}.{key}" if name else key)]

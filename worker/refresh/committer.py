@@ -27,7 +27,7 @@ from worker.log import log
 from worker.monitoring.metrics import WorkerMetrics
 from worker.policy.due import due, session_policy, token_times
 from worker.redis.published_tokens import PublishedTokens
-from worker.refresh.completed import Completed, Waiting
+from worker.refresh.completed import Completed, Waiting, task_ids_of, to_keep
 
 #: How long to wait before the database is tried again.
 DATABASE_RETRY_S: Final = 1.0
@@ -36,8 +36,6 @@ DATABASE_RETRY_S: Final = 1.0
 COMMIT_PATIENCE_S: Final = 5.0
 #: A process that ends checks this often whether its answers are safe.
 DRAIN_LOOK_S: Final = 0.2
-#: So many tasks are named in a line about the answers of many.
-TASKS_NAMED_MAX: Final = 20
 #: Answers in one commit: it stays short, and the first of them do not wait long.
 BATCH_MAX: Final = 500
 
@@ -231,7 +229,7 @@ class Committer:
         cleared = [w.completed.completion.account.id for w in batch if w.stashed]
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
-            newer = await self._tokens.publish(publications, events, _to_keep(kept))
+            newer = await self._tokens.publish(publications, events, to_keep(kept))
             if newer:
                 publications = await self._put_above(publications, newer)
             await self._tokens.clear(cleared)
@@ -244,7 +242,7 @@ class Committer:
             # SQL knows what Redis lacks (`published_generation`): reconcile puts it there.
             self._unpublished += [publication.account for publication in publications]
             log.warning(
-                "not_published", accounts=len(publications), error=str(error), task_ids=_task_ids(kept)
+                "not_published", accounts=len(publications), error=str(error), task_ids=task_ids_of(kept)
             )
         await self._tokens.release([waiting.completed.completion.account.id for waiting in batch])
         for waiting, result in zip(batch, stored, strict=True):
@@ -328,7 +326,7 @@ class Committer:
             answers=len(self._waiting),
             stashing=len(fresh),
             error=str(error),
-            task_ids=_task_ids(self._waiting),
+            task_ids=task_ids_of(self._waiting),
         )
         try:
             await self._tokens.park(fresh)
@@ -341,19 +339,3 @@ class Committer:
             given_up = waiting.completed.completion.seal_answer is None and is_ending()
             if (waiting.stashed or given_up) and not waiting.done.done():
                 waiting.done.set_result(None)
-
-
-def _to_keep(stored: Sequence[Waiting]) -> dict[str, str]:
-    """Return the answers, sealed, that a database which loses their commit can't do without: they rotated."""
-    ended = [waiting.completed.completion for waiting in stored]
-    return {
-        one.account.id: one.sealed_answer
-        for one in ended
-        if one.attempt.received_fp != one.attempt.refresh_fp and one.sealed_answer is not None
-    }
-
-
-def _task_ids(waiting: Sequence[Waiting]) -> list[str]:
-    """Return the ids of the tasks of these answers, at most as many as a log line can hold."""
-    found = dict.fromkeys(one.completed.completion.attempt.task_id or "" for one in waiting)
-    return [task_id for task_id in found if task_id][:TASKS_NAMED_MAX]
