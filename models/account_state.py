@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from models.label import read_labels
 from models.token import Secret
@@ -54,8 +55,7 @@ class Status(StrEnum):
 TROUBLED: Final = frozenset({Status.DEGRADED, Status.REAUTHORIZE, Status.MISCONFIGURED})
 
 
-@dataclass(frozen=True, slots=True)
-class SealedTokens:
+class SealedTokens(Struct, frozen=True):
     """A token set as the row keeps it: every secret sealed, times in epoch seconds."""
 
     access_token_sealed: str | None
@@ -100,7 +100,7 @@ class AccountState:
         """Store a new token set: the generation grows by one, failures end."""
         was, end = self.refresh_token_expires_at, tokens.refresh_token_expires_at
         self._set(
-            **{name: getattr(tokens, name) for name in SealedTokens.__slots__},
+            **{name: getattr(tokens, name) for name in SealedTokens.__struct_fields__},
             refresh_token_end_fixed=was is not None and end is not None and abs(end - was) <= SAME_END_S,
             generation=self.generation + 1,
             jitter=jitter,
@@ -120,7 +120,8 @@ class AccountState:
     def refresh_token_replaced(self, tokens: SealedTokens) -> None:
         """Store a new refresh token that came without an access token: the generation grows by one, all else stays."""
         self._set(
-            **{name: getattr(tokens, name) for name in SealedTokens.__slots__}, generation=self.generation + 1
+            **{name: getattr(tokens, name) for name in SealedTokens.__struct_fields__},
+            generation=self.generation + 1,
         )
 
     def failed(

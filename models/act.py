@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 
 class Action(StrEnum):
@@ -36,16 +37,14 @@ class Action(StrEnum):
     API_KEY_REVOKE = "api_key_revoke"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """The person of an entry, and the machine."""
 
     name: str
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(Struct, frozen=True):
     """An entry to be written. `detail` names fields and counts, never the value of a secret."""
 
     action: Action

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from models.token import Secret, TokenResponse
 
@@ -48,8 +49,7 @@ class BodyKind(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """One provider's (or callback's) answer to one refresh.
 
     `token` is set wherever the body held a usable access token, whatever else was odd. `error`,
@@ -90,8 +90,7 @@ class Verdict(StrEnum):
     MISCONFIGURED = "misconfigured"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(Struct, frozen=True, kw_only=True):
     """A verdict with its stable reason (a word that the log, the row, the event and the docs share)."""
 
     verdict: Verdict

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from models.label import NO_LABELS
 
@@ -24,8 +25,7 @@ class EventType(StrEnum):
     RECONNECTED = "reconnected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """One entry of the stream `refreshd:events`; it never holds a secret.
 
     It is about an account (`generation` is set then), or about every account of a `client` or `provider`.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from models.answer import Verdict
 
@@ -48,8 +49,7 @@ class AttemptRow:
     """A row of `attempt` as a plain object. Whoever is one has the columns of `Attempt` as attributes."""
 
 
-@dataclass(slots=True, kw_only=True)
-class AttemptEntry:
+class AttemptEntry(Struct, kw_only=True):
     """An attempt under way: the values of a row of `attempt`. A plain class, because each refresh makes one."""
 
     id: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Scope(StrEnum):
@@ -15,8 +16,7 @@ class Scope(StrEnum):
     ACCOUNT = "account"
 
 
-@dataclass(kw_only=True)
-class PauseEntry:
+class PauseEntry(Struct, kw_only=True):
     """A pause: a row of `pause`, or of `label_pause` as one of the scope `label`."""
 
     scope: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from models.account_state import read_extra
 from models.token import Secret
@@ -30,8 +32,7 @@ PUBLISHED_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True):
     """The token and the status to publish for one account."""
 
     account: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from models.account_state import RefreshMethod
 from models.providers import Provider
@@ -29,8 +31,7 @@ class SharedClient(Protocol):
         """Return the token URLs that the client names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshRequest:
+class RefreshRequest(Struct, frozen=True, kw_only=True):
     """One account's credentials and its provider. `client_auth` and `token_url` are the account's own, or None."""
 
     account_id: str

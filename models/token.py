@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
+from msgspec import Struct, field
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -71,8 +71,7 @@ class Secret:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TokenResponse:
+class TokenResponse(Struct, frozen=True):
     """A provider's token response to one refresh, read and not yet judged (RFC 6749 section 5.1).
 
     `expires_in_s` is the lifetime in seconds that the provider returned, `expires_at` the point in time
@@ -91,8 +90,7 @@ class TokenResponse:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSet:
+class TokenSet(Struct, frozen=True):
     """One generation of tokens, as stored: the response completed with what the account already had."""
 
     access_token: Secret

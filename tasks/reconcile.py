@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from tasks._periodic import periodic
 from worker.db.repair.lost_commits import keep_after_promotion

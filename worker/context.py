@@ -5,10 +5,10 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from sqlalchemy import Engine
 
 from refreshd_reader.contract import Keys

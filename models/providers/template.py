@@ -17,11 +17,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 #: Returns a variable's value, None or "" where the account has none.
 Lookup = Callable[[str], str | None]
@@ -52,27 +53,23 @@ class _Place(Enum):
     ELSEWHERE = "elsewhere"
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(Struct, frozen=True):
     name: str
     place: _Place = _Place.ELSEWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _Base64:
+class _Base64(Struct, frozen=True):
     parts: tuple[_Text | _Variable, ...]
 
 
 _Part = _Text | _Variable | _Base64
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A parsed template. `parse` returns cached ones."""
 
     source: str

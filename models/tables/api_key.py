@@ -8,10 +8,10 @@ import json
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Column, Float, Index, Text
 from sqlmodel import Field, SQLModel
 
@@ -91,8 +91,7 @@ class IdempotentRequest(SQLModel, table=True):
     created_at: float = Field(sa_type=Float)
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """A key as it stands in an `Authorization` header."""
 
     id: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
 from joserfc.jwk import ECKey, OKPKey
+from msgspec.structs import replace
 
 from models.answer import Verdict
 from models.providers import ClientAuth, Provider

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.account_state import Status, fingerprint
 from models.providers import Provider
@@ -55,8 +57,7 @@ class Intent(Enum):
     PERSON = "person"
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """One account as it shall be, and how it came to that."""
 
     account: Account

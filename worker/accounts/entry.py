@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Final
+
+from msgspec import Struct, field
 
 from models.token import Secret, TokenResponse
 from refreshd_reader.contract import ACCOUNT_ID
@@ -28,8 +29,7 @@ from worker.accounts.values import (
 ROW: Final = "row"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """An invalid field of a row, and the reason."""
 
     field: str
@@ -56,8 +56,7 @@ class RowRefused(Exception):
         self.problems = problems
 
 
-@dataclass(slots=True)
-class AccountEntry:
+class AccountEntry(Struct):
     """The parsed row, by our names. Fields that the row does not have, or leaves empty, are missing here.
 
     None resets a stored value to its default; only a command can do that.
@@ -131,8 +130,7 @@ def id_of(row: Mapping[str, object]) -> str | None:
     return None
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     entry: AccountEntry
     cells: bool
     empty_takes_back: bool

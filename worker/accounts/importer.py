@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct, field
 from sqlalchemy import Connection
 
 from models.account_state import fingerprint
@@ -39,8 +39,7 @@ _TRIES: Final = 5
 _WRITTEN: Final = frozenset({ImportOutcome.ADDED, ImportOutcome.CHANGED})
 
 
-@dataclass(frozen=True, slots=True)
-class RowError:
+class RowError(Struct, frozen=True):
     """Why a row, or one field of it, was not stored."""
 
     line: int
@@ -56,8 +55,7 @@ class RowError:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True):
     """What a row of another program says and what has no place here."""
 
     line: int
@@ -68,8 +66,7 @@ class LeftOut:
         return {"line": self.line, "account": self.account, "field": self.name}
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
+class RowResult(Struct, frozen=True):
     """What became of a row that was stored, or was as it is stored already."""
 
     account: str
@@ -79,8 +76,7 @@ class RowResult:
     changed: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """What an import did."""
 
     counts: Counter[ImportOutcome] = field(default_factory=Counter)

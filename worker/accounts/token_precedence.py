@@ -6,9 +6,10 @@ back would end the grant. So a stored token stays unless something shows that th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from models.account_state import Status
 
@@ -45,8 +46,7 @@ class StoredTokens(StrEnum):
     KEEP = "keep"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenFacts:
+class TokenFacts(Struct, frozen=True, kw_only=True):
     """What is known of the file's tokens and the stored ones.
 
     Fingerprints are of the refresh token, or of the access token where there is no other. Times are epoch seconds.
@@ -65,8 +65,7 @@ class TokenFacts:
     status: str = Status.ACTIVE
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What to do with the file's tokens, and why."""
 
     tokens: StoredTokens

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import asdict
 
 from models.account_state import fingerprint, read_extra
 from models.providers import Provider
@@ -101,7 +102,7 @@ class UnsealedAccount:
         if new_generation:
             self.account.refreshed(sealed, next_refresh_at=None, due_reason="", jitter=draw_jitter(), now=now)
             return
-        self.set_columns(**{field.name: getattr(sealed, field.name) for field in fields(sealed)})
+        self.set_columns(**asdict(sealed))
 
     def token_fingerprint(self) -> str | None:
         """Return the stored refresh token's fingerprint, or the access token's where there is no other."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security.http import HTTPBearer
+from msgspec import Struct
 from starlette.requests import HTTPConnection
 
 from models.tables.account import Account
@@ -36,8 +36,7 @@ async def context_of(request: Request) -> ApiContext:
 Here = Annotated[ApiContext, Depends(context_of)]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """The key that a request was made with."""
 
     key_id: str

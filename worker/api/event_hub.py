@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import Struct, field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -31,8 +31,7 @@ _NUMBERS: Final = frozenset({"generation", "at", "expires_at"})
 Fields = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One event, and how it is sent."""
 
     id: str
@@ -47,8 +46,7 @@ def order_of(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Entries that were read at once; none: a heartbeat."""
 
     entries: Sequence[Entry]

@@ -6,10 +6,10 @@ A problem never quotes what was sent: any value may be a secret.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from msgspec import Struct
 from starlette.responses import JSONResponse
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -56,8 +56,7 @@ class Kind(Enum):
         return f"/docs#problem-{self.name.lower().replace('_', '-')}"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(Struct, frozen=True):
     """A field that can't be accepted, and why."""
 
     field: str

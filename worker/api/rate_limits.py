@@ -7,8 +7,9 @@ Headers are those of draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy: "k
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 #: A key may use ten seconds' worth at once.
 WINDOW_S: Final = 10
@@ -16,14 +17,12 @@ WINDOW_S: Final = 10
 KEYS_MAX: Final = 10_000
 
 
-@dataclass(slots=True)
-class _Bucket:
+class _Bucket(Struct):
     left: float
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """What a key has left after a request, and whether that request is within it."""
 
     allowed: bool

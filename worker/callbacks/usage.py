@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from worker.broker.queues import CALLBACK_WORKER
@@ -20,8 +20,7 @@ NO_CATALOG: Final = (
 _NAMED_MAX: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class LastRun:
+class LastRun(Struct, frozen=True):
     """The latest run of a callback. `at` is epoch seconds."""
 
     at: float
@@ -30,8 +29,7 @@ class LastRun:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """How many accounts are refreshed by a callback, and one of them."""
 
     name: str
@@ -47,8 +45,7 @@ class Use:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Lacking:
+class Lacking(Struct, frozen=True):
     """A callback that accounts name and no running worker knows. `words` say what they do know, `brief` does not."""
 
     use: Use

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from models.refresh_request import RefreshRequest
 from models.tables.account import Account
@@ -31,8 +32,7 @@ class NotConnected(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A session's account, None where it is new, what becomes of it, and how it is asked for."""
 
     account: Account | None

@@ -11,11 +11,11 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec import Struct
 
 from models.token import Secret
 from worker.providers.authorization import Asking
@@ -30,8 +30,7 @@ _SESSION_ID: Final = re.compile(r"cs_[A-Za-z0-9_-]{32}")
 _DERIVED_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserKey:
+class BrowserKey(Struct, frozen=True):
     """The secret of one browser, for one session."""
 
     secret: Secret

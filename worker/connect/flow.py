@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from models.tables.connect_session import NO_WORKER, ConnectSession, ConnectStatus
 from models.token import Secret
@@ -27,8 +28,7 @@ _LOOK_S: Final = 2
 _WAITING: Final = frozenset({ConnectStatus.RETURNED, ConnectStatus.EXCHANGING})
 
 
-@dataclass(frozen=True, slots=True)
-class Show:
+class Show(Struct, frozen=True):
     """A page. `key` is what the browser is to keep for this session, for so many seconds."""
 
     html: str
@@ -37,15 +37,13 @@ class Show:
     keep_s: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GoTo:
+class GoTo(Struct, frozen=True):
     """Another address."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(Struct, frozen=True):
     """What a worker exchanges: the code, its verifier, and what else the redirect says."""
 
     session: ConnectSession
@@ -58,8 +56,7 @@ class NotSent(Exception):
     """What a worker is to do can't be brought to one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(Struct, frozen=True):
     """A session that a browser began, and the browser's key."""
 
     session: ConnectSession

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from msgspec import Struct
+
 from models.label import LABELS_MAX, check_label, read_labels, write_labels
 from models.providers import WITH_CONSENT, Provider
 from models.refresh_request import RefreshRequest
@@ -84,8 +86,7 @@ class Wanted:
         return self.resource is not None or self.issuer is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Opener:
+class Opener(Struct, frozen=True):
     """Opens sessions.
 
     Args:

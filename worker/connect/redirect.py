@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from models.providers import Provider
 from models.token import Secret
@@ -22,8 +23,7 @@ _DETAIL_MAX: Final = 300
 _ONCE: Final = ("state", "code", "error", "iss")
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPage:
+class SessionPage(Struct, frozen=True):
     """The consent page that a session's browser is sent to, and who may send it back."""
 
     page: ConsentPage
@@ -110,16 +110,14 @@ class SessionPage:
             return False
 
 
-@dataclass(frozen=True, slots=True)
-class CodeReturned:
+class CodeReturned(Struct, frozen=True):
     """A code, and what else the redirect says of the account."""
 
     code: Secret
     parameters: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class NoCode:
+class NoCode(Struct, frozen=True):
     """Why there is no code."""
 
     reason: ConnectReason

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 #: Sorts tokens of no known end behind every other.
 NO_END: Final = 9e15
@@ -14,8 +15,7 @@ NO_END: Final = 9e15
 CLAIMED: Final = "id, generation, provider, refresh_method, expires_at, failures, token_url"
 
 
-@dataclass(frozen=True, slots=True)
-class DueAccount:
+class DueAccount(Struct, frozen=True):
     """An account that the planner has claimed."""
 
     id: str
@@ -34,8 +34,7 @@ class DueAccount:
         return self.failures > 0, NO_END if self.expires_at is None else self.expires_at
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """What a plan reads first."""
 
     #: The note of the plan before.
@@ -45,8 +44,7 @@ class Outlook:
     due: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What one claim found."""
 
     #: In the order of need.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from worker.db.engine import now_sql, reading, writing
@@ -16,8 +16,7 @@ from worker.db.executor import DatabaseExecutor
 LONGEST_S: Final = 120.0
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A lock that is held until its block ends."""
 
     #: What the next holder reads; None: what the holder before noted stays.

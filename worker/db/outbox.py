@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, select
 
@@ -50,8 +51,7 @@ _OUTCOME: Final = {
 _numbers = count()
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """Happenings that wait and may be folded: of one type, about one provider or client."""
 
     type: str
@@ -67,8 +67,7 @@ class Topic:
         return topic_name(self.type, self.provider, self.client)
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryOutcome:
+class DeliveryOutcome(Struct, frozen=True):
     """What became of one delivery. `after_s`: seconds until it is tried again; None: it is over."""
 
     id: str
@@ -79,8 +78,7 @@ class DeliveryOutcome:
     given_up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """Numbers of one endpoint's messages. Times are epoch seconds."""
 
     endpoint: str

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec import Struct
 from sqlalchemy import Connection
 
 from worker.db.bulk import Columns, driver_statement, execute, json_rows
@@ -23,8 +23,7 @@ class Sent(Protocol):
     def fetchall(self) -> Sequence[Sequence[Any]]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """A statement as `worker.db.bulk.execute` takes it."""
 
     columns: Columns

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
@@ -26,8 +26,7 @@ from worker.providers.client import ProviderClient
 P = TypeVar("P", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerTools:
+class WorkerTools(Struct, frozen=True):
     """What a worker carries requests out with."""
 
     stores: AppContext
@@ -38,8 +37,7 @@ class WorkerTools:
     redis: Redis
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(Struct, frozen=True):
     """What a handler works with, for one request."""
 
     services: AccountServices

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urldefrag, urlsplit
+
+from msgspec import Struct
 
 from worker.accounts.clients.editor import UnknownClient
 from worker.context import AppContext
@@ -34,16 +35,14 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _LIMIT_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """What leads to an authorization server: a protected resource's URL, such as an MCP server's, or the issuer itself."""
 
     url: str
     is_issuer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """What an account of a resource is authorized with."""
 
     client: str
@@ -57,8 +56,7 @@ class Prepared:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """Where consents of a new registration come back to, and which registrations that are there serve it.
 
     Args:

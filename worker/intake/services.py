@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.act import Action, Actor
 from models.providers import Provider
@@ -39,8 +41,7 @@ if TYPE_CHECKING:  # a command loads the services that it uses
     from worker.providers.client import ProviderClient
 
 
-@dataclass(frozen=True, slots=True)
-class AccountServices:
+class AccountServices(Struct, frozen=True):
     """Stores, and the services that write to them."""
 
     stores: AppContext

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
+
+from msgspec import Struct, field
 
 from models.tables.audit import Actor
 from models.tables.client import Client
@@ -68,8 +69,7 @@ _AGAIN_AFTER_S: Final = 86_400.0
 _WORDS_MAX: Final = 300
 
 
-@dataclass(slots=True)
-class Upkept:
+class Upkept(Struct):
     """What one run did."""
 
     read: int = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from models.providers import ClientAuth, Provider
@@ -100,8 +100,7 @@ def _usable(row: IssuerMetadata | None) -> Provider | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerReader:
+class IssuerReader(Struct, frozen=True):
     """Reads issuers' metadata from their servers, and stores what came of it.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from worker.local.api import api_environment
@@ -77,8 +77,7 @@ def _text(value: object) -> str:
             return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """Makes the services of one data folder."""
 
     settings: Settings

@@ -14,11 +14,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import redis
+from msgspec import Struct
+from msgspec.structs import asdict
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 from redis.retry import Retry
@@ -50,16 +51,14 @@ class ServerFailed(RedisUnreachable):
     """The embedded Redis ended, or does not answer; the message holds the end of its log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(Struct, frozen=True):
     """The server that wrote a folder last: another one may not be able to read what it left."""
 
     binary: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where the server listens, and what it asks for."""
 
     port: int

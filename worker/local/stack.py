@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from msgspec import Struct
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
@@ -52,8 +52,7 @@ class FolderTaken(RefreshdError):
     """Another `up` or `demo` runs in this data folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """Something that is ready, in words. A note is for what a person should do about it."""
 
     name: str

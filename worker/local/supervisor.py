@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from signal import Signals
 from typing import Final
+
+from msgspec import Struct
 
 from worker.errors import RefreshdError
 from worker.local.process import Child
@@ -24,8 +25,7 @@ HURRIED_GRACE_S: Final = 1.0
 _LOOK_S: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """Something to keep running.
 
     `start` gives a running process, or raises an OSError or a RefreshdError. Services of the lowest phase are
@@ -38,16 +38,14 @@ class Service:
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
+class Restarted(Struct, frozen=True):
     """A process runs again."""
 
     name: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessEnded:
+class ProcessEnded(Struct, frozen=True):
     """A process ended, or could not be started; it is started again after a pause.
 
     `exit_code` is None where it could not be started, and negative where a signal ended it.
@@ -59,8 +57,7 @@ class ProcessEnded:
     pause_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Killed:
+class Killed(Struct, frozen=True):
     """A process did not end in its time, and was killed."""
 
     name: str

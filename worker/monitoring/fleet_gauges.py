@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
+from msgspec import Struct
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -39,8 +39,7 @@ class Gauge(NamedTuple, Generic[V]):
     old_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
+class StoreState(Struct, frozen=True):
     """What polling a store found."""
 
     up: bool
@@ -49,8 +48,7 @@ class StoreState:
     age_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class GateCounts:
+class GateCounts(Struct, frozen=True):
     """Closed gates and the accounts that they hold."""
 
     queues: Values

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import replace
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -29,8 +30,7 @@ _WHY: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateStatus:
+class GateStatus(Struct, frozen=True, kw_only=True):
     """A closed gate, and the accounts that it holds."""
 
     name: str
@@ -100,8 +100,7 @@ class GateStatus:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Returning:
+class Returning(Struct, frozen=True, kw_only=True):
     """An open gate whose accounts have not all come back yet."""
 
     name: str

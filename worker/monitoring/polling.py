@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from worker.log import log
 
@@ -20,8 +21,7 @@ RESTS: Final = 9
 KEPT_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot(Generic[T]):
+class Snapshot(Struct, Generic[T], frozen=True):
     """An answer, and how many seconds ago it was given."""
 
     answer: T

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import httpx
+from msgspec import Struct
 from standardwebhooks import Webhook
 
 from worker.errors import SettingsError
@@ -32,16 +32,14 @@ DELIVERY_TIMEOUT_S: Final = 15.0
 URL_SETTING: Final = "REFRESHD_WEBHOOK_URL"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """The receiver of messages. `name` is shown and stored: the URL may hold a secret."""
 
     name: str
     url: httpx.URL
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryResult:
+class DeliveryResult(Struct, frozen=True):
     """The status that an endpoint returned, or the error without one."""
 
     http_status: int | None

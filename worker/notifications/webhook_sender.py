@@ -11,10 +11,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from models.label import read_labels
 from models.tables.account import Status
@@ -42,8 +44,7 @@ _STATUSES: Final = frozenset(status.value for status in Status)
 TEST: Final = "test"
 
 
-@dataclass(slots=True)
-class RunSummary:
+class RunSummary(Struct):
     """Numbers of one run."""
 
     made: int = 0
@@ -52,8 +53,7 @@ class RunSummary:
     dead_lettered: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Struct, frozen=True):
     """Events that were folded together: their accounts, in however many messages, and the first one's time."""
 
     accounts: int

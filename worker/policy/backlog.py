@@ -7,8 +7,9 @@ short queue keeps the order of need; one that is empty keeps workers waiting for
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 #: Beat plans every second; without a plan for this long, none is made.
 PLAN_LATE_S: Final = 15.0
@@ -37,8 +38,7 @@ def accounts_a_message(due: int, group_size: int) -> int:
     return max(group_size, min(math.ceil(due / MESSAGES_WANTED), group_size * GROWTH_MAX, ACCOUNTS_MAX))
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """What workers began within `TAKEN_WITHIN_S` seconds."""
 
     accounts: int = 0
@@ -46,8 +46,7 @@ class Begun:
     messages: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Struct, frozen=True):
     """A queue of refresh messages, as a plan finds it."""
 
     #: Messages that wait in the queue.

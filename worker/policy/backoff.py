@@ -6,8 +6,9 @@ Jitter" (AWS Architecture Blog, 2015): half of the delay is certain, half is cha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from models.answer import Judgement, Verdict
 from models.tables.account import Status
@@ -24,8 +25,7 @@ RETRY_AFTER_MAX_S: Final = 86400.0
 _EXPONENT_MAX: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Consequence:
+class Consequence(Struct, frozen=True):
     """What an account becomes after a refresh that brought no token."""
 
     status: Status

@@ -6,8 +6,10 @@ at proxies. The first is asked again where that can cost nothing, the second is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.answer import Judgement, Verdict
 from models.providers import GrantType, Provider
@@ -33,8 +35,7 @@ _PASSING: Final = frozenset({Verdict.RETRY, Verdict.RATE_LIMITED})
 _FREE_GRANTS: Final = frozenset({GrantType.CLIENT_CREDENTIALS, GrantType.JWT_BEARER, GrantType.ACCESS_TOKEN})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """A refresh that brought no token: its verdict and what the provider answered."""
 
     judgement: Judgement

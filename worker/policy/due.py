@@ -6,9 +6,10 @@ never draw again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from models.account_state import SessionManagement
 from models.providers import Provider
@@ -50,8 +51,7 @@ HARD_END_MIN_S: Final = 2 * MARGIN_MAX_S
 LIFETIME_MAX_S: Final = 10 * 365 * 86400.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPolicy:
+class SessionPolicy(Struct, frozen=True, kw_only=True):
     """The session policy of an account at its provider. Amounts in seconds."""
 
     refresh_enabled: bool = True
@@ -64,8 +64,7 @@ class SessionPolicy:
     spread_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenTimes:
+class TokenTimes(Struct, frozen=True, kw_only=True):
     """What is known of the stored token. Epoch seconds, None where unknown."""
 
     has_access_token: bool = True
@@ -74,8 +73,7 @@ class TokenTimes:
     refresh_token_expires_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """When to refresh (epoch seconds; None: not planned), and why then."""
 
     at: float | None

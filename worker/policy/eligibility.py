@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from models.account_state import SessionManagement, Status
 from models.outcome import Outcome, Trigger
@@ -28,8 +29,7 @@ DUE_TOLERANCE_S: Final = 0.5
 _BY_HAND: Final = frozenset({Trigger.FORCED, Trigger.TEST})
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """Why there is no attempt."""
 
     outcome: Outcome

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict, fields, replace
 
 from models.rate_limit import WaitReason
 
@@ -49,8 +51,7 @@ _DOUBLINGS_MAX: Final = 20
 LAST_FAILED_WAIT_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """The state of one gate. Times are epoch seconds of the database's clock; a gate without a cause is open."""
 
     #: Accounts that had succeeded before and failed here since the last success.
@@ -241,8 +242,7 @@ def _with(accounts: tuple[str, ...], account: str) -> tuple[str, ...]:
 _DEFAULTS: Final = {field.name: field.default for field in fields(Gate)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """One account's call that says something of its origin or of its client."""
 
     account: str
@@ -258,8 +258,7 @@ class Failure:
     calls_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """One account that wants to call."""
 
     account: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from models.account_state import RefreshMethod
 from models.providers.template import TemplateError, host_of, parse
@@ -19,8 +20,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 _CLIENT: Final = "|client:"
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(Struct, frozen=True):
     """One origin, one client at one of its token endpoints, one provider. Accounts that share all three pass the same gates."""
 
     #: `https://host[:port]` (RFC 6454: the default port is left out), `callback:NAME`, or `provider:NAME` where no request can be made.

@@ -7,8 +7,9 @@ the old one; an omitted `scope` means the scope is what it was (section 5.1).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from models.token import Secret, TokenResponse, TokenSet
 from worker.policy.due import expiry, refresh_token_expiry
@@ -16,8 +17,7 @@ from worker.policy.due import expiry, refresh_token_expiry
 _BEARER: Final = "Bearer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredToken:
+class StoredToken(Struct, frozen=True, kw_only=True):
     """What the account holds before the refresh."""
 
     refresh_token: Secret | None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import httpx
+from msgspec.structs import replace
 
 import worker.providers.request.jose  # noqa: F401  (before a pool forks, and not within the first call that signs)
 from models.answer import Answer, BodyKind, Fault

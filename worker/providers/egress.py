@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import httpx
 from aiohappyeyeballs import AddrInfoType
+from msgspec import Struct, field
 
 from models.answer import Fault
 from worker.providers.request.draft import InvalidRequest
@@ -47,8 +47,7 @@ class PrivateAddress(OSError):
     """This socket would lead into a private network."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """How one request leaves: through a proxy or not, and whether its address may be private."""
 
     proxy: httpx.URL | None = None
@@ -58,8 +57,7 @@ class Route:
 DIRECT: Final = Route()
 
 
-@dataclass(frozen=True)
-class Egress:
+class Egress(Struct, frozen=True):
     """The rules of one process.
 
     Args:

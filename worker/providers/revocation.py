@@ -6,10 +6,11 @@ section 2.1). An account that has none has its access token revoked.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from models.answer import Answer, Fault
 from models.providers import GrantType

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from worker.providers.egress import DIRECT, Route
 
@@ -19,8 +20,7 @@ class SentAlready(Exception):
     """A request is not sent twice: its refresh token may be spent."""
 
 
-@dataclass(slots=True)
-class Sending:
+class Sending(Struct):
     """The moment before the first byte: the last look at the deadline, and the note that it was passed."""
 
     deadline: float

@@ -6,10 +6,10 @@ A refresh makes one of each. httpx' classes normalise headers twice and decode a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Self
 
 import httpx
+from msgspec import Struct
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SUCCESSES: Final = range(200, 300)
@@ -17,8 +17,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SERVER_ERRORS: Final = range(500, 600)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where a request goes: a URL, taken apart once for all requests to it."""
 
     url: httpx.URL

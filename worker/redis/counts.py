@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from redis import Redis
 
 from worker.policy.gates import Gate
@@ -13,8 +13,7 @@ from worker.redis.clock_offsets import ClockOffsets
 from worker.redis.gates import read_gates
 
 
-@dataclass(frozen=True, slots=True)
-class RedisCounts:
+class RedisCounts(Struct, frozen=True):
     """One look at Redis."""
 
     #: Queue -> messages that nobody has taken yet.
@@ -25,8 +24,7 @@ class RedisCounts:
     clocks: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveWorkers:
+class LiveWorkers(Struct, frozen=True):
     """Who is there to work: worker -> queues that it takes from, and how many beats."""
 
     workers: Mapping[str, Sequence[str]]

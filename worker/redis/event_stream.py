@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from redis import Redis
 
 from refreshd_reader.contract import Keys
@@ -14,8 +14,7 @@ from refreshd_reader.contract import Keys
 _AT_ONCE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class SeenEvent:
+class SeenEvent(Struct, frozen=True):
     """One entry of the stream: `about` is an account, or the provider or client that it concerns."""
 
     kind: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final
 
+from msgspec import Struct, field
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
@@ -45,8 +45,7 @@ _TRIES: Final = 8
 Pair = tuple[Gate, Gate]
 
 
-@dataclass(slots=True)
-class Take:
+class Take(Struct):
     """What one lane wants: `decide` says which attempts may go, given the gates as they are now."""
 
     lane: Lane
@@ -54,8 +53,7 @@ class Take:
     decide: Callable[[Pair], Decided]
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """What the policy made of a lane."""
 
     gates: Pair
@@ -66,8 +64,7 @@ class Decided:
     held: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True):
     """How many of the attempts were granted; for the rest: how long until the rate has room, seconds."""
 
     decided: Decided
@@ -75,8 +72,7 @@ class Granted:
     wait_s: float
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(Struct):
     ended: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     #: Lane -> when the call that succeeded last was sent.
     well: dict[Lane, float] = field(default_factory=dict)

@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -39,8 +39,7 @@ return {redis.call('GET', KEYS[2]), seen, redis.call('GET', KEYS[4])}
 _RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True):
     """What Redis holds, sealed, of an account whose lease was taken."""
 
     #: An answer that waits for the database.

@@ -11,10 +11,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
+from msgspec import Struct
+from msgspec.structs import asdict
 from redis.asyncio import Redis
 
 from models.account_state import fingerprint
@@ -33,8 +34,7 @@ _FIELD: Final = "stash"
 KEPT_S: Final = 600
 
 
-@dataclass(frozen=True, slots=True)
-class GrantSeen:
+class GrantSeen(Struct, frozen=True):
     """The grant that an answer was asked for with, by what its account's row had when it was loaded."""
 
     #: When the attempt was opened, epoch seconds.
@@ -45,8 +45,7 @@ class GrantSeen:
     source_fp: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PendingAnswer:
+class PendingAnswer(Struct, frozen=True):
     """A token set, and the generation that it follows."""
 
     generation: int

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from time import monotonic
 from typing import Any, Final
 
+from msgspec import Struct
 from redis import Redis
 
 from refreshd_reader.contract import REJECTED_MAXLEN, Keys
@@ -30,8 +30,7 @@ IDS_AHEAD: Final = "ids_ahead"
 TRIMMED: Final = "trimmed"
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(Struct, frozen=True):
     """The stream was made anew: why, and with how many entries that wait for a worker."""
 
     why: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
 from redis.exceptions import RedisError
 
 from models.answer import Answer, Judgement
@@ -40,16 +40,14 @@ _OUTAGES = {WaitReason.DOWN: EventType.DEGRADED, WaitReason.REFUSED: EventType.M
 TELL_LOOK_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """Accounts that may call now, and accounts that wait, each with its reason."""
 
     now: tuple[OpenAttempt, ...]
     later: tuple[tuple[OpenAttempt, WaitReason], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
+class _Wait(Struct, frozen=True):
     one: OpenAttempt
     reason: WaitReason
     at: float

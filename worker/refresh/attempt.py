@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from models.answer import Answer
 from models.providers import Provider
@@ -21,8 +22,7 @@ CLAIM_GUARD_S = 5.0
 _QUIET = frozenset({Outcome.SUPERSEDED, Outcome.NOT_DUE, Outcome.BUSY})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Why a group is refreshed, and by which worker and task: the history names them."""
 
     trigger: Trigger
@@ -30,8 +30,7 @@ class Origin:
     task_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
+class Deadlines(Struct, frozen=True):
     """How long the call of an attempt may take."""
 
     #: The longest call, seconds.
@@ -49,8 +48,7 @@ class Deadlines:
         return ends if ends <= asked_at + self.claim_s - CLAIM_GUARD_S else now
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """How the refresh of one account ended."""
 
     outcome: Outcome
@@ -58,8 +56,7 @@ class Result:
     generation: int
 
 
-@dataclass(slots=True)
-class OpenAttempt:
+class OpenAttempt(Struct):
     """An account whose attempt is open, or about to be."""
 
     account: Account
@@ -82,8 +79,7 @@ class OpenAttempt:
     lane: Lane | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """The closed gate that an account waits at after its call failed."""
 
     gate: str
@@ -92,8 +88,7 @@ class Hold:
     until: float
 
 
-@dataclass(slots=True)
-class Opened:
+class Opened(Struct):
     """What became of a group before the first call."""
 
     #: Accounts that are called, each with an attempt open.

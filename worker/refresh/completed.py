@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from models.event import Event
 from models.publication import Publication
@@ -16,8 +18,7 @@ from worker.monitoring.traces import StoreTimes, store_times
 TASKS_NAMED_MAX: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """One finished attempt on its way to the database and to Redis."""
 
     completion: Completion
@@ -28,8 +29,7 @@ class Completed:
     stashed: bool = False
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(Struct):
     """One of them that waits for its commit."""
 
     completed: Completed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from models.answer import Answer, Fault, Judgement, Verdict
 from models.event import Event, EventType

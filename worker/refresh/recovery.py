@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from models.tables.account import Account, fingerprint
 from worker.db.refresh.async_stores import AsyncRefreshStore

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from models.rate_limit import Limits
 from models.tables.account import RefreshMethod
@@ -62,8 +63,7 @@ class Dispatch(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """What one plan did."""
 
     accounts: int = 0
@@ -71,8 +71,7 @@ class Planned:
     held_back: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanSettings:
+class PlanSettings(Struct, frozen=True):
     """How a fleet is planned."""
 
     #: Seconds between two plans.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from models.rate_limit import Limits, WaitReason
 from worker.policy.gate_signals import Signal, record

@@ -6,11 +6,11 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event, Semaphore
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from tests.integration.intake.conftest import Asker
 from worker.intake import grant_ops, services

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from models.rate_limit import WaitReason
 from models.tables.account import HELD_LOOK_S, Account

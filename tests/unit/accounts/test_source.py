@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker.accounts.entry import RowRefused, read_entry
 from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from tests.unit.diagnostics.test_rules import REDIS, facts

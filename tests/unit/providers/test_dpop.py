@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ import structlog
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 from joserfc.jws import JWSRegistry
+from msgspec.structs import replace
 
 from models.answer import Answer, Fault, Verdict
 from models.providers import Provider

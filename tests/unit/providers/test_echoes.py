@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from msgspec.structs import asdict, replace
 
 from models.answer import Answer
 from models.token import Secret

@@ -8,8 +8,10 @@ their provider takes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.providers import Provider
 from models.tables.account import Account
@@ -23,8 +25,7 @@ from worker.policy.due import due, session_policy, token_times
 _TRIES: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class TakenOver:
+class TakenOver(Struct, frozen=True):
     """How many accounts took a change over, and how many of them were planned again."""
 
     accounts: int = 0

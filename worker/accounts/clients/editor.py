@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Connection
 
 from models.act import Act, Action, Actor
@@ -53,8 +53,7 @@ class ClientInUse(UsageError):
         self.accounts = accounts
 
 
-@dataclass(frozen=True, slots=True)
-class ClientApplied:
+class ClientApplied(Struct, frozen=True):
     """A client as it is stored, and what became of it."""
 
     client: Client

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from models.tables.client import write_urls
 from models.token import Secret
@@ -59,8 +60,7 @@ class _Several(ValueError):
         self.reasons = tuple(reasons)
 
 
-@dataclass(slots=True)
-class ClientEntry:
+class ClientEntry(Struct):
     """The parsed fields of a client. A field that is not given is missing; None takes a value back."""
 
     name: str

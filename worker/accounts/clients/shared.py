@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from worker.accounts.clients.editor import ClientEditor
 from worker.accounts.clients.entry import CLIENT_SECRET, NAME, read_client

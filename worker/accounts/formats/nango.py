@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from models.providers import Provider
 from worker.accounts.columns import CUSTOM_FIELDS
@@ -122,8 +123,7 @@ class NangoRows:
         return frozenset(found[1] for one in alternatives if (found := _ORIGIN.match(one)))
 
 
-@dataclass(slots=True)
-class _Account:
+class _Account(Struct):
     """A row in the making, and the names of what has no place in it."""
 
     row: dict[str, object]

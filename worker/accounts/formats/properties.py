@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO, Final
+
+from msgspec import Struct, field
 
 from worker.accounts.columns import column_of
 from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile
@@ -29,8 +30,7 @@ _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
-@dataclass(slots=True)
-class _Account:
+class _Account(Struct):
     line: int
     row: dict[str, object]
     left_out: list[str] = field(default_factory=list)

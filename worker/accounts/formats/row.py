@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from worker.errors import UsageError
 
@@ -13,8 +14,7 @@ from worker.errors import UsageError
 ROW_MAX_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(Struct, frozen=True):
     """One row: its first line (from 1), and its columns, or the reason why it can't be read."""
 
     line: int

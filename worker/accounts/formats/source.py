@@ -12,10 +12,11 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from msgspec import Struct
 
 from worker.accounts.formats.row import ROW_MAX_BYTES, Raw, UnreadableFile, finite
 from worker.errors import UsageError
@@ -59,8 +60,7 @@ def format_of(path: Path, wanted: Format | None) -> Format:
     return found
 
 
-@dataclass(slots=True)
-class Source:
+class Source(Struct):
     """An open accounts file of `size` bytes."""
 
     stream: BinaryIO

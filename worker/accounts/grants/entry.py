@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from msgspec import Struct, field
 from sqlalchemy import Connection
 
 from models.act import Actor
@@ -32,8 +32,7 @@ class GrantOutcome(StrEnum):
     REPLACED = "replaced"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """What a consent brought, for one account, and who brings it."""
 
     account: str
@@ -43,16 +42,20 @@ class Grant:
     #: The account must have these labels; one that lacks them is unknown.
     require_labels: Mapping[str, str] = field(default_factory=dict)
     #: Everything that came with the tokens; the provider's data says what of it is published.
-    response: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    response: Mapping[str, Any] = field(default_factory=dict)
     #: Two accounts of one client may have the same refresh token.
     allow_shared: bool = False
     #: Writes beside the grant, in the commit that stores it: the outcome, and the new generation.
-    also: Callable[[Connection, GrantOutcome, int], None] | None = field(default=None, repr=False)
+    also: Callable[[Connection, GrantOutcome, int], None] | None = None
     #: Changes the account's configuration before it gets the grant, in the commit that stores both: the grant is judged by the
     #: account as it was. False: the account has moved on.
-    configure: Callable[[Connection], bool] | None = field(default=None, repr=False)
+    configure: Callable[[Connection], bool] | None = None
     #: The access and the refresh token, sealed before a transaction begins; None: they are not yet.
-    sealed: tuple[str | None, str | None] | None = field(default=None, repr=False)
+    sealed: tuple[str | None, str | None] | None = None
+
+    def __repr__(self) -> str:
+        """Name the grant, without what came with it."""
+        return f"Grant(account={self.account!r}, actor={self.actor!r})"
 
 
 def read_grant(

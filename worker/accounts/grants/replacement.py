@@ -7,9 +7,10 @@ gives way: whoever consented last is right, and an attempt in flight for the old
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine
 
 from models.act import Act, Action
@@ -58,8 +59,7 @@ class NeedsWorker(RefreshdError):
     """A grant that is checked with stored secrets: only a worker can."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredGrant:
+class StoredGrant(Struct, frozen=True):
     """A grant that is stored, and what remains to be published."""
 
     account: Account
@@ -87,8 +87,7 @@ CheckKey = Callable[[Account, Grant], Sequence[Problem]]
 GrantResult = StoredGrant | Exception
 
 
-@dataclass(frozen=True, slots=True)
-class _Applied:
+class _Applied(Struct, frozen=True):
     """An account with its new grant, as it shall be."""
 
     account: Account

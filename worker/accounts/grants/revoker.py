@@ -6,10 +6,10 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from msgspec import Struct
 from redis.exceptions import RedisError
 
 from models.answer import Answer
@@ -33,8 +33,7 @@ AGAIN_AFTER_S: Final = 30.0
 AGAIN_AFTER_MAX_S: Final = 3_600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(Struct, frozen=True):
     """What became of one account's grant, and why, in words without a secret."""
 
     account: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from redis.exceptions import RedisError
 
 from worker.accounts.entry import RowRefused
@@ -38,16 +38,14 @@ ANSWERED_S: Final = 0.01
 ALONE: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class TakenGrant:
+class TakenGrant(Struct, frozen=True):
     """A grant that is stored, and whether its token can be read in Redis. If not, a worker publishes it."""
 
     stored: StoredGrant
     published: bool
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     grant: Grant
     answer: asyncio.Future[TakenGrant]
 

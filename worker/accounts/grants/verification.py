@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.answer import Answer
 from models.providers import GrantType, Provider
@@ -36,8 +38,7 @@ class Unverified(RowRefused):
         self.verdict = verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Verifier:
+class Verifier(Struct, frozen=True):
     """Tries grants.
 
     Args:

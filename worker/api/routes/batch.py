@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
+from msgspec import Struct, field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -39,8 +39,7 @@ LINE_MAX: Final = 128 * 1024
 CHUNKS_AT_ONCE: Final = 4
 
 
-@dataclass(slots=True)
-class _Chunk:
+class _Chunk(Struct):
     """Lines that go to a worker together. A line that can't be read has its result already."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)

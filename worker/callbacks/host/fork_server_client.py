@@ -15,9 +15,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from worker.callbacks.host.output import Captured
 from worker.callbacks.sandbox.fork_server import BOOT
@@ -46,8 +48,7 @@ class SandboxBroken(Exception):
     """The fork server ended or does not answer: the run may have been made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(Struct, frozen=True):
     """One run: how its process ended, what it answered, what it printed."""
 
     ended: RunEnded

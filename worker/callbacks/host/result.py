@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from math import inf
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.answer import Answer, BodyKind, Fault
 from models.callback import ERROR_FIELDS, OUTPUT_FIELDS
@@ -42,8 +44,7 @@ _ANY_LENGTH: Final = 1_000_000
 _NO_MOMENT: Final = inf
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """What a callback returned, read: the answer, and what a person should know of how it was read."""
 
     answer: Answer

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from models.answer import Answer, Fault
 from worker.callbacks.host.fork_server_client import Ran
@@ -74,8 +75,7 @@ def _ended(ended: RunEnded, command: Command) -> Answer:
     return failed(f"its process was ended by {signal.Signals(ended.signal).name}{why}").answer
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One run of one callback."""
 
     #: What it returned, decoded; of no meaning where there is a failure.

@@ -9,11 +9,11 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
 from rich.text import Text
 
 from models.answer import Answer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
 
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict
 from rich.table import Table
 from rich.text import Text
 
@@ -36,8 +37,7 @@ WHERE_MIN: Final = 20
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One callback: who knows it, who uses it, and its last run."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from models.callback import CALLBACK_NAME
 from worker.errors import UsageError
@@ -132,8 +133,7 @@ _NEXT: Final = """Next:
   5. `refreshd accounts edit ACCOUNT refresh_method=callback`: from now on it is what refreshes the account"""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """Two files, and what to do with them."""
 
     callback: Path

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import suppress
-from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
+from msgspec.structs import replace
 from redis.exceptions import RedisError
 from rich.live import Live
 from rich.padding import Padding

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict
 from redis.exceptions import RedisError
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -100,8 +101,7 @@ def _write_page(here: AppContext, file: Path, *, watch: bool) -> None:
         write_page(file, page(here.engine, look(here.engine), reload=watch))
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """The fleet in SQL, the queues in Redis and the workers that answer, at one moment."""
 
     fleet: Fleet

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+
+class Filter(Struct, frozen=True):
     """Which accounts; None: any."""
 
     status: str | None = None

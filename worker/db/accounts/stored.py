@@ -7,9 +7,9 @@ the config version that were seen; a row that has moved on is left alone, and wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, text
 
 from models.account_state import Status
@@ -53,8 +53,7 @@ Note = Callable[[Connection, set[str]], None]
 Guard = Callable[[Connection], set[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """An account as it shall be, and the generation and config version that this was computed from."""
 
     account: Account

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Engine, text
 
 from models.event import Event
@@ -16,8 +17,7 @@ from worker.db.outbox import put
 _DAY_S: Final = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class EndingSecret:
+class EndingSecret(Struct, frozen=True):
     """A client's secret that ends soon or has ended, and how many accounts name the client."""
 
     client: str

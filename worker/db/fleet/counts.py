@@ -7,9 +7,9 @@ been due for `OVERDUE_AFTER_S` and no pause holds it. While everything is paused
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, Engine, text
 
 from models.pause_scope import Scope
@@ -32,16 +32,14 @@ PLAN: Final = "plan"
 Counts: TypeAlias = Mapping[tuple[str, ...], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
+class Overdue(Struct, frozen=True):
     """Accounts of one provider that are behind, and since when the first of them (epoch seconds)."""
 
     accounts: int
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class PausedDue:
+class PausedDue(Struct, frozen=True):
     """Accounts of one provider that are due and that a pause holds."""
 
     accounts: int
@@ -49,8 +47,7 @@ class PausedDue:
     ended: int
 
 
-@dataclass(frozen=True, slots=True)
-class Webhooks:
+class Webhooks(Struct, frozen=True):
     """Webhooks that have not arrived."""
 
     waiting: int
@@ -60,8 +57,7 @@ class Webhooks:
     dead_lettered: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetCounts:
+class FleetCounts(Struct, frozen=True, kw_only=True):
     """What every view of the fleet shows. Times are epoch seconds of the database's clock."""
 
     now: float
@@ -97,8 +93,7 @@ class FleetCounts:
         return self.job_ended_at.get(PLAN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet(FleetCounts):
+class Fleet(FleetCounts, frozen=True, kw_only=True):
     """The counts, and what a screen shows beside them."""
 
     #: Accounts whose token has ended and that would be refreshed; counted while everything is paused, else None.
@@ -115,8 +110,7 @@ class Fleet(FleetCounts):
         return tuple((name, one.accounts) for name, one in list(self.late.items())[:BEHIND_MAX])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportedCounts(FleetCounts):
+class ExportedCounts(FleetCounts, frozen=True, kw_only=True):
     """The counts, and what Prometheus gets beside them."""
 
     #: Provider -> planned, active accounts whose token has ended.

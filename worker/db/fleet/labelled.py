@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from worker.db.engine import database_now, reading
@@ -12,8 +12,7 @@ from worker.db.fleet.counts import FAILING_SHOWN_MAX, OVERDUE_AFTER_S, Counts
 from worker.db.planning.pauses import is_paused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class Labelled(Struct, frozen=True, kw_only=True):
     """Numbers of some accounts. Times are epoch seconds of the database's clock."""
 
     now: float

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from worker.crypto.cipher import key_of
@@ -12,8 +12,7 @@ from worker.crypto.sealer import SEALED_COLUMNS
 from worker.db.engine import reading
 
 
-@dataclass(frozen=True, slots=True)
-class SealedSample:
+class SealedSample(Struct, frozen=True):
     """Sealed values of some accounts, counted by the key that sealed them."""
 
     keys: dict[str, int]

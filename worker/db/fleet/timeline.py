@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, text
 
 from models.answer import Verdict
@@ -53,8 +53,7 @@ _DUE_BEFORE: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(Struct, frozen=True):
     """Calls of five minutes, by (provider, outcome), and how late planned ones were, seconds, in order."""
 
     by_outcome: Mapping[tuple[str, str], int]
@@ -75,8 +74,7 @@ class Calls:
         return self.late_s[min(int(share * len(self.late_s)), len(self.late_s) - 1)]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """What a plot shows. `now` is epoch seconds of the database's clock."""
 
     now: float

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from models.event import Event
@@ -49,8 +49,7 @@ _MARK: Final = """
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What is stored of accounts that get new grants."""
 
     #: Their unsealed columns, by id.
@@ -101,8 +100,7 @@ _READ_POSTGRES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True):
     """An account with its new grant, and what the audit trail says of it."""
 
     account: Account

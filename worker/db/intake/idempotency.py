@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from worker.db.engine import now_sql, writing
@@ -29,8 +29,7 @@ class Standing(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """A request that begins; with `ANSWERED`, its answer."""
 
     standing: Standing

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Engine
 
 from worker.db.fleet_locks import FleetLock
@@ -17,8 +18,7 @@ LOCK: Final = "registrations"
 LOCK_S: Final = 110.0
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationFailure:
+class RegistrationFailure(Struct, frozen=True):
     """Why a client's registration could not be renewed or made again, and when that was tried, epoch seconds."""
 
     at: float

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 from sqlmodel import col
 
@@ -27,8 +27,7 @@ RECENT_S: Final = 300.0
 ALL_S: Final = 1e12
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+class Marked(Struct, frozen=True):
     """What one look has found and written."""
 
     accounts: tuple[Account, ...] = ()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from worker.db.claims import CLAIMED, DueAccount, due_account
@@ -22,8 +21,7 @@ SELECT name FROM gate WHERE name IS NOT NULL LIMIT :limit
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """How many accounts one gate holds."""
 
     gate: str

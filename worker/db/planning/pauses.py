@@ -8,9 +8,9 @@ soonest due first: whatever is killed in between, the next plan goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, text
 
 from models.act import Act, Action, Actor
@@ -43,8 +43,7 @@ def is_paused(now: str) -> str:
     return f"({' OR '.join((*held, label_pauses.is_paused(now)))})"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What a plan has to know of pauses."""
 
     #: Something is paused, or on its way back.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 from sqlalchemy import Engine, text
 
 from worker.db.bulk import execute
@@ -30,8 +31,7 @@ CAUSES: Final = {
 NAMED_MAX: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What a round found missing in Redis, and has published again."""
 
     accounts: int
@@ -42,8 +42,7 @@ class Loss:
     some: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(Struct, frozen=True):
     """A round that reached its end: every account was compared."""
 
     accounts: int
@@ -53,8 +52,7 @@ class Round:
     took_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far the comparison is, and what it found: kept as JSON in the note of its lock."""
 
     #: Ids of the replication and of the run of the Redis that was compared last.
@@ -116,7 +114,7 @@ class Progress:
         return replace(self, after=None, last=done)
 
     def to_note(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(to_builtins(self))
 
     @classmethod
     def of(cls, note: str | None) -> Progress:
@@ -144,8 +142,7 @@ class Published(NamedTuple):
     has_token: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ComparisonState:
+class ComparisonState(Struct, frozen=True):
     """The progress, and who is at it."""
 
     progress: Progress

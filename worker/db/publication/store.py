@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, text
 
 from models.publication import PUBLISHED_COLUMNS
@@ -30,8 +30,7 @@ MARK_STATE_UNPUBLISHED: Final = (
 _PAIR: Final = {"id": "text", "generation": "bigint"}
 
 
-@dataclass(frozen=True, slots=True)
-class PublicationUpdates:
+class PublicationUpdates(Struct, frozen=True):
     """What is noted beside the next commit: what Redis has and lacks, and accounts that a plan has to see again."""
 
     published: Sequence[tuple[str, int]] = ()

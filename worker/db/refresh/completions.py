@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from models.event import Event
 from models.tables.account import Account
 from models.tables.attempt import AttemptEntry
 
 
-@dataclass(frozen=True, slots=True)
-class Postponement:
+class Postponement(Struct, frozen=True):
     """When an account that had to wait is looked at again (epoch seconds), and what it waits for."""
 
     id: str
@@ -23,8 +23,7 @@ class Postponement:
     held_by: str | None = None
 
 
-@dataclass(frozen=True)
-class Completion:
+class Completion(Struct, frozen=True, dict=True):
     """How one attempt ended: the row as it shall be, and the entry of its history."""
 
     account: Account
@@ -42,8 +41,7 @@ class Completion:
         return None if self.seal_answer is None else self.seal_answer()
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What became of one completion."""
 
     #: The row took it. False: another process was first.

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from msgspec import Struct
 from redis import Redis
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -42,8 +42,7 @@ FROM r WHERE account.id = r.id AND account.generation < r.seen RETURNING account
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
+class Behind(Struct, frozen=True):
     """Rows that are older than what Redis has seen, among those compared."""
 
     compared: int

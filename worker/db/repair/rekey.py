@@ -7,9 +7,9 @@ own is sealed with the writing key anyway. Done in batches by id: what is interr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import Engine, text
 
 from models.tables.client import CLIENT
@@ -58,8 +58,7 @@ _OF_CLIENTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """A value that does not open, and why; it stays as it is. Of the fields `client` and `registration`, `account` is a client's name."""
 
     account: str
@@ -67,8 +66,7 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Struct, frozen=True):
     """One batch of accounts looked at."""
 
     accounts: int
@@ -76,8 +74,7 @@ class Pass:
     unreadable: tuple[Unreadable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """An account's sealed values, by field."""
 
     account: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from models.account_state import Status
 from models.outcome import Outcome
@@ -19,8 +20,7 @@ if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use f
     from models.tables.client import Client
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisFacts:
+class RedisFacts(Struct, frozen=True, kw_only=True):
     """The keys of one account in Redis. Times in epoch seconds, durations in seconds."""
 
     #: host:port/database, never a password.
@@ -47,8 +47,7 @@ class RedisFacts:
     ahead_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Twin:
+class Twin(Struct, frozen=True):
     """Another account of the same client that has the same refresh token, or was given the same one last."""
 
     #: None: the reader may not learn of it.
@@ -56,8 +55,7 @@ class Twin:
     status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateFacts:
+class GateFacts(Struct, frozen=True, kw_only=True):
     """The closed gate that an account meets: the one that holds it, else its origin's."""
 
     #: The gate's owner, since when and why, for people.
@@ -78,8 +76,7 @@ class GateFacts:
         return f"{held}. {self.sentence}.{by} Next: {self.next_words or 'no account is left to try'}."
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationFacts:
+class RegistrationFacts(Struct, frozen=True):
     """How a client was registered with its server (RFC 7591)."""
 
     issuer: str
@@ -90,8 +87,7 @@ class RegistrationFacts:
     failure: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """The facts of one account that can be read from outside a worker."""
 
     now: float
@@ -176,8 +172,7 @@ class Facts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is wrong or worth knowing, and what to do about it."""
 
     #: A stable word for scripts and the runbook.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
+
+from msgspec import Struct
 
 from models.providers import ClientAuth, Provider
 from models.refresh_request import RefreshRequest
@@ -18,8 +19,7 @@ if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use f
     from models.tables.client import Client
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(Struct, frozen=True):
     """The request that a worker would build."""
 
     #: Why a secret does not open.

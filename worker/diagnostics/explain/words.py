@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import asdict
 
 from models.account_state import SessionManagement
 from refreshd_reader.contract import DEFAULT_PREFIX

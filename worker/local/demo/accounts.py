@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from models.tables.account import RefreshMethod, SessionManagement
 from worker.local.demo.provider.admin import account_row
@@ -37,8 +38,7 @@ class Story(StrEnum):
     WRONG_SECRET = "its client secret is wrong"
 
 
-@dataclass(frozen=True, slots=True)
-class AccountKind:
+class AccountKind(Struct, frozen=True):
     """A provider's way, as its accounts have it."""
 
     provider: str
@@ -58,8 +58,7 @@ KINDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DemoAccount:
+class DemoAccount(Struct, frozen=True):
     """One account: the grant that the provider knows, and its row in the accounts file."""
 
     grant: GrantSpec

@@ -6,9 +6,9 @@ Pure: a `Picture` and a size in, something that Rich prints out. It fits 80 colu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -57,8 +57,7 @@ EVENT_STYLES: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What runs where, for the header, and what a person may try, below."""
 
     facts: Sequence[tuple[str, str]]

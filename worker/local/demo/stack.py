@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from typing import Final
 
 import httpx
+from msgspec.structs import replace
 
 from worker.errors import RefreshdError
 from worker.local.api import KEY_FILE

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
+from msgspec import Struct, field
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -28,8 +28,7 @@ _EVERY_PROVIDER_LOOK: Final = 4
 ATTEMPTS: Final = frozenset({EventType.REFRESHED.value, EventType.FAILED.value})
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """One account as a connector sees it."""
 
     account: DemoAccount
@@ -38,8 +37,7 @@ class Seen:
     last: SeenEvent | None
 
 
-@dataclass(slots=True)
-class Picture:
+class Picture(Struct):
     """Everything that the screen shows at one moment. Times are epoch seconds."""
 
     now: float

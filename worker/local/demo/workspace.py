@@ -9,10 +9,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from worker.clock import wall_clock
 from worker.context import UP_LOCK
@@ -40,8 +41,7 @@ class FolderForeign(RefreshdError):
     """A data folder is not for this: a demo made it, or it holds something that no demo made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(Struct, frozen=True):
     """Where a demo plays."""
 
     folder: Path

@@ -6,9 +6,10 @@ They change no verdict. They tell an operator what has to be done first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from worker.policy.verdicts.row import DESCRIPTION, ERROR, Example, Phrase, words_of_sentence
 
@@ -26,8 +27,7 @@ class Cause(StrEnum):
     CLIENT_ID_MISSING = "client_id_missing"
 
 
-@dataclass(frozen=True, slots=True)
-class CauseRow:
+class CauseRow(Struct, frozen=True):
     """A cause with the phrases that name it."""
 
     cause: Cause

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from models.answer import BodyKind, Fault, Verdict
 from worker.policy.reasons.reason import Reason
@@ -42,16 +43,14 @@ _WORD: Final = re.compile(r"[^\W_]+")
 _SENTENCE_MAX: Final = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(Struct, frozen=True):
     """An answer of a real provider, reduced: the test of its phrase."""
 
     status: int
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phrase:
+class Phrase(Struct, frozen=True, kw_only=True):
     """Consecutive words in one sentence of an answer.
 
     Case, punctuation and underscores do not count: `refresh_token is invalid` and "Refresh token is invalid!" are
@@ -75,8 +74,7 @@ class Phrase:
         return f" {self.words} " in sentence and not any(f" {word} " in sentence for word in self.without)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One row of the table. Every condition that is set must hold; a row without conditions always matches."""
 
     verdict: Verdict

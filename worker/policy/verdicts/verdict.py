@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from models.answer import Answer, Judgement, Verdict
 from models.providers.error_rule import ErrorRule
@@ -88,8 +89,7 @@ def _judgement(verdict: Verdict, reason: str, answer: Answer) -> Judgement:
     return Judgement(verdict=verdict, reason=reason, retry_after_s=wait_s)
 
 
-@dataclass(frozen=True, slots=True)
-class _Signs:
+class _Signs(Struct, frozen=True):
     """The signs of an answer that rows are compared with."""
 
     answer: Answer

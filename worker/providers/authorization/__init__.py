@@ -11,9 +11,11 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from models.answer import Answer
 from models.providers import GrantType, Provider
@@ -47,8 +49,7 @@ _DEVICE_FIELDS: Final = ("user_code", "verification_uri", "verification_uri_comp
 _GOOGLES_URI: Final = "verification_url"
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """How one question for consent is recognised: the answer must bring the state, the exchange the verifier."""
 
     redirect_uri: str
@@ -67,8 +68,7 @@ class Asking:
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceCode:
+class DeviceCode(Struct, frozen=True):
     """What a person types in, and where; `code` is what we ask with meanwhile (RFC 8628 section 3.2)."""
 
     code: Secret
@@ -89,8 +89,7 @@ def scope_of(request: RefreshRequest) -> str | None:
     return " ".join(words) or None
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentPage:
+class ConsentPage(Struct, frozen=True):
     """The page on which the owner consents, all but the values of one question; none of it is a secret."""
 
     url: str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from worker.providers.discovery.fetch import DocumentClient
 from worker.providers.discovery.metadata import (
@@ -30,8 +31,7 @@ class NotAResource(DiscoveryFailed):
     """The address is no resource that says where its tokens come from."""
 
 
-@dataclass(slots=True)
-class Trail:
+class Trail(Struct):
     """What was asked, and what came of it, in order."""
 
     steps: list[tuple[str, str]] = field(default_factory=list)
@@ -40,8 +40,7 @@ class Trail:
         self.steps.append((url, words))
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(Struct, frozen=True):
     """An authorization server, and the resource that led to it (None: the address was the issuer's own)."""
 
     server: ServerMetadata

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
+from msgspec import Struct
 
 from models.token import Secret
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
@@ -32,8 +32,7 @@ _DEPTH_MAX: Final = 32
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """The answer to a GET. `document` is None where the body is no JSON object."""
 
     url: str

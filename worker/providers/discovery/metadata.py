@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import asdict, fields
 
 #: Longer values are no endpoints, names or scopes.
 _TEXT_MAX: Final = 2048
@@ -86,8 +88,7 @@ def challenge_params(header: str) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerMetadata:
+class ServerMetadata(Struct, frozen=True, kw_only=True):
     """What an authorization server says of itself (RFC 8414 section 2). None or empty: it says nothing."""
 
     issuer: str
@@ -197,14 +198,13 @@ class ServerMetadata:
         """Return the URLs that credentials or a browser may go to, by the name of their field."""
         found = {
             name: getattr(self, name)
-            for name in self.__slots__
+            for name in self.__struct_fields__
             if name.endswith("_endpoint") and getattr(self, name) is not None
         }
         return dict(found)
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceMetadata:
+class ResourceMetadata(Struct, frozen=True):
     """What a protected resource says of itself (RFC 9728 section 2)."""
 
     resource: str

@@ -9,6 +9,8 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from models.providers import ClientAuth
 from models.token import Secret
 from worker.providers.discovery.entry import METHODS, client_auth
@@ -36,8 +38,7 @@ _FORGOTTEN: Final = frozenset(
 _METHOD_OF: Final = {ours: method for method, ours in reversed(METHODS.items())}
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """A client as the server registered it (RFC 7591 section 3.2.1)."""
 
     client_id: str

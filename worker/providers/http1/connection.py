@@ -9,11 +9,11 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
+from msgspec import Struct
 
 from worker.providers.http1.parser import BrokeHTTP, CutShort, Head, ResponseParser
 from worker.providers.http1.resolver import Resolver
@@ -34,8 +34,7 @@ class ProxyRefused(OSError):
     """The proxy did not open a tunnel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """What a connection leads to; two calls share one only where all of this is the same."""
 
     host: str

@@ -8,9 +8,10 @@ the next request, so that no byte of one answer is taken for the next.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct, field
 
 #: All headers of one response together, as in curl (`MAX_HTTP_RESP_HEADER_SIZE`).
 HEAD_MAX: Final = 300 * 1024
@@ -50,8 +51,7 @@ class Framing(StrEnum):
     CLOSE = "close"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """Status and headers of a response, as bytes."""
 
     status: int
@@ -60,8 +60,7 @@ class Head:
     is_clean: bool
 
 
-@dataclass(slots=True)
-class ResponseParser:
+class ResponseParser(Struct):
     """One response, fed with bytes as they arrive.
 
     `head` is there once it is whole; `take()` gives what came of the body since; `complete` says that the body ended.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_plus, unquote_plus
 
 import httpx
+from msgspec import Struct
 
 from models.account_state import RefreshMethod
 from models.providers import ClientAuth, GrantType, ParamsIn, Provider
@@ -42,8 +42,7 @@ _HEADERS: Final = {"accept": "application/json", "accept-encoding": "gzip, defla
 _URLS_REMEMBERED: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(Struct, frozen=True):
     """A request that is ready to be sent; `shown` is what it is without any of its values."""
 
     method: str

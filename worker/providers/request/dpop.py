@@ -12,11 +12,11 @@ import json
 import re
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import httpx
+from msgspec import Struct
 
 from models.answer import Fault
 from models.providers.assertion import SigningAlgorithm
@@ -61,8 +61,7 @@ class WrongKey(InvalidRequest):
     fault = Fault.WRONG_KEY
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """What one request proves possession by."""
 
     #: The JWT, for the header `DPoP`.
@@ -96,8 +95,7 @@ class Nonces:
             self._newest.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Signer:
+class _Signer(Struct, frozen=True):
     key: SigningKey
     header: dict[str, object]
     thumbprint: str

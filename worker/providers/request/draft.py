@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from msgspec import Struct, field
 
 from models.answer import Fault
 from models.providers.template import TemplateError, parse
@@ -13,8 +14,7 @@ from models.refresh_request import RefreshRequest
 from models.token import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCertificate:
+class ClientCertificate(Struct, frozen=True):
     """A certificate (with its chain) and its private key, PEM."""
 
     certificate: Secret
@@ -33,8 +33,7 @@ class HostNotAllowed(InvalidRequest):
     fault = Fault.HOST_NOT_ALLOWED
 
 
-@dataclass(slots=True, kw_only=True)
-class RequestDraft:
+class RequestDraft(Struct, kw_only=True):
     """One request in the making. `now` is epoch seconds."""
 
     request: RefreshRequest

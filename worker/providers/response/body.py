@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import parse_qsl
+
+from msgspec import Struct, field
 
 from models.answer import BodyKind
 
@@ -48,8 +49,7 @@ _MARK: Final = b"\xef\xbb\xbf"
 Finder = Callable[[Mapping[str, object]], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """A response body. `fields` where it had any, `text` where it was one text."""
 
     kind: BodyKind

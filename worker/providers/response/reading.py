@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import httpx
+from msgspec.structs import replace
 
 from models.answer import Answer, BodyKind
 from models.providers import Provider

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from models.providers.json_path import lookup_path
 from models.providers.response_shape import LifetimeUnit, Paths, ResponseShape
@@ -35,8 +36,7 @@ _ABSENT: Final = (None, "")
 _MILLISECOND_S: Final = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """When the tokens of an answer end, each as the first field says it that can be read."""
 
     access_token: End

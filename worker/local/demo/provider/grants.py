@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 _SIGNATURE_BYTES: Final = 15
@@ -61,8 +62,7 @@ class TokenPair:
     issued_at: float
 
 
-@dataclass(slots=True)
-class DemoGrant:
+class DemoGrant(Struct):
     """One resource owner's consent, and what happened to it. Times are epoch seconds."""
 
     spec: GrantSpec

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from worker.local.demo.provider.codes import Codes
 from worker.local.demo.provider.faults import Faults
 from worker.local.demo.provider.grants import REVOKED_BY_OWNER, REVOKED_BY_REUSE, Grants
 
 
-@dataclass(slots=True)
-class ProviderState:
+class ProviderState(Struct):
     """Everything is in memory."""
 
     grants: Grants
