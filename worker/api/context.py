@@ -41,8 +41,6 @@ T = TypeVar("T")
 VIEWS: Final = "refreshd_unsealed"
 #: SQL threads of the process: a request waits for a commit, and others go on.
 SQL_THREADS: Final = 8
-#: Grants use their connection again within milliseconds; whether a server still answers is asked after a pause.
-TRUSTED_S: Final = 1.0
 _SEES_LESS: Final = (
     f"SELECT to_regclass('{VIEWS}.account') IS NOT NULL "
     "AND NOT has_column_privilege('account', 'access_token_sealed', 'SELECT')"
@@ -87,7 +85,7 @@ class ApiContext(AppContext):
 
     @cached_property
     def _writer(self) -> Engine:
-        engine = make_engine(self.settings.database, pool_size=SQL_THREADS, trusted_s=TRUSTED_S)
+        engine = make_engine(self.settings.database, pool_size=SQL_THREADS)
         try:
             check_schema(engine)
             with reading(engine) as connection:

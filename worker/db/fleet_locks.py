@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 from sqlalchemy import Engine, text
 
-from worker.db.engine import now_sql, reading, writing
+from worker.db.engine import now_sql, reading, writing_one
 from worker.db.executor import DatabaseExecutor
 
 #: No lock is taken for longer: one that is held until later was taken before the database's clock was set back.
@@ -61,7 +61,7 @@ class FleetLock:
 
     def take(self) -> bool:
         """Take the lock; return False where it is held and its time is not over."""
-        with writing(self._engine) as connection:
+        with writing_one(self._engine) as connection:
             taken = connection.execute(
                 text(
                     f"""
@@ -76,7 +76,7 @@ class FleetLock:
 
     def renew(self) -> None:
         """Hold the lock for its whole time from now on, where this process holds it still."""
-        with writing(self._engine) as connection:
+        with writing_one(self._engine) as connection:
             connection.execute(
                 text(f"UPDATE duty SET until = {self._now} + :ttl_s WHERE name = :name AND holder = :holder"),
                 {"name": self.name, "holder": self.holder, "ttl_s": self.ttl_s},
@@ -84,7 +84,7 @@ class FleetLock:
 
     def release(self, *, note: str | None = None) -> None:
         """Release the lock, where this process holds it still, and leave a note for the next holder."""
-        with writing(self._engine) as connection:
+        with writing_one(self._engine) as connection:
             connection.execute(
                 text(
                     f"""

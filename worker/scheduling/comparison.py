@@ -2,9 +2,9 @@
 
 An emptied Redis lacks its mark and is filled again at once (`reconciler.py`). One that lost a part (a failover to a
 replica that lagged, a restart without the last second of its file, an eviction, a stray DEL) still has the mark. A
-change of its replication id or run id, or of the number of evicted keys, begins a round at once; besides, rounds
-follow each other slowly. A round reads ids and generations, no token; what is missing is noted in SQL, and published
-by the reconcile that follows.
+change of its replication id or run id, keys that it evicted, or many keys fewer than at the last look begin a round at
+once; besides, rounds follow each other slowly. A round reads ids and generations, no token; what is missing is noted in
+SQL, and published by the reconcile that follows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from models.redis_info import RedisInfo
 from refreshd_reader.contract import Keys
 from worker.clock import Clock
 from worker.db.fleet_locks import AsyncFleetLock
@@ -25,7 +26,7 @@ from worker.db.refresh.async_stores import AsyncComparisonStore
 from worker.errors import RedisUnreachable
 from worker.log import log
 from worker.redis.client import answered, run
-from worker.redis.server_identity import identity
+from worker.redis.server_info import look_at
 
 #: A holder of the lock that is silent for longer is gone. A step is far shorter.
 LOCK_S: Final = 60.0
@@ -33,9 +34,14 @@ LOCK_S: Final = 60.0
 STEP_S: Final = 5.0
 #: Accounts in one statement and one round trip.
 BATCH: Final = 1_000
-#: Accounts a second at most, after a probable loss (a million in 80 s) and else (a million in 8 minutes).
+#: Accounts a second at most, after a probable loss: a million in 80 s.
 HASTY_PER_S: Final = 12_500
-ROLLING_PER_S: Final = 2_000
+#: Else a step compares so many, and comes so often, seconds: a million in an hour. Only what was deleted one by one, or by a copy of
+#: older data, is left to these rounds.
+ROLLING_STEP: Final = 3_000
+ROLLING_EVERY_S: Final = 10.0
+#: Redis is asked which server it is no more often, seconds, while nothing was lost.
+LOOK_EVERY_S: Final = 5.0
 #: For each second of work a round rests at least so many: a database that is slow is left room.
 RESTS: Final = 0.25
 #: Rounds of a small fleet begin no more often, seconds.
@@ -66,21 +72,28 @@ class Comparison:
         self._store = store
         self._clock = clock
         self._lock = lock
+        self._look_again_at = 0.0
 
     async def needed(self) -> bool:
-        """Return whether a step is to be made now: one row and one round trip, cheap enough for every plan.
+        """Return whether a step is to be made now: one row and one round trip, now and then.
 
         Raises:
             RedisUnreachable, DatabaseUnreachable: a store is away.
         """
-        server, evicted = await self._identity()
-        state, now = await self._store.state(), self._clock.now()
-        progress = state.progress
+        now = self._clock.now()
+        if now < self._look_again_at < now + LOOK_EVERY_S:
+            return False
+        state, server = await self._store.state(), await self._look()
         if now < state.held_until < now + LOCK_S:
             return False
-        if progress.under_way or server != progress.server or evicted > progress.evicted:
-            return True
-        return progress.last is None or abs(now - progress.last.ended_at) >= ROUND_EVERY_S
+        progress = state.progress
+        is_due = (
+            progress.hasty
+            or progress.lost(server) is not None
+            or not _rests(progress, state.stepped_at, now=now)
+        )
+        self._look_again_at = now if is_due else now + LOOK_EVERY_S
+        return is_due
 
     async def step(self) -> Compared | None:
         """Compare for some seconds, from where the last step ended; None where another process does so.
@@ -91,11 +104,11 @@ class Comparison:
         async with self._lock.hold() as held:
             if held is None:
                 return None
-            server, evicted = await self._identity()
+            server, now = await self._look(), self._clock.now()
             before = Progress.of(await self._lock.note())
-            if _rests(before, server, evicted, now=self._clock.now()):
+            if before.lost(server) is None and _is_over(before, now=now):
                 return Compared()
-            begun = before.seen(server, evicted, now=self._clock.now())
+            begun = before.seen(server, now=now)
             try:
                 after, missing = await self._walk(begun)
             except (RedisError, OSError) as error:
@@ -109,45 +122,52 @@ class Comparison:
         return Compared(accounts, missing, begun.why)
 
     async def _walk(self, progress: Progress) -> tuple[Progress, int]:
-        """Compare batch after batch until the step's time is over; return the progress and how much was missing."""
-        turn_s = BATCH / (HASTY_PER_S if progress.hasty else ROLLING_PER_S)
-        until, missing = self._clock.now() + STEP_S, 0
+        """Compare batch after batch until the step is over; return the progress and how much was missing."""
+        until, missing, accounts = self._clock.now() + STEP_S, 0, progress.accounts
         while True:
             began = self._clock.now()
             batch = await self._store.published_after(progress.after or "", BATCH)
             if not batch:
                 return progress.ended(now=self._clock.now()), missing
             expected = [one for _, one in batch if one is not None]
-            lost = await self._missing(await self._suspects(expected) if progress.hasty else expected)
+            lost = await self._missing(await self._suspects(expected, hasty=progress.hasty))
             marked = await self._store.mark_lost([(one.account, one.generation) for one in lost])
             missing += len(marked)
             now = self._clock.now()
             progress = progress.compared(batch[-1][0], len(batch), marked, now=now)
             if len(batch) < BATCH:
                 return progress.ended(now=now), missing
-            if now >= until:
+            if now >= until or (not progress.hasty and progress.accounts - accounts >= ROLLING_STEP):
                 return progress, missing
             busy_s = now - began
-            await asyncio.sleep(max(turn_s - busy_s, busy_s * RESTS))
+            await asyncio.sleep(max(BATCH / HASTY_PER_S - busy_s, busy_s * RESTS))
 
-    async def _suspects(self, expected: Sequence[Published]) -> list[Published]:
-        """Return those whose token, or state where no token is expected, Redis lacks or has of an older generation.
+    async def _suspects(self, expected: Sequence[Published], *, hasty: bool) -> list[Published]:
+        """Return those whose token or state Redis lacks, or has of an older generation.
 
-        One short command each: a round after a probable loss is over sooner. A state lost alone is left to a slow round.
+        After a probable loss one short command each, so that the round is over sooner: the token's, or the state's where no
+        token is expected. A state that was lost alone is left to a slow round.
         """
         if not expected:
             return []
         now = self._clock.now()
         pipeline = self._redis.pipeline(transaction=False)
+        asked: list[Published] = []
         for one in expected:
-            key = self._keys.token if _has_good_token(one, now=now) else self._keys.account
-            pipeline.execute_command("HGET", key(one.account), "generation")
+            has_token = _has_good_token(one, now=now)
+            if has_token:
+                pipeline.execute_command("HGET", self._keys.token(one.account), "generation")
+                asked.append(one)
+            if not (has_token and hasty):
+                pipeline.execute_command("HGET", self._keys.account(one.account), "generation")
+                asked.append(one)
         replies = await run(pipeline)
-        return [
+        older = (
             one
-            for one, found in zip(expected, replies, strict=True)
+            for one, found in zip(asked, replies, strict=True)
             if found is None or int(found) < one.generation
-        ]
+        )
+        return list(dict.fromkeys(older))
 
     async def _missing(self, expected: Sequence[Published]) -> list[Published]:
         """Return those that Redis lacks, in one round trip of single-key commands."""
@@ -165,21 +185,24 @@ class Comparison:
             if _is_missing(one, state, token, issued_at, now=now)
         ]
 
-    async def _identity(self) -> tuple[str, int]:
+    async def _look(self) -> RedisInfo:
         try:
-            return await answered(identity(self._redis))
+            return await answered(look_at(self._redis))
         except (RedisError, OSError) as error:
             raise RedisUnreachable(f"Redis can't be asked which server it is: {error}") from error
 
 
-def _rests(progress: Progress, server: str, evicted: int, *, now: float) -> bool:
-    """Return whether the last round ended a moment ago and nothing has happened since."""
-    return (
-        not progress.under_way
-        and (server, evicted) == (progress.server, progress.evicted)
-        and progress.last is not None
-        and abs(now - progress.last.ended_at) < ROUND_EVERY_S
-    )
+def _rests(progress: Progress, stepped_at: float | None, *, now: float) -> bool:
+    """Return whether a slow round made a step a moment ago, or the last one has ended."""
+    if progress.under_way:
+        return stepped_at is not None and abs(now - stepped_at) < ROLLING_EVERY_S
+    return _is_over(progress, now=now)
+
+
+def _is_over(progress: Progress, *, now: float) -> bool:
+    """Return whether the last round ended a moment ago."""
+    last = progress.last
+    return not progress.under_way and last is not None and abs(now - last.ended_at) < ROUND_EVERY_S
 
 
 def _is_missing(one: Published, state: Any, token: Any, issued_at: Any, *, now: float) -> bool:

@@ -28,7 +28,7 @@ from worker.redis.event_stream import EventFeed
 from worker.redis.leases import NOTHING, Leases
 from worker.redis.publisher import TokenPublisher
 from worker.redis.report_stream import TRIMMED, ReportStream
-from worker.redis.server_identity import identity
+from worker.redis.server_info import look_at
 from worker.settings import Settings
 
 KEYS: Final = Keys()
@@ -148,15 +148,15 @@ async def test_reports_events_and_heartbeats_are_on_one_node_each(
 async def test_a_cluster_is_another_one_when_a_primary_is(
     client: Redis, cluster_service: RedisCluster
 ) -> None:
-    before, evicted = await identity(client)
-    assert await identity(client) == (before, evicted)
+    await client.set("refreshd:a", "1")
+    before = await look_at(client)
+    assert await look_at(client) == before
     node: ClusterNode = cluster_service.nodes[0]
     node.kill()
     node.start()
     wait_until(cluster_service.is_whole, "a Cluster that is whole")
-    after, _ = await identity(client)
-    assert after != before
-    assert (len(before), evicted) == (64, 0)
+    assert (await look_at(client)).id != before.id
+    assert (len(before.id), before.keys, before.evicted) == (64, 1, 0)
 
 
 def _queued(pipeline: Any) -> Any:

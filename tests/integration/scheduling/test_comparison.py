@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from models.redis_info import RedisInfo
 from tests.integration.conftest import Bench
 from tests.support.services import RedisServer
-from worker.db.publication.comparison import EVICTED, ROLLING, TAKEN_OVER, ComparisonStore, Progress
+from worker.db.publication.comparison import DELETED, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore, Progress
 from worker.db.repair.restore import raise_generations
 from worker.scheduling.comparison import Compared
 
@@ -45,15 +47,20 @@ def progress(bench: Bench) -> Progress:
 
 
 def forget_last_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the time between two rounds of a small fleet be over."""
-    monkeypatch.setattr("worker.scheduling.comparison.ROUND_EVERY_S", 0.0)
+    """Let the time between two rounds of a small fleet, two steps and two looks be over."""
+    for pause in ("ROUND_EVERY_S", "ROLLING_EVERY_S", "LOOK_EVERY_S"):
+        monkeypatch.setattr(f"worker.scheduling.comparison.{pause}", 0.0)
 
 
 def look_like_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def identity(_redis: Any) -> tuple[str, int]:
-        return "another", 0
+    look_like(monkeypatch, RedisInfo("another"))
 
-    monkeypatch.setattr("worker.scheduling.comparison.identity", identity)
+
+def look_like(monkeypatch: pytest.MonkeyPatch, server: RedisInfo) -> None:
+    async def look_at(_redis: Any) -> RedisInfo:
+        return server
+
+    monkeypatch.setattr("worker.scheduling.comparison.look_at", look_at)
 
 
 def test_a_fleet_that_was_compared_a_moment_ago_is_left_alone(filled: Bench) -> None:
@@ -99,7 +106,7 @@ def test_a_token_of_an_older_generation_is_replaced_at_once_after_a_failover(
     assert token is not None
     assert token.generation == 2
     assert progress(filled).loss is not None
-    assert progress(filled).server == "another"
+    assert progress(filled).server.id == "another"
 
 
 def test_a_step_ends_in_time_and_the_next_one_goes_on_behind_it(
@@ -157,13 +164,59 @@ def test_another_process_that_compares_is_left_alone(filled: Bench, monkeypatch:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_evicted_keys_begin_a_round_at_once(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def identity(_redis: Any) -> tuple[str, int]:
-        return progress(filled).server, 12
-
-    monkeypatch.setattr("worker.scheduling.comparison.identity", identity)
+    look_like(monkeypatch, replace(progress(filled).server, evicted=12))
     assert filled.runtime.run(filled.runtime.comparison.needed())
     assert step(filled) == Compared(ACCOUNTS, 0, EVICTED)
     assert not filled.runtime.run(filled.runtime.comparison.needed())
+
+
+def test_many_keys_fewer_begin_a_round_at_once(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were deleted, by hand or by a program; the server's ids and its evictions are what they were."""
+    monkeypatch.setattr("worker.db.publication.comparison.DELETED_MIN", 3)
+    keys = filled.runtime.keys
+    filled.runtime.redis.delete(*(keys.token(f"a-{number}") for number in range(4)))
+
+    assert filled.runtime.run(filled.runtime.comparison.needed())
+    assert step(filled) == Compared(ACCOUNTS, 4, DELETED)
+    assert mended(filled) == 4
+    assert not filled.runtime.run(filled.runtime.comparison.needed())
+
+
+def test_keys_whose_time_was_over_are_not_missed(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.db.publication.comparison.DELETED_MIN", 3)
+    seen = progress(filled).server
+    for fewer, expired, begins in ((3, 0, True), (3, 1, False), (4, 1, True), (2, 0, False), (-9, 0, False)):
+        look_like(monkeypatch, replace(seen, keys=seen.keys - fewer, expired=seen.expired + expired))
+        filled.runtime.comparison._look_again_at = 0.0
+        assert filled.runtime.run(filled.runtime.comparison.needed()) == begins, (fewer, expired)
+
+
+def test_what_is_lost_during_a_hasty_round_begins_another_when_it_has_ended(
+    filled: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = progress(filled).server
+    look_like(monkeypatch, replace(seen, evicted=5))
+    monkeypatch.setattr("worker.scheduling.comparison.STEP_S", 0.0)
+    assert step(filled) == Compared(3, 0, EVICTED)
+    look_like(monkeypatch, replace(seen, evicted=8))
+    assert [step(filled) for _ in range(2)] == [Compared(3, 0, EVICTED), Compared(1, 0, EVICTED)]
+
+    assert filled.runtime.run(filled.runtime.comparison.needed())
+    assert step(filled) == Compared(3, 0, EVICTED), "from the first account on"
+
+
+def test_a_slow_round_makes_a_part_now_and_then(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.scheduling.comparison.ROLLING_STEP", 3)
+    monkeypatch.setattr("worker.scheduling.comparison.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("worker.scheduling.comparison.ROUND_EVERY_S", 0.0)
+    needed = filled.runtime.comparison.needed
+
+    assert filled.runtime.run(needed())
+    assert step(filled) == Compared(3, 0, ROLLING)
+    assert not filled.runtime.run(needed()), "it made a step a moment ago"
+    monkeypatch.setattr("worker.scheduling.comparison.ROLLING_EVERY_S", 0.0)
+    assert filled.runtime.run(needed())
+    assert [step(filled), step(filled)] == [Compared(3, 0, ROLLING), Compared(1, 0, ROLLING)]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -10,6 +10,7 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 from sqlalchemy import Engine, text
 
+from models.redis_info import RedisInfo
 from worker.db.bulk import execute
 from worker.db.engine import reading, writing
 
@@ -20,15 +21,21 @@ COMPARISON: Final = "comparison"
 ROLLING: Final = "rolling"
 TAKEN_OVER: Final = "taken_over"
 EVICTED: Final = "evicted"
+DELETED: Final = "deleted"
 #: The same for a person.
 CAUSES: Final = {
     ROLLING: "a key was deleted, or a copy of older data was loaded",
     TAKEN_OVER: "Redis was restarted, or another server took over from it",
     EVICTED: "Redis evicted keys to make room",
+    DELETED: "many keys were deleted at once",
 }
 
 #: Accounts of a loss that are kept by name.
 NAMED_MAX: Final = 20
+#: So many keys fewer, beside those whose time was over, are a loss: refreshes and commands delete fewer between two looks. The
+#: larger of the two counts.
+DELETED_MIN: Final = 2_000
+DELETED_SHARE: Final = 1 / 500
 
 
 class Loss(Struct, frozen=True):
@@ -55,10 +62,8 @@ class Round(Struct, frozen=True):
 class Progress(Struct, frozen=True):
     """How far the comparison is, and what it found: kept as JSON in the note of its lock."""
 
-    #: Ids of the replication and of the run of the Redis that was compared last.
-    server: str = ""
-    #: Keys that this server had evicted by then.
-    evicted: int = 0
+    #: What the Redis that was compared last said of itself.
+    server: RedisInfo = RedisInfo()
     #: The last account that was compared; None: no round is under way.
     after: str | None = None
     why: str = ROLLING
@@ -77,17 +82,28 @@ class Progress(Struct, frozen=True):
         """Whether the round under way was begun because something was probably lost."""
         return self.under_way and self.why != ROLLING
 
-    def seen(self, server: str, evicted: int, *, now: float) -> Progress:
-        """Return the progress after a look at Redis: a loss that is probable begins a round anew."""
-        seen = replace(self, server=server, evicted=evicted)
-        if not self.server and server:  # the first look: nothing is known of another one
-            return seen if seen.under_way else seen.begun(ROLLING, now=now)
-        if server != self.server:
-            return seen.begun(TAKEN_OVER, now=now)
-        if (
-            evicted > self.evicted and not self.hasty
-        ):  # one that goes on evicting would begin no round's second step
-            return seen.begun(EVICTED, now=now)
+    def lost(self, server: RedisInfo) -> str | None:
+        """Return why a look at Redis makes a loss probable since the last one; None where it does not."""
+        known = self.server
+        if server.id != known.id:
+            return TAKEN_OVER if known.id else None  # the first look: nothing is known of another one
+        if server.evicted > known.evicted:
+            return EVICTED
+        fewer = known.keys - server.keys - max(0, server.expired - known.expired)
+        return DELETED if fewer >= max(DELETED_MIN, known.keys * DELETED_SHARE) else None
+
+    def seen(self, server: RedisInfo, *, now: float) -> Progress:
+        """Return the progress after a look at Redis: a loss that is probable begins a round anew.
+
+        During such a round what is lost meanwhile is left to the next one, which begins when it ends: a server that goes on
+        evicting would have no account compared but the first.
+        """
+        why = self.lost(server)
+        if why is not None and (why == TAKEN_OVER or not self.hasty):
+            return replace(self, server=server).begun(why, now=now)
+        if self.hasty:
+            return self
+        seen = replace(self, server=server)
         return seen if seen.under_way else seen.begun(ROLLING, now=now)
 
     def begun(self, why: str, *, now: float) -> Progress:
@@ -123,6 +139,7 @@ class Progress(Struct, frozen=True):
             fields: dict[str, Any] = json.loads(note or "{}")
             last, loss = fields.pop("last", None), fields.pop("loss", None)
             return cls(
+                server=RedisInfo(**fields.pop("server", {})),
                 **fields,
                 last=None if last is None else Round(**last),
                 loss=None if loss is None else Loss(**{**loss, "some": tuple(loss["some"])}),

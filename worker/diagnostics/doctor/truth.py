@@ -11,7 +11,7 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import reading
 from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
-from worker.db.publication.comparison import CAUSES, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
+from worker.db.publication.comparison import CAUSES, DELETED, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
 from worker.diagnostics.doctor.result import CheckResult, Level, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, is_far_off, off, words_of
 from worker.durations import duration
@@ -22,10 +22,12 @@ from worker.redis.clock_offsets import ClockOffsets
 LOSS_NEWS_S: Final = 86_400.0
 #: Accounts of a loss that are named.
 NAMED_SHOWN: Final = 5
+_WHO_DELETES: Final = "find out who deletes: `ACL LOG`, and docs/redis.md for users that may not"
 LOSS_REMEDIES: Final = {
     TAKEN_OVER: "nothing to do for these; if it repeats, its log says which replica lagged, or why it restarts",
     EVICTED: "`CONFIG SET maxmemory-policy noeviction`, and more memory: it may evict locks and answers, too",
-    ROLLING: "find out who deletes: `ACL LOG`, and docs/redis.md for users that may not",
+    DELETED: _WHO_DELETES,
+    ROLLING: _WHO_DELETES,
 }
 #: Groups of accounts listed one by one.
 GROUPS_MAX: Final = 10

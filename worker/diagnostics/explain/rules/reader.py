@@ -88,7 +88,7 @@ def _lost_unnoticed(facts: Facts) -> str:
     until = f" in {duration(left_s)}" if left_s > 0 else ""
     return (
         " It was published, so Redis has lost it since: the key was deleted or evicted, or a failover led to a replica that "
-        "lagged. A comparison with SQL finds it: at once after a failover, a restart or an eviction, else when its turn comes "
+        "lagged. A comparison with SQL finds it: at once after a failover, a restart, an eviction or many DELs, else when its turn comes "
         f"(`refreshd doctor` shows the last one); the next refresh{until}, or a connector's report, brings it too."
     )
 
