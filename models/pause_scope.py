@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from msgspec import Struct
 
 
 class Scope(StrEnum):
@@ -16,7 +15,8 @@ class Scope(StrEnum):
     ACCOUNT = "account"
 
 
-class PauseEntry(Struct, kw_only=True):
+@dataclass(kw_only=True)
+class PauseEntry:
     """A pause: a row of `pause`, or of `label_pause` as one of the scope `label`."""
 
     scope: str

@@ -236,7 +236,9 @@ def lost_a_part(at: Site, name: str) -> None:
         at.published(one)
     at.world.stores.redis.delete(*(at.world.stores.keys.token(one) for one in names))
     # As after a failover: the server that is found is not the one that was compared last.
-    at.execute("UPDATE duty SET until = 0, note = '{\"server\": \"another\"}' WHERE name = 'comparison'")
+    at.execute(
+        'UPDATE duty SET until = 0, note = \'{"server": {"id": "another"}}\' WHERE name = \'comparison\''
+    )
     wait_until(lambda: all(at.world.is_published(one) for one in names), "Redis has them again")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 import typer
-from msgspec.structs import asdict
 
 from models.pause_scope import PauseEntry, Scope
 from worker.cli.terminal.console import ago_or_in, out, print_json

@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from msgspec.structs import replace
 
 from models.tables.attempt import Outcome, Trigger
 from refreshd_reader import AsyncReader

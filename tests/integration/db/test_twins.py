@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from worker.db.accounts.stored import Accounts, blank
-from worker.db.engine import is_sqlite, make_engine, reading
+from worker.db.engine import is_sqlite, make_engine, reading, writing
 from worker.db.fleet.twins import holders, holding, shared, shared_sql
 
 
@@ -45,7 +45,7 @@ def plan(connection: Connection, statement: str) -> str:
 
 @pytest.mark.parametrize("column", ["refresh_fp", "source_fp"])
 def test_an_index_alone_answers_which_grants_are_shared(engine: Engine, column: str) -> None:
-    with reading(engine) as connection:
+    with writing(engine) as connection:
         shown = plan(connection, shared_sql(column))
     assert any(
         f"{words} ix_account_{column}" in shown for words in ("USING COVERING INDEX", "Index Only Scan using")
@@ -53,7 +53,7 @@ def test_an_index_alone_answers_which_grants_are_shared(engine: Engine, column: 
 
 
 def test_a_token_is_looked_up_by_its_index(engine: Engine) -> None:
-    with reading(engine) as connection:
+    with writing(engine) as connection:
         shown = plan(
             connection,
             "SELECT id FROM account WHERE refresh_fp IN (SELECT value FROM json_each('[\"a\"]'))"

@@ -153,6 +153,8 @@ def test_a_later_part_waits_until_few_calls_wait_for_answers(
     assert {one.outcome for one in refreshing.result().values()} == {Outcome.REFRESHED}
 
 
+# Python 3.12 and later warn of a fork beside threads, such as other tests'; the child asks for one value and ends.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_the_end_of_a_worker_is_seen_by_the_processes_of_its_pool() -> None:
     note = ending.note_end
     assert not ending.is_ending()

@@ -15,7 +15,7 @@ from tests.integration.conftest import Bench, Handler
 from tests.integration.refresh.test_late_answers import while_called
 from tests.integration.refresh.test_refresher import granted
 from tests.integration.scheduling.test_pauses import pause
-from worker.db.engine import is_sqlite, reading
+from worker.db.engine import is_sqlite, writing
 from worker.db.planning.ended_tokens import EndedTokens
 
 
@@ -159,7 +159,7 @@ def test_the_look_of_each_plan_is_answered_by_an_index(bench: Bench) -> None:
     event.remove(engine, "before_cursor_execute", keep)
     statement, parameters = next(one for one in seen if "UPDATE account" in one[0])
     explain = "EXPLAIN QUERY PLAN " if is_sqlite(engine) else "EXPLAIN "
-    with reading(engine) as connection:
+    with writing(engine) as connection:
         if not is_sqlite(engine):
             connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
