@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import msgspec
@@ -20,3 +21,15 @@ def _plain(value: Any) -> Any:
 
 #: Encodes to UTF-8, without blanks. Raises UnicodeEncodeError where half of a surrogate pair stands in a text.
 encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def text_of(value: Any) -> str:
+    """Return a value as JSON, whatever its texts hold.
+
+    Raises:
+        TypeError: the value is no JSON.
+    """
+    try:
+        return encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))

@@ -74,14 +74,8 @@ class Template(Struct, frozen=True):
 
     source: str
     alternatives: tuple[tuple[_Part, ...], ...]
-
-    @property
-    def constant(self) -> str | None:
-        """Return the text where there is no variable in it, else None."""
-        first = self.alternatives[0]
-        if not first:
-            return ""
-        return first[0].text if len(first) == 1 and isinstance(first[0], _Text) else None
+    #: The whole text, where there is no variable in it.
+    constant: str | None
 
     def variables(self) -> tuple[frozenset[str], ...]:
         """Return the variables of each alternative."""
@@ -113,6 +107,8 @@ class Template(Struct, frozen=True):
         Raises:
             TemplateError: a variable has no value.
         """
+        if self.constant is not None:
+            return self.constant
         return "".join(_render(part, lookup) for part in self._chosen(lookup))
 
     def url(self, lookup: Lookup) -> str:
@@ -121,11 +117,11 @@ class Template(Struct, frozen=True):
         Raises:
             TemplateError: a variable has no value, or one that would change what the URL points at.
         """
+        if self.constant is not None:
+            return self.constant
         return "".join(_render_in_url(part, lookup) for part in self._chosen(lookup))
 
     def _chosen(self, lookup: Lookup) -> tuple[_Part, ...]:
-        if len(self.alternatives) == 1 and self.constant is not None:
-            return self.alternatives[0]
         for parts in self.alternatives:
             if all(lookup(name) for name in _variables(parts)):
                 return parts
@@ -149,7 +145,15 @@ def parse(source: str) -> Template:
     Raises:
         TemplateError: something in `${...}` is no variable, or a `${` is left open.
     """
-    return Template(source, tuple(_parts(piece) for piece in source.split(_ALTERNATIVE)))
+    alternatives = tuple(_parts(piece) for piece in source.split(_ALTERNATIVE))
+    return Template(source, alternatives, _constant(alternatives[0]))
+
+
+def _constant(parts: tuple[_Part, ...]) -> str | None:
+    """Return the text of an alternative without variables, which any lookup fills in."""
+    if not parts:
+        return ""
+    return parts[0].text if len(parts) == 1 and isinstance(parts[0], _Text) else None
 
 
 def _parts(source: str) -> tuple[_Part, ...]:

@@ -23,6 +23,7 @@ from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
 from worker.crypto.cipher import Cipher, key_of
 from worker.errors import CipherError, SealBroken
+from worker.json_text import text_of
 from worker.log import log
 from worker.redis.client import run
 
@@ -80,7 +81,7 @@ class PendingAnswers:
     @staticmethod
     def seal_with(cipher: Cipher, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, without a connection to Redis."""
-        plain = json.dumps(
+        plain = text_of(
             {
                 "generation": answer.generation,
                 "alone": answer.alone,
