@@ -16,6 +16,7 @@ import redis
 from tests.support.clusters import RedisCluster, redis_cluster
 from tests.support.database_pool import DatabasePool
 from tests.support.examples import register_profiles
+from tests.support.forked import forking
 from tests.support.providers.certificates import Authority
 from tests.support.server_binaries import ServerMissing, postgres_binaries, redis_binary
 from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
@@ -31,6 +32,13 @@ register_profiles()
 
 _numbers = itertools.count()
 _REDIS_DATABASES = 16
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes() -> Iterator[None]:
+    """Have workers and commands forked where their start is not what is tested."""
+    with forking():
+        yield
 
 
 @pytest.fixture(scope="session")
