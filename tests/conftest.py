@@ -152,19 +152,22 @@ _OF_PROCESSES: Final = (
     "tests/integration/reader/test_wheel.py",
     "tests/integration/test_services.py",
 )
-#: Modules of which a test, or all together, take half a minute and more. They begin first, so that a run does not end with one of them alone.
+#: Modules that take half a minute and more, the longest first: they begin in this order, so that a run does not end with
+#: one of them alone.
 _LONG: Final = (
-    "tests/contract/leaks/test_leaks.py",
-    "tests/e2e/test_callbacks_in_production.py",
-    "tests/e2e/test_demo.py",
     "tests/e2e/test_explained_situations.py",
-    "tests/e2e/test_killed_api.py",
-    "tests/e2e/test_platforms.py",
-    "tests/e2e/test_promoted_replica.py",
+    "tests/e2e/test_demo.py",
     "tests/e2e/test_provider_down.py",
-    "tests/e2e/test_sick_neighbours.py",
-    "tests/e2e/test_two_releases.py",
+    "tests/e2e/test_promoted_replica.py",
+    "tests/e2e/test_platforms.py",
     "tests/oidc/test_platform_express.py",
+    "tests/e2e/test_callbacks_in_production.py",
+    "tests/e2e/test_two_releases.py",
+    "tests/contract/leaks/test_leaks.py",
+    "tests/e2e/test_sick_neighbours.py",
+    "tests/e2e/test_database_outage.py",
+    "tests/e2e/test_killed_worker.py",
+    "tests/e2e/test_killed_api.py",
 )
 
 
@@ -196,7 +199,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Long ones go first.
     """
-    items.sort(key=lambda item: item.path.relative_to(config.rootpath).as_posix() not in _LONG)
+    places = {config.rootpath / name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
