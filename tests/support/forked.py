@@ -135,7 +135,7 @@ def forking() -> Iterator[None]:
 def started(
     words: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
 ) -> Process:
-    """Start a module as `python -m` does, in a session of its own and with nothing to read."""
+    """Start a module as `python -m` does, or a text behind `-c`, in a session of its own and with nothing to read."""
     global _server  # noqa: PLW0603 -- one of each process of tests
     if not _forks:
         return fresh(words, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
@@ -147,15 +147,16 @@ def started(
 def fresh(
     words: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
 ) -> Process:
-    """Start a module with `python -m`, as a deployment does."""
+    """Start it with Python itself, as a deployment does."""
+    flags = [] if words[0] == "-c" else ["-m"]
     return subprocess.Popen(
-        [sys.executable, "-m", *words],
+        [sys.executable, *flags, *words],
         cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
     )  # fmt: skip
 
 
 def ran(words: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a module to its end, and return what it wrote and its exit code."""
+    """Run it to its end, and return what it wrote and its exit code."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         code = started(words, cwd=cwd, env=env, stdout=out, stderr=err).wait()
         texts = []
@@ -218,8 +219,14 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if request is not None:
-        runpy.run_module(request["words"][0], run_name="__main__", alter_sys=True)
+    if request is None:
+        return
+    first, *others = request["words"]
+    if first == "-c":
+        sys.argv[:] = ["-c", *others[1:]]
+        exec(others[0], {"__name__": "__main__"})  # noqa: S102 -- a test's own
+    else:
+        runpy.run_module(first, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
