@@ -107,7 +107,8 @@ class Child:
         return code
 
     def send_signal(self, sig: int) -> None:
-        if self.poll() is None:
+        # At once, without asking: until its code has been read, no other process can have its number.
+        if self._code is None:
             os.kill(self._pid, sig)
 
     def kill(self) -> None:
