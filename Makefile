@@ -50,10 +50,10 @@ endif
 # Those that lock files are made for; CI runs the oldest.
 PYTHONS := python3.12 python3.13 python3.14 python3.15
 
-# A process a core and two more, for many tests wait. Neighbours stay together, for they share servers, until a process
-# has nothing left to do and takes over half of another's.
+# A process a core and two more, for many tests wait. Tests of one file stay together, for they share servers and fleets,
+# and files begin in the order of tests/conftest.py: the long ones first.
 AT_ONCE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
-IN_PARALLEL := --numprocesses=$(AT_ONCE) --maxprocesses=4 --dist=worksteal
+IN_PARALLEL := --numprocesses=$(AT_ONCE) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 define STYLE
 	$(DEV)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import redis
 from tests.support.clusters import RedisCluster, redis_cluster
 from tests.support.database_pool import DatabasePool
 from tests.support.examples import register_profiles
+from tests.support.forked import forking
 from tests.support.providers.certificates import Authority
 from tests.support.server_binaries import ServerMissing, postgres_binaries, redis_binary
 from tests.support.services import PostgresServer, RedisServer, postgres_server, redis_server
@@ -30,6 +32,13 @@ register_profiles()
 
 _numbers = itertools.count()
 _REDIS_DATABASES = 16
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes() -> Iterator[None]:
+    """Have workers and commands forked where their start is not what is tested."""
+    with forking():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -143,19 +152,22 @@ _OF_PROCESSES: Final = (
     "tests/integration/reader/test_wheel.py",
     "tests/integration/test_services.py",
 )
-#: Modules of which a test, or all together, take half a minute and more. They begin first, so that a run does not end with one of them alone.
+#: Modules that take half a minute and more, the longest first: they begin in this order, so that a run does not end with
+#: one of them alone.
 _LONG: Final = (
-    "tests/contract/leaks/test_leaks.py",
-    "tests/e2e/test_callbacks_in_production.py",
-    "tests/e2e/test_demo.py",
     "tests/e2e/test_explained_situations.py",
-    "tests/e2e/test_killed_api.py",
-    "tests/e2e/test_platforms.py",
-    "tests/e2e/test_promoted_replica.py",
+    "tests/e2e/test_demo.py",
     "tests/e2e/test_provider_down.py",
-    "tests/e2e/test_sick_neighbours.py",
-    "tests/e2e/test_two_releases.py",
+    "tests/e2e/test_promoted_replica.py",
+    "tests/e2e/test_platforms.py",
     "tests/oidc/test_platform_express.py",
+    "tests/e2e/test_callbacks_in_production.py",
+    "tests/e2e/test_two_releases.py",
+    "tests/contract/leaks/test_leaks.py",
+    "tests/e2e/test_sick_neighbours.py",
+    "tests/e2e/test_database_outage.py",
+    "tests/e2e/test_killed_worker.py",
+    "tests/e2e/test_killed_api.py",
 )
 
 
@@ -172,12 +184,23 @@ def pytest_report_header() -> str:
     return "servers: " + "; ".join(text.strip() for text in found)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave modules and tests, which stay to the end, out of garbage collection; what tests leave is still found."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests by what they need: `e2e` for processes of refreshd, `integration` for a Redis or PostgreSQL.
 
     Long ones go first.
     """
-    items.sort(key=lambda item: item.path.relative_to(config.rootpath).as_posix() not in _LONG)
+    places = {config.rootpath / name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}

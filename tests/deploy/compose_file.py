@@ -24,7 +24,7 @@ class VariableMissing(Exception):
 
 def raw() -> dict[str, Any]:
     """Return the file with merge keys resolved and variables as they stand."""
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    content: dict[str, Any] = yaml.load(FILE.read_text(), yaml.CSafeLoader)
     return content
 
 

@@ -42,7 +42,7 @@ def resources(kustomization: Path) -> list[Path]:
 
 def objects(kustomization: Path) -> list[dict[str, Any]]:
     files = resources(kustomization)
-    return [one for path in files for one in yaml.safe_load_all(path.read_text())]
+    return [one for path in files for one in yaml.load_all(path.read_text(), yaml.CSafeLoader)]
 
 
 TRIAL: Final = objects(FOLDER / "trial/kustomization.yaml")

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import pytest
 from models.tables.attempt import Outcome, Trigger
 from tests.integration.callbacks.conftest import MODULES, WILD
 from tests.support.fleet import Fleet, Member
+from tests.support.forked import ran
 from tests.support.providers.scripted_provider import ScriptedProvider
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
@@ -28,7 +27,6 @@ from worker.callbacks.heartbeats import CallbackHeartbeats
 from worker.callbacks.sandbox.fork_server import BOOT
 from worker.errors import SettingsError
 
-REFRESHD = str(Path(sys.executable).with_name("refreshd"))
 NODE = "callback@acceptance"
 
 
@@ -61,14 +59,7 @@ def callback_worker(fleet: Fleet, world: World, *, concurrency: int = 1) -> Memb
 
 def run(fleet: Fleet, *arguments: str) -> tuple[int, str, str]:
     """Run a command; returns its exit code, its output, and what it said beside it."""
-    done = subprocess.run(
-        [REFRESHD, *arguments],
-        env=fleet.environment,
-        cwd=fleet.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(["worker.cli", *arguments], cwd=fleet.folder, env=fleet.environment)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +79,13 @@ def test_a_worker_empties_its_queues_in_our_order_however_they_are_named(named: 
     queues.select(named)
     empty_urgent_first(queues)
     assert list(queues.consume_from) == ["urgent", "control", "refresh", *({"mine"} & set(named))]
+
+
+@pytest.fixture
+def sqlite_fleet(sqlite_world: World, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet whose processes start as in a deployment."""
+    with Fleet(sqlite_world.environment, tmp_path, forked=False) as made:
+        yield made
 
 
 def test_forged_messages_do_not_harm_a_worker(world: World, fleet: Fleet) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 from models.tables.account import Account, Status
 from tests.support.fleet import ROOT, Fleet
+from tests.support.forked import ran
 from tests.support.providers.grants import Fault, Grant
 from tests.support.waiting import wait_until
 from tests.support.world import World
@@ -19,11 +18,7 @@ GRACE = json.dumps({"replay_grace_s": 6})
 
 def explained(world: World, account: str) -> str:
     """Return what `explain` prints of an account."""
-    command = [sys.executable, "-m", "worker.cli", "explain", account]
-    done = subprocess.run(
-        command, cwd=ROOT, env=world.environment, capture_output=True, text=True, check=False
-    )
-    return done.stdout
+    return ran(["worker.cli", "explain", account], cwd=ROOT, env=world.environment).stdout
 
 
 def test_a_hiccup_costs_no_login_and_a_dead_grant_is_asked_about_twice(

@@ -31,7 +31,7 @@ def text_of(files: Iterable[Path]) -> str:
     return "".join(path.read_text(errors="replace") for path in files)
 
 
-def test_a_demo_refreshes_tokens_and_stops_by_itself(tmp_path: Path) -> None:
+def test_a_demo_refreshes_tokens_stops_by_itself_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     with refreshd(tmp_path, "demo", "--seconds", "25", "--accounts", str(ACCOUNTS)) as demo:
         demo.wait_for("8 added")
         demo.wait_for("refreshed gen 2")
@@ -52,6 +52,12 @@ def test_a_demo_refreshes_tokens_and_stops_by_itself(tmp_path: Path) -> None:
         (folder / "flower.login").read_text().strip(),
     }
     assert [secret for secret in secrets if secret in said] == []
+
+    with refreshd(tmp_path, "demo", "--seconds", "1", "--keep", "--no-flower") as second:
+        assert second.wait() == 0
+    (accounts,) = (line for line in second.output.splitlines() if "✓ Accounts" in line)
+    known = re.findall(r"(\d+) (?:unchanged|kept newer)", accounts)
+    assert sum(map(int, known)) == ACCOUNTS, accounts
 
 
 def test_ctrl_c_ends_a_demo_on_a_terminal(tmp_path: Path) -> None:
@@ -90,18 +96,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
         assert demo.survivors() == []
 
 
-def test_a_demo_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
-    with refreshd(tmp_path, "demo", "--seconds", "1", "--accounts", "3", "--no-flower") as first:
-        assert first.wait() == 0
-    with refreshd(tmp_path, "demo", "--seconds", "1", "--keep", "--no-flower") as second:
-        assert second.wait() == 0
-    (accounts,) = (line for line in second.output.splitlines() if "✓ Accounts" in line)
-    # A machine that is slow had the first demo refresh some of them.
-    known = re.findall(r"(\d+) (?:unchanged|kept newer)", accounts)
-    assert sum(map(int, known)) == 3, accounts
-
-
-def test_up_from_an_empty_folder_to_its_end(tmp_path: Path) -> None:
+def test_up_from_an_empty_folder_and_after_it_was_killed_to_its_end(tmp_path: Path) -> None:
     with socket.socket() as somebody:
         somebody.bind((LOOPBACK, 0))
         somebody.listen()
@@ -126,28 +121,18 @@ def test_up_from_an_empty_folder_to_its_end(tmp_path: Path) -> None:
             up.wait_for("worker-1 was ended by SIGKILL")
             up.wait_for("worker-1 runs again")
 
+            before = (data / "redis.url").read_text()
             up.family()
-            up.process.send_signal(signal.SIGTERM)
-            assert up.wait() == 0
-            assert up.survivors() == []
-
-
-def test_the_next_up_ends_what_a_killed_one_left_behind_and_goes_on(tmp_path: Path) -> None:
-    address = tmp_path / ".refreshd" / "redis.url"
-    with refreshd(tmp_path, "up", "--no-flower") as up:
-        up.wait_for("No accounts yet")
-        before = address.read_text()
-        up.family()
-        up.process.kill()
-        with refreshd(tmp_path, "up", "--no-flower") as again:
-            again.wait_for("Ended 4 processes of an earlier run")
-            again.wait_for("No accounts yet")
-            assert up.survivors() == []
-            assert address.read_text() == before
-            again.family()
-            again.process.send_signal(signal.SIGHUP)
-            assert again.wait() == 0
-            assert again.survivors() == []
+            up.process.kill()
+            with refreshd(tmp_path, "up", "--no-flower") as again:
+                again.wait_for("Ended 5 processes of an earlier run")
+                again.wait_for("No accounts yet")
+                assert up.survivors() == []
+                assert (data / "redis.url").read_text() == before
+                again.family()
+                again.process.send_signal(signal.SIGTERM)
+                assert again.wait() == 0
+                assert again.survivors() == []
 
 
 def test_a_setting_that_no_worker_can_start_with_is_said_at_once(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import redis
 
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
+from tests.support.forked import ran
 from tests.support.server_process import free_port
 from tests.support.services import RedisServer, redis_server
 from tests.support.waiting import wait_until
@@ -47,14 +48,7 @@ def fill(client: Any) -> None:
 
 def command(world: World, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of refreshd in the fleet's environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *words],
-        cwd=ROOT,
-        env={**os.environ, **world.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return ran(["worker.cli", *words], cwd=ROOT, env={**os.environ, **world.environment})
 
 
 def test_a_full_redis_ends_no_process_and_work_goes_on_with_room(

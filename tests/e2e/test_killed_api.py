@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from models.tables.api_key import ApiScope
 from models.tables.audit import Actor
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
+from tests.support.forked import started
 from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.crypto.cipher import Cipher
@@ -40,14 +39,8 @@ class Api:
         # Both are behind one public address.
         variables = {"REFRESHD_API_PORT": str(port), "REFRESHD_API_URL": "http://127.0.0.1:1"}
         with (fleet.folder / f"{name}.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "api"],
-                cwd=ROOT,
-                env={**fleet.environment, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            environment = {**fleet.environment, **variables}
+            self.process = started(["worker.cli", "api"], cwd=ROOT, env=environment, stdout=log, stderr=log)
         wait_until(self._answers, f"{name} answers")
 
     def _answers(self) -> bool:

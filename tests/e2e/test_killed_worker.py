@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +10,7 @@ from models.tables.account import Status
 from models.tables.attempt import INTERRUPTED, Outcome
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
+from tests.support.forked import ran
 from tests.support.waiting import wait_until
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
@@ -76,10 +75,7 @@ def test_explain_names_the_killed_worker_and_when_its_hold_ends(
         wait_until(lambda: world.provider.under_way == ["acct"], "the call under way")
         first.kill()
     world.provider.answering.set()
-    explained = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "explain", "acct", "--json"],
-        env=fleet.environment, cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    explained = ran(["worker.cli", "explain", "acct", "--json"], cwd=ROOT, env=fleet.environment)
     assert explained.returncode == 1, explained.stderr
 
     found = {one["cause"]: one["words"] for one in json.loads(explained.stdout)["findings"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import pytest
 from models.tables.account import Status
 from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
+from tests.support.forked import ran
 from tests.support.server_process import run_as
 from tests.support.services import PostgresServer, postgres_server
 from tests.support.waiting import wait_until
@@ -40,15 +40,8 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 
 def refreshd(world: World, *arguments: str) -> tuple[int, str]:
     """Run a command; return its exit code and what it prints."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
-        cwd=ROOT,
-        env=Fleet(world.environment, Path()).environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return ran.returncode, ran.stdout
+    done = ran(["worker.cli", *arguments], cwd=ROOT, env=Fleet(world.environment, Path()).environment)
+    return done.returncode, done.stdout
 
 
 def lost_commits(world: World) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from tests.e2e.conftest import MakeWorld
 from tests.support import release_before
 from tests.support.absence import Absence
 from tests.support.fleet import Fleet
+from tests.support.forked import ran
 from tests.support.providers.grants import access_token, refresh_token
 from tests.support.providers.scripted_provider import ScriptedProvider
 from tests.support.services import PostgresServer
@@ -61,10 +60,7 @@ class TwoReleases:
 
     def command(self, fleet: Fleet, *arguments: str) -> None:
         """Run a command of one of them."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            cwd=fleet.root, env=fleet.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = ran(["worker.cli", *arguments], cwd=fleet.root, env=fleet.environment)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def bring(self, fleet: Fleet, provider: ScriptedProvider, ids: list[str], **fields: object) -> None:

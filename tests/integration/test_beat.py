@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.forked import ran
 from worker.crypto.cipher import generate_key
 
 #: Beat as it starts, then another wall clock, as Celery reads it; what each entry says is due, and when to look again.
@@ -33,9 +32,8 @@ def test_a_wall_clock_that_is_set_moves_no_interval(redis_url: str, tmp_path: Pa
         "REFRESHD_DATA_DIR": str(tmp_path),
         "REFRESHD_KEYS": generate_key(),
     }
-    looked = subprocess.run(
-        [sys.executable, "-c", LOOK, str(set_s)], env=env, capture_output=True, text=True, check=True
-    )
+    looked = ran(["-c", LOOK, str(set_s)], cwd=tmp_path, env=env)
+    assert looked.returncode == 0, looked.stderr
     entries = json.loads(looked.stdout)
     assert set(entries) == {"plan", "reconcile", "prune", "webhooks", "expiring", "registrations"}
     for name, (every_s, due, next_s) in entries.items():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+from tests.support.forked import ran
 from worker.crypto.cipher import generate_key
 
 #: One connection takes a message of each queue and holds it; another, which knows no more than a queue of its own, finds
@@ -54,8 +53,7 @@ def test_a_worker_of_other_queues_gives_every_message_back_to_its_queue(
         "REFRESHD_DATA_DIR": str(tmp_path),
         "REFRESHD_KEYS": generate_key(),
     }
-    found = subprocess.run(
-        [sys.executable, "-c", FOUND_BY_ANOTHER], env=env, capture_output=True, text=True, check=True
-    )
+    found = ran(["-c", FOUND_BY_ANOTHER], cwd=tmp_path, env=env)
+    assert found.returncode == 0, found.stderr
     queues = ["urgent", "control", "refresh", "callback", "callback.acme"]
     assert json.loads(found.stdout) == [sorted(queues), 0, queues]

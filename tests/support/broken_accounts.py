@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from sqlalchemy import text
 from models.token import Secret
 from refreshd_reader.contract import Keys
 from tests.support.fleet import ROOT, Fleet, Member
+from tests.support.forked import ran
 from tests.support.providers.scripted_provider import ScriptedProvider
 from tests.support.services import RedisServer, redis_server
 from tests.support.waiting import wait_until
@@ -229,14 +229,8 @@ class Site:
 
     def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `refreshd` as an operator does, 80 columns wide."""
-        return subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            env={**self.fleet.environment, "COLUMNS": "80", **variables},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {**self.fleet.environment, "COLUMNS": "80", **variables}
+        return ran(["worker.cli", *arguments], cwd=ROOT, env=environment)
 
     def explained(self, account: str, **variables: str) -> Printed:
         """Run `refreshd explain`."""

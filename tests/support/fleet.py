@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +11,7 @@ from typing import Final, Self
 
 import psutil
 
+from tests.support.forked import Process, fresh, started
 from tests.support.waiting import wait_until
 
 #: A cold worker imports for seconds on a busy machine.
@@ -34,11 +33,12 @@ class Member:
         self._ready = ready
         self._environment = fleet.environment
         self._root = fleet.root
+        self._forked = fleet.forked
         self._started_at = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         assert self._process is not None, f"{self.name} was not started"
         return self._process
 
@@ -59,11 +59,9 @@ class Member:
         """Start, without waiting for it to be ready."""
         with self.log.open("ab") as log:
             self._started_at = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "worker.app", *self._arguments],
-                cwd=self._root, env=self._environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+            start = started if self._forked else fresh
+            words = ["celery", "-A", "worker.app", *self._arguments]
+            self._process = start(words, cwd=self._root, env=self._environment, stdout=log, stderr=log)
         return self
 
     def wait_ready(self) -> Self:
@@ -111,13 +109,17 @@ class Fleet:
         environment: the REFRESHD_* variables.
         folder: for logs.
         root: the program's folder, from which processes are started.
+        forked: processes begin with other people's packages imported (see `forked`), or as in a deployment.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, root: Path = ROOT) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, root: Path = ROOT, *, forked: bool = True
+    ) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("REFRESHD_")}
         self.environment = {**inherited, **environment}
         self.folder = folder
         self.root = root
+        self.forked = forked
         self.members: dict[str, Member] = {}
 
     def worker(self, name: str = "worker", *, pool: str = "threads", concurrency: int = 8) -> Member:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support.fleet import ROOT
+from tests.support.forked import ran
 from tests.support.sickness import write_accounts
 from tests.support.world import World
 
@@ -26,10 +25,7 @@ def refreshd(world: World, *arguments: str, codes: Sequence[int] = (0,)) -> str:
         arguments: the command.
         codes: exit codes that are no failure.
     """
-    result = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
-        cwd=ROOT, env={**os.environ, **world.environment}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = ran(["worker.cli", *arguments], cwd=ROOT, env={**os.environ, **world.environment})
     assert result.returncode in codes, (
         f"{arguments}: {result.returncode}: {(result.stdout + result.stderr)[-_SHOWN:]}"
     )

@@ -102,7 +102,7 @@ def place(
         accounts = (*(row["id"] for row in rows), "wm")
         engine = make_engine(planted_database)
         with (
-            Fleet(environment, folder) as fleet,
+            Fleet(environment, folder, forked=False) as fleet,
             operators_worker(planted_redis.url, environment["TASK_SECRET"], base),
         ):
             start(fleet)

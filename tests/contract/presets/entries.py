@@ -13,7 +13,7 @@ from tests.contract.presets.facts import Facts
 from tests.contract.presets.mismatches import Mismatches
 
 TEXT = BUILT_IN.read_text(encoding="utf-8")
-RAW: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)
+RAW: dict[str, dict[str, Any]] = yaml.load(TEXT, yaml.CSafeLoader)
 GENERIC = ["generic", "generic-client-credentials", "issuer"]
 #: How facts can be known; explained on top of the file.
 KNOWN_BY = {"standard", "vendor-doc", "code", "issue", "secondary", "experiment", "memory"}

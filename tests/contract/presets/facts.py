@@ -88,7 +88,7 @@ class Facts(_Facts):
 @cache
 def known() -> dict[str, Facts]:
     """Return the facts of each provider by its name."""
-    tables = [yaml.safe_load((_FOLDER / name).read_text()) for name in _TABLES]
+    tables = [yaml.load((_FOLDER / name).read_text(), yaml.CSafeLoader) for name in _TABLES]
     names = sorted({name for table in tables for name in table})
     raw = {
         name: {fact: value for table in tables for fact, value in table.get(name, {}).items()}

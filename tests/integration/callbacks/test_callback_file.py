@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from models.callback_file import EndpointCallback, TaskCallback
 from tests.deploy.compose_file import ROOT
+from tests.support.forked import ran
 from worker.callbacks.catalog import CallbackCatalog, Offered, configured_callbacks, queue_of
 from worker.callbacks.sandbox.protocol import Described, Known
 from worker.crypto.cipher import generate_key
@@ -134,10 +133,7 @@ def test_only_a_worker_that_runs_callbacks_needs_their_secrets(
         "REFRESHD_CALLBACKS_FILE": str(file),
     }
 
-    done = subprocess.run(
-        [sys.executable, "-c", START, queue],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = ran(["-c", START, queue], cwd=ROOT, env=environment)
 
     assert done.returncode == code, done.stderr
     assert ("environment variable NOT_SET (secret_env) is not set" in done.stdout + done.stderr) is bool(code)

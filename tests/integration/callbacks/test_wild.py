@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from models.tables.attempt import Attempt, Outcome
 from models.token import Secret
+from tests.integration.callbacks.conftest import MODULES, WILD
 from tests.integration.conftest import Bench
+from tests.support.services import redis_server
 from tests.support.waiting import wait_until
 from worker.callbacks.sandbox.limits import NICENESS
+from worker.crypto.cipher import generate_key
 from worker.settings import Settings
 
 CUSTOM_FIELDS = Secret(json.dumps({"password": 'p/ss "word"'}))
 
+_numbers = itertools.count()
 
-def run(bench: Bench, callback: str, account: str = "acct") -> Attempt:
-    """Refresh an account by a callback, and give the entry of its history."""
+
+@pytest.fixture(scope="module")
+def bench(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A runtime and its fork server, as of a worker that meets all of these callbacks one after the other."""
+    folder = tmp_path_factory.mktemp("wild")
+    (folder / "refreshd.db").write_bytes(sqlite_template.read_bytes())
+    with redis_server(folder) as redis, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(MODULES)])
+        settings = Settings(
+            database_url=SecretStr(f"sqlite:///{folder / 'refreshd.db'}"),
+            redis_url=SecretStr(redis.url),
+            keys=SecretStr(generate_key()),
+            data_dir=folder,
+            callback_modules=(WILD,),
+        )
+        made = Bench(settings, runs_callbacks=True)
+        yield made
+        made.runtime.close()
+
+
+def run(bench: Bench, callback: str) -> Attempt:
+    """Refresh a new account by a callback, and give the entry of its history."""
+    account = f"acct-{next(_numbers)}"
     bench.add(
         account,
         refresh_method="callback",
@@ -59,14 +88,14 @@ def test_each_end_is_explained_and_the_next_run_is_as_ever(
     assert (attempt.outcome, attempt.reason) == (Outcome.RETRY, reason)
     assert attempt.error_description is not None
     assert words in attempt.error_description
-    assert bench.account().generation == 1
-    assert run(bench, "rotates", "next").outcome == Outcome.REFRESHED
+    assert bench.account(attempt.account_id).generation == 1
+    assert run(bench, "rotates").outcome == Outcome.REFRESHED
 
 
 def test_what_json_has_no_word_for_costs_no_token_beside_it(bench: Bench) -> None:
     attempt = run(bench, "returns-bytes")
 
-    token = bench.token()
+    token = bench.token(attempt.account_id)
     assert token is not None
     assert token.access_token == "bytes"
     assert attempt.output is not None
@@ -99,7 +128,7 @@ def test_a_rotated_token_is_stored_whatever_stands_beside_it(bench: Bench, callb
 
     assert attempt.outcome == Outcome.REFRESHED, attempt.error_description
     assert note in (attempt.output or "")
-    kept = bench.runtime.sealer.open(bench.account(), "refresh_token")
+    kept = bench.runtime.sealer.open(bench.account(attempt.account_id), "refresh_token")
     assert kept is not None
     assert kept.reveal().endswith("+")
 
@@ -121,12 +150,12 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def fork_servers() -> list[psutil.Process]:
-    """Return the fork servers of this process."""
+def fork_servers(*, but: Sequence[psutil.Process] = ()) -> list[psutil.Process]:
+    """Return the fork servers of this process, but those that are known."""
     return [
         one
         for one in psutil.Process().children()
-        if "worker.callbacks.sandbox.fork_server" in " ".join(one.cmdline())
+        if "worker.callbacks.sandbox.fork_server" in " ".join(one.cmdline()) and one not in but
     ]
 
 
@@ -141,7 +170,7 @@ def test_what_a_run_leaves_behind_is_killed_and_counted(bench: Bench) -> None:
     attempt = run(bench, "forks")
 
     assert attempt.outcome == Outcome.REFRESHED
-    token = bench.token()
+    token = bench.token(attempt.account_id)
     assert token is not None
     assert token.access_token == "old-access of the parent"
     assert attempt.output is not None
@@ -186,10 +215,7 @@ def test_output_is_kept_without_any_secret_in_any_form(bench: Bench) -> None:
 
 
 def test_a_run_has_a_folder_of_its_own_that_is_gone_afterwards(bench: Bench) -> None:
-    run(bench, "writes", "first")
-    first = bench.token("first")
-    run(bench, "writes", "second")
-    second = bench.token("second")
+    first, second = (bench.token(run(bench, "writes").account_id) for _ in range(2))
 
     assert first is not None
     assert second is not None
@@ -203,21 +229,22 @@ def test_a_run_has_a_folder_of_its_own_that_is_gone_afterwards(bench: Bench) -> 
 
 
 def test_a_fork_server_that_is_killed_is_replaced(bench: Bench) -> None:
-    assert run(bench, "rotates", "first").outcome == Outcome.REFRESHED
+    assert run(bench, "rotates").outcome == Outcome.REFRESHED
     (server,) = fork_servers()
     server.kill()
     # Not psutil's wait, which would reap it.
     wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "its end")
 
-    assert run(bench, "rotates", "second").outcome in {Outcome.REFRESHED, Outcome.RETRY}
-    assert run(bench, "rotates", "third").outcome == Outcome.REFRESHED
+    assert run(bench, "rotates").outcome in {Outcome.REFRESHED, Outcome.RETRY}
+    assert run(bench, "rotates").outcome == Outcome.REFRESHED
 
 
 @pytest.mark.usefixtures("module_path")
 def test_nothing_is_left_when_the_worker_process_ends(settings: Settings) -> None:
+    before = fork_servers()
     bench = Bench(settings, runs_callbacks=True)
     run(bench, "rotates")
-    (server,) = fork_servers()
+    (server,) = fork_servers(but=before)
     folder = Path(server.cwd())
 
     bench.runtime.close()

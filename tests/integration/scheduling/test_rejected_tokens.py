@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +13,7 @@ from models.tables.attempt import Outcome, Trigger
 from refreshd_reader.contract import Keys, Rejection
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
+from tests.support.forked import ran
 from worker.db.engine import writing
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED, GENERATION_MOVED, REPORTED_TOO_SOON
 from worker.policy.rejected_tokens import FRESH_REJECTED_MAX
@@ -204,9 +203,6 @@ def explained(settings: Settings, account: str) -> str:
         "REFRESHD_KEYS": settings.keys.get_secret_value(),
         "REFRESHD_DATA_DIR": str(settings.data_dir),
     }
-    result = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "explain", account, "--json"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = ran(["worker.cli", "explain", account, "--json"], cwd=settings.data_dir, env=environment)
     assert result.returncode == 1, result.stderr
     return result.stdout

@@ -14,17 +14,23 @@ from worker.errors import UsageError
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ["acme", "Acme-2.0", "7th.day"])
-def test_the_skeleton_passes_its_own_test(name: str, tmp_path: Path) -> None:
-    written = write_skeleton(name, tmp_path)
+def test_skeletons_pass_their_own_tests(tmp_path: Path) -> None:
+    names = ("acme", "Acme-2.0", "7th.day")
+    tests = [write_skeleton(name, tmp_path).test for name in names]
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, written.test],
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--rootdir", tmp_path, *tests],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert [done.stdout.count(f"{test.name}::") for test in tests] == [3, 3, 3]
+    assert "9 passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["acme", "Acme-2.0", "7th.day"])
+def test_the_skeleton_names_its_callback_and_what_comes_next(name: str, tmp_path: Path) -> None:
+    written = write_skeleton(name, tmp_path)
     assert f'@refresh_callback("{name}"' in written.callback.read_text()
     assert f"callbacks test {name} --account ACCOUNT" in written.next_steps
     steps = written.next_steps
