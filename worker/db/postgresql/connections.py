@@ -151,6 +151,10 @@ def driver_of(connection: Connection) -> Iterator[Any]:
         if lost:
             connection.invalidate(error)
         raise raised from error
+    except BaseException as error:
+        if driver.closed:  # interrupted, with answers on their way
+            connection.invalidate(error)
+        raise
 
 
 class _Connector:
