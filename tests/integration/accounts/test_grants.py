@@ -254,7 +254,8 @@ def test_a_token_of_an_account_whose_own_grant_fails_in_the_same_commit_is_refus
 def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
     bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_service, "TOGETHER_S", 60.0)
+    for wait in ("TOGETHER_S", "ANSWERED_S"):
+        monkeypatch.setattr(grant_service, wait, 5.0)
     for name in ("one", "two"):
         bench.add(name, refresh_token=f"old-{name}")
     commits: list[list[str]] = []
@@ -293,7 +294,8 @@ def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
 def test_those_who_were_answered_together_are_stored_together_again(
     bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_service, "TOGETHER_S", 60.0)
+    for wait in ("TOGETHER_S", "ANSWERED_S"):
+        monkeypatch.setattr(grant_service, wait, 5.0)
     for name in ("one", "two"):
         bench.add(name, refresh_token=f"old-{name}")
     commits: list[list[str]] = []
