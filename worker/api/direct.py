@@ -38,7 +38,7 @@ class DirectRoute(BaseRoute):
         answers: Callable[[Request, str, ApiContext, Caller], Awaitable[Response]],
     ) -> None:
         self._route = documented
-        (self._method,) = documented.methods
+        (self._method,) = documented.methods or ()
         self._head, self._tail = documented.path.split(_ID)
         self._admits = admits
         self._answers = answers
@@ -48,10 +48,9 @@ class DirectRoute(BaseRoute):
         if scope["type"] != "http" or scope["method"] != self._method:
             return Match.NONE, {}
         path: str = scope["path"]
-        if not path.endswith(self._tail) or scope["query_string"] or scope.get("root_path"):
-            return Match.NONE, {}
-        account_id = path.removeprefix(self._head).removesuffix(self._tail)
-        if not path.startswith(self._head) or not ACCOUNT_ID.fullmatch(account_id):
+        account_id = path[len(self._head) : -len(self._tail)]
+        usual = path.startswith(self._head) and path.endswith(self._tail) and not scope["query_string"]
+        if not usual or scope.get("root_path") or not ACCOUNT_ID.fullmatch(account_id):
             return Match.NONE, {}
         return Match.FULL, {"route": self._route, "path_params": {"id": account_id}}
 
