@@ -96,9 +96,15 @@ def test_a_session_that_is_ended_meanwhile_is_an_unreachable_database_and_the_ne
             pipeline.send("SELECT pg_terminate_backend(pg_backend_pid())", {})
             pipeline.commit()
 
+    def keep(name: str) -> None:
+        with writing(engine) as connection, pipelined(connection) as pipeline:
+            pipeline.send(_STATE, {"name": name, "until": 1.0})
+
+    keep("before")  # prepared on the session that ends
     with pytest.raises(DatabaseUnreachable):
         ended()
-    assert duties(engine) == []
+    keep("after")
+    assert duties(engine) == ["after", "before"]
 
 
 def test_an_interruption_leaves_no_answer_for_the_next_statement(
