@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
 from worker.db.bulk import Columns, driver_statement, execute, json_rows
 from worker.db.engine import is_sqlite
-from worker.db.postgresql.connections import driver_of, is_pooled
+from worker.db.postgresql.connections import PREPARED, driver_of, is_pooled
 from worker.db.postgresql.round_trip import RoundTrip
-
-#: What was prepared on a connection, in what SQLAlchemy keeps beside it.
-_PREPARED: Final = "refreshd_prepared"
 
 
 class Sent(Protocol):
@@ -95,6 +92,6 @@ def pipelined(connection: Connection) -> Iterator[Pipeline]:
         if is_pooled(connection):
             yield _OneByOne(driver)
             return
-        together = RoundTrip(driver, connection.info.setdefault(_PREPARED, {}))
+        together = RoundTrip(driver, connection.info.setdefault(PREPARED, {}))
         yield together
         together.run()

@@ -78,6 +78,54 @@ def test_what_fails_takes_everything_of_its_transaction_back_and_the_connection_
     assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
 
 
+def test_a_rollback_takes_what_is_prepared_away_and_it_is_prepared_again(engine: Engine) -> None:
+    def keep(name: str) -> None:
+        with writing(engine) as connection:
+            connection.execute(text("SELECT 1"))  # the round trip does not begin the transaction
+            with pipelined(connection) as pipeline:
+                pipeline.send(_STATE, {"name": name, "until": 1.0})
+
+    keep("one")
+    for _ in range(8):  # psycopg prepares, too, and clears the session with the rollback
+        duties(engine)
+    with pytest.raises(DBAPIError), writing(engine) as connection:
+        connection.execute(text("SELECT 1 / 0"))
+    keep("two")
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))  # given back within a transaction
+    keep("three")
+    assert duties(engine) == ["one", "three", "two"]
+
+
+def test_rollbacks_leave_no_statements_behind_on_the_server(engine: Engine) -> None:
+    def fails() -> None:
+        with writing(engine) as connection:
+            with pipelined(connection) as pipeline:
+                pipeline.send(_STATE, {"name": "one", "until": 1.0})
+            connection.execute(text("SELECT 1 / 0"))
+
+    for _ in range(4):
+        with pytest.raises(DBAPIError):
+            fails()
+    with reading(engine) as connection, pipelined(connection) as pipeline:
+        left = pipeline.send("SELECT name FROM pg_prepared_statements WHERE name LIKE 'refreshd%%'", {})
+    assert len(left.fetchall()) == 1  # which counts itself
+
+
+def test_a_session_that_another_has_cleared_is_no_failure_where_the_transaction_begins(
+    engine: Engine,
+) -> None:
+    def keep(name: str) -> None:
+        with writing(engine) as connection, pipelined(connection) as pipeline:
+            pipeline.send(_STATE, {"name": name, "until": 1.0})
+
+    keep("one")
+    with writing(engine) as connection:
+        connection.execute(text("DEALLOCATE ALL"))
+    keep("two")
+    assert duties(engine) == ["one", "two"]
+
+
 def test_a_statement_that_is_none_is_refused_as_sqlalchemy_refuses_it(engine: Engine) -> None:
     with (
         pytest.raises(DBAPIError, match="syntax"),

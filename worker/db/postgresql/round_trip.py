@@ -75,10 +75,26 @@ class RoundTrip:
         """
         if not self._queued:
             return
+        from psycopg.errors import InvalidSqlStatementName
         from psycopg.pq import TransactionStatus
 
+        idle = TransactionStatus.IDLE
+        nothing_before = self._driver.pgconn.transaction_status == idle
+        try:
+            self._run(idle)
+        except InvalidSqlStatementName:  # the session was cleared by somebody else
+            self._prepared.clear()
+            if not nothing_before:
+                raise
+            self._driver.rollback()
+            self._run(idle)
+
+    def _run(self, idle: Any) -> None:
+        if not self._prepared:
+            # With a rollback psycopg clears the session, if it has prepared a statement itself: so none of ours stays behind.
+            self._driver.execute("SELECT 1", prepare=True)
         pgconn = self._driver.pgconn
-        begins = pgconn.transaction_status == TransactionStatus.IDLE
+        begins = pgconn.transaction_status == idle
         new: dict[_Key, bytes] = {}
         pgconn.enter_pipeline_mode()
         try:
