@@ -38,7 +38,7 @@ class DirectRoute(BaseRoute):
         answers: Callable[[Request, str, ApiContext, Caller], Awaitable[Response]],
     ) -> None:
         self._route = documented
-        (self._method,) = documented.methods or ()
+        self._method = next(iter(documented.methods or ()))
         self._head, self._tail = documented.path.split(_ID)
         self._admits = admits
         self._answers = answers
