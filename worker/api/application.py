@@ -20,7 +20,7 @@ from worker.api.context import ApiContext
 from worker.api.document.openapi import document
 from worker.api.metrics import ApiMetrics
 from worker.api.problems import OF_STATUS, FieldError, Kind, Problem, invalid
-from worker.api.routes import ROUTERS
+from worker.api.routes import DIRECT, ROUTERS
 from worker.api.routes.connect import too_many_pages
 from worker.api.shield import Shield
 from worker.errors import InputError, RefreshdError, SchemaOutdated, UnknownAccount, Unreachable
@@ -77,6 +77,7 @@ def make_app(given: ApiContext | None = None) -> FastAPI:
         },
     )
     app.state.context, app.state.metrics = context, metrics
+    app.router.routes.extend(DIRECT)
     for router in ROUTERS:
         app.include_router(router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

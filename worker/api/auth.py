@@ -156,6 +156,7 @@ def allowed(*scopes: ApiScope) -> Callable[..., Awaitable[Caller]]:
 
 documented = Depends(_SCHEME)
 Reads = Annotated[Caller, Depends(allowed(ApiScope.ACCOUNTS_READ))]
-Writes = Annotated[Caller, Depends(allowed(ApiScope.ACCOUNTS_WRITE))]
+may_write: Final = allowed(ApiScope.ACCOUNTS_WRITE)
+Writes = Annotated[Caller, Depends(may_write)]
 ReadsTokens = Annotated[Caller, Depends(allowed(ApiScope.TOKENS_READ))]
 Administers = Annotated[Caller, Depends(allowed(ApiScope.ADMIN))]

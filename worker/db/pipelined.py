@@ -6,7 +6,7 @@ They run one after the other, each with a snapshot of its own, as if they were s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from worker.db.bulk import Columns, driver_statement, execute, json_rows
 from worker.db.engine import is_sqlite
-from worker.db.postgresql.connections import driver_of, is_pooled
+from worker.db.postgresql.connections import PREPARED, driver_of, is_pooled
+from worker.db.postgresql.round_trip import RoundTrip
 
 
 class Sent(Protocol):
@@ -31,8 +32,18 @@ class Statement(Struct, frozen=True):
     rows: Sequence[Mapping[str, Any]]
 
 
-class Pipeline:
-    """Sends statements on the connection of an open transaction.
+class Pipeline(Protocol):
+    """Statements of an open transaction that are sent together."""
+
+    def send(self, statement: str, parameters: Mapping[str, Any]) -> Sent:
+        """Send a statement, its parameters named as `%(name)s`."""
+
+    def commit(self) -> None:
+        """End the transaction behind what was sent; where that fails, nothing of it is stored."""
+
+
+class _OneByOne:
+    """Statements through a pooler, which takes no pipeline.
 
     Args:
         driver: psycopg's connection.
@@ -42,12 +53,12 @@ class Pipeline:
         self._driver = driver
 
     def send(self, statement: str, parameters: Mapping[str, Any]) -> Sent:
-        """Send a statement, its parameters named as `%(name)s`."""
+        """Run a statement."""
         sent: Sent = self._driver.cursor().execute(statement, parameters)
         return sent
 
     def commit(self) -> None:
-        """End the transaction behind what was sent; where that fails, nothing of it is stored."""
+        """End the transaction."""
         self._driver.commit()
 
 
@@ -77,6 +88,9 @@ def pipelined(connection: Connection) -> Iterator[Pipeline]:
         DBAPIError: a statement failed; its class is SQLAlchemy's for that of psycopg.
     """
     with driver_of(connection) as driver:
-        together: AbstractContextManager[Any] = nullcontext() if is_pooled(connection) else driver.pipeline()
-        with together:
-            yield Pipeline(driver)
+        if is_pooled(connection):
+            yield _OneByOne(driver)
+            return
+        together = RoundTrip(driver, connection.info.setdefault(PREPARED, {}))
+        yield together
+        together.run()

@@ -254,7 +254,8 @@ def test_a_token_of_an_account_whose_own_grant_fails_in_the_same_commit_is_refus
 def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
     bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_service, "TOGETHER_S", 60.0)
+    for wait in ("TOGETHER_S", "ANSWERED_S"):
+        monkeypatch.setattr(grant_service, wait, 5.0)
     for name in ("one", "two"):
         bench.add(name, refresh_token=f"old-{name}")
     commits: list[list[str]] = []
@@ -288,6 +289,46 @@ def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
     bench.runtime.run(both())
 
     assert commits == [["one"], ["two", "one"]]
+
+
+def test_those_who_were_answered_together_are_stored_together_again(
+    bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wait in ("TOGETHER_S", "ANSWERED_S"):
+        monkeypatch.setattr(grant_service, wait, 5.0)
+    for name in ("one", "two"):
+        bench.add(name, refresh_token=f"old-{name}")
+    commits: list[list[str]] = []
+    store = desk.store.store
+
+    def counted(grants: Sequence[Grant], **more: Any) -> Any:
+        commits.append([one.account for one in grants])
+        return store(grants, **more)
+
+    desk.store.store = counted  # type: ignore[method-assign]
+
+    async def both() -> None:
+        service = desk.service()
+        asked = asyncio.Event()
+
+        async def first() -> None:
+            await service.put(grant("one", refresh_token="one-1"))
+            asking = asyncio.create_task(service.put(grant("one", refresh_token="one-2")))
+            await asyncio.sleep(0.05)
+            asked.set()
+            await asking
+
+        async def second() -> None:
+            await service.put(grant("two", refresh_token="two-1"))
+            await asked.wait()
+            await service.put(grant("two", refresh_token="two-2"))
+
+        await asyncio.gather(first(), second())
+        await service.close()
+
+    bench.runtime.run(both())
+
+    assert commits == [["one", "two"], ["one", "two"]]
 
 
 def test_two_grants_of_one_account_are_stored_one_after_the_other(bench: Bench, desk: GrantDesk) -> None:

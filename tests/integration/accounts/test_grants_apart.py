@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
 
 from tests.integration.accounts.test_grants import GrantDesk, grant
 from tests.integration.conftest import Bench
 from tests.integration.refresh.test_unforeseen import unique
 from worker.accounts.grants.replacement import Grant, GrantStore, StoredGrant
 from worker.accounts.grants.service import TakenGrant
+from worker.db.postgresql.round_trip import RoundTrip
 
 NAMES = ("first", "same", "other")
 
@@ -43,3 +46,30 @@ def test_grant_that_raises_is_answered_alone(bench: Bench, monkeypatch: pytest.M
     found = GrantDesk(bench).put(*(grant(one, refresh_token=f"new-{one}") for one in NAMES))
     assert [isinstance(one, TakenGrant) for one in found] == [True, False, True]
     assert "a bug" not in str(found[1])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_grants_are_two_round_trips_and_read_no_table_from_end_to_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):  # a small table, which PostgreSQL likes to read whole
+        bench.add(f"other-{number}")
+    bench.add("acct")
+    store, trips, scans = GrantDesk(bench).store, list[int](), list[int]()
+    run = RoundTrip.run
+
+    def counted(self: RoundTrip) -> None:
+        trips.append(1)
+        run(self)
+
+    def look(connection: Connection, *_: object) -> None:
+        found = connection.execute(
+            text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'account'")
+        )
+        scans.append(int(found.scalar_one()))
+
+    monkeypatch.setattr(RoundTrip, "run", counted)
+    for number in range(8):  # more often than a plan of its own is made for each
+        seen = replace(grant("acct", refresh_token=f"new-{number}"), also=look)
+        assert isinstance(store.store_one(seen), StoredGrant)
+    assert (len(trips), scans) == (16, [0] * 8)

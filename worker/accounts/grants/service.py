@@ -1,8 +1,8 @@
 """Grants as a process takes them in, hundreds a second: stored together, published together, each answered for itself.
 
 What waits while one commit is under way goes into the next, so that a commit's price is shared by all of them. Where few
-ask at a time, those who were just answered are waited for: else two halves of them take turns, and each waits for two
-commits. That Redis has the grants is noted with the next commit, or once nothing waits.
+ask at a time, those who were just answered are waited for: else the first of them that is back has a commit of its own, and
+the others wait for two. That Redis has the grants is noted with the next commit, or once nothing waits.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ BATCH: Final = 50
 QUIET_S: Final = 0.2
 #: Grants in a commit from which on its price per grant is small, and nobody is waited for.
 FEW: Final = 8
-#: So long those who were answered are waited for: an answer, a client's turn, and its next request take two milliseconds.
-TOGETHER_S: Final = 0.003
+#: So long each of those who were answered is waited for, and once more: an answer, a client's turn, and its next request take
+#: two milliseconds, and for each further client this process is busy for another one.
+TOGETHER_S: Final = 0.0012
 #: So long it is waited for Redis, which gives the answers.
 ANSWERED_S: Final = 0.01
-#: Where they did not come, that many commits go by before it is tried again.
+#: Where most of them did not come, that many commits go by before it is tried again.
 ALONE: Final = 20
 
 
@@ -78,6 +79,10 @@ class GrantService:
         self._came = asyncio.Event()
         self._closing = False
         self._publishing: set[asyncio.Task[None]] = set()
+        #: Of the last commit's grants, how many have been followed by no other: their clients may be about to ask again.
+        self._coming = 0
+        #: When answers were given for the last time, on the event loop's clock.
+        self._answered_at = 0.0
         #: Commits that go by without waiting for those who were answered.
         self._alone = 0
 
@@ -94,6 +99,7 @@ class GrantService:
         # Sealed here, while the threads wait for the database, and no other transaction for this one.
         one = _Waiting(self._store.sealed(grant), asyncio.get_running_loop().create_future())
         self._waiting.append(one)
+        self._coming = max(0, self._coming - 1)
         self._came.set()
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
@@ -110,29 +116,31 @@ class GrantService:
     async def _run(self) -> None:
         while self._waiting or self._publishing or self._published:
             self._came.clear()
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            if batch:
+            if self._waiting:
+                await self._gather()
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 await self._take(batch)
-                if self._waiting:
-                    await self._gather(len(batch) + len(self._waiting))
             elif not await self._more_came():
                 await self._note()
 
-    async def _gather(self, expected: int) -> None:
-        """Wait for those who get their answers now, to store their next grants together with what waits."""
-        if self._alone or expected > FEW or self._closing:
+    async def _gather(self) -> None:
+        """Wait for those who were just answered, to store their next grants together with what waits."""
+        if self._alone or not self._coming or self._coming + len(self._waiting) > FEW or self._closing:
             self._alone = max(0, self._alone - 1)
             return
         if self._publishing:  # no longer than a healthy Redis takes: others wait for their commit
             await asyncio.wait(self._publishing, timeout=ANSWERED_S)
-        until = asyncio.get_running_loop().time() + TOGETHER_S
+        until = self._answered_at + TOGETHER_S * (1 + self._coming)
+        if until < asyncio.get_running_loop().time():
+            return
+        expected = self._coming
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                while len(self._waiting) < expected and not self._closing:
+                while self._coming and not self._closing:
                     self._came.clear()
                     await self._came.wait()
-            return
-        self._alone = ALONE
+        if self._coming * 2 > expected:
+            self._alone = ALONE
 
     async def _more_came(self) -> bool:
         """Wait for further grants, and for what is being published; False: none came within `QUIET_S`."""
@@ -148,6 +156,7 @@ class GrantService:
 
     async def _take(self, batch: Sequence[_Waiting]) -> None:
         published, self._published = self._published, []
+        self._coming = 0
         try:
             results = await self._sql(self._store.store, [one.grant for one in batch], published=published)
         except Exception as error:  # noqa: BLE001  (each asker gets it)
@@ -161,6 +170,7 @@ class GrantService:
             else:
                 _fail(one, result)
         if done:
+            self._coming = len(done)
             task = asyncio.create_task(self._publish(done))
             self._publishing.add(task)
             task.add_done_callback(self._publishing.discard)
@@ -182,6 +192,7 @@ class GrantService:
                 self._published.append((account.id, account.generation))
             if not waiting.answer.done():
                 waiting.answer.set_result(TakenGrant(result, published))
+        self._answered_at = asyncio.get_running_loop().time()
 
     async def _note(self) -> None:
         published, self._published = self._published, []

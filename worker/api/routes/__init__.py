@@ -6,6 +6,8 @@ from typing import Final
 
 from worker.api.routes import accounts, batch, clients, connect, events, grants, refresh, system, tokens
 
+#: Before all others.
+DIRECT: Final = (grants.DIRECT,)
 #: In the order of the documentation.
 ROUTERS: Final = (
     accounts.router,

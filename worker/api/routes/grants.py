@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -10,9 +10,10 @@ from starlette.responses import JSONResponse, Response
 from models.tables.audit import Actor
 from worker.accounts.entry import RowRefused
 from worker.accounts.grants.replacement import Moved, NeedsWorker, read_grant
-from worker.api.auth import Caller, Here, Writes
+from worker.api.auth import Caller, Here, Writes, may_write
 from worker.api.bodies import json_object
 from worker.api.context import ApiContext
+from worker.api.direct import DirectRoute, route_of
 from worker.api.document.openapi import body_of, describes
 from worker.api.params import AccountId
 from worker.api.problems import FieldError, Kind, Problem, invalid, no_such_account
@@ -69,3 +70,7 @@ async def _taken_here(
     except Moved as error:
         raise Problem(Kind.CONFLICT, str(error), headers={"Retry-After": "1"}) from None
     return taken.stored.as_json(published=taken.published)
+
+
+#: Each grant comes this way.
+DIRECT: Final = DirectRoute(route_of(router.routes, "put_grant"), may_write, put_grant)
