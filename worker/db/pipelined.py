@@ -6,7 +6,7 @@ They run one after the other, each with a snapshot of its own, as if they were s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -14,8 +14,7 @@ from sqlalchemy import Connection
 
 from worker.db.bulk import Columns, driver_statement, execute, json_rows
 from worker.db.engine import is_sqlite
-from worker.db.postgresql.connections import PREPARED, driver_of, is_pooled
-from worker.db.postgresql.round_trip import RoundTrip
+from worker.db.postgresql.connections import driver_of, is_pooled
 
 
 class Sent(Protocol):
@@ -32,18 +31,8 @@ class Statement(Struct, frozen=True):
     rows: Sequence[Mapping[str, Any]]
 
 
-class Pipeline(Protocol):
-    """Statements of an open transaction that are sent together."""
-
-    def send(self, statement: str, parameters: Mapping[str, Any]) -> Sent:
-        """Send a statement, its parameters named as `%(name)s`."""
-
-    def commit(self) -> None:
-        """End the transaction behind what was sent; where that fails, nothing of it is stored."""
-
-
-class _OneByOne:
-    """Statements through a pooler, which takes no pipeline.
+class Pipeline:
+    """Sends statements on the connection of an open transaction.
 
     Args:
         driver: psycopg's connection.
@@ -53,12 +42,12 @@ class _OneByOne:
         self._driver = driver
 
     def send(self, statement: str, parameters: Mapping[str, Any]) -> Sent:
-        """Run a statement."""
+        """Send a statement, its parameters named as `%(name)s`."""
         sent: Sent = self._driver.cursor().execute(statement, parameters)
         return sent
 
     def commit(self) -> None:
-        """End the transaction."""
+        """End the transaction behind what was sent; where that fails, nothing of it is stored."""
         self._driver.commit()
 
 
@@ -88,9 +77,6 @@ def pipelined(connection: Connection) -> Iterator[Pipeline]:
         DBAPIError: a statement failed; its class is SQLAlchemy's for that of psycopg.
     """
     with driver_of(connection) as driver:
-        if is_pooled(connection):
-            yield _OneByOne(driver)
-            return
-        together = RoundTrip(driver, connection.info.setdefault(PREPARED, {}))
-        yield together
-        together.run()
+        together: AbstractContextManager[Any] = nullcontext() if is_pooled(connection) else driver.pipeline()
+        with together:
+            yield Pipeline(driver)

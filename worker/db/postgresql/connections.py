@@ -41,8 +41,6 @@ _TIMEOUTS: Final = {
 _POOLED: Final = "refreshd_pooled"
 #: When a connection was given back, there as well.
 _USED_AT: Final = "refreshd_used_at"
-#: What a round trip has prepared on a connection, there as well.
-PREPARED: Final = "refreshd_prepared"
 #: What PgBouncer answers to a session that begins with options.
 _OPTIONS_REFUSED: Final = "unsupported startup parameter"
 #: PostgreSQL: "password authentication failed", "PAM authentication failed"; PgBouncer: "SASL authentication failed".
@@ -83,7 +81,6 @@ def postgres_engine(
             "application_name": "refreshd",
         },
     )
-    _forget_prepared(engine)
     if trusted_s:
         _ping_after(engine, trusted_s)
     connector = _Connector(password, " ".join(f"-c {name}={value}" for name, value in session.items()))
@@ -102,20 +99,6 @@ def postgres_engine(
             driver.execute(begin_pooled)
 
     return engine
-
-
-def _forget_prepared(engine: Engine) -> None:
-    """Prepare statements of round trips anew after a rollback: psycopg takes every prepared one away with it (DEALLOCATE ALL)."""
-
-    @event.listens_for(engine, "rollback")
-    def rolled_back(connection: Connection) -> None:
-        if not connection.invalidated:
-            connection.info.pop(PREPARED, None)
-
-    @event.listens_for(engine, "reset")
-    def given_back(driver: Any, record: ConnectionPoolEntry, _state: Any) -> None:
-        if driver.info.transaction_status:  # in a transaction, which is rolled back now
-            record.info.pop(PREPARED, None)
 
 
 def _ping_after(engine: Engine, trusted_s: float) -> None:
@@ -168,10 +151,6 @@ def driver_of(connection: Connection) -> Iterator[Any]:
         if lost:
             connection.invalidate(error)
         raise raised from error
-    except BaseException as error:
-        if driver.closed:  # interrupted, with answers on their way
-            connection.invalidate(error)
-        raise
 
 
 class _Connector:
