@@ -28,11 +28,14 @@ class ClusterNode(RedisServer):
     def __init__(self, directory: Path, password: str) -> None:
         directory.mkdir(parents=True)
         super().__init__(directory)
-        self.bus_port = free_port()
         self.password = password
+        #: Others know it by its bus port, which stays.
+        self.is_known = False
 
     def _command(self) -> list[str]:
         command = super()._command()
+        if not self.is_known:  # a start that failed may have found this port taken
+            self.bus_port = free_port()
         with Path(command[-1]).open("a") as config:
             config.write(
                 f"masterauth {self.password}\nrepl-diskless-sync-delay 0\ncluster-enabled yes\n"
@@ -82,6 +85,8 @@ class RedisCluster:
             node.ask("CLUSTER ADDSLOTSRANGE", start, end - 1)
         for node in rest:
             first.ask("CLUSTER MEET", "127.0.0.1", node.port, node.bus_port)
+        for node in self.nodes:
+            node.is_known = True
         wait_until(
             lambda: self._all_say("cluster_known_nodes", str(len(self.nodes))), "nodes that know each other"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -73,7 +74,8 @@ class Member:
     def kill(self) -> None:
         """End it and its children as a crash of the machine would."""
         for process in self._family():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a child that has ended by itself since
+                process.kill()
         self.process.wait()
 
     def pause(self) -> None:
