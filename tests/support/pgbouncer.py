@@ -72,6 +72,10 @@ class PgBouncer(ServerProcess):
             shutil.chown(path, self.user)
         return path
 
+    def serves(self) -> bool:
+        """Return whether a statement is answered through it."""
+        return self._answers()
+
     def _answers(self) -> bool:
         try:
             with psycopg.connect(

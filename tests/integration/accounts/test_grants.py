@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -251,22 +251,34 @@ def test_a_token_of_an_account_whose_own_grant_fails_in_the_same_commit_is_refus
     assert "twin" in str(found[0])
 
 
-def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
-    bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def commits_of(
+    bench: Bench,
+    desk: GrantDesk,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[], object] = lambda: None,
+) -> list[list[str]]:
+    """Return the accounts of each commit to come, of `one` and `two`; clients have long to come back."""
     for wait in ("TOGETHER_S", "ANSWERED_S"):
         monkeypatch.setattr(grant_service, wait, 5.0)
     for name in ("one", "two"):
         bench.add(name, refresh_token=f"old-{name}")
     commits: list[list[str]] = []
-    store, second_came = desk.store.store, threading.Event()
+    store = desk.store.store
 
     def counted(grants: Sequence[Grant], **more: Any) -> Any:
         commits.append([one.account for one in grants])
-        second_came.wait(30)
+        before()
         return store(grants, **more)
 
     desk.store.store = counted  # type: ignore[method-assign]
+    return commits
+
+
+def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
+    bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_came = threading.Event()
+    commits = commits_of(bench, desk, monkeypatch, before=lambda: second_came.wait(30))
 
     async def both() -> None:
         service = desk.service()
@@ -294,18 +306,7 @@ def test_who_was_just_answered_is_waited_for_and_stored_with_those_who_wait(
 def test_those_who_were_answered_together_are_stored_together_again(
     bench: Bench, desk: GrantDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for wait in ("TOGETHER_S", "ANSWERED_S"):
-        monkeypatch.setattr(grant_service, wait, 5.0)
-    for name in ("one", "two"):
-        bench.add(name, refresh_token=f"old-{name}")
-    commits: list[list[str]] = []
-    store = desk.store.store
-
-    def counted(grants: Sequence[Grant], **more: Any) -> Any:
-        commits.append([one.account for one in grants])
-        return store(grants, **more)
-
-    desk.store.store = counted  # type: ignore[method-assign]
+    commits = commits_of(bench, desk, monkeypatch)
 
     async def both() -> None:
         service = desk.service()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 
+import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from models.tables.attempt import Outcome, Trigger
@@ -100,6 +102,26 @@ def test_nothing_is_prepared_and_what_fails_is_rolled_back(engine: Engine) -> No
         run(engine, "INSERT INTO duty (name, until) VALUES ('mine', 0)", "SELECT 1/0")
     with reading(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM duty WHERE name = 'mine'")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("transaction", [reading, writing])
+def test_a_session_that_was_ended_is_a_database_that_is_away_for_a_transaction_at_most(
+    engine: Engine,
+    database_url: str,
+    postgres_service: PostgresServer,
+    transaction: Callable[[Engine], AbstractContextManager[Connection]],
+) -> None:
+    """Under session pooling the client loses its connection too: its BEGIN is what finds that out."""
+    run(engine, "SELECT 1")
+    with psycopg.connect(postgres_service.url_of(make_url(database_url).database or "")) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    with suppress(DatabaseUnreachable), transaction(engine) as connection:
+        connection.execute(text("SELECT 1"))
+    with transaction(engine) as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
 def test_accounts_are_refreshed_through_it(bench: Bench) -> None:

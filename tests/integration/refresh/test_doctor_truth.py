@@ -16,7 +16,7 @@ from tests.integration.conftest import Bench
 from tests.integration.diagnostics.test_doctor import ALL, checked, execute
 from worker.crypto.cipher import generate_key
 from worker.db.engine import writing
-from worker.db.publication.comparison import TAKEN_OVER, Loss, Progress
+from worker.db.publication.comparison import CAUSES, Loss, Progress
 from worker.diagnostics.doctor import CheckResult, Level
 from worker.monitoring.clocks import ClockWatch
 from worker.policy.reasons import message_of
@@ -155,13 +155,15 @@ def test_what_redis_had_lost_is_named_with_why(bench: Bench, settings: Settings)
     runtime.run(runtime.comparison.step())
     (found,) = told(settings, "redis content")
     assert (found.level, found.message.partition(" compared")[0]) == (Level.OK, "1 account")
-    loss = Loss(7, TAKEN_OVER, runtime.clock.now() - 300, tuple("abcdefg"))
-    with writing(runtime.engine) as connection:
-        connection.execute(
-            text("UPDATE duty SET note = :note WHERE name = 'comparison'"),
-            {"note": replace(Progress(), loss=loss).to_note()},
-        )
-    (found,) = told(settings, "redis content")
-    assert found.level is Level.WARNING
-    words = "5m ago, Redis lacked what was published of 7 accounts (a, b, c, d, e, ...): Redis was restarted"
-    assert words in found.message
+    for why, because in CAUSES.items():
+        loss = Loss(7, why, runtime.clock.now() - 300, tuple("abcdefg"))
+        with writing(runtime.engine) as connection:
+            connection.execute(
+                text("UPDATE duty SET note = :note WHERE name = 'comparison'"),
+                {"note": replace(Progress(), loss=loss).to_note()},
+            )
+        (found,) = told(settings, "redis content")
+        assert found.level is Level.WARNING
+        words = f"5m ago, Redis lacked what was published of 7 accounts (a, b, c, d, e, ...): {because}"
+        assert words in found.message
+        assert found.hint

@@ -95,8 +95,8 @@ def postgres_engine(
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if is_pooled(connection):
-            driver: Any = connection.connection.driver_connection
-            driver.execute(begin_pooled)
+            with driver_of(connection) as driver:  # SQLAlchemy lets errors of listeners through as they are
+                driver.execute(begin_pooled)
 
     return engine
 
@@ -128,7 +128,7 @@ def is_pooled(connection: Connection) -> bool:
 
 @contextmanager
 def driver_of(connection: Connection) -> Iterator[Any]:
-    """Yield psycopg's connection of an open transaction, for statements past SQLAlchemy; no listener sees them.
+    """Yield psycopg's connection, for statements past SQLAlchemy; no listener sees them.
 
     Raises:
         DBAPIError: a statement failed, as SQLAlchemy would raise it; a lost connection is given up.
