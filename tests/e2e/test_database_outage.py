@@ -103,7 +103,7 @@ def test_answers_are_put_aside_while_a_pooler_has_commits_wait(
                 answers_wait(world, fleet, own_postgres).kill()
                 own_postgres.start()
                 # A worker that begins while the pooler still refuses, for a second, ends.
-                wait_until(pooler.serves, "the pooler has found the server again")
+                wait_until(lambda: pooler.serves("refreshd"), "the pooler has found the server again")
                 fleet.worker("next").wait_ready()
                 wait_until(lambda: world.all_refreshed(ACCOUNTS), "every answer adopted")
             assert world.provider.refreshes == len(ACCOUNTS)

@@ -72,18 +72,18 @@ class PgBouncer(ServerProcess):
             shutil.chown(path, self.user)
         return path
 
-    def serves(self) -> bool:
-        """Return whether a statement is answered through it."""
-        return self._answers()
-
-    def _answers(self) -> bool:
+    def serves(self, database: str) -> bool:
+        """Return whether a statement is answered through it: each database has a pool that finds the server again."""
         try:
             with psycopg.connect(
-                self.url_of("postgres"), connect_timeout=2, autocommit=True, prepare_threshold=None
+                self.url_of(database), connect_timeout=2, autocommit=True, prepare_threshold=None
             ) as connection:
                 return connection.execute("SELECT 1").fetchone() == (1,)
         except psycopg.Error:
             return False
+
+    def _answers(self) -> bool:
+        return self.serves("postgres")
 
     def _polite_signal(self) -> signal.Signals:
         return signal.SIGINT
