@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from sqlalchemy import text
 
 from benchmarks.comparison import publish
 from benchmarks.processes import Process
@@ -70,6 +71,8 @@ def main() -> int:
             fill(runtime.engine, options.accounts, due=_DUE, attempts=0)
             analyze(runtime.engine)
             publish(runtime, options.accounts)
+            with runtime.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("CHECKPOINT"))  # else PostgreSQL writes for minutes what was filled
             runtime.run(runtime.comparison.step())  # the first look at a server: a later one finds the same
         finally:
             runtime.close()

@@ -32,6 +32,9 @@ def count_failure() -> dict[str, Any]:
 def plan() -> dict[str, Any]:
     """Dispatch due accounts; mark accounts whose token has ended; have Redis filled where it lacks anything."""
     here = runtime()
+    if here.idle_check.is_idle():
+        worker_metrics().planned("planned", 0)
+        return {"planned": 0}
     if here.run(here.reconciler.needed()) or here.run(here.comparison.needed()):
         app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
     done = here.planner(dispatch_with(app)).plan()

@@ -113,9 +113,7 @@ def _configured(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_pool_acquire_timeout=10,
         beat_enable_remote_control=True,
-        # Nothing to remember: each entry is an interval, and a plan that runs twice does no harm. The default keeps
-        # a file that a crash can leave unreadable, and then beat never starts again.
-        beat_scheduler="celery.beat:Scheduler",
+        beat_scheduler="worker.celery.beat_scheduler:BeatScheduler",
         beat_max_loop_interval=max(settings.plan_interval_s, 1),
         beat_schedule={
             "plan": _every(settings.plan_interval_s, "refreshd.plan"),

@@ -26,9 +26,11 @@ from worker.db.fleet.client_secrets import ClientSecrets
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.fleet_locks import AsyncFleetLock, FleetLock
+from worker.db.planning.glance import GlanceStore
 from worker.db.planning.held_accounts import HeldAccounts
 from worker.db.publication.comparison import COMPARISON
 from worker.db.refresh.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
+from worker.db.repair.restore import filled_mark
 from worker.issuers.caller import IssuerCaller
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
@@ -60,6 +62,7 @@ from worker.refresh.requests import RequestBuilder
 from worker.scheduling import comparison, planner, reconciler
 from worker.scheduling.comparison import Comparison
 from worker.scheduling.held_picks import HeldPicks
+from worker.scheduling.idle_check import IdleCheck
 from worker.scheduling.planner import Dispatch, Planner, PlanSettings
 from worker.scheduling.reconciler import Reconciler
 from worker.scheduling.token_ends import TokenEnds
@@ -148,6 +151,11 @@ class Runtime(AppContext):
         with in_words(self.settings.broker):
             return int(self.broker.llen(queue))
 
+    def _filled(self) -> str | None:
+        with in_words(self.settings.redis):
+            found = self.redis.get(filled_mark(self.keys))
+        return None if found is None else str(found)
+
     def _read_gates(self, names: Sequence[str]) -> dict[str, Gate]:
         with in_words(self.settings.redis):
             return read_gates(self.redis, self.settings.redis_prefix, names)
@@ -193,6 +201,11 @@ class Runtime(AppContext):
             store=AsyncComparisonStore(self.engine, self.executor),
             clock=self.clock,
             lock=AsyncFleetLock(self._lock(COMPARISON, comparison.LOCK_S), self.executor),
+        )
+        self.idle_check = IdleCheck(
+            GlanceStore(self.engine, plan=planner.LOCK, fill=reconciler.LOCK).look,
+            self._filled,
+            self.comparison.rests,
         )
 
     def _compose_callers(self) -> None:

@@ -39,3 +39,32 @@ def test_a_wall_clock_that_is_set_moves_no_interval(redis_url: str, tmp_path: Pa
     for name, (every_s, due, next_s) in entries.items():
         assert not due, name
         assert 0 < next_s <= every_s, name
+
+
+#: How often beat looks until it has asked for three plans.
+COUNT = """
+import sys, time
+from celery.utils.imports import instantiate
+from worker.app import app
+
+scheduler = instantiate(app.conf.beat_scheduler, app)
+sent, looks = [], 0
+scheduler.apply_async = lambda entry, **_: sent.append(entry.name)
+while sent.count("plan") < 3:
+    looks += 1
+    time.sleep(max(scheduler.tick() or 0, 0))
+print(looks)
+"""
+
+
+def test_beat_sleeps_until_an_entry_is_due(redis_url: str, tmp_path: Path) -> None:
+    """Celery's own scheduler looks scores of times in the last 10 ms (findings/celery-beat-spins.sh)."""
+    env = os.environ | {
+        "REFRESHD_REDIS_URL": redis_url,
+        "REFRESHD_DATA_DIR": str(tmp_path),
+        "REFRESHD_KEYS": generate_key(),
+        "REFRESHD_PLAN_INTERVAL_S": "0.2",
+    }
+    looked = ran(["-c", COUNT], cwd=tmp_path, env=env)
+    assert looked.returncode == 0, looked.stderr
+    assert int(looked.stdout) < 15

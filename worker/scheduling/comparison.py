@@ -80,9 +80,9 @@ class Comparison:
         Raises:
             RedisUnreachable, DatabaseUnreachable: a store is away.
         """
-        now = self._clock.now()
-        if now < self._look_again_at < now + LOOK_EVERY_S:
+        if self.rests():
             return False
+        now = self._clock.now()
         state, server = await self._store.state(), await self._look()
         if now < state.held_until < now + LOCK_S:
             return False
@@ -94,6 +94,11 @@ class Comparison:
         )
         self._look_again_at = now if is_due else now + LOOK_EVERY_S
         return is_due
+
+    def rests(self) -> bool:
+        """Return whether `needed` would say no without a look."""
+        now = self._clock.now()
+        return now < self._look_again_at < now + LOOK_EVERY_S
 
     async def step(self) -> Compared | None:
         """Compare for some seconds, from where the last step ended; None where another process does so.

@@ -27,6 +27,7 @@ from worker.db.accounts.filter import Filter
 from worker.db.accounts.stored import Accounts
 from worker.db.engine import database_now, is_sqlite, reading, writing
 from worker.db.planning.asked_for import make_due
+from worker.db.planning.glance import GlanceStore
 from worker.diagnostics.doctor import run_checks
 from worker.monitoring.exporter import FleetCollector
 from worker.redis.counts import LiveWorkers
@@ -107,6 +108,10 @@ def _plan(runtime: Runtime, *, limits: Callable[[str], Limits] | None = None) ->
     planner.plan()
 
 
+def _glance(runtime: Runtime) -> None:
+    GlanceStore(runtime.engine, plan="plan", fill="reconcile").look()
+
+
 def _plan_a_crowd(runtime: Runtime) -> None:
     _plan(runtime, limits=lambda _: Limits(0.01, 10))
 
@@ -152,7 +157,7 @@ def _exporter(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [_plan, _plan_a_crowd, _reconcile, _end_pauses, _prune, _expiring, _webhooks]
+    "task", [_glance, _plan, _plan_a_crowd, _reconcile, _end_pauses, _prune, _expiring, _webhooks]
 )
 def test_no_statement_of_a_task_reads_a_table_whole(
     runtime: Runtime, task: Callable[[Runtime], None]

@@ -62,9 +62,8 @@ class EndedTokens:
             from_end: those that ended before this moment are left out, epoch seconds.
         """
         with writing(self._engine) as connection:
-            # `||` keeps the index of the status out: nearly every account is active, and few tokens have ended. Outside
-            # the subselect the conditions stand again for a refresh that is committed in between.
-            ended = f"expires_at <= {self._now} AND status || '' = 'active' AND next_refresh_at IS NOT NULL"
+            # Outside the subselect the conditions stand again for a refresh that is committed in between.
+            ended = has_ended(self._now)
             rows = connection.execute(
                 text(
                     f"""
@@ -107,3 +106,9 @@ class EndedTokens:
         statement = accounts_with(PUBLISHED_COLUMNS).where(among(self._engine, col(Account.id), ids))
         with reading(self._engine) as connection:
             return tuple(read_with(PUBLISHED_COLUMNS, connection, statement))
+
+
+def has_ended(now: str) -> str:
+    """Return the SQL that tells whether a row of `account` is active, is planned, and its token has ended."""
+    # `||` keeps the index of the status out: nearly every account is active, and few tokens have ended.
+    return f"expires_at <= {now} AND status || '' = 'active' AND next_refresh_at IS NOT NULL"

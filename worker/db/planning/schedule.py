@@ -176,11 +176,12 @@ class Schedule:
 
     def outlook(self, name: str) -> Outlook:
         """Return what the last holder of a lock noted, the time, and whether any account is due: one statement."""
-        # The first of an index: where PostgreSQL believes that much is due, EXISTS looks for it in the table.
-        due = f"coalesce((SELECT min(plan_at) FROM account WHERE plan_at > 0) <= {self._now}, false)"
         with reading(self._engine) as connection:
             row = connection.execute(
-                text(f"SELECT (SELECT note FROM duty WHERE name = :name), {self._now}, {due}"), {"name": name}
+                text(
+                    f"SELECT (SELECT note FROM duty WHERE name = :name), {self._now}, {some_due(self._now)}"
+                ),
+                {"name": name},
             ).one()
         return Outlook(row[0], float(row[1]), bool(row[2]))
 
@@ -206,6 +207,12 @@ class Schedule:
                 [{"id": row[0]} for row in rows],
             )
         return len(rows)
+
+
+def some_due(now: str) -> str:
+    """Return the SQL that tells whether any account is due."""
+    # The first of an index: where PostgreSQL believes that much is due, EXISTS looks for it in the table.
+    return f"coalesce((SELECT min(plan_at) FROM account WHERE plan_at > 0) <= {now}, false)"
 
 
 def abandoned(now: str) -> str:

@@ -27,6 +27,11 @@ MARK_STATE_UNPUBLISHED: Final = (
     f"OR account.published_generation = {STATE_UNPUBLISHED} THEN {STATE_UNPUBLISHED} ELSE -1 END"
 )
 
+#: The SQL that finds the account, of those whose latest generation Redis lacks, that is needed first.
+FIRST_UNPUBLISHED: Final = (
+    "SELECT id FROM account WHERE published_generation < generation ORDER BY expires_at, id LIMIT 1"
+)
+
 _PAIR: Final = {"id": "text", "generation": "bigint"}
 
 
@@ -162,12 +167,9 @@ class PublicationStore:
 
     def lacks(self, name: str) -> tuple[str | None, bool]:
         """Return what the last holder of a lock noted, and whether Redis lacks the latest generation of any account."""
-        first = (
-            "SELECT id FROM account WHERE published_generation < generation ORDER BY expires_at, id LIMIT 1"
-        )
         with reading(self._engine) as connection:
             row = connection.execute(
-                text(f"SELECT (SELECT note FROM duty WHERE name = :name), ({first}) IS NOT NULL"),
+                text(f"SELECT (SELECT note FROM duty WHERE name = :name), ({FIRST_UNPUBLISHED}) IS NOT NULL"),
                 {"name": name},
             ).one()
         return row[0], bool(row[1])
