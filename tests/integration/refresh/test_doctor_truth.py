@@ -166,4 +166,15 @@ def test_what_redis_had_lost_is_named_with_why(bench: Bench, settings: Settings)
         assert found.level is Level.WARNING
         words = f"5m ago, Redis lacked what was published of 7 accounts (a, b, c, d, e, ...): {because}"
         assert words in found.message
+        assert found.message.endswith("It was published again")
         assert found.hint
+    lacking = Loss(1, why, runtime.clock.now() - 300, ("acct",))
+    with writing(runtime.engine) as connection:
+        connection.execute(
+            text("UPDATE duty SET note = :note WHERE name = 'comparison'"),
+            {"note": replace(Progress(), loss=lacking).to_note()},
+        )
+        connection.execute(text("UPDATE account SET published_generation = -1"))
+    (found,) = told(settings, "redis content")
+    assert found.message.endswith("acct is not published again yet")
+    assert found.hint == "a worker's log says why (`not_published`)"

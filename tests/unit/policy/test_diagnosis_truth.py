@@ -168,14 +168,13 @@ def test_a_loss_that_was_made_good_is_told_to_whom_it_concerns() -> None:
     named = Loss(1, "taken_over", NOW - 300, ("acct",))
     (found,) = diagnose(facts(loss=named))
     assert (found.cause, found.wrong) == ("redis_had_lost_tokens", False)
-    assert (
-        "5m ago Redis lacked what was published of 1 accounts, this one among them: Redis was restarted"
-        in found.message
-    )
+    assert "5m ago Redis lacked what was published of this account: Redis was restarted" in found.message
     assert diagnose(facts(loss=replace(named, some=("other",)))) == []
     assert diagnose(facts(loss=replace(named, at=NOW - 7200))) == []
     many = diagnose(facts(loss=replace(named, accounts=5000)))
-    assert "5,000 accounts" in many[0].message
+    assert "5,000 accounts, this one among them" in many[0].message
+    lacking = replace(REDIS, state_generation=None, token_generation=None)
+    assert "redis_had_lost_tokens" not in {one.cause for one in diagnose(facts(loss=named, redis=lacking))}
 
 
 def test_tokens_that_live_a_minute_are_no_missing_permission() -> None:

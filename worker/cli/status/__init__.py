@@ -121,13 +121,17 @@ class _Seen(Struct, frozen=True):
     returning: list[Returning]
     #: Clients' secrets that end soon, or have ended.
     secrets: list[EndingSecret]
-    #: What Redis lacked, and has again.
+    #: What Redis lacked.
     loss: Loss | None
+    #: Of the accounts of the loss that are kept by name, those that Redis lacks still.
+    lacking: list[str]
     timeline: Timeline
 
 
 def _look(here: AppContext) -> _Seen:
     pauses = here.pauses.all()
+    comparison = ComparisonStore(here.engine)
+    loss = comparison.state().progress.loss
     fleet = look(here.engine)
     queues, trouble = _queues(here)
     behind = []
@@ -148,7 +152,8 @@ def _look(here: AppContext) -> _Seen:
         gates=None if gates is None else gates[0],
         returning=[] if gates is None else gates[1],
         secrets=ending(here.engine, within_days=max(here.settings.expiring_thresholds_days, default=0.0)),
-        loss=ComparisonStore(here.engine).state().progress.loss,
+        loss=loss,
+        lacking=[] if loss is None else comparison.waiting(loss),
         timeline=timeline(here.engine),
     )
 
@@ -274,7 +279,8 @@ def _machinery(seen: _Seen) -> list[Text]:
     if seen.loss is not None and fleet.now - seen.loss.at < _LOSS_SHOWN_S:
         lines.append(
             Text(
-                f"redis lost      {accounts_words(seen.loss.accounts)}, found and published again "
+                f"redis lost      {accounts_words(seen.loss.accounts)}, found "
+                f"{'' if seen.lacking else 'and published again '}"
                 f"{ago_or_in(seen.loss.at, now=fleet.now)}: {CAUSES[seen.loss.why]}",
                 style="yellow",
             )

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, text
 
 from models.redis_info import RedisInfo
-from worker.db.bulk import execute
+from worker.db.bulk import among_sql, execute, many
 from worker.db.engine import reading, writing
 
 #: The lock of the comparison; its note is the progress.
@@ -39,7 +39,7 @@ DELETED_SHARE: Final = 1 / 500
 
 
 class Loss(Struct, frozen=True):
-    """What a round found missing in Redis, and has published again."""
+    """What a round found missing in Redis, and has had published again."""
 
     accounts: int
     why: str
@@ -199,6 +199,18 @@ class ComparisonStore:
             (one[0], Published(one[0], one[1], one[3], one[4], bool(one[5])) if one[2] >= one[1] else None)
             for one in rows
         ]
+
+    def waiting(self, loss: Loss) -> list[str]:
+        """Return the accounts, of those of a loss that are kept by name, that are not published again yet."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    f"SELECT id FROM account WHERE {among_sql(self._engine, 'id', 'ids')} "
+                    "AND published_generation < generation ORDER BY id"
+                ),
+                {"ids": many(self._engine, loss.some)},
+            )
+            return [str(account) for account in rows.scalars()]
 
     def mark_lost(self, lost: Sequence[tuple[str, int]]) -> list[str]:
         """Note that Redis lacks these generations; return the accounts that still have them.

@@ -72,15 +72,17 @@ def check_clocks(here: AppContext) -> Iterator[CheckResult]:
 
 def check_content(here: AppContext) -> Iterator[CheckResult]:
     """Report what the last comparison of Redis with SQL found missing, and when a whole one ended."""
-    progress, now = ComparisonStore(here.engine).state().progress, here.clock.now()
+    store, now = ComparisonStore(here.engine), here.clock.now()
+    progress = store.state().progress
     loss, last = progress.loss, progress.last
     if loss is not None and now - loss.at < LOSS_NEWS_S:
+        waiting = store.waiting(loss)
         yield warning(
             "redis content",
             f"{duration(now - loss.at)} ago, Redis lacked what was published of {_accounts(loss.accounts)} "
             f"({', '.join(loss.some[:NAMED_SHOWN])}{', ...' if loss.accounts > NAMED_SHOWN else ''}): {CAUSES[loss.why]}. "
-            "It was published again",
-            LOSS_REMEDIES[loss.why],
+            + (f"{waiting[0]} is not published again yet" if waiting else "It was published again"),
+            "a worker's log says why (`not_published`)" if waiting else LOSS_REMEDIES[loss.why],
         )
     elif last is not None:
         yield ok(

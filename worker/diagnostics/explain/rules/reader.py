@@ -98,12 +98,15 @@ def had_lost(facts: Facts) -> Iterator[Finding]:
     loss = facts.loss
     if loss is None or facts.now - loss.at > LOSS_NEWS_S:
         return
+    if facts.redis is not None and (facts.redis.state_generation or 0) < facts.account.generation:
+        return  # it is not there again yet, which is told elsewhere
     if facts.account.id not in loss.some and loss.accounts <= len(loss.some):
         return
     this = "this one" if facts.account.id in loss.some else "perhaps this one"
+    whose = "this account" if loss.accounts == 1 else f"{loss.accounts:,} accounts, {this} among them"
     yield Finding(
         "redis_had_lost_tokens",
-        f"{duration(facts.now - loss.at)} ago Redis lacked what was published of {loss.accounts:,} accounts, {this} among them: "
+        f"{duration(facts.now - loss.at)} ago Redis lacked what was published of {whose}: "
         f"{CAUSES[loss.why]}. It was published again; a connector that read before then found no token, or an older one.",
         "Nothing for this account; `refreshd doctor` says what to do so that it does not repeat.",
         wrong=False,
