@@ -38,9 +38,9 @@ from tests.support.services import PostgresServer, RedisServer, postgres_server,
 LATENCY_MS: Final = 200.0
 ROUNDS: Final = 5
 #: Refreshes of one round: about 4 s for each contestant, whatever its speed.
-REFRESHD_ACCOUNTS: Final = 4000
+REFRESHD_ACCOUNTS: Final = 6000
 OBVIOUS_ACCOUNTS: Final = {8: 160, 32: 480}
-FLOOR_REFRESHES: Final = 4000
+FLOOR_REFRESHES: Final = 6000
 #: Redis databases of one line-up: two refreshd, two obvious ways.
 PLACES: Final = 4
 
