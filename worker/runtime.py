@@ -63,6 +63,7 @@ from worker.scheduling import comparison, planner, reconciler
 from worker.scheduling.comparison import Comparison
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.idle_check import IdleCheck
+from worker.scheduling.load_smoothing import is_crowded
 from worker.scheduling.planner import Dispatch, Planner, PlanSettings
 from worker.scheduling.reconciler import Reconciler
 from worker.scheduling.token_ends import TokenEnds
@@ -203,9 +204,10 @@ class Runtime(AppContext):
             lock=AsyncFleetLock(self._lock(COMPARISON, comparison.LOCK_S), self.executor),
         )
         self.idle_check = IdleCheck(
-            GlanceStore(self.engine, plan=planner.LOCK, fill=reconciler.LOCK).look,
-            self._filled,
-            self.comparison.rests,
+            glance=GlanceStore(self.engine, plan=planner.LOCK, fill=reconciler.LOCK).look,
+            filled=self._filled,
+            crowded=partial(is_crowded, limits=self.pace, interval_s=self.settings.plan_interval_s),
+            compared=self.comparison.rests,
         )
 
     def _compose_callers(self) -> None:

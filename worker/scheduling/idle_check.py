@@ -17,14 +17,21 @@ class IdleCheck:
     Args:
         glance: looks at the database.
         filled: reads the mark that says from which filling Redis' content is; None: Redis was emptied.
+        crowded: returns whether, by the note of the last plan, each plan begins accounts that are not due yet.
         compared: returns whether the comparison of Redis with the database looked at Redis a moment ago, and rests.
     """
 
     def __init__(
-        self, glance: Callable[[], Glance], filled: Callable[[], str | None], compared: Callable[[], bool]
+        self,
+        *,
+        glance: Callable[[], Glance],
+        filled: Callable[[], str | None],
+        crowded: Callable[[str | None], bool],
+        compared: Callable[[], bool],
     ) -> None:
         self._glance = glance
         self._filled = filled
+        self._crowded = crowded
         self._compared = compared
         self._looked = False
 
@@ -39,5 +46,7 @@ class IdleCheck:
             return False
         seen = self._glance()
         if seen.work or seen.planned_ago_s is None or not 0 <= seen.planned_ago_s < WHOLE_EVERY_S:
+            return False
+        if self._crowded(seen.note):
             return False
         return seen.filled is not None and self._filled() == seen.filled

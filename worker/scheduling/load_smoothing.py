@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from models.rate_limit import Limits
 from worker.db.claims import Outlook
 from worker.db.planning.schedule import Schedule
-from worker.policy.rate_limits import HORIZONS_S
+from worker.policy.rate_limits import HORIZONS_S, early_count
 
 #: How often accounts are counted that come due within so many seconds. What is far away may be seen a minute late, and
 #: a minute's calls are few beside the crowd; all of it each second cost a fleet of a million more than its refreshes.
@@ -53,6 +54,14 @@ class LoadSmoothing:
         }
         self.note = json.dumps(known)
         return _smoothing(known)
+
+
+def is_crowded(note: str | None, limits: Callable[[str], Limits], *, interval_s: float) -> bool:
+    """Return whether each plan begins accounts before they are due, by what one has noted."""
+    crowds = _smoothing(_read(note))
+    return any(
+        early_count(crowd, limits(name), interval_s=interval_s, taken=0) for name, crowd in crowds.items()
+    )
 
 
 def _read(text: str | None) -> dict[str, Any]:

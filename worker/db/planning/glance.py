@@ -16,6 +16,8 @@ class Glance(Struct, frozen=True):
 
     #: Seconds since the last whole plan ended; None: there was none.
     planned_ago_s: float | None
+    #: What the last plan left the next; None: nothing.
+    note: str | None
     #: The mark that Redis was filled with; None: it never was.
     filled: str | None
     #: Something is due, held by a gate, paused, not published, or its token has ended.
@@ -46,7 +48,7 @@ class GlanceStore:
         self._names = {"plan": plan, "fill": fill}
         self._statement = text(
             f"""
-            SELECT {now} - (SELECT finished_at FROM duty WHERE name = :plan),
+            SELECT {now} - (SELECT finished_at FROM duty WHERE name = :plan), (SELECT note FROM duty WHERE name = :plan),
              (SELECT note FROM duty WHERE name = :fill), {" OR ".join(work)}
             """
         )
@@ -59,4 +61,4 @@ class GlanceStore:
         """
         with reading(self._engine) as connection:
             row = connection.execute(self._statement, self._names).one()
-        return Glance(None if row[0] is None else float(row[0]), row[1], bool(row[2]))
+        return Glance(None if row[0] is None else float(row[0]), row[1], row[2], bool(row[3]))
