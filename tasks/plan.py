@@ -32,10 +32,11 @@ def count_failure() -> dict[str, Any]:
 def plan() -> dict[str, Any]:
     """Dispatch due accounts; mark accounts whose token has ended; have Redis filled where it lacks anything."""
     here = runtime()
-    if here.idle_check.is_idle():
-        worker_metrics().planned("planned", 0)
+    compare = not here.comparison.rests() and here.run(here.comparison.needed())
+    if not compare and here.idle_check.is_idle():
+        worker_metrics().planned("idle", 0)
         return {"planned": 0}
-    if here.run(here.reconciler.needed()) or here.run(here.comparison.needed()):
+    if compare or here.run(here.reconciler.needed()):
         app.send_task("refreshd.reconcile", expires=MESSAGE_EXPIRES_S)
     done = here.planner(dispatch_with(app)).plan()
     ended = here.run(here.token_ends.sweep())

@@ -26,7 +26,7 @@ from worker.db.fleet.client_secrets import ClientSecrets
 from worker.db.fleet.expiring_grants import Ends
 from worker.db.fleet.outages import Outages
 from worker.db.fleet_locks import AsyncFleetLock, FleetLock
-from worker.db.planning.glance import GlanceStore
+from worker.db.planning.glance import Glance, GlanceStore
 from worker.db.planning.held_accounts import HeldAccounts
 from worker.db.publication.comparison import COMPARISON
 from worker.db.refresh.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
@@ -63,7 +63,7 @@ from worker.scheduling import comparison, planner, reconciler
 from worker.scheduling.comparison import Comparison
 from worker.scheduling.held_picks import HeldPicks
 from worker.scheduling.idle_check import IdleCheck
-from worker.scheduling.load_smoothing import is_crowded
+from worker.scheduling.load_smoothing import works_ahead
 from worker.scheduling.planner import Dispatch, Planner, PlanSettings
 from worker.scheduling.reconciler import Reconciler
 from worker.scheduling.token_ends import TokenEnds
@@ -130,7 +130,7 @@ class Runtime(AppContext):
                 interval_s=self.settings.plan_interval_s,
                 queue_limit=self.settings.queue_limit,
                 group_size=self.settings.group_size,
-                rates_matter=self.settings.requests_per_s is not None or self.providers.some_name_a_rate,
+                rates_matter=self._rates_matter,
             ),
             lock=self._lock(planner.LOCK, planner.LOCK_S),
         )
@@ -151,6 +151,14 @@ class Runtime(AppContext):
     def _messages_in(self, queue: str) -> int:
         with in_words(self.settings.broker):
             return int(self.broker.llen(queue))
+
+    @property
+    def _rates_matter(self) -> bool:
+        return self.settings.requests_per_s is not None or self.providers.some_name_a_rate
+
+    def _works_ahead(self, seen: Glance) -> bool:
+        every_s = self.settings.plan_interval_s
+        return self._rates_matter and works_ahead(seen.note, self.pace, now=seen.now, interval_s=every_s)
 
     def _filled(self) -> str | None:
         with in_words(self.settings.redis):
@@ -206,8 +214,8 @@ class Runtime(AppContext):
         self.idle_check = IdleCheck(
             glance=GlanceStore(self.engine, plan=planner.LOCK, fill=reconciler.LOCK).look,
             filled=self._filled,
-            crowded=partial(is_crowded, limits=self.pace, interval_s=self.settings.plan_interval_s),
-            compared=self.comparison.rests,
+            works_ahead=self._works_ahead,
+            interval_s=self.settings.plan_interval_s,
         )
 
     def _compose_callers(self) -> None:

@@ -31,8 +31,8 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
     "visibility_timeout": VISIBILITY_TIMEOUT_S,
     # Urgent before planned: the default order is round robin.
     "queue_order_strategy": "priority",
-    # Each worker looks for overdue messages, at each `interval * throttle` seconds (by default 100, kombu 5.7). Of the hour above
-    # ten are nothing; each second, it was a tenth of what an idle worker cost.
+    # Each worker looks for overdue messages, every `interval * throttle` seconds (by default 100, kombu 5.7). Beside the hour above
+    # ten seconds are nothing; each second, it was a tenth of what an idle worker cost.
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
 }

@@ -81,7 +81,9 @@ class WorkerMetrics:
         self._messages_refused = self._counter(
             "messages_refused_total", "Task messages that were not acted on, and why.", "reason"
         )
-        self._plans = self._counter("plans_total", "Plans, and how each one ended.", "result")
+        self._plans = self._counter(
+            "plans_total", "Plans that beat asked for, and what became of each.", "result"
+        )
         self._planned = self._counter("planned_accounts_total", "Accounts that plans sent to workers.")
         self._calls = self._histogram(
             "provider_call_duration_seconds",

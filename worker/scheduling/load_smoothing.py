@@ -37,10 +37,10 @@ class LoadSmoothing:
     def look(self, outlook: Outlook) -> dict[str, Crowd]:
         """Return provider -> seconds from now -> how many accounts come due until then."""
         known, now = _read(outlook.note), outlook.now
-        if not 0 <= now - known["all_at"] < _ALL_EVERY_S:
+        if not _is_recent(known, "all_at", now, _ALL_EVERY_S):
             horizons: tuple[float, ...] = HORIZONS_S
             known = {"all_at": now, "near_at": now, "crowds": {}}
-        elif not 0 <= now - known["near_at"] < _NEAR_EVERY_S:
+        elif not _is_recent(known, "near_at", now, _NEAR_EVERY_S):
             horizons = tuple(one for one in HORIZONS_S if one <= _NEAR_S)
             known["near_at"] = now
         else:
@@ -56,12 +56,22 @@ class LoadSmoothing:
         return _smoothing(known)
 
 
-def is_crowded(note: str | None, limits: Callable[[str], Limits], *, interval_s: float) -> bool:
-    """Return whether each plan begins accounts before they are due, by what one has noted."""
-    crowds = _smoothing(_read(note))
+def works_ahead(note: str | None, limits: Callable[[str], Limits], *, now: float, interval_s: float) -> bool:
+    """Return whether a plan begins accounts before they are due, by what the one before noted, or is to count them anew."""
+    known = _read(note)
+    if not _is_recent(known, "all_at", now, _ALL_EVERY_S) or not _is_recent(
+        known, "near_at", now, _NEAR_EVERY_S
+    ):
+        return True
     return any(
-        early_count(crowd, limits(name), interval_s=interval_s, taken=0) for name, crowd in crowds.items()
+        early_count(crowd, limits(name), interval_s=interval_s, taken=0)
+        for name, crowd in _smoothing(known).items()
     )
+
+
+def _is_recent(known: Mapping[str, Any], name: str, now: float, every_s: float) -> bool:
+    """Return whether accounts were counted so short a time ago; a clock that was set back makes it long ago."""
+    return bool(0 <= now - known[name] < every_s)
 
 
 def _read(text: str | None) -> dict[str, Any]:

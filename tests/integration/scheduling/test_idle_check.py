@@ -1,13 +1,14 @@
-"""A plan that would find nothing is not made; whatever there is to do, one is made at once."""
+"""A plan that would find nothing is not made; where there is anything to do, it is."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from sqlalchemy import text
 
 from models.pause_scope import Scope
@@ -15,12 +16,13 @@ from models.rate_limit import Limits
 from models.tables.audit import Actor
 from tests.integration.conftest import Bench
 from tests.integration.scheduling.test_planner import Planning
+from tests.support.forked import ran
 from tests.support.query_plans import recorded
 from worker.db.engine import writing
 from worker.db.planning.glance import Glance
 from worker.policy.backlog import PLAN_LATE_S
 from worker.scheduling.idle_check import WHOLE_EVERY_S, IdleCheck
-from worker.scheduling.load_smoothing import LoadSmoothing, is_crowded
+from worker.scheduling.load_smoothing import works_ahead
 
 FAR_S = 3_000.0  # seconds
 MIA = Actor("mia", "desk-1")
@@ -61,10 +63,13 @@ def idle(bench: Bench) -> Bench:
     return bench
 
 
-def test_an_idle_fleet_is_asked_by_one_statement(idle: Bench) -> None:
+def test_an_idle_fleet_is_asked_by_one_statement_and_one_get(idle: Bench) -> None:
+    client: Any = idle.runtime.redis
+    gets = client.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"]
     with recorded() as statements:
         assert idle.runtime.idle_check.is_idle()
     assert len([sql for sql, _ in statements if not sql.startswith("BEGIN")]) == 1
+    assert client.info("commandstats")["cmdstat_get"]["calls"] == gets + 1
 
 
 @pytest.mark.parametrize(
@@ -92,25 +97,99 @@ def test_an_idle_fleet_is_asked_by_one_statement(idle: Bench) -> None:
     ],
 )
 def test_what_there_is_to_do_is_seen(idle: Bench, change: Callable[[Bench], object]) -> None:
+    assert idle.runtime.idle_check.is_idle(), "a moment ago"
     change(idle)
     assert not idle.runtime.idle_check.is_idle()
 
 
-def test_a_comparison_that_is_under_way_is_asked_by_each_plan() -> None:
-    def never(*_: object) -> Any:
-        raise AssertionError("nobody is asked")
+#: What three plans of a process return, when the last whole one ended after each, and what they sent.
+PLANS = """
+import json
+from sqlalchemy import text
+from tasks.plan import app, plan
+from worker.db.engine import reading, writing
+from worker.runtime import runtime
+import worker.scheduling.comparison as comparison
 
-    check = IdleCheck(glance=never, filled=never, crowded=never, compared=lambda: False)
-    assert not check.is_idle()
-    assert not check.is_idle()
+sent, told = [], []
+app.send_task = lambda name, **_: sent.append(name)
+
+def tell():
+    done = plan.run()
+    with reading(runtime().engine) as connection:
+        at = connection.execute(text("SELECT finished_at FROM duty WHERE name = 'plan'")).scalar_one()
+    told.append([done["planned"], at, sent.copy()])
+    sent.clear()
+
+tell()
+tell()
+with writing(runtime().engine) as connection:
+    connection.execute(text("UPDATE account SET plan_at = 1"))
+tell()
+with writing(runtime().engine) as connection:
+    connection.execute(text("UPDATE duty SET note = '{}', finished_at = 1 WHERE name = 'comparison'"))
+comparison.LOOK_EVERY_S = 0.0
+tell()
+print(json.dumps(told))
+"""
 
 
-def test_a_whole_plan_comes_before_anybody_takes_plans_for_late() -> None:
+def test_the_task_makes_a_plan_where_there_is_one_to_make(idle: Bench, tmp_path: Path) -> None:
+    settings = idle.runtime.settings
+    environment = {
+        **os.environ,
+        "REFRESHD_DATABASE_URL": settings.database,
+        "REFRESHD_REDIS_URL": settings.redis,
+        "REFRESHD_KEYS": settings.keys.get_secret_value() if settings.keys else "",
+        "REFRESHD_DATA_DIR": str(tmp_path),
+    }
+    done = ran(["-c", PLANS], cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, calm, due, compared = json.loads(done.stdout.splitlines()[-1])
+    assert first[0] == calm[0] == 0
+    assert calm[1:] == [first[1], []], "no whole plan"
+    assert due[0] == 1
+    assert due[1] > first[1]
+    assert due[2] == ["refreshd.refresh"]
+    assert compared[2] == ["refreshd.reconcile"]
+
+
+def test_workers_that_take_turns_make_one_whole_plan_for_all() -> None:
+    checks = [
+        IdleCheck(
+            glance=lambda: Glance(0.0, 1.0, None, "mark", work=False),
+            filled=lambda: "mark",
+            works_ahead=lambda _: False,
+            interval_s=1.0,
+        )
+        for _ in range(9)
+    ]
+    assert [check.is_idle() for check in checks] == [False] * 9, "the first of each"
+    assert [check.is_idle() for check in checks] == [True] * 9
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "interval_s", "idle"),
+    [(3.9, 1.0, True), (4.0, 1.0, False), (0.1, 5.0, False), (4.7, 0.2, True)],
+)
+def test_the_last_whole_plan_gets_no_older_than_is_said(ago_s: float, interval_s: float, idle: bool) -> None:
+    check = IdleCheck(
+        glance=lambda: Glance(0.0, ago_s, None, "mark", work=False),
+        filled=lambda: "mark",
+        works_ahead=lambda _: False,
+        interval_s=interval_s,
+    )
+    check.is_idle()
+    assert check.is_idle() is idle
+
+
+def test_nobody_takes_plans_for_late_meanwhile() -> None:
     assert 2 * WHOLE_EVERY_S < PLAN_LATE_S
 
 
 def test_a_fleet_that_works_ahead_of_a_rate_is_not_idle(idle: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = '{"all_at": 1, "near_at": 1, "crowds": {"google": {"60.0": 100}}}'
+    now = idle.runtime.clock.now()
+    note = json.dumps({"all_at": now, "near_at": now, "crowds": {"google": {"60.0": 100}}})
     with writing(idle.runtime.engine) as connection:
         connection.execute(text("UPDATE duty SET note = :note WHERE name = 'plan'"), {"note": note})
     assert idle.runtime.idle_check.is_idle(), "no rate is set"
@@ -119,32 +198,30 @@ def test_a_fleet_that_works_ahead_of_a_rate_is_not_idle(idle: Bench, monkeypatch
     assert not idle.runtime.idle_check.is_idle()
 
 
+CROWD = {"google": {"60.0": 100}}
+
+
 @pytest.mark.parametrize(
-    ("rate", "takes_early", "idle"),
-    [(1.0, True, False), (1.0, False, True), (None, True, True), (1e6, True, True)],
+    ("limits", "known", "ahead"),
+    [
+        pytest.param(Limits(1.0, 9), {"crowds": CROWD}, True, id="more than it takes"),
+        pytest.param(Limits(1e6, 9), {"crowds": CROWD}, False, id="no more than it takes"),
+        pytest.param(Limits(None, 9), {"crowds": CROWD}, False, id="it has no rate"),
+        pytest.param(Limits(1.0, 9, takes_early=False), {"crowds": CROWD}, False, id="it takes none early"),
+        pytest.param(Limits(1.0, 9), {"crowds": {}}, False, id="nobody"),
+        pytest.param(Limits(1.0, 9), {"crowds": {}, "near_at": 90.0}, True, id="to be counted anew"),
+        pytest.param(Limits(1.0, 9), {"crowds": {}, "all_at": 40.0}, True, id="all to be counted anew"),
+        pytest.param(
+            Limits(1.0, 9), {"crowds": {}, "near_at": 101.0}, True, id="counted before a clock was set back"
+        ),
+    ],
 )
-def test_a_crowd_that_is_begun_early_is_begun_by_each_plan(
-    bench: Bench, rate: float | None, takes_early: bool, idle: bool
+def test_what_is_begun_before_it_is_due_is_begun_by_each_plan(
+    limits: Limits, known: dict[str, Any], ahead: bool
 ) -> None:
-    """None is due: they come due faster than their provider takes them."""
-    now = bench.runtime.clock.now()
-    for number in range(100):
-        bench.add(
-            f"cliff-{number}",
-            token_url=None,
-            expires_at=now + 900,
-            next_refresh_at=now + 50,
-            plan_at=now + 50,
-        )
-    outlook = replace(bench.runtime.schedule.outlook("plan"), note=None)
-    smoothing = LoadSmoothing(bench.runtime.schedule, lambda _: True)
-    smoothing.look(outlook)
-    seen = Glance(1.0, smoothing.note, "mark", work=False)
-    check = IdleCheck(
-        glance=lambda: seen,
-        filled=lambda: "mark",
-        crowded=partial(is_crowded, limits=lambda _: Limits(rate, 1000, takes_early), interval_s=1.0),
-        compared=lambda: True,
-    )
-    assert not check.is_idle()
-    assert check.is_idle() is idle
+    note = json.dumps({"all_at": 99.0, "near_at": 99.0} | known)
+    assert works_ahead(note, lambda _: limits, now=100.0, interval_s=1.0) is ahead
+
+
+def test_where_nothing_was_noted_all_are_counted() -> None:
+    assert works_ahead(None, lambda _: Limits(1.0, 9), now=100.0, interval_s=1.0)

@@ -153,7 +153,7 @@ def _look(here: AppContext) -> _Seen:
         returning=[] if gates is None else gates[1],
         secrets=ending(here.engine, within_days=max(here.settings.expiring_thresholds_days, default=0.0)),
         loss=loss,
-        lacking=[] if loss is None else comparison.waiting(loss),
+        lacking=comparison.waiting(loss) if loss is not None and fleet.now - loss.at < _LOSS_SHOWN_S else [],
         timeline=timeline(here.engine),
     )
 
@@ -207,7 +207,7 @@ def _as_json(seen: _Seen) -> dict[str, Any]:
         "workers": seen.workers,
         "due_next_24h": list(seen.timeline.due),
         "last_hour": [{"refreshed": one.refreshed, "failed": one.failed} for one in seen.timeline.calls],
-        "redis_lost": None if seen.loss is None else asdict(seen.loss),
+        "redis_lost": None if seen.loss is None else asdict(seen.loss) | {"lacking": seen.lacking},
     } | held_json(seen.pauses, fleet, seen.gates, seen.returning)
 
 
@@ -279,9 +279,8 @@ def _machinery(seen: _Seen) -> list[Text]:
     if seen.loss is not None and fleet.now - seen.loss.at < _LOSS_SHOWN_S:
         lines.append(
             Text(
-                f"redis lost      {accounts_words(seen.loss.accounts)}, found "
-                f"{'' if seen.lacking else 'and published again '}"
-                f"{ago_or_in(seen.loss.at, now=fleet.now)}: {CAUSES[seen.loss.why]}",
+                f"redis lost      {accounts_words(seen.loss.accounts)}, found {ago_or_in(seen.loss.at, now=fleet.now)}: "
+                f"{CAUSES[seen.loss.why]}{f'; it lacks {seen.lacking[0]} at this moment' if seen.lacking else ''}",
                 style="yellow",
             )
         )

@@ -14,6 +14,8 @@ from worker.db.publication.store import FIRST_UNPUBLISHED
 class Glance(Struct, frozen=True):
     """What a plan would find."""
 
+    #: The database's clock, epoch seconds.
+    now: float
     #: Seconds since the last whole plan ended; None: there was none.
     planned_ago_s: float | None
     #: What the last plan left the next; None: nothing.
@@ -48,7 +50,7 @@ class GlanceStore:
         self._names = {"plan": plan, "fill": fill}
         self._statement = text(
             f"""
-            SELECT {now} - (SELECT finished_at FROM duty WHERE name = :plan), (SELECT note FROM duty WHERE name = :plan),
+            SELECT {now}, (SELECT finished_at FROM duty WHERE name = :plan), (SELECT note FROM duty WHERE name = :plan),
              (SELECT note FROM duty WHERE name = :fill), {" OR ".join(work)}
             """
         )
@@ -61,4 +63,5 @@ class GlanceStore:
         """
         with reading(self._engine) as connection:
             row = connection.execute(self._statement, self._names).one()
-        return Glance(None if row[0] is None else float(row[0]), row[1], row[2], bool(row[3]))
+        now = float(row[0])
+        return Glance(now, None if row[1] is None else now - float(row[1]), row[2], row[3], bool(row[4]))

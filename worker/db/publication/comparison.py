@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from models.redis_info import RedisInfo
 from worker.db.bulk import among_sql, execute, many
 from worker.db.engine import reading, writing
+from worker.db.publication.store import STATE_UNPUBLISHED
 
 #: The lock of the comparison; its note is the progress.
 COMPARISON: Final = "comparison"
@@ -39,7 +40,7 @@ DELETED_SHARE: Final = 1 / 500
 
 
 class Loss(Struct, frozen=True):
-    """What a round found missing in Redis, and has had published again."""
+    """What a round found missing in Redis; the next reconcile publishes it again."""
 
     accounts: int
     why: str
@@ -201,12 +202,12 @@ class ComparisonStore:
         ]
 
     def waiting(self, loss: Loss) -> list[str]:
-        """Return the accounts, of those of a loss that are kept by name, that are not published again yet."""
+        """Return the accounts, of those of a loss that are kept by name, whose token Redis lacks at this moment."""
         with reading(self._engine) as connection:
             rows = connection.execute(
                 text(
                     f"SELECT id FROM account WHERE {among_sql(self._engine, 'id', 'ids')} "
-                    "AND published_generation < generation ORDER BY id"
+                    f"AND published_generation < generation AND published_generation <> {STATE_UNPUBLISHED} ORDER BY id"
                 ),
                 {"ids": many(self._engine, loss.some)},
             )

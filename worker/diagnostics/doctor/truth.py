@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import text
@@ -11,7 +11,15 @@ from worker.clock import TOLERATED_SKEW_S
 from worker.context import AppContext
 from worker.db.engine import reading
 from worker.db.fleet.counts import OVERDUE_AFTER_S, overdue, without_token
-from worker.db.publication.comparison import CAUSES, DELETED, EVICTED, ROLLING, TAKEN_OVER, ComparisonStore
+from worker.db.publication.comparison import (
+    CAUSES,
+    DELETED,
+    EVICTED,
+    ROLLING,
+    TAKEN_OVER,
+    ComparisonStore,
+    Loss,
+)
 from worker.diagnostics.doctor.result import CheckResult, Level, ok, warning
 from worker.diagnostics.explain.rules.clock import SET_BACK_REMEDY, SYNCHRONIZE, is_far_off, off, words_of
 from worker.durations import duration
@@ -29,6 +37,7 @@ LOSS_REMEDIES: Final = {
     DELETED: _WHO_DELETES,
     ROLLING: _WHO_DELETES,
 }
+_WHY_NOT: Final = "; each plan has published what Redis lacks: where that stays so, a worker's log says why (`not_published`)"
 #: Groups of accounts listed one by one.
 GROUPS_MAX: Final = 10
 
@@ -81,8 +90,8 @@ def check_content(here: AppContext) -> Iterator[CheckResult]:
             "redis content",
             f"{duration(now - loss.at)} ago, Redis lacked what was published of {_accounts(loss.accounts)} "
             f"({', '.join(loss.some[:NAMED_SHOWN])}{', ...' if loss.accounts > NAMED_SHOWN else ''}): {CAUSES[loss.why]}. "
-            + (f"{waiting[0]} is not published again yet" if waiting else "It was published again"),
-            "a worker's log says why (`not_published`)" if waiting else LOSS_REMEDIES[loss.why],
+            + _again(loss, waiting),
+            LOSS_REMEDIES[loss.why] + (_WHY_NOT if waiting else ""),
         )
     elif last is not None:
         yield ok(
@@ -90,6 +99,12 @@ def check_content(here: AppContext) -> Iterator[CheckResult]:
             f"{_accounts(last.accounts)} compared {duration(now - last.ended_at)} ago, in {duration(last.took_s)}: "
             f"{last.missing:,} missing in Redis",
         )
+
+
+def _again(loss: Loss, waiting: Sequence[str]) -> str:
+    if waiting:
+        return f"Redis lacks {waiting[0]} at this moment"
+    return "It was published again" if loss.accounts <= len(loss.some) else "Those named were published again"
 
 
 def check_set_back(here: AppContext) -> Iterator[CheckResult]:

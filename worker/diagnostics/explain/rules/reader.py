@@ -12,7 +12,7 @@ from models.outcome import Outcome, Trigger
 from models.providers.dpop import is_bound
 from refreshd_reader.contract import DEFAULT_PREFIX
 from worker.db.publication.comparison import CAUSES
-from worker.diagnostics.explain.facts import Facts, Finding
+from worker.diagnostics.explain.facts import Facts, Finding, RedisFacts
 from worker.durations import duration
 from worker.policy.reasons.skipped import FRESH_TOKENS_REJECTED
 from worker.policy.rejected_tokens import WORKED_S
@@ -43,10 +43,12 @@ def another_redis(facts: Facts) -> Iterator[Finding]:
 def published(facts: Facts) -> Iterator[Finding]:
     """Return where Redis does not hold what the database does."""
     account, redis = facts.account, facts.redis
-    alive = account.access_token_sealed is not None and (
-        account.expires_at is None or account.expires_at > facts.now
-    )
-    if redis is None or not alive or redis.token_generation == account.generation or facts.read_only:
+    if (
+        redis is None
+        or not _has_good_token(facts)
+        or redis.token_generation == account.generation
+        or facts.read_only
+    ):
         return
     if account.published_generation > 0 and (redis.state_generation, redis.token_generation) == (None, None):
         return  # `another_redis` says it
@@ -93,13 +95,28 @@ def _lost_unnoticed(facts: Facts) -> str:
     )
 
 
+def _is_there(facts: Facts, redis: RedisFacts) -> bool:
+    """Return whether Redis has the account's state and, where one is good, its token."""
+    generation = facts.account.generation
+    return redis.state_generation == generation and (
+        not _has_good_token(facts) or redis.token_generation == generation
+    )
+
+
+def _has_good_token(facts: Facts) -> bool:
+    account = facts.account
+    return account.access_token_sealed is not None and (
+        account.expires_at is None or account.expires_at > facts.now
+    )
+
+
 def had_lost(facts: Facts) -> Iterator[Finding]:
     """Return that Redis had lost what it has again: a connector that read in between found nothing, or older data."""
     loss = facts.loss
     if loss is None or facts.now - loss.at > LOSS_NEWS_S:
         return
-    if facts.redis is not None and (facts.redis.state_generation or 0) < facts.account.generation:
-        return  # it is not there again yet, which is told elsewhere
+    if facts.redis is not None and not _is_there(facts, facts.redis):
+        return
     if facts.account.id not in loss.some and loss.accounts <= len(loss.some):
         return
     this = "this one" if facts.account.id in loss.some else "perhaps this one"
