@@ -237,3 +237,39 @@ def test_a_session_that_plans_nothing_says_so_before_the_lack() -> None:
     chosen = none | {"expires_at": NOW + 3000}
     assert diagnose(facts(chosen)) == [], "a policy that was chosen, and a token that is good"
     assert [one.cause for one in diagnose(facts(REVOKED | ENDED))] == ["grant_revoked"]
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (
+            [(Outcome.MISCONFIGURED, {"http_status": 400, "error": "invalid_scope"})],
+            "HTTP 400, invalid_scope",
+        ),
+        ([(Outcome.RETRY, {"http_status": 503})], "HTTP 503"),
+        ([(Outcome.RETRY, {}), (Outcome.RETRY, {"http_status": 503})], "HTTP 503"),
+        ([(Outcome.RETRY, {})], None),
+        ([(Outcome.RETRY, {"http_status": 503, "generation": 6})], None),
+        ([(Outcome.RATE_LIMITED, {"http_status": 429})], None),
+        ([(Outcome.REFRESHED, {"http_status": 200}), (Outcome.RETRY, {"http_status": 503})], None),
+    ],
+    ids=[
+        "a refusal",
+        "a failure",
+        "a failure before the last",
+        "no answer",
+        "another token",
+        "not served",
+        "worked since",
+    ],
+)
+def test_an_answer_that_may_have_spent_the_refused_token_is_named(
+    before: list[tuple[Outcome, dict[str, Any]]], told: str | None
+) -> None:
+    earlier = [attempt(outcome, "why", opened_at=NOW - 305, **more) for outcome, more in before]
+    found = first(facts(REVOKED, attempts=[attempt(Outcome.REAUTHORIZE, "invalid_grant"), *earlier]))
+    assert found.cause == "grant_revoked"
+    if told is None:
+        assert "answered otherwise" not in found.message
+    else:
+        assert f"5m before, the same refresh token was answered otherwise ({told})" in found.message

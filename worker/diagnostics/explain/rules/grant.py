@@ -60,7 +60,10 @@ def refused(facts: Facts, said: str) -> Finding:
         if rotates
         else ""
     )
-    return Finding("grant_revoked", f"The provider ended the grant ({account.reason}).{said}{who}", again)
+    before = _sent_before(since)
+    return Finding(
+        "grant_revoked", f"The provider ended the grant ({account.reason}).{said}{before or who}", again
+    )
 
 
 def to_be_confirmed(facts: Facts, said: str) -> Finding:
@@ -93,6 +96,22 @@ def _cause(since: list[Attempt]) -> Cause | None:
     """Return what the latest refusal says of itself."""
     last = next((one for one in since if one.outcome == Outcome.REAUTHORIZE), None)
     return None if last is None else cause_of((last.error, last.error_description))
+
+
+def _sent_before(since: list[Attempt]) -> str:
+    """Return when the refused refresh token had been answered by something else: some servers spend it before they fail."""
+    last = next((one for one in since if one.outcome == Outcome.REAUTHORIZE), None)
+    if last is None:
+        return ""
+    for one in since[since.index(last) + 1 :]:
+        answered = one.http_status is not None and one.generation == last.generation
+        if answered and one.outcome in {Outcome.RETRY, Outcome.MISCONFIGURED}:
+            what = f"HTTP {one.http_status}" + (f", {one.error}" if one.error else "")
+            return (
+                f" {duration(last.opened_at - one.opened_at)} before, the same refresh token was answered "
+                f"otherwise ({what}): some servers spend it before they fail or refuse (docs/servers.md)."
+            )
+    return ""
 
 
 def _used_before(words: str, again: str) -> Finding:
