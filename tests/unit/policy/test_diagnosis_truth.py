@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from models.providers import Provider
 from models.rate_limit import WaitReason
 from models.tables.account import SessionManagement, Status
 from models.tables.attempt import Attempt, Outcome, Trigger
@@ -273,3 +274,12 @@ def test_an_answer_that_may_have_spent_the_refused_token_is_named(
         assert "answered otherwise" not in found.message
     else:
         assert f"5m before, the same refresh token was answered otherwise ({told})" in found.message
+
+
+def test_a_provider_that_keeps_refresh_tokens_spent_none() -> None:
+    failed = attempt(Outcome.RETRY, "why", opened_at=NOW - 305, http_status=503)
+    history = [attempt(Outcome.REAUTHORIZE, "invalid_grant"), failed]
+    for rotates, told in ((None, True), (True, True), (False, False)):
+        provider = Provider(name="acme", rotates=rotates)
+        found = first(facts(REVOKED, attempts=history, provider=provider))
+        assert ("answered otherwise" in found.message) is told

@@ -54,13 +54,13 @@ def refused(facts: Facts, said: str) -> Finding:
             f"{again} If the grant is alive, the callback says so wrongly: "
             f"`refreshd callbacks test {account.callback} --account {account.id}`.",
         )
-    rotates = facts.provider is not None and facts.provider.rotates
+    rotates = None if facts.provider is None else facts.provider.rotates
     who = (
         " Or another program used the refresh token: this provider replaces it at each use."
         if rotates
         else ""
     )
-    before = _sent_before(since)
+    before = "" if rotates is False else _sent_before(since)
     return Finding(
         "grant_revoked", f"The provider ended the grant ({account.reason}).{said}{before or who}", again
     )
