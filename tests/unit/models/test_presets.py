@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from models.providers import ClientAuth
+from models.providers import ClientAuth, Provider
 from models.providers.presets import PresetError, _BuiltIn, load_presets, load_providers
 
 
@@ -23,14 +24,22 @@ def test_the_built_in_presets_can_be_read_and_name_their_sources() -> None:
     assert all(preset.name == name for name, preset in presets.items())
 
 
-def test_a_preset_that_is_read_by_itself_is_the_one_that_all_together_give() -> None:
-    one_by_one = {
-        name: load_presets()[name].model_dump() for name in ("generic", "google", "xero-oauth2-cc", "zoho")
-    }
+@pytest.mark.parametrize("name", list(load_presets()))
+def test_a_preset_that_is_read_by_itself_is_the_one_that_all_together_give(name: str) -> None:
+    alone = _BuiltIn()
+    assert alone[name].model_dump() == together()[name].model_dump()
+    assert "_all" not in vars(alone), "all of them were read for one"
+
+
+def test_a_name_that_no_preset_has_is_none() -> None:
     assert "nonsense" not in load_presets()
     assert load_presets().get(".code") is None
-    together = dict(load_presets().items())  # reads the whole file
-    assert one_by_one == {name: together[name].model_dump() for name in one_by_one}
+
+
+@cache
+def together() -> dict[str, Provider]:
+    """Return the presets as they are where the whole file is read at once."""
+    return {**_BuiltIn()._all}
 
 
 def test_the_names_of_the_presets_are_those_of_all_together_and_in_their_order() -> None:
