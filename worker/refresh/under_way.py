@@ -15,9 +15,9 @@ AT_ONCE: Final = 100
 #: So many calls begin in one turn of the event loop, at whose end their bytes leave: the time between the last look at a
 #: deadline and the first byte grows with them.
 CALLS_A_TURN: Final = 50
-#: A later part of a message begins when it and the calls that wait for answers are so many at most. More would
-#: need more connections, and keep the event loop longer from answers that arrive.
-CALLS_WANTED: Final = 400
+#: A later part of a message begins when it and the calls that wait for answers are so many at most, those counted that
+#: are being opened. Fewer leave the event loop idle; more would need more connections, and gain nothing (docs/decisions/0034).
+CALLS_WANTED: Final = 800
 #: A later part waits for calls before it, but no longer than this, seconds: some of them may hang.
 NEXT_AFTER_S: Final = 1.0
 #: While more calls are under way in one process, it takes no further planned group.
