@@ -129,11 +129,19 @@ lint:  ## Style, types and import rules
 	$(STYLE)
 	$(BIN)/mypy
 
+# Run each of these benchmarks, whatever the one before it said: $(call MEASURE,NAME 'NAME --OPTION')
+MEASURE = @missed=; for one in $(1); do $(BIN)/python -m benchmarks.$$one || missed="$$missed $$one,"; done; \
+	if [ -n "$$missed" ]; then echo "a bar is missed: $${missed%,}" >&2; exit 1; fi
+
 .PHONY: bench
-bench:  ## Refreshes a second and CPU; reads; reports; callbacks that hang; more processes; commands; exit code 1 where a bar is missed
+bench:  ## Refreshes, reads, reports, callbacks, processes, commands, the API, a backlog, a refill; exit code 1 where a bar is missed
 	$(DEV)
-	@missed=; for name in refresh reader report callbacks workers commands; do $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; done; \
-	if [ -n "$$missed" ]; then echo "a bar is missed:$$missed" >&2; exit 1; fi
+	$(call MEASURE,'refresh --scheme both' reader report callbacks workers commands api backlog refill)
+
+.PHONY: bench-million
+bench-million:  ## Plans, status, an idle fleet, an emptied Redis at a million accounts: long; exit code 1 where a bar is missed
+	$(DEV)
+	$(call MEASURE,plan status 'idle --accounts 1000000' 'refill --rounds 1 --accounts 1000000')
 
 .PHONY: chaos
 chaos:  ## An hour of kills, outages and faults at random; a report of what was lost, and why

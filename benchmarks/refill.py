@@ -5,7 +5,8 @@
 Imports accounts with live tokens, and has one reconcile pass after another meet an empty Redis. Wall time counts,
 from the first question to the last token published; CPU is this process' own.
 
-Exit code 1: fewer than `MIN_TOKENS_PER_S` were published a second, as the median of all rounds.
+Exit code 1: fewer than `MIN_TOKENS_PER_S` were published a second, as the median of all rounds. A million
+(`--rounds 1 --accounts 1000000 --database postgresql`) take seven minutes, five of them the import.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from worker.log import configure_logging
 from worker.runtime import Runtime
 from worker.settings import load_settings
 
-MIN_TOKENS_PER_S: Final = 10_000.0
+#: A million within a minute.
+MIN_TOKENS_PER_S: Final = 1_000_000 / 60
 ACCOUNTS: Final = 50_000
 ROUNDS: Final = 5
 LIFETIME_S: Final = 86_400
