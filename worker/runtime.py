@@ -257,10 +257,11 @@ class Runtime(AppContext):
             limits=self.limits,
             call_s=settings.claim_seconds,
         )
+        recovery = AnswerRecovery(pending=pending, store=self.store)
         self.opener = AttemptOpener(
             leases=self.leases,
             store=self.store,
-            recovery=AnswerRecovery(pending=pending, store=self.store),
+            recovery=recovery,
             requests=RequestBuilder(self.sealer, self.providers.of, self._read_issuers),
             admission=self.admission,
             methods=self.callers,
@@ -273,6 +274,7 @@ class Runtime(AppContext):
             outcomes=OutcomeBuilder(
                 sealer=self.sealer, pending=pending, clock=self.clock, backoff_max_s=settings.backoff_max_s
             ),
+            recovery=recovery,
             committer=self.committer,
             admission=self.admission,
             clock=self.clock,

@@ -12,6 +12,7 @@ from models.rate_limit import WaitReason
 from models.refresh_request import RefreshRequest
 from models.tables.account import Account
 from models.tables.attempt import AttemptEntry, Outcome, Trigger, new_attempt_id
+from models.token import Secret, TokenSet
 from worker.log import log
 from worker.policy.lane import Lane
 from worker.redis.pending_answers import PendingAnswer
@@ -77,6 +78,8 @@ class OpenAttempt(Struct):
     broken: Exception | None = None
     #: The gates that the call has to pass; set when it asks to be admitted.
     lane: Lane | None = None
+    #: What came back, until the committer has it.
+    answer: Answer | None = None
 
 
 class Hold(Struct, frozen=True):
@@ -121,6 +124,22 @@ def describe(attempt: AttemptEntry, answer: Answer, latency_ms: float) -> None:
     attempt.provider_request_id = answer.provider_request_id
     attempt.request = answer.request
     attempt.output = answer.output
+
+
+def tokens_beside(
+    account: Account, refresh_token: Secret, request: RefreshRequest, *, extra: Mapping[str, str]
+) -> TokenSet:
+    """Return the token set of a new refresh token that came alone: everything else stays as the row has it."""
+    return TokenSet(
+        access_token=request.access_token or Secret(""),
+        refresh_token=refresh_token,
+        token_type=account.token_type,
+        scope=account.scope,
+        issued_at=account.issued_at,
+        expires_at=account.expires_at,
+        refresh_token_expires_at=account.refresh_token_expires_at,
+        extra=extra,
+    )
 
 
 def log_attempt(one: OpenAttempt, outcome: Outcome, reason: str, generation: int) -> None:

@@ -32,7 +32,7 @@ from worker.policy.reasons.login import PROBABLY_DEAD
 from worker.policy.token_merge import StoredToken, lost_scopes, merge
 from worker.policy.verdicts.verdict import judge
 from worker.redis.pending_answers import GrantSeen, PendingAnswer, PendingAnswers
-from worker.refresh.attempt import Hold, OpenAttempt, describe
+from worker.refresh.attempt import Hold, OpenAttempt, describe, tokens_beside
 from worker.refresh.completed import Completed
 
 #: An account whose attempt could not be sent is planned again after this long.
@@ -280,18 +280,7 @@ class OutcomeBuilder:
 
 
 def _tokens_beside(one: OpenAttempt, refresh_token: Secret, request: RefreshRequest) -> TokenSet:
-    """Return the token set of a new refresh token that came alone: everything else stays as the row has it."""
-    account = one.account
-    return TokenSet(
-        access_token=request.access_token or Secret(""),
-        refresh_token=refresh_token,
-        token_type=account.token_type,
-        scope=account.scope,
-        issued_at=account.issued_at,
-        expires_at=account.expires_at,
-        refresh_token_expires_at=account.refresh_token_expires_at,
-        extra=read_extra(account.extra),
-    )
+    return tokens_beside(one.account, refresh_token, request, extra=read_extra(one.account.extra))
 
 
 def _pending(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from models.tables.account import Account, fingerprint
+from models.tables.account import Account, fingerprint, read_extra
 from worker.db.refresh.async_stores import AsyncRefreshStore
 from worker.log import log
 from worker.redis.leases import Sealed
-from worker.redis.pending_answers import PendingAnswer, PendingAnswers
+from worker.redis.pending_answers import GrantSeen, PendingAnswer, PendingAnswers
+from worker.refresh.attempt import OpenAttempt, tokens_beside
 
 
 class AnswerRecovery:
@@ -49,6 +50,28 @@ class AnswerRecovery:
             return None
         return replace(max(answers, key=lambda one: one.generation), seen=seen)
 
+    def salvaged(self, one: OpenAttempt, row: Account) -> str | None:
+        """Return the new refresh token of an attempt that broke off with its answer, sealed; None where it brought none.
+
+        Its access token is given up, for what broke off was made of it: the next refresh adopts the refresh token, and asks
+        for another. `row` is what the database has, as the account that was loaded may have been changed halfway.
+        """
+        answer, request = one.answer, one.request
+        if answer is None or request is None:
+            return None
+        found = answer.refresh_token if answer.token is None else answer.token.refresh_token
+        if not found or found == request.refresh_token:
+            return None
+        try:
+            extra = read_extra(row.extra)
+        except ValueError:  # somebody wrote into the row, and that may be what broke off
+            extra = {}
+        seen = GrantSeen(one.attempt.opened_at, one.attempt.refresh_fp, one.account.source_fp)
+        sent_at = one.sent_at or one.attempt.opened_at
+        tokens = tokens_beside(row, found, request, extra=extra)
+        pending = PendingAnswer(one.attempt.generation, tokens, alone=True, sent_at=sent_at, grant=seen)
+        return self._pending.seal(row.id, pending)
+
     def _lost(self, account: Account, seen: int, sealed: str | None) -> PendingAnswer | None:
         """Open the answer that was committed last, of a row that lacks the commit; None where it is of no use."""
         answer = self._pending.open(account.id, sealed) if sealed else None
@@ -75,6 +98,8 @@ class AnswerRecovery:
         is_new = fingerprint(stashed.tokens.refresh_token) != account.refresh_fp
         if (stashed.asked_at or account.created_at) < account.created_at:
             log.warning("stale_answer_dropped", account=account.id)
+        elif (kept := self._pending.kept(account)) is not None and kept.generation >= account.generation:
+            log.warning("stale_answer_dropped", account=account.id)  # the row's own successor is kept there
         elif is_new and not await self._is_of_earlier_grant(account, stashed):
             await self._store.keep(account.id, sealed)
             account.kept(sealed)

@@ -46,6 +46,7 @@ from worker.refresh.committer import Committer
 from worker.refresh.completed import Completed
 from worker.refresh.opener import AttemptOpener
 from worker.refresh.outcome import OutcomeBuilder
+from worker.refresh.recovery import AnswerRecovery
 from worker.refresh.under_way import UnderWay, parts
 
 #: Reasons that are not the account's own: a plan has to see it again.
@@ -63,6 +64,7 @@ class Refresher:
         opener: AttemptOpener,
         callers: Mapping[RefreshMethod, Caller],
         outcomes: OutcomeBuilder,
+        recovery: AnswerRecovery,
         committer: Committer,
         admission: Admission,
         clock: Clock,
@@ -72,6 +74,7 @@ class Refresher:
         self._opener = opener
         self._callers = callers
         self._outcomes = outcomes
+        self._recovery = recovery
         self._committer = committer
         self._admission = admission
         self._clock = clock
@@ -159,9 +162,18 @@ class Refresher:
             return result
 
     async def _close_broken(self, one: OpenAttempt, error: Exception) -> Result:
-        """Close what broke off as a failure. Where even that is refused, the account is free once its claim ends."""
+        """Close what broke off as a failure. Where even that is refused, the account is free once its claim ends.
+
+        A new refresh token that it had is put aside first: the row's may be spent.
+        """
+        account = None
         try:
             account = await self._opener.still_open(one)
+        except Exception as other:  # noqa: BLE001  (it has been tried)
+            log.error("attempt_left_open", account=one.account.id, attempt=one.attempt.id, error=repr(other))
+        try:
+            if aside := self._recovery.salvaged(one, account or one.account):
+                await self._committer.put_aside(one.account.id, aside)
             if account is not None:
                 return await self._commit(*self._outcomes.broke_off(one, account, error))
         except Exception as other:  # noqa: BLE001  (it has been tried)
@@ -196,7 +208,9 @@ class Refresher:
         if one.request is None or one.provider is None:
             reason, words = one.impossible or (PROVIDER_UNKNOWN, "")
             return Answer(fault_detail=words), Judgement(verdict=Verdict.MISCONFIGURED, reason=reason)
-        answer = await call_provider(self._callers[one.request.refresh_method], one.request, one, self._clock)
+        answer = one.answer = await call_provider(
+            self._callers[one.request.refresh_method], one.request, one, self._clock
+        )
         before = refreshed_before(one.account)
         return answer, judge(answer, one.provider.error_rules, refreshed_before=before)
 
@@ -217,6 +231,7 @@ class Refresher:
 
     async def _commit(self, one: OpenAttempt, completed: Completed) -> Result:
         account, attempt = one.account, one.attempt
+        one.answer = None
         stored = await self._committer.commit(completed)
         outcome, reason = Outcome(attempt.outcome or Outcome.NOT_SENT), attempt.reason or ""
         if stored is None:

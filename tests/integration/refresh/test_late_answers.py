@@ -205,6 +205,22 @@ def test_a_kept_answer_that_follows_the_row_is_adopted_before_its_spent_token_is
     assert (bench.refresh_token(), bench.account().kept_sealed) == ("tested", None)
 
 
+def test_a_stash_whose_generation_is_over_leaves_a_kept_answer_that_follows_the_row(bench: Bench) -> None:
+    bench.add(
+        generation=2,
+        refresh_token="spent",
+        kept_sealed=sealed_answer(bench, "live", follows=2),
+    )
+    bench.runtime.redis.set(
+        bench.runtime.keys.stash("acct"),
+        sealed_answer(bench, "late", follows=1, issued_at=bench.runtime.clock.now()),
+    )
+    result = bench.refresh(seen=2)["acct"]
+    assert (result.outcome, result.reason) == (Outcome.REFRESHED, STASH_ADOPTED)
+    assert bench.refresh_token() == "live"
+    assert not bench.requests, "the spent token was sent"
+
+
 def test_a_refusal_is_believed_where_the_kept_answer_is_of_no_use(bench: Bench) -> None:
     """It holds the very refresh token that was refused, or was sealed with a key that is gone."""
     bench.add()

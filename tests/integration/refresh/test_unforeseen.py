@@ -17,6 +17,7 @@ from tests.integration.conftest import Bench
 from tests.integration.refresh.test_refresher import granted
 from worker.db.engine import writing
 from worker.policy.reasons.done import STASH_ADOPTED
+from worker.refresh import outcome, refresher
 
 
 class Broken:
@@ -78,6 +79,65 @@ def test_a_call_that_raises_is_a_failure_that_is_tried_again(bench: Bench, sends
         "LookupError",
     )
     assert not is_held(bench)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "step"),
+    [
+        (Trigger.FORCED, "merge"),
+        (Trigger.FORCED, "due"),
+        (Trigger.TEST, "merge"),
+        (Trigger.TEST, "due"),
+        (Trigger.TEST, "fingerprint"),
+    ],
+)
+def test_a_new_refresh_token_outlives_what_broke_off_after_its_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, trigger: Trigger, step: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("nobody thought of it")
+
+    bench.add(extra='{"site": "eu"}')
+    bench.answer = granted
+    bench.runtime.callers[RefreshMethod.CALLBACK] = bench.runtime.callers[RefreshMethod.BODY]  # a test's
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, step, broken)
+        result = bench.refresh(trigger=trigger)["acct"]
+
+    assert (result.outcome, result.reason) == (Outcome.RETRY, "internal_error")
+    assert not is_held(bench)
+    before = bench.account()
+    assert (before.generation, before.claim_attempt) == (1, None)
+    assert bench.runtime.redis.exists(bench.runtime.keys.stash("acct"))
+
+    bench.answer = lambda _: httpx.Response(503)
+    bench.refresh(trigger=Trigger.FORCED)
+    row = bench.account()
+    assert (row.generation, row.expires_at, row.extra) == (2, before.expires_at, before.extra)
+    assert bench.refresh_token() == "new-refresh"
+    assert len(bench.requests) == 1, "the spent token was not sent again"
+
+
+def test_a_row_that_nobody_can_read_keeps_its_new_refresh_token(bench: Bench) -> None:
+    """Somebody wrote into the table by hand: the token is put aside each time, and none is lost."""
+    bench.add(extra="no JSON")
+    bench.answer = granted
+    assert bench.refresh()["acct"].reason == "internal_error"
+    assert bench.runtime.redis.exists(bench.runtime.keys.stash("acct"))
+
+
+def test_what_broke_off_after_it_was_stored_is_put_aside_nowhere(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("nobody thought of it")
+
+    bench.add()
+    bench.answer = granted
+    monkeypatch.setattr(refresher, "log_attempt", broken)
+    bench.refresh()
+    assert bench.refresh_token() == "new-refresh"
+    assert not bench.runtime.redis.exists(bench.runtime.keys.stash("acct"))
 
 
 def test_a_provider_that_asks_for_more_patience_than_numbers_have(bench: Bench) -> None:
