@@ -74,13 +74,16 @@ class AppContext:
 
     @cached_property
     def cipher(self) -> Cipher:
+        if not self.has_keys and self.settings.database.startswith("sqlite"):
+            from worker.db.fleet.sealed import refuse_new_key
+
+            refuse_new_key(self.settings)
         return load_cipher(self.settings)
 
     @property
     def has_keys(self) -> bool:
-        """Whether anything can be opened here. Whoever only looks at PostgreSQL needs no key."""
-        on_sqlite = self.settings.database.startswith("sqlite")
-        return on_sqlite or source_of(self.settings) is not None or self.settings.made_keys_file.exists()
+        """Whether anything can be opened here. Whoever only looks needs no key, and makes none."""
+        return source_of(self.settings) is not None or self.settings.made_keys_file.exists()
 
     @cached_property
     def sealer(self) -> AccountSealer:

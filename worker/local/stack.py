@@ -24,6 +24,7 @@ from worker.crypto.keyring import folder_keys, load_cipher, make_key, source_of
 from worker.crypto.private_file import data_folder, private_folder, write_private
 from worker.db.engine import address_of, database_now, reading
 from worker.db.fleet.counts import Fleet, look
+from worker.db.fleet.sealed import refuse_new_key
 from worker.db.intake.api_keys import ApiKeys
 from worker.db.migrate import upgrade
 from worker.db.postgresql.password import password_of
@@ -170,6 +171,8 @@ class Stack:
             file = self.settings.made_keys_file.name
             return Step("Keys", f"{source}, and behind it this folder's {file}" if older else source)
         made = not self.settings.made_keys_file.exists()
+        if made and self.settings.database.startswith("sqlite"):
+            refuse_new_key(self.settings)
         text = make_key(self.settings).read_text(encoding="utf-8").strip()
         parse_keys(text)
         self._set(keys=SecretStr(text))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 
 from models.token import Secret
 from tests.integration.accounts.conftest import KEY, Refreshd
 from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.crypto.intake import IntakeSealer
 from worker.redis.clock_offsets import ClockOffsets
+from worker.settings import load_settings
 
 pytestmark = pytest.mark.usefixtures("three", "both_keys")
 NEW = generate_key("new")
@@ -110,3 +112,22 @@ def test_a_rotation_that_ctrl_c_stops_says_how_far_it_came_and_is_run_again(
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "stopped after 2 of 3 accounts: run the same command again to go on" in stopped.stderr
     assert refreshd("keys", "rotate").stdout.startswith("3 accounts looked at, 4 values sealed anew")
+
+
+def test_no_key_is_made_over_values_that_another_sealed(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other-data"
+    monkeypatch.delenv("REFRESHD_KEYS")
+    monkeypatch.setenv("REFRESHD_DATA_DIR", str(folder))
+
+    refused = refreshd("accounts", "add", "d", "token_url=https://a.example.com/t", "refresh_token=rt")
+    told = refreshd("explain", "a")
+
+    assert (refused.exit_code, told.exit_code) == (2, 1)
+    id_of = KEY.partition(":")[0]
+    assert f"no key is set, and {make_url(load_settings().database).database} has values" in refused.stderr
+    assert f"sealed with '{id_of}'" in refused.stderr
+    assert "REFRESHD_KEYS_COMMAND" in refused.stderr
+    assert "Traceback" not in told.stderr
+    assert not (folder / "keys").exists(), "neither made one"

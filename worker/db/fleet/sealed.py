@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from msgspec import Struct
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from worker.crypto.cipher import key_of
 from worker.crypto.sealer import SEALED_COLUMNS
-from worker.db.engine import reading
+from worker.db.engine import make_engine, reading
+from worker.errors import DatabaseUnreachable, SettingsError
+from worker.settings import Settings
+
+
+def refuse_new_key(settings: Settings) -> None:
+    """Raise where no key is there and the SQLite database has sealed values: a key that is made now opens none of them.
+
+    Raises:
+        SettingsError: it names the keys that sealed them, and where to put them.
+    """
+    file = make_url(settings.database).database
+    if file is None or not Path(file).exists():
+        return
+    engine = make_engine(settings.database)
+    try:
+        sealed = sealed_sample(engine).keys
+    except (DatabaseUnreachable, SQLAlchemyError):  # no schema yet, or no database: whoever uses it says so
+        return
+    finally:
+        engine.dispose()
+    if sealed:
+        raise SettingsError(
+            f"no key is set, and {file} has values that are sealed with {' and '.join(map(repr, sealed))}: set "
+            f"REFRESHD_KEYS (or REFRESHD_KEYS_FILE, REFRESHD_KEYS_COMMAND) as it was, or bring {settings.made_keys_file} back. "
+            "A new key would open none of them"
+        )
 
 
 class SealedSample(Struct, frozen=True):
