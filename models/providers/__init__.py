@@ -17,7 +17,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     model_validator,
 )
 
@@ -192,8 +191,15 @@ class Provider(BaseModel):
     max_in_flight: int | None = Field(None, ge=1)
     """Calls at once, likewise."""
 
-    _overrides: dict[str, Provider] = PrivateAttr(default_factory=dict)
-    _of_clients: dict[tuple[str | None, ...], Provider] = PrivateAttr(default_factory=dict)
+    @cached_property
+    def _overrides(self) -> dict[str, Provider]:
+        """What accounts made of it, by their options; no part of what it is equal to."""
+        return {}
+
+    @cached_property
+    def _of_clients(self) -> dict[tuple[str | None, ...], Provider]:
+        """What clients made of it, likewise."""
+        return {}
 
     @model_validator(mode="after")
     def _limits_are_kept(self) -> Provider:

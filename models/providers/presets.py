@@ -87,7 +87,7 @@ class _BuiltIn(Mapping[str, Provider]):
         return "".join(text for name, text in self._entries.items() if name.startswith(_SHARED))
 
     def __getitem__(self, name: str) -> Provider:
-        if "_all" in vars(self) or len(self._alone) == _ALONE_MAX:
+        if "_all" in vars(self) or len(self._alone) >= _ALONE_MAX:
             return self._all[name]
         if name not in self._alone:
             self._alone[name] = self._read_alone(name)

@@ -118,8 +118,13 @@ def _take_issuer(account: Account, entry: AccountEntry, client: Client) -> list[
     """Take over the client's issuer, where the account is one of its metadata."""
     if client.issuer is None or account.provider != client.provider:
         return []
-    if entry.knobs.get("issuer") not in {None, client.issuer}:
-        raise RowRefused([Problem("issuer", f"client {client.name!r} is one of {client.issuer}")])
+    named = entry.knobs.get("issuer")
+    if named not in {None, client.issuer}:
+        from worker.providers.discovery.metadata import bare_issuer  # with it comes what reads metadata
+
+        if bare_issuer(str(named)) != bare_issuer(client.issuer):
+            words = f"client {client.name!r} is one of {client.issuer}: leave it out, or name that"
+            raise RowRefused([Problem("issuer", words)])
     knobs: dict[str, object] = json.loads(account.knobs)
     if knobs.get("issuer") == client.issuer:
         return []

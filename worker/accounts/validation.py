@@ -184,7 +184,7 @@ class AccountValidator:
         return None
 
     def _unknown(self, name: str) -> str:
-        near = names_meant(name, self._known, self._used)
+        near = names_meant(name, self._known, [used for used in self._used if used != name])
         hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ";"
         return (
             f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint} "

@@ -238,7 +238,9 @@ def _reading_issuers(here: AppContext) -> Callable[[Account], Provider | None]:
                 asyncio.run(read_issuer(here, found.issuer))
                 return here.providers.of(account)
             except RefreshdError as error:
-                refused[found.issuer] = Problem("issuer", str(error), code=_name_of(error))
+                refused[found.issuer] = Problem(
+                    "issuer", "; ".join(str(error).splitlines()), code=_name_of(error)
+                )
         raise RowRefused([refused[found.issuer]])
 
     return provider_of

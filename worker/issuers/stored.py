@@ -68,26 +68,28 @@ class IssuerProviders:
     def __call__(self, issuer: str) -> Provider | None:
         """Return an issuer's provider; None: its metadata were never read, or what is stored of them can't be used."""
         name = bare_issuer(issuer)
-        if not self._is_known(name):
-            self.load([name])
-        return self._known[name][1]
+        known = self._known.get(name)  # once: another thread may have it forgotten
+        return self.load([name])[name] if known is None or _is_over(known) else known[1]
 
     def unknown(self, issuers: Iterable[str]) -> list[str]:
         """Return those of which nothing is remembered, or for too long: `load` reads them."""
-        return [name for name in map(bare_issuer, issuers) if not self._is_known(name)]
+        names = map(bare_issuer, issuers)
+        return [name for name in names if (known := self._known.get(name)) is None or _is_over(known)]
 
-    def load(self, issuers: Collection[str]) -> None:
+    def load(self, issuers: Collection[str]) -> dict[str, Provider | None]:
         """Read issuers in one transaction; each is a bare issuer, as `unknown` returns it."""
         found, until = self._store.find_all(issuers), time.monotonic() + _REMEMBERED_S
-        self._known |= {name: (until, _usable(found.get(name))) for name in issuers}
+        usable = {name: _usable(found.get(name)) for name in issuers}
+        self._known.update({name: (until, provider) for name, provider in usable.items()})
+        return usable
 
     def forget(self, issuer: str) -> None:
         """Read an issuer's row again at the next question."""
         self._known.pop(bare_issuer(issuer), None)
 
-    def _is_known(self, issuer: str) -> bool:
-        known = self._known.get(issuer)
-        return known is not None and known[0] >= time.monotonic()
+
+def _is_over(known: tuple[float, Provider | None]) -> bool:
+    return known[0] < time.monotonic()
 
 
 def _usable(row: IssuerMetadata | None) -> Provider | None:

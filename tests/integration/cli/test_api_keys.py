@@ -40,6 +40,8 @@ def test_a_key_is_made_listed_and_revoked(refreshd: Refreshd) -> None:
     assert credential.secret not in json.dumps(listed.lines)
     assert refreshd("api-keys", "revoke", "billing", "--json").lines[0]["outcome"] == "revoked"
     assert refreshd("api-keys", "revoke", credential.id, "--json").lines[0]["outcome"] == "revoked_before"
+    unknown = refreshd("api-keys", "revoke", "nobody")
+    assert (unknown.exit_code, "or id 'nobody'" in unknown.stderr) == (2, True)
     trail = refreshd("audit", "--json").lines
     assert [one["action"] for one in trail if one["action"].startswith("api_key")] == [
         "api_key_create",
@@ -56,7 +58,7 @@ def test_a_key_is_made_listed_and_revoked(refreshd: Refreshd) -> None:
         (("create", "a"), 2),
         (("create", "a", "--scope", "admin", "--label", "x"), 2),
         (("create", "a", "--scope", "admin", "--expires", "soon"), 2),
-        (("revoke", "nothing"), 1),
+        (("revoke", "nothing"), 2),
     ],
 )
 def test_what_cannot_be_made_is_refused(refreshd: Refreshd, words: tuple[str, ...], code: int) -> None:

@@ -57,7 +57,7 @@ def test_accounts_without_a_good_token_are_counted_by_reason(bench: Bench, setti
     bench.add("refused-yet-alive", next_refresh_at=time.time() + 60, status="misconfigured")
     assert [one.message for one in told(settings, "tokens")] == [
         "2 accounts without a good token (degraded: rate_limited): The provider says that it is asked too often",
-        "1 account without a good token (active, ended a moment ago)",
+        "1 account without a good token (active, ended)",
         "1 account without a good token (reauthorize: invalid_grant): "
         + message_of("invalid_grant").rstrip("."),
     ]

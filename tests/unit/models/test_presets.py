@@ -27,8 +27,16 @@ def test_the_built_in_presets_can_be_read_and_name_their_sources() -> None:
 @pytest.mark.parametrize("name", list(load_presets()))
 def test_a_preset_that_is_read_by_itself_is_the_one_that_all_together_give(name: str) -> None:
     alone = _BuiltIn()
-    assert alone[name].model_dump() == together()[name].model_dump()
+    assert alone[name] == together()[name]
     assert "_all" not in vars(alone), "all of them were read for one"
+
+
+def test_many_presets_are_read_together() -> None:
+    presets = _BuiltIn()
+    for name in reversed(list(presets)):
+        assert presets[name].name == name
+    assert "_all" in vars(presets)
+    assert len(presets._alone) < 20
 
 
 def test_a_name_that_no_preset_has_is_none() -> None:

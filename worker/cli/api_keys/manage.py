@@ -15,7 +15,7 @@ from worker.cli.terminal.console import ago_or_in, err, out, print_json
 from worker.cli.terminal.context import open_stores
 from worker.db.intake.api_keys import ApiKeys
 from worker.durations import seconds_of
-from worker.errors import InputError, RefreshdError
+from worker.errors import InputError, UsageError
 
 
 def create(
@@ -91,7 +91,7 @@ def revoke(
     with open_stores() as here:
         found = ApiKeys(here.engine).revoke(key, actor=here.actor)
     if found is None:
-        raise RefreshdError("no API key has this name or id; `refreshd api-keys list` shows them")
+        raise UsageError(f"no API key has the name or id {key!r}; `refreshd api-keys list` shows them")
     outcome = "revoked" if found.revoked_at is None else "revoked_before"
     if as_json:
         print_json({"name": found.name, "id": found.id, "outcome": outcome})

@@ -64,7 +64,7 @@ def _findings(facts: Facts, findings: list[Finding]) -> Iterator[RenderableType]
 
 def _lately(facts: Facts) -> RenderableType:
     if not facts.attempts:
-        return Text("Nothing: no refresh was ever tried, and nobody asked for one.")
+        return Text("Nothing: no refresh was tried yet.")
     shown = facts.attempts[:_LATELY]
     return Stack(*(_one_row(line_of(one, now=facts.now)) for one in shown))
 

@@ -56,7 +56,7 @@ def history(
             _show(entry, now=here.clock.now(), full=full, as_json=as_json)
         if not any(isinstance(entry, AttemptRow) for entry in entries):
             err.print(
-                "Nothing yet: no refresh was tried, and nobody asked. `refreshd explain` says why.",
+                "No refresh was tried yet; `refreshd explain` says why.",
                 style="dim",
             )
         while follow:

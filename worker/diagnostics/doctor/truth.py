@@ -47,7 +47,7 @@ def check_tokens(here: AppContext) -> Iterator[CheckResult]:
     lacking = without_token(here.engine)
     for status, reason, accounts in lacking[:GROUPS_MAX]:
         which = f" --reason {reason}" if reason else ""
-        of = f"{status}: {reason}" if reason else f"{status}, ended a moment ago"
+        of = f"{status}: {reason}" if reason else f"{status}, ended"
         yield warning(
             "tokens",
             f"{_accounts(accounts)} without a good token ({of}){_in_words(reason)}",

@@ -115,5 +115,5 @@ def test_it_ran_by_hand_the_api_says_403_and_the_history_is_empty(desk: AccountS
 
     assert first == "no_worker_on_queue"
     assert "Ended 2h ago" in shown
-    assert "Nothing: no refresh was ever tried, and nobody asked for one." in shown
+    assert "Nothing: no refresh was tried yet." in shown
     assert "No worker takes from the queue `callback`, so nothing of this account is ever run." in shown
