@@ -154,7 +154,7 @@ class Applier:
         named = client is not None or "provider" in entry.settings
         if not named and not (account.token_url or account.callback):
             raise RowRefused([Problem("provider", "is missing (or token_url, for any OAuth 2.0 provider)")])
-        provider = self._checker.provider(account)
+        provider = self._checker.provider(account, asked=account.refresh_enabled)
         file_fp = fingerprint(entry.refresh_token or entry.access_token)
         decision = decide(TokenFacts(file_fp=file_fp, stored_fp=None, source_fp=None, same=False))
         # Without an access token there is nothing to publish, and no generation yet.
@@ -193,7 +193,7 @@ class Applier:
         replace_tokens = intent is not Intent.FILE
         facts = _facts(opened, entry, once_held=once_held, anew=replace_tokens and opened.has_lost_tokens())
         decision = decide(facts, replace=replace_tokens)
-        provider = self._checker.provider(account)
+        provider = self._checker.provider(account, asked=account.refresh_enabled)
         if decision.tokens is StoredTokens.TAKE:
             changed += [name for name, token in entry.secrets.items() if name != CLIENT_SECRET and token]
         elif _describes_the_stored_token(opened, entry, intent):

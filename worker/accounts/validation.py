@@ -61,8 +61,8 @@ class AccountValidator:
         self._passed: set[tuple[object, ...]] = set()
         self._constant: dict[str, bool] = {}
 
-    def provider(self, account: Account) -> Provider:
-        """Return the account's provider.
+    def provider(self, account: Account, *, asked: bool = True) -> Provider:
+        """Return the account's provider. One that nobody knows is plain OAuth 2.0 where it is not `asked` for anything.
 
         Raises:
             Refused: nobody knows it, or it does not have one of the account's knobs.
@@ -71,6 +71,8 @@ class AccountValidator:
             found = self._provider_of(account)
         except KnobsUnfit as error:
             raise RowRefused([_knob_problem(item) for item in error.problems]) from None
+        if found is None and not asked:
+            return Provider(name=account.provider)
         if found is None:
             raise RowRefused([Problem("provider", self._unknown(account.provider))])
         if is_unread(found) and not account.token_url:

@@ -458,6 +458,27 @@ def test_disable_and_enable_reach_redis(refreshd: Refreshd, stores: redis.Redis)
     assert stores.hget("refreshd:account:{a}", "status") == "active"
 
 
+def test_an_account_whose_provider_is_gone_can_be_disabled_and_labelled(
+    refreshd: Refreshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tmp_path / "providers.yaml"
+    known.write_text("ours:\n  token_url: https://login.example.com/token\n")
+    monkeypatch.setenv("REFRESHD_PROVIDERS_FILE", str(known))
+    added = refreshd(
+        "accounts", "add", "o", "provider=ours", "client_id=c", "client_auth=none", "refresh_token=r"
+    )
+    assert added.exit_code == 0, added.stderr
+    known.write_text("")
+
+    refused = refreshd("accounts", "edit", "o", "scope=x")
+    disabled, labelled = refreshd("accounts", "disable", "o"), refreshd("accounts", "edit", "o", "labels.a=b")
+    enabled = refreshd("accounts", "enable", "o")
+
+    assert [one.exit_code for one in (refused, disabled, labelled, enabled)] == [2, 0, 0, 2]
+    assert "'ours' is not known" in refused.stderr
+    assert "is 'ours' meant" not in refused.stderr
+
+
 @pytest.mark.usefixtures("three")
 def test_an_edit_says_where_redis_is_ahead_of_the_database(refreshd: Refreshd, stores: redis.Redis) -> None:
     """A backup was restored: what Redis has stays, and the edit is not seen there."""
