@@ -129,7 +129,7 @@ class CommandPublisher:
             self._run(drop_all())
         except (RedisError, OSError) as error:
             raise RedisUnreachable(
-                f"removed from the database, but Redis went away before it was told: {error}. Its keys of "
+                f"removed from the database, but Redis went away before it was told: {str(error).rstrip('.')}. Its keys of "
                 f"{', '.join(accounts)} stay until they are deleted by hand (docs/redis.md names them)"
             ) from error
 
@@ -144,5 +144,5 @@ class CommandPublisher:
             self._run(ping())
         except (RedisError, OSError) as error:
             raise RedisUnreachable(
-                f"Redis can't be used: {error}. Nothing was removed: connectors would go on finding the token there"
+                f"Redis can't be used: {str(error).rstrip('.')}. Nothing was removed: connectors would go on finding the token there"
             ) from error

@@ -76,7 +76,7 @@ def send(
         )
     except OperationalError as error:
         raise RedisUnreachable(
-            f"the broker can't be reached: {error}. REFRESHD_REDIS_URL says where it is"
+            f"the broker can't be reached: {str(error).rstrip('.')}. REFRESHD_REDIS_URL says where it is"
         ) from error
     return task_id
 

@@ -162,7 +162,7 @@ class RequestBuilder:
         except (httpx.InvalidURL, ValueError):
             raise InvalidRequest(f"{field}: it can't be read as a URL") from None
         if not host:
-            raise InvalidRequest(f"{field}: it names no host")
+            raise InvalidRequest(f"{field}: it names no host; expected https://HOST/...")
         if not _HOST.fullmatch(url.raw_host) or not 0 < (url.port or 1) <= _PORT_MAX:
             raise InvalidRequest(f"{field}: it can't be read as a URL")
         if url.userinfo:
