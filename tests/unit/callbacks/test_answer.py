@@ -75,15 +75,58 @@ def test_a_new_refresh_token_without_a_usable_access_token_is_not_dropped(withou
         {"refresh_token": "old-refresh"},
         {"refresh_token": " "},
         {"refresh_token": ["new-refresh"]},
-        {"refresh_token": "new-refresh", "errorResponse": {"error": "invalid_grant"}},
+        {"refresh_token": "old-refresh", "errorResponse": {"error": "invalid_grant"}},
+        {"refresh_token": " old-refresh\n", "error": "server_error"},
+        {"refresh_token": "old-ref", "error": "server_error"},
+        {"refresh_token": "********", "error": "server_error"},
+        {"refresh_token": "old-...", "error": "server_error"},
+        {"refresh_token": "[REDACTED]", "error": "server_error"},
+        {"refresh_token": 5, "error": "server_error"},
+        {"refresh_token": ["new-refresh"], "error": "server_error"},
     ],
-    ids=["the account's own", "blank", "no text", "an error counts"],
+    ids=[
+        "the account's own",
+        "blank",
+        "no text",
+        "the account's own beside an error",
+        "with blanks around it",
+        "a part of it",
+        "a mask",
+        "cut short",
+        "a word for a mask",
+        "a number",
+        "a list",
+    ],
 )
 def test_what_is_no_new_refresh_token_is_none(returned: dict[str, Any]) -> None:
     request = RefreshRequest(
         account_id="acct", provider=Provider(name="acme"), refresh_token=Secret("old-refresh")
     )
     assert read_value(returned, request).answer.refresh_token is None
+
+
+@pytest.mark.parametrize(
+    ("returned", "error"),
+    [
+        (
+            {"errorResponse": {"error": "temporarily_unavailable"}, "access_token": "new-access"},
+            "temporarily_unavailable",
+        ),
+        ({"errorResponse": {"error": "invalid_grant"}}, "invalid_grant"),
+        ({"error": "server_error"}, "server_error"),
+    ],
+    ids=["beside both tokens", "beside a refusal", "at the top"],
+)
+def test_a_new_refresh_token_beside_an_error_is_not_dropped(
+    returned: dict[str, Any], error: str, request_of_acme: RefreshRequest
+) -> None:
+    read = read_value({**returned, "refresh_token": "new-refresh"}, request_of_acme)
+
+    assert (read.answer.error, read.answer.token) == (error, None)
+    assert read.answer.refresh_token == Secret("new-refresh")
+    assert any("its new refresh_token" in note for note in read.notes)
+    assert "nothing is stored" not in str(read.notes)
+    assert "new-refresh" not in f"{read.notes} {read.answer.fields}"
 
 
 @pytest.mark.parametrize(

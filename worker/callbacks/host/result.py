@@ -1,17 +1,20 @@
 """From what a callback returned to an `Answer`. Never raises, whatever it is.
 
-An `errorResponse` wins over a token beside it. A usable access token is stored even if something else is odd:
-what is left out stands in the notes, which the account's history keeps beside the output.
+An `errorResponse` wins over an access token beside it; a new refresh token beside it is kept. A usable access token
+is stored even if something else is odd: what is left out stands in the notes, which the account's history keeps
+beside the output.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from math import inf
 from typing import Final
+from urllib.parse import unquote_plus
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,6 +43,12 @@ _FIELD_MAX: Final = 4096
 #: Unknown fields that are named in a note.
 _NAMED_MAX: Final = 5
 _ANY_LENGTH: Final = 1_000_000
+#: What stands in a secret's place where somebody hid it, or a part of it.
+_MASKED: Final = re.compile(
+    r"\*{3}|\.{3}|x{6}|[^\x21-\x7e]|\A[\[<({].*[\])}>]\Z|\A\W*(?:redacted|masked|hidden|filtered|removed|secret|null|none"
+    r"|undefined)\W*\Z",
+    re.IGNORECASE,
+)
 #: A number of a callback's is a point in time by its size alone: what it returned may have been read later than meant.
 _NO_MOMENT: Final = inf
 
@@ -93,8 +102,27 @@ def _without_token(fields: Mapping[str, object], request: RefreshRequest, unknow
     refresh_token = as_secret(fields.get("refresh_token"))
     if refresh_token is None or refresh_token == request.refresh_token:
         return read
-    note = f"its new refresh_token ({_size(refresh_token)}) is kept: the one before may be spent"
-    return Read(replace(read.answer, refresh_token=refresh_token), (note,))
+    return Read(replace(read.answer, refresh_token=refresh_token), (_kept(refresh_token),))
+
+
+def new_refresh_token(fields: Mapping[str, object], request: RefreshRequest) -> Secret | None:
+    """Return the refresh token beside an error, None unless it is a new one.
+
+    Error handlers give back what they were given, under the same names, and often with a mask over it: neither may take
+    the place of the one that is stored.
+    """
+    found = fields.get("refresh_token")
+    refresh_token = as_secret(found) if isinstance(found, str) else None
+    if refresh_token is None:
+        return None
+    text = refresh_token.reveal()
+    sent = request.refresh_token.reveal().strip() if request.refresh_token else ""
+    is_echo = text in sent or unquote_plus(text) == sent or _MASKED.search(text) is not None
+    return None if is_echo else refresh_token
+
+
+def _kept(refresh_token: Secret) -> str:
+    return f"its new refresh_token ({_size(refresh_token)}) is kept: the one before may be spent"
 
 
 def _refusal(fields: Mapping[str, object]) -> Mapping[str, object] | None:
@@ -114,8 +142,12 @@ def _refused(
     redaction: OutputRedaction,
     notes: list[str],
 ) -> Read:
+    refresh_token = new_refresh_token(fields, request)
+    if refresh_token is not None:
+        notes = [_kept(refresh_token), *notes]
     if as_secret(fields.get("access_token")) is not None:
-        notes = ["an errorResponse wins over the access_token beside it: nothing is stored", *notes]
+        left = "nothing is stored" if refresh_token is None else "it is not stored"
+        notes = [f"an errorResponse wins over the access_token beside it: {left}", *notes]
     names = [name for name in refused if name not in ERROR_FIELDS]
     if names:
         notes = [*notes, f"left out of errorResponse: {', '.join(map(repr, names[:_NAMED_MAX]))}"]
@@ -125,7 +157,8 @@ def _refused(
         error_description=known["error_description"],
         error_uri=known["error_uri"],
         body_kind=BodyKind.JSON,
-        fields=Redaction.of(request).fields({**fields, **refused}),
+        fields=Redaction.of(request, refresh_token).fields({**fields, **refused}),
+        refresh_token=refresh_token,
     )
     return Read(answer, tuple(notes))
 
