@@ -11,11 +11,14 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from models.answer import Fault
+from models.answer import Answer, Fault
 from models.callback import CallbackInput
+from models.refresh_request import RefreshRequest
+from models.token import Secret
 from tests.support.providers.provider_server import serving
 from worker.callbacks.host.http_endpoint import EndpointClient
 from worker.callbacks.host.run_result import Reply
+from worker.callbacks.host.runner import _described
 from worker.clock import wall_clock
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -149,3 +152,92 @@ async def test_an_endpoint_that_is_away_is_not_the_providers_outage() -> None:
     await client.aclose()
     assert reply.failure is not None
     assert (reply.failure.fault, reply.failure.spent) == (Fault.CALLBACK, False)
+
+
+def history(reply: Reply, request: RefreshRequest) -> Answer:
+    """Return what the account's history is told."""
+    answer = _described(reply, request, "run")
+    assert "NEW" not in f"{answer.output} {answer.fault_detail} {answer.fields}"
+    return answer
+
+
+async def test_a_failure_that_brings_new_tokens_keeps_them(request_of_acme: RefreshRequest) -> None:
+    body = {"message": "not saved", "access_token": "NEW-access", "refresh_token": "NEW-refresh"}
+    answer = history(await call(lambda _: httpx.Response(500, json=body)), request_of_acme)
+
+    assert answer.token is not None
+    assert (answer.token.access_token, answer.token.refresh_token) == (
+        Secret("NEW-access"),
+        Secret("NEW-refresh"),
+    )
+    assert "answered 500 Internal Server Error with no errorResponse" in (answer.output or "")
+
+
+@pytest.mark.parametrize(
+    "beside", [{}, {"access_token": "old-access"}, {"access_token": "***"}], ids=["none", "the old", "a mask"]
+)
+async def test_a_failure_that_brings_a_new_refresh_token_alone_keeps_it(
+    beside: dict[str, str], request_of_acme: RefreshRequest
+) -> None:
+    body = {**beside, "refresh_token": "NEW-refresh"}
+    answer = history(await call(lambda _: httpx.Response(400, json=body)), request_of_acme)
+    assert (answer.token, answer.refresh_token) == (None, Secret("NEW-refresh"))
+    assert (answer.fault, answer.spent) == (Fault.CALLBACK, True)
+
+
+async def test_a_failure_that_gives_back_its_inputs_changes_nothing(request_of_acme: RefreshRequest) -> None:
+    def echo(_: httpx.Request) -> httpx.Response:
+        inputs = {"access_token": "old-access", "refresh_token": "old-refresh"}
+        return httpx.Response(500, json={"message": "oops: old-refresh", **inputs})
+
+    answer = history(await call(echo), request_of_acme)
+    assert (answer.fault, answer.token, answer.refresh_token) == (Fault.CALLBACK, None, None)
+    assert "its message: oops: [redacted]" in (answer.output or "")
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [{"refresh_token": "QUITE-NEW"}, {"data": {"refresh_token": "QUITE-NEW"}}, {"access_token": "QUITE-NEW"}],
+    ids=["at the top", "deeper", "an access token"],
+)
+async def test_a_new_token_that_a_failure_quotes_is_masked(
+    tokens: dict[str, object], request_of_acme: RefreshRequest
+) -> None:
+    body = {"message": "could not save QUITE-NEW", **tokens}
+    answer = history(await call(lambda _: httpx.Response(500, json=body)), request_of_acme)
+    assert "its message: could not save [redacted]" in (answer.output or "")
+
+
+WHOLE = b'{"access_token": "NEW-access", "expires_in": 3600, "refresh_token": "NEW-refresh"}'
+
+
+@pytest.mark.parametrize(
+    ("answered", "whole"),
+    [
+        (b"Content-Length: 20\r\n\r\n" + WHOLE, True),
+        (b"Content-Length: 999\r\n\r\n" + WHOLE, True),
+        (b"Content-Length: 999\r\n\r\nWarning: x\n" + WHOLE, True),
+        (b"Content-Length: 999\r\n\r\n" + WHOLE[:-1] + b', "scope": "a', True),
+        (b"Content-Length: 999\r\n\r\n" + b'{"refresh_token": "NEW-refresh", "access_tok', False),
+        (b"\r\nWarning: x\n" + WHOLE + b"\n-->", True),
+    ],
+    ids=["a length too small", "too large", "text in front, and cut", "cut", "cut early", "text around it"],
+)
+async def test_an_answer_that_is_cut_or_has_something_around_it_loses_no_token(
+    answered: bytes, whole: bool, request_of_acme: RefreshRequest
+) -> None:
+    async def respond(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + answered)
+        await writer.drain()
+        writer.close()
+
+    async with serving(respond) as server:
+        client = EndpointClient(ca_file=None, allow_http_hosts=("localhost",), now=wall_clock)
+        deadline = asyncio.get_running_loop().time() + 20
+        reply = await client.call(server.url, SECRET, INPUTS, deadline=deadline, on_send=lambda: None)
+        await client.aclose()
+
+    answer = history(reply, request_of_acme)
+    kept = answer.token.refresh_token if answer.token is not None else answer.refresh_token
+    assert kept == Secret("NEW-refresh")
+    assert (answer.token is not None) == whole

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,9 +21,11 @@ from worker.callbacks.host.result import parse
 from worker.callbacks.host.run_result import Reply
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.providers.egress import ANYWHERE, Egress
+from worker.providers.http1.parser import BrokeHTTP
 from worker.providers.http1.transport import open_transport
 from worker.providers.request.builder import RequestBuilder
 from worker.providers.request.draft import InvalidRequest
+from worker.providers.response.body import Body, access_token, read_body
 from worker.providers.response.content import Content
 from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
@@ -92,25 +94,20 @@ class EndpointClient:
             return Reply(failure=Answer(fault=error.fault, fault_detail=_of_callback(str(error))))
         sending = Sending(deadline, asyncio.get_running_loop().time, on_send, route=route)
         unset = SENDING.set(sending)
+        response, content = None, Content()
         try:
             async with until(deadline):
                 response = await self._transport.handle_async_request(wire)
-                content = await Content().read(response)
+                whole = await content.read(response)
         except WIRE_ERRORS as error:
-            fault, words = fault_of(error, sending)
-            if fault is Fault.ADDRESS_REFUSED:
-                return Reply(failure=Answer(fault=fault, fault_detail=_of_callback(words)))
-            if fault is Fault.TLS:
-                words += " (REFRESHD_CA_FILE names certificates to trust beside the public ones)"
-            elif fault not in _TIMES and not sending.sent:
-                words += " (is it running, and is this its address?)"
-            fault = fault if fault in _TIMES else Fault.CALLBACK
-            return Reply(
-                failure=Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
-            )
+            failure = _no_answer(error, sending)
+            if response is not None:
+                return _cut(response, content.so_far(response), failure)
+            seen = error.seen if isinstance(error, BrokeHTTP) else b""
+            return Reply(_found(seen, "").fields, failure=failure)
         finally:
             SENDING.reset(unset)
-        return _reply(response, content)
+        return _reply(response, whole, content.surplus)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -139,19 +136,59 @@ def _of_callback(words: str) -> str:
     return words.replace("token_url", "url of the callback")
 
 
-def _reply(response: httpx.Response, content: bytes) -> Reply:
-    """Read an answer. One that is no success counts only if it says, as an output does, what is wrong."""
+def _no_answer(error: Exception, sending: Sending) -> Answer:
+    """Return why there is no answer, or no end of it."""
+    fault, words = fault_of(error, sending)
+    if fault is Fault.ADDRESS_REFUSED:
+        return Answer(fault=fault, fault_detail=_of_callback(words))
+    if fault is Fault.TLS:
+        words += " (REFRESHD_CA_FILE names certificates to trust beside the public ones)"
+    elif fault not in _TIMES and not sending.sent:
+        words += " (is it running, and is this its address?)"
+    fault = fault if fault in _TIMES else Fault.CALLBACK
+    return Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
+
+
+def _token(fields: Mapping[str, object]) -> str | None:
+    """Return what tells that an object holds tokens."""
+    found = fields.get("refresh_token")
+    return access_token(fields) or (found.strip() or None if isinstance(found, str) else None)
+
+
+def _found(content: bytes, kind: str) -> Body:
+    """Return what holds tokens in an answer that is no JSON as a whole: JSON among other things, or a part of it."""
+    body = read_body(content, kind, _token)
+    return body if _token(body.fields) is not None else Body(body.kind)
+
+
+def _cut(response: httpx.Response, content: bytes, failure: Answer) -> Reply:
+    """Read an answer whose end never came. One whose output is whole counts as it stands."""
+    body = _found(content, response.headers.get("content-type", ""))
+    return _reply(response, content) if body.is_whole else Reply(body.fields, failure=failure)
+
+
+def _reply(response: httpx.Response, content: bytes, surplus: bytes = b"") -> Reply:
+    """Read an answer. One that is no success counts only if it says, as an output does, what is wrong.
+
+    `surplus` is what came behind the end that it named. What is no output goes along with the failure: tokens in it
+    are neither lost nor shown.
+    """
+    notes: tuple[str, ...] = ()
     try:
         value = parse(content)
     except ValueError:
-        value = None
-        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        content_type = response.headers.get("content-type", "")
+        body = _found(content + surplus, content_type)
+        value, kind = body.fields, content_type.partition(";")[0].strip()
+        if response.is_success and body.is_whole:
+            return Reply(value, notes=("its output stood among other things, or beyond its named length",))
         words = f"with what is no JSON ({kind[:_KIND_MAX] or 'no content type'})"
     else:
         words = "with no errorResponse"
         refused = isinstance(value, dict) and bool(value.get("errorResponse"))
         if response.is_success or refused:
             return Reply(value)
+        notes = tuple(_said(value))
     if response.has_redirect_location:
         words = (
             f"and redirects to {_host(response)}: redirects are not followed, name the address where it ends"
@@ -160,7 +197,7 @@ def _reply(response: httpx.Response, content: bytes) -> Reply:
         words += ": does it know the same secret as REFRESHD_CALLBACKS_FILE names?"
     status = f"{response.status_code} {response.reason_phrase}".rstrip()
     failure = Answer(fault=Fault.CALLBACK, fault_detail=f"the endpoint answered {status} {words}", spent=True)
-    return Reply(failure=failure, notes=tuple(_said(value)))
+    return Reply(value, failure=failure, notes=notes)
 
 
 def _said(value: object) -> Iterator[str]:

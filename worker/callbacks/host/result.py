@@ -28,6 +28,7 @@ from models.token import Secret, TokenResponse
 from refreshd_reader.callback_output import LEFT_OUT
 from worker.callbacks.host.output import OutputRedaction
 from worker.providers.redaction import Redaction
+from worker.providers.response.body import inner_objects
 from worker.providers.response.numbers import End, point_in_time, read_end
 from worker.providers.response.publishing import Publishable
 from worker.providers.response.reading import as_secret, as_texts, as_words
@@ -64,8 +65,9 @@ def redaction_of(request: RefreshRequest, value: object = None) -> OutputRedacti
     """Gather the secrets of one run: those that it was given, and those that it returned."""
     given = [request.access_token, request.refresh_token, request.client_secret]
     secrets = [secret.reveal() for secret in [*given, *request.custom_fields.values()] if secret]
-    if isinstance(value, Mapping):
-        secrets += [found for name in _SECRET_FIELDS if isinstance(found := value.get(name), str)]
+    holders = [value, *inner_objects(value)] if isinstance(value, Mapping) else []
+    for holder in holders:
+        secrets += [found.strip() for name in _SECRET_FIELDS if isinstance(found := holder.get(name), str)]
     client_secret = request.client_secret.reveal() if request.client_secret else ""
     return OutputRedaction(secrets, pairs=[(request.client_id or "", client_secret)])
 
@@ -89,6 +91,22 @@ def read_value(value: object, request: RefreshRequest) -> Read:
             return _refused(own, fields, request, redaction, [])
         return _without_token(fields, request, unknown)
     return Read(*_granted(token, fields, request, unknown))
+
+
+def read_failure(failure: Answer, value: object, request: RefreshRequest) -> Read:
+    """Read a failed run that gave something all the same: a new refresh token in it may be the only one that works.
+
+    With a new access token beside it, it is read as a success; else the refresh token is kept alone.
+    """
+    fields = {str(name): item for name, item in value.items()} if isinstance(value, Mapping) else {}
+    refresh_token = new_refresh_token(fields, request)
+    if refresh_token is None:
+        return Read(failure)
+    token = as_secret(fields.get("access_token"))
+    if token is not None and token != request.access_token and not _MASKED.search(token.reveal()):
+        read = read_value(fields, request)
+        return Read(read.answer, (f"{failure.fault_detail}: its new tokens are kept", *read.notes))
+    return Read(replace(failure, refresh_token=refresh_token), (_kept(refresh_token),))
 
 
 def failed(words: str) -> Read:

@@ -78,9 +78,9 @@ def _ended(ended: RunEnded, command: Command) -> Answer:
 class Reply(Struct, frozen=True):
     """One run of one callback."""
 
-    #: What it returned, decoded; of no meaning where there is a failure.
+    #: What it returned, decoded. Beside a failure: what came with it, of which new tokens alone are taken.
     value: object = None
-    #: Why there is nothing to read.
+    #: Why it counts as no output.
     failure: Answer | None = None
     #: What it printed.
     output: Captured | None = None

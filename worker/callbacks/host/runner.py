@@ -29,7 +29,7 @@ from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.callbacks.host.http_endpoint import EndpointClient
 from worker.callbacks.host.inputs import inputs_of, masked
 from worker.callbacks.host.output import KEPT
-from worker.callbacks.host.result import Read, read_value, redaction_of, shown
+from worker.callbacks.host.result import read_failure, read_value, redaction_of, shown
 from worker.callbacks.host.run_result import Reply, limits, reply_of
 from worker.callbacks.host.sandbox import Sandbox
 from worker.callbacks.sandbox.protocol import Known
@@ -179,7 +179,10 @@ class CallbackRunner:
 def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
     """Read what came back, and tell it as the account's history will keep it: without any secret."""
     redaction = redaction_of(request, reply.value)
-    read = Read(reply.failure) if reply.failure is not None else read_value(reply.value, request)
+    if reply.failure is None:
+        read = read_value(reply.value, request)
+    else:
+        read = read_failure(reply.failure, reply.value, request)
     answer = read.answer
     told = answer.fault_detail or f"returned {shown(answer, request.refresh_token)}"
     lines = [f"{OWN_LINE}{line}" for line in (told, *reply.notes, *read.notes)]
