@@ -18,7 +18,9 @@ from tests.integration.callbacks.conftest import MODULES, WILD
 from tests.integration.conftest import Bench
 from tests.support.services import redis_server
 from tests.support.waiting import wait_until
+from worker.callbacks.host.fork_server_client import ForkServerClient, SandboxBroken
 from worker.callbacks.sandbox.limits import NICENESS
+from worker.callbacks.sandbox.protocol import RunEnded
 from worker.crypto.cipher import generate_key
 from worker.settings import Settings
 
@@ -131,6 +133,41 @@ def test_a_rotated_token_is_stored_whatever_stands_beside_it(bench: Bench, callb
     kept = bench.runtime.sealer.open(bench.account(attempt.account_id), "refresh_token")
     assert kept is not None
     assert kept.reveal().endswith("+")
+
+
+def kept_refresh_token(bench: Bench, attempt: Attempt) -> str:
+    kept = bench.runtime.sealer.open(bench.account(attempt.account_id), "refresh_token")
+    assert kept is not None
+    return kept.reveal()
+
+
+@pytest.mark.parametrize(
+    "callback", ["closes-stdout", "has-no-stdout", "leaves-an-executor", "leaves-a-stubborn-task"]
+)
+def test_what_was_returned_is_stored_whatever_goes_wrong_afterwards(bench: Bench, callback: str) -> None:
+    attempt = run(bench, callback)
+    assert attempt.outcome == Outcome.REFRESHED, attempt.error_description
+    assert kept_refresh_token(bench, attempt) == "old-refresh+"
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), SandboxBroken("it ended")], ids=["late", "broken"])
+def test_an_answer_that_is_there_is_stored_though_the_end_of_its_run_is_not_known(
+    bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was paused, a fork server that was killed after the run had answered."""
+    ended = ForkServerClient._ended
+
+    async def lost(server: ForkServerClient) -> RunEnded:
+        await ended(server)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ForkServerClient, "_ended", lost)
+        attempt = run(bench, "rotates")
+
+    assert attempt.outcome == Outcome.REFRESHED, attempt.error_description
+    assert kept_refresh_token(bench, attempt) == "old-refresh+"
+    assert run(bench, "rotates").outcome == Outcome.REFRESHED
 
 
 def test_new_tokens_that_it_printed_before_it_failed_are_masked(bench: Bench) -> None:

@@ -33,11 +33,14 @@ from worker.callbacks.sandbox.protocol import (
     RunEnded,
     line,
 )
+from worker.providers.response.body import holds_whole_object
 
 #: What the fork server may take beyond a run's hard limit to kill it and to report it.
 REPORT_WITHIN_S: Final = 5.0
 #: What was printed is in the pipe when the run is over; only a process that escaped keeps the pipe open.
 DRAINED_WITHIN_S: Final = 1.0
+#: A worker that was paused, or whose fork server ended, may find the answer waiting in the channel.
+ANSWERED_WITHIN_S: Final = 1.0
 #: A fork server whose control socket is closed kills its run first.
 END_WITHIN_S: Final = 3.0
 #: A report holds no more than a description of all callbacks.
@@ -142,7 +145,8 @@ class ForkServerClient:
             finally:
                 theirs.close()
                 os.close(printed)
-            answering = asyncio.create_task(_exchange(channel, inputs))
+            arrived = bytearray()
+            answering = asyncio.create_task(_exchange(channel, inputs, arrived))
             try:
                 async with asyncio.timeout(command.hard_s + REPORT_WITHIN_S):
                     ended = await self._ended()
@@ -153,7 +157,13 @@ class ForkServerClient:
             except TimeoutError:
                 # A machine that is too busy to end it in time, and to say so: with this process, the run ends, too.
                 self._stuck = True
-                return Ran(RunEnded(overtime=True), b"", output)
+                return Ran(RunEnded(overtime=True), await _late(answering, arrived), output)
+            except SandboxBroken:
+                answer = await _late(answering, arrived)
+                if not answer:
+                    raise
+                self._stuck = True
+                return Ran(RunEnded(), answer, output)
             finally:
                 answering.cancel()
         finally:
@@ -222,15 +232,20 @@ class _Feed(asyncio.Protocol):
             await asyncio.wait_for(self._over.wait(), DRAINED_WITHIN_S)
 
 
-async def _exchange(channel: socket.socket, inputs: bytes) -> bytes | None:
-    """Return the inputs, take the answer; None where it is too long."""
+async def _late(answering: asyncio.Task[bytes | None], arrived: bytearray) -> bytes:
+    """Return an answer that is there although the end of its run is not known, empty unless it is whole."""
+    await asyncio.wait({answering}, timeout=ANSWERED_WITHIN_S)
+    return bytes(arrived) if holds_whole_object(bytes(arrived)) else b""
+
+
+async def _exchange(channel: socket.socket, inputs: bytes, answer: bytearray) -> bytes | None:
+    """Send the inputs, take the answer, and put it into `answer` as it arrives; None where it is too long."""
     reader, writer = await asyncio.open_unix_connection(sock=channel)
     try:
         with suppress(OSError):  # a run may end before it has read them
             writer.write(inputs)
             writer.write_eof()
             await writer.drain()
-        answer = bytearray()
         while chunk := await _read(reader):
             answer += chunk
             if len(answer) > ANSWER_BYTES:

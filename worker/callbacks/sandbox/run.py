@@ -10,6 +10,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -45,12 +46,13 @@ def run(callback: Registered, command: Command, channel: socket.socket) -> NoRet
     answer = _answer(callback, command, _inputs(channel))
     if os.getpid() != me:
         os._exit(0)  # the callback forked, and its child came back here too: it has no answer to give
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
     written = line(answer)
     # The worker reads no further; what is longer would end here as a broken pipe, among what the callback printed.
     channel.sendall(written if len(written) <= ANSWER_BYTES else line({UNFIT: "more than 1 MiB"}))
     channel.close()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the callback may have closed or replaced it: the answer is sent by now
+            stream.flush()
     # Not sys.exit: threads and exit handlers of the callback's libraries must not keep it here.
     os._exit(0)
 
@@ -63,22 +65,33 @@ def _inputs(channel: socket.socket) -> CallbackInput:
 
 
 def _answer(callback: Registered, command: Command, inputs: CallbackInput) -> dict[str, Any]:
+    returned: list[object] = []
     try:
         _alarm_after(command.soft_s + (_ALARM_AFTER_S if _is_async(callback) else 0))
         value = callback.function(inputs)
         if inspect.isawaitable(value):
-            value = asyncio.run(_within(value, command.soft_s))
+            asyncio.run(_within(value, command.soft_s, returned))
+        else:
+            returned.append(value)
         _no_alarm()
-    except CallbackTimeout as error:
+    except BaseException as error:  # noqa: BLE001  (whatever a callback raises is reported)
+        if not returned:
+            return _without_answer(error, callback, command)
+        # It had returned already, and what it left in its event loop did not end, or ended badly.
+        _no_alarm()
+    return _as_answer(returned[0])
+
+
+def _without_answer(error: BaseException, callback: Registered, command: Command) -> dict[str, Any]:
+    """Return why a callback returned nothing."""
+    if isinstance(error, CallbackTimeout):
         _print(error, callback)
         return {TIMED_OUT: command.soft_s}
-    except SystemExit as error:
+    if isinstance(error, SystemExit):
         return {EXITED: error.code if isinstance(error.code, int) or error.code is None else str(error.code)}
-    except BaseException as error:  # noqa: BLE001  (whatever a callback raises is reported)
-        _no_alarm()
-        at = _print(error, callback)
-        return {RAISED: {"type": type(error).__name__, "words": str(error), "at": at}}
-    return _as_answer(value)
+    _no_alarm()
+    at = _print(error, callback)
+    return {RAISED: {"type": type(error).__name__, "words": str(error), "at": at}}
 
 
 def _as_answer(value: object) -> dict[str, Any]:
@@ -106,10 +119,11 @@ def _without_ballast(returned: Any) -> Any:
     return kept | {LEFT_OUT: f"more than {ANSWER_BYTES // 1024} KiB"}
 
 
-async def _within(work: Awaitable[object], soft_s: float) -> object:
+async def _within(work: Awaitable[object], soft_s: float, returned: list[object]) -> None:
+    """Put into `returned` what comes in time: the end of the event loop may take longer, and fail."""
     try:
         async with asyncio.timeout(soft_s) as limit:
-            return await work
+            returned.append(await work)
     except TimeoutError as error:
         if limit.expired():
             raise CallbackTimeout from error

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -236,3 +237,34 @@ def writes(_: CallbackInput) -> dict[str, object]:
 @refresh_callback("misspells")
 def misspells(_: CallbackInput) -> dict[str, object]:
     return {"acces_token": "new"}
+
+
+@refresh_callback("closes-stdout")
+def closes_stdout(inputs: CallbackInput) -> CallbackOutput:
+    sys.stdout.close()
+    return rotates(inputs)
+
+
+@refresh_callback("has-no-stdout")
+def has_no_stdout(inputs: CallbackInput) -> CallbackOutput:
+    sys.stdout = None
+    return rotates(inputs)
+
+
+@refresh_callback("leaves-an-executor", timeout_s=1)
+async def leaves_an_executor(inputs: CallbackInput) -> CallbackOutput:
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, FOREVER_S)
+    return rotates(inputs)
+
+
+@refresh_callback("leaves-a-stubborn-task", timeout_s=1)
+async def leaves_a_stubborn_task(inputs: CallbackInput) -> CallbackOutput:
+    task = asyncio.create_task(_stay())
+    await asyncio.sleep(0)
+    return rotates(inputs) if not task.done() else CallbackOutput()
+
+
+async def _stay() -> None:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(FOREVER_S)
