@@ -7,10 +7,12 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from math import inf
 from typing import Any, Final
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -75,20 +77,31 @@ class TaskClient:
         if left_s < _LEAST_S:
             return Reply(failure=Answer(fault=Fault.NOT_SENT, fault_detail="the deadline was over"))
         inputs_key, answer_key = envelopes.inputs_key(envelope), envelopes.answer_key(envelope)
+        began = False
+        unsure: Answer | None = None
         try:
             sealed = envelopes.seal(envelope, "inputs", inputs.model_dump(mode="json"))
             await answered(self._redis.set(inputs_key, sealed, px=int((left_s + _KEPT_AFTER_S) * 1000)))
             on_send()
+            began = True
             url = broker_url(broker) if broker else self._own_broker
             async with asyncio.timeout_at(deadline):
                 await loop.run_in_executor(self._sender(url), self._send, url, task, queue, envelope, left_s)
         except (RedisError, OperationalError, OSError) as error:
             never_taken = await self._withdrawn(inputs_key)
-            words = f"the task could not be asked: {type(error).__name__}"
-            return Reply(failure=Answer(fault=Fault.CALLBACK, fault_detail=words, spent=not never_taken))
+            unsure = Answer(
+                fault=Fault.CALLBACK,
+                fault_detail=f"the task could not be asked: {type(error).__name__}",
+                spent=not never_taken,
+            )
+            # The broker took the message all the same, and a worker has the inputs: its answer is waited for.
+            if never_taken or not began:
+                return Reply(failure=unsure)
         answer, trouble = await self._answer(answer_key, deadline)
         if answer is None:
             never_taken = await self._withdrawn(inputs_key)
+            if unsure is not None:
+                return Reply(failure=replace(unsure, spent=not never_taken))
             return Reply(failure=_no_answer(task, queue, left_s, trouble, never_taken=never_taken))
         try:
             return _reply(envelopes.open(envelope, "answer", answer))
@@ -133,15 +146,18 @@ class TaskClient:
         """Wait for the answer; returns it, or what was last in the way.
 
         The task has its inputs by now, and its answer may be the only copy of a rotated token: a Redis that is away for a
-        moment is waited for, and the answer stays there (moved to where it was) until it has arrived.
+        moment is waited for, and the answer stays there (moved to where it was) until it has arrived. Past the deadline it
+        is looked for once: this process may have been paused.
         """
-        loop, trouble = asyncio.get_running_loop(), None
-        while (left_s := deadline - loop.time()) > 0:
+        loop, left_s = asyncio.get_running_loop(), inf
+        trouble: Exception | None = None
+        while left_s > 0:
+            left_s = deadline - loop.time()
             try:
                 found = await answered(self._redis.blmove(key, key, max(min(left_s, _WAIT_S), 0.01)))
             except (RedisError, OSError) as error:
                 trouble = error
-                await asyncio.sleep(min(left_s, _PAUSE_S))
+                await asyncio.sleep(max(min(left_s, _PAUSE_S), 0))
                 continue
             if found is not None:
                 with suppress(RedisError, OSError):  # it ends by itself, too
