@@ -118,7 +118,7 @@ def test_an_error_response_asks_for_the_user_and_keeps_every_credential(bench: B
 @pytest.mark.parametrize(
     ("callback", "words"),
     [
-        ("rotate", "no callback 'rotate'; did you mean 'rotates'? known: crashes, eats, "),
+        ("rotate", "no callback 'rotate'; did you mean 'rotates'? known: closes-stdout, crashes, "),
         (None, "the account names no callback"),
         ("os.system", "no callback 'os.system'"),
     ],
