@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -166,14 +167,18 @@ class ProviderClient:
     ) -> Answer | None:
         """Read a body whose end never came: the old refresh token may be spent.
 
-        A whole object counts as it stands. Of a piece of one the tokens are taken; but where the new refresh token is not
+        A whole object counts as it stands. Of a piece of one, or of a form but for its last value, the tokens are taken; but where the new refresh token is not
         among them and a replay brings it for certain, nothing is.
         """
-        answer = read_answer(response, content.so_far(response), request, shown=wire.shown, now=self._now())
+        read = partial(read_answer, response, request=request, shown=wire.shown, now=self._now())
+        answer = read(received := content.so_far(response))
+        is_form = answer.body_kind is BodyKind.FORM
+        if is_form:  # its last value may have been cut
+            answer = read(received.rpartition(b"&")[0])
         brought = answer.token or answer.refresh_token
         if answer.body_kind is BodyKind.JSON and (brought is not None or answer.error is not None):
             return answer
-        if brought is None or answer.body_kind is not BodyKind.UNREADABLE:
+        if brought is None or not (is_form or answer.body_kind is BodyKind.UNREADABLE):
             return None
         is_half = answer.token is None or answer.token.refresh_token is None
         replay_is_better = request.provider.replayable and is_half

@@ -90,7 +90,7 @@ class Redaction:
         if isinstance(value, Mapping):
             return dict(self._members(value, depth))
         if isinstance(value, list):
-            return [self._value(item, depth) for item in value]
+            return [self._value(item, depth + 1) for item in value]
         return value
 
 

@@ -258,7 +258,9 @@ async def test_framing_is_the_transports_whatever_a_header_says(client: Provider
         (BODY[:32], {}, True),
         (BODY[:32], {"replay_grace_s": 600}, False),
         (BODY[:20], {}, False),
-        (b"access_token=AT-2&refresh_token=R", {}, False),
+        (b"access_token=AT-2&refresh_token=R", {}, True),
+        (b"access_token=AT-2&refresh_token=R", {"replay_grace_s": 600}, False),
+        (b"access_token=AT", {}, False),
     ],
 )
 async def test_tokens_of_an_answer_that_was_cut_are_kept_where_they_are_whole(

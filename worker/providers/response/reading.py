@@ -37,6 +37,10 @@ _REQUEST_ID_FIELDS: Final = ("trace_id", "correlation_id", "request_id", "reques
 _KIN_OF_ERROR: Final = ("status", "code", "errorCode", "error_code", "errors.0")
 #: A `status` of one of these says that there is an error, and the code is elsewhere (JSend).
 _NO_CODES: Final = frozenset({"error", "fail", "failed", "failure"})
+#: What a server writes where there is no error.
+_NO_ERROR: Final[tuple[object, ...]] = (None, False, 0, "0", "false", "", [], {})
+#: The rest of a form whose length was too small.
+_GOES_ON: Final = re.compile(rb"[!-~]+\s*")
 _NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 #: What text columns and JSON can't hold: controls and lone surrogates.
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -72,8 +76,11 @@ def read_answer(
     finder = partial(_access_token, request.provider.response.access_token)
     kind = headers.get("content-type", "")
     body = read_body(content, kind, finder)
-    if surplus and not body.is_whole and (whole := read_body(content + surplus, kind, finder)).is_whole:
-        body = whole
+    if surplus and not body.is_whole:
+        whole = read_body(content + surplus, kind, finder)
+        # A form shows no end: what goes on without a space belongs to its last value.
+        if whole.is_whole or (body.kind is BodyKind.FORM and _GOES_ON.fullmatch(surplus)):
+            body = whole
     fields, rivals = _holder(body, request, finder, success=response.is_success)
     access_token = _access_token_of(body, fields, request.provider, success=response.is_success)
     if access_token is not None:
@@ -107,7 +114,7 @@ def _failure(
 ) -> Answer:
     status, shape = response.status_code, request.provider.response
     redaction = Redaction.of(request)
-    code = first_value(body.fields, shape.error)
+    code = _error_code(body, request)
     if code is None and not response.is_success:
         code = _kin_of_error(body.fields)
     error = as_words(code, _CODE_MAX, redaction)
@@ -133,6 +140,12 @@ def _failure(
     )
 
 
+def _error_code(body: Body, request: RefreshRequest) -> object:
+    """Return what stands where an error does; None where it says that there is none: `false`, `0`, an empty list."""
+    found = first_value(body.fields, request.provider.response.error)
+    return None if found in _NO_ERROR else found
+
+
 def _plain_refusal(body: Body, status: int, request: RefreshRequest) -> str | None:
     """Return what a body says that is one text: `Invalid token`, `401 Invalid token`, `"invalid_grant"`."""
     if body.kind not in {BodyKind.TEXT, BodyKind.JSON} or not body.text:
@@ -155,11 +168,7 @@ def _holder(
     """
     if body.rivals or finder(body.fields) is not None:
         return body.fields, body.rivals
-    if (
-        not success
-        or body.kind is not BodyKind.JSON
-        or first_value(body.fields, request.provider.response.error)
-    ):
+    if not success or body.kind is not BodyKind.JSON or _error_code(body, request) is not None:
         return body.fields, 0
     holders = [(token, inner) for inner in inner_objects(body.fields) if (token := finder(inner)) is not None]
     tokens = {token for token, _ in holders}
