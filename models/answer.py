@@ -61,7 +61,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     status: int | None = None
     token: TokenResponse | None = None
-    #: A new refresh token that came in a success without a usable access token.
+    #: A new refresh token that came without a usable access token: in a success, or beside a callback's error.
     refresh_token: Secret | None = None
     error: str | None = None
     error_description: str | None = None

@@ -41,7 +41,7 @@ def refresh(inputs: CallbackInput) -> CallbackOutput:
     body = response.json()
 
     # A refusal. `invalid_grant` takes the account out of the plan until its owner logs in again; what every other
-    # code means, docs/verdicts.md says. It wins over a token beside it.
+    # code means, docs/verdicts.md says. It wins over an access token beside it.
     if "error" in body:
         refused = ErrorResponse(error=body["error"], error_description=body.get("error_description"))
         return CallbackOutput(errorResponse=refused)
