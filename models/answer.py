@@ -76,6 +76,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     #: The request as sent, redacted: method, URL without query, names of the parameters.
     request: str | None = None
     spent: bool = False
+    #: When it was asked for, epoch seconds, where that was by an earlier attempt: tokens count from then.
+    asked_at: float | None = None
     #: What a callback logged or printed, or how an answer began that nothing can read; redacted and cut.
     output: str | None = None
 

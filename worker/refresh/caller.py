@@ -40,7 +40,10 @@ async def call_provider(caller: Caller, request: RefreshRequest, one: OpenAttemp
         one.sent_at = clock.now()
 
     try:
-        return await caller.call(request, deadline=one.deadline, on_send=on_send)
+        answer = await caller.call(request, deadline=one.deadline, on_send=on_send)
     except Exception as error:  # noqa: BLE001  (no bug of a caller's may hold the account)
         log.error("call_raised", account=one.account.id, attempt=one.attempt.id, exc_info=error)
         return Answer(fault=Fault.INTERNAL, fault_detail=type(error).__name__, spent=one.sent_at is not None)
+    if answer.asked_at is not None:
+        one.sent_at = answer.asked_at
+    return answer

@@ -37,8 +37,10 @@ from refreshd_reader.contract import DEFAULT_PREFIX
 from refreshd_reader.redis.cluster import ClusterClient, is_cluster, usable
 from refreshd_reader.redis.url import pool_of
 
-#: An answer that is not taken expires after this many seconds.
-ANSWER_KEPT_S: Final = 60
+#: An answer that is not taken expires after this many seconds. refreshd may take it in a later try only.
+ANSWER_KEPT_S: Final = 600
+#: So long an answer is sent again where Redis can't be reached, seconds.
+_SENT_AGAIN_S: Final = 60
 #: Seconds before an answer is sent again after Redis was unreachable.
 _PAUSE_S: Final = 0.2
 KEY_BYTES: Final = 32
@@ -155,7 +157,7 @@ class CallbackTask:
 
     def _send(self, envelope: str, answer: Mapping[str, Any]) -> None:
         key, sealed = self._envelopes.answer_key(envelope), self._envelopes.seal(envelope, "answer", answer)
-        until = time.monotonic() + ANSWER_KEPT_S
+        until = time.monotonic() + _SENT_AGAIN_S
         while True:
             try:
                 with self._redis.pipeline(transaction=True) as pipeline:

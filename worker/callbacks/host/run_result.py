@@ -86,3 +86,5 @@ class Reply(Struct, frozen=True):
     output: Captured | None = None
     #: What a person should know beside it.
     notes: tuple[str, ...] = ()
+    #: When the run was asked for, epoch seconds, where that was by an earlier attempt.
+    asked_at: float | None = None

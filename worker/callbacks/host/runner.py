@@ -196,6 +196,7 @@ def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
         else as_words(redaction.text(answer.fault_detail), DETAIL_MAX),
         request=run,
         output=as_words(said, OUTPUT_MAX),
+        asked_at=reply.asked_at,
     )
 
 
@@ -225,7 +226,7 @@ def make_callback_runner(
             now=now,
             egress=Egress.of(settings),
         ),
-        tasks=TaskClient(redis, settings.broker, settings.redis_prefix),
+        tasks=TaskClient(redis, settings.broker, settings.redis_prefix, now=now),
         configured=configured,
         memory_mb=settings.callback_memory_mb,
         now=now,
