@@ -14,6 +14,8 @@ from typing import Any, Final
 
 #: The only name in the object that replaces a value that can't be written; its value is that value's type.
 LEFT_OUT: Final = "refreshd.left_out"
+#: What an output may hold (docs/callbacks.md).
+OUTPUT_NAMES: Final = ("access_token", "token_type", "expires_in", "refresh_token", "scope", "errorResponse")
 
 
 def as_it_is(value: object) -> object:
@@ -23,6 +25,8 @@ def as_it_is(value: object) -> object:
 
 def as_json(value: object, plain: Callable[[object], object] = as_it_is) -> Any:
     """Return a callback's return value as JSON. In a mapping, a value that can't be written is replaced by its type.
+
+    Of an object of another kind, attributes with the names of an output count, else the JSON of a response (`json()`).
 
     Args:
         value: the return value.
@@ -35,7 +39,7 @@ def as_json(value: object, plain: Callable[[object], object] = as_it_is) -> Any:
     def known(item: object) -> object:
         return _of_another_type(plain(item))
 
-    value = _fields(plain(value))
+    value = _held(_fields(plain(value)))
     if isinstance(value, Mapping):
         return {_name(name): _written(item, known) for name, item in value.items()}
     written = json.loads(json.dumps(value, default=known))
@@ -71,6 +75,17 @@ def _fields(item: object) -> object:
     if not is_dataclass(item) or isinstance(item, type):
         return item
     return {field.name: getattr(item, field.name) for field in fields(item)}
+
+
+def _held(value: object) -> object:
+    """Return what an object of another kind holds of an output: in its attributes, or as the JSON of a response."""
+    if isinstance(value, Mapping | str | bytes | int | float | type(None)):
+        return value
+    held = {name: found for name in OUTPUT_NAMES if (found := getattr(value, name, None)) is not None}
+    if held:
+        return held
+    of_response = getattr(value, "json", None)
+    return of_response() if callable(of_response) else value
 
 
 def _left_out(item: object) -> dict[str, str]:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
-from types import MappingProxyType
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from msgspec import Struct
+from pydantic import BaseModel, SecretStr
 
 from models.callback import CallbackOutput
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
 from refreshd_reader.callback_output import as_json
-from worker.callbacks.host.result import Read, read_value
+from worker.callbacks.host.result import Read, read_value, unpacked
 from worker.callbacks.sandbox.run import _as_answer
 
 
@@ -58,11 +62,11 @@ ODD: dict[str, Any] = {
 }
 
 
+REQUEST = RefreshRequest(account_id="acct", provider=Provider(name="acme", publish_fields={"more": "more"}))
+
+
 def read(returned: object) -> Read:
-    request = RefreshRequest(
-        account_id="acct", provider=Provider(name="acme", publish_fields={"more": "more"})
-    )
-    return read_value(_as_answer(returned)["returned"], request)
+    return read_value(_as_answer(returned)["returned"], REQUEST)
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
@@ -110,6 +114,79 @@ def test_an_error_response_that_nobody_can_read_is_told_where_there_is_no_token(
 def test_a_dataclass_is_an_object() -> None:
     assert read(Refused()).answer.error == "invalid_grant"
     assert read({"access_token": "a", "errorResponse": Refused()}).answer.error == "invalid_grant"
+
+
+class Attributes(Struct):
+    access_token: str
+    refresh_token: str
+    expires_in: int = 300
+
+
+class Named(NamedTuple):
+    access_token: str
+    refresh_token: str
+
+
+class Model(BaseModel):
+    """As a task's own application has them: the sandbox knows how to dump one, the reader does not know pydantic."""
+
+    access_token: str
+    refresh_token: str
+
+
+TOKENS: dict[str, Any] = {"access_token": "a", "refresh_token": "r"}
+HOLDERS: dict[str, object] = {
+    "an object with attributes": SimpleNamespace(**TOKENS),
+    "a struct": Attributes(**TOKENS),
+    "a named tuple": Named(**TOKENS),
+    "a pydantic model": Model(**TOKENS),
+    "httpx's response": httpx.Response(200, json=TOKENS),
+    "a text of JSON": json.dumps(TOKENS),
+    "bytes of JSON": json.dumps(TOKENS).encode(),
+    "a form": urlencode(TOKENS),
+    "a web framework's pair": (TOKENS, 200),
+    "an object in another": {"ok": True, "data": TOKENS},
+    "JSON in an object": {"statusCode": 200, "body": json.dumps(TOKENS)},
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS.keys())
+def test_a_rotated_token_is_taken_from_whatever_holds_it(holder: object) -> None:
+    """The refresh token that was sent is spent: the run that shows the mistake would be the grant's last."""
+    value, notes = unpacked(as_json(holder))
+    token = read_value(value, REQUEST).answer.token
+    assert token is not None
+    assert token.refresh_token is not None
+    assert (token.access_token.reveal(), token.refresh_token.reveal()) == ("a", "r")
+    is_output = isinstance(value, Mapping) and value == as_json(holder)
+    assert is_output is not any("what stands in it is read" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("holder", "error"),
+    [
+        (json.dumps({"error": "invalid_grant"}), "invalid_grant"),
+        (({"errorResponse": {"error": "invalid_grant"}}, 400), "invalid_grant"),
+    ],
+    ids=["a text of JSON", "a web framework's pair"],
+)
+def test_so_is_a_refusal(holder: object, error: str) -> None:
+    assert read_value(unpacked(as_json(holder))[0], REQUEST).answer.error == error
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        [TOKENS, {"access_token": "other"}],
+        {"new": TOKENS, "old": {"refresh_token": "other"}},
+        "new-access",
+        ["new-access"],
+        None,
+    ],
+    ids=["two in a list", "two in an object", "a text", "a list", "None"],
+)
+def test_where_nothing_or_more_than_one_is_held_the_value_stays(holder: object) -> None:
+    assert unpacked(holder) == (holder, ())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from models.answer import Answer, Fault
 from models.callback import CallbackInput
-from worker.callbacks.host.result import parse
+from worker.callbacks.host.result import parse, token_of
 from worker.callbacks.host.run_result import Reply
 from worker.providers.client import CONNECT_TIMEOUT_S, WIRE_ERRORS
 from worker.providers.egress import ANYWHERE, Egress
@@ -25,7 +25,7 @@ from worker.providers.http1.parser import BrokeHTTP
 from worker.providers.http1.transport import open_transport
 from worker.providers.request.builder import RequestBuilder
 from worker.providers.request.draft import InvalidRequest
-from worker.providers.response.body import Body, access_token, read_body
+from worker.providers.response.body import Body, read_body
 from worker.providers.response.content import Content
 from worker.providers.sending import SENDING, Sending
 from worker.providers.tls import TLSContexts
@@ -149,16 +149,10 @@ def _no_answer(error: Exception, sending: Sending) -> Answer:
     return Answer(fault=fault, fault_detail=f"the endpoint: {words}", spent=sending.sent)
 
 
-def _token(fields: Mapping[str, object]) -> str | None:
-    """Return what tells that an object holds tokens."""
-    found = fields.get("refresh_token")
-    return access_token(fields) or (found.strip() or None if isinstance(found, str) else None)
-
-
 def _found(content: bytes, kind: str) -> Body:
     """Return what holds tokens in an answer that is no JSON as a whole: JSON among other things, or a part of it."""
-    body = read_body(content, kind, _token)
-    return body if _token(body.fields) is not None else Body(body.kind)
+    body = read_body(content, kind, token_of)
+    return body if token_of(body.fields) is not None else Body(body.kind)
 
 
 def _cut(response: httpx.Response, content: bytes, failure: Answer) -> Reply:

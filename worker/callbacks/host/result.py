@@ -8,13 +8,11 @@ beside the output.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from math import inf
 from typing import Final
-from urllib.parse import unquote_plus
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,28 +26,24 @@ from models.token import Secret, TokenResponse
 from refreshd_reader.callback_output import LEFT_OUT
 from worker.callbacks.host.output import OutputRedaction
 from worker.providers.redaction import Redaction
-from worker.providers.response.body import inner_objects
+from worker.providers.response.body import access_token, distinct, inner_objects, read_body
 from worker.providers.response.numbers import End, point_in_time, read_end
 from worker.providers.response.publishing import Publishable
-from worker.providers.response.reading import as_secret, as_texts, as_words
+from worker.providers.response.reading import as_secret, as_texts, as_words, is_masked, new_refresh_token
 
 #: The error of an `errorResponse` that names none.
 UNSPECIFIED: Final = "unspecified"
 #: What a callback should have done.
 EXPECTED: Final = "return a CallbackOutput, or a dict of the same names"
 _SECRET_FIELDS: Final = ("access_token", "refresh_token")
+#: An object with one of these is an output.
+_OWN_FIELDS: Final = (*_SECRET_FIELDS, "errorResponse", "error")
 _CODE_MAX: Final = 100
 _WORDS_MAX: Final = 500
 _FIELD_MAX: Final = 4096
 #: Unknown fields that are named in a note.
 _NAMED_MAX: Final = 5
 _ANY_LENGTH: Final = 1_000_000
-#: What stands in a secret's place where somebody hid it, or a part of it.
-_MASKED: Final = re.compile(
-    r"\*{3}|\.{3}|x{6}|[^\x21-\x7e]|\A[\[<({].*[\])}>]\Z|\A\W*(?:redacted|masked|hidden|filtered|removed|secret|null|none"
-    r"|undefined)\W*\Z",
-    re.IGNORECASE,
-)
 #: A number of a callback's is a point in time by its size alone: what it returned may have been read later than meant.
 _NO_MOMENT: Final = inf
 
@@ -70,6 +64,31 @@ def redaction_of(request: RefreshRequest, value: object = None) -> OutputRedacti
         secrets += [found.strip() for name in _SECRET_FIELDS if isinstance(found := holder.get(name), str)]
     client_secret = request.client_secret.reveal() if request.client_secret else ""
     return OutputRedaction(secrets, pairs=[(request.client_id or "", client_secret)])
+
+
+def token_of(fields: Mapping[str, object]) -> str | None:
+    """Return what tells that an object holds tokens."""
+    found = fields.get("refresh_token")
+    return access_token(fields) or (found.strip() or None if isinstance(found, str) else None)
+
+
+def unpacked(value: object) -> tuple[object, tuple[str, ...]]:
+    """Return the object inside a value that is no output itself: in a text of JSON, a list, another object.
+
+    Its refresh token may be the only one that works. Where there are several to choose from, the value stays as it is. Returns a
+    note of it, too.
+    """
+    if isinstance(value, Mapping) and any(value.get(name) for name in _OWN_FIELDS):
+        return value, ()
+    document = (
+        [read_body(value.encode(errors="replace"), "", token_of).fields] if isinstance(value, str) else value
+    )
+    holders = distinct(inner_objects([document]), token_of)
+    if not holders and isinstance(document, list):
+        holders = tuple(one for one in document if isinstance(one, Mapping) and one)
+    if len(holders) != 1 or holders[0] is value:
+        return value, ()
+    return holders[0], (f"it returned {_kind(value)}, and what stands in it is read: {EXPECTED}",)
 
 
 def read_value(value: object, request: RefreshRequest) -> Read:
@@ -99,11 +118,11 @@ def read_failure(failure: Answer, value: object, request: RefreshRequest) -> Rea
     With a new access token beside it, it is read as a success; else the refresh token is kept alone.
     """
     fields = {str(name): item for name, item in value.items()} if isinstance(value, Mapping) else {}
-    refresh_token = new_refresh_token(fields, request)
+    refresh_token = new_refresh_token(fields.get("refresh_token"), request)
     if refresh_token is None:
         return Read(failure)
     token = as_secret(fields.get("access_token"))
-    if token is not None and token != request.access_token and not _MASKED.search(token.reveal()):
+    if token is not None and token != request.access_token and not is_masked(token):
         read = read_value(fields, request)
         return Read(read.answer, (f"{failure.fault_detail}: its new tokens are kept", *read.notes))
     return Read(replace(failure, refresh_token=refresh_token), (_kept(refresh_token),))
@@ -121,22 +140,6 @@ def _without_token(fields: Mapping[str, object], request: RefreshRequest, unknow
     if refresh_token is None or refresh_token == request.refresh_token:
         return read
     return Read(replace(read.answer, refresh_token=refresh_token), (_kept(refresh_token),))
-
-
-def new_refresh_token(fields: Mapping[str, object], request: RefreshRequest) -> Secret | None:
-    """Return the refresh token beside an error, None unless it is a new one.
-
-    Error handlers give back what they were given, under the same names, and often with a mask over it: neither may take
-    the place of the one that is stored.
-    """
-    found = fields.get("refresh_token")
-    refresh_token = as_secret(found) if isinstance(found, str) else None
-    if refresh_token is None:
-        return None
-    text = refresh_token.reveal()
-    sent = request.refresh_token.reveal().strip() if request.refresh_token else ""
-    is_echo = text in sent or unquote_plus(text) == sent or _MASKED.search(text) is not None
-    return None if is_echo else refresh_token
 
 
 def _kept(refresh_token: Secret) -> str:
@@ -160,7 +163,7 @@ def _refused(
     redaction: OutputRedaction,
     notes: list[str],
 ) -> Read:
-    refresh_token = new_refresh_token(fields, request)
+    refresh_token = new_refresh_token(fields.get("refresh_token"), request)
     if refresh_token is not None:
         notes = [_kept(refresh_token), *notes]
     if as_secret(fields.get("access_token")) is not None:

@@ -29,7 +29,7 @@ from worker.callbacks.host.fork_server_client import SandboxBroken
 from worker.callbacks.host.http_endpoint import EndpointClient
 from worker.callbacks.host.inputs import inputs_of, masked
 from worker.callbacks.host.output import KEPT
-from worker.callbacks.host.result import read_failure, read_value, redaction_of, shown
+from worker.callbacks.host.result import read_failure, read_value, redaction_of, shown, unpacked
 from worker.callbacks.host.run_result import Reply, limits, reply_of
 from worker.callbacks.host.sandbox import Sandbox
 from worker.callbacks.sandbox.protocol import Known
@@ -178,14 +178,14 @@ class CallbackRunner:
 
 def _described(reply: Reply, request: RefreshRequest, run: str) -> Answer:
     """Read what came back, and tell it as the account's history will keep it: without any secret."""
-    redaction = redaction_of(request, reply.value)
-    if reply.failure is None:
-        read = read_value(reply.value, request)
-    else:
-        read = read_failure(reply.failure, reply.value, request)
+    value, notes = unpacked(reply.value)
+    redaction = redaction_of(request, value)
+    read = (
+        read_value(value, request) if reply.failure is None else read_failure(reply.failure, value, request)
+    )
     answer = read.answer
     told = answer.fault_detail or f"returned {shown(answer, request.refresh_token)}"
-    lines = [f"{OWN_LINE}{line}" for line in (told, *reply.notes, *read.notes)]
+    lines = [f"{OWN_LINE}{line}" for line in (told, *reply.notes, *notes, *read.notes)]
     printed = reply.output.text(redaction).rstrip() if reply.output is not None else ""
     printed = "\n".join(f" {one}" if one.startswith(OWN_LINE) else one for one in printed.splitlines())
     said = "\n".join([*([printed] if printed else []), *map(redaction.text, lines)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any, Final
@@ -55,8 +55,8 @@ class Body(Struct, frozen=True):
     kind: BodyKind
     fields: Mapping[str, object] = field(default_factory=dict)
     text: str = ""
-    #: So many different access tokens stand in it that none can be chosen. 0 or 1 otherwise.
-    rivals: int = 0
+    #: Objects that hold different access tokens, one for each: none can be chosen. Empty otherwise.
+    rivals: tuple[Mapping[str, object], ...] = ()
     #: Nothing of the object that was read is missing.
     is_whole: bool = False
 
@@ -126,9 +126,9 @@ def _json_body(text: str, finder: Finder) -> Body:
 def _of_document(document: object, finder: Finder, packed: int) -> Body:
     if isinstance(document, list):  # Salesforce wraps errors in a list
         rows = [item for item in document if isinstance(item, dict)]
-        tokens = {token for row in rows if (token := finder(row))}
-        if len(tokens) > 1:
-            return Body(BodyKind.UNREADABLE, rivals=len(tokens))
+        holders = distinct(rows, finder)
+        if len(holders) > 1:
+            return Body(BodyKind.UNREADABLE, rivals=holders)
         document = next((row for row in rows if finder(row)), rows[0] if rows else {})
     if isinstance(document, dict):
         return Body(BodyKind.JSON, document, is_whole=True)
@@ -146,9 +146,8 @@ def _found(text: str, finder: Finder) -> Body | None:
     """Return the object that holds an access token; else an error with which the text ends."""
     objects, broken_at = _objects(text)
     holders = [one for _, one, _ in objects if finder(one)]
-    tokens = {finder(one) for one in holders}
-    if len(tokens) > 1:
-        return Body(BodyKind.UNREADABLE, text=text, rivals=len(tokens))
+    if len(rivals := distinct(holders, finder)) > 1:
+        return Body(BodyKind.UNREADABLE, text=text, rivals=rivals)
     if holders:
         # One token in several objects: the one that says most of it.
         return Body(BodyKind.JSON, max(holders, key=len), is_whole=True)
@@ -219,8 +218,18 @@ def _salvaged(text: str) -> Body:
     outermost = next((level for level, name, _ in members if name == "access_token"), None)
     tokens = {str(value) for level, name, value in members if (level, name) == (outermost, "access_token")}
     if len(tokens) > 1:
-        return Body(BodyKind.UNREADABLE, text=text, rivals=len(tokens))
+        return Body(BodyKind.UNREADABLE, text=text, rivals=tuple({"access_token": token} for token in tokens))
     return Body(BodyKind.UNREADABLE, found, text)
+
+
+def distinct(objects: Iterable[Mapping[str, object]], finder: Finder) -> tuple[Mapping[str, object], ...]:
+    """Return of those that hold an access token one for each different one: the one that says most."""
+    holders: dict[str, Mapping[str, object]] = {}
+    for one in objects:
+        token = finder(one)
+        if token and len(one) > len(holders.get(token, ())):
+            holders[token] = one
+    return tuple(holders.values())
 
 
 def inner_objects(document: object, depth: int = _DEEPEST) -> Iterator[Mapping[str, object]]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
+from urllib.parse import unquote_plus
 
 import httpx
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from models.providers.response_shape import Paths, first_value
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
 from worker.providers.redaction import Redaction, plain_words
-from worker.providers.response.body import Body, Finder, inner_objects, read_body
+from worker.providers.response.body import Body, Finder, distinct, inner_objects, read_body
 from worker.providers.response.numbers import http_date
 from worker.providers.response.publishing import Publishable
 from worker.providers.response.times import Times, read_times
@@ -45,6 +46,12 @@ _NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 #: What text columns and JSON can't hold: controls and lone surrogates.
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+#: What stands in a secret's place where somebody hid it, or a part of it.
+_MASKED: Final = re.compile(
+    r"\*{3}|\.{3}|x{6}|[^\x21-\x7e]|\A[\[<({].*[\])}>]\Z|\A\W*(?:redacted|masked|hidden|filtered|removed|secret|null|none"
+    r"|undefined)\W*\Z",
+    re.IGNORECASE,
+)
 _WORDS_MAX: Final = 500
 _CODE_MAX: Final = 100
 _FIELD_MAX: Final = 4096
@@ -97,10 +104,11 @@ def read_answer(
             request=shown,
         )
     failed = _failure(response, headers, body, request, shown=shown, now=now)
+    lone = _lone_refresh_token(failed, body, rivals, request) if response.is_success else None
     if rivals:
-        words = f"{rivals} different access tokens stand in it, and none is taken"
-        return replace(failed, error_description=words, fields={})
-    return replace(failed, refresh_token=_lone_refresh_token(failed, body, request, response))
+        words = f"{len(rivals)} different access tokens stand in it, and none is taken"
+        return replace(failed, error_description=words, fields={}, refresh_token=lone)
+    return replace(failed, refresh_token=lone)
 
 
 def _failure(
@@ -161,30 +169,59 @@ def _access_token(paths: Paths, fields: Mapping[str, object]) -> str | None:
 
 def _holder(
     body: Body, request: RefreshRequest, finder: Finder, *, success: bool
-) -> tuple[Mapping[str, object], int]:
+) -> tuple[Mapping[str, object], tuple[Mapping[str, object], ...]]:
     """Return the object that holds the tokens: the body, or the one inside it, where it is a success and names no error.
 
-    Returns beside it how many different tokens there are to choose from, where that is more than one.
+    Returns beside it those that hold different tokens to choose from, where that is more than one.
     """
     if body.rivals or finder(body.fields) is not None:
         return body.fields, body.rivals
     if not success or body.kind is not BodyKind.JSON or _error_code(body, request) is not None:
-        return body.fields, 0
-    holders = [(token, inner) for inner in inner_objects(body.fields) if (token := finder(inner)) is not None]
-    tokens = {token for token, _ in holders}
-    if len(tokens) > 1:
-        return body.fields, len(tokens)
-    return max((inner for _, inner in holders), key=len, default=body.fields), 0
+        return body.fields, ()
+    holders = distinct(inner_objects(body.fields), finder)
+    if len(holders) > 1:
+        return body.fields, holders
+    return next(iter(holders), body.fields), ()
 
 
 def _lone_refresh_token(
-    answer: Answer, body: Body, request: RefreshRequest, response: WireResponse
+    answer: Answer, body: Body, rivals: tuple[Mapping[str, object], ...], request: RefreshRequest
 ) -> Secret | None:
-    """Return a new refresh token that a success brought without a usable access token."""
-    if not response.is_success or answer.error is not None or body.kind not in _TELLING:
+    """Return the new refresh token of a success that brought no usable access token, or several: the old one may be spent.
+
+    It stands in the body or, where there is one alone and nobody hid it, in the objects inside or in the rivals.
+    """
+    if answer.error is not None or body.kind not in _TELLING:
         return None
-    token = as_secret(first_value(body.fields, request.provider.response.refresh_token))
-    return None if token == request.refresh_token else token
+    found = as_secret(first_value(body.fields, request.provider.response.refresh_token))
+    if found is not None:
+        return None if found == request.refresh_token else found
+    inside = [
+        token
+        for one in rivals or inner_objects(body.fields)
+        if (token := new_refresh_token(first_value(one, request.provider.response.refresh_token), request))
+    ]
+    return inside[0] if len(set(inside)) == 1 else None
+
+
+def new_refresh_token(found: object, request: RefreshRequest) -> Secret | None:
+    """Return the refresh token that stands in a place of no certain meaning, None unless it is a new one.
+
+    What handles errors gives back what it was given, often with a mask over it: neither may take the place of the one that
+    is stored.
+    """
+    token = as_secret(found) if isinstance(found, str) else None
+    if token is None:
+        return None
+    text = token.reveal()
+    sent = request.refresh_token.reveal().strip() if request.refresh_token else ""
+    is_echo = text in sent or unquote_plus(text) == sent or is_masked(token)
+    return None if is_echo else token
+
+
+def is_masked(token: Secret) -> bool:
+    """Return whether somebody hid a token, or a part of it."""
+    return _MASKED.search(token.reveal()) is not None
 
 
 def _kin_of_error(fields: Mapping[str, object]) -> object:
