@@ -38,6 +38,10 @@ _UNSTORABLE: Final = {0: None} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 Columns = Mapping[str, str]
 
+#: The row, where nothing is joined to it; and the row named as a table.
+_FROM_ROW: Final = re.compile(r"\bFROM r\s+WHERE\b")
+_ROW: Final = re.compile(r"\br\b(?!\.)")
+
 
 def execute(
     connection: Connection, columns: Columns, sql: str, rows: Iterable[Mapping[str, Any]], **more: Any
@@ -47,7 +51,7 @@ def execute(
     Args:
         connection: an open transaction.
         columns: name -> PostgreSQL type of each field of a row.
-        sql: the statement, which follows the definition of `r`.
+        sql: the statement, which follows the definition of `r` and names each column of it as `r.NAME`.
         rows: one mapping a row; with no rows nothing is run. PostgreSQL leaves out what is no column.
         more: further parameters of the statement.
     """
@@ -72,6 +76,42 @@ def execute_by_driver(
         return []
     statement = driver_statement(columns, sql)
     return fetch(connection, statement, {"rows": json_rows(columns, payload), **more})
+
+
+def update_accounts(
+    connection: Connection,
+    columns: Columns,
+    sets: str,
+    conditions: str,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    returning: tuple[str, ...] = (),
+    **more: Any,
+) -> list[tuple[Any, ...]]:
+    """Update accounts, each by the `id` of its row and where the conditions hold, by the driver's own cursor.
+
+    Returns the id of each account that was changed and, of the account as it is now, the columns `returning`. SQLite tells a change
+    by its count: for RETURNING it copies each page that a row touches, which takes half as much CPU again.
+    """
+    sql = f"UPDATE account SET {sets} FROM r WHERE account.id = r.id AND {conditions}"
+    if not is_sqlite(connection.engine):
+        found = ", ".join(f"account.{name}" for name in ("id", *returning))
+        return execute_by_driver(connection, columns, f"{sql} RETURNING {found}", rows, **more)
+    given = list(rows)
+    statement = _numbered(tuple(columns), sql, tuple(more))
+    cursor = connection.connection.cursor()
+    try:
+        changed = [
+            row["id"]
+            for row, values in zip(given, _bound(columns, given, more), strict=True)
+            if cursor.execute(statement, values).rowcount
+        ]
+        if not returning:
+            return [(account,) for account in changed]
+        read = f"SELECT id, {', '.join(returning)} FROM account WHERE id = ?"
+        return [cursor.execute(read, (account,)).fetchone() for account in changed]
+    finally:
+        cursor.close()
 
 
 def fetch(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -169,6 +209,14 @@ def storable(value: Any) -> Any:
     return value.translate(_UNSTORABLE)
 
 
+def _bound(
+    columns: Iterable[str], rows: Iterable[Mapping[str, Any]], more: Mapping[str, Any]
+) -> list[list[Any]]:
+    """Return the values that SQLite binds, of each row."""
+    names, tail = tuple(columns), list(more.values())
+    return [_storable(map(row.__getitem__, names)) + tail for row in rows]
+
+
 def _one_by_one(
     connection: Connection,
     columns: tuple[str, ...],
@@ -176,8 +224,7 @@ def _one_by_one(
     rows: Iterable[Mapping[str, Any]],
     more: dict[str, Any],
 ) -> list[tuple[Any, ...]]:
-    tail = list(more.values())
-    bound = [_storable(map(row.__getitem__, columns)) + tail for row in rows]
+    bound = _bound(columns, rows, more)
     if not bound:
         return []
     # The driver's own cursor: what SQLAlchemy adds to each call would cost more than the call.
@@ -226,12 +273,17 @@ def _rows(name: str, parameter: str, columns: Iterable[tuple[str, str]]) -> str:
 
 @lru_cache(maxsize=128)
 def _numbered(columns: tuple[str, ...], sql: str, more: tuple[str, ...]) -> str:
-    """Return the statement with numbered parameters: SQLite looks a named one up by its name, at each call."""
-    numbers = {name: f"?{len(columns) + nth}" for nth, name in enumerate(more, start=1)}
+    """Return the statement with numbered parameters: SQLite looks a named one up by its name, at each call.
+
+    Where the row's values alone are meant, they stand in its place: to update from a table of one row takes twice the CPU.
+    """
+    numbers = {name: f"?{nth}" for nth, name in enumerate((*columns, *more), 1)}
     wanted = re.sub(r"(?<!:):([a-z_]+)", lambda found: numbers[found[1]], sql)
-    return (
-        f"WITH r AS (SELECT {', '.join(f'?{nth} AS {name}' for nth, name in enumerate(columns, 1))}) {wanted}"
-    )
+    placed = re.sub(r"\br\.([a-z_]+)", lambda found: numbers[found[1]], _FROM_ROW.sub("WHERE", wanted))
+    # SQLite counts parameters by the highest number: the last one has to be used.
+    if not _ROW.search(placed) and re.search(rf"\?{len(numbers)}\b", placed):
+        return placed
+    return f"WITH r AS (SELECT {', '.join(f'{numbers[name]} AS {name}' for name in columns)}) {wanted}"
 
 
 TOKEN: Final = {

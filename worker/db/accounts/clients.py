@@ -55,7 +55,8 @@ class Clients:
         """
         names = ", ".join(_TYPES)
         sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
-        insert = f"INSERT INTO client ({names}) SELECT {names} FROM r WHERE true ON CONFLICT (name) DO NOTHING RETURNING name"
+        given = ", ".join(f"r.{name}" for name in _TYPES)
+        insert = f"INSERT INTO client ({names}) SELECT {given} FROM r WHERE true ON CONFLICT (name) DO NOTHING RETURNING name"
         update = f"UPDATE client SET {sets} FROM r WHERE client.name = r.name AND client.version = r.seen RETURNING client.name"
         row = {name: getattr(client, name) for name in _TYPES}
         with writing(self._engine) as connection:

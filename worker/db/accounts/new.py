@@ -35,7 +35,10 @@ def insert(connection: Connection, added: Sequence[Account]) -> list[tuple[Any, 
     # Texts as `text`: an explicit cast to VARCHAR(n) cuts what is too long, where a column refuses it.
     kinds = [TYPES[name] for name in shared]
     given = ", ".join(
-        (*columns, *(f"CAST(:{name} AS {kind})" for name, kind in zip(shared, kinds, strict=True)))
+        (
+            *(f"r.{name}" for name in columns),
+            *(f"CAST(:{name} AS {kind})" for name, kind in zip(shared, kinds, strict=True)),
+        )
     )
     return execute_by_driver(
         connection,

@@ -31,6 +31,7 @@ from worker.db.bulk import (
     execute,
     execute_by_driver,
     fetch,
+    update_accounts,
 )
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.outbox import put
@@ -112,17 +113,17 @@ class RefreshStore:
         planned again when the claim ends, in case this process is gone by then.
         """
         with writing(self._engine) as connection:
-            taken = execute_by_driver(
+            taken = update_accounts(
                 connection,
                 {**KEY, "stale": "text"},
                 f"""
-                UPDATE account SET claim_attempt = r.attempt, claim_until = {self._now} + :claim_s,
-                 plan_at = CASE WHEN account.plan_at IS NULL THEN NULL ELSE {self._now} + :claim_s END
-                FROM r WHERE account.id = r.id AND account.generation = r.seen
-                 AND account.config_version = r.config_version
-                 AND (account.claim_attempt IS NULL OR account.claim_until <= {self._now})
-                 AND coalesce(account.claim_attempt, '') = r.stale
-                RETURNING account.id
+                claim_attempt = r.attempt, claim_until = {self._now} + :claim_s,
+                plan_at = CASE WHEN account.plan_at IS NULL THEN NULL ELSE {self._now} + :claim_s END
+                """,
+                f"""
+                account.generation = r.seen AND account.config_version = r.config_version
+                AND (account.claim_attempt IS NULL OR account.claim_until <= {self._now})
+                AND coalesce(account.claim_attempt, '') = r.stale
                 """,
                 [
                     {
@@ -223,17 +224,17 @@ class RefreshStore:
     def _store_successes(self, connection: Connection, completions: list[Completion]) -> dict[str, bool]:
         columns = TOKEN | STATE
         sets = ", ".join(f"{name} = {_EDITED_MEANWHILE.get(name, f'r.{name}')}" for name in columns)
-        rows = execute_by_driver(
+        rows = update_accounts(
             connection,
             KEY | columns,
             f"""
-            UPDATE account SET {sets}, kept_sealed = NULL, published_generation = -1,
-             claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
-             claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
-            FROM r WHERE account.id = r.id AND account.generation = r.seen
-            RETURNING account.id, account.config_version
+            {sets}, kept_sealed = NULL, published_generation = -1,
+            claim_attempt = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_attempt END,
+            claim_until = CASE WHEN account.claim_attempt = r.attempt THEN NULL ELSE account.claim_until END
             """,
+            "account.generation = r.seen",
             [_state_row(c, columns) for c in completions],
+            returning=("config_version",),
         )
         now = {str(row[0]): int(row[1]) for row in rows}
         return {
@@ -248,15 +249,14 @@ class RefreshStore:
         marked = MARK_STATE_UNPUBLISHED.replace(
             "CASE", "CASE WHEN account.status = r.status THEN account.published_generation"
         )
-        rows = execute_by_driver(
+        rows = update_accounts(
             connection,
             KEY | STATE | {"kept": "text"},
-            f"""
-            UPDATE account SET {sets}, claim_attempt = NULL, claim_until = NULL, {marked}
-            FROM r WHERE account.id = r.id AND account.generation = r.seen
-             AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
-             AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))
-            RETURNING account.id
+            f"{sets}, claim_attempt = NULL, claim_until = NULL, {marked}",
+            """
+            account.generation = r.seen
+            AND account.claim_attempt = r.attempt AND account.config_version = r.config_version
+            AND (r.status <> 'reauthorize' OR coalesce(account.kept_sealed, '') = coalesce(r.kept, ''))
             """,
             [{**_state_row(c, STATE), "kept": c.account.kept_sealed} for c in completions],
         )
