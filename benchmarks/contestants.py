@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -30,6 +30,8 @@ ROUND_DEADLINE_S: Final = 120.0
 REFRESHD: Final = str(Path(sys.executable).with_name("refreshd"))
 #: The standard worker's: 8 groups of 50 are 400 calls in flight.
 THREADS: Final = 8
+#: Calls that a refreshd worker has under way: between rounds it has closed its connections, and the floor never does.
+UNDER_WAY: Final = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,18 +240,36 @@ class Refreshd(CeleryWorker):
             self.env["REFRESHD_CA_FILE"] = str(place.provider.ca_file)
         process = Process("refreshd", worker_command(), folder=place.folder, env=self.env)
         ids = [f"refreshd-{place.folder.name}-{n}" for n in range(accounts)]
+        self._opening = [f"opening-{place.folder.name}-{n}" for n in range(UNDER_WAY)]
         super().__init__(revision.name, place, accounts=ids, process=process)
 
     def prepare(self) -> None:
         accounts = self._place.folder / "accounts.jsonl"
-        accounts.write_text("".join(f"{json.dumps(self._entry(account))}\n" for account in self.accounts))
+        accounts.write_text(
+            "".join(f"{json.dumps(self._entry(account))}\n" for account in [*self._opening, *self.accounts])
+        )
         for command in (("db", "upgrade"), ("accounts", "import", str(accounts))):
             run((REFRESHD, *command), folder=self._place.folder, env=self.env)
 
+    def measure(self) -> Sample:
+        self._open_connections()
+        return super().measure()
+
+    def _open_connections(self) -> None:
+        stored = self.refreshes() + len(self._opening)
+        for message in self._asking_for(self._opening):
+            self._queue.send_task(**message)
+        self._wait(lambda: self.refreshes() >= stored, what="connections to the provider")
+        self._wait(lambda: self.unpublished() == 0, what="all tokens published")
+
     def messages(self) -> list[dict[str, Any]]:
+        return self._asking_for(self.accounts)
+
+    def _asking_for(self, accounts: Collection[str]) -> list[dict[str, Any]]:
+        wanted = frozenset(accounts)
         with self._engine.connect() as connection:
             rows = connection.execute(text("SELECT id, generation FROM account")).all()
-        pairs = [[account, generation] for account, generation in rows]
+        pairs = [[account, generation] for account, generation in rows if account in wanted]
         size = self._revision.accounts_a_message(len(pairs))
         groups = (pairs[n : n + size] for n in range(0, len(pairs), size))
         return [

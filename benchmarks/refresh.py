@@ -8,7 +8,7 @@ Against a loopback provider with 200 ms latency, on PostgreSQL and on SQLite: re
 floor, bare POSTs. They take turns, in another order each round; what counts is the median of each round's ratios, so that
 a noisy machine is noisy for all. CPU is the worker's own, its children's included; databases, Redis and the provider are
 processes of their own. The floor runs on asyncio's own event loop, as one would write it; on uvloop, which refreshd runs
-on, it takes about 5 % less CPU. The floor's connections are opened before it is measured, a worker's are not.
+on, it takes about 5 % less CPU. Connections to the provider are opened before a round is measured, a worker's as the floor's.
 
 Exit code 1: a ratio of `benchmarks.bar` is missed, or the provider saw a refresh token twice.
 """
