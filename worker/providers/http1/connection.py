@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import re
 import select
 import socket
@@ -26,6 +27,17 @@ _SUCCESSES: Final = range(200, 300)
 _STATUS: Final = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})")
 _PORTS: Final = {"http": 80, "https": 443}
 
+
+class _PollFD(ctypes.Structure):
+    """The kernel's `struct pollfd` (poll(2))."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+#: `poll` of libc, which with no time to wait returns at once. `select.poll` lets go of the interpreter's lock for it, and
+#: before each request the event loop would wait until another thread gives that back (docs/decisions/0044).
+_poll: Final = ctypes.PyDLL(None).poll
+_poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -57,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._parser: ResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self._poll: select.poll | None = None
+        self._polled: _PollFD | None = None
 
     # asyncio.Protocol
 
@@ -141,11 +153,10 @@ class Connection(asyncio.Protocol):
     @property
     def is_silent(self) -> bool:
         """Whether nothing waits in its socket, such as an end that the event loop has not seen yet: a system call."""
-        if self._poll is None:
+        if self._polled is None:
             assert self._transport is not None  # noqa: S101  (it was asked before)
-            self._poll = select.poll()
-            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not self._poll.poll(0)
+            self._polled = _PollFD(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not _poll(ctypes.byref(self._polled), 1, 0)
 
     def close(self) -> None:
         if self._transport is not None:
