@@ -29,7 +29,7 @@ from worker.errors import KeyMissing, SealBroken, SettingsError
 _VERSION: Final = "v1"
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2: 96 bits
-_NONCES_DRAWN: Final = 256
+_NONCES_DRAWN: Final = 2048
 #: Random bytes in an id, beside the day.
 _ID_BYTES: Final = 4
 _VERSIONS: Final = frozenset({_VERSION, intake.VERSION})

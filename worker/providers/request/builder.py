@@ -34,6 +34,8 @@ from worker.providers.wire import Target
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 _FORM: Final = "application/x-www-form-urlencoded"
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+#: What form encoding leaves as it is: nearly every token, id and secret.
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.~-]*")
 #: A name (IDNA form) or an IPv4 or IPv6 address.
 _HOST: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PORT_MAX: Final = 65_535
@@ -272,7 +274,12 @@ def with_query(url: str, query: Mapping[str, str]) -> str:
 
 def _form(params: Mapping[str, str]) -> str:
     """Return text form-encoded, as `urlencode` does; the few names there are, are remembered."""
-    return "&".join([f"{_quoted_name(name)}={quote_plus(value)}" for name, value in params.items()])
+    return "&".join(
+        [
+            f"{_quoted_name(name)}={value if _UNRESERVED.fullmatch(value) else quote_plus(value)}"
+            for name, value in params.items()
+        ]
+    )
 
 
 @lru_cache(maxsize=1024)
