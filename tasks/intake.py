@@ -21,7 +21,13 @@ def intake(request: str, request_id: str) -> dict[str, Any]:
     """Carry out a sealed request, once, and push its reply; the result names the op and what became of it."""
     try:
         here = runtime()
-        tools = WorkerTools(stores=here, run=here.run, client=here.provider_client, redis=here.async_redis)
+        tools = WorkerTools(
+            stores=here,
+            run=here.run,
+            client=here.provider_client,
+            redis=here.async_redis,
+            threads=here.provider_threads,
+        )
         return answer(tools, request, request_id)
     except Unreachable as error:
         log.error("intake_not_done", error=str(error))

@@ -9,6 +9,7 @@
     │   ├── DatabaseUnreachable   4
     │   └── RedisUnreachable      4
     ├── WaitTimedOut              5
+    ├── ValueRefused              1   the database can't store a value of a row
     ├── KnobsUnfit                1   an account's own knobs, since its provider is described otherwise
     ├── SchemaOutdated            1   the database is not at this code's revision
     └── CipherError               1
@@ -91,6 +92,15 @@ class WaitTimedOut(RefreshdError):
     """`--wait` ended before the refresh did."""
 
     exit_code = 5
+
+
+class ValueRefused(RefreshdError):
+    """The database refuses a value, so the transaction that has it stores nothing."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"the database can't store one of its values ({cause}): correct or shorten that value"
+        )
 
 
 class KnobsUnfit(RefreshdError):

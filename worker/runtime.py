@@ -31,6 +31,7 @@ from worker.db.planning.held_accounts import HeldAccounts
 from worker.db.publication.comparison import COMPARISON
 from worker.db.refresh.async_stores import AsyncComparisonStore, AsyncPublicationStore, AsyncRefreshStore
 from worker.db.repair.restore import filled_mark
+from worker.intake.provider_threads import ProviderThreads
 from worker.issuers.caller import IssuerCaller
 from worker.log import log
 from worker.monitoring.metrics import worker_metrics
@@ -92,6 +93,7 @@ class Runtime(AppContext):
         self.worker = worker or f"{socket.gethostname()}/{os.getpid()}"
         # The database first: while it is away each task of this process tries again, and must leave nothing behind.
         self.executor = DatabaseExecutor(1 if is_sqlite(self.engine) else SQL_THREADS)
+        self.provider_threads = ProviderThreads()
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="refreshd-loop", daemon=True)
         self._thread.start()
@@ -171,6 +173,7 @@ class Runtime(AppContext):
 
     def close(self) -> None:
         """Store and publish what arrived, then let go of everything."""
+        self.provider_threads.close()
         self.run(self._finish())
         self._let_go()
 

@@ -24,7 +24,7 @@ from worker.accounts.values import printable
 from worker.clock import Clock
 from worker.db.accounts.stored import Accounts, Change, Note
 from worker.db.records.acts import RunningEntry
-from worker.errors import RefreshdError
+from worker.errors import RefreshdError, ValueRefused
 from worker.log import log
 from worker.policy.reasons.done import CREDENTIALS_REPLACED
 
@@ -190,47 +190,59 @@ class Importer:
     def _store(self, entries: dict[str, AccountEntry]) -> dict[str, AccountEntry]:
         """Store what entries say; returns those whose accounts somebody else changed in between."""
         applied = self._apply(entries)
-        adding = [one.account for one in applied.values() if one.outcome is ImportOutcome.ADDED]
         now = self._clock.now()
-        changing = [
-            change_of(one, now=now) for one in applied.values() if one.outcome is ImportOutcome.CHANGED
-        ]
-        outcomes = {account: one.outcome for account, one in applied.items()}
-        guard = (
-            TwinGuard(
-                self._twins,
-                [one for one in applied.values() if one.outcome in _WRITTEN],
-                sees=lambda _, other: sees(self._required, other),
+        moved = self._save(list(applied.values()), now)
+        self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
+        return {account: entries[account] for account in moved}
+
+    def _save(self, applied: list[Applied], now: float) -> list[str]:
+        """Store accounts in one commit, or each half of them in its own where the database refuses a value.
+
+        So one row is refused alone, and costs the rows beside it a few commits. Returns the ids of accounts that somebody
+        else changed in between.
+        """
+        adding = [one.account for one in applied if one.outcome is ImportOutcome.ADDED]
+        changing = [change_of(one, now=now) for one in applied if one.outcome is ImportOutcome.CHANGED]
+        outcomes = {one.account.id: one.outcome for one in applied}
+        guard = self._guard(applied)
+        try:
+            stored = (
+                self._accounts.save(adding, changing, self._noted(outcomes), guard)
+                if adding or changing
+                else set()
             )
-            if self._twins is not None
-            else None
-        )
-        stored = (
-            self._accounts.save(adding, changing, self._noted(outcomes), guard)
-            if adding or changing
-            else set()
-        )
-        for account, problem in guard.problems.items() if guard is not None else ():
+        except ValueRefused as refused:
+            if len(applied) == 1:
+                account = applied[0].account.id
+                self._fail(self._lines[account], account, [Problem(ROW, str(refused))])
+                return []
+            half = len(applied) // 2
+            return self._save(applied[:half], now) + self._save(applied[half:], now)
+        problems = guard.problems if guard is not None else {}
+        for account, problem in problems.items():
             self._fail(self._lines[account], account, [problem])
-            del applied[account]
-        again: dict[str, AccountEntry] = {}
-        done: list[Applied] = []
-        for account, one in applied.items():
-            writes = one.outcome in _WRITTEN
-            if writes and account not in stored:
-                again[account] = entries[account]
-                continue
+        kept = [one for one in applied if one.account.id not in problems]
+        written = [one for one in kept if one.outcome in _WRITTEN]
+        self._done([one for one in kept if one.outcome not in _WRITTEN or one.account.id in stored])
+        return [one.account.id for one in written if one.account.id not in stored]
+
+    def _done(self, applied: list[Applied]) -> None:
+        """Count and publish what is stored."""
+        for one in applied:
+            account = one.account
             self.summary.counts[one.outcome] += 1
             if self._keeps_results:
-                result = RowResult(account, one.outcome, one.account.generation, one.changed)
-                self.results[self._lines[account]] = result
-            if writes:
-                if not one.labels_only:
-                    done.append(one)
+                result = RowResult(account.id, one.outcome, account.generation, one.changed)
+                self.results[self._lines[account.id]] = result
+            if one.outcome in _WRITTEN:
                 self.summary.changed_but_kept += one.decision.tokens is StoredTokens.KEEP
-        self._accounts.note_source([change_of(one, now=now) for one in applied.values() if one.source_only])
-        self._publish(done)
-        return again
+        self._publish([one for one in applied if one.outcome in _WRITTEN and not one.labels_only])
+
+    def _guard(self, applied: list[Applied]) -> TwinGuard | None:
+        if self._twins is None:
+            return None
+        written = [one for one in applied if one.outcome in _WRITTEN]
+        return TwinGuard(self._twins, written, sees=lambda _, other: sees(self._required, other))
 
     def _noted(self, outcomes: dict[str, ImportOutcome]) -> Note:
         """Have the audit trail count, in the commit that stores them, what this import has stored so far."""

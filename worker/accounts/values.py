@@ -25,6 +25,8 @@ Value = str | bool | float | None
 
 #: Longer than any token, certificate chain or client secret that is known.
 TEXT_MAX: Final = 100_000
+#: PostgreSQL's index of callbacks takes 2,704 bytes, and a character has four at most. No callback has a name over 64.
+CALLBACK_MAX: Final = 500
 _SHOWN: Final = 60
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -124,6 +126,13 @@ def custom_value(value: object) -> Secret:
     if len(text) > TEXT_MAX:
         raise ValueError(f"is longer than {TEXT_MAX:,} characters")
     return Secret(text)
+
+
+def callback_name(value: object) -> str:
+    text = plain_text(value)
+    if len(text) > CALLBACK_MAX:
+        raise ValueError(f"is longer than {CALLBACK_MAX} characters")
+    return text
 
 
 def yes_or_no(value: object) -> bool:
@@ -232,7 +241,7 @@ SETTING_READERS: Final[dict[str, Callable[[object], Value]]] = {
     "server_url": resource_url,
     "refresh_enabled": yes_or_no,
     "refresh_method": refresh_method,
-    "callback": plain_text,
+    "callback": callback_name,
     "session_management": session_management,
     "session_timeout_s": timeout_s,
 }

@@ -96,6 +96,14 @@ def transport_options(redis_url: str) -> dict[str, Any]:
     return options
 
 
+def sending_options(redis_url: str) -> dict[str, Any]:
+    """Return kombu's options for a broker of another application, to which messages are sent and from which none are taken."""
+    if not is_sentinel(redis_url):
+        return dict(SOCKET_OPTIONS)
+    address = SentinelAddress.of(redis_url)
+    return {**SOCKET_OPTIONS, "master_name": address.master, "sentinel_kwargs": address.sentinel_kwargs()}
+
+
 def survive_lost_connections() -> None:
     """Keep a worker alive whose Redis goes away while a message is unacknowledged.
 

@@ -137,7 +137,17 @@ def _secret(name: str, definition: Definition) -> str:
 def _broker(name: str, definition: Definition) -> str | None:
     if isinstance(definition, EndpointCallback) or definition.broker_env is None:
         return None
-    return _variable(name, definition.broker_env, "broker_env")
+    from refreshd_reader.redis import sentinel  # late: it brings the client of Redis
+
+    url = _variable(name, definition.broker_env, "broker_env")
+    try:
+        if sentinel.is_sentinel(url):
+            sentinel.SentinelAddress.of(url)
+    except ValueError as error:
+        raise SettingsError(
+            f"REFRESHD_CALLBACKS_FILE: {name}: {definition.broker_env} (broker_env): {error}"
+        ) from None
+    return url
 
 
 def _variable(callback: str, name: str, field: str) -> str:

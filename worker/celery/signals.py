@@ -28,6 +28,7 @@ from worker.celery.dispatch import empty_urgent_first
 from worker.celery.key_ids import note_key_ids
 from worker.context import AppContext
 from worker.db.planning.missing_keys import wake
+from worker.db.waiting import once_reachable
 from worker.ending import note_end
 from worker.errors import DatabaseUnreachable, RefreshdError, SettingsError
 from worker.log import correlate, log
@@ -62,7 +63,8 @@ def _check_before_work(instance: Any, **_: Any) -> None:
             _check_pool_of_callbacks(instance.pool_cls)
             configured_callbacks(settings)
         stores = AppContext(settings)
-        stores.cipher, stores.engine, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
+        stores.cipher, stores.providers, stores.endpoints  # noqa: B018  (each says what is wrong with it)
+        once_reachable(lambda: stores.engine)
         note_key_ids(stores.cipher.key_ids)
         _wake_those_that_lacked_a_key(stores)
         stores.engine.dispose()

@@ -61,7 +61,7 @@ class CodePayload(BaseModel):
     parameters: dict[str, str] = Field(default_factory=dict, repr=False)
 
 
-@handles(Op.EXCHANGE_CODE)
+@handles(Op.EXCHANGE_CODE, asks_provider=True)
 def exchange_code(desk: Desk, request: IntakeRequest) -> Reply:
     """Exchange a session's code, and store the grant."""
     payload = payload_of(request, CodePayload)

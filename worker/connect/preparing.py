@@ -30,8 +30,8 @@ from worker.providers.request.draft import InvalidRequest
 
 #: Of the words of a provider so many are kept.
 DETAIL_MAX: Final = 500
-#: Addresses that one process looks up at a time. A customer names them, and each may take half a minute: the other threads of a
-#: worker go on refreshing.
+#: Addresses that one process looks up at a time. A customer names them, and each may take half a minute: the other threads that
+#: wait for providers go on.
 LOOKUPS_MAX: Final = 2
 #: Most addresses are looked up within a second.
 LOOKUP_AGAIN_S: Final = 5.0
@@ -61,7 +61,7 @@ class PushPayload(BaseModel):
     page: str = Field(repr=False)
 
 
-@handles(Op.PREPARE_CONNECT)
+@handles(Op.PREPARE_CONNECT, asks_provider=True)
 def prepare_connect(desk: Desk, request: IntakeRequest) -> Reply:
     """Find the authorization server of a resource or an issuer, and a client for it; one is registered where there is none."""
     if not _lookups.acquire(blocking=False):
@@ -96,7 +96,7 @@ def _prepared(desk: Desk, request: IntakeRequest) -> Reply:
     return Reply(code=Code.DONE, result=result)
 
 
-@handles(Op.PUSH_CONSENT)
+@handles(Op.PUSH_CONSENT, asks_provider=True)
 def push_consent(desk: Desk, request: IntakeRequest) -> Reply:
     """Push what a session's consent is asked with (RFC 9126); the result is the page's URL, or a reason."""
     payload = payload_of(request, PushPayload)

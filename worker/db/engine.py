@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from models.migrations import HEAD, REVISIONS
 from worker.db.postgresql.connections import is_pooled, postgres_engine
 from worker.db.postgresql.password import DatabasePassword
+from worker.db.refused_values import is_of_values
 from worker.errors import DatabaseUnreachable, RowsLocked, SchemaOutdated, SettingsError
 
 if TYPE_CHECKING:
@@ -317,6 +318,8 @@ def _transaction(engine: Engine, *, writes: bool, alone: bool = False) -> Iterat
             raise  # a wrong statement: SQLite files it under the same class as a database that is away
         if getattr(getattr(error, "orig", error), "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise RowsLocked(_in_words(engine, error)) from error
+        if is_of_values(getattr(error, "orig", error)):
+            raise  # psycopg files a value that is too long for an index under the same class
         raise DatabaseUnreachable(_in_words(engine, error)) from error
     except DBAPIError as error:
         # A database that takes no writes (a standby after a failover) is away, as far as an answer to store goes.

@@ -70,7 +70,7 @@ def patch_account(desk: Desk, request: IntakeRequest) -> Reply:
     return _done(desk, desk.services.editor.edit(_entry(request)))
 
 
-@handles(Op.REMOVE_ACCOUNT)
+@handles(Op.REMOVE_ACCOUNT, asks_provider=True)
 def remove_account(desk: Desk, request: IntakeRequest) -> Reply:
     """Remove an account, and end its grant at the provider first where that is asked for."""
     payload = payload_of(request, RemovePayload)

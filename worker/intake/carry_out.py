@@ -18,6 +18,7 @@ from worker.accounts.publisher import RunsOnLoop
 from worker.context import AppContext
 from worker.errors import CipherError, InputError, RefreshdError, UnknownAccount, Unreachable
 from worker.intake.provider_slots import AGAIN_AFTER_S, ProviderBusy
+from worker.intake.provider_threads import ProviderThreads
 from worker.intake.requests import RETRY_AFTER_S, Code, FieldProblem, IntakeRequest, Op, Reply
 from worker.intake.services import AccountServices, account_services, publisher_of
 from worker.log import log
@@ -35,6 +36,8 @@ class WorkerTools(Struct, frozen=True):
     client: ProviderClient
     #: Where tokens are published.
     redis: Redis
+    #: Where requests are carried out that wait for a provider.
+    threads: ProviderThreads
 
 
 class Desk(Struct, frozen=True):
@@ -51,16 +54,29 @@ class NotFound(RefreshdError):
 Handler = Callable[[Desk, IntakeRequest], Reply]
 
 _handlers: Final[dict[Op, Handler]] = {}
+_asking: Final[set[Op]] = set()
 
 
-def handles(op: Op) -> Callable[[Handler], Handler]:
-    """Return a decorator that makes a function the handler of an op. `tasks/intake.py` imports every module that has one."""
+def handles(op: Op, *, asks_provider: bool = False) -> Callable[[Handler], Handler]:
+    """Return a decorator that makes a function the handler of an op. `tasks/intake.py` imports every module that has one.
+
+    Args:
+        op: the op.
+        asks_provider: the handler may wait for the answer of a provider, or of another server that is not ours.
+    """
 
     def register(handler: Handler) -> Handler:
         _handlers[op] = handler
+        if asks_provider:
+            _asking.add(op)
         return handler
 
     return register
+
+
+def asks_provider(op: Op) -> bool:
+    """Return whether an op's handler may wait for a server that is not ours."""
+    return op in _asking
 
 
 def payload_of(request: IntakeRequest, model: type[P]) -> P:

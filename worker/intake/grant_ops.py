@@ -21,7 +21,7 @@ def put_grant(desk: Desk, request: IntakeRequest) -> Reply:
     return put(desk, _grant(request))
 
 
-@handles(Op.VERIFY_GRANT)
+@handles(Op.VERIFY_GRANT, asks_provider=True)
 def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
     """Replace an account's grant by a new one that refreshes: it is tried first, and nothing is stored where that fails."""
     grant = _grant(request)

@@ -1,18 +1,23 @@
-"""Requests as they arrive in a worker: each is taken once, opened, carried out and answered."""
+"""Requests as they arrive in a worker: each is taken once, opened, carried out and answered.
+
+Where that may wait for a provider, a thread of its own does it: a task that waited would hold one of Celery's.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from worker.clock import wall_clock
 from worker.errors import CipherError, RedisUnreachable
-from worker.intake.carry_out import WorkerTools, carry_out
+from worker.intake.carry_out import WorkerTools, asks_provider, carry_out
 from worker.intake.requests import (
     REPLY_KEPT_S,
     TAKEN_KEPT_S,
     Code,
+    IntakeRequest,
     MalformedRequest,
     Reply,
     is_request_id,
@@ -25,10 +30,14 @@ from worker.redis.client import in_words
 
 #: The outcome of a message that was delivered, or sent, again.
 TAKEN_BEFORE: Final = "taken_before"
+#: The outcome of a request that waits for a provider: `intake_answered` in the log tells the rest.
+UNDER_WAY: Final = "under_way"
 
 
 def answer(tools: WorkerTools, sealed: object, request_id: object) -> dict[str, Any]:
     """Carry out a sealed request, unless it was taken before, and push the reply; returns the op and what became of it.
+
+    One that may wait for a provider is begun, and its outcome is `UNDER_WAY`.
 
     Raises:
         RedisUnreachable: whether it was taken before is unknown, so nothing was done.
@@ -40,9 +49,16 @@ def answer(tools: WorkerTools, sealed: object, request_id: object) -> dict[str, 
     request_id = str(request_id)
     if not _take(tools, request_id):
         return {"code": TAKEN_BEFORE}
-    op, reply = _carried_out(tools, sealed, request_id)
-    _push(tools, request_id, reply)
-    return {"op": op, "code": reply.code.value}
+    try:
+        request = open_request(sealed, request_id, tools.stores.cipher, now=wall_clock())
+    except (CipherError, MalformedRequest) as error:
+        log.error("intake_refused", request_id=request_id, error=str(error))
+        detail = f"a worker can't open the request: {error}"
+        return _replied(tools, request_id, "", Reply(code=Code.UNAVAILABLE, detail=detail))
+    if not asks_provider(request.op):
+        return _replied(tools, request_id, request.op.value, carry_out(tools, request))
+    tools.threads.begin(partial(_ask_and_reply, tools, request, request_id))
+    return {"op": request.op.value, "code": UNDER_WAY}
 
 
 def _take(tools: WorkerTools, request_id: str) -> bool:
@@ -53,13 +69,13 @@ def _take(tools: WorkerTools, request_id: str) -> bool:
         return bool(here.redis.set(key, "1", nx=True, ex=TAKEN_KEPT_S))
 
 
-def _carried_out(tools: WorkerTools, sealed: str, request_id: str) -> tuple[str, Reply]:
-    try:
-        request = open_request(sealed, request_id, tools.stores.cipher, now=wall_clock())
-    except (CipherError, MalformedRequest) as error:
-        log.error("intake_refused", request_id=request_id, error=str(error))
-        return "", Reply(code=Code.UNAVAILABLE, detail=f"a worker can't open the request: {error}")
-    return request.op.value, carry_out(tools, request)
+def _ask_and_reply(tools: WorkerTools, request: IntakeRequest, request_id: str) -> None:
+    log.info("intake_answered", **_replied(tools, request_id, request.op.value, carry_out(tools, request)))
+
+
+def _replied(tools: WorkerTools, request_id: str, op: str, reply: Reply) -> dict[str, Any]:
+    _push(tools, request_id, reply)
+    return {"op": op, "code": reply.code.value}
 
 
 def _push(tools: WorkerTools, request_id: str, reply: Reply) -> None:

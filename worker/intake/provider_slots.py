@@ -1,4 +1,4 @@
-"""Calls to providers that hold a thread of a worker until they are answered, bounded for each origin.
+"""Calls to providers that hold a thread until they are answered (`worker/intake/provider_threads.py`), bounded for each origin.
 
 A provider that hangs holds each thread that asks it for a call's time-out. So only some calls to one origin are under way at a
 time; where one of them is slow, the next is not waited for, and the other threads go on with what other providers answer.
@@ -16,7 +16,7 @@ from models.refresh_request import RefreshRequest
 from worker.errors import RefreshdError
 from worker.policy.lane import origin_of
 
-#: Calls to one origin at a time, in one process: a quarter of the threads of a worker as it is shipped.
+#: Calls to one origin at a time, in one process: a twelfth of the threads that wait for providers.
 CALLS_MAX: Final = 2
 #: A token endpoint answers in half a second. Behind a call that takes longer than this nothing waits.
 SLOW_S: Final = 2.0

@@ -55,7 +55,11 @@ class Desk:
         # The bench's own client, whose wire is a function.
         client: Any = bench.runtime.callers[RefreshMethod.BODY]
         tools = WorkerTools(
-            stores=bench.runtime, run=bench.runtime.run, client=client, redis=bench.runtime.async_redis
+            stores=bench.runtime,
+            run=bench.runtime.run,
+            client=client,
+            redis=bench.runtime.async_redis,
+            threads=bench.runtime.provider_threads,
         )
         self.context.workers = IntakeClient(
             redis=self.context.reply_redis,

@@ -233,14 +233,14 @@ def test_the_certificate_of_a_task_s_own_broker_is_checked(redis_url: str) -> No
     """kombu looks at none unless the URL says so; whoever stood in the middle had the broker's password."""
     asked: list[str] = []
 
-    def send(broker: str, *_: object) -> None:
-        asked.append(broker)
+    def send(app: Celery, *_: object, **__: object) -> None:
+        asked.append(app.conf.broker_url)
         raise OperationalError
 
     async def call() -> Reply:
         client = connect_async(redis_url)
         tasks = TaskClient(client, redis_url, "refreshd:")
-        patch.setattr(tasks, "_send", send)
+        patch.setattr(Celery, "send_task", send)
         deadline = asyncio.get_running_loop().time() + 60
         given = CallbackInput()
         reply = await tasks.call(

@@ -36,7 +36,13 @@ class Asker:
         self.sent: list[tuple[str, str]] = []
         runtime = bench.runtime
         client = ProviderClient(transport=httpx.MockTransport(bench._handle))
-        self.tools = WorkerTools(stores=runtime, run=runtime.run, client=client, redis=runtime.async_redis)
+        self.tools = WorkerTools(
+            stores=runtime,
+            run=runtime.run,
+            client=client,
+            redis=runtime.async_redis,
+            threads=runtime.provider_threads,
+        )
 
     def carried_out(self, sealed: str, request_id: str) -> None:
         self.sent.append((sealed, request_id))

@@ -10,6 +10,7 @@ import redis
 
 from models.tables.account import Status
 from tests.integration.intake.conftest import ACME, Asker
+from tests.integration.refresh.test_unforeseen import unique
 from worker.accounts.grants.replacement import GrantStore
 from worker.errors import DatabaseUnreachable
 from worker.intake.requests import Code, Op
@@ -169,6 +170,23 @@ def test_a_chunk_of_rows_has_a_result_a_row(asker: Asker) -> None:
     assert found[1]["errors"][0]["field"] == "refresh_token"
     assert found[3]["errors"][0]["field"] == "refresh_method"
     assert found[4]["errors"] == [{"field": "id", "reason": "line 11 has this id already"}]
+
+
+def test_a_row_of_a_batch_that_the_database_refuses_keeps_no_other_from_being_stored(asker: Asker) -> None:
+    scopes = ["s0", "same", "same", "s3", "s4"]
+    rows = [
+        {"id": f"a-{number}", **ACME, "refresh_token": f"r{number}", "scope": scope}
+        for number, scope in enumerate(scopes)
+    ]
+
+    with unique(asker.bench, "account", "scope"):
+        reply = asker.ask(Op.IMPORT_ACCOUNTS, rows=rows)
+
+    found = reply.result["rows"]
+    assert [one["outcome"] for one in found] == ["added", "added", "failed", "added", "added"]
+    (problem,) = found[2]["errors"]
+    assert (found[2]["account"], problem["field"]) == ("a-2", "row")
+    assert "the database can't store one of its values" in problem["reason"]
 
 
 def test_a_row_of_a_batch_says_that_it_replaced_labels_and_one_label_leaves_the_others(asker: Asker) -> None:

@@ -18,6 +18,8 @@ from worker.intake.provider_slots import CALLS_MAX, ProviderSlots
 from worker.intake.requests import RETRY_AFTER_S, Code, Op
 from worker.providers.client import ProviderClient
 
+#: Of a worker as it is shipped.
+THREADS = 8
 GRANT = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3600}
 HANGING, OTHER = "https://provider.example/token", "https://other.example/token"
 
@@ -98,3 +100,41 @@ def test_a_token_endpoint_that_hangs_holds_some_threads_and_not_those_of_other_p
         assert {one.result() for one in held} == {Code.DONE}
     assert (refused, answered) == (Code.UNAVAILABLE, Code.DONE)
     assert verify(f"hangs-{CALLS_MAX}") is Code.DONE
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_more_providers_that_hang_than_a_worker_has_threads_for_keep_no_other_request_waiting(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as would hold every thread of a worker as it is shipped: what asks no provider, or another one, is answered."""
+    ended, asked = Event(), Semaphore(0)
+
+    async def hanging(request: httpx.Request) -> httpx.Response:
+        if request.url.host != "other.example":
+            asked.release()
+            async with asyncio.timeout(60):
+                while not ended.is_set():
+                    await asyncio.sleep(0.01)
+        return httpx.Response(200, json={"access_token": "third", "expires_in": 3600})
+
+    asker.tools = replace(asker.tools, client=ProviderClient(transport=httpx.MockTransport(hanging)))
+    hanging_accounts = [f"hangs-{number}" for number in range(THREADS)]
+    for number, account in enumerate(hanging_accounts):
+        asker.bench.add(account, token_url=f"https://hangs-{number // CALLS_MAX}.example/token")
+    asker.bench.add("other", token_url=OTHER)
+
+    def ask(op: Op, account: str) -> Code:
+        return asker.ask(op, account=account, fields=GRANT | {"refresh_token": f"new-of-{account}"}).code
+
+    with ThreadPoolExecutor(THREADS) as worker, ThreadPoolExecutor(THREADS) as customers:
+        taken = asker.carried_out
+        monkeypatch.setattr(asker, "carried_out", lambda *sent: worker.submit(taken, *sent))
+        held = [customers.submit(ask, Op.VERIFY_GRANT, account) for account in hanging_accounts]
+        try:
+            for _ in held:
+                assert asked.acquire(timeout=30)
+            answered = [ask(op, "other") for op in (Op.PUT_GRANT, Op.VERIFY_GRANT)]
+        finally:
+            ended.set()
+        assert {one.result() for one in held} == {Code.DONE}
+    assert answered == [Code.DONE, Code.DONE]

@@ -27,11 +27,11 @@ from models.answer import Answer, Fault
 from models.callback import CallbackInput
 from models.token import Secret
 from refreshd_reader.callback_task import ANSWER_KEPT_S, EnvelopeBroken, Envelopes
-from worker.broker.kombu import broker_tls, broker_url, transport_options
+from worker.broker.kombu import broker_tls, broker_url, sending_options, transport_options
 from worker.callbacks.host.result import failed
 from worker.callbacks.host.run_result import Reply
 from worker.clock import wall_clock
-from worker.redis.client import SOCKET_OPTIONS, answered
+from worker.redis.client import answered
 
 #: One wait for the answer; shorter than the socket's own time-out.
 _WAIT_S: Final = 2.0
@@ -75,7 +75,6 @@ class TaskClient:
         self._prefix = prefix
         self._now = now
         self._own_url = redis_url
-        self._own_broker = broker_url(redis_url)
         self._celeries: dict[str, Celery] = {}
         self._senders: dict[str, ThreadPoolExecutor] = {}
 
@@ -174,7 +173,7 @@ class TaskClient:
     async def _ask(
         self, broker: str | None, task: str, queue: str, envelope: str, *, deadline: float, left_s: float
     ) -> None:
-        url = broker_url(broker) if broker else self._own_broker
+        url = broker or self._own_url
         async with asyncio.timeout_at(deadline):
             await asyncio.get_running_loop().run_in_executor(
                 self._sender(url), self._send, url, task, queue, envelope, left_s
@@ -210,13 +209,13 @@ class TaskClient:
     def _send(self, broker: str, task: str, queue: str, envelope: str, left_s: float) -> None:
         celery = self._celeries.get(broker)
         if celery is None:
-            celery = Celery("refreshd-callback-tasks", broker=broker, set_as_current=False)
+            url = broker_url(broker)
+            celery = Celery("refreshd-callback-tasks", broker=url, set_as_current=False)
             celery.conf.update(task_ignore_result=True, task_serializer="json")
-            if broker == self._own_broker:
-                celery.conf.broker_transport_options = transport_options(self._own_url)
-                celery.conf.broker_use_ssl = broker_tls(self._own_url)
-            elif broker.startswith(_REDIS_SCHEMES):
-                celery.conf.broker_transport_options = dict(SOCKET_OPTIONS)
+            if url.startswith(_REDIS_SCHEMES):
+                own = broker == self._own_url
+                celery.conf.broker_transport_options = (transport_options if own else sending_options)(broker)
+                celery.conf.broker_use_ssl = broker_tls(broker)
             celery = self._celeries.setdefault(broker, celery)
         celery.send_task(task, args=[envelope], queue=queue, expires=left_s, retry=False)
 

@@ -22,6 +22,7 @@ from worker.db.accounts.rows import WHOLE, account_with, find_accounts, whole_ac
 from worker.db.bulk import among_sql, columns_of, execute, execute_by_driver, many
 from worker.db.engine import is_sqlite, now_sql, reading, writing
 from worker.db.pipelined import Statement, execute_together, pipelined
+from worker.db.refused_values import refusing_values
 from worker.errors import DatabaseUnreachable
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading and storing accounts by id has no use for
@@ -122,6 +123,9 @@ class Accounts:
 
         An id that is taken by now, or a row that has moved on, is not among them. `note` writes beside them, in the same
         commit, who stored what; what `guard` names is left out.
+
+        Raises:
+            ValueRefused: the database can't store a value of one of them, and stores none.
         """
         for tries_left in reversed(range(_DEADLOCK_TRIES)):
             try:
@@ -237,7 +241,7 @@ class Accounts:
     def _save(
         self, added: Sequence[Account], changed: Sequence[Change], note: Note | None, guard: Guard | None
     ) -> set[str]:
-        with writing(self._engine) as connection:
+        with refusing_values(), writing(self._engine) as connection:
             return self.write(connection, added, changed, note, guard)
 
     def write(
