@@ -118,11 +118,13 @@ class AccountState:
         self._set(generation=max(self.generation, seen))
 
     def refresh_token_replaced(self, tokens: SealedTokens) -> None:
-        """Store a new refresh token that came without an access token: the generation grows by one, all else stays."""
-        self._set(
-            **{name: getattr(tokens, name) for name in SealedTokens.__struct_fields__},
-            generation=self.generation + 1,
-        )
+        """Store a new refresh token that came without an access token; the generation grows by one.
+
+        `tokens` has beside it what the account had when it was asked. Where the row's access token was issued later, that stays.
+        """
+        is_older = (self.issued_at or 0.0) > (tokens.issued_at or 0.0)
+        names = ("refresh_token_sealed", "refresh_fp") if is_older else SealedTokens.__struct_fields__
+        self._set(**{name: getattr(tokens, name) for name in names}, generation=self.generation + 1)
 
     def failed(
         self,

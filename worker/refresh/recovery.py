@@ -34,14 +34,17 @@ class AnswerRecovery:
         found = [await self._stashed(account, sealed.stash) if sealed.stash else None]
         seen = sealed.generation
         if seen is not None and seen > account.generation:
-            found.append(self._lost(account, seen, sealed.answer))
+            found.append(await self._lost(account, seen, sealed.answer))
         else:
             seen = None
         # An answer that follows the row is a test's that Redis did not take, or one whose row a promoted replica lacks.
-        # One that lost a race follows an older row, and waits until the row's refresh token is refused.
+        # One that lost a race follows an older row, and waits until the row's refresh token is refused; but where the row
+        # still has the refresh token that was sent for it, that one is spent.
         kept = self._pending.kept(account)
         if kept is not None and kept.generation >= account.generation:
             found.append(kept)
+        elif kept is not None and _succeeds(kept, account):
+            found.append(_beside_newer(kept, account))
         elif kept is not None and account.kept_sealed and await self._is_of_earlier_grant(account, kept):
             await self._store.forget_kept(account.id, account.kept_sealed)
             account.kept(None)
@@ -72,7 +75,7 @@ class AnswerRecovery:
         pending = PendingAnswer(one.attempt.generation, tokens, alone=True, sent_at=sent_at, grant=seen)
         return self._pending.seal(row.id, pending)
 
-    def _lost(self, account: Account, seen: int, sealed: str | None) -> PendingAnswer | None:
+    async def _lost(self, account: Account, seen: int, sealed: str | None) -> PendingAnswer | None:
         """Open the answer that was committed last, of a row that lacks the commit; None where it is of no use."""
         answer = self._pending.open(account.id, sealed) if sealed else None
         useful = (
@@ -80,6 +83,7 @@ class AnswerRecovery:
             and answer.generation >= account.generation
             and (answer.asked_at or 0.0) > max(account.issued_at or 0.0, account.created_at)
             and fingerprint(answer.tokens.refresh_token) != account.refresh_fp
+            and not await self._is_of_grant_before(account, answer)
         )
         log.error(
             "database_lost_commits",
@@ -96,6 +100,8 @@ class AnswerRecovery:
         if stashed.generation >= account.generation:
             return stashed
         is_new = fingerprint(stashed.tokens.refresh_token) != account.refresh_fp
+        if is_new and _succeeds(stashed, account):
+            return _beside_newer(stashed, account)
         if (stashed.asked_at or account.created_at) < account.created_at:
             log.warning("stale_answer_dropped", account=account.id)
         elif (kept := self._pending.kept(account)) is not None and kept.generation >= account.generation:
@@ -105,6 +111,13 @@ class AnswerRecovery:
             account.kept(sealed)
         await self._pending.clear([account.id])
         return None
+
+    async def _is_of_grant_before(self, account: Account, lost: PendingAnswer) -> bool:
+        """Return whether the account was given another grant since the attempt of an answer whose commit was lost."""
+        seen = lost.grant
+        return seen is not None and (
+            seen.source_fp != account.source_fp or await self._store.granted_since(account.id, seen.at)
+        )
 
     async def _is_of_earlier_grant(self, account: Account, late: PendingAnswer) -> bool:
         """Return whether the account was given another grant since the answer's attempt: it may be another owner's.
@@ -121,3 +134,21 @@ class AnswerRecovery:
         if given:
             log.warning("answer_of_earlier_grant_dropped", account=account.id)
         return given
+
+
+def _succeeds(late: PendingAnswer, account: Account) -> bool:
+    """Return whether a row of a later generation still has the refresh token that was sent for this answer.
+
+    Somebody gave the account an access token alone while it was refreshed.
+    """
+    return (
+        late.grant is not None
+        and late.grant.refresh_fp is not None
+        and late.grant.refresh_fp == account.refresh_fp
+    )
+
+
+def _beside_newer(late: PendingAnswer, account: Account) -> PendingAnswer:
+    """Return an answer without its access token, where the row's was issued later: it was given since."""
+    is_newer = (account.issued_at or 0.0) > (late.tokens.issued_at or 0.0)
+    return replace(late, alone=True) if is_newer else late

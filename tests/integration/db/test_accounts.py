@@ -104,6 +104,8 @@ def test_new_tokens_forget_the_answer_that_was_kept_for_the_old_ones(
     with writing(engine) as connection:
         connection.execute(text("UPDATE account SET kept_sealed = 'k'"))
     accounts.save([], [Change(new("a", generation=2), 1, 1)])
+    assert accounts.find(["a"])["a"].kept_sealed == "k", "an access token alone"
+    accounts.save([], [Change(new("a", generation=3, refresh_fp="new"), 2, 1)])
     assert accounts.find(["a"])["a"].kept_sealed is None
 
 

@@ -18,7 +18,7 @@ from worker.crypto.cipher import Cipher, generate_key, parse_keys
 from worker.db.accounts.stored import Accounts
 from worker.db.engine import writing
 from worker.policy.reasons.correction import STASH_UNREADABLE
-from worker.policy.reasons.done import KEPT_ANSWER_ADOPTED, STASH_ADOPTED
+from worker.policy.reasons.done import KEPT_ANSWER_ADOPTED, REFRESH_TOKEN_ALONE, STASH_ADOPTED
 from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
 
@@ -190,8 +190,8 @@ def test_a_late_answer_is_adopted_where_an_access_token_alone_was_given_meanwhil
     assert bench.refresh()["acct"].outcome == Outcome.SUPERSEDED
     bench.answer = refused
 
-    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].reason == KEPT_ANSWER_ADOPTED
-    assert bench.refresh_token() == "new-refresh"
+    assert bench.refresh(seen=2, trigger=Trigger.FORCED)["acct"].reason == REFRESH_TOKEN_ALONE
+    assert (bench.refresh_token(), len(bench.requests)) == ("new-refresh", 1)
 
 
 def test_a_kept_answer_that_follows_the_row_is_adopted_before_its_spent_token_is_sent(bench: Bench) -> None:

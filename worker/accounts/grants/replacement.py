@@ -94,6 +94,8 @@ class _Applied(Struct, frozen=True):
     seen: int
     outcome: GrantOutcome
     events: tuple[Event, ...]
+    #: It has another refresh token than before.
+    replaces: bool
     new_grants: frozenset[str]
 
 
@@ -265,7 +267,7 @@ class GrantStore:
         detail = {"outcome": one.outcome.value, "generation": account.generation}
         act = Act(Action.GRANT, account.id, account.provider, detail)
         told = tuple(event for event in one.events if event.type in self._told)
-        return sql.Granted(account, one.seen, grant.actor, act, told)
+        return sql.Granted(account, one.seen, grant.actor, act, told, one.replaces)
 
     def _apply(self, grant: Grant, account: Account | None, *, was: Account | None, now: float) -> _Applied:
         """Return the account with the grant; `was`: the account before the grant configured it."""
@@ -297,6 +299,7 @@ class GrantStore:
             seen=seen,
             outcome=outcome,
             events=events,
+            replaces=account.refresh_fp != kept_fp,
             new_grants=frozenset() if tokens.refresh_fp is None else frozenset({tokens.refresh_fp}),
         )
 

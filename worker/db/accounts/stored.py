@@ -264,7 +264,7 @@ class Accounts:
             {"id": "text"} | _SEEN | _WRITTEN,
             f"""
             UPDATE account SET {sets}, published_generation = -1,
-             kept_sealed = CASE WHEN r.generation > account.generation THEN NULL ELSE account.kept_sealed END
+             kept_sealed = CASE WHEN coalesce(account.refresh_fp, '') = coalesce(r.refresh_fp, '') THEN account.kept_sealed END
             FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
              AND account.config_version = r.seen_config
             RETURNING account.id

@@ -117,6 +117,8 @@ class Granted(Struct, frozen=True):
     act: Act
     #: Happenings for the outbox.
     told: tuple[Event, ...] = ()
+    #: It has another refresh token than was read: an answer that is kept beside the row is of the grant before.
+    replaces: bool = True
 
 
 def write(
@@ -137,10 +139,10 @@ def write(
         published: (account, generation) pairs that Redis has, noted in the same statement.
         commit: end the transaction here; on PostgreSQL that spares a round trip.
     """
-    by_tokens: dict[tuple[str, ...], list[Granted]] = {}
+    by_tokens: dict[tuple[tuple[str, ...], bool], list[Granted]] = {}
     for one in sorted(granted, key=lambda one: one.account.id):
         sealed = tuple(name for name in _SEALED if getattr(one.account, name) is not None)
-        by_tokens.setdefault(sealed, []).append(one)
+        by_tokens.setdefault((sealed, one.replaces), []).append(one)
     ids = {one.account.id for group in by_tokens.values() for one in group}
     # Of an account that gets another grant here, what Redis has is the one before.
     pairs = [{"id": name, "generation": generation} for name, generation in published if name not in ids]
@@ -150,7 +152,7 @@ def write(
     with pipelined(connection) as pipeline:
         if not by_tokens:
             pipeline.send(_MARKS, _published(pairs))
-        for sealed, group in by_tokens.items():
+        for (sealed, replaces), group in by_tokens.items():
             columns = _columns(sealed)
             entries = entries_of([(one.actor, one.act) for one in group])
             rows = [_row(one, sealed) | _audited(entry) for one, entry in zip(group, entries, strict=True)]
@@ -161,7 +163,7 @@ def write(
                 "told": json_rows(outbox.COLUMNS, outbox.rows_of(events)),
                 **_published(pairs),
             }
-            sent.append(pipeline.send(_store_and_audit(sealed, now), parameters))
+            sent.append(pipeline.send(_store_and_audit(sealed, replaces, now), parameters))
             pairs = []
         if commit:
             pipeline.commit()
@@ -174,15 +176,15 @@ def _published(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _one_after_the_other(
     connection: Connection,
-    by_tokens: Mapping[tuple[str, ...], Sequence[Granted]],
+    by_tokens: Mapping[tuple[tuple[str, ...], bool], Sequence[Granted]],
     pairs: Sequence[Mapping[str, Any]],
 ) -> set[str]:
     execute(connection, _PAIR, _MARK.format("r"), pairs)
     stored: set[str] = set()
-    for sealed, group in by_tokens.items():
+    for (sealed, replaces), group in by_tokens.items():
         columns = _SEEN | _PLAIN | dict.fromkeys(sealed, "text")
         rows = [_row(one, sealed) for one in group]
-        stored.update(str(row[0]) for row in execute(connection, columns, _update(sealed), rows))
+        stored.update(str(row[0]) for row in execute(connection, columns, _update(sealed, replaces), rows))
     acts: dict[Actor, list[Act]] = {}
     done = [one for group in by_tokens.values() for one in group if one.account.id in stored]
     for one in done:
@@ -206,10 +208,11 @@ def _audited(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _update(sealed: tuple[str, ...], among: str = "") -> str:
+def _update(sealed: tuple[str, ...], replaces: bool, among: str = "") -> str:
     sets = ", ".join(f"{name} = r.{name}" for name in (*_PLAIN, *sealed))
+    forgets = ", kept_sealed = NULL" if replaces else ""
     return f"""
-        UPDATE account SET {sets}, published_generation = -1, kept_sealed = NULL
+        UPDATE account SET {sets}, published_generation = -1{forgets}
         FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
          AND account.config_version = r.seen_config {among}
         RETURNING account.id
@@ -222,11 +225,11 @@ def _columns(sealed: tuple[str, ...]) -> dict[str, str]:
 
 
 @cache
-def _store_and_audit(sealed: tuple[str, ...], now: str) -> str:
+def _store_and_audit(sealed: tuple[str, ...], replaces: bool, now: str) -> str:
     """Return PostgreSQL's statement: one round trip stores a batch, while others wait for their turn."""
     return f"""
         WITH {recordset("r", "rows", _columns(sealed))},
-        stored AS ({_update(sealed, _AMONG.format("ids"))}),
+        stored AS ({_update(sealed, replaces, _AMONG.format("ids"))}),
         audited AS (
             INSERT INTO audit ({", ".join(_AUDIT.values())}, account_id, at)
             SELECT {", ".join(f"r.{name}" for name in _AUDIT)}, r.id, {now}

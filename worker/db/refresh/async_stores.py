@@ -45,6 +45,7 @@ class AsyncRefreshStore:
         self.postpone = executor.awaitable(store.postpone)
         self.keep = executor.awaitable(store.keep)
         self.granted_above = executor.awaitable(late.granted_above)
+        self.granted_since = executor.awaitable(late.granted_since)
         self.forget_kept = executor.awaitable(late.forget)
         self.reschedule = executor.awaitable(store.reschedule)
         self.latest_attempts = executor.awaitable(history.of)

@@ -28,12 +28,23 @@ class LateAnswers:
             generation: the one that the answer's attempt was opened at.
             since: when that was, epoch seconds.
         """
+        return any(granted > generation for granted in self._granted(account_id, since - GUARD_S))
+
+    def granted_since(self, account_id: str, since: float) -> bool:
+        """Return whether the account was given a new grant at that time (epoch seconds) or later, at whatever generation.
+
+        A database that lost commits gives generations again that were above it before.
+        """
+        return bool(self._granted(account_id, since))
+
+    def _granted(self, account_id: str, since: float) -> list[int]:
+        """Return the generations of the account's grants from that time on."""
         with reading(self._engine) as connection:
             found = connection.execute(
                 text("SELECT detail FROM audit WHERE account_id = :id AND at >= :since AND action = :action"),
-                {"id": account_id, "since": since - GUARD_S, "action": Action.GRANT.value},
+                {"id": account_id, "since": since, "action": Action.GRANT.value},
             )
-            return any(json.loads(detail).get("generation", 0) > generation for (detail,) in found)
+            return [json.loads(detail).get("generation", 0) for (detail,) in found]
 
     def forget(self, account_id: str, sealed_answer: str) -> None:
         """Delete this answer from beside its row. Another that came meanwhile stays."""
