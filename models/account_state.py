@@ -78,6 +78,7 @@ class AccountState:
 
     if TYPE_CHECKING:
         refresh_enabled: bool
+        issued_at: float | None
         refresh_token_expires_at: float | None
         generation: int
         config_version: int
