@@ -4,7 +4,8 @@
 #     answers '{"access_token": "..."}' ...
 #
 # Afterwards $SERVER is its token endpoint. It answers the first request with the first of the answers and so on, the last
-# one again, and writes the refresh token of each request as a line of $ASKED. All ends with the script.
+# one again, and writes the refresh token of each request as a line of $ASKED, its whole form as one of `forms`. All ends
+# with the script.
 
 set -eu
 folder=$(mktemp -d)
@@ -24,9 +25,11 @@ answers = sys.argv[1:]
 
 class Endpoint(BaseHTTPRequestHandler):
     def do_POST(self):
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode(), keep_blank_values=True)
-        with open("asked", "a") as asked:
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        form = parse_qs(text, keep_blank_values=True)
+        with open("asked", "a") as asked, open("forms", "a") as forms:
             print(form.get("refresh_token", ["none"])[0] or "empty", file=asked)
+            print(text, file=forms)
         body = (answers.pop(0) if len(answers) > 1 else answers[0]).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -48,6 +51,7 @@ PROGRAM
 answers() {
 	stop
 	: >asked
+	: >forms
 	mkfifo port
 	python3 server.py "$@" >port &
 	pid=$!
