@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from models.account_state import fingerprint
+from models.account_state import Status, fingerprint
 from models.act import Act, Action, Actor
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
@@ -108,8 +108,13 @@ class Editor:
         self._publish(applied)
         return applied
 
-    def edit(self, entry: AccountEntry, action: Action = Action.EDIT) -> Applied:
+    def edit(
+        self, entry: AccountEntry, action: Action = Action.EDIT, *, spent_stays: bool = False
+    ) -> Applied:
         """Change what an entry names; `action` is what the audit trail calls it.
+
+        With `spent_stays` a refresh token that was replaced by a newer one is not put back in its place: the entry may have
+        been sent before.
 
         Raises:
             UnknownAccount: there is none of this id.
@@ -120,8 +125,13 @@ class Editor:
         for _ in range(_TRIES):
             account = self.account(entry.id)
             self._applier.know_clients([entry], [account])
+            spent = spent_stays and self._is_spent(entry, account)
             applied = self._applier.change(
-                entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
+                entry,
+                account,
+                once_held=spent,
+                intent=Intent.FILE if spent else Intent.PERSON,
+                now=self._clock.now(),
             )
             if applied.outcome is not ImportOutcome.CHANGED:
                 return applied
@@ -187,6 +197,13 @@ class Editor:
                     self._publish(applied)
                 return applied
         raise _moved(entry.id)
+
+    def _is_spent(self, entry: AccountEntry, account: Account) -> bool:
+        """Return whether the account has used an entry's refresh token, and has another one that was not refused."""
+        fp = fingerprint(entry.refresh_token)
+        if fp is None or fp == account.refresh_fp or account.status == Status.REAUTHORIZE:
+            return False
+        return fp == account.source_fp or self._once_held(entry, account)
 
     def _once_held(self, entry: AccountEntry, account: Account) -> bool:
         fp = fingerprint(entry.refresh_token)

@@ -26,7 +26,9 @@ def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
     """Replace an account's grant by a new one that refreshes: it is tried first, and nothing is stored where that fails."""
     grant = _grant(request)
     services, here = desk.services, desk.tools.stores
-    services.grants.check(grant)  # what would be refused afterwards must not be spent by a try
+    # What would be refused afterwards must not be spent by a try; nor what was tried and stored before.
+    if (stored := services.grants.check(grant)) is not None:
+        return _published(desk, stored)
     account = services.editor.account(grant.account)
     verifier = Verifier(
         sealer=here.sealer,
@@ -88,5 +90,9 @@ def _published(desk: Desk, stored: StoredGrant) -> Reply:
 def _grant(request: IntakeRequest) -> Grant:
     payload = payload_of(request, AccountPayload)
     return read_grant(
-        payload.account, payload.fields, actor=request.by, require_labels=request.require_labels
+        payload.account,
+        payload.fields,
+        actor=request.by,
+        require_labels=request.require_labels,
+        consented_at=request.sent_at,
     )

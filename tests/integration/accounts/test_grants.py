@@ -532,6 +532,7 @@ def test_a_role_that_reads_no_sealed_column_stores_grants(bench: Bench) -> None:
             "CREATE ROLE web_facing NOLOGIN",
             f"GRANT SELECT ({', '.join(UNSEALED)}), UPDATE ON account TO web_facing",
             "GRANT INSERT ON audit, outbox TO web_facing",
+            "GRANT SELECT ON audit TO web_facing",
         ):
             connection.execute(text(statement))
     engine = make_engine(bench.runtime.settings.database)

@@ -43,7 +43,7 @@ def grant(
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """A new grant always replaces the stored one, ends `reauthorize`, clears old refusals, and is published at once.
+    """A new grant replaces the stored one, ends `reauthorize`, clears old refusals, and is published at once.
 
     Fields: access_token, refresh_token, token_type, scope, expires_in, expires_at, issued_at (default: now), refresh_token_expires_in. Others of a token response are not looked at, but for those that the provider's `publish_fields` names.
 
@@ -52,10 +52,16 @@ def grant(
     fields = _asked() if prompt else _read(file)
     try:
         with open_services(shared_grants=allow_shared_grant) as desk:
-            given = read_grant(account_id, fields, actor=desk.actor, allow_shared=allow_shared_grant)
-            if verify:
-                given = _verified(desk, given)
-            stored = desk.grants.store_one(given)
+            given = read_grant(
+                account_id,
+                fields,
+                actor=desk.actor,
+                allow_shared=allow_shared_grant,
+                consented_at=desk.stores.clock.now(),
+            )
+            stored = desk.grants.check(given) if verify else None
+            if stored is None:
+                stored = desk.grants.store_one(_verified(desk, given) if verify else given)
             desk.publisher.put([stored.publication], stored.events)
             published = not desk.publisher.unreachable and account_id not in desk.publisher.newer
     except RowRefused as refused:
@@ -94,7 +100,6 @@ def _asked() -> dict[str, Any]:
 
 def _verified(desk: AccountServices, given: Grant) -> Grant:
     """Return a grant as one refresh leaves it."""
-    desk.grants.check(given)
     here = desk.stores
     account = desk.editor.account(given.account)
 

@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.json import decode
 from sqlalchemy import Connection, text
 
+from models.act import Action
 from models.event import Event
 from models.tables.account import Account
 from models.tables.audit import Act, Actor
@@ -49,6 +51,21 @@ _MARK: Final = """
     """
 
 
+class LastGrant(Struct, frozen=True):
+    """What the audit trail has of the latest grant of an account: its owner consented, there or at a page of Connect."""
+
+    #: The generation that it made; 0: unknown.
+    generation: int = 0
+    outcome: str = ""
+    #: Epoch seconds.
+    consented_at: float | None = None
+    #: Of the tokens that were handed over.
+    refresh_fp: str | None = None
+    access_fp: str | None = None
+    #: What the account had of its last row then.
+    source_fp: str | None = None
+
+
 class Found(Struct, frozen=True):
     """What is stored of accounts that get new grants."""
 
@@ -56,6 +73,8 @@ class Found(Struct, frozen=True):
     accounts: dict[str, Account]
     #: Accounts that hold one of the new refresh tokens, with its fingerprint.
     holders: list[tuple[str, Account]]
+    #: Their latest grants, by id; of an account that has none since it was made there is nothing.
+    last: dict[str, LastGrant]
 
 
 def read(
@@ -76,21 +95,43 @@ def read(
     if is_sqlite(engine):  # one writer at a time, by itself
         rows = connection.execute(text(_READ_SQLITE), {"ids": many(engine, ids)}).all()
         held = list(holders(connection, fingerprints, but=but)) if fingerprints else []
-        return Found(_by_id(rows), held)
+        last = connection.execute(text(_LAST_SQLITE), {"ids": many(engine, ids)}).all()
+        return Found(_by_id(rows), held, _last_grants(last))
     with pipelined(connection) as pipeline:
         pipeline.send(_PLANNED_ONCE, {})
         read_rows = pipeline.send(_READ_POSTGRES, {"ids": list(ids)})
+        last_rows = pipeline.send(_LAST_POSTGRES, {"ids": list(ids)})
         held_rows = (
             pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
             if fingerprints
             else None
         )
     held = [] if held_rows is None else [holder_of(row) for row in held_rows.fetchall()]
-    return Found(_by_id(read_rows.fetchall()), held)
+    return Found(_by_id(read_rows.fetchall()), held, _last_grants(last_rows.fetchall()))
 
 
 def _by_id(rows: Iterable[Sequence[Any]]) -> dict[str, Account]:
     return {str(row[0]): plain_account(UNSEALED, row) for row in rows}
+
+
+def _last_grants(rows: Iterable[Sequence[Any]]) -> dict[str, LastGrant]:
+    return {
+        str(account): decode(detail, type=LastGrant)
+        for account, action, detail in rows
+        if action != Action.REMOVE.value
+    }
+
+
+#: The latest of these entries tells of the account's latest grant: after a removal, the id is another account's.
+_ACTS: Final = ", ".join(f"'{one.value}'" for one in (Action.GRANT, Action.AUTHORIZE, Action.REMOVE))
+_LAST: Final = f"""
+    SELECT entry.account_id, entry.action, entry.detail FROM {{}} JOIN audit AS entry ON entry.id = (
+        SELECT audit.id FROM audit WHERE audit.account_id = wanted.value AND audit.action IN ({_ACTS})
+        ORDER BY audit.at DESC, audit.id DESC LIMIT 1
+    )
+    """
+_LAST_SQLITE: Final = _LAST.format("json_each(:ids) AS wanted")
+_LAST_POSTGRES: Final = _LAST.format("unnest(%(ids)s::text[]) AS wanted (value)")
 
 
 #: For this transaction: each statement is planned once, not with each new list of ids, which takes longer than to run it; and
