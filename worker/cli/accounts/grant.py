@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from models.tables.account import Account
 from worker.accounts.entry import RowRefused
 from worker.accounts.grants.replacement import Grant, StoredGrant, read_grant
 from worker.accounts.grants.verification import Verifier
@@ -59,9 +60,7 @@ def grant(
                 allow_shared=allow_shared_grant,
                 consented_at=desk.stores.clock.now(),
             )
-            stored = desk.grants.check(given) if verify else None
-            if stored is None:
-                stored = desk.grants.store_one(_verified(desk, given) if verify else given)
+            stored = _tried(desk, given) if verify else desk.grants.store_one(given)
             desk.publisher.put([stored.publication], stored.events)
             published = not desk.publisher.unreachable and account_id not in desk.publisher.newer
     except RowRefused as refused:
@@ -98,10 +97,18 @@ def _asked() -> dict[str, Any]:
     return {name: value for name, value in {**asked, "expires_in": lifetime}.items() if value}
 
 
-def _verified(desk: AccountServices, given: Grant) -> Grant:
+def _tried(desk: AccountServices, given: Grant) -> StoredGrant:
+    """Refresh a grant once, and store what comes of it; one that was stored already is not sent again."""
+    account = desk.editor.account(given.account)
+    if (stored := desk.grants.check(given)) is not None:
+        return stored
+    with desk.trial(given, account):
+        return desk.grants.store_one(_verified(desk, given, account))
+
+
+def _verified(desk: AccountServices, given: Grant, account: Account) -> Grant:
     """Return a grant as one refresh leaves it."""
     here = desk.stores
-    account = desk.editor.account(given.account)
 
     async def tried() -> Grant:
         client = provider_client(here)
