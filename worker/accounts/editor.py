@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
@@ -87,10 +87,12 @@ class Editor:
         also: Also | None = None,
         *,
         may_await_grant: bool = False,
+        consented_at: float | None = None,
     ) -> Applied:
         """Add an account; `action` is what the audit trail calls it, `also` writes beside it in the same commit.
 
-        With `may_await_grant` it may come without the refresh token that it needs, and waits for a grant.
+        With `may_await_grant` it may come without the refresh token that it needs, and waits for a grant. `consented_at` is
+        when its owner consented, epoch seconds.
 
         Raises:
             AlreadyThere: its id is taken.
@@ -103,7 +105,7 @@ class Editor:
         applied = self._applier.add(
             entry, retired=retired, now=self._clock.now(), may_await_grant=may_await_grant
         )
-        if not self._save(applied, action, also):
+        if not self._save(applied, action, also, consented_at=consented_at):
             raise _already_there(entry.id)
         self._publish(applied)
         return applied
@@ -256,9 +258,11 @@ class Editor:
     def _sees(self, _: Account, other: Account) -> bool:
         return sees(self._required, other)
 
-    def _save(self, applied: Applied, action: Action, also: Also | None = None) -> bool:
+    def _save(
+        self, applied: Applied, action: Action, also: Also | None = None, *, consented_at: float | None = None
+    ) -> bool:
         """Store an account; False where it is not as it was read any more."""
-        note = self._note(applied, action, also)
+        note = self._note(applied, action, also, consented_at=consented_at)
         twins = None if self._twins is None else TwinGuard(self._twins, [applied], sees=self._sees)
         account, unseen = applied.account, set[str]()
 
@@ -276,9 +280,16 @@ class Editor:
             raise RowRefused(list(twins.problems.values()))
         return bool(stored)
 
-    def _note(self, applied: Applied, action: Action, also: Also | None) -> Note:
-        detail = {"fields": list(applied.changed)} if applied.changed else {}
-        account = applied.account
+    def _note(
+        self, applied: Applied, action: Action, also: Also | None, *, consented_at: float | None = None
+    ) -> Note:
+        account, detail = applied.account, dict[str, Any]()
+        if applied.changed:
+            detail["fields"] = list(applied.changed)
+        if consented_at is None and action is Action.AUTHORIZE:
+            consented_at = account.issued_at
+        if consented_at is not None:
+            detail["consented_at"] = round(min(consented_at, self._clock.now()), 3)
 
         def note(connection: Connection, stored: set[str]) -> None:
             record(connection, self._actor, [Act(action, account.id, account.provider, detail)])

@@ -6,13 +6,28 @@ owner consented, and the fingerprints of the tokens that were given: the stored 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from models.publication import publication
 from models.tables.account import Account, Status
+from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants.entry import Grant, GrantOutcome
 from worker.accounts.grants.stored import StoredGrant
 from worker.db.intake.grants import LastGrant
+
+#: Two processes know the database's clock no better: consents that are no further apart have no order.
+CLOCKS_DIFFER_S: Final = 0.01
+
+
+class Superseded(RowRefused):
+    """A grant whose owner consented again meanwhile, and the newer grant is stored."""
+
+    def __init__(self, given: float, stored: float) -> None:
+        reason = (
+            f"is older than the stored one, to which the account's owner consented {stored - given:.1f} s later: "
+            "the newer one stays"
+        )
+        super().__init__([Problem("grant", reason)])
 
 
 def is_repeated(grant: Grant, account: Account, last: LastGrant | None) -> bool:
@@ -40,6 +55,17 @@ def answered(account: Account, last: LastGrant, *, now: float) -> StoredGrant:
     return StoredGrant(
         account, GrantOutcome(last.outcome), publication(account, None, now=now), repeated=True
     )
+
+
+def check_order(grant: Grant, last: LastGrant | None) -> None:
+    """Refuse a grant that is older than the latest one.
+
+    Raises:
+        Superseded: it is.
+    """
+    given, stored = grant.consented_at, None if last is None else last.consented_at
+    if given is not None and stored is not None and given < stored - CLOCKS_DIFFER_S:
+        raise Superseded(given, stored)
 
 
 def detail_of(grant: Grant, outcome: GrantOutcome, account: Account, *, now: float) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants.apart import apart
 from worker.accounts.grants.entry import Grant, GrantOutcome, read_grant
 from worker.accounts.grants.outcome import connected_event, events_of, outcome_of
-from worker.accounts.grants.precedence import answered, detail_of, is_repeated
+from worker.accounts.grants.precedence import Superseded, answered, check_order, detail_of, is_repeated
 from worker.accounts.grants.stored import Moved, NeedsWorker, StoredGrant, moved
 from worker.accounts.grants.tokens import lacks_refresh_token, token_set
 from worker.accounts.twins import SameGrant, TwinGuard
@@ -44,6 +44,7 @@ __all__ = [
     "Moved",
     "NeedsWorker",
     "StoredGrant",
+    "Superseded",
     "connected_event",
     "read_grant",
     "token_set",
@@ -126,6 +127,7 @@ class GrantStore:
             account, last = _seen_by(grant, found.accounts), found.last.get(grant.account)
             if last is not None and is_repeated(grant, account, last):
                 return answered(account, last, now=now)
+            check_order(grant, last)
             applied = {0: self._apply(grant, account, was=account, now=now)}
             problems = self._twins(connection, {0: grant}, applied, found)
         if problems:
@@ -189,6 +191,7 @@ class GrantStore:
                     if last is not None and is_repeated(grant, account, last):
                         done[number] = answered(account, last, now=now)
                         continue
+                    check_order(grant, last)
                     applied[number] = self._apply(grant, account, was=was[grant.account], now=now)
                 except (RowRefused, RefreshdError) as error:
                     failed[number] = error
