@@ -257,9 +257,13 @@ class Applier:
         new_generation: bool,
         now: float,
     ) -> None:
-        """Put the entry's tokens in the place of the stored ones; one that it does not name stays."""
+        """Put the entry's tokens in the place of the stored ones; one that it does not name stays.
+
+        But for an access token beside which another refresh token is given: it may be another owner's.
+        """
         account = opened.account
-        access_token = entry.access_token or opened.get(ACCESS_TOKEN)
+        alone = not entry.access_token and fingerprint(entry.refresh_token) not in {None, account.refresh_fp}
+        access_token = entry.access_token or (None if alone else opened.get(ACCESS_TOKEN))
         if entry.access_token or not access_token:
             issued_at, expires_at = _times(entry, provider)
             token_type, scope = entry.text("token_type") or _BEARER, entry.text("scope") or account.scope

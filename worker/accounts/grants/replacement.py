@@ -26,7 +26,7 @@ from worker.accounts.grants.entry import Grant, GrantOutcome, read_grant
 from worker.accounts.grants.outcome import connected_event, events_of, outcome_of
 from worker.accounts.grants.precedence import Superseded, answered, check_order, detail_of, is_repeated
 from worker.accounts.grants.stored import Moved, NeedsWorker, StoredGrant, moved
-from worker.accounts.grants.tokens import lacks_refresh_token, token_set
+from worker.accounts.grants.tokens import lacks_refresh_token, replaces_alone, token_set
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import TokenSealer
@@ -69,6 +69,8 @@ class _Applied(Struct, frozen=True):
     outcome: GrantOutcome
     events: tuple[Event, ...]
     new_grants: frozenset[str]
+    #: The stored access token is of the grant before.
+    ends_access_token: bool
 
 
 class GrantStore:
@@ -251,7 +253,7 @@ class GrantStore:
         detail = detail_of(grant, one.outcome, account, now=now)
         act = Act(Action.GRANT, account.id, account.provider, detail)
         told = tuple(event for event in one.events if event.type in self._told)
-        return sql.Granted(account, one.seen, grant.actor, act, told)
+        return sql.Granted(account, one.seen, grant.actor, act, told, one.ends_access_token)
 
     def _apply(self, grant: Grant, account: Account, *, was: Account, now: float) -> _Applied:
         """Return the account with the grant; `was`: the account before the grant configured it."""
@@ -263,7 +265,7 @@ class GrantStore:
         self._check(grant, account, provider, was)
         seen, outcome = account.generation, outcome_of(was)
         events = events_of(was, outcome, now=now)
-        kept_fp = account.refresh_fp
+        kept_fp, ends_access_token = account.refresh_fp, replaces_alone(grant, account)
         tokens = self._sealer.seal_tokens(
             account.id, token_set(grant, account, provider, now=now), grant.sealed
         )
@@ -278,6 +280,7 @@ class GrantStore:
             outcome=outcome,
             events=events,
             new_grants=frozenset() if tokens.refresh_fp is None else frozenset({tokens.refresh_fp}),
+            ends_access_token=ends_access_token,
         )
 
     def _check(self, grant: Grant, account: Account, provider: Provider, was: Account) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from models.providers import GrantType, Provider
-from models.tables.account import Account, SessionManagement, Status, read_extra
+from models.tables.account import Account, SessionManagement, Status, fingerprint, read_extra
 from models.token import TokenSet
 from worker.accounts.entry import Problem
 from worker.accounts.grants.entry import Grant
@@ -28,13 +28,17 @@ def token_set(grant: Grant, account: Account, provider: Provider, *, now: float)
         grant.response, provider.publish_fields
     )
     has_access = bool(given.access_token)
+    if has_access:
+        times = issued_at, None if provider.never_expires else ends
+    else:
+        times = (None, None) if replaces_alone(grant, account) else (account.issued_at, account.expires_at)
     return TokenSet(
         access_token=given.access_token,
         refresh_token=given.refresh_token,
         token_type=(given.token_type or _BEARER) if has_access else account.token_type,
         scope=given.scope or account.scope,
-        issued_at=issued_at if has_access else account.issued_at,
-        expires_at=(None if provider.never_expires else ends) if has_access else account.expires_at,
+        issued_at=times[0],
+        expires_at=times[1],
         refresh_token_expires_at=account.refresh_token_expires_at
         if given.refresh_token is None
         else refresh_token_expiry(
@@ -42,6 +46,12 @@ def token_set(grant: Grant, account: Account, provider: Provider, *, now: float)
         ),
         extra={**read_extra(account.extra), **given.extra, **as_texts(published)},
     )
+
+
+def replaces_alone(grant: Grant, account: Account) -> bool:
+    """Return whether a grant brings another refresh token and no access token: the stored one is of the grant before."""
+    given = grant.tokens
+    return not given.access_token and fingerprint(given.refresh_token) not in {None, account.refresh_fp}
 
 
 def lacks_refresh_token(account: Account, provider: Provider, *, stays: bool = True) -> Problem | None:

@@ -158,6 +158,14 @@ class Granted(Struct, frozen=True):
     act: Act
     #: Happenings for the outbox.
     told: tuple[Event, ...] = ()
+    #: The stored access token is of the grant before, and goes.
+    ends_access_token: bool = False
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """Return the columns of sealed tokens that are written."""
+        ends = {"access_token_sealed"} if self.ends_access_token else set[str]()
+        return tuple(name for name in _SEALED if name in ends or getattr(self.account, name) is not None)
 
 
 def write(
@@ -169,7 +177,7 @@ def write(
 ) -> set[str]:
     """Store the new grants of accounts, their entries of the audit trail, and their happenings; returns the ids stored.
 
-    A sealed token of None stays as it is stored. A row that has moved on is left alone. `source_fp` stays that of the last
+    A sealed token of None stays as it is stored, unless the grant ends it. A row that has moved on is left alone. `source_fp` stays that of the last
     file: a file that is imported again, with the token of before the consent, is known by it.
 
     Args:
@@ -180,8 +188,7 @@ def write(
     """
     by_tokens: dict[tuple[str, ...], list[Granted]] = {}
     for one in sorted(granted, key=lambda one: one.account.id):
-        sealed = tuple(name for name in _SEALED if getattr(one.account, name) is not None)
-        by_tokens.setdefault(sealed, []).append(one)
+        by_tokens.setdefault(one.sealed, []).append(one)
     ids = {one.account.id for group in by_tokens.values() for one in group}
     # Of an account that gets another grant here, what Redis has is the one before.
     pairs = [{"id": name, "generation": generation} for name, generation in published if name not in ids]
