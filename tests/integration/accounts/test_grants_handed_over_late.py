@@ -1,4 +1,4 @@
-"""Grants that are handed over a while after their consent: what they say of their end holds."""
+"""Grants and rows whose access token is not of this moment: what they say of its end holds, a time to come does not."""
 
 from __future__ import annotations
 
@@ -70,3 +70,49 @@ def test_a_row_whose_token_has_ended_is_due_at_once_and_is_not_published(
     assert bench.token() is None
     assert account.next_refresh_at is not None
     assert account.next_refresh_at <= now + 1
+
+
+@pytest.mark.parametrize("op", [Op.PUT_ACCOUNT, Op.PUT_GRANT])
+def test_a_token_that_was_issued_in_the_future_is_refreshed_before_it_ends(asker: Asker, op: Op) -> None:
+    """Local time without its zone is hours ahead."""
+    bench = asker.bench
+    bench.add(status="reauthorize", next_refresh_at=None, plan_at=None)
+    now = bench.runtime.clock.now()
+    fields = {
+        "access_token": "new-access",
+        "refresh_token": "new-refresh",
+        "issued_at": now + 7200,
+        "expires_in": 3600,
+    }
+
+    assert asker.ask(op, account="acct", fields=fields).code is Code.DONE
+
+    account, token = bench.account(), bench.token()
+    assert account.next_refresh_at is not None
+    assert account.next_refresh_at < now + 3600
+    assert token is not None
+    assert token.expires_at is not None
+    assert token.expires_at <= now + 3601
+
+
+@pytest.mark.parametrize("ahead", ["issued_at", "expires_at"])
+def test_a_row_from_the_future_that_is_sent_again_changes_nothing(asker: Asker, ahead: str) -> None:
+    bench = asker.bench
+    bench.add()
+    now = bench.runtime.clock.now()
+    fields = {
+        "access_token": "new-access",
+        "refresh_token": "new-refresh",
+        "expires_in": 3600,
+        ahead: now + 10_000,
+    }
+    asker.ask(Op.PATCH_ACCOUNT, account="acct", fields=fields)
+    stored = bench.account()
+
+    outcomes = [
+        asker.ask(op, account="acct", fields=fields).result["outcome"]
+        for op in (Op.PUT_ACCOUNT, Op.PATCH_ACCOUNT)
+    ]
+
+    assert outcomes == ["unchanged", "unchanged"]
+    assert (bench.account().issued_at, bench.account().expires_at) == (stored.issued_at, stored.expires_at)
