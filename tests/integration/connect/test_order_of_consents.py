@@ -91,12 +91,10 @@ def test_a_grant_of_the_future_keeps_no_later_one_out(platform: Platform) -> Non
     """The clock of the machine that sent it is ahead."""
     bench = platform.bench
     bench.add()
-    desk = GrantDesk(bench)
-    desk.store.store_one(
-        replace(grant(refresh_token="first-refresh"), consented_at=bench.runtime.clock.now() + 300)
-    )
+    desk, clock = GrantDesk(bench), bench.runtime.clock
+    desk.store.store_one(replace(grant(refresh_token="first-refresh"), consented_at=clock.now() + 300))
 
-    desk.store.store_one(grant(refresh_token="second-refresh"))
+    desk.store.store_one(replace(grant(refresh_token="second-refresh"), consented_at=clock.now()))
 
     assert bench.refresh_token() == "second-refresh"
 

@@ -46,7 +46,7 @@ class Grant(Struct, frozen=True):
     response: Mapping[str, Any] = field(default_factory=dict)
     #: Two accounts of one client may have the same refresh token.
     allow_shared: bool = False
-    #: When its owner consented, or it was handed over, epoch seconds; None: when it is stored.
+    #: When its owner consented, or it was handed over, epoch seconds; None: it is stored at once, whatever came before.
     consented_at: float | None = None
     #: It was handed over, and may be once more; False: a provider has just given these tokens.
     may_be_repeated: bool = False

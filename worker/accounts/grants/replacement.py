@@ -165,11 +165,9 @@ class GrantStore:
         """Return a grant with its tokens sealed, which is most of its work, and needs no transaction to be open."""
         if grant.sealed is not None:
             return grant
-        given, now = grant.tokens, self._clock.now()
+        given = grant.tokens
         pair = self._sealer.seal_pair(grant.account, given.access_token, given.refresh_token)
-        return replace(
-            grant, sealed=pair, consented_at=now if grant.consented_at is None else grant.consented_at
-        )
+        return replace(grant, sealed=pair)
 
     def _round(
         self, grants: Mapping[int, Grant], published: Sequence[tuple[str, int]]
