@@ -191,13 +191,14 @@ class Applier:
         opened = UnsealedAccount(account, self._sealer)
         changed = configure(opened, entry, self._client(entry, account))
         replace_tokens = intent is not Intent.FILE
-        facts = _facts(opened, entry, once_held=once_held, anew=replace_tokens and opened.has_lost_tokens())
+        anew = replace_tokens and opened.has_lost_tokens()
+        facts = _facts(opened, entry, once_held=once_held, anew=anew, now=now)
         decision = decide(facts, replace=replace_tokens)
         provider = self._checker.provider(account, asked=account.refresh_enabled)
         if decision.tokens is StoredTokens.TAKE:
             changed += [name for name, token in entry.secrets.items() if name != CLIENT_SECRET and token]
         elif _describes_the_stored_token(opened, entry, intent):
-            changed += _describe(account, entry, provider)
+            changed += _describe(account, entry, provider, now=now)
         if not changed:
             source_only = decision.tokens is StoredTokens.SAME and facts.file_fp != facts.source_fp
             if source_only:
@@ -257,11 +258,15 @@ class Applier:
         new_generation: bool,
         now: float,
     ) -> None:
-        """Put the entry's tokens in the place of the stored ones; one that it does not name stays."""
+        """Put the entry's tokens in the place of the stored ones; one that it does not name stays.
+
+        But for an access token beside which another refresh token is given: it may be another owner's.
+        """
         account = opened.account
-        access_token = entry.access_token or opened.get(ACCESS_TOKEN)
+        alone = not entry.access_token and fingerprint(entry.refresh_token) not in {None, account.refresh_fp}
+        access_token = entry.access_token or (None if alone else opened.get(ACCESS_TOKEN))
         if entry.access_token or not access_token:
-            issued_at, expires_at = _times(entry, provider)
+            issued_at, expires_at = _times(entry, provider, now=now)
             token_type, scope = entry.text("token_type") or _BEARER, entry.text("scope") or account.scope
         else:
             issued_at, expires_at = account.issued_at, account.expires_at
@@ -289,7 +294,9 @@ def _grants(account: Account) -> frozenset[str]:
     return frozenset(fp for fp in (account.refresh_fp, account.source_fp) if fp is not None)
 
 
-def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool, anew: bool) -> TokenFacts:
+def _facts(
+    opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool, anew: bool, now: float
+) -> TokenFacts:
     """Return what is known of two token sets; `anew`: the same tokens are stored again, as the stored ones do not open."""
     account, access, refresh = opened.account, entry.access_token, entry.refresh_token
     issued_at = entry.seconds("issued_at")
@@ -301,7 +308,7 @@ def _facts(opened: UnsealedAccount, entry: AccountEntry, *, once_held: bool, ane
         and (not refresh or fingerprint(refresh) == account.refresh_fp)
         and (not access or access == opened.get(ACCESS_TOKEN)),
         once_held=once_held,
-        file_issued_at=issued_at,
+        file_issued_at=None if issued_at is None else min(issued_at, now),
         stored_issued_at=account.issued_at,
         status=account.status,
     )
@@ -320,7 +327,7 @@ def _describes_the_stored_token(opened: UnsealedAccount, entry: AccountEntry, in
     return entry.access_token == stored if stored else not entry.access_token
 
 
-def _describe(account: Account, entry: AccountEntry, provider: Provider) -> list[str]:
+def _describe(account: Account, entry: AccountEntry, provider: Provider, *, now: float) -> list[str]:
     """Write what an entry says of the token that stays; returns the names of the fields that changed."""
     wanted: dict[str, object] = {}
     if "token_type" in entry.of_the_token:
@@ -328,9 +335,12 @@ def _describe(account: Account, entry: AccountEntry, provider: Provider) -> list
     if "scope" in entry.of_the_token:
         wanted["scope"] = entry.text("scope")
     if _TIMES & entry.of_the_token.keys():
-        issued_at, expires_at = _times(entry, provider)
-        if "issued_at" not in entry.of_the_token and issued_at is None:
-            issued_at = account.issued_at
+        issued_at, expires_at = _times(entry, provider, now=now)
+        said, known = _issued_at(entry), account.issued_at
+        untold = said is None and "issued_at" not in entry.of_the_token
+        # A time that has not come yet was taken for that of the first look.
+        if untold or (said is not None and said > now and known is not None):
+            issued_at = known
             if "expires_in" in entry.of_the_token and issued_at is not None:
                 expires_at = _end(issued_at, entry, provider)
         wanted["issued_at"] = issued_at
@@ -342,14 +352,24 @@ def _describe(account: Account, entry: AccountEntry, provider: Provider) -> list
     return changed
 
 
-def _times(entry: AccountEntry, provider: Provider) -> tuple[float | None, float | None]:
-    """Return when the entry's access token was issued and when it ends, epoch seconds, None where unknown."""
+def _times(entry: AccountEntry, provider: Provider, *, now: float) -> tuple[float | None, float | None]:
+    """Return when the entry's access token was issued and when it ends, epoch seconds, None where unknown.
+
+    A point in time that has not come yet is a clock's fault, or of a text without a zone: it counts as now.
+    """
+    issued_at = _issued_at(entry)
+    if issued_at is None:
+        return None, None if provider.never_expires else entry.seconds("expires_at")
+    issued_at = min(issued_at, now)
+    return issued_at, _end(issued_at, entry, provider)
+
+
+def _issued_at(entry: AccountEntry) -> float | None:
+    """Return when the entry's access token was issued, as it says, or as follows from its end and its lifetime."""
     issued_at, lifetime_s, end = (entry.seconds(name) for name in ("issued_at", "expires_in", "expires_at"))
     if issued_at is None and end is not None and lifetime_s is not None and lifetime_s > 0:
-        issued_at = end - lifetime_s
-    if issued_at is None:
-        return None, None if provider.never_expires else end
-    return issued_at, _end(issued_at, entry, provider)
+        return end - lifetime_s
+    return issued_at
 
 
 def _end(issued_at: float, entry: AccountEntry, provider: Provider) -> float | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from models.account_state import fingerprint
+from models.account_state import Status, fingerprint
 from models.act import Act, Action, Actor
 from models.publication import publication
 from worker.accounts.apply import Applied, Applier, Intent
@@ -87,10 +87,12 @@ class Editor:
         also: Also | None = None,
         *,
         may_await_grant: bool = False,
+        consented_at: float | None = None,
     ) -> Applied:
         """Add an account; `action` is what the audit trail calls it, `also` writes beside it in the same commit.
 
-        With `may_await_grant` it may come without the refresh token that it needs, and waits for a grant.
+        With `may_await_grant` it may come without the refresh token that it needs, and waits for a grant. `consented_at` is
+        when its owner consented, epoch seconds.
 
         Raises:
             AlreadyThere: its id is taken.
@@ -103,13 +105,18 @@ class Editor:
         applied = self._applier.add(
             entry, retired=retired, now=self._clock.now(), may_await_grant=may_await_grant
         )
-        if not self._save(applied, action, also):
+        if not self._save(applied, action, also, consented_at=consented_at):
             raise _already_there(entry.id)
         self._publish(applied)
         return applied
 
-    def edit(self, entry: AccountEntry, action: Action = Action.EDIT) -> Applied:
+    def edit(
+        self, entry: AccountEntry, action: Action = Action.EDIT, *, spent_stays: bool = False
+    ) -> Applied:
         """Change what an entry names; `action` is what the audit trail calls it.
+
+        With `spent_stays` a refresh token that was replaced by a newer one is not put back in its place: the entry may have
+        been sent before.
 
         Raises:
             UnknownAccount: there is none of this id.
@@ -120,8 +127,13 @@ class Editor:
         for _ in range(_TRIES):
             account = self.account(entry.id)
             self._applier.know_clients([entry], [account])
+            spent = spent_stays and self._is_spent(entry, account)
             applied = self._applier.change(
-                entry, account, once_held=False, intent=Intent.PERSON, now=self._clock.now()
+                entry,
+                account,
+                once_held=spent,
+                intent=Intent.FILE if spent else Intent.PERSON,
+                now=self._clock.now(),
             )
             if applied.outcome is not ImportOutcome.CHANGED:
                 return applied
@@ -188,6 +200,13 @@ class Editor:
                 return applied
         raise _moved(entry.id)
 
+    def _is_spent(self, entry: AccountEntry, account: Account) -> bool:
+        """Return whether the account has used an entry's refresh token, and has another one that was not refused."""
+        fp = fingerprint(entry.refresh_token)
+        if fp is None or fp == account.refresh_fp or account.status == Status.REAUTHORIZE:
+            return False
+        return fp == account.source_fp or self._once_held(entry, account)
+
     def _once_held(self, entry: AccountEntry, account: Account) -> bool:
         fp = fingerprint(entry.refresh_token)
         if fp is None or fp in {account.refresh_fp, account.source_fp}:
@@ -239,9 +258,11 @@ class Editor:
     def _sees(self, _: Account, other: Account) -> bool:
         return sees(self._required, other)
 
-    def _save(self, applied: Applied, action: Action, also: Also | None = None) -> bool:
+    def _save(
+        self, applied: Applied, action: Action, also: Also | None = None, *, consented_at: float | None = None
+    ) -> bool:
         """Store an account; False where it is not as it was read any more."""
-        note = self._note(applied, action, also)
+        note = self._note(applied, action, also, consented_at=consented_at)
         twins = None if self._twins is None else TwinGuard(self._twins, [applied], sees=self._sees)
         account, unseen = applied.account, set[str]()
 
@@ -259,9 +280,16 @@ class Editor:
             raise RowRefused(list(twins.problems.values()))
         return bool(stored)
 
-    def _note(self, applied: Applied, action: Action, also: Also | None) -> Note:
-        detail = {"fields": list(applied.changed)} if applied.changed else {}
-        account = applied.account
+    def _note(
+        self, applied: Applied, action: Action, also: Also | None, *, consented_at: float | None = None
+    ) -> Note:
+        account, detail = applied.account, dict[str, Any]()
+        if applied.changed:
+            detail["fields"] = list(applied.changed)
+        if consented_at is None and action is Action.AUTHORIZE:
+            consented_at = account.issued_at
+        if consented_at is not None:
+            detail["consented_at"] = round(min(consented_at, self._clock.now()), 3)
 
         def note(connection: Connection, stored: set[str]) -> None:
             record(connection, self._actor, [Act(action, account.id, account.provider, detail)])

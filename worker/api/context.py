@@ -221,6 +221,7 @@ class ApiContext(AppContext):
             prefix=self.settings.redis_prefix,
             sealer=self.intake_sealer,
             send=send_with(celery_app()),
+            now=self.clock.now,
         )
 
     async def grant_service(self) -> GrantService:

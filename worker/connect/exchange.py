@@ -168,7 +168,7 @@ class _Exchange(Struct, frozen=True):
             put(connection, [event for event in events if event.type in told])
             self._end(connection, GrantOutcome.CONNECTED, applied.account.generation)
 
-        services.editor.add(entry, Action.AUTHORIZE, also=note)
+        services.editor.add(entry, Action.AUTHORIZE, also=note, consented_at=self.asked.sent_at)
         services.publisher.put([], events)
         return GrantOutcome.CONNECTED
 
@@ -208,6 +208,7 @@ class _Exchange(Struct, frozen=True):
                 issued_at=issued_at,
                 actor=self.asked.by,
                 require_labels=self.asked.require_labels,
+                consented_at=self.asked.sent_at,
                 also=self._end,
             )
             stored = self._stored_with(store, entry, grant)

@@ -67,7 +67,7 @@ def put_account(desk: Desk, request: IntakeRequest) -> Reply:
 @handles(Op.PATCH_ACCOUNT)
 def patch_account(desk: Desk, request: IntakeRequest) -> Reply:
     """Change what is named of an account that is there."""
-    return _done(desk, desk.services.editor.edit(_entry(request)))
+    return _done(desk, desk.services.editor.edit(_entry(request), spent_stays=True))
 
 
 @handles(Op.REMOVE_ACCOUNT, asks_provider=True)

@@ -64,15 +64,24 @@ class IntakeClient:
         sealer: seals requests.
         send: sends them (`send_with`).
         most: requests that wait at a time; further ones queue here, within their own time-out.
+        now: tells when a request is sent, epoch seconds: grants are stored in that order.
     """
 
     def __init__(
-        self, *, redis: Redis, prefix: str, sealer: IntakeSealer, send: Send, most: int = 100
+        self,
+        *,
+        redis: Redis,
+        prefix: str,
+        sealer: IntakeSealer,
+        send: Send,
+        most: int = 100,
+        now: Callable[[], float] = wall_clock,
     ) -> None:
         self._redis = redis
         self._prefix = prefix
         self._sealer = sealer
         self._send = send
+        self._now = now
         self._waiting = asyncio.Semaphore(most)
         self._host = socket.gethostname()
 
@@ -105,7 +114,7 @@ class IntakeClient:
             host=self._host,
             require_labels=dict(require_labels),
             payload=dict(payload),
-            sent_at=wall_clock(),
+            sent_at=self._now(),
         )
         request_id = new_request_id()
         sealed = seal_request(request, request_id, self._sealer)

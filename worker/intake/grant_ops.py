@@ -26,8 +26,10 @@ def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
     """Replace an account's grant by a new one that refreshes: it is tried first, and nothing is stored where that fails."""
     grant = _grant(request)
     services, here = desk.services, desk.tools.stores
-    services.grants.check(grant)  # what would be refused afterwards must not be spent by a try
     account = services.editor.account(grant.account)
+    # What would be refused afterwards must not be spent by a try; nor what was tried and stored before.
+    if (stored := services.grants.check(grant)) is not None:
+        return _published(desk, stored)
     verifier = Verifier(
         sealer=here.sealer,
         checker=services.checker,
@@ -36,15 +38,17 @@ def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
         now=here.clock.now,
         call_timeout_s=here.settings.call_timeout_s,
     )
-    try:
-        with provider_slots.slot(verifier.asked(grant, account)):
-            verified = desk.tools.run(verifier.verify(grant, account))
-    except Unverified as refused:
-        return Reply(code=Code.REFUSED, problems=problems(refused), result=refused.verdict)
-    try:
-        return put(desk, verified)
-    except (DatabaseUnreachable, Moved) as error:
-        return _parked(desk, verified, account, error)
+    asked = verifier.asked(grant, account)
+    with services.trial(grant, account):
+        try:
+            with provider_slots.slot(asked):
+                verified = desk.tools.run(verifier.verify(grant, account))
+        except Unverified as refused:
+            return Reply(code=Code.REFUSED, problems=problems(refused), result=refused.verdict)
+        try:
+            return put(desk, verified)
+        except (DatabaseUnreachable, Moved) as error:
+            return _parked(desk, verified, account, error)
 
 
 def _parked(desk: Desk, grant: Grant, account: Account, error: RefreshdError) -> Reply:
@@ -88,5 +92,9 @@ def _published(desk: Desk, stored: StoredGrant) -> Reply:
 def _grant(request: IntakeRequest) -> Grant:
     payload = payload_of(request, AccountPayload)
     return read_grant(
-        payload.account, payload.fields, actor=request.by, require_labels=request.require_labels
+        payload.account,
+        payload.fields,
+        actor=request.by,
+        require_labels=request.require_labels,
+        consented_at=request.sent_at,
     )

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from worker.clock import wall_clock
 from worker.errors import CipherError, RedisUnreachable
 from worker.intake.carry_out import WorkerTools, asks_provider, carry_out
 from worker.intake.requests import (
@@ -50,7 +49,7 @@ def answer(tools: WorkerTools, sealed: object, request_id: object) -> dict[str, 
     if not _take(tools, request_id):
         return {"code": TAKEN_BEFORE}
     try:
-        request = open_request(sealed, request_id, tools.stores.cipher, now=wall_clock())
+        request = open_request(sealed, request_id, tools.stores.cipher, now=tools.stores.clock.now())
     except (CipherError, MalformedRequest) as error:
         log.error("intake_refused", request_id=request_id, error=str(error))
         detail = f"a worker can't open the request: {error}"

@@ -138,6 +138,29 @@ class AccountServices(Struct, frozen=True):
             keep_results=keep_results,
         )
 
+    def trial(self, grant: Grant, account: Account) -> AbstractContextManager[None]:
+        """Hold an account while a grant is tried (`worker/accounts/grants/trial.py`)."""
+        from worker.accounts.grants.trial import trial
+        from worker.redis.client import in_words
+
+        def has_stash(account_id: str) -> bool:
+            try:
+                url = self.stores.settings.redis
+            except SettingsError:  # no Redis was ever there
+                return False
+            with in_words(url):
+                return self._has_stash(account_id)
+
+        claim_s = self.stores.settings.claim_seconds
+        return trial(self.accounts, account, grant, claim_s=claim_s, has_stash=has_stash)
+
+    def _has_stash(self, account_id: str) -> bool:
+        here = self.stores
+        try:
+            return bool(here.redis.exists(here.keys.stash(account_id)))
+        except SettingsError:  # no Redis was ever there
+            return False
+
     def revoker(
         self, slot: Callable[[RefreshRequest], AbstractContextManager[None]] = lambda _: nullcontext()
     ) -> Revoker:
@@ -146,13 +169,6 @@ class AccountServices(Struct, frozen=True):
         from worker.accounts.grants.revoker import Revoker
 
         here = self.stores
-
-        def has_stash(account_id: str) -> bool:
-            try:
-                return bool(here.redis.exists(here.keys.stash(account_id)))
-            except SettingsError:  # no Redis was ever there
-                return False
-
         return Revoker(
             accounts=self.accounts,
             sealer=here.sealer,
@@ -161,7 +177,7 @@ class AccountServices(Struct, frozen=True):
             client=provider_client(here),
             slot=slot,
             clock=here.clock,
-            has_stash=has_stash,
+            has_stash=self._has_stash,
             call_timeout_s=here.settings.call_timeout_s,
             claim_s=here.settings.claim_seconds,
         )

@@ -8,7 +8,8 @@ import httpx
 import pytest
 import redis
 
-from models.tables.account import Status
+from models.tables.account import Status, fingerprint
+from models.token import Secret
 from tests.integration.intake.conftest import ACME, Asker
 from tests.integration.refresh.test_unforeseen import unique
 from worker.accounts.grants.replacement import GrantStore
@@ -46,9 +47,11 @@ def test_a_grant_is_stored_and_published(asker: Asker) -> None:
     sealed = asker.bench.account().refresh_token_sealed
     assert sealed is not None
     assert sealed.startswith("v1."), "a worker seals with the key itself"
-    assert asker.acts() == [
-        ("platform", "grant", "acct", {"generation": 2, "outcome": "reconnected"}),
-    ]
+    ((actor, action, account, detail),) = asker.acts()
+    assert (actor, action, account) == ("platform", "grant", "acct")
+    assert detail["generation"] == 2
+    assert detail["outcome"] == "reconnected"
+    assert detail["refresh_fp"] == fingerprint(Secret("new-refresh"))
 
 
 def test_a_grant_is_tried_and_its_refreshed_tokens_are_stored(asker: Asker) -> None:

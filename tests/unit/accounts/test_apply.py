@@ -270,14 +270,25 @@ def test_new_tokens_are_a_new_generation_that_ends_a_refusal(desk: AccountServic
     assert applied.access_token == Secret("new-access")
 
 
-def test_replace_takes_the_files_tokens_and_keeps_what_it_does_not_name(desk: AccountServices) -> None:
+def test_replace_takes_the_files_refresh_token_and_ends_the_access_token_of_the_grant_before(
+    desk: AccountServices,
+) -> None:
     row = acme(access_token=None, refresh_token="other")
     account = rotated(desk, desk.add(acme()).account)
     assert desk.change(account, row).outcome is ImportOutcome.KEPT_NEWER
     applied = desk.change(account, row, intent=Intent.FILE_REPLACES)
     assert applied.changed == ("refresh_token",)
     assert (account.generation, desk.secret(account, "refresh_token")) == (3, "other")
-    assert (desk.secret(account, "access_token"), account.expires_at) == ("access-2", NOW + 3610)
+    assert (desk.secret(account, "access_token"), account.expires_at) == (None, None)
+    assert (applied.access_token, account.due_reason) == (None, NO_TOKEN_YET)
+
+
+def test_an_access_token_alone_leaves_the_refresh_token(desk: AccountServices) -> None:
+    account = rotated(desk, desk.add(acme()).account)
+    row = acme(access_token="by-hand", refresh_token=None)
+    desk.change(account, row, intent=Intent.FILE_REPLACES)
+    assert desk.secret(account, "access_token") == "by-hand"
+    assert desk.secret(account, "refresh_token") == "refresh-2"
 
 
 @pytest.mark.parametrize(

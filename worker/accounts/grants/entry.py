@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 from sqlalchemy import Connection
 
+from models.account_state import fingerprint
 from models.act import Actor
 from models.token import Secret, TokenResponse
 from worker.accounts.entry import Problem, RowRefused, read_entry
@@ -45,6 +46,12 @@ class Grant(Struct, frozen=True):
     response: Mapping[str, Any] = field(default_factory=dict)
     #: Two accounts of one client may have the same refresh token.
     allow_shared: bool = False
+    #: When its owner consented, or it was handed over, epoch seconds; None: it is stored at once, whatever came before.
+    consented_at: float | None = None
+    #: It was handed over, and may be once more; False: a provider has just given these tokens.
+    may_be_repeated: bool = False
+    #: Fingerprints of the refresh and the access token that were handed over; None: these tokens are.
+    given: tuple[str | None, str | None] | None = None
     #: Writes beside the grant, in the commit that stores it: the outcome, and the new generation.
     also: Callable[[Connection, GrantOutcome, int], None] | None = None
     #: Changes the account's configuration before it gets the grant, in the commit that stores both: the grant is judged by the
@@ -52,6 +59,12 @@ class Grant(Struct, frozen=True):
     configure: Callable[[Connection], bool] | None = None
     #: The access and the refresh token, sealed before a transaction begins; None: they are not yet.
     sealed: tuple[str | None, str | None] | None = None
+
+    @property
+    def fingerprints(self) -> tuple[str | None, str | None]:
+        """Return those of the refresh token and of the access token that were handed over, None for none."""
+        tokens = self.tokens
+        return self.given or (fingerprint(tokens.refresh_token), fingerprint(tokens.access_token))
 
     def __repr__(self) -> str:
         """Name the grant, without what came with it."""
@@ -65,6 +78,7 @@ def read_grant(
     actor: Actor,
     require_labels: Mapping[str, str] | None = None,
     allow_shared: bool = False,
+    consented_at: float | None = None,
 ) -> Grant:
     """Read a grant: a provider's token response, or the same fields by hand. Other fields of it are not looked at.
 
@@ -98,4 +112,6 @@ def read_grant(
         require_labels=require_labels or {},
         response=fields,
         allow_shared=allow_shared,
+        consented_at=consented_at,
+        may_be_repeated=True,
     )

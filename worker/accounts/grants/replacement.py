@@ -1,13 +1,14 @@
 """A new grant in the place of the stored one: its owner consented, for the first time or again.
 
-Only the account's unsealed columns are read, so a process that can open nothing can store a grant. What is stored always
-gives way: whoever consented last is right, and an attempt in flight for the old grant loses by its generation.
+Only the account's unsealed columns are read, so a process that can open nothing can store a grant. What is stored gives way:
+whoever consented last is right, and an attempt in flight for the old grant loses by its generation. A grant that comes twice,
+or after a newer one (`repetition.py`), replaces nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,13 +18,15 @@ from models.act import Act, Action
 from models.event import Event
 from models.label import read_labels
 from models.providers import Provider
-from models.publication import Publication, publication
+from models.publication import publication
 from models.tables.account import Account, SealedTokens, fingerprint
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants.apart import apart
 from worker.accounts.grants.entry import Grant, GrantOutcome, read_grant
 from worker.accounts.grants.outcome import connected_event, events_of, outcome_of
-from worker.accounts.grants.tokens import lacks_refresh_token, token_set
+from worker.accounts.grants.precedence import Superseded, answered, check_order, detail_of, is_repeated
+from worker.accounts.grants.stored import Moved, NeedsWorker, StoredGrant, moved
+from worker.accounts.grants.tokens import lacks_refresh_token, replaces_alone, token_set
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import TokenSealer
@@ -41,6 +44,7 @@ __all__ = [
     "Moved",
     "NeedsWorker",
     "StoredGrant",
+    "Superseded",
     "connected_event",
     "read_grant",
     "token_set",
@@ -49,36 +53,6 @@ __all__ = [
 _DPOP: Final = "dpop"
 #: An account that is refreshed every second still holds still between two tries.
 _TRIES: Final = 20
-
-
-class Moved(RefreshdError):
-    """An account changed again and again while its grant was stored."""
-
-
-class NeedsWorker(RefreshdError):
-    """A grant that is checked with stored secrets: only a worker can."""
-
-
-class StoredGrant(Struct, frozen=True):
-    """A grant that is stored, and what remains to be published."""
-
-    account: Account
-    outcome: GrantOutcome
-    publication: Publication
-    events: tuple[Event, ...]
-
-    def as_json(self, *, published: bool) -> dict[str, Any]:
-        """Return what became of it, as the API and scripts read it."""
-        account = self.account
-        return {
-            "account": account.id,
-            "outcome": self.outcome.value,
-            "generation": account.generation,
-            "status": account.status,
-            "expires_at": account.expires_at,
-            "next_refresh_at": account.next_refresh_at,
-            "published": published,
-        }
 
 
 #: Returns what is wrong with a grant that proves possession of a key, which is among the account's secrets.
@@ -94,9 +68,11 @@ class _Applied(Struct, frozen=True):
     seen: int
     outcome: GrantOutcome
     events: tuple[Event, ...]
+    new_grants: frozenset[str]
+    #: The stored access token is of the grant before.
+    ends_access_token: bool
     #: It has another refresh token than before.
     replaces: bool
-    new_grants: frozenset[str]
 
 
 class GrantStore:
@@ -143,20 +119,24 @@ class GrantStore:
             return stored
         raise stored
 
-    def check(self, grant: Grant) -> Account:
-        """Return the account that a grant is for, as it is; nothing is stored.
+    def check(self, grant: Grant) -> StoredGrant | None:
+        """Return what is stored where the grant was stored already; None: it can be. Nothing is stored.
 
         Raises:
             UnknownAccount, RowRefused, NeedsWorker: as `store_one` would.
         """
+        now = self._clock.now()
         with reading(self._engine) as connection:
             found = self._read(connection, [grant])
-            account = found.accounts.get(grant.account)
-            applied = {0: self._apply(grant, account, was=account, now=self._clock.now())}
+            account, last = _seen_by(grant, found.accounts), found.last.get(grant.account)
+            if last is not None and is_repeated(grant, account, last):
+                return answered(account, last, now=now)
+            check_order(grant, last)
+            applied = {0: self._apply(grant, account, was=account, now=now)}
             problems = self._twins(connection, {0: grant}, applied, found)
         if problems:
             raise RowRefused(list(problems.values()))
-        return applied[0].account
+        return None
 
     def store(
         self, grants: Sequence[Grant], *, published: Sequence[tuple[str, int]] = ()
@@ -181,7 +161,7 @@ class GrantStore:
                 break
             done |= apart(self._round, {number: grants[number] for number in batch.values()}, published)
             published = ()
-        return [done.get(number) or _moved(grant.account) for number, grant in enumerate(grants)]
+        return [done.get(number) or moved(grant.account) for number, grant in enumerate(grants)]
 
     def sealed(self, grant: Grant) -> Grant:
         """Return a grant with its tokens sealed, which is most of its work, and needs no transaction to be open."""
@@ -198,6 +178,7 @@ class GrantStore:
 
         A grant that configures its account comes alone: what keeps it from being stored is raised, and takes both back.
         """
+        done: dict[int, GrantResult] = {}
         failed: dict[int, Exception] = {}
         applied: dict[int, _Applied] = {}
         with writing(self._engine) as connection:
@@ -208,14 +189,18 @@ class GrantStore:
             now = self._clock.now()
             for number, grant in grants.items():
                 try:
-                    account = found.accounts.get(grant.account)
-                    applied[number] = self._apply(grant, account, was=was.get(grant.account), now=now)
+                    account, last = _seen_by(grant, found.accounts), found.last.get(grant.account)
+                    if last is not None and is_repeated(grant, account, last):
+                        done[number] = answered(account, last, now=now)
+                        continue
+                    check_order(grant, last)
+                    applied[number] = self._apply(grant, account, was=was[grant.account], now=now)
                 except (RowRefused, RefreshdError) as error:
                     failed[number] = error
             for number, problem in self._twins(connection, grants, applied, found).items():
                 del applied[number]
                 failed[number] = RowRefused([problem])
-            granted = [self._granted(one, grants[number]) for number, one in applied.items()]
+            granted = [self._granted(one, grants[number], now=now) for number, one in applied.items()]
             if configured and failed:
                 raise next(iter(failed.values()))
             more = configured or any(grants[number].also is not None for number in applied)
@@ -225,7 +210,8 @@ class GrantStore:
                 also = grants[number].also
                 if also is not None:
                     also(connection, one.outcome, one.account.generation)
-        return failed | {number: _stored(one, grants[number], now=now) for number, one in stored.items()}
+        done |= failed
+        return done | {number: _stored(one, grants[number], now=now) for number, one in stored.items()}
 
     @staticmethod
     def _read(connection: Connection, grants: Sequence[Grant]) -> sql.Found:
@@ -262,21 +248,15 @@ class GrantStore:
             if one.account.id in refused
         }
 
-    def _granted(self, one: _Applied, grant: Grant) -> sql.Granted:
+    def _granted(self, one: _Applied, grant: Grant, *, now: float) -> sql.Granted:
         account = one.account
-        detail = {"outcome": one.outcome.value, "generation": account.generation}
+        detail = detail_of(grant, one.outcome, account, now=now)
         act = Act(Action.GRANT, account.id, account.provider, detail)
         told = tuple(event for event in one.events if event.type in self._told)
-        return sql.Granted(account, one.seen, grant.actor, act, told, one.replaces)
+        return sql.Granted(account, one.seen, grant.actor, act, told, one.ends_access_token, one.replaces)
 
-    def _apply(self, grant: Grant, account: Account | None, *, was: Account | None, now: float) -> _Applied:
+    def _apply(self, grant: Grant, account: Account, *, was: Account, now: float) -> _Applied:
         """Return the account with the grant; `was`: the account before the grant configured it."""
-        if (
-            account is None
-            or was is None
-            or not grant.require_labels.items() <= read_labels(account.labels).items()
-        ):
-            raise UnknownAccount(grant.account)
         provider = self._providers.for_schedule(account)
         if provider is None:
             raise RowRefused(
@@ -285,7 +265,7 @@ class GrantStore:
         self._check(grant, account, provider, was)
         seen, outcome = account.generation, outcome_of(was)
         events = events_of(was, outcome, now=now)
-        kept_fp = account.refresh_fp
+        kept_fp, ends_access_token = account.refresh_fp, replaces_alone(grant, account)
         tokens = self._sealer.seal_tokens(
             account.id, token_set(grant, account, provider, now=now), grant.sealed
         )
@@ -299,8 +279,9 @@ class GrantStore:
             seen=seen,
             outcome=outcome,
             events=events,
-            replaces=account.refresh_fp != kept_fp,
             new_grants=frozenset() if tokens.refresh_fp is None else frozenset({tokens.refresh_fp}),
+            ends_access_token=ends_access_token,
+            replaces=account.refresh_fp != kept_fp,
         )
 
     def _check(self, grant: Grant, account: Account, provider: Provider, was: Account) -> None:
@@ -325,6 +306,18 @@ class GrantStore:
         account.rescheduled(now if at_once else when.at, NO_TOKEN_YET if at_once else when.reason)
 
 
+def _seen_by(grant: Grant, accounts: Mapping[str, Account]) -> Account:
+    """Return the account that a grant is for.
+
+    Raises:
+        UnknownAccount: there is none, or the grant may not see it.
+    """
+    account = accounts.get(grant.account)
+    if account is None or not grant.require_labels.items() <= read_labels(account.labels).items():
+        raise UnknownAccount(grant.account)
+    return account
+
+
 def _configured(connection: Connection, grants: Mapping[int, Grant]) -> bool:
     """Configure the accounts of grants; returns whether there was anything to configure.
 
@@ -335,7 +328,7 @@ def _configured(connection: Connection, grants: Mapping[int, Grant]) -> bool:
     for grant in grants.values():
         if grant.configure is not None:
             if not grant.configure(connection):
-                raise _moved(grant.account)
+                raise moved(grant.account)
             found = True
     return found
 
@@ -343,7 +336,3 @@ def _configured(connection: Connection, grants: Mapping[int, Grant]) -> bool:
 def _stored(one: _Applied, grant: Grant, *, now: float) -> StoredGrant:
     token = grant.tokens.access_token or None
     return StoredGrant(one.account, one.outcome, publication(one.account, token, now=now), one.events)
-
-
-def _moved(account_id: str) -> Moved:
-    return Moved(f"account {account_id} changed each time between being read and being stored: try again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from models.providers import GrantType, Provider
-from models.tables.account import Account, SessionManagement, Status, read_extra
+from models.tables.account import Account, SessionManagement, Status, fingerprint, read_extra
 from models.token import TokenSet
 from worker.accounts.entry import Problem
 from worker.accounts.grants.entry import Grant
@@ -20,28 +20,56 @@ _BEARER: Final = "Bearer"
 def token_set(grant: Grant, account: Account, provider: Provider, *, now: float) -> TokenSet:
     """Return the tokens as they are stored: times completed by the provider's data, what is published beside them chosen."""
     given = grant.tokens
-    # A point in time that has not come yet is a clock's fault; the consent was a moment ago.
-    issued_at = min(now if grant.issued_at is None else grant.issued_at, now)
-    ends = expiry(given, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
+    issued_at, ends = _times(grant, provider, now=now)
     request = request_of(account, provider, lambda _: None, {})
     published = Publishable(request, given.access_token, given.refresh_token).fields(
         grant.response, provider.publish_fields
     )
     has_access = bool(given.access_token)
+    if has_access:
+        times = issued_at, ends
+    else:
+        times = (None, None) if replaces_alone(grant, account) else (account.issued_at, account.expires_at)
     return TokenSet(
         access_token=given.access_token,
         refresh_token=given.refresh_token,
         token_type=(given.token_type or _BEARER) if has_access else account.token_type,
         scope=given.scope or account.scope,
-        issued_at=issued_at if has_access else account.issued_at,
-        expires_at=(None if provider.never_expires else ends) if has_access else account.expires_at,
+        issued_at=times[0],
+        expires_at=times[1],
         refresh_token_expires_at=account.refresh_token_expires_at
         if given.refresh_token is None
         else refresh_token_expiry(
-            given, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
+            given,
+            issued_at=issued_at or ends or now,
+            lifetime_s=provider.refresh_token_lifetime_s,
+            kept=None,
         ),
         extra={**read_extra(account.extra), **given.extra, **as_texts(published)},
     )
+
+
+def _times(grant: Grant, provider: Provider, *, now: float) -> tuple[float | None, float | None]:
+    """Return when a grant's access token was issued and when it ends, epoch seconds, None where unknown.
+
+    A grant that does not say is a moment old, unless its token has ended already.
+    """
+    given, issued_at = grant.tokens, grant.issued_at
+    if issued_at is None and given.expires_at is not None:
+        if given.expires_in_s is not None and given.expires_in_s > 0:
+            issued_at = given.expires_at - given.expires_in_s
+        elif given.expires_at <= now:
+            return None, None if provider.never_expires else given.expires_at
+    # A point in time that has not come yet is a clock's fault.
+    issued_at = min(now if issued_at is None else issued_at, now)
+    ends = expiry(given, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
+    return issued_at, None if provider.never_expires else ends
+
+
+def replaces_alone(grant: Grant, account: Account) -> bool:
+    """Return whether a grant brings another refresh token and no access token: the stored one is of the grant before."""
+    given = grant.tokens
+    return not given.access_token and fingerprint(given.refresh_token) not in {None, account.refresh_fp}
 
 
 def lacks_refresh_token(account: Account, provider: Provider, *, stays: bool = True) -> Problem | None:

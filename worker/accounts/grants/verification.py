@@ -73,7 +73,14 @@ class Verifier(Struct, frozen=True):
         if tokens is None:
             raise _unverified(answer, asked.provider)
         issued_at = grant.issued_at if answer.token is None else sent_at
-        return replace(grant, tokens=tokens, issued_at=issued_at, response={})
+        return replace(
+            grant,
+            tokens=tokens,
+            issued_at=issued_at,
+            response={},
+            may_be_repeated=False,
+            given=grant.fingerprints,
+        )
 
     def asked(self, grant: Grant, account: Account) -> RefreshRequest:
         """Return the refresh that tries a grant.

@@ -35,10 +35,11 @@ _VERIFY = "verify"
 async def put_grant(request: Request, account_id: AccountId, here: Here, caller: Writes) -> Response:
     """The token response that a consent brought, as it came (RFC 6749 section 5.1).
 
-    It always replaces the stored grant (generation + 1), ends `reauthorize`, clears old refusals, and can be read in Redis
+    It replaces the stored grant (generation + 1), ends `reauthorize`, clears old refusals, and can be read in Redis
     when the answer comes (`published`; false where Redis was away: a worker publishes it then). `outcome` is `connected` (the
     account never had a token), `reconnected` (it was in trouble) or `replaced`. With `verify: true` one refresh is made
-    first; where the provider refuses it, the answer is a 422 with its `verdict`, and nothing is stored.
+    first; where the provider refuses it, the answer is a 422 with its `verdict`, and nothing is stored. A repetition that comes
+    after a refresh changes nothing, and is answered with the account as it is.
     """
     fields = await json_object(request)
     verify = fields.pop(_VERIFY, False)

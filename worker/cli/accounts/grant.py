@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from models.tables.account import Account
 from worker.accounts.entry import RowRefused
 from worker.accounts.grants.replacement import Grant, StoredGrant, read_grant
 from worker.accounts.grants.verification import Verifier
@@ -43,7 +44,7 @@ def grant(
     allow_shared_grant: AllowSharedGrant = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """A new grant always replaces the stored one, ends `reauthorize`, clears old refusals, and is published at once.
+    """A new grant replaces the stored one, ends `reauthorize`, clears old refusals, and is published at once.
 
     Fields: access_token, refresh_token, token_type, scope, expires_in, expires_at, issued_at (default: now), refresh_token_expires_in. Others of a token response are not looked at, but for those that the provider's `publish_fields` names.
 
@@ -52,10 +53,14 @@ def grant(
     fields = _asked() if prompt else _read(file)
     try:
         with open_services(shared_grants=allow_shared_grant) as desk:
-            given = read_grant(account_id, fields, actor=desk.actor, allow_shared=allow_shared_grant)
-            if verify:
-                given = _verified(desk, given)
-            stored = desk.grants.store_one(given)
+            given = read_grant(
+                account_id,
+                fields,
+                actor=desk.actor,
+                allow_shared=allow_shared_grant,
+                consented_at=desk.stores.clock.now(),
+            )
+            stored = _tried(desk, given) if verify else desk.grants.store_one(given)
             desk.publisher.put([stored.publication], stored.events)
             published = not desk.publisher.unreachable and account_id not in desk.publisher.newer
     except RowRefused as refused:
@@ -92,11 +97,18 @@ def _asked() -> dict[str, Any]:
     return {name: value for name, value in {**asked, "expires_in": lifetime}.items() if value}
 
 
-def _verified(desk: AccountServices, given: Grant) -> Grant:
-    """Return a grant as one refresh leaves it."""
-    desk.grants.check(given)
-    here = desk.stores
+def _tried(desk: AccountServices, given: Grant) -> StoredGrant:
+    """Refresh a grant once, and store what comes of it; one that was stored already is not sent again."""
     account = desk.editor.account(given.account)
+    if (stored := desk.grants.check(given)) is not None:
+        return stored
+    with desk.trial(given, account):
+        return desk.grants.store_one(_verified(desk, given, account))
+
+
+def _verified(desk: AccountServices, given: Grant, account: Account) -> Grant:
+    """Return a grant as one refresh leaves it."""
+    here = desk.stores
 
     async def tried() -> Grant:
         client = provider_client(here)

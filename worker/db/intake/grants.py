@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.json import decode
 from sqlalchemy import Connection, text
 
+from models.act import Action
 from models.event import Event
 from models.tables.account import Account
 from models.tables.audit import Act, Actor
@@ -30,6 +32,8 @@ UNSEALED: Final = (
     *(name for name in Account.model_fields if name != "id" and not name.endswith("_sealed")),
 )
 _SEALED: Final = ("access_token_sealed", "refresh_token_sealed")
+#: It is not read here, so that what is written is that it is gone.
+_KEPT: Final = "kept_sealed"
 _PLAIN: Final = {name: kind for name, kind in TOKEN.items() if name not in _SEALED} | SCHEDULE | STATE
 _SEEN: Final = {"id": "text", "seen_generation": "bigint", "seen_config": "bigint"}
 #: Fields of a row that become an entry of the audit trail -> its columns. The account's id is the row's own.
@@ -49,6 +53,21 @@ _MARK: Final = """
     """
 
 
+class LastGrant(Struct, frozen=True):
+    """What the audit trail has of the latest grant of an account: its owner consented, there or at a page of Connect."""
+
+    #: The generation that it made; 0: unknown.
+    generation: int = 0
+    outcome: str = ""
+    #: Epoch seconds.
+    consented_at: float | None = None
+    #: Of the tokens that were handed over.
+    refresh_fp: str | None = None
+    access_fp: str | None = None
+    #: What the account had of its last row then.
+    source_fp: str | None = None
+
+
 class Found(Struct, frozen=True):
     """What is stored of accounts that get new grants."""
 
@@ -56,6 +75,8 @@ class Found(Struct, frozen=True):
     accounts: dict[str, Account]
     #: Accounts that hold one of the new refresh tokens, with its fingerprint.
     holders: list[tuple[str, Account]]
+    #: Their latest grants, by id; of an account that has none since it was made there is nothing.
+    last: dict[str, LastGrant]
 
 
 def read(
@@ -76,21 +97,43 @@ def read(
     if is_sqlite(engine):  # one writer at a time, by itself
         rows = connection.execute(text(_READ_SQLITE), {"ids": many(engine, ids)}).all()
         held = list(holders(connection, fingerprints, but=but)) if fingerprints else []
-        return Found(_by_id(rows), held)
+        last = connection.execute(text(_LAST_SQLITE), {"ids": many(engine, ids)}).all()
+        return Found(_by_id(rows), held, _last_grants(last))
     with pipelined(connection) as pipeline:
         pipeline.send(_PLANNED_ONCE, {})
         read_rows = pipeline.send(_READ_POSTGRES, {"ids": list(ids)})
+        last_rows = pipeline.send(_LAST_POSTGRES, {"ids": list(ids)})
         held_rows = (
             pipeline.send(HOLDERS_POSTGRES, {"fps": list(fingerprints), "but": list(but)})
             if fingerprints
             else None
         )
     held = [] if held_rows is None else [holder_of(row) for row in held_rows.fetchall()]
-    return Found(_by_id(read_rows.fetchall()), held)
+    return Found(_by_id(read_rows.fetchall()), held, _last_grants(last_rows.fetchall()))
 
 
 def _by_id(rows: Iterable[Sequence[Any]]) -> dict[str, Account]:
     return {str(row[0]): plain_account(UNSEALED, row) for row in rows}
+
+
+def _last_grants(rows: Iterable[Sequence[Any]]) -> dict[str, LastGrant]:
+    return {
+        str(account): decode(detail, type=LastGrant)
+        for account, action, detail in rows
+        if action != Action.REMOVE.value
+    }
+
+
+#: The latest of these entries tells of the account's latest grant: after a removal, the id is another account's.
+_ACTS: Final = ", ".join(f"'{one.value}'" for one in (Action.GRANT, Action.AUTHORIZE, Action.REMOVE))
+_LAST: Final = f"""
+    SELECT entry.account_id, entry.action, entry.detail FROM {{}} JOIN audit AS entry ON entry.id = (
+        SELECT audit.id FROM audit WHERE audit.account_id = wanted.value AND audit.action IN ({_ACTS})
+        ORDER BY audit.at DESC, audit.id DESC LIMIT 1
+    )
+    """
+_LAST_SQLITE: Final = _LAST.format("json_each(:ids) AS wanted")
+_LAST_POSTGRES: Final = _LAST.format("unnest(%(ids)s::text[]) AS wanted (value)")
 
 
 #: For this transaction: each statement is planned once, not with each new list of ids, which takes longer than to run it; and
@@ -117,8 +160,17 @@ class Granted(Struct, frozen=True):
     act: Act
     #: Happenings for the outbox.
     told: tuple[Event, ...] = ()
-    #: It has another refresh token than was read: an answer that is kept beside the row is of the grant before.
+    #: The stored access token is of the grant before, and goes.
+    ends_access_token: bool = False
+    #: It has another refresh token than was read: an answer that is kept beside the row is of the grant before, and goes.
     replaces: bool = True
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """Return the columns of sealed tokens that are written."""
+        ends = {"access_token_sealed"} if self.ends_access_token else set[str]()
+        names = [name for name in _SEALED if name in ends or getattr(self.account, name) is not None]
+        return (*names, _KEPT) if self.replaces else tuple(names)
 
 
 def write(
@@ -130,7 +182,7 @@ def write(
 ) -> set[str]:
     """Store the new grants of accounts, their entries of the audit trail, and their happenings; returns the ids stored.
 
-    A sealed token of None stays as it is stored. A row that has moved on is left alone. `source_fp` stays that of the last
+    A sealed token of None stays as it is stored, unless the grant ends it. A row that has moved on is left alone. `source_fp` stays that of the last
     file: a file that is imported again, with the token of before the consent, is known by it.
 
     Args:
@@ -139,10 +191,9 @@ def write(
         published: (account, generation) pairs that Redis has, noted in the same statement.
         commit: end the transaction here; on PostgreSQL that spares a round trip.
     """
-    by_tokens: dict[tuple[tuple[str, ...], bool], list[Granted]] = {}
+    by_tokens: dict[tuple[str, ...], list[Granted]] = {}
     for one in sorted(granted, key=lambda one: one.account.id):
-        sealed = tuple(name for name in _SEALED if getattr(one.account, name) is not None)
-        by_tokens.setdefault((sealed, one.replaces), []).append(one)
+        by_tokens.setdefault(one.sealed, []).append(one)
     ids = {one.account.id for group in by_tokens.values() for one in group}
     # Of an account that gets another grant here, what Redis has is the one before.
     pairs = [{"id": name, "generation": generation} for name, generation in published if name not in ids]
@@ -152,7 +203,7 @@ def write(
     with pipelined(connection) as pipeline:
         if not by_tokens:
             pipeline.send(_MARKS, _published(pairs))
-        for (sealed, replaces), group in by_tokens.items():
+        for sealed, group in by_tokens.items():
             columns = _columns(sealed)
             entries = entries_of([(one.actor, one.act) for one in group])
             rows = [_row(one, sealed) | _audited(entry) for one, entry in zip(group, entries, strict=True)]
@@ -163,7 +214,7 @@ def write(
                 "told": json_rows(outbox.COLUMNS, outbox.rows_of(events)),
                 **_published(pairs),
             }
-            sent.append(pipeline.send(_store_and_audit(sealed, replaces, now), parameters))
+            sent.append(pipeline.send(_store_and_audit(sealed, now), parameters))
             pairs = []
         if commit:
             pipeline.commit()
@@ -176,15 +227,15 @@ def _published(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _one_after_the_other(
     connection: Connection,
-    by_tokens: Mapping[tuple[tuple[str, ...], bool], Sequence[Granted]],
+    by_tokens: Mapping[tuple[str, ...], Sequence[Granted]],
     pairs: Sequence[Mapping[str, Any]],
 ) -> set[str]:
     execute(connection, _PAIR, _MARK.format("r"), pairs)
     stored: set[str] = set()
-    for (sealed, replaces), group in by_tokens.items():
+    for sealed, group in by_tokens.items():
         columns = _SEEN | _PLAIN | dict.fromkeys(sealed, "text")
         rows = [_row(one, sealed) for one in group]
-        stored.update(str(row[0]) for row in execute(connection, columns, _update(sealed, replaces), rows))
+        stored.update(str(row[0]) for row in execute(connection, columns, _update(sealed), rows))
     acts: dict[Actor, list[Act]] = {}
     done = [one for group in by_tokens.values() for one in group if one.account.id in stored]
     for one in done:
@@ -197,7 +248,7 @@ def _one_after_the_other(
 
 def _row(one: Granted, sealed: Sequence[str]) -> dict[str, Any]:
     account = one.account
-    return {name: getattr(account, name) for name in (*_PLAIN, *sealed, "id")} | {
+    return {name: None if name == _KEPT else getattr(account, name) for name in (*_PLAIN, *sealed, "id")} | {
         "seen_generation": one.seen,
         "seen_config": account.config_version,
     }
@@ -208,11 +259,10 @@ def _audited(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _update(sealed: tuple[str, ...], replaces: bool, among: str = "") -> str:
+def _update(sealed: tuple[str, ...], among: str = "") -> str:
     sets = ", ".join(f"{name} = r.{name}" for name in (*_PLAIN, *sealed))
-    forgets = ", kept_sealed = NULL" if replaces else ""
     return f"""
-        UPDATE account SET {sets}, published_generation = -1{forgets}
+        UPDATE account SET {sets}, published_generation = -1
         FROM r WHERE account.id = r.id AND account.generation = r.seen_generation
          AND account.config_version = r.seen_config {among}
         RETURNING account.id
@@ -225,11 +275,11 @@ def _columns(sealed: tuple[str, ...]) -> dict[str, str]:
 
 
 @cache
-def _store_and_audit(sealed: tuple[str, ...], replaces: bool, now: str) -> str:
+def _store_and_audit(sealed: tuple[str, ...], now: str) -> str:
     """Return PostgreSQL's statement: one round trip stores a batch, while others wait for their turn."""
     return f"""
         WITH {recordset("r", "rows", _columns(sealed))},
-        stored AS ({_update(sealed, replaces, _AMONG.format("ids"))}),
+        stored AS ({_update(sealed, _AMONG.format("ids"))}),
         audited AS (
             INSERT INTO audit ({", ".join(_AUDIT.values())}, account_id, at)
             SELECT {", ".join(f"r.{name}" for name in _AUDIT)}, r.id, {now}
