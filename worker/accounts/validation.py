@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from pydantic_core import ErrorDetails
 
 from models.account_state import RefreshMethod, SessionManagement
-from models.provider_requirements import check
+from models.provider_requirements import check, unfit
 from models.providers import Provider
 from models.providers.dpop import KEY_FIELD
-from models.providers.template import TemplateError, parse
+from models.providers.template import TemplateError, UnfitValue, parse
 from models.refresh_request import RefreshRequest
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.provider_names import names_meant
@@ -160,8 +160,8 @@ class AccountValidator:
                 if constant
                 else self._url_problem(template.url(request.variable), request)
             )
-        except TemplateError as error:
-            reason = str(error)
+        except UnfitValue as error:
+            reason = unfit(error)
         return [_split(reason)] if reason else []
 
     def _remembered(self, url: str, request: RefreshRequest) -> str | None:

@@ -158,7 +158,7 @@ def test_webmethods_rows_are_accounts(desk: AccountServices) -> None:
         ({"token_url": "https://${env.host}/token"}, "token_url", "is no variable"),
         (
             {"token_url": "https://${custom.host}/token", "custom_fields.host": "evil.example/x?"},
-            "token_url",
+            "custom_fields.host",
             "stands for a host",
         ),
         ({"margin_s": -1}, "margin_s", "greater than or equal to 0"),
