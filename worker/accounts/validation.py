@@ -139,6 +139,8 @@ class AccountValidator:
     def _is_constant(self, provider: Provider) -> bool:
         """Return whether no template of a provider, without overrides of an account, has a variable."""
         if provider.name not in self._constant:
+            if len(self._constant) >= _REMEMBERED:
+                self._constant.clear()
             texts = [text for _, text in provider.templates()]
             self._constant[provider.name] = not any(_VARIABLE in text for text in texts)
         return self._constant[provider.name]

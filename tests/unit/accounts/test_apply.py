@@ -147,6 +147,8 @@ def test_webmethods_rows_are_accounts(desk: AccountServices) -> None:
             "google needs it",
         ),
         ({"refresh_token": None}, "refresh_token", "needs it"),
+        ({"provider": "nobody", "refresh_token": None}, "refresh_token", "nobody needs it"),
+        ({"provider": "nobody", "refresh_token": None, "margin_s": 9}, "refresh_token", "nobody needs it"),
         ({"refresh_method": "callback"}, "callback", "needs the callback's name"),
         ({"token_url": None, "callback": "mine"}, "token_url", "or set refresh_method to `callback`"),
         ({"token_url": "http://auth.acme.example/token"}, "token_url", "REFRESHD_ALLOW_HTTP_HOSTS"),
