@@ -191,7 +191,7 @@ class AccountValidator:
         near = names_meant(name, self._known, [used for used in self._used if used != name])
         hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ";"
         return (
-            f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint} "
+            f"{name!r} is not known, and there is neither a token_url nor a callback{hint} "
             "`refreshd providers list` has all"
         )
 
