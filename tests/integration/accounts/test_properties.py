@@ -127,4 +127,5 @@ def test_properties_are_not_written(refreshd: Refreshd, tmp_path: Path) -> None:
     assert ran.exit_code == 2
     assert "properties are only read" in ran.stderr
     assert refreshd("accounts", "export", "--format", "properties").exit_code == 2
-    assert "propertie" not in refreshd("accounts", "export", "--help").stdout  # a narrow table breaks the word
+    listed = refreshd("accounts", "export", "--help").stdout
+    assert "propertie" not in listed  # a narrow table breaks the word
