@@ -9,7 +9,7 @@ from models.account_state import RefreshMethod
 from models.providers import ClientAuth, GrantType, Provider
 from models.providers.assertion import Assertion, SigningAlgorithm
 from models.providers.dpop import KEY_FIELD
-from models.providers.template import Template, TemplateError, parse
+from models.providers.template import Template, TemplateError, UnfitValue, parse
 from models.refresh_request import OWN_FIELDS, RefreshRequest
 
 #: Variables that every call has by itself; any text stands in for them here.
@@ -68,6 +68,11 @@ def field_of(variable: str) -> str:
     return name if space == "account" and name in OWN_FIELDS else f"custom_fields.{name}"
 
 
+def unfit(error: UnfitValue) -> str:
+    """Return what is wrong with the field whose value does not fit into the URL of its account."""
+    return f"{field_of(error.variable)}: {error.reason} (token_url)"
+
+
 def _credentials(provider: Provider, auth: ClientAuth) -> Iterator[str]:
     # A provider without an address is any provider: what its clients need, only their accounts know.
     known = provider.endpoint is not None
@@ -104,8 +109,8 @@ def _address_problems(provider: Provider, request: RefreshRequest) -> list[str]:
         return [f"{field_of(name)}: {provider.name} needs it (token_url)" for name in missing]
     try:
         template.url(lambda name: _value(request, name))
-    except TemplateError as error:
-        return [f"token_url: {error}"]
+    except UnfitValue as error:
+        return [unfit(error)]
     return []
 
 

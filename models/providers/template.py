@@ -45,6 +45,20 @@ class TemplateError(ValueError):
     """A template that can't be read, or a variable without a value. The message never holds a value."""
 
 
+class UnfitValue(TemplateError):
+    """A value that would change what a URL points at.
+
+    Args:
+        variable: whose value it is.
+        reason: what the variable stands for, and what its value may look like.
+    """
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(f"${{{variable}}} {reason}")
+        self.variable = variable
+        self.reason = reason
+
+
 class _Place(Enum):
     """Where in a URL a variable stands: what its value may look like depends on it."""
 
@@ -115,7 +129,8 @@ class Template(Struct, frozen=True):
         """Return the URL with its values: percent-encoded, or checked where they stand for (a part of) its host.
 
         Raises:
-            TemplateError: a variable has no value, or one that would change what the URL points at.
+            TemplateError: a variable has no value.
+            UnfitValue: a value would change what the URL points at.
         """
         if self.constant is not None:
             return self.constant
@@ -216,20 +231,17 @@ def _render_in_url(part: _Part, lookup: Lookup) -> str:
     value = _render(part, lookup)
     if isinstance(part, _Text):
         return value
-    place = part.place if isinstance(part, _Variable) else _Place.ELSEWHERE
-    if place is _Place.ELSEWHERE:
+    if isinstance(part, _Base64) or part.place is _Place.ELSEWHERE:
         return quote(value, safe="")
-    if place is _Place.ORIGIN:
+    if part.place is _Place.ORIGIN:
         if not _ORIGIN.fullmatch(value):
-            raise TemplateError(f"{_named(part)} stands for the beginning of a URL; expected https://HOST")
+            raise UnfitValue(part.name, "stands for the beginning of a URL; expected https://HOST")
         return value.rstrip("/")
     if not _HOST.fullmatch(value):
-        raise TemplateError(f"{_named(part)} stands for a host; expected letters, digits, '.' and '-'")
+        raise UnfitValue(
+            part.name, "stands for a host; expected letters, digits, '.' and '-', without https:// and a path"
+        )
     return value
-
-
-def _named(part: _Part) -> str:
-    return f"${{{part.name}}}" if isinstance(part, _Variable) else "a value"
 
 
 def texts_in(value: object, name: str = "") -> list[tuple[str, str]]:

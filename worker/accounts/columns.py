@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from models.provider_requirements import needed
 from models.providers import Provider
 from refreshd_reader.contract import ACCOUNT_ID
 
@@ -147,7 +149,23 @@ def unknown_field(name: str) -> str:
         return "a custom field's name is 1 to 64 letters, digits, '_', '.' or '-'"
     if name.casefold().startswith(_LABEL_PREFIX):
         return "a label's name is 1 to 128 letters, digits and ._:@-"
-    near = difflib.get_close_matches(name.casefold(), [*_OURS, *_WEBMETHODS], n=1)
+    named = {one: one for one in [*_OURS, *_WEBMETHODS]} | _custom_fields_of_presets()
+    near = difflib.get_close_matches(re.sub(r"[ -]", "_", name.casefold()), named, n=1)
     if near:
-        return f"unknown field; did you mean {near[0]!r}?"
+        return f"unknown field; did you mean {named[near[0]]!r}?"
     return f"unknown field; further values for a provider go into {_CUSTOM_PREFIX}NAME"
+
+
+def _custom_fields_of_presets() -> dict[str, str]:
+    """Return the custom fields that presets need, by the name that stands in their templates.
+
+    What one preset alone needs, such as a `secret`, is more likely a field of ours.
+    """
+    from models.providers.presets import load_presets  # YAML, which a row without errors has no use for
+
+    presets = Counter(field for preset in load_presets().values() for field in needed(preset))
+    return {
+        field.removeprefix(_CUSTOM_PREFIX): field
+        for field, number in presets.items()
+        if field.startswith(_CUSTOM_PREFIX) and number > 1
+    }

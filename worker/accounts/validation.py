@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from pydantic_core import ErrorDetails
 
 from models.account_state import RefreshMethod, SessionManagement
-from models.provider_requirements import check
+from models.provider_requirements import check, unfit
 from models.providers import Provider
 from models.providers.dpop import KEY_FIELD
-from models.providers.template import TemplateError, parse
+from models.providers.template import TemplateError, UnfitValue, parse
 from models.refresh_request import RefreshRequest
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.provider_names import names_meant
@@ -139,6 +139,8 @@ class AccountValidator:
     def _is_constant(self, provider: Provider) -> bool:
         """Return whether no template of a provider, without overrides of an account, has a variable."""
         if provider.name not in self._constant:
+            if len(self._constant) >= _REMEMBERED:
+                self._constant.clear()
             texts = [text for _, text in provider.templates()]
             self._constant[provider.name] = not any(_VARIABLE in text for text in texts)
         return self._constant[provider.name]
@@ -160,8 +162,8 @@ class AccountValidator:
                 if constant
                 else self._url_problem(template.url(request.variable), request)
             )
-        except TemplateError as error:
-            reason = str(error)
+        except UnfitValue as error:
+            reason = unfit(error)
         return [_split(reason)] if reason else []
 
     def _remembered(self, url: str, request: RefreshRequest) -> str | None:
@@ -189,7 +191,7 @@ class AccountValidator:
         near = names_meant(name, self._known, [used for used in self._used if used != name])
         hint = f"; is {' or '.join(map(repr, near))} meant?" if near else ";"
         return (
-            f"{name!r} is not known, and the account has neither a token_url nor a callback of its own{hint} "
+            f"{name!r} is not known, and there is neither a token_url nor a callback{hint} "
             "`refreshd providers list` has all"
         )
 

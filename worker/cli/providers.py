@@ -79,6 +79,10 @@ def list_command(
     with open_stores() as here:
         known = sorted(here.providers.known.items())
     found = [provider for _, provider in known if _holds(provider, search)]
+    if not found:
+        err.plain(
+            f"No provider's name or title holds {search!r}: `refreshd providers list` shows all {len(known)}."
+        )
     if as_json:
         for provider in found:
             print_json(_line(provider))

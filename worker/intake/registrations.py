@@ -51,6 +51,16 @@ _LOCK_S: Final = 60.0
 _LOOK_S: Final = 0.2
 
 
+class Unmanaged(RefreshdError):
+    """A client's registration can't be renewed from here: it was made by hand, or its server lets nobody manage it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"client {name}: nothing is stored by which its registration could be renewed (RFC 7592); have its server give "
+            f"the client a new secret, then `refreshd clients edit {name} client_secret=@FILE`"
+        )
+
+
 def is_kept_alive(client: Client, registration: ClientRegistration, *, now: float) -> bool:
     """Return whether a client will serve accounts that are connected now: its secret does not end soon, or can be renewed."""
     ends_at = client.secret_expires_at
@@ -78,7 +88,8 @@ def renewed(services: AccountServices, name: str) -> ClientApplied:
 
     Raises:
         UnknownClient: no client has this name.
-        Undiscovered: it was not registered from here, or the server refused.
+        Unmanaged: it was not registered from here, or its server lets nobody manage it.
+        Undiscovered: the server refused.
     """
     return asyncio.run(_renewed(services, name))
 
@@ -111,7 +122,8 @@ async def renew_with(
         current: the registration as it was read just now, and is stored; None: it is read first.
 
     Raises:
-        DiscoveryFailed: it was not registered from here, or the server refused.
+        Unmanaged: it was not registered from here, or its server lets nobody manage it.
+        DiscoveryFailed: the server refused.
     """
     here = services.stores
     server = stored_server(here, _found(here, name).issuer)
@@ -138,7 +150,8 @@ async def current_of(
 
     Raises:
         Forgotten: the server does not know the client, or not by the token that is stored.
-        DiscoveryFailed: it was not registered from here, or the server does not say.
+        Unmanaged: it was not registered from here, or its server lets nobody manage it.
+        DiscoveryFailed: the server does not say.
     """
     here = services.stores
     registration = _found(here, name)
@@ -167,11 +180,11 @@ def _found(here: AppContext, name: str) -> ClientRegistration:
     """Return a client's registration, as it is stored now.
 
     Raises:
-        DiscoveryFailed: it was not registered from here.
+        Unmanaged: it was not registered from here.
     """
     registration = Registrations(here.engine).find(name)
     if registration is None:
-        raise _unmanaged(name)
+        raise Unmanaged(name)
     return registration
 
 
@@ -238,21 +251,13 @@ def managed(here: AppContext, name: str, registration: ClientRegistration | None
     """Return where a client's registration is managed, and with what token.
 
     Raises:
-        DiscoveryFailed: the server lets nobody manage it.
+        Unmanaged: the server lets nobody manage it.
     """
     uri = None if registration is None else registration.registration_client_uri
     sealed = None if registration is None else registration.registration_access_token_sealed
     if uri is None or sealed is None:
-        raise _unmanaged(name)
+        raise Unmanaged(name)
     return uri, here.cipher.open(sealed, account=name, field=REGISTRATION)
-
-
-def _unmanaged(name: str) -> DiscoveryFailed:
-    return DiscoveryFailed(
-        Failure.NO_REGISTRATION,
-        f"client {name}: nothing is stored by which its registration could be renewed (RFC 7592); renew it at the server, "
-        f"then `refreshd clients edit {name} client_secret=@FILE`",
-    )
 
 
 def store_registration(

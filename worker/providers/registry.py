@@ -51,7 +51,7 @@ class Providers:
     def of(self, account: Account) -> Provider | None:
         """Return an account's provider with the account's own knobs.
 
-        A name that no data describes is plain OAuth 2.0 at the account's own URL; None where it has none.
+        A name that no data describes is plain OAuth 2.0 by that name, at the account's own URL; None where it has none.
 
         Raises:
             KnobsUnfit: the provider is described otherwise than when they were stored.
@@ -62,7 +62,7 @@ class Providers:
         if provider is None:
             if account.token_url is None and account.callback is None:
                 return None
-            provider = self.known[GENERIC]
+            provider = self.known[GENERIC].overridden({"name": account.provider})
         return _with_knobs(provider, account, json.loads(account.knobs))
 
     def _of_issuer(self, account: Account) -> Provider:

@@ -41,6 +41,13 @@ def test_list_finds_a_provider_by_the_name_that_people_know() -> None:
     assert "google-mail" in run("list", "gmail").stdout
 
 
+@pytest.mark.parametrize("words", [("no-such-thing",), ("no-such-thing", "--json")])
+def test_list_says_that_nothing_matches_and_how_to_see_all(words: tuple[str, ...]) -> None:
+    result = run("list", *words)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "holds 'no-such-thing': `refreshd providers list` shows all" in result.stderr
+
+
 def test_list_prints_json_lines() -> None:
     lines = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
     google = next(line for line in lines if line["name"] == "google")

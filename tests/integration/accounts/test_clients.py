@@ -92,10 +92,20 @@ def test_a_name_that_is_taken_is_refused(refreshd: Refreshd) -> None:
     assert "client crm exists" in ran.stderr
 
 
+def test_a_client_that_was_registered_by_hand_is_renewed_by_hand(refreshd: Refreshd) -> None:
+    ran = refreshd("clients", "renew", "crm")
+    assert ran.exit_code == 1
+    assert ran.stderr.count("\n") == 1
+    assert "then `refreshd clients edit crm client_secret=@FILE`" in ran.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--provider", "no-such"), "provider: 'no-such' is not known"),
+        (
+            ("--provider", "no-such"),
+            "provider: 'no-such' is not known, and there is neither a token_url nor a callback;",
+        ),
         (("--client-id", "x"), "provider: is missing"),
         (("--provider", "xero", "--client-secret", "s"), "client_id: xero needs it"),
         (("--provider", "xero", "--token-url", "http://auth.example/t"), "token_url:"),

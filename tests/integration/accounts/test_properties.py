@@ -126,3 +126,6 @@ def test_properties_are_not_written(refreshd: Refreshd, tmp_path: Path) -> None:
     ran = refreshd("accounts", "export", str(tmp_path / "a.properties"))
     assert ran.exit_code == 2
     assert "properties are only read" in ran.stderr
+    assert refreshd("accounts", "export", "--format", "properties").exit_code == 2
+    listed = refreshd("accounts", "export", "--help").stdout
+    assert "propertie" not in listed  # a narrow table breaks the word

@@ -78,6 +78,12 @@ def test_a_resource_without_metadata_of_its_own_leads_to_the_root_of_its_host(
     assert "params" not in entry
 
 
+def test_what_is_no_url_is_answered_with_what_to_give(refreshd: Refreshd) -> None:
+    ran = refreshd("providers", "discover", "foo")
+    assert ran.exit_code == 1
+    assert "what to do: give the whole address, https://HOST/..." in ran.stderr
+
+
 def test_a_failure_is_an_exit_code_a_reason_and_what_was_asked(refreshd: Refreshd, server: str) -> None:
     unsafe = refreshd("providers", "discover", server.replace("127.0.0.1", "localhost"))
     assert unsafe.exit_code == 1

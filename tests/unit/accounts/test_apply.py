@@ -147,6 +147,8 @@ def test_webmethods_rows_are_accounts(desk: AccountServices) -> None:
             "google needs it",
         ),
         ({"refresh_token": None}, "refresh_token", "needs it"),
+        ({"provider": "nobody", "refresh_token": None}, "refresh_token", "nobody needs it"),
+        ({"provider": "nobody", "refresh_token": None, "margin_s": 9}, "refresh_token", "nobody needs it"),
         ({"refresh_method": "callback"}, "callback", "needs the callback's name"),
         ({"token_url": None, "callback": "mine"}, "token_url", "or set refresh_method to `callback`"),
         ({"token_url": "http://auth.acme.example/token"}, "token_url", "REFRESHD_ALLOW_HTTP_HOSTS"),
@@ -158,7 +160,7 @@ def test_webmethods_rows_are_accounts(desk: AccountServices) -> None:
         ({"token_url": "https://${env.host}/token"}, "token_url", "is no variable"),
         (
             {"token_url": "https://${custom.host}/token", "custom_fields.host": "evil.example/x?"},
-            "token_url",
+            "custom_fields.host",
             "stands for a host",
         ),
         ({"margin_s": -1}, "margin_s", "greater than or equal to 0"),

@@ -72,7 +72,15 @@ def test_what_is_no_column_is_none(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("refreshtoken", "refresh_token"), ("clientid", "client_id"), ("session_timeout", "session_timeout_s")],
+    [
+        ("refreshtoken", "refresh_token"),
+        ("clientid", "client_id"),
+        ("session_timeout", "session_timeout_s"),
+        ("secret", "client_secret"),
+        ("base_url", "custom_fields.base_url"),
+        ("Base-URL", "custom_fields.base_url"),
+        ("tenant_id", "custom_fields.tenant_id"),
+    ],
 )
 def test_an_unknown_column_names_what_may_be_meant(name: str, near: str) -> None:
     assert f"did you mean {near!r}?" in unknown_field(name)

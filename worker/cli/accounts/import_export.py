@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Final, TextIO
+from typing import Annotated, Final, Literal, TextIO
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -96,7 +96,8 @@ def export_file(
         Path | None, typer.Argument(metavar="FILE", help="Where to; standard output where left out.")
     ] = None,
     file_format: Annotated[
-        Format | None, typer.Option("--format", help="Where the file's name does not tell. Default: jsonl.")
+        Literal[Format.JSONL, Format.YAML, Format.CSV] | None,
+        typer.Option("--format", help="Where the file's name does not tell. Default: jsonl."),
     ] = None,
     with_secrets: Annotated[
         bool,

@@ -59,7 +59,8 @@ UNSAFE_URL: Final = Reason(
     "unsafe_url",
     "A URL of the metadata may not be given credentials: no https, a private address, another host, or a variable in it.",
     _NOTHING_YET,
-    "`REFRESHD_ALLOW_HTTP_HOSTS` for a server of your own; else tell its operator",
+    "give the whole address, https://HOST/...; name the host of a server of your own in `REFRESHD_ALLOW_HTTP_HOSTS`; what a server "
+    "publishes, its operator corrects",
 )
 NO_REGISTRATION: Final = Reason(
     "no_registration",
