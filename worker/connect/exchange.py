@@ -21,7 +21,7 @@ from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from models.tables.account import Account
 from models.tables.audit import Action
-from models.tables.connect_session import ConnectSession
+from models.tables.connect_session import ACCOUNT_REMOVED, ConnectSession
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.editor import AlreadyThere
@@ -130,6 +130,8 @@ class _Exchange(Struct, frozen=True):
             return self._store(entry, account, request, granted, issued_at)
         except RowRefused as refused:
             raise NotConnected(_reason_of(refused.problems, granted), str(refused)) from None
+        except UnknownAccount:
+            raise NotConnected(reasons.NOT_STORED, ACCOUNT_REMOVED) from None
 
     def _granted(self, request: RefreshRequest, exchange: RefreshRequest) -> TokenResponse:
         answer = called(self.desk.tools, exchange)
@@ -189,30 +191,27 @@ class _Exchange(Struct, frozen=True):
         services, stores = self.desk.services, self.desk.services.stores
         entry.of_the_token.clear()
         entry.labels, entry.all_labels = {}, False  # those of the session are of an account that it makes
-        try:
 
-            def check(_: Account, grant: Grant) -> Sequence[Problem]:
-                return _key_problems(replace(request, access_token=grant.tokens.access_token))
+        def check(_: Account, grant: Grant) -> Sequence[Problem]:
+            return _key_problems(replace(request, access_token=grant.tokens.access_token))
 
-            store = GrantStore(
-                engine=stores.engine,
-                sealer=stores.sealer,
-                providers=stores.providers,
-                clock=stores.clock,
-                told=stores.settings.webhook_event_types,
-                check_key=check,
-            )
-            grant = Grant(
-                account=entry.id,
-                tokens=granted,
-                issued_at=issued_at,
-                actor=self.asked.by,
-                require_labels=self.asked.require_labels,
-                also=self._end,
-            )
-            stored = self._stored_with(store, entry, grant)
-        except UnknownAccount:
-            raise NotConnected(reasons.NOT_STORED, "the account was removed meanwhile") from None
+        store = GrantStore(
+            engine=stores.engine,
+            sealer=stores.sealer,
+            providers=stores.providers,
+            clock=stores.clock,
+            told=stores.settings.webhook_event_types,
+            check_key=check,
+        )
+        grant = Grant(
+            account=entry.id,
+            tokens=granted,
+            issued_at=issued_at,
+            actor=self.asked.by,
+            require_labels=self.asked.require_labels,
+            also=self._end,
+        )
+        stored = self._stored_with(store, entry, grant)
         services.publisher.put([stored.publication], stored.events)
         return stored.outcome
 
@@ -225,7 +224,14 @@ class _Exchange(Struct, frozen=True):
         raise NotConnected(reasons.NOT_STORED, "the account changed again and again meanwhile")
 
     def _end(self, connection: Connection, outcome: GrantOutcome, generation: int) -> None:
-        self.sessions.stored(connection, self.session.id, outcome=outcome.value, generation=generation)
+        """Note the session's end beside its grant.
+
+        Raises:
+            UnknownAccount: the session ended with an account that was removed; the one of this id is another, and stays.
+        """
+        ours = self.sessions.stored(connection, self.session.id, outcome=outcome.value, generation=generation)
+        if not ours:
+            raise UnknownAccount(self.session.account)
 
 
 def _key_problems(request: RefreshRequest) -> list[Problem]:

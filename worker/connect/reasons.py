@@ -69,7 +69,9 @@ GRANT_IN_USE: Final = ConnectReason(
     "use the account that `detail` names: it holds the same refresh token",
 )
 NOT_STORED: Final = ConnectReason(
-    "not_stored", "The connection could not be saved.", "read `detail`: the field, and what is wrong with it"
+    connect_session.NOT_STORED,
+    "The connection could not be saved.",
+    "read `detail`: the field, and what is wrong with it",
 )
 NO_WORKER: Final = ConnectReason(
     connect_session.NO_WORKER,
