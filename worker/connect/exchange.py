@@ -26,7 +26,7 @@ from models.token import Secret, TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.editor import AlreadyThere
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
-from worker.accounts.grants.authorization import with_grant
+from worker.accounts.grants.authorization import tokens_of, with_grant
 from worker.accounts.grants.replacement import Grant, GrantOutcome, GrantStore, Moved, StoredGrant
 from worker.accounts.values import printable
 from worker.connect import reasons
@@ -135,8 +135,8 @@ class _Exchange(Struct, frozen=True):
 
     def _granted(self, request: RefreshRequest, exchange: RefreshRequest) -> TokenResponse:
         answer = called(self.desk.tools, exchange)
-        if answer.token is not None:
-            return answer.token
+        if (granted := tokens_of(answer)) is not None:
+            return granted
         judged = judge(answer, request.provider.error_rules)
         words = ": ".join(filter(None, (answer.error or judged.reason, answer.error_description)))
         raise NotConnected(reasons.reason_of_verdict(judged.verdict), words)
