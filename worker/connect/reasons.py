@@ -73,6 +73,11 @@ NOT_STORED: Final = ConnectReason(
     "The connection could not be saved.",
     "read `detail`: the field, and what is wrong with it",
 )
+STORED_LATER: Final = ConnectReason(
+    "stored_later",
+    "The connection could not be completed yet.",
+    "`refreshd refresh ID --force`: the database was away; the grant waits in Redis, sealed, and the account's next refresh stores it",
+)
 NO_WORKER: Final = ConnectReason(
     connect_session.NO_WORKER,
     "The connection could not be completed in time.",
