@@ -36,6 +36,7 @@ def park(here: AppContext, grant: Grant, account: Account, *, sent: Secret | Non
         alone=not grant.tokens.access_token,
         sent_at=at,
         grant=GrantSeen(at, fingerprint(sent), account.source_fp),
+        given=True,
     )
     sealed = PendingAnswers.seal_with(here.cipher, account.id, answer)
     try:

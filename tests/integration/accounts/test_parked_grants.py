@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -11,13 +12,16 @@ import pytest
 from sqlalchemy import text
 
 from models.tables.attempt import Trigger
+from models.token import Secret
 from tests.integration.conftest import Bench
 from tests.integration.intake.conftest import Asker
 from tests.integration.intake.conftest import asker as asker  # noqa: PLC0414  (a fixture)
+from tests.support.waiting import wait_until
 from worker.accounts.grants.replacement import GrantStore
 from worker.db.engine import writing
 from worker.errors import DatabaseUnreachable
 from worker.intake.requests import Code, Op, Reply
+from worker.redis.pending_answers import PendingAnswers
 
 
 def rotated(request: httpx.Request) -> httpx.Response:
@@ -103,3 +107,49 @@ def test_where_redis_is_away_too_the_reply_says_that_it_is_lost(
 
     assert reply.code is Code.UNAVAILABLE
     assert "tokens are lost" in reply.detail
+
+
+@pytest.mark.parametrize("away_for", ["the try alone", "both, the try first", "both, the refresh first"])
+def test_it_outlives_a_refresh_of_the_grant_before_that_was_under_way(
+    asker: Asker,
+    tried_while_away: Callable[..., Reply],
+    monkeypatch: pytest.MonkeyPatch,
+    away_for: str,
+) -> None:
+    """The database is away while a refresh is under way and a new grant is tried: its reply says that a refresh stores it."""
+    bench = asker.bench
+    bench.add()
+    store, stash = bench.runtime.store, bench.runtime.keys.stash("acct")
+    close = store.close
+    sent: list[bytes] = []
+
+    async def close_away(*_: Any, **__: Any) -> None:
+        raise DatabaseUnreachable("the database is away")
+
+    def tried() -> None:
+        reply = tried_while_away(refresh_token="of-the-new-grant")
+        assert reply.code is Code.UNAVAILABLE
+        assert "--force` stores them" in reply.detail
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.content)
+        if b"old-refresh" in request.content and away_for != "both, the refresh first":
+            await asyncio.to_thread(tried)
+        return rotated(request)
+
+    handler: Any = answer
+    bench.answer = handler
+    if away_for != "the try alone":
+        monkeypatch.setattr(store, "close", close_away)
+    under_way = bench.begin_refresh("acct")
+    if away_for == "both, the refresh first":
+        wait_until(lambda: bool(bench.runtime.redis.exists(stash)), "the answer is put aside")
+        tried()
+    under_way.result(20)
+    monkeypatch.setattr(store, "close", close)
+    wait_until(lambda: bench.account().generation > 1, "the refresh is stored")
+    wait_until(lambda: not bench.runtime.redis.exists(bench.runtime.keys.lock("acct")), "it is published")
+
+    waits = PendingAnswers.read(bench.runtime.cipher, "acct", str(bench.runtime.redis.get(stash)))
+    assert waits.given
+    assert waits.tokens.refresh_token == Secret("of-the-new-grant-2"), sent
