@@ -48,6 +48,8 @@ class Step(StrEnum):
     FAIL = "fail"
     #: The time for what comes next is over.
     END = "end"
+    #: The account is removed: one of the same id may be somebody else's.
+    ORPHAN = "orphan"
 
 
 _S: Final = ConnectStatus
@@ -63,11 +65,22 @@ NEXT: Final[Mapping[Step, Mapping[ConnectStatus, ConnectStatus]]] = {
     Step.STORE: {_S.EXCHANGING: _S.CONNECTED, _S.FAILED: _S.CONNECTED},
     Step.FAIL: {_S.EXCHANGING: _S.FAILED},
     Step.END: {_S.OPEN: _S.FAILED, _S.STARTED: _S.FAILED, _S.RETURNED: _S.FAILED, _S.EXCHANGING: _S.FAILED},
+    # One that was given up on as well: its worker may still have the grant.
+    Step.ORPHAN: {
+        _S.OPEN: _S.FAILED,
+        _S.STARTED: _S.FAILED,
+        _S.RETURNED: _S.FAILED,
+        _S.EXCHANGING: _S.FAILED,
+        _S.FAILED: _S.FAILED,
+    },
 }
 #: A session that ended without a worker's word. `INTERRUPTED` alone may still become connected.
 EXPIRED: Final = "expired"
 NO_WORKER: Final = "no_worker"
 INTERRUPTED: Final = "interrupted"
+#: A session that ended with its account, and what is said of it.
+NOT_STORED: Final = "not_stored"
+ACCOUNT_REMOVED: Final = "the account was removed meanwhile"
 #: Status in which the time ran out -> the reason.
 OUT_OF_TIME: Final = {
     _S.OPEN: EXPIRED,

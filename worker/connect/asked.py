@@ -38,6 +38,8 @@ class Asked(Struct, frozen=True):
     account: Account | None
     entry: AccountEntry
     request: RefreshRequest
+    #: The client that the account names until the session's grant is stored.
+    client: str | None = None
 
 
 def check_visible(account: Account | None, require_labels: Mapping[str, str]) -> None:
@@ -59,6 +61,7 @@ def asked_of(desk: Desk, sessions: ConnectSessions, session: ConnectSession) -> 
     services = desk.services
     account = services.accounts.find([session.account]).get(session.account)
     check_visible(account, services.require_labels)
+    client = None if account is None else account.client
     try:
         entry = _entry(desk, sessions, session, account)
         request = request_of(
@@ -70,7 +73,7 @@ def asked_of(desk: Desk, sessions: ConnectSessions, session: ConnectSession) -> 
         )
     except RowRefused as refused:
         raise NotConnected(reasons.MISCONFIGURED, str(refused)) from None
-    return Asked(account, entry, request)
+    return Asked(account, entry, request, client)
 
 
 def _entry(

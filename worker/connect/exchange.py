@@ -21,22 +21,23 @@ from models.providers import GrantType
 from models.refresh_request import RefreshRequest
 from models.tables.account import Account
 from models.tables.audit import Action
-from models.tables.connect_session import ConnectSession
+from models.tables.connect_session import ACCOUNT_REMOVED, ConnectSession
 from models.token import Secret, TokenResponse
 from worker.accounts.apply import Applied
 from worker.accounts.editor import AlreadyThere
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
-from worker.accounts.grants.authorization import with_grant
+from worker.accounts.grants.authorization import tokens_of, with_grant
 from worker.accounts.grants.replacement import Grant, GrantOutcome, GrantStore, Moved, StoredGrant
 from worker.accounts.values import printable
 from worker.connect import reasons
-from worker.connect.asked import NotConnected, asked_of, check_visible
+from worker.connect.asked import Asked, NotConnected, asked_of, check_visible
 from worker.connect.preparing import DETAIL_MAX, called
 from worker.connect.reasons import ConnectReason
 from worker.db.intake.connect_sessions import ConnectSessions
 from worker.db.outbox import put
-from worker.errors import RefreshdError, UnknownAccount
+from worker.errors import DatabaseUnreachable, RefreshdError, UnknownAccount
 from worker.intake.carry_out import Desk, NotFound, handles, payload_of
+from worker.intake.parked_grants import park
 from worker.intake.requests import Code, IntakeRequest, Op, Reply
 from worker.log import log
 from worker.policy.reasons.done import CONSENT_GIVEN
@@ -82,10 +83,10 @@ def _carried_through(exchange: _Exchange, payload: CodePayload) -> None:
         outcome = exchange.run(payload)
     except NotConnected as failed:
         detail = None if failed.detail is None else printable(failed.detail)[:DETAIL_MAX]
-        sessions.failed(session.id, str(failed.reason), detail)
         log.info(
             "connect", account=session.account, outcome="failed", reason=str(failed.reason), detail=detail
         )
+        sessions.failed(session.id, str(failed.reason), detail)
     except BaseException:
         with suppress(RefreshdError):  # a database that is away: the session ends by itself
             sessions.failed(session.id, str(reasons.INTERRUPTED), None)
@@ -115,7 +116,7 @@ class _Exchange(Struct, frozen=True):
         """
         services, session = self.desk.services, self.session
         asked = asked_of(self.desk, self.sessions, session)
-        account, entry, request = asked.account, asked.entry, asked.request
+        entry, request = asked.entry, asked.request
         told = {
             field: Secret(payload.parameters[name])
             for name, field in request.provider.redirect_fields.items()
@@ -127,35 +128,35 @@ class _Exchange(Struct, frozen=True):
         asking = Asking(session.redirect_uri, "", Secret(payload.verifier))
         granted = self._granted(request, code_request(request, asking, payload.code))
         try:
-            return self._store(entry, account, request, granted, issued_at)
+            return self._store(replace(asked, request=request), granted, issued_at)
         except RowRefused as refused:
             raise NotConnected(_reason_of(refused.problems, granted), str(refused)) from None
+        except UnknownAccount:
+            raise NotConnected(reasons.NOT_STORED, ACCOUNT_REMOVED) from None
+        except Moved as error:
+            raise NotConnected(reasons.NOT_STORED, str(error)) from None
 
     def _granted(self, request: RefreshRequest, exchange: RefreshRequest) -> TokenResponse:
         answer = called(self.desk.tools, exchange)
-        if answer.token is not None:
-            return answer.token
+        if (granted := tokens_of(answer)) is not None:
+            return granted
         judged = judge(answer, request.provider.error_rules)
         words = ": ".join(filter(None, (answer.error or judged.reason, answer.error_description)))
         raise NotConnected(reasons.reason_of_verdict(judged.verdict), words)
 
-    def _store(
-        self,
-        entry: AccountEntry,
-        account: Account | None,
-        request: RefreshRequest,
-        granted: TokenResponse,
-        issued_at: float,
-    ) -> GrantOutcome:
+    def _store(self, asked: Asked, granted: TokenResponse, issued_at: float) -> GrantOutcome:
+        entry, request = asked.entry, asked.request
         asked_scope = scope_of(request)
-        if account is None:
+        if asked.account is None:
             if granted.refresh_token is None and request.provider.grant is GrantType.REFRESH_TOKEN:
                 raise NotConnected(reasons.NO_REFRESH_TOKEN, None)
             whole = with_grant(entry, granted, asked_scope=asked_scope, issued_at=issued_at)
             with suppress(AlreadyThere):  # made by somebody else while the customer consented
                 return self._add(whole)
-            check_visible(self.desk.services.editor.account(entry.id), self.asked.require_labels)
-        return self._replace(entry, request, replace(granted, scope=granted.scope or asked_scope), issued_at)
+            account = self.desk.services.editor.account(entry.id)
+            check_visible(account, self.asked.require_labels)
+            asked = replace(asked, account=account, client=account.client)
+        return self._replace(asked, replace(granted, scope=granted.scope or asked_scope), issued_at)
 
     def _add(self, entry: AccountEntry) -> GrantOutcome:
         """Make the account."""
@@ -182,40 +183,47 @@ class _Exchange(Struct, frozen=True):
             labels=account.labels,
         )
 
-    def _replace(
-        self, entry: AccountEntry, request: RefreshRequest, granted: TokenResponse, issued_at: float
-    ) -> GrantOutcome:
+    def _replace(self, asked: Asked, granted: TokenResponse, issued_at: float) -> GrantOutcome:
         """Give the account that is there its new grant; its settings stay, but for the client and what came along."""
         services, stores = self.desk.services, self.desk.services.stores
+        entry = asked.entry
         entry.of_the_token.clear()
         entry.labels, entry.all_labels = {}, False  # those of the session are of an account that it makes
+
+        def check(_: Account, grant: Grant) -> Sequence[Problem]:
+            return _key_problems(replace(asked.request, access_token=grant.tokens.access_token))
+
+        store = GrantStore(
+            engine=stores.engine,
+            sealer=stores.sealer,
+            providers=stores.providers,
+            clock=stores.clock,
+            told=stores.settings.webhook_event_types,
+            check_key=check,
+        )
+        grant = Grant(
+            account=entry.id,
+            tokens=granted,
+            issued_at=issued_at,
+            actor=self.asked.by,
+            require_labels=self.asked.require_labels,
+            consented_at=self.asked.sent_at,
+            also=self._end,
+        )
         try:
-
-            def check(_: Account, grant: Grant) -> Sequence[Problem]:
-                return _key_problems(replace(request, access_token=grant.tokens.access_token))
-
-            store = GrantStore(
-                engine=stores.engine,
-                sealer=stores.sealer,
-                providers=stores.providers,
-                clock=stores.clock,
-                told=stores.settings.webhook_event_types,
-                check_key=check,
-            )
-            grant = Grant(
-                account=entry.id,
-                tokens=granted,
-                issued_at=issued_at,
-                actor=self.asked.by,
-                require_labels=self.asked.require_labels,
-                consented_at=self.asked.sent_at,
-                also=self._end,
-            )
             stored = self._stored_with(store, entry, grant)
-        except UnknownAccount:
-            raise NotConnected(reasons.NOT_STORED, "the account was removed meanwhile") from None
+        except (DatabaseUnreachable, Moved) as error:
+            if self._parked(grant, asked, issued_at):
+                raise NotConnected(reasons.STORED_LATER, str(error)) from None
+            raise
         services.publisher.put([stored.publication], stored.events)
         return stored.outcome
+
+    def _parked(self, grant: Grant, asked: Asked, issued_at: float) -> bool:
+        """Park a grant for its account's next refresh; False: it can't be, or another client would use it then."""
+        if asked.account is None or grant.tokens.refresh_token is None or asked.client != self.session.client:
+            return False
+        return park(self.desk.services.stores, grant, asked.account, sent=None, at=issued_at)
 
     def _stored_with(self, store: GrantStore, entry: AccountEntry, grant: Grant) -> StoredGrant:
         """Store a grant together with what an entry changes of its account: both, or neither."""
@@ -223,10 +231,17 @@ class _Exchange(Struct, frozen=True):
             configure = self.desk.services.editor.prepared(entry)
             with suppress(Moved):
                 return store.store_one(replace(grant, configure=configure))
-        raise NotConnected(reasons.NOT_STORED, "the account changed again and again meanwhile")
+        raise Moved("the account changed again and again meanwhile")
 
     def _end(self, connection: Connection, outcome: GrantOutcome, generation: int) -> None:
-        self.sessions.stored(connection, self.session.id, outcome=outcome.value, generation=generation)
+        """Note the session's end beside its grant.
+
+        Raises:
+            UnknownAccount: the session ended with an account that was removed; the one of this id is another, and stays.
+        """
+        ours = self.sessions.stored(connection, self.session.id, outcome=outcome.value, generation=generation)
+        if not ours:
+            raise UnknownAccount(self.session.account)
 
 
 def _key_problems(request: RefreshRequest) -> list[Problem]:

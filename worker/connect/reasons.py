@@ -69,7 +69,14 @@ GRANT_IN_USE: Final = ConnectReason(
     "use the account that `detail` names: it holds the same refresh token",
 )
 NOT_STORED: Final = ConnectReason(
-    "not_stored", "The connection could not be saved.", "read `detail`: the field, and what is wrong with it"
+    connect_session.NOT_STORED,
+    "The connection could not be saved.",
+    "read `detail`: the field, and what is wrong with it",
+)
+STORED_LATER: Final = ConnectReason(
+    "stored_later",
+    "The connection could not be completed yet.",
+    "`refreshd refresh ID --force`: the database was away; the grant waits in Redis, sealed, and the account's next refresh stores it",
 )
 NO_WORKER: Final = ConnectReason(
     connect_session.NO_WORKER,

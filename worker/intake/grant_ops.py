@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from models.tables.account import Account
-from worker.accounts.grants.replacement import Grant, Moved, StoredGrant, read_grant, token_set
+from worker.accounts.grants.replacement import Grant, Moved, StoredGrant, read_grant
 from worker.accounts.grants.verification import Unverified, Verifier
-from worker.errors import DatabaseUnreachable, RefreshdError
+from worker.errors import DatabaseUnreachable
 from worker.intake.account_ops import AccountPayload
 from worker.intake.carry_out import Desk, handles, payload_of, problems
+from worker.intake.parked_grants import park, words_of
 from worker.intake.provider_slots import provider_slots
 from worker.intake.requests import Code, IntakeRequest, Op, Reply
-from worker.log import log
-from worker.redis.client import in_words
-from worker.redis.pending_answers import PendingAnswer, PendingAnswers
 
 
 @handles(Op.PUT_GRANT)
@@ -26,7 +23,7 @@ def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
     """Replace an account's grant by a new one that refreshes: it is tried first, and nothing is stored where that fails."""
     grant = _grant(request)
     services, here = desk.services, desk.tools.stores
-    account = services.editor.account(grant.account)
+    account, at = services.editor.account(grant.account), here.clock.now()
     # What would be refused afterwards must not be spent by a try; nor what was tried and stored before.
     if (stored := services.grants.check(grant)) is not None:
         return _published(desk, stored)
@@ -48,27 +45,8 @@ def verify_grant(desk: Desk, request: IntakeRequest) -> Reply:
         try:
             return put(desk, verified)
         except (DatabaseUnreachable, Moved) as error:
-            return _parked(desk, verified, account, error)
-
-
-def _parked(desk: Desk, grant: Grant, account: Account, error: RefreshdError) -> Reply:
-    """Keep a refreshed grant that the database does not take now, and return the reply.
-
-    It is sealed in Redis, where the next refresh of the account finds it: the token that was given may be spent.
-    """
-    here = desk.tools.stores
-    provider = here.providers.for_schedule(account)
-    if provider is not None:
-        tokens = token_set(grant, account, provider, now=here.clock.now())
-        sealed = PendingAnswers.seal_with(here.cipher, account.id, PendingAnswer(account.generation, tokens))
-        with in_words(here.settings.redis):
-            here.redis.set(here.keys.stash(account.id), sealed)
-    log.error("verified_grant_parked", account=account.id, error=str(error))
-    return Reply(
-        code=Code.UNAVAILABLE,
-        detail=f"the grant refreshes, and could not be stored: {error}. Its new tokens wait in Redis, sealed; "
-        f"`refreshd refresh {account.id} --force` stores them. Do not send the same refresh token again",
-    )
+            parked = park(here, verified, account, sent=grant.tokens.refresh_token, at=at)
+            return Reply(code=Code.UNAVAILABLE, detail=words_of(account.id, error, parked=parked))
 
 
 def put(desk: Desk, grant: Grant) -> Reply:

@@ -25,7 +25,7 @@ from worker.crypto.cipher import Cipher, key_of
 from worker.errors import CipherError, SealBroken
 from worker.json_text import text_of
 from worker.log import log
-from worker.redis.client import run
+from worker.redis.client import queue, run
 
 if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use for
     from models.tables.account import Account
@@ -33,6 +33,16 @@ if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use f
 _FIELD: Final = "stash"
 #: An answer stays so long after its commit, seconds: longer than replicas lag, and than a failover takes to be noticed.
 KEPT_S: Final = 600
+#: KEYS: stash. ARGV: the answer, and what may be replaced by it. Gives what is there instead, where that is something else.
+_PARK: Final = """
+local there = redis.call('GET', KEYS[1])
+if there and there ~= ARGV[1] and there ~= ARGV[2] then return there end
+redis.call('SET', KEYS[1], ARGV[1])
+return false
+"""
+_FORGET: Final = (
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
 
 
 class GrantSeen(Struct, frozen=True):
@@ -59,6 +69,10 @@ class PendingAnswer(Struct, frozen=True):
     sent_at: float | None = None
     #: None: it is unknown.
     grant: GrantSeen | None = None
+    #: It is a grant that was given, and not the answer to a refresh of the row's: no such answer takes its place.
+    given: bool = False
+    #: The text that it was opened from; None: it is new.
+    sealed: str | None = None
 
     @property
     def asked_at(self) -> float | None:
@@ -73,6 +87,8 @@ class PendingAnswers:
         self._redis = redis
         self._keys = keys
         self._cipher = cipher
+        self._park = redis.register_script(_PARK)
+        self._forget = redis.register_script(_FORGET)
 
     def seal(self, account: str, answer: PendingAnswer) -> str:
         """Return an answer as one sealed text, bound to the account."""
@@ -86,6 +102,7 @@ class PendingAnswers:
                 "generation": answer.generation,
                 "alone": answer.alone,
                 "sent_at": answer.sent_at,
+                "given": answer.given,
                 "grant": None if answer.grant is None else asdict(answer.grant),
                 **_to_json(answer.tokens),
             }
@@ -117,6 +134,8 @@ class PendingAnswers:
                 alone=bool(payload.get("alone")),
                 sent_at=payload.get("sent_at"),
                 grant=_grant_seen(payload.get("grant")),
+                given=bool(payload.get("given")),
+                sealed=sealed,
             )
         except (ValueError, KeyError, TypeError):
             raise SealBroken(f"the stashed answer of account {account} is of an unknown form") from None
@@ -133,18 +152,48 @@ class PendingAnswers:
         return kept if fingerprint(kept.tokens.refresh_token) != account.refresh_fp else None
 
     async def put(self, sealed: Mapping[str, str]) -> None:
-        """Put sealed answers aside, account -> text. No expiry.
+        """Put sealed answers of refreshes aside, account -> text. No expiry.
+
+        One replaces what waits of its account, but for a grant that was given: that will end the row's, whatever a refresh
+        of it brought.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        left, there = dict(sealed), dict[str, str]()
+        while left:
+            pipeline = self._redis.pipeline(transaction=False)
+            for account, text in left.items():
+                queue(pipeline, self._park, [self._keys.stash(account)], [text, there.get(account, "")])
+            replies = zip(left, await run(pipeline), strict=True)
+            there = {account: waits for account, waits in replies if waits is not None}
+            left = {
+                account: left[account] for account, waits in there.items() if not self._stays(account, waits)
+            }
+
+    def _stays(self, account: str, waits: str) -> bool:
+        """Return whether what waits is no answer of a refresh; what does not open here may be none."""
+        try:
+            stays = self.open(account, waits).given
+        except CipherError:
+            stays = True
+        if stays:
+            log.warning("answer_not_parked_over_a_given_grant", account=account)
+        return stays
+
+    async def forget(self, parked: Mapping[str, str]) -> None:
+        """Delete parked answers that the database has taken, account -> text; another that waits meanwhile stays.
 
         Raises:
             RedisError: Redis is away.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        for account, text in sealed.items():
-            pipeline.set(self._keys.stash(account), text)
+        for account, text in parked.items():
+            queue(pipeline, self._forget, [self._keys.stash(account)], [text])
         await run(pipeline)
 
     async def clear(self, accounts: Sequence[str]) -> None:
-        """Forget answers that the database has taken."""
+        """Delete whatever waits of these accounts."""
         pipeline = self._redis.pipeline(transaction=False)
         for account in accounts:
             pipeline.delete(self._keys.stash(account))

@@ -52,14 +52,14 @@ class PublishedTokens:
         """
         await self._pending.put(sealed)
 
-    async def clear(self, accounts: Sequence[str]) -> None:
-        """Delete parked answers that the database has taken.
+    async def forget(self, parked: Mapping[str, str]) -> None:
+        """Delete parked answers that the database has taken, account -> text; another that waits meanwhile stays.
 
         Raises:
             RedisError: Redis is away.
         """
-        if accounts:
-            await self._pending.clear(accounts)
+        if parked:
+            await self._pending.forget(parked)
 
     async def release(self, accounts: Iterable[str]) -> None:
         """Release the leases that this process still holds. Where Redis is away, they end by themselves."""

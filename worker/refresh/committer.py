@@ -226,13 +226,13 @@ class Committer:
         kept = [waiting for waiting, result in zip(batch, stored, strict=True) if result.stored]
         publications = [waiting.completed.publication for waiting in kept]
         events = [event for waiting in kept for event in waiting.events()]
-        cleared = [w.completed.completion.account.id for w in batch if w.stashed]
+        parked = {w.completed.completion.account.id: w.stashed for w in batch if w.stashed}
         edited = [w.completed.completion.account.id for w, r in zip(batch, stored, strict=True) if r.edited]
         try:
             newer = await self._tokens.publish(publications, events, to_keep(kept))
             if newer:
                 publications = await self._put_above(publications, newer)
-            await self._tokens.clear(cleared)
+            await self._tokens.forget(parked)
             self._published += [
                 (p.account, p.state.generation)
                 for p in publications
@@ -316,11 +316,12 @@ class Committer:
         """Park sealed answers in Redis while the database is away, and end the wait of their callers."""
         self._database_away = True
         self._metrics.waiting(len(self._waiting))
-        fresh = {
-            waiting.completed.completion.account.id: answer
+        aside = [
+            (waiting, answer)
             for waiting in self._waiting
             if not waiting.stashed and (answer := waiting.completed.completion.sealed_answer) is not None
-        }
+        ]
+        fresh = {waiting.completed.completion.account.id: answer for waiting, answer in aside}
         log.error(
             "commit_deferred",
             answers=len(self._waiting),
@@ -333,8 +334,9 @@ class Committer:
         except (RedisError, OSError) as redis_error:
             log.error("pending_answers_in_memory", answers=len(fresh), error=str(redis_error))
             return
+        for waiting, answer in aside:
+            waiting.stashed = answer
         for waiting in self._waiting:
-            waiting.stashed = waiting.stashed or waiting.completed.completion.account.id in fresh
             # A failure is lost with this process, and its account tried again: it holds up no end.
             given_up = waiting.completed.completion.seal_answer is None and is_ending()
             if (waiting.stashed or given_up) and not waiting.done.done():

@@ -25,8 +25,8 @@ class Completed(Struct, frozen=True):
     #: What to publish once it is stored.
     publication: Publication
     events: tuple[Event, ...] = ()
-    #: The answer is parked in Redis, and is deleted there once it is stored.
-    stashed: bool = False
+    #: The answer as it is parked, sealed: it is deleted there once it is stored.
+    stashed: str | None = None
 
 
 class Waiting(Struct):
@@ -34,7 +34,7 @@ class Waiting(Struct):
 
     completed: Completed
     done: asyncio.Future[Stored | None]
-    stashed: bool = field(default=False)
+    stashed: str | None = field(default=None)
     times: StoreTimes | None = field(default_factory=store_times)
 
     def events(self) -> Iterable[Event]:

@@ -121,8 +121,10 @@ class OutcomeBuilder:
             reason = LOST_COMMIT_ADOPTED
             one.account.caught_up(stashed.seen)
         if stashed.alone:
-            return self._refresh_token_alone(one, stashed.tokens, sent_at=stashed.asked_at, stashed=True)
-        return self._succeeded(one, stashed.tokens, reason, stashed=True)
+            return self._refresh_token_alone(
+                one, stashed.tokens, sent_at=stashed.asked_at, stashed=stashed.sealed
+            )
+        return self._succeeded(one, stashed.tokens, reason, stashed=stashed.sealed)
 
     def broke_off(
         self, one: OpenAttempt, account: Account, error: Exception
@@ -172,7 +174,13 @@ class OutcomeBuilder:
         return one.sent_at or self._clock.now()
 
     def _succeeded(
-        self, one: OpenAttempt, tokens: TokenSet, reason: str, *, stashed: bool = False, due_now: bool = False
+        self,
+        one: OpenAttempt,
+        tokens: TokenSet,
+        reason: str,
+        *,
+        stashed: str | None = None,
+        due_now: bool = False,
     ) -> Completed:
         account, attempt, now = one.account, one.attempt, self._clock.now()
         was_troubled = account.is_troubled or _end_was_told(account, now)
@@ -198,7 +206,7 @@ class OutcomeBuilder:
         )
 
     def _refresh_token_alone(
-        self, one: OpenAttempt, tokens: TokenSet, *, sent_at: float | None, stashed: bool = False
+        self, one: OpenAttempt, tokens: TokenSet, *, sent_at: float | None, stashed: str | None = None
     ) -> Completed:
         """Return how an attempt ends whose answer brought a new refresh token and no usable access token.
 

@@ -7,10 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
 from tests.integration.accounts.conftest import Refreshd, acme
+from worker.accounts.grants.replacement import GrantStore
+from worker.cli.accounts import grant as grant_command
+from worker.errors import DatabaseUnreachable
+from worker.providers.client import ProviderClient
 
 NEW = {
     "access_token": "marker-access",
@@ -103,3 +108,27 @@ def test_an_import_that_keeps_a_newer_token_names_what_takes_the_new_one(
 
     assert "1 kept newer" in ran.stdout
     assert "refreshd accounts grant ID" in ran.stderr
+
+
+def test_a_tried_grant_that_the_database_does_not_take_waits_in_redis(
+    refreshd: Refreshd, account: str, tmp_path: Path, stores: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token that was given is spent, and its successor is nowhere else."""
+
+    def rotated(_: httpx.Request) -> httpx.Response:
+        body = {"access_token": "marker-third", "refresh_token": "marker-third-refresh", "expires_in": 3600}
+        return httpx.Response(200, json=body)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise DatabaseUnreachable("the database is away")
+
+    client = ProviderClient(transport=httpx.MockTransport(rotated))
+    monkeypatch.setattr(grant_command, "provider_client", lambda _: client)
+    monkeypatch.setattr(GrantStore, "store_one", away)
+
+    ran = refreshd("accounts", "grant", account, response(tmp_path), "--verify")
+
+    assert ran.exit_code == 4
+    assert stores.exists("refreshd:stash:{acme-1}")
+    assert f"refreshd refresh {account} --force" in ran.stderr.replace("\n", " ")
+    assert "marker" not in ran.stdout + ran.stderr

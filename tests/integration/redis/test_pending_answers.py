@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from models.token import Secret, TokenSet
 from refreshd_reader.contract import Keys
@@ -32,8 +33,10 @@ async def stash(redis_url: str) -> AsyncIterator[PendingAnswers]:
 @pytest.mark.parametrize("tokens", [WHOLE, BARE], ids=["whole", "bare"])
 async def test_an_answer_comes_out_as_it_went_in(stash: PendingAnswers, tokens: TokenSet) -> None:
     seen = GrantSeen(at=4.5, refresh_fp=None, source_fp="fp")
-    for answer in (PendingAnswer(7, tokens), PendingAnswer(7, tokens, alone=True, sent_at=4.5, grant=seen)):
-        assert stash.open("a", stash.seal("a", answer)) == answer
+    more = PendingAnswer(7, tokens, alone=True, sent_at=4.5, grant=seen, given=True)
+    for answer in (PendingAnswer(7, tokens), more):
+        sealed = stash.seal("a", answer)
+        assert stash.open("a", sealed) == replace(answer, sealed=sealed)
 
 
 def test_an_answer_of_an_older_worker_is_read() -> None:
@@ -45,6 +48,7 @@ def test_an_answer_of_an_older_worker_is_read() -> None:
     sealed = CIPHER.seal(Secret(plain), account="a", field="stash")
     answer = PendingAnswers.read(CIPHER, "a", sealed)
     assert (answer.generation, answer.alone, answer.asked_at, answer.grant) == (7, False, 1.5, None)
+    assert not answer.given
 
 
 @pytest.mark.parametrize("plain", ["no JSON", "[]", "{}", '{"generation": "x"}', '{"generation": 1}', "null"])
@@ -62,3 +66,37 @@ async def test_it_waits_for_as_long_as_it_takes_and_is_counted(stash: PendingAns
     assert waiting_by_key(here, KEYS) == {"?": 1, "k1": 2, "k2": 1}
     await stash.clear(["a", "b"])
     assert waiting_by_key(here, KEYS) == {"?": 1, "k1": 1}
+
+
+async def test_an_answer_of_a_refresh_takes_the_place_of_another_and_of_no_given_grant(
+    stash: PendingAnswers, redis_url: str
+) -> None:
+    here = connect(redis_url)
+    old, new = (stash.seal("a", PendingAnswer(number, WHOLE)) for number in (1, 2))
+    given = stash.seal("b", PendingAnswer(1, WHOLE, given=True))
+    foreign = "v1.lost.AAAA"
+    await stash.put({"a": old})
+    here.set(KEYS.stash("b"), given)
+    here.set(KEYS.stash("c"), foreign)
+
+    await stash.put(
+        {
+            "a": new,
+            "b": stash.seal("b", PendingAnswer(2, WHOLE)),
+            "c": stash.seal("c", PendingAnswer(2, WHOLE)),
+        }
+    )
+
+    assert [here.get(KEYS.stash(one)) for one in "abc"] == [new, given, foreign]
+
+
+async def test_what_waits_meanwhile_is_not_deleted_with_an_answer_that_is_stored(
+    stash: PendingAnswers, redis_url: str
+) -> None:
+    here = connect(redis_url)
+    await stash.put({"a": "v1.k1.AAAA", "b": "v1.k1.AAAA"})
+    here.set(KEYS.stash("b"), "v1.k1.BBBB")
+
+    await stash.forget({"a": "v1.k1.AAAA", "b": "v1.k1.AAAA", "c": "v1.k1.AAAA"})
+
+    assert [here.get(KEYS.stash(one)) for one in "abc"] == [None, "v1.k1.BBBB", None]

@@ -92,7 +92,7 @@ def test_a_session_s_page_is_stored_and_read_again() -> None:
 
 
 def test_every_reason_has_words_for_the_customer_and_an_action() -> None:
-    assert len(REASONS) == 13
+    assert len(REASONS) == 14
     for code, reason in REASONS.items():
         assert isinstance(reason, ConnectReason)
         assert reason == code

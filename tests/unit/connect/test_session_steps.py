@@ -7,14 +7,14 @@ import pytest
 from models.tables.connect_session import ENDED, NEXT, OUT_OF_TIME, ConnectSession, ConnectStatus, Step, may
 
 S = ConnectStatus
-#: A row a status: where BEGIN, RETURN, REFUSE, GIVE_UP, CLAIM, STORE, FAIL and END lead; None: nowhere.
+#: A row a status: where BEGIN, RETURN, REFUSE, GIVE_UP, CLAIM, STORE, FAIL, END and ORPHAN lead; None: nowhere.
 TABLE = {
-    S.OPEN: (S.STARTED, None, None, None, None, None, None, S.FAILED),
-    S.STARTED: (S.STARTED, S.RETURNED, S.FAILED, None, None, None, None, S.FAILED),
-    S.RETURNED: (None, None, None, S.FAILED, S.EXCHANGING, None, None, S.FAILED),
-    S.EXCHANGING: (None, None, None, None, None, S.CONNECTED, S.FAILED, S.FAILED),
-    S.CONNECTED: (None, None, None, None, None, None, None, None),
-    S.FAILED: (None, None, None, None, None, S.CONNECTED, None, None),
+    S.OPEN: (S.STARTED, None, None, None, None, None, None, S.FAILED, S.FAILED),
+    S.STARTED: (S.STARTED, S.RETURNED, S.FAILED, None, None, None, None, S.FAILED, S.FAILED),
+    S.RETURNED: (None, None, None, S.FAILED, S.EXCHANGING, None, None, S.FAILED, S.FAILED),
+    S.EXCHANGING: (None, None, None, None, None, S.CONNECTED, S.FAILED, S.FAILED, S.FAILED),
+    S.CONNECTED: (None, None, None, None, None, None, None, None, None),
+    S.FAILED: (None, None, None, None, None, S.CONNECTED, None, None, S.FAILED),
 }
 
 

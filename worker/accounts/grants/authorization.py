@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from models.answer import Answer
 from models.provider_requirements import check
 from models.providers import WITH_CONSENT
 from models.refresh_request import RefreshRequest
@@ -78,6 +79,16 @@ def request_of(
     return request
 
 
+def tokens_of(answer: Answer) -> TokenResponse | None:
+    """Return what a consent's answer brought, None where that is no token.
+
+    A refresh token may come alone, with an empty access token: the code is spent, and a refresh brings the rest.
+    """
+    if answer.token is None and answer.refresh_token is not None:
+        return TokenResponse(Secret(""), refresh_token=answer.refresh_token)
+    return answer.token
+
+
 def with_grant(
     entry: AccountEntry, granted: TokenResponse, *, asked_scope: str | None, issued_at: float
 ) -> AccountEntry:
@@ -85,16 +96,21 @@ def with_grant(
 
     RFC 6749 section 5.1: a scope that is not named is the one that was asked for.
     """
-    of_the_token: dict[str, str | float | None] = {
-        "token_type": granted.token_type,
-        "scope": granted.scope or asked_scope,
-        "issued_at": issued_at,
-        "expires_in": granted.expires_in_s,
-        "expires_at": granted.expires_at,
-    }
+    of_the_token: dict[str, str | float | None] = {"scope": granted.scope or asked_scope}
+    if granted.access_token:
+        of_the_token |= {
+            "token_type": granted.token_type,
+            "issued_at": issued_at,
+            "expires_in": granted.expires_in_s,
+            "expires_at": granted.expires_at,
+        }
     return replace(
         entry,
-        secrets={**entry.secrets, ACCESS_TOKEN: granted.access_token, REFRESH_TOKEN: granted.refresh_token},
+        secrets={
+            **entry.secrets,
+            ACCESS_TOKEN: granted.access_token or None,
+            REFRESH_TOKEN: granted.refresh_token,
+        },
         of_the_token={name: value for name, value in of_the_token.items() if value is not None},
         granted=granted,
     )

@@ -19,6 +19,7 @@ from rich.text import Text
 from models.answer import Answer
 from models.refresh_request import RefreshRequest
 from models.token import Secret, TokenResponse
+from worker.accounts.grants.authorization import tokens_of
 from worker.cli.terminal.console import err
 from worker.cli.terminal.prompts import ask
 from worker.context import AppContext
@@ -187,9 +188,10 @@ class Consent:
         return self._runner.run(call())
 
     def _tokens(self, answer: Answer) -> TokenResponse:
-        if answer.token is None:
+        granted = tokens_of(answer)
+        if granted is None:
             raise NoConsent(_words(answer))
-        return answer.token
+        return granted
 
     def __enter__(self) -> Self:
         self._runner.__enter__()

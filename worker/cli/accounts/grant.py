@@ -12,13 +12,14 @@ import typer
 
 from models.tables.account import Account
 from worker.accounts.entry import RowRefused
-from worker.accounts.grants.replacement import Grant, StoredGrant, read_grant
+from worker.accounts.grants.replacement import Grant, Moved, StoredGrant, read_grant
 from worker.accounts.grants.verification import Verifier
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.accounts.edit import as_usage_error
 from worker.cli.terminal.console import ago_or_in, out, print_json
 from worker.cli.terminal.prompts import ask
-from worker.errors import UsageError
+from worker.errors import DatabaseUnreachable, UsageError
+from worker.intake.parked_grants import park, words_of
 from worker.intake.services import provider_client
 
 _STDIN: Final = Path("-")
@@ -60,7 +61,7 @@ def grant(
                 allow_shared=allow_shared_grant,
                 consented_at=desk.stores.clock.now(),
             )
-            stored = _tried(desk, given) if verify else desk.grants.store_one(given)
+            stored = _tried_and_stored(desk, given) if verify else desk.grants.store_one(given)
             desk.publisher.put([stored.publication], stored.events)
             published = not desk.publisher.unreachable and account_id not in desk.publisher.newer
     except RowRefused as refused:
@@ -97,34 +98,43 @@ def _asked() -> dict[str, Any]:
     return {name: value for name, value in {**asked, "expires_in": lifetime}.items() if value}
 
 
-def _tried(desk: AccountServices, given: Grant) -> StoredGrant:
-    """Refresh a grant once, and store what comes of it; one that was stored already is not sent again."""
-    account = desk.editor.account(given.account)
+def _tried_and_stored(desk: AccountServices, given: Grant) -> StoredGrant:
+    """Refresh a grant once, and store what comes of it; one that was stored already is not sent again.
+
+    Where the database does not take what came of it, that waits in Redis.
+
+    Raises:
+        Unverified: it does not refresh.
+        DatabaseUnreachable: it refreshes, and is not stored.
+    """
+    here = desk.stores
+    account, at = desk.editor.account(given.account), here.clock.now()
     if (stored := desk.grants.check(given)) is not None:
         return stored
     with desk.trial(given, account):
-        return desk.grants.store_one(_verified(desk, given, account))
+        tried = asyncio.run(_tried(desk, given, account))
+        try:
+            return desk.grants.store_one(tried)
+        except (DatabaseUnreachable, Moved) as error:
+            parked = park(here, tried, account, sent=given.tokens.refresh_token, at=at)
+            raise DatabaseUnreachable(words_of(account.id, error, parked=parked)) from None
 
 
-def _verified(desk: AccountServices, given: Grant, account: Account) -> Grant:
+async def _tried(desk: AccountServices, given: Grant, account: Account) -> Grant:
     """Return a grant as one refresh leaves it."""
     here = desk.stores
-
-    async def tried() -> Grant:
-        client = provider_client(here)
-        try:
-            return await Verifier(
-                sealer=here.sealer,
-                checker=desk.checker,
-                client_of=here.clients.of,
-                client=client,
-                now=here.clock.now,
-                call_timeout_s=here.settings.call_timeout_s,
-            ).verify(given, account)
-        finally:
-            await client.aclose()
-
-    return asyncio.run(tried())
+    client = provider_client(here)
+    try:
+        return await Verifier(
+            sealer=here.sealer,
+            checker=desk.checker,
+            client_of=here.clients.of,
+            client=client,
+            now=here.clock.now,
+            call_timeout_s=here.settings.call_timeout_s,
+        ).verify(given, account)
+    finally:
+        await client.aclose()
 
 
 def _report(stored: StoredGrant, *, published: bool, as_json: bool) -> None:

@@ -182,11 +182,13 @@ class Accounts:
             )
 
     def remove(self, ids: Sequence[str], note: Note | None = None) -> dict[str, int]:
-        """Remove accounts and their pauses; returns, for each that was there, the generation that is remembered of it.
+        """Remove accounts, their pauses and Connect sessions; returns, for each that was there, the generation remembered of it.
 
         What is remembered is one on from the last: the answer of a call that is still under way follows a generation
         that no account of this id has any more. Their history stays. `note` writes in the same commit who removed them.
         """
+        from worker.db.intake.connect_sessions import end_of_accounts  # brings the ORM
+
         with writing(self._engine) as connection:
             rows = [{"id": account_id} for account_id in sorted(ids)]
             gone = execute(
@@ -213,6 +215,7 @@ class Accounts:
                 "DELETE FROM pause WHERE scope = 'account' AND name IN (SELECT id FROM r)",
                 rows,
             )
+            end_of_accounts(connection, sorted(removed))
             if note is not None and removed:
                 note(connection, set(removed))
         return removed
