@@ -187,7 +187,7 @@ class Accounts:
         What is remembered is one on from the last: the answer of a call that is still under way follows a generation
         that no account of this id has any more. Their history stays. `note` writes in the same commit who removed them.
         """
-        from worker.db.intake.connect_sessions import end_of_accounts  # brings the ORM
+        from worker.db.accounts.open_consents import end_of_accounts  # brings the ORM
 
         with writing(self._engine) as connection:
             rows = [{"id": account_id} for account_id in sorted(ids)]

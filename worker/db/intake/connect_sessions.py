@@ -5,24 +5,20 @@ Which step follows which is `models/tables/connect_session.py`'s; a step that co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, select, text
 from sqlmodel import SQLModel
 
 from models.tables.connect_session import (
-    ACCOUNT_REMOVED,
     EXPIRED,
     INTERRUPTED,
     NEXT,
-    NOT_STORED,
     OUT_OF_TIME,
     ConnectSession,
     ConnectStatus,
     Step,
 )
-from worker.db.bulk import execute
 from worker.db.engine import database_now, now_sql, reading, writing
 
 #: A session stays this long after its end, for whoever asks what became of it.
@@ -31,8 +27,6 @@ KEPT_S: Final = 7 * 86400.0
 CONSENT_S: Final = 900.0
 #: A code that no worker takes within this time ends its session: providers end codes within 30 to 600 s.
 QUEUE_S: Final = 30.0
-#: A worker that was given up on has stored its grant by then, or never will.
-LATE_S: Final = 900.0
 
 _TABLE: Final = SQLModel.metadata.tables["connect_session"]
 #: What the process that faces the web may read: no sealed column.
@@ -222,20 +216,3 @@ class ConnectSessions:
             {"id": session_id, **values},
         )
         return bool(updated.rowcount)
-
-
-def end_of_accounts(connection: Connection, ids: Sequence[str]) -> None:
-    """End the sessions of accounts that are removed in this transaction: what they bring belongs to no later account."""
-    now, moves = now_sql(connection.engine), NEXT[Step.ORPHAN]
-    statuses = ", ".join(f"'{status.value}'" for status in moves)
-    execute(
-        connection,
-        {"id": "text"},
-        f"""
-        UPDATE connect_session SET status = '{ConnectStatus.FAILED.value}', reason = '{NOT_STORED}',
-         detail = '{ACCOUNT_REMOVED}', ends_at = {now}, custom_fields_sealed = NULL
-        WHERE account IN (SELECT id FROM r) AND status IN ({statuses}) AND ends_at > {now} - {LATE_S}
-         AND (status <> '{ConnectStatus.FAILED.value}' OR reason = '{INTERRUPTED}')
-        """,
-        [{"id": account_id} for account_id in ids],
-    )
