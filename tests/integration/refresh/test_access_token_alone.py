@@ -15,7 +15,7 @@ from tests.integration.accounts.test_grants import GrantDesk, grant
 from tests.integration.conftest import Bench
 from tests.integration.intake.conftest import Asker
 from tests.integration.intake.conftest import asker as asker  # noqa: PLC0414  (a fixture)
-from tests.support.rotating import Rotating
+from tests.support.providers.rotating_provider import RotatingProvider
 from worker.accounts.grants.replacement import StoredGrant
 from worker.db.engine import writing
 from worker.intake.requests import Code, Op
@@ -23,15 +23,15 @@ from worker.redis.pending_answers import GrantSeen, PendingAnswer, PendingAnswer
 
 
 @pytest.fixture
-def provider() -> Rotating:
-    return Rotating("old-refresh")
+def provider() -> RotatingProvider:
+    return RotatingProvider("old-refresh")
 
 
 def give_access_token_alone(bench: Bench) -> None:
     GrantDesk(bench).store.store_one(grant(refresh_token=None))
 
 
-def refresh_while_one_is_given(bench: Bench, provider: Rotating) -> None:
+def refresh_while_one_is_given(bench: Bench, provider: RotatingProvider) -> None:
     def while_called(request: httpx.Request) -> httpx.Response:
         give_access_token_alone(bench)
         return provider(request)
@@ -47,7 +47,7 @@ def refresh_again(bench: Bench) -> None:
 
 
 def test_a_late_answer_whose_predecessor_the_row_still_holds_is_adopted_before_that_is_sent_again(
-    bench: Bench, provider: Rotating
+    bench: Bench, provider: RotatingProvider
 ) -> None:
     bench.add()
     refresh_while_one_is_given(bench, provider)
@@ -59,7 +59,7 @@ def test_a_late_answer_whose_predecessor_the_row_still_holds_is_adopted_before_t
 
 
 def test_the_access_token_that_was_given_stays_until_the_next_refresh(
-    bench: Bench, provider: Rotating
+    bench: Bench, provider: RotatingProvider
 ) -> None:
     """It was given later, by whoever knows; the one of the late answer has another scope, perhaps."""
     bench.add()
@@ -74,7 +74,7 @@ def test_the_access_token_that_was_given_stays_until_the_next_refresh(
 
 
 def test_a_pending_answer_whose_predecessor_the_row_still_holds_is_adopted_before_that_is_sent_again(
-    bench: Bench, provider: Rotating
+    bench: Bench, provider: RotatingProvider
 ) -> None:
     """The database was away when the answer came; an access token alone was given before the next refresh."""
     bench.add()
@@ -95,7 +95,7 @@ def test_a_pending_answer_whose_predecessor_the_row_still_holds_is_adopted_befor
     assert bench.refresh_token() == "rotated-2"
 
 
-def test_an_access_token_alone_takes_no_kept_answer_away(bench: Bench, provider: Rotating) -> None:
+def test_an_access_token_alone_takes_no_kept_answer_away(bench: Bench, provider: RotatingProvider) -> None:
     bench.add()
     refresh_while_one_is_given(bench, provider)
     kept = bench.account().kept_sealed
@@ -105,7 +105,7 @@ def test_an_access_token_alone_takes_no_kept_answer_away(bench: Bench, provider:
     assert bench.account().kept_sealed == kept
 
 
-def test_a_new_refresh_token_takes_it_away(bench: Bench, provider: Rotating) -> None:
+def test_a_new_refresh_token_takes_it_away(bench: Bench, provider: RotatingProvider) -> None:
     bench.add()
     refresh_while_one_is_given(bench, provider)
     assert bench.account().kept_sealed is not None
@@ -116,7 +116,7 @@ def test_a_new_refresh_token_takes_it_away(bench: Bench, provider: Rotating) -> 
 
 @pytest.mark.parametrize("op", [Op.PATCH_ACCOUNT, Op.PUT_ACCOUNT])
 def test_a_row_with_an_access_token_alone_has_no_spent_refresh_token_sent_again(
-    asker: Asker, op: Op, provider: Rotating
+    asker: Asker, op: Op, provider: RotatingProvider
 ) -> None:
     bench = asker.bench
     bench.add()
@@ -138,7 +138,7 @@ def test_a_row_with_an_access_token_alone_has_no_spent_refresh_token_sent_again(
 
 
 def test_an_answer_of_a_lost_commit_is_not_put_over_a_grant_that_came_since(
-    bench: Bench, provider: Rotating
+    bench: Bench, provider: RotatingProvider
 ) -> None:
     """A replica that lagged was promoted; then the account's new owner consented, and gave a refresh token alone."""
     bench.answer = provider
