@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -190,13 +190,6 @@ class PendingAnswers:
         pipeline = self._redis.pipeline(transaction=False)
         for account, text in parked.items():
             queue(pipeline, self._forget, [self._keys.stash(account)], [text])
-        await run(pipeline)
-
-    async def clear(self, accounts: Sequence[str]) -> None:
-        """Delete whatever waits of these accounts."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for account in accounts:
-            pipeline.delete(self._keys.stash(account))
         await run(pipeline)
 
 

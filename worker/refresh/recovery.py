@@ -51,7 +51,7 @@ class AnswerRecovery:
         answers = [one for one in found if one is not None]
         if not answers:
             return None
-        return replace(max(answers, key=lambda one: one.generation), seen=seen)
+        return replace(max(answers, key=lambda one: (one.given, one.generation)), seen=seen)
 
     def salvaged(self, one: OpenAttempt, row: Account) -> str | None:
         """Return the new refresh token of an attempt that broke off with its answer, sealed; None where it brought none.
@@ -104,12 +104,16 @@ class AnswerRecovery:
             return _beside_newer(stashed, account)
         if (stashed.asked_at or account.created_at) < account.created_at:
             log.warning("stale_answer_dropped", account=account.id)
+        elif stashed.given and is_new:
+            # A refresh of the grant before was stored meanwhile: what was given ends that grant all the same.
+            if not await self._is_of_earlier_grant(account, stashed):
+                return stashed
         elif (kept := self._pending.kept(account)) is not None and kept.generation >= account.generation:
             log.warning("stale_answer_dropped", account=account.id)  # the row's own successor is kept there
         elif is_new and not await self._is_of_earlier_grant(account, stashed):
             await self._store.keep(account.id, sealed)
             account.kept(sealed)
-        await self._pending.clear([account.id])
+        await self._pending.forget({account.id: sealed})
         return None
 
     async def _is_of_grant_before(self, account: Account, lost: PendingAnswer) -> bool:

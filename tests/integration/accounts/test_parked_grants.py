@@ -153,3 +153,8 @@ def test_it_outlives_a_refresh_of_the_grant_before_that_was_under_way(
     waits = PendingAnswers.read(bench.runtime.cipher, "acct", str(bench.runtime.redis.get(stash)))
     assert waits.given
     assert waits.tokens.refresh_token == Secret("of-the-new-grant-2"), sent
+
+    bench.refresh(seen=bench.account().generation, trigger=Trigger.FORCED)
+
+    assert bench.refresh_token() == "of-the-new-grant-2"
+    assert not bench.runtime.redis.exists(stash)
