@@ -224,7 +224,7 @@ class Editor:
             UnknownAccount: there is none of one of these ids; nothing was removed.
             RedisUnreachable: Redis would go on showing their tokens; the message says what was removed.
         """
-        self.accounts(ids)
+        self.to_remove(ids)
         self._publisher.require()
         detail = {} if revoked is None else revoked.as_detail()
 
@@ -234,6 +234,22 @@ class Editor:
             )
 
         self._publisher.drop(self._accounts.remove(ids, note))
+
+    def to_remove(self, ids: Sequence[str]) -> list[Account]:
+        """Read accounts that are to be removed. What Redis still has of one that was removed before goes now.
+
+        It may have been away then. Whoever sees accounts of certain labels alone does not see what was removed.
+
+        Raises:
+            UnknownAccount: there is none of one of these ids.
+            RedisUnreachable: Redis would go on showing the token of one that was removed.
+        """
+        try:
+            return self.accounts(ids)
+        except UnknownAccount:
+            if not self._required and (removed := self._accounts.find_or_retired(ids)[1]):
+                self._publisher.drop(removed)
+            raise
 
     def account(self, account_id: str) -> Account:
         """Read an account.

@@ -129,8 +129,8 @@ class CommandPublisher:
             self._run(drop_all())
         except (RedisError, OSError) as error:
             raise RedisUnreachable(
-                f"removed from the database, but Redis went away before it was told: {str(error).rstrip('.')}. Its keys of "
-                f"{', '.join(accounts)} stay until they are deleted by hand (docs/redis.md names them)"
+                f"removed from the database, but Redis went away before it was told: {str(error).rstrip('.')}. It "
+                f"still has {', '.join(accounts)}: ask for the removal again once it is back"
             ) from error
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -75,7 +75,7 @@ def remove_account(desk: Desk, request: IntakeRequest) -> Reply:
     """Remove an account, and end its grant at the provider first where that is asked for."""
     payload = payload_of(request, RemovePayload)
     editor, publisher = desk.services.editor, desk.services.publisher
-    account = editor.account(payload.account)
+    (account,) = editor.to_remove([payload.account])
     if not payload.revoke:
         editor.remove([account.id])
         return _removed(Revoked(account.id, Revocation.NO_TOKEN), asked=False)

@@ -43,7 +43,7 @@ def remove(
         raise typer.BadParameter("--force goes with --revoke")
     ids = list(dict.fromkeys(ids))
     with open_services() as desk:
-        desk.editor.accounts(ids)
+        desk.editor.to_remove(ids)
         if not yes and sys.stdin.isatty():
             what = ids[0] if len(ids) == 1 else f"{len(ids)} accounts"
             also = ", and their grants are revoked" if revoke else ""

@@ -34,11 +34,15 @@ def written(accounts: Sequence[Account]) -> list[Statement]:
 
 
 def change(connection: Connection, accounts: Sequence[Account]) -> list[tuple[Any, ...]]:
-    """Write the column `labels` alone, and return the ids of the accounts that are there."""
+    """Write the column `labels`, and return the ids of the accounts that are there.
+
+    One that a pause had set aside, of a label that it has no more perhaps, is looked at by the next plan.
+    """
     return execute(
         connection,
         {"id": "text", "labels": "text"},
-        "UPDATE account SET labels = r.labels FROM r WHERE account.id = r.id RETURNING account.id",
+        "UPDATE account SET labels = r.labels, plan_at = coalesce(account.plan_at, account.next_refresh_at) "
+        "FROM r WHERE account.id = r.id RETURNING account.id",
         [{"id": account.id, "labels": account.labels} for account in sorted(accounts, key=_id)],
     )
 

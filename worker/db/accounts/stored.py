@@ -256,7 +256,10 @@ class Accounts:
         guard: Guard | None = None,
     ) -> set[str]:
         """Store as `save` does, in a transaction that is open already and has waited for its turn."""
-        sets = ", ".join(f"{name} = r.{name}" for name in _WRITTEN)
+        given = {name: f"r.{name}" for name in _WRITTEN}
+        # One that a pause had set aside is looked at by the next plan: the pause may be of a label that it had.
+        given["plan_at"] = "coalesce(r.plan_at, r.next_refresh_at)"
+        sets = ", ".join(f"{name} = {value}" for name, value in given.items())
         refused = guard(connection) if guard is not None else set()
         added = [one for one in added if one.id not in refused]
         changed = [one for one in changed if one.account.id not in refused]
