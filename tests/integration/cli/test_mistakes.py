@@ -163,6 +163,31 @@ def test_an_export_to_where_nothing_can_be_written(path: str, refreshd: Refreshd
     assert ran.stderr.startswith(f"error: {path}: can't be written: ")
 
 
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("words", [["accounts", "export", "--format", "csv"], ["status", "--html"]])
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(
+    words: list[str], refreshd: Refreshd, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ran = refreshd(*words, str(pipe))
+    assert (ran.exit_code, pipe.is_fifo()) == (2, True)
+    assert "it is a device or a pipe; name a file" in ran.stderr
+
+
+@pytest.mark.parametrize("content", [b"a text, and no database at all", b"SQLite format 3\0 that was cut"])
+def test_a_file_that_is_no_database_is_named(
+    content: bytes, refreshd: Refreshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "some.db"
+    file.write_bytes(content)
+    monkeypatch.setenv("REFRESHD_DATABASE_URL", f"sqlite:///{file}")
+    for words in (["status"], ["accounts", "list"], ["db", "upgrade"]):
+        ran = refreshd(*words)
+        assert ran.exit_code == DatabaseUnreachable.exit_code, ran.stderr
+        assert f"the database sqlite:///{file} can't be used: file is not a database" in ran.stderr
+
+
 @pytest.mark.parametrize("folder", ["a-file", "a-file/below"])
 @pytest.mark.parametrize("words", [["up", "--no-flower"], ["demo", "--no-flower"], ["keys", "list"]])
 def test_a_data_folder_that_is_none(

@@ -25,6 +25,7 @@ from worker.accounts.view import row
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.terminal.console import accounts_words, err, out, print_json
 from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.files import require_no_device
 from worker.cli.terminal.labels import Labels, labels_of
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
 from worker.db.accounts.filter import Filter
@@ -132,6 +133,7 @@ def export_file(
 @contextmanager
 def _private_file(path: Path) -> Iterator[TextIO]:
     """Write a file of mode 0600 that appears when it is complete."""
+    require_no_device(path)
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp: mode 0600
     except OSError as error:
