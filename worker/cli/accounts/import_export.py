@@ -18,7 +18,7 @@ from models.tables.audit import Act, Action
 from worker.accounts.clients.shared import SharedClients
 from worker.accounts.formats.export import export
 from worker.accounts.formats.nango import NangoRows
-from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
+from worker.accounts.formats.source import STDIN, WRITTEN, Format, Source, format_of, open_source
 from worker.accounts.importer import Summary
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
@@ -111,7 +111,9 @@ def export_file(
     It is not a backup: it holds no history, no generations and no further values that providers returned with tokens.
     """
     to_stdout = file is None or file == STDIN
-    wanted = file_format or (Format.JSONL if file is None or to_stdout else format_of(file, None))
+    wanted = file_format or (
+        Format.JSONL if file is None or to_stdout else format_of(file, None, usable=WRITTEN)
+    )
     with (
         open_stores() as here,
         nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
