@@ -52,6 +52,7 @@ def test_a_command_in_the_wrong_folder_names_the_database_and_makes_none(
         assert ran.exit_code != 0
         assert f"the database {elsewhere}/.refreshd/refreshd.db holds no refreshd schema yet" in said
         assert "REFRESHD_DATA_DIR" in said
+    assert refreshd("doctor").exit_code == 1
     assert list(elsewhere.iterdir()) == []
 
 
