@@ -74,7 +74,7 @@ class AppContext:
 
     @cached_property
     def cipher(self) -> Cipher:
-        if not self.has_keys and self.settings.database.startswith("sqlite"):
+        if self.will_make_key:
             from worker.db.fleet.sealed import refuse_new_key
 
             refuse_new_key(self.settings)
@@ -84,6 +84,11 @@ class AppContext:
     def has_keys(self) -> bool:
         """Whether anything can be opened here. Whoever only looks needs no key, and makes none."""
         return source_of(self.settings) is not None or self.settings.made_keys_file.exists()
+
+    @property
+    def will_make_key(self) -> bool:
+        """Whether the first secret that is stored makes a key: in the data folder of a SQLite that has none."""
+        return not self.has_keys and self.settings.database.startswith("sqlite")
 
     @cached_property
     def sealer(self) -> AccountSealer:

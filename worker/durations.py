@@ -46,5 +46,5 @@ def seconds_of(words: str, *, option: str) -> float:
     parts = _PART.findall(text)
     seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or seconds <= 0:
-        raise UsageError(f"{option}: {words!r} is no duration; right would be: 90s, 30m, 2h, 1d or 1d12h")
+        raise UsageError(f"{option}: {words!r}: not a duration; expected 90s, 30m, 2h, 1d or 1d12h")
     return seconds

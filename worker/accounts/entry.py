@@ -146,7 +146,7 @@ class _Reading(Struct):
         column, store = taker
         if _is_empty(value):
             if column.empty_means is None:
-                if not self.empty_takes_back:
+                if not self.empty_takes_back or column.kind is ColumnKind.ID:
                     return
                 value = None
             else:

@@ -43,6 +43,8 @@ SQLITE_PRAGMAS: Final = (
     "cache_size=-65536",
     "wal_autocheckpoint=4000",
 )
+#: SQLite's codes for a file that is none of its own, or is damaged.
+_NO_DATABASE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _SECRET_OPTIONS: Final = ("password", "sslpassword")
 #: A plan and a refresh use a connection again within milliseconds: whether a server still answers is asked after a pause.
 TRUSTED_S: Final = 1.0
@@ -323,7 +325,9 @@ def _transaction(engine: Engine, *, writes: bool, alone: bool = False) -> Iterat
         raise DatabaseUnreachable(_in_words(engine, error)) from error
     except DBAPIError as error:
         # A database that takes no writes (a standby after a failover) is away, as far as an answer to store goes.
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+        takes_none = getattr(error.orig, "sqlstate", None) == _READ_ONLY
+        is_none = getattr(error.orig, "sqlite_errorcode", None) in _NO_DATABASE
+        if error.connection_invalidated or takes_none or is_none:
             raise DatabaseUnreachable(_in_words(engine, error)) from error
         raise
 

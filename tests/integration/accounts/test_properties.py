@@ -127,5 +127,7 @@ def test_properties_are_not_written(refreshd: Refreshd, tmp_path: Path) -> None:
     assert ran.exit_code == 2
     assert "properties are only read" in ran.stderr
     assert refreshd("accounts", "export", "--format", "properties").exit_code == 2
+    assert "csv (or one of the endings" in refreshd("accounts", "export", str(tmp_path / "a.xyz")).stderr
+    assert "is a folder; name a file in it" in refreshd("accounts", "import", str(tmp_path)).stderr
     listed = refreshd("accounts", "export", "--help").stdout
     assert "propertie" not in listed  # a narrow table breaks the word

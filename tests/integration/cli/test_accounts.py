@@ -173,6 +173,7 @@ def test_add_takes_secrets_from_the_environment(refreshd: Refreshd, monkeypatch:
         (["a", "provider=microsoft"], ["is 'microsoft-entra' or"]),
         (["a", "margin=3"], ["margin: unknown field; did you mean 'margin_s'?"]),
         (["a", "margin_s"], ["expected FIELD=VALUE"]),
+        (["a", "=x"], ["'=x': expected FIELD=VALUE"]),
         (["a", "custom_fields.key"], ["set REFRESHD_ACCOUNT_CUSTOM_FIELDS_KEY"]),
         (["a", "client_secret=@/nowhere/at/all"], ["client_secret: /nowhere/at/all: No such file"]),
         (["a", "refresh_method=post"], ["post"]),
@@ -217,6 +218,30 @@ def test_where_consent_is_asked_is_missing_by_the_account_s_own_name_of_its_prov
     )
     assert ran.exit_code == 2
     assert "where demo asks for consent" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["accounts", "authorize", "nobody"],
+            "provider: is missing (or token_url), and no account 'nobody' is stored",
+        ),
+        (["accounts", "authorize", ""], "id: is missing"),
+        (["accounts", "edit", "", "scope=x"], "id: is missing"),
+        (["clients", "add", "", "--provider", "google"], "name: is missing"),
+        (["accounts", "grant", "nobody"], "standard input: not a token response"),
+        (["refresh", "a", "--provider", "google"], "--reason or --label: not both"),
+        (["callbacks", "new", "x", "--folder", "/nope"], "/nope can't be written: No such file or directory"),
+    ],
+)
+def test_what_was_left_out_or_is_too_much_is_named(
+    refreshd: Refreshd, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO(""))
+    ran = refreshd(*words)
+    assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+    assert said in ran.stderr
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -151,7 +151,7 @@ def test_a_removed_account_keeps_its_trail_and_loses_its_pause(refreshd: Refresh
     ("words", "exit_code", "says"),
     [
         (["audit", "nobody"], 3, "unknown account 'nobody'"),
-        (["audit", "--since", "yesterday"], 2, "--since: 'yesterday' is no duration"),
+        (["audit", "--since", "yesterday"], 2, "--since: 'yesterday': not a duration; expected 90s"),
         (["audit", "a"], 0, "Nothing yet"),
     ],
 )

@@ -52,6 +52,7 @@ def test_a_command_in_the_wrong_folder_names_the_database_and_makes_none(
         assert ran.exit_code != 0
         assert f"the database {elsewhere}/.refreshd/refreshd.db holds no refreshd schema yet" in said
         assert "REFRESHD_DATA_DIR" in said
+    assert refreshd("doctor").exit_code == 1
     assert list(elsewhere.iterdir()) == []
 
 
@@ -161,6 +162,31 @@ def test_an_export_to_where_nothing_can_be_written(path: str, refreshd: Refreshd
     ran = refreshd("accounts", "export", path)
     assert ran.exit_code == 2
     assert ran.stderr.startswith(f"error: {path}: can't be written: ")
+
+
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("words", [["accounts", "export", "--format", "csv"], ["status", "--html"]])
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(
+    words: list[str], refreshd: Refreshd, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ran = refreshd(*words, str(pipe))
+    assert (ran.exit_code, pipe.is_fifo()) == (2, True)
+    assert "it is a device or a pipe; name a file" in ran.stderr
+
+
+@pytest.mark.parametrize("content", [b"a text, and no database at all", b"SQLite format 3\0 that was cut"])
+def test_a_file_that_is_no_database_is_named(
+    content: bytes, refreshd: Refreshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "some.db"
+    file.write_bytes(content)
+    monkeypatch.setenv("REFRESHD_DATABASE_URL", f"sqlite:///{file}")
+    for words in (["status"], ["accounts", "list"], ["db", "upgrade"]):
+        ran = refreshd(*words)
+        assert ran.exit_code == DatabaseUnreachable.exit_code, ran.stderr
+        assert f"the database sqlite:///{file} can't be used: file is not a database" in ran.stderr
 
 
 @pytest.mark.parametrize("folder", ["a-file", "a-file/below"])

@@ -94,7 +94,7 @@ def read_client(row: Mapping[str, object]) -> ClientEntry:
 
 def _take(entry: ClientEntry, name: str, value: object) -> None:
     if name == NAME:
-        entry.name = client_name(value)
+        entry.name = "" if value is None else client_name(value)
     elif name == CLIENT_SECRET:
         entry.secrets[name] = None if value is None else secret(value)
     elif name in COLUMNS:

@@ -10,7 +10,7 @@ import codecs
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,9 @@ class Format(StrEnum):
     PROPERTIES = "properties"
 
 
+#: What an export can be.
+WRITTEN: Final = (Format.JSONL, Format.YAML, Format.CSV)
+
 _SUFFIXES: Final = {
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
@@ -45,17 +48,19 @@ _SUFFIXES: Final = {
 }
 
 
-def format_of(path: Path, wanted: Format | None) -> Format:
+def format_of(path: Path, wanted: Format | None, *, usable: Collection[Format] = tuple(Format)) -> Format:
     """Return a file's format: the given one, else that of its name.
 
     Raises:
-        UsageError: no format is given, and the name has none.
+        UsageError: no format is given, and the name has none; those that are `usable` are named.
     """
     found = wanted or _SUFFIXES.get(path.suffix.lower())
+    if found is None and path.is_dir():
+        raise UsageError(f"{path}: is a folder; name a file in it")
     if found is None:
+        endings = [suffix for suffix, one in _SUFFIXES.items() if one in usable]
         raise UsageError(
-            f"{path}: unknown format; expected --format {', '.join(Format)} "
-            f"(or one of the endings {', '.join(_SUFFIXES)})"
+            f"{path}: unknown format; expected --format {', '.join(usable)} (or one of the endings {', '.join(endings)})"
         )
     return found
 

@@ -51,6 +51,16 @@ def request_of(
     provider_name = GENERIC if client is None else client.provider
     opened = UnsealedAccount(account or blank(entry.id, provider=provider_name), sealer)
     configure(opened, entry, client)
+    is_named = account is not None or client is not None or "provider" in entry.settings
+    if not is_named and opened.account.token_url is None:
+        raise RowRefused(
+            [
+                Problem(
+                    "provider",
+                    f"is missing (or token_url), and no account {entry.id!r} is stored that has one",
+                )
+            ]
+        )
     provider = checker.provider(opened.account)
     request = opened.request(provider)
     if "scope" in entry.of_the_token:

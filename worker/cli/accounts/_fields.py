@@ -33,6 +33,8 @@ def fields_of(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         name = name.strip()
+        if not name:
+            raise UsageError(f"{word!r}: expected FIELD=VALUE")
         if name in found:
             raise UsageError(f"{name}: is given twice")
         if equals:

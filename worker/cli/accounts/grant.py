@@ -72,20 +72,21 @@ def grant(
 def _read(file: Path) -> dict[str, Any]:
     if file == _STDIN and sys.stdin.isatty():
         raise UsageError("no token response: give FILE, pipe JSON into standard input, or use --prompt")
+    name = "standard input" if file == _STDIN else str(file)
     try:
         text = sys.stdin.read(_MAX_BYTES + 1) if file == _STDIN else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise UsageError(f"{file}: {reason}") from None
+        raise UsageError(f"{name}: {reason}") from None
     if len(text) > _MAX_BYTES:
-        raise UsageError(f"{file}: longer than {_MAX_BYTES:,} characters, more than any token response")
+        raise UsageError(f"{name}: longer than {_MAX_BYTES:,} characters, more than any token response")
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise UsageError(
-            f'{file}: not a token response; expected a JSON object such as {{"access_token": "..."}}'
+            f'{name}: not a token response; expected a JSON object such as {{"access_token": "..."}}'
         )
     return fields
 

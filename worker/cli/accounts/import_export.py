@@ -18,13 +18,14 @@ from models.tables.audit import Act, Action
 from worker.accounts.clients.shared import SharedClients
 from worker.accounts.formats.export import export
 from worker.accounts.formats.nango import NangoRows
-from worker.accounts.formats.source import STDIN, Format, Source, format_of, open_source
+from worker.accounts.formats.source import STDIN, WRITTEN, Format, Source, format_of, open_source
 from worker.accounts.importer import Summary
 from worker.accounts.token_precedence import ImportOutcome
 from worker.accounts.view import row
 from worker.cli.accounts._services import AccountServices, AllowSharedGrant, open_services
 from worker.cli.terminal.console import accounts_words, err, out, print_json
 from worker.cli.terminal.context import open_stores
+from worker.cli.terminal.files import require_no_device
 from worker.cli.terminal.labels import Labels, labels_of
 from worker.cli.terminal.signals import INTERRUPTED, Interrupts
 from worker.db.accounts.filter import Filter
@@ -110,7 +111,9 @@ def export_file(
     It is not a backup: it holds no history, no generations and no further values that providers returned with tokens.
     """
     to_stdout = file is None or file == STDIN
-    wanted = file_format or (Format.JSONL if file is None or to_stdout else format_of(file, None))
+    wanted = file_format or (
+        Format.JSONL if file is None or to_stdout else format_of(file, None, usable=WRITTEN)
+    )
     with (
         open_stores() as here,
         nullcontext(sys.stdout) if file is None or to_stdout else _private_file(file) as stream,
@@ -132,6 +135,7 @@ def export_file(
 @contextmanager
 def _private_file(path: Path) -> Iterator[TextIO]:
     """Write a file of mode 0600 that appears when it is complete."""
+    require_no_device(path)
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp: mode 0600
     except OSError as error:

@@ -159,7 +159,7 @@ def write_skeleton(name: str, folder: Path) -> Written:
         for file, text in files.items():
             file.write_text(text.replace("NAME", name).replace("MODULE", module), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{folder} can't be written: {error}") from None
+        raise UsageError(f"{folder} can't be written: {error.strerror}") from None
     callback, test = files
     steps = _NEXT.format(callback=callback, test=test, folder=folder.absolute(), module=module, name=name)
     return Written(callback, test, steps)

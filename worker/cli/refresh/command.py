@@ -46,7 +46,11 @@ def refresh(
     refresh them at their provider's rate, and pauses and gates hold.
     """
     wanted = Filter(status.value if status else None, provider, labels=labels_of(label), reason=reason)
-    if bool(accounts) == (wanted != EVERY_ACCOUNT):
+    if accounts and wanted != EVERY_ACCOUNT:
+        raise UsageError(
+            "name accounts, or say which with --provider, --status, --reason or --label: not both"
+        )
+    if not accounts and wanted == EVERY_ACCOUNT:
         raise UsageError("name accounts, or say which with --provider, --status, --reason or --label")
     if accounts:
         with open_stores() as here:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from models.tables.account import Status
 from worker.cli.status.plots import calls_plot, due_plot, ends_plot, lateness_plot, providers_plot
+from worker.cli.terminal.files import require_no_device
 from worker.db.fleet.counts import Fleet
 from worker.db.fleet.timeline import timeline, token_ends
 from worker.durations import duration
@@ -71,6 +72,7 @@ def write_page(path: Path, text: str) -> None:
     Raises:
         RefreshdError: the file can't be written.
     """
+    require_no_device(path)
     made = None
     try:
         with tempfile.NamedTemporaryFile(

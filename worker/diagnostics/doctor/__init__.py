@@ -50,7 +50,7 @@ def run_checks(here: AppContext, staff: Callable[[], LiveWorkers | None]) -> Ite
     yield from redis
     readable = all(one.check != "database" or one.level is not Level.FAILED for one in database)
     reachable = all(one.check not in {"redis", "broker"} or one.level is not Level.FAILED for one in redis)
-    there = staff() if reachable else None
+    there = staff() if readable and reachable else None
     if readable:
         yield from _guarded("keys", lambda: check_keys(here))
         yield from _guarded("beat", lambda: check_beat(here, there))

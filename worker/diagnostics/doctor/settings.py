@@ -14,6 +14,7 @@ from worker.callbacks.catalog import configured_callbacks
 from worker.context import AppContext
 from worker.crypto.cipher import parse_keys
 from worker.crypto.keyring import keys_text, source_of
+from worker.db.fleet.sealed import refuse_new_key
 from worker.diagnostics.doctor.result import CheckResult, failed, ok, warning
 from worker.diagnostics.doctor.setting_names import check_setting_names
 from worker.errors import RefreshdError
@@ -37,7 +38,10 @@ def check_settings(here: AppContext) -> Iterator[CheckResult]:
     settings = here.settings
     try:
         here.providers  # noqa: B018
-        here.cipher  # noqa: B018
+        if here.will_make_key:
+            refuse_new_key(settings)
+        else:
+            here.cipher  # noqa: B018
         configured_callbacks(settings)
     except RefreshdError as error:
         yield failed("settings", str(error), "correct the setting that it names")
