@@ -54,9 +54,10 @@ class UnknownProvider(UsageError):
 
 
 def named_like(text: str, known: Mapping[str, Provider]) -> list[str]:
-    """Return a vendor's own providers, others whose name or title holds a text, then those whose name is spelled nearly so."""
+    """Return the name in small letters, a vendor's own providers, others whose name or title holds a text, then those whose name is spelled nearly so."""
+    exact = [text.casefold()] if text.casefold() in known else []
     near = [name for name, provider in known.items() if _holds(provider, text)]
-    return list(dict.fromkeys([*vendors_own(text, known), *near, *names_meant(text, known)]))
+    return list(dict.fromkeys([*exact, *vendors_own(text, known), *near, *names_meant(text, known)]))
 
 
 def _holds(provider: Provider, text: str) -> bool:

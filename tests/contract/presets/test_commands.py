@@ -86,7 +86,13 @@ def test_show_prints_one_json_object() -> None:
 
 @pytest.mark.parametrize(
     ("name", "offered"),
-    [("gogle", "google"), ("gmail", "google-mail"), ("Xero", "xero"), ("qqqqq", "generic")],
+    [
+        ("gogle", "google"),
+        ("Google", "google, "),
+        ("gmail", "google-mail"),
+        ("Xero", "xero"),
+        ("qqqqq", "generic"),
+    ],
 )
 def test_an_unknown_name_is_answered_with_those_that_are_near(name: str, offered: str) -> None:
     error = run("show", name).exception

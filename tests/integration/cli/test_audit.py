@@ -138,6 +138,9 @@ def test_the_history_of_an_account_holds_what_people_did_to_it_and_its_pauses(re
         ("audit", "pause", None),
     ]
     assert "disable        a  fields refresh_enabled" in refreshd("history", "a").stdout
+    none_tried = "No refresh was tried yet"
+    assert none_tried in refreshd("history", "a").stderr
+    assert none_tried not in refreshd("history", "a", "--limit", "1").stderr  # older entries may be refreshes
 
 
 def test_a_removed_account_keeps_its_trail_and_loses_its_pause(refreshd: Refreshd) -> None:

@@ -41,6 +41,7 @@ def test_json_lines_are_numbered_with_their_blank_lines() -> None:
     ("line", "reason"),
     [
         (b"not json", "not valid JSON: Expecting value (column 1)"),
+        (b'{"id"', "not valid JSON: Expecting ':' delimiter (column 6)"),
         (b'{"id": "a"', "not valid JSON"),
         (b"[1]x", "not valid JSON"),
         (b'"text"', "expected a JSON object"),

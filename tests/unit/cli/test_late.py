@@ -173,8 +173,14 @@ def test_every_command_of_the_table_loads_under_its_name_with_its_summary_first(
 
 
 def test_no_page_shows_a_type_beside_an_option_that_takes_no_value() -> None:
-    for words in ([], ["up"], ["accounts"], ["accounts", "add"]):
+    for words in ([], ["up"], ["accounts"], ["accounts", "add"], ["db", "restored"], ["providers", "list"]):
         assert "<bool>" not in CliRunner().invoke(app, [*words, "--help"]).output
+
+
+def test_lines_of_a_command_in_a_loaded_group_are_the_terminals_to_break() -> None:
+    page = CliRunner().invoke(app, ["db", "restored", "--help"], env={"COLUMNS": "110"}).output
+    assert "the other generations above" in page
+    assert "published. Safe to run again." in page
 
 
 def test_a_mistyped_command_is_told_the_nearest_one_in_groups_too() -> None:

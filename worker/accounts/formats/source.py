@@ -158,7 +158,10 @@ def json_rows(stream: BinaryIO) -> Iterator[Raw]:
 def _json_row(line: int, raw: bytes) -> Raw:
     try:
         row = json.loads(
-            raw.decode(), object_pairs_hook=_unique, parse_constant=_no_number, parse_float=finite
+            raw.decode().rstrip("\r\n"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_number,
+            parse_float=finite,
         )
     except UnicodeDecodeError:
         return Raw(line, None, "is not UTF-8 text")

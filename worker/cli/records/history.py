@@ -54,7 +54,8 @@ def history(
         for entry in entries:
             shown[entry.id] = _state(entry)
             _show(entry, now=here.clock.now(), full=full, as_json=as_json)
-        if not any(isinstance(entry, AttemptRow) for entry in entries):
+        # As many as were asked for may leave out what is older.
+        if len(entries) < limit and not any(isinstance(entry, AttemptRow) for entry in entries):
             err.print(
                 "No refresh was tried yet; `refreshd explain` says why.",
                 style="dim",

@@ -32,6 +32,10 @@ class LazyCommand(TyperCommand):
         if isinstance(found, typer.Typer):
             group = get_group(found)
             group.name, group.help = self.name, self.help
+            for command in group.commands.values():
+                if not isinstance(command, LazyCommand):
+                    command.help = _paragraphs(command.help or "")
+                    flags_without_type(command)
             return flags_without_type(group)
         alone = typer.Typer(add_completion=False)
         details = f"\n\n{_paragraphs(found.__doc__)}" if found.__doc__ else ""
