@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from worker.db.waiting import once_reachable
 from worker.errors import DatabaseUnreachable, SchemaOutdated
+from worker.log import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def log_of_a_worker() -> Iterator[None]:
+    """Another test of this process may have configured that of a short command, which tells warnings alone."""
+    configure_logging("INFO")
+    yield
+    structlog.reset_defaults()
 
 
 def test_each_new_cause_is_one_line_and_so_is_the_end_of_the_wait() -> None:
