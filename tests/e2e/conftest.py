@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.fleet import Fleet
 from tests.support.providers.scripted_provider import ScriptedProvider
+from tests.support.services import PostgresServer, postgres_server
 from tests.support.world import World
 
 MakeWorld = Callable[..., World]
@@ -18,6 +19,13 @@ MakeWorld = Callable[..., World]
 def provider() -> Iterator[ScriptedProvider]:
     with ScriptedProvider() as made:
         yield made
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that the test may stop."""
+    with postgres_server(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

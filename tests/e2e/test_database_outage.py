@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import Fleet, Member
 from tests.support.pgbouncer import pgbouncer
 from tests.support.server_binaries import ServerMissing
-from tests.support.services import PostgresServer, postgres_server
+from tests.support.services import PostgresServer
 from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.db.engine import reading
@@ -22,12 +21,6 @@ from worker.db.migrate import upgrade
 from worker.policy.reasons.done import STASH_ADOPTED
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(20)]
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.support.fleet import ROOT, Fleet
 from tests.support.pgbouncer import pgbouncer
 from tests.support.server_binaries import ServerMissing
 from tests.support.server_process import free_port
-from tests.support.services import PostgresServer, postgres_server
+from tests.support.services import PostgresServer
 from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.db.migrate import upgrade
@@ -35,12 +35,6 @@ class LateWorld:
     world: World
     #: Has it answer.
     begin: Callable[[], None]
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.support.fleet import Fleet
 from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres_backups import PostgresCopy, query
 from tests.support.server_binaries import ServerMissing
-from tests.support.services import PostgresServer, postgres_server
+from tests.support.services import PostgresServer
 from tests.support.switch import Switch
 from tests.support.waiting import wait_until
 from tests.support.world import World
@@ -24,12 +24,6 @@ from worker.db.migrate import upgrade
 from worker.policy.reasons.done import LOST_COMMIT_ADOPTED
 
 ACCOUNTS: Final = [f"acct-{number}" for number in range(60)]
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

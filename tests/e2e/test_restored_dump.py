@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from tests.e2e.conftest import MakeWorld
 from tests.support.fleet import ROOT, Fleet
 from tests.support.forked import ran
 from tests.support.server_process import run_as
-from tests.support.services import PostgresServer, postgres_server
+from tests.support.services import PostgresServer
 from tests.support.waiting import wait_until
 from tests.support.world import World
 from worker.db.migrate import upgrade
@@ -30,12 +29,6 @@ UNTOUCHED: Final = [f"untouched-{number}" for number in range(10)]
 NOT_ROTATING: Final = [f"not-rotating-{number}" for number in range(10)]
 REFRESHED: Final = [*LATELY, *EARLIER, *NOT_ROTATING]
 ALL: Final = [*REFRESHED, *UNTOUCHED]
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path) as server:
-        yield server
 
 
 def refreshd(world: World, *arguments: str) -> tuple[int, str]:

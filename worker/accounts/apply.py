@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from models.account_state import Status, fingerprint
 from models.providers import Provider
-from models.token import Secret, TokenResponse, TokenSet
+from models.token import Secret, TokenSet
 from worker.accounts.columns import LABELS
 from worker.accounts.configuration import KnownClients, configure
 from worker.accounts.entry import AccountEntry, Problem, RowRefused
+from worker.accounts.entry_tokens import BEARER, describe, refresh_token_end, times_of
 from worker.accounts.token_precedence import (
     Decision,
     ImportOutcome,
@@ -23,13 +24,14 @@ from worker.accounts.token_precedence import (
     TokenFacts,
     decide,
     outcome,
+    replaces_alone,
 )
 from worker.accounts.unsealed import UnsealedAccount
 from worker.accounts.validation import AccountValidator
 from worker.clock import draw_jitter
 from worker.crypto.sealer import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, AccountSealer
 from worker.db.accounts.stored import blank
-from worker.policy.due import due, expiry, refresh_token_expiry, session_policy, token_times
+from worker.policy.due import due, session_policy, token_times
 from worker.policy.reasons.due import ISSUE_TIME_UNKNOWN, NO_TOKEN_YET
 from worker.policy.reasons.login import NO_GRANT_YET
 
@@ -39,8 +41,6 @@ if TYPE_CHECKING:  # tables bring the ORM, which reading an account has no use f
 
 #: The provider of an account that names none and brings its own address.
 GENERIC: Final = "generic"
-_TIMES: Final = frozenset({"issued_at", "expires_in", "expires_at"})
-_BEARER: Final = "Bearer"
 #: What tells at which server, and of which client, a refresh token is a grant.
 _OF_THE_CLIENT: Final = frozenset(
     {"client", "client_id", "provider", "token_url", "server_url", "refresh_method", "callback"}
@@ -198,7 +198,7 @@ class Applier:
         if decision.tokens is StoredTokens.TAKE:
             changed += [name for name, token in entry.secrets.items() if name != CLIENT_SECRET and token]
         elif _describes_the_stored_token(opened, entry, intent):
-            changed += _describe(account, entry, provider, now=now)
+            changed += describe(account, entry, provider, now=now)
         if not changed:
             source_only = decision.tokens is StoredTokens.SAME and facts.file_fp != facts.source_fp
             if source_only:
@@ -263,11 +263,11 @@ class Applier:
         But for an access token beside which another refresh token is given: it may be another owner's.
         """
         account = opened.account
-        alone = not entry.access_token and fingerprint(entry.refresh_token) not in {None, account.refresh_fp}
+        alone = replaces_alone(account, entry.access_token, entry.refresh_token)
         access_token = entry.access_token or (None if alone else opened.get(ACCESS_TOKEN))
         if entry.access_token or not access_token:
-            issued_at, expires_at = _times(entry, provider, now=now)
-            token_type, scope = entry.text("token_type") or _BEARER, entry.text("scope") or account.scope
+            issued_at, expires_at = times_of(entry, provider, now=now)
+            token_type, scope = entry.text("token_type") or BEARER, entry.text("scope") or account.scope
         else:
             issued_at, expires_at = account.issued_at, account.expires_at
             token_type, scope = account.token_type, account.scope
@@ -279,7 +279,7 @@ class Applier:
                 scope=scope,
                 issued_at=issued_at,
                 expires_at=expires_at,
-                refresh_token_expires_at=_refresh_token_end(account, entry, provider, issued_at),
+                refresh_token_expires_at=refresh_token_end(account, entry, provider, issued_at),
                 extra={**opened.stored_extra(), **(entry.granted.extra if entry.granted else {})},
             ),
             new_generation=new_generation,
@@ -325,71 +325,3 @@ def _describes_the_stored_token(opened: UnsealedAccount, entry: AccountEntry, in
     if issued_at is not None and known is not None and issued_at < known:
         return False
     return entry.access_token == stored if stored else not entry.access_token
-
-
-def _describe(account: Account, entry: AccountEntry, provider: Provider, *, now: float) -> list[str]:
-    """Write what an entry says of the token that stays; returns the names of the fields that changed."""
-    wanted: dict[str, object] = {}
-    if "token_type" in entry.of_the_token:
-        wanted["token_type"] = entry.text("token_type") or _BEARER
-    if "scope" in entry.of_the_token:
-        wanted["scope"] = entry.text("scope")
-    if _TIMES & entry.of_the_token.keys():
-        issued_at, expires_at = _times(entry, provider, now=now)
-        said, known = _issued_at(entry), account.issued_at
-        untold = said is None and "issued_at" not in entry.of_the_token
-        # A time that has not come yet was taken for that of the first look.
-        if untold or (said is not None and said > now and known is not None):
-            issued_at = known
-            if "expires_in" in entry.of_the_token and issued_at is not None:
-                expires_at = _end(issued_at, entry, provider)
-        wanted["issued_at"] = issued_at
-        if {"expires_in", "expires_at"} & entry.of_the_token.keys():
-            wanted["expires_at"] = expires_at
-    changed = [name for name, value in wanted.items() if getattr(account, name) != value]
-    for name in changed:
-        setattr(account, name, wanted[name])
-    return changed
-
-
-def _times(entry: AccountEntry, provider: Provider, *, now: float) -> tuple[float | None, float | None]:
-    """Return when the entry's access token was issued and when it ends, epoch seconds, None where unknown.
-
-    A point in time that has not come yet is a clock's fault, or of a text without a zone: it counts as now.
-    """
-    issued_at = _issued_at(entry)
-    if issued_at is None:
-        return None, None if provider.never_expires else entry.seconds("expires_at")
-    issued_at = min(issued_at, now)
-    return issued_at, _end(issued_at, entry, provider)
-
-
-def _issued_at(entry: AccountEntry) -> float | None:
-    """Return when the entry's access token was issued, as it says, or as follows from its end and its lifetime."""
-    issued_at, lifetime_s, end = (entry.seconds(name) for name in ("issued_at", "expires_in", "expires_at"))
-    if issued_at is None and end is not None and lifetime_s is not None and lifetime_s > 0:
-        return end - lifetime_s
-    return issued_at
-
-
-def _end(issued_at: float, entry: AccountEntry, provider: Provider) -> float | None:
-    if provider.never_expires:
-        return None
-    said = TokenResponse(
-        Secret(""), expires_in_s=entry.seconds("expires_in"), expires_at=entry.seconds("expires_at")
-    )
-    return expiry(said, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
-
-
-def _refresh_token_end(
-    account: Account, entry: AccountEntry, provider: Provider, issued_at: float | None
-) -> float | None:
-    """Return when the refresh token has its hard end: known after a consent, and where each refresh brings a new one."""
-    if not entry.refresh_token:
-        return account.refresh_token_expires_at
-    if issued_at is None or not (provider.rotates or entry.granted):
-        return None
-    said = entry.granted or TokenResponse(Secret(""), refresh_token=entry.refresh_token)
-    return refresh_token_expiry(
-        said, issued_at=issued_at, lifetime_s=provider.refresh_token_lifetime_s, kept=None
-    )

@@ -7,11 +7,15 @@ back would end the grant. So a stored token stays unless something shows that th
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from models.account_state import Status
+from models.account_state import Status, fingerprint
+from models.token import Secret
+
+if TYPE_CHECKING:  # tables bring the ORM, which a decision has no use for
+    from models.tables.account import Account
 
 NO_TOKEN_IN_FILE: Final = "no_token_in_file"
 SAME_TOKEN: Final = "same_token"
@@ -117,3 +121,8 @@ def _newer(facts: TokenFacts) -> Decision:
     if facts.stored_fp == facts.source_fp:
         return Decision(StoredTokens.TAKE, NEVER_REFRESHED)
     return Decision(StoredTokens.KEEP, NOT_KNOWN_TO_BE_NEWER)
+
+
+def replaces_alone(account: Account, access_token: Secret | None, refresh_token: Secret | None) -> bool:
+    """Return whether another refresh token is given and no access token: the stored one may be another owner's."""
+    return not access_token and fingerprint(refresh_token) not in {None, account.refresh_fp}

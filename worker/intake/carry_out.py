@@ -14,7 +14,7 @@ from worker.accounts.clients.editor import ClientInUse
 from worker.accounts.editor import Busy
 from worker.accounts.entry import Problem, RowRefused
 from worker.accounts.grants.replacement import Moved
-from worker.accounts.grants.trial import UnderWay
+from worker.accounts.grants.trial import TokenInUse
 from worker.accounts.publisher import RunsOnLoop
 from worker.context import AppContext
 from worker.errors import CipherError, InputError, RefreshdError, UnknownAccount, Unreachable
@@ -119,7 +119,7 @@ def carry_out(tools: WorkerTools, request: IntakeRequest) -> Reply:
         return Reply(code=Code.NOT_FOUND, detail=str(error))
     except ClientInUse as error:
         return Reply(code=Code.CONFLICT, detail=_IN_USE, result={"accounts": error.accounts})
-    except (Busy, Moved, UnderWay) as error:
+    except (Busy, Moved, TokenInUse) as error:
         return Reply(code=Code.CONFLICT, detail=str(error))
     except (Unreachable, CipherError, ProviderBusy) as error:
         log.error("intake_not_done", op=request.op.value, error=str(error))

@@ -26,6 +26,7 @@ from worker.db.intake.registration_failures import LOCK, LOCK_S, RegistrationFai
 from worker.errors import RefreshdError
 from worker.intake.registrations import (
     FORGOTTEN_AFTER_S,
+    Unmanaged,
     current_of,
     register_again,
     registering_alone,
@@ -317,6 +318,8 @@ def _reason(error: Exception) -> tuple[str, str]:
         return error.failure.value, str(error)
     if isinstance(error, _NotRenewed):
         return error.reason, str(error)
+    if isinstance(error, Unmanaged):
+        return Failure.NO_REGISTRATION.value, str(error)
     if isinstance(error, RefreshdError | RowRefused):
         return str(REGISTRATION_REFUSED), str(error)
     return str(INTERNAL_ERROR), type(error).__name__

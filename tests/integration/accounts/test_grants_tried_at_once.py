@@ -34,15 +34,15 @@ def while_called(bench: Bench, provider: Callable[[httpx.Request], httpx.Respons
     bench.answer = handler
 
 
+def tried(asker: Asker, fields: dict[str, Any]) -> Reply:
+    return asker.ask(Op.VERIFY_GRANT, account="acct", fields=fields)
+
+
 def test_the_stored_refresh_token_is_not_tried_while_a_refresh_sends_it(asker: Asker) -> None:
     bench, provider, replies = asker.bench, RotatingProvider("old-refresh"), list[Reply]()
     bench.add()
 
-    while_called(
-        bench,
-        provider,
-        lambda: replies.append(asker.ask(Op.VERIFY_GRANT, account="acct", fields=STORED)),
-    )
+    while_called(bench, provider, lambda: replies.append(tried(asker, STORED)))
     bench.refresh()
 
     assert [one.code for one in replies] == [Code.CONFLICT]
@@ -55,7 +55,7 @@ def test_the_stored_refresh_token_is_not_sent_by_a_refresh_while_it_is_tried(ask
     bench.add()
 
     while_called(bench, provider, lambda: bench.refresh(trigger=Trigger.FORCED))
-    reply = asker.ask(Op.VERIFY_GRANT, account="acct", fields=STORED)
+    reply = tried(asker, STORED)
 
     assert reply.code is Code.DONE
     assert provider.sent == ["old-refresh"]
@@ -67,12 +67,8 @@ def test_a_refresh_token_is_not_tried_twice_at_once(asker: Asker) -> None:
     bench, provider, replies = asker.bench, RotatingProvider("consented"), list[Reply]()
     bench.add()
 
-    while_called(
-        bench,
-        provider,
-        lambda: replies.append(asker.ask(Op.VERIFY_GRANT, account="acct", fields=NEW)),
-    )
-    reply = asker.ask(Op.VERIFY_GRANT, account="acct", fields=NEW)
+    while_called(bench, provider, lambda: replies.append(tried(asker, NEW)))
+    reply = tried(asker, NEW)
 
     assert (reply.code, [one.code for one in replies]) == (Code.DONE, [Code.CONFLICT])
     assert provider.sent == ["consented"]
@@ -86,9 +82,7 @@ def test_another_refresh_token_is_tried_while_a_refresh_sends_the_stored_one(ask
     def provider(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"access_token": "refreshed", "expires_in": 3600})
 
-    while_called(
-        bench, provider, lambda: replies.append(asker.ask(Op.VERIFY_GRANT, account="acct", fields=NEW))
-    )
+    while_called(bench, provider, lambda: replies.append(tried(asker, NEW)))
     bench.refresh()
 
     assert [one.code for one in replies] == [Code.DONE]
@@ -101,7 +95,7 @@ def test_the_stored_refresh_token_is_not_tried_while_its_successor_waits(asker: 
     bench.add()
     bench.runtime.redis.set(bench.runtime.keys.stash("acct"), "v1.k.AAAA")
 
-    reply = asker.ask(Op.VERIFY_GRANT, account="acct", fields=STORED)
+    reply = tried(asker, STORED)
 
     assert (reply.code, provider.sent) == (Code.CONFLICT, [])
     assert bench.account().claim_attempt is None
@@ -111,7 +105,7 @@ def test_an_account_is_let_go_where_its_grant_is_refused(asker: Asker) -> None:
     asker.bench.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
     asker.bench.add()
 
-    reply = asker.ask(Op.VERIFY_GRANT, account="acct", fields=NEW)
+    reply = tried(asker, NEW)
 
     assert reply.code is Code.REFUSED
     assert asker.bench.account().claim_attempt is None
@@ -127,5 +121,5 @@ def test_an_account_is_let_go_where_its_grant_waits_in_redis(
     asker.bench.answer = RotatingProvider("consented")
     asker.bench.add()
 
-    assert asker.ask(Op.VERIFY_GRANT, account="acct", fields=NEW).code is Code.UNAVAILABLE
+    assert tried(asker, NEW).code is Code.UNAVAILABLE
     assert asker.bench.account().claim_attempt is None

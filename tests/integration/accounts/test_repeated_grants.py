@@ -134,13 +134,18 @@ def test_a_row_that_is_sent_twice_puts_no_spent_refresh_token_back(asker: Asker,
     assert reply.result["outcome"] == "kept_newer"
 
 
-def test_a_row_that_is_sent_again_changes_the_rest_of_its_account(asker: Asker) -> None:
+def given_and_refreshed(asker: Asker) -> Bench:
+    """Have a row with a grant taken, and refreshed once."""
     bench = asker.bench
     bench.answer = RotatingProvider("consented")
     bench.add()
     asker.ask(Op.PATCH_ACCOUNT, account="acct", fields=GIVEN)
     refreshed(bench)
+    return bench
 
+
+def test_a_row_that_is_sent_again_changes_the_rest_of_its_account(asker: Asker) -> None:
+    bench = given_and_refreshed(asker)
     reply = asker.ask(Op.PATCH_ACCOUNT, account="acct", fields={**GIVEN, "session_timeout_s": 60})
 
     assert bench.refresh_token() == "rotated-1"
@@ -148,12 +153,7 @@ def test_a_row_that_is_sent_again_changes_the_rest_of_its_account(asker: Asker) 
 
 
 def test_a_row_with_a_token_that_was_never_seen_is_taken(asker: Asker) -> None:
-    bench = asker.bench
-    bench.answer = RotatingProvider("consented")
-    bench.add()
-    asker.ask(Op.PATCH_ACCOUNT, account="acct", fields=GIVEN)
-    refreshed(bench)
-
+    bench = given_and_refreshed(asker)
     asker.ask(Op.PATCH_ACCOUNT, account="acct", fields={"refresh_token": "of-another-consent"})
 
     assert bench.refresh_token() == "of-another-consent"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.integration.connect.conftest import CookieJar, Platform, granted, on_both, outcome
 from tests.integration.intake.conftest import ACME
@@ -73,27 +74,16 @@ def test_a_session_of_a_removed_account_does_not_make_it_anew(platform: Platform
 
 
 @on_both
-def test_a_code_that_is_exchanged_meanwhile_gives_its_grant_to_no_other_account(platform: Platform) -> None:
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["at work", "given up on"])
+def test_a_code_that_is_exchanged_meanwhile_gives_its_grant_to_no_other_account(
+    platform: Platform, *, is_given_up: bool
+) -> None:
     platform.connected(platform.open())
 
     def removed() -> None:
-        remove(platform)
-        add_for_somebody_else(platform)
-
-    session = platform.open()
-    platform.bench.answer = meanwhile(removed)
-    platform.connected(session)
-
-    assert platform.bench.refresh_token() == "of-the-new-owner"
-    assert platform.status(session) == ("failed", "not_stored")
-
-
-def test_a_worker_that_was_given_up_on_gives_its_grant_to_no_other_account(platform: Platform) -> None:
-    platform.connected(platform.open())
-
-    def removed() -> None:
-        platform.over()
-        platform.sessions.end_overdue()
+        if is_given_up:
+            platform.over()
+            platform.sessions.end_overdue()
         remove(platform)
         add_for_somebody_else(platform)
 

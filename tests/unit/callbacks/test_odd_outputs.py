@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from pydantic import BaseModel, SecretStr
 
-from models.callback import CallbackOutput
+from models.callback import OUTPUT_FIELDS, CallbackOutput
 from models.providers import Provider
 from models.refresh_request import RefreshRequest
-from refreshd_reader.callback_output import as_json
+from refreshd_reader.callback_output import OUTPUT_NAMES, as_json
 from worker.callbacks.host.result import Read, read_value, unpacked
 from worker.callbacks.sandbox.run import _as_answer
 
@@ -148,6 +148,10 @@ HOLDERS: dict[str, object] = {
     "an object in another": {"ok": True, "data": TOKENS},
     "JSON in an object": {"statusCode": 200, "body": json.dumps(TOKENS)},
 }
+
+
+def test_the_readers_names_of_an_output_are_those_of_the_contract() -> None:
+    assert set(OUTPUT_NAMES) == set(OUTPUT_FIELDS)
 
 
 @pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS.keys())

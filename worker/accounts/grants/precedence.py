@@ -30,13 +30,13 @@ class Superseded(RowRefused):
         super().__init__([Problem("grant", reason)])
 
 
-def is_repeated(grant: Grant, account: Account, last: LastGrant | None) -> bool:
+def is_repeated(grant: Grant, account: Account, last: LastGrant) -> bool:
     """Return whether a grant was stored already, and the account's tokens have been refreshed since.
 
     To store it again would put a spent refresh token back, or an access token of before. Where the provider has refused the
     stored refresh token, there is nothing to lose.
     """
-    if last is None or not grant.may_be_repeated or account.status == Status.REAUTHORIZE:
+    if not grant.may_be_repeated or account.status == Status.REAUTHORIZE:
         return False
     if last.generation > account.generation:  # the row was read before that grant was stored
         return False

@@ -2,7 +2,7 @@
 
 Only the account's unsealed columns are read, so a process that can open nothing can store a grant. What is stored gives way:
 whoever consented last is right, and an attempt in flight for the old grant loses by its generation. A grant that comes twice,
-or after a newer one (`repetition.py`), replaces nothing.
+or after a newer one (`precedence.py`), replaces nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from worker.accounts.grants.entry import Grant, GrantOutcome, read_grant
 from worker.accounts.grants.outcome import connected_event, events_of, outcome_of
 from worker.accounts.grants.precedence import Superseded, answered, check_order, detail_of, is_repeated
 from worker.accounts.grants.stored import Moved, NeedsWorker, StoredGrant, moved
-from worker.accounts.grants.tokens import lacks_refresh_token, replaces_alone, token_set
+from worker.accounts.grants.tokens import lacks_refresh_token, token_set
+from worker.accounts.token_precedence import replaces_alone
 from worker.accounts.twins import SameGrant, TwinGuard
 from worker.clock import Clock, draw_jitter
 from worker.crypto.sealer import TokenSealer
@@ -265,7 +266,10 @@ class GrantStore:
         self._check(grant, account, provider, was)
         seen, outcome = account.generation, outcome_of(was)
         events = events_of(was, outcome, now=now)
-        kept_fp, ends_access_token = account.refresh_fp, replaces_alone(grant, account)
+        kept_fp, ends_access_token = (
+            account.refresh_fp,
+            replaces_alone(account, grant.tokens.access_token, grant.tokens.refresh_token),
+        )
         tokens = self._sealer.seal_tokens(
             account.id, token_set(grant, account, provider, now=now), grant.sealed
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from models.providers import GrantType, Provider
-from models.tables.account import Account, SessionManagement, Status, fingerprint, read_extra
+from models.tables.account import Account, SessionManagement, Status, read_extra
 from models.token import TokenSet
 from worker.accounts.entry import Problem
 from worker.accounts.grants.entry import Grant
+from worker.accounts.token_precedence import replaces_alone
 from worker.crypto.sealer import request_of
 from worker.policy.due import expiry, refresh_token_expiry
 from worker.providers.response.publishing import Publishable
@@ -29,7 +30,11 @@ def token_set(grant: Grant, account: Account, provider: Provider, *, now: float)
     if has_access:
         times = issued_at, ends
     else:
-        times = (None, None) if replaces_alone(grant, account) else (account.issued_at, account.expires_at)
+        times = (
+            (None, None)
+            if replaces_alone(account, given.access_token, given.refresh_token)
+            else (account.issued_at, account.expires_at)
+        )
     return TokenSet(
         access_token=given.access_token,
         refresh_token=given.refresh_token,
@@ -64,12 +69,6 @@ def _times(grant: Grant, provider: Provider, *, now: float) -> tuple[float | Non
     issued_at = min(now if issued_at is None else issued_at, now)
     ends = expiry(given, issued_at=issued_at, default_lifetime_s=provider.default_lifetime_s)
     return issued_at, None if provider.never_expires else ends
-
-
-def replaces_alone(grant: Grant, account: Account) -> bool:
-    """Return whether a grant brings another refresh token and no access token: the stored one is of the grant before."""
-    given = grant.tokens
-    return not given.access_token and fingerprint(given.refresh_token) not in {None, account.refresh_fp}
 
 
 def lacks_refresh_token(account: Account, provider: Provider, *, stays: bool = True) -> Problem | None:

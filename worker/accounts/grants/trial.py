@@ -15,7 +15,7 @@ from worker.errors import DatabaseUnreachable, RefreshdError
 _CLAIM: Final = "try-{}"
 
 
-class UnderWay(RefreshdError):
+class TokenInUse(RefreshdError):
     """The refresh token of a grant is being sent already, or its successor waits to be stored."""
 
 
@@ -40,7 +40,7 @@ def trial(
         has_stash: tells whether a newer answer of an account waits in Redis.
 
     Raises:
-        UnderWay: nothing is to be sent.
+        TokenInUse: nothing is to be sent.
     """
     fp = fingerprint(grant.tokens.refresh_token)
     if fp is None:
@@ -52,7 +52,7 @@ def trial(
         if not claimed:
             _check_apart(account, accounts.find([account.id]).get(account.id), fp, claim)
         elif fp == account.refresh_fp and (account.kept_sealed or has_stash(account.id)):
-            raise UnderWay(
+            raise TokenInUse(
                 f"a newer answer of account {account.id} waits to be stored: let a refresh store it first"
             )
         yield
@@ -66,12 +66,12 @@ def _check_apart(account: Account, now: Account | None, fp: str, claim: str) -> 
     """Check that what holds an account sends another refresh token than the one to be tried.
 
     Raises:
-        UnderWay: it may send the same.
+        TokenInUse: it may send the same.
     """
     if now is None:
         return
     moved = (now.generation, now.config_version) != (account.generation, account.config_version)
     if moved or fp == now.refresh_fp or now.claim_attempt == claim:
-        raise UnderWay(
+        raise TokenInUse(
             f"account {account.id} changes, or the refresh token is being sent already: try again in a moment"
         )
